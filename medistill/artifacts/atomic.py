@@ -1,0 +1,138 @@
+"""Files that are there whole or not at all, and private where they hold patients' data."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medistill.errors import ArtifactError
+
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder, and its parents, that only its owner can enter."""
+    path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+    path.chmod(PRIVATE_FOLDER)
+    return path
+
+
+def write_atomically(path: Path, write: Callable[[Path], None], *, private: bool = False) -> None:
+    """Let ``write`` fill a neighbour of ``path``, flush it to disk, then rename it into place.
+
+    Raises:
+        ArtifactError: the disk is full or the folder cannot be written; what stood at ``path`` is untouched.
+    """
+    neighbour = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        neighbour.touch(mode=PRIVATE_FILE if private else 0o644)
+        write(neighbour)
+        if private:
+            neighbour.chmod(PRIVATE_FILE)
+        with neighbour.open("rb") as written:
+            os.fsync(written.fileno())
+        neighbour.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    except Exception as error:
+        if "No space left" in str(error):  # safetensors wraps the operating system's error in its own
+            raise unwritable(path, OSError(errno.ENOSPC, "No space left on device")) from error
+        raise
+    finally:
+        neighbour.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> ArtifactError:
+    """Say why ``path`` could not be written, and what to do."""
+    if error.errno == errno.ENOSPC:
+        free = shutil.disk_usage(path.parent).free // 2**20 if path.parent.exists() else 0
+        return ArtifactError(
+            f"the disk is full: {path} could not be written ({free} MiB free)",
+            expected="room for the output",
+            do="free space or choose another --out, then repeat the command with --resume; nothing is lost",
+        )
+    return ArtifactError(
+        f"{path} could not be written: {error.strerror or error}",
+        expected="a folder that you may write to",
+        do="choose another folder, or correct its permissions",
+    )
+
+
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomically(path, lambda file: _put(file, text), private=private)
+
+
+def _put(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Mapping[str, Any], *, private: bool = False) -> None:
+    """Write JSON atomically, keys in the order given. NaN and infinities are refused: JSON has none."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", private=private)
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ArtifactError: missing or damaged; ``what`` names the thing in the message.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{what}: {path} is missing", expected="that file", do="check the path") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{what}: {path} cannot be read ({error})", expected="a JSON object", do="make it again, or fetch it again"
+        ) from None
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{what}: {path} holds no JSON object", expected="a JSON object", do="make it again")
+    return value
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None, *, private: bool = False
+) -> None:
+    """Write arrays as safetensors, atomically. Every array is made contiguous first (the format assumes it)."""
+    from safetensors.numpy import save_file
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    write_atomically(path, lambda file: save_file(arrays, str(file), dict(metadata or {})), private=private)
+
+
+def read_tensors(path: Path, what: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read every array of a safetensors file, and its metadata.
+
+    Raises:
+        ArtifactError: missing, truncated or not safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ArtifactError(f"{what}: {path} is missing", expected="that file", do="check the path")
+    try:
+        with safe_open(str(path), framework="np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{what}: {path} is damaged ({error})",
+            expected="an intact safetensors file",
+            do="remove it and run the command again, or fetch it again",
+        ) from None

@@ -1,0 +1,198 @@
+"""Corpus: decoded images with labels, patients, sites and splits, and what became of every file."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medistill.artifacts.atomic import private_folder, read_json, write_atomically, write_json, write_text
+from medistill.errors import ArtifactError
+
+CORPUS_SCHEMA = 1
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """What became of one file. It names the file, so it stays in the private cache.
+
+    Attributes:
+        file: path relative to the data folder.
+        row: index in the corpus, or -1 where the file was refused.
+        reason: empty where accepted; else why not, in words without a patient's identifier.
+        category: short machine name of the reason, counted in reports ("truncated", "lateral view", ...).
+    """
+
+    file: str
+    row: int
+    category: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus on disk.
+
+    Attributes:
+        path: its folder, mode 0700.
+        content: SHA-256 over pixels, labels, groups, sites, splits and their names.
+        images: uint8 memory map (N, C, H, W), 0 black, 255 white.
+        labels: int64 (N,), index into `class_names`.
+        groups: int64 (N,), patients (or images, where no patient is known), numbered from 0 without their identifiers.
+        sites: int64 (N,), index into `site_names`.
+        splits: int64 (N,), index into `SPLITS`.
+        views: N short texts such as "PA", "AP", "" where not stated.
+        split_unit: "patient", or "image" where no patient is known.
+        split_source: "given" by the user, or "drawn" here.
+        synthetic: every file says that it is synthetic.
+        found: how many files were found.
+        refused: category -> how many files were refused for it.
+        notes: facts about the reading that the report must state.
+    """
+
+    path: Path
+    content: str
+    images: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    sites: np.ndarray
+    splits: np.ndarray
+    views: tuple[str, ...]
+    class_names: tuple[str, ...]
+    site_names: tuple[str, ...]
+    split_unit: Literal["patient", "image"]
+    split_source: Literal["given", "drawn"]
+    synthetic: bool
+    found: int
+    refused: dict[str, int]
+    notes: tuple[str, ...]
+
+    def rows(self, split: Split) -> np.ndarray:
+        """Indices (int64) of the images of a split, ascending."""
+        return np.flatnonzero(self.splits == SPLITS.index(split))
+
+    def counts(self) -> dict[Split, dict[str, int]]:
+        """Images of each class in each split."""
+        return {
+            split: {
+                name: int(np.sum((self.splits == s) & (self.labels == c))) for c, name in enumerate(self.class_names)
+            }
+            for s, split in enumerate(SPLITS)
+        }
+
+    @cached_property
+    def manifest(self) -> list[ManifestRow]:
+        """What became of every file."""
+        with (self.path / "manifest.csv").open(newline="", encoding="utf-8") as file:
+            return [ManifestRow(r["file"], int(r["row"]), r["category"], r["reason"]) for r in csv.DictReader(file)]
+
+
+def save_corpus(
+    folder: Path,
+    *,
+    images: np.ndarray,
+    labels: Sequence[int],
+    groups: Sequence[int],
+    sites: Sequence[int],
+    splits: Sequence[int],
+    views: Sequence[str],
+    class_names: Sequence[str],
+    site_names: Sequence[str],
+    split_unit: Literal["patient", "image"],
+    split_source: Literal["given", "drawn"],
+    synthetic: bool,
+    notes: Sequence[str],
+    manifest: Iterable[ManifestRow],
+) -> Corpus:
+    """Write a corpus to ``folder/<content>`` (content-addressed; an equal corpus is left as it is) and load it."""
+    table = {
+        "labels": [int(v) for v in labels],
+        "groups": [int(v) for v in groups],
+        "sites": [int(v) for v in sites],
+        "splits": [int(v) for v in splits],
+        "views": list(views),
+        "class_names": list(class_names),
+        "site_names": list(site_names),
+    }
+    digest = hashlib.sha256(json.dumps([list(images.shape), table], sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    content = digest.hexdigest()
+    rows = list(manifest)
+    path = private_folder(folder) / content
+    private_folder(path)
+    write_atomically(path / "images.npy", lambda file: _save_npy(file, images), private=True)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["file", "row", "category", "reason"])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_text(path / "manifest.csv", text.getvalue(), private=True)
+    index: dict[str, Any] = {
+        "schema": CORPUS_SCHEMA,
+        "content": content,
+        **table,
+        "split_unit": split_unit,
+        "split_source": split_source,
+        "synthetic": synthetic,
+        "found": len(rows),
+        "refused": dict(sorted(Counter(row.category for row in rows if row.row < 0).items())),
+        "notes": list(notes),
+    }
+    write_json(path / "index.json", index, private=True)  # last: a folder without it is not a corpus
+    return load_corpus(path)
+
+
+def _save_npy(file: Path, images: np.ndarray) -> None:
+    with file.open("wb") as handle:
+        np.save(handle, images, allow_pickle=False)
+
+
+def load_corpus(path: Path) -> Corpus:
+    """Open a corpus; the pixels stay on disk until they are used.
+
+    Raises:
+        ArtifactError: missing, damaged, or written by another version.
+    """
+    index = read_json(path / "index.json", "corpus")
+    if index.get("schema") != CORPUS_SCHEMA:
+        raise ArtifactError(
+            f"corpus {path} has schema {index.get('schema')!r}",
+            expected=f"schema {CORPUS_SCHEMA}, which this version of medistill writes",
+            do="run `medistill purge`, then the same command again",
+        )
+    try:
+        images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+        arrays = {name: np.array(index[name], np.int64) for name in ("labels", "groups", "sites", "splits")}
+        if images.dtype != np.uint8 or images.ndim != 4 or any(len(a) != len(images) for a in arrays.values()):
+            raise ValueError("the pixels and the index do not fit together")
+        return Corpus(
+            path=path,
+            content=index["content"],
+            images=images,
+            **arrays,
+            views=tuple(index["views"]),
+            class_names=tuple(index["class_names"]),
+            site_names=tuple(index["site_names"]),
+            split_unit=index["split_unit"],
+            split_source=index["split_source"],
+            synthetic=index["synthetic"],
+            found=index["found"],
+            refused=dict(index["refused"]),
+            notes=tuple(index["notes"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise ArtifactError(
+            f"corpus {path} is damaged ({error})",
+            expected="an intact cache",
+            do="run `medistill purge`, then the same command again",
+        ) from None

@@ -1,0 +1,158 @@
+"""DistilledSet: the synthetic images, what a recipient needs to train on them, and where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medistill.artifacts.atomic import read_json, read_tensors, sha256_file, write_atomically, write_json, write_tensors
+from medistill.artifacts.contact_sheet import contact_sheet
+from medistill.artifacts.normalisation import Normalisation
+from medistill.errors import ArtifactError
+
+SET_SCHEMA = 1
+LIMIT = 1e4
+"""Largest magnitude, in standard deviations, that a stored image may have."""
+
+
+@dataclass(frozen=True)
+class DistilledSet:
+    """A distilled set.
+
+    Attributes:
+        images: float32 (N, C, H, W), normalised.
+        labels: int64 (N,), index into `class_names`.
+        weights: float32 (N,), weight of each image in a training loss, mean 1.
+        stage: int64 (N,), the stage in which each image joins the training, from 0.
+        student_lr: the learned learning rate to train with.
+        normalisation: turns images back into grey values.
+        class_names: one a class.
+        provenance: plain values: recipe, versions, hashes, counts. No patient's identifier.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    stage: np.ndarray
+    student_lr: float
+    normalisation: Normalisation
+    class_names: tuple[str, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self, "this distilled set")
+
+    @property
+    def ipc(self) -> int:
+        """Images per class (of the largest class)."""
+        return int(np.bincount(self.labels).max())
+
+    def viewable(self) -> np.ndarray:
+        """The images as uint8 (N, C, H, W)."""
+        return self.normalisation.invert(self.images)
+
+    def save(self, folder: Path) -> None:
+        """Write ``images.safetensors``, ``contact_sheet.png`` and, last, ``manifest.json`` with their hashes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = folder / "images.safetensors"
+        write_tensors(
+            tensors,
+            {
+                "images": self.images.astype(np.float32),
+                "viewable": self.viewable(),
+                "labels": self.labels.astype(np.int64),
+                "weights": self.weights.astype(np.float32),
+                "stage": self.stage.astype(np.int64),
+                "student_lr": np.array([self.student_lr], np.float64),
+                "mean": np.array(self.normalisation.mean, np.float64),
+                "std": np.array(self.normalisation.std, np.float64),
+            },
+        )
+        sheet = folder / "contact_sheet.png"
+        picture = contact_sheet(self.viewable(), self.labels, self.class_names)
+        write_atomically(sheet, lambda file: picture.save(file, format="PNG"))
+        write_json(
+            folder / "manifest.json",
+            {
+                "schema": SET_SCHEMA,
+                "kind": "medistill distilled set",
+                "class_names": list(self.class_names),
+                "shape": list(self.images.shape),
+                "ipc": self.ipc,
+                "files": {file.name: sha256_file(file) for file in (tensors, sheet)},
+                "provenance": self.provenance,
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> DistilledSet:
+        """Read a set and check hashes, shapes, ranges and finiteness.
+
+        Raises:
+            ArtifactError: anything missing, altered, out of range, or of another schema.
+        """
+        folder = Path(folder)
+        if not (folder / "manifest.json").is_file() and (folder / "set" / "manifest.json").is_file():
+            folder = folder / "set"
+        manifest = read_json(folder / "manifest.json", "distilled set")
+        if manifest.get("schema") != SET_SCHEMA:
+            raise ArtifactError(
+                f"{folder / 'manifest.json'} has schema {manifest.get('schema')!r}",
+                expected=f"schema {SET_SCHEMA}",
+                do="read it with the version of medistill that wrote it",
+            )
+        hashes = manifest.get("files")
+        if not isinstance(hashes, dict) or "images.safetensors" not in hashes:
+            raise _unusable(folder / "manifest.json", "it lists no hash for images.safetensors")
+        for name, expected in hashes.items():
+            path = folder / name
+            if name != Path(name).name or not path.is_file():
+                raise _unusable(folder / "manifest.json", f"it lists {name!r}, which is not a file beside it")
+            if sha256_file(path) != expected:
+                raise _unusable(path, "its SHA-256 is not the one in manifest.json, so it was altered or damaged")
+        tensors, _ = read_tensors(folder / "images.safetensors", "distilled set")
+        try:
+            return cls(
+                images=tensors["images"],
+                labels=tensors["labels"],
+                weights=tensors["weights"],
+                stage=tensors["stage"],
+                student_lr=float(tensors["student_lr"][0]),
+                normalisation=Normalisation(tuple(map(float, tensors["mean"])), tuple(map(float, tensors["std"]))),
+                class_names=tuple(manifest["class_names"]),
+                provenance=manifest["provenance"],
+            )
+        except (KeyError, IndexError, TypeError) as error:
+            raise _unusable(folder, f"{error} is missing") from None
+
+
+def _unusable(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path} cannot be used: {why}", expected="a distilled set as medistill wrote it", do="fetch it again"
+    )
+
+
+def _check(distilled: DistilledSet, where: str) -> None:
+    images, count = distilled.images, len(distilled.images)
+    problem = ""
+    if images.ndim != 4 or count == 0 or images.dtype != np.float32:
+        problem = f"images are {images.dtype} {images.shape}, not float32 (N, C, H, W)"
+    elif any(a.shape != (count,) for a in (distilled.labels, distilled.weights, distilled.stage)):
+        problem = "labels, weights and stage do not have one entry an image"
+    elif not np.isfinite(images).all() or not np.isfinite(distilled.weights).all():
+        problem = "it holds NaN or infinite values"
+    elif np.abs(images).max() > LIMIT:
+        problem = f"an image reaches {np.abs(images).max():.3g} standard deviations"
+    elif distilled.labels.min() < 0 or distilled.labels.max() >= len(distilled.class_names):
+        problem = f"a label lies outside 0..{len(distilled.class_names) - 1}"
+    elif distilled.weights.min() < 0 or distilled.stage.min() < 0:
+        problem = "a weight or a stage is negative"
+    elif not 0 < distilled.student_lr < float("inf"):
+        problem = f"its learning rate is {distilled.student_lr}"
+    elif len(distilled.normalisation.mean) != images.shape[1] or min(distilled.normalisation.std) <= 0:
+        problem = "its normalisation does not fit its channels"
+    if problem:
+        raise ArtifactError(f"{where}: {problem}", expected="a finite, consistent set", do="make or fetch it again")

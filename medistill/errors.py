@@ -1,0 +1,41 @@
+"""What can go wrong for a user, said in one paragraph: what was seen and where, what was expected, what to do."""
+
+from __future__ import annotations
+
+
+class MedistillError(ValueError):
+    """An error that a user can mend.
+
+    Args:
+        seen: what was found, and where (the file or the field). Never a patient's identifier.
+        expected: what would have been right.
+        do: the next thing to try.
+    """
+
+    exit_code = 3
+
+    def __init__(self, seen: str, *, expected: str, do: str) -> None:
+        self.seen, self.expected, self.do = seen, expected, do
+        super().__init__(f"{seen.rstrip('.')}. Expected: {expected.rstrip('.')}. What to do: {do.rstrip('.')}.")
+
+
+class UsageError(MedistillError):
+    """The command, an option or a recipe is wrong; nothing was read yet."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe cannot be read, has an unknown key, or a value outside its range."""
+
+
+class DataError(MedistillError):
+    """The corpus cannot be used as it is."""
+
+
+class ArtifactError(MedistillError):
+    """A corpus, trajectory store, checkpoint or distilled set on disk is damaged, foreign or of another version."""
+
+
+class DivergedError(MedistillError):
+    """The optimisation left the finite numbers; the last good state is kept."""

@@ -1,0 +1,71 @@
+"""From a network's name to a network: the one list of what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from medistill.errors import RecipeError
+from medistill.networks.alexnet import AlexNet
+from medistill.networks.convnet import ConvNet
+from medistill.networks.initialise import initialise
+from medistill.networks.resnet import ResNet18
+from medistill.networks.vgg import VGG11
+from medistill.recipe import NetworkRecipe
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What has to be known to build a network.
+
+    Attributes:
+        recipe: name, depth and width.
+        channels: channels of an image.
+        image_size: height and width in pixels.
+        classes: number of logits.
+    """
+
+    recipe: NetworkRecipe
+    channels: int
+    image_size: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class _Entry:
+    construct: Callable[[NetworkSpec], nn.Module]
+    smallest: Callable[[NetworkSpec], int]
+
+
+REGISTRY: dict[str, _Entry] = {
+    "convnet": _Entry(
+        lambda s: ConvNet(s.channels, s.image_size, s.classes, depth=s.recipe.depth, width=s.recipe.width),
+        lambda s: 2**s.recipe.depth,
+    ),
+    "resnet18": _Entry(lambda s: ResNet18(s.channels, s.classes), lambda s: 16),
+    "vgg11": _Entry(lambda s: VGG11(s.channels, s.classes), lambda s: 32),
+    "alexnet": _Entry(lambda s: AlexNet(s.channels, s.classes), lambda s: 16),
+}
+
+
+def build_network(spec: NetworkSpec, generator: torch.Generator, device: torch.device | None = None) -> nn.Module:
+    """Build a network with fresh parameters drawn from ``generator`` (a CPU one, so every device starts alike).
+
+    Raises:
+        RecipeError: the image is too small for this network.
+    """
+    entry = REGISTRY[spec.recipe.name]
+    if spec.image_size < entry.smallest(spec):
+        raise RecipeError(
+            f"network.name = {spec.recipe.name} with data.image_size = {spec.image_size}",
+            expected=f"at least {entry.smallest(spec)} pixels",
+            do="raise data.image_size or choose another network",
+        )
+    with torch.device("meta"):
+        network = entry.construct(spec)
+    network = network.to_empty(device="cpu")
+    initialise(network, generator)
+    return network.to(device) if device is not None else network

@@ -1,0 +1,59 @@
+"""What the workflows say while they work. The command line draws it; a notebook may ignore it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class Task(Protocol):
+    """One piece of work of known length. A context manager: leaving it ends its bar."""
+
+    def advance(self, steps: int = 1, *, figures: str = "") -> None:
+        """Say that ``steps`` more are done; ``figures`` is a short text drawn beside the bar.
+
+        This is a safe point: everything that the step made is complete. An implementation that was asked to stop
+        raises ``KeyboardInterrupt`` here and nowhere else.
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Progress(Protocol):
+    """Where a workflow's words go."""
+
+    def task(self, title: str, total: int, *, done: int = 0) -> Task:
+        """Start a bar of ``total`` steps, ``done`` of which an earlier run has finished."""
+
+    def say(self, message: str) -> None:
+        """Tell the user one line. Never a patient's identifier."""
+
+
+class SilentTask:
+    """A task that nobody watches."""
+
+    def advance(self, steps: int = 1, *, figures: str = "") -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Do nothing."""
+
+
+class Silent:
+    """The default: says nothing."""
+
+    def task(self, title: str, total: int, *, done: int = 0) -> SilentTask:
+        """Return a task that nobody watches."""
+        return SilentTask()
+
+    def say(self, message: str) -> None:
+        """Do nothing."""

@@ -1,0 +1,1 @@
+"""One training loop, with augmentation and normalisation, that experts, distillation and evaluation share."""

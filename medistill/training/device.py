@@ -1,0 +1,43 @@
+"""The device that the arithmetic runs on, and its precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+from medistill.errors import UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes CUDA where there is one.
+
+    Raises:
+        UsageError: CUDA was asked for and is not there, or the name is unknown.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {name}", expected="auto, cpu or cuda", do="choose one of them")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"--device cuda, but this PyTorch ({torch.__version__}) finds no CUDA device",
+            expected="a CUDA device and a CUDA build of PyTorch",
+            do="take --device cpu, or run `medistill doctor` to see what is missing",
+        )
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+@contextmanager
+def precision(name: Literal["fp32", "tf32", "bf16"], device: torch.device) -> Iterator[None]:
+    """Run a block in a precision, and leave PyTorch's settings as they were.
+
+    fp32 multiplies in full float32 on every device; tf32 lets CUDA round the factors; bf16 runs layers in bfloat16.
+    """
+    before = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -1,0 +1,108 @@
+"""The training loop: SGD on labelled images, augmented by draws, in micro-batches that change nothing but the speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medistill.networks.flat import FlatParameters
+from medistill.recipe import AugmentationRecipe
+from medistill.training.augmentation import augment, draw
+from medistill.training.images import LabelledImages
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast.
+
+    Attributes:
+        epochs: passes over the images.
+        batch_size: images an update.
+        lr: learning rate; a tenth of it from ``decay_epoch`` on.
+        momentum: of SGD.
+        weight_decay: L2 penalty.
+        decay_epoch: first epoch (from 0) at the lower rate; None never lowers it.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    decay_epoch: int | None = None
+
+
+def train(
+    network: nn.Module,
+    data: LabelledImages,
+    schedule: Schedule,
+    augmentation: AugmentationRecipe,
+    generator: torch.Generator,
+    *,
+    micro_batch: int,
+    after_epoch: Callable[[int, FlatParameters], None] | None = None,
+) -> FlatParameters:
+    """Train a network in place by SGD on the weighted cross-entropy.
+
+    Args:
+        network: without batch statistics, on the device of the images.
+        data: the images.
+        schedule: how long and how fast.
+        augmentation: drawn anew for every batch.
+        generator: a CPU generator; decides order and augmentation.
+        micro_batch: images that pass the network at once; their gradients add up to the batch's.
+        after_epoch: called with the number of finished epochs and the parameters.
+
+    Returns:
+        The network's parameters as one vector.
+    """
+    flat = FlatParameters(network)
+    velocity = torch.zeros_like(flat.values)
+    network.train()
+    for epoch in range(schedule.epochs):
+        lowered = schedule.decay_epoch is not None and epoch >= schedule.decay_epoch
+        lr = schedule.lr / 10 if lowered else schedule.lr
+        order = torch.randperm(len(data), generator=generator).to(data.labels.device)
+        for rows in order.split(schedule.batch_size):
+            _gradient(network, flat, data, rows, augmentation, generator, micro_batch)
+            if schedule.weight_decay:
+                flat.gradient.add_(flat.values, alpha=schedule.weight_decay)
+            velocity.mul_(schedule.momentum).add_(flat.gradient)
+            flat.values.add_(velocity, alpha=-lr)
+        if after_epoch is not None:
+            after_epoch(epoch + 1, flat)
+    return flat
+
+
+def _gradient(
+    network: nn.Module,
+    flat: FlatParameters,
+    data: LabelledImages,
+    rows: Tensor,
+    augmentation: AugmentationRecipe,
+    generator: torch.Generator,
+    micro_batch: int,
+) -> None:
+    """Leave the gradient of the batch's mean loss in ``flat.gradient``."""
+    drawn = draw(augmentation, len(rows), generator, rows.device)
+    flat.gradient.zero_()
+    for start in range(0, len(rows), micro_batch):
+        piece = slice(start, start + micro_batch)
+        some = rows[piece]
+        losses = F.cross_entropy(network(augment(data.batch(some), drawn[piece])), data.labels[some], reduction="none")
+        (losses @ data.weights[some] / len(rows)).backward()
+
+
+@torch.no_grad()
+def predict(network: nn.Module, data: LabelledImages, *, micro_batch: int) -> Tensor:
+    """Class probabilities float32 (N, classes) of a network, without augmentation."""
+    network.eval()
+    pieces = [
+        F.softmax(network(data.batch(slice(start, start + micro_batch))).float(), dim=1)
+        for start in range(0, len(data), micro_batch)
+    ]
+    return torch.cat(pieces)
