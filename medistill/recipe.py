@@ -80,7 +80,7 @@ class NetworkRecipe(Section):
 
 
 class AugmentationRecipe(Section):
-    """Differentiable siamese augmentation (DSA, Zhao and Bilen 2021), alike for experts, distillation and evaluation."""
+    """Differentiable siamese augmentation (DSA, Zhao, Bilen 2021), alike for experts, distillation and evaluation."""
 
     operations: tuple[Operation, ...] = ("color", "crop", "cutout", "scale", "rotate")
     """Operations to draw from (`dsa_strategy`); no `flip` for chest X-rays, since it swaps the patient's sides."""

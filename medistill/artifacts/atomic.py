@@ -113,7 +113,7 @@ def write_tensors(
     """Write arrays as safetensors, atomically. Every array is made contiguous first (the format assumes it)."""
     from safetensors.numpy import save_file
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     write_atomically(path, lambda file: save_file(arrays, str(file), dict(metadata or {})), private=private)
 
 

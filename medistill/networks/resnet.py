@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,7 +39,7 @@ class ResNet18(nn.Module):
         self.stages = nn.Sequential(
             *(
                 nn.Sequential(BasicBlock(before, width, stride=1 if k == 0 else 2), BasicBlock(width, width, stride=1))
-                for k, (before, width) in enumerate(zip(widths, widths[1:], strict=False))
+                for k, (before, width) in enumerate(pairwise(widths))
             )
         )
         self.classifier = nn.Linear(512, classes)

@@ -33,7 +33,7 @@ class Draw:
 
 
 def draw(recipe: AugmentationRecipe, count: int, generator: torch.Generator, device: torch.device) -> Draw:
-    """Draw the numbers for ``count`` images, each image its own; ``mode`` single draws one operation for all of them."""
+    """Draw the numbers for ``count`` images, each its own; ``mode`` single draws one operation for all."""
     operations = recipe.operations
     if not operations:
         return Draw(())

@@ -1,4 +1,4 @@
-"""Random numbers by name: every use has a generator of its own, so that a resumed run draws what it would have drawn."""
+"""Random numbers by name: every use has its own generator, so a resumed run draws what it would have drawn."""
 
 from __future__ import annotations
 

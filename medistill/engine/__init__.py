@@ -1,0 +1,1 @@
+"""The mathematics of trajectory matching, exact and in the memory of one step."""

@@ -1,0 +1,74 @@
+"""The self-adaptive weights W of IADD, learned beside the images.
+
+Unconstrained descent on W has its only minimum at W = 0, so by default the parameter-weighted mean of w^2 is kept
+at 1. Tensors that never move (a bias before instance norm has no gradient) have no error to weigh: they keep weight 1
+and stay out of that mean, or the constraint would pour all weight into them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from medistill.artifacts.trajectories import Trajectories
+from medistill.recipe import ImportanceRecipe
+
+DEAD = 1e-6
+"""A group is dead when its mean squared movement is below this share of the whole network's."""
+
+
+@dataclass
+class Importance:
+    """W and the momentum of its optimiser.
+
+    Attributes:
+        names: what each group is called.
+        sizes: parameters of each group, in the order in which they lie in theta.
+        live: groups that move, and so take part.
+        weights: w of each group, from 1.
+        velocity: momentum of the weights' SGD.
+    """
+
+    names: tuple[str, ...]
+    sizes: Int[Tensor, " G"]
+    live: Bool[Tensor, " G"]
+    weights: Float[Tensor, " G"]
+    velocity: Float[Tensor, " G"]
+
+    @classmethod
+    def start(cls, recipe: ImportanceRecipe, trajectories: Trajectories, device: torch.device) -> "Importance":
+        """W = 1, with the groups that the recipe asks for and the first expert's movement deciding which are live."""
+        names, sizes = _groups(recipe.granularity, trajectories)
+        moved = torch.from_numpy(trajectories.snapshot(0, trajectories.epochs) - trajectories.snapshot(0, 0)).double()
+        mean_square = torch.stack([part.square().mean() for part in moved.split(sizes)])
+        live = mean_square > DEAD * moved.square().mean()
+        ones = torch.ones(len(sizes), device=device)
+        return cls(tuple(names), torch.tensor(sizes), live.to(device), ones, torch.zeros_like(ones))
+
+    def update(self, gradient: Float[Tensor, " G"], recipe: ImportanceRecipe) -> None:
+        """One step of SGD with momentum along or against the gradient, then the constraint."""
+        if recipe.direction == "frozen":
+            return
+        along = gradient if recipe.direction == "descent" else -gradient
+        self.velocity = recipe.momentum * self.velocity + along * self.live
+        self.weights = (self.weights - recipe.lr * self.velocity).clamp_min(0)
+        if recipe.constraint == "mean_square":
+            sizes = self.sizes.to(self.weights.device) * self.live
+            mean_square = (sizes * self.weights.square()).sum() / sizes.sum()
+            self.weights = torch.where(self.live, self.weights / mean_square.sqrt(), self.weights)
+
+
+def _groups(granularity: str, trajectories: Trajectories) -> tuple[list[str], list[int]]:
+    tensors = [
+        (name, torch.Size(shape).numel()) for name, shape in zip(trajectories.names, trajectories.shapes, strict=True)
+    ]
+    if granularity == "tensor":
+        return [name for name, _ in tensors], [size for _, size in tensors]
+    if granularity == "scalar":
+        return [f"{name}[{k}]" for name, size in tensors for k in range(size)], [1] * trajectories.parameters
+    layers: dict[str, int] = {}
+    for name, size in tensors:
+        layer = name.rpartition(".")[0]
+        layers[layer] = layers.get(layer, 0) + size
+    return list(layers), list(layers.values())

@@ -1,0 +1,171 @@
+"""The state of a distillation: all that the next outer step depends on, in one file that is whole or not there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medistill.artifacts.atomic import read_tensors, write_tensors
+from medistill.engine.importance import Importance
+from medistill.errors import ArtifactError, UsageError
+from medistill.recipe import Recipe, recipe_differences, validate_recipe
+
+STATE_SCHEMA = 1
+
+
+@dataclass
+class History:
+    """What happened so far, for the report.
+
+    Attributes:
+        loss: of every outer step.
+        student_lr: alpha after every outer step.
+        importance: W (one value a group) after each look at the validation split; empty at scalar granularity.
+        looks: the outer steps after which the validation split was looked at.
+        accuracy: mean accuracy there.
+        auc: mean macro AUC there.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    student_lr: list[float] = field(default_factory=list)
+    importance: list[list[float]] = field(default_factory=list)
+    looks: list[int] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
+    auc: list[float] = field(default_factory=list)
+
+
+@dataclass
+class State:
+    """Images, learning rate and W with their optimisers, and the best images so far.
+
+    Random numbers need no state: each outer step derives its own from the seed and its number.
+
+    Attributes:
+        iteration: finished outer steps.
+        pixels: (N, C, H, W) the images, normalised.
+        velocity: momentum of the images' SGD.
+        log_alpha: () float64, logarithm of the student's learning rate.
+        log_alpha_velocity: its momentum.
+        importance: W.
+        average: moving average of the images (the images themselves where the recipe asks for none).
+        best_pixels: images of the best look at the validation split.
+        best_alpha: their learning rate.
+        best_step: their outer step, -1 before the first look.
+        history: what happened.
+    """
+
+    iteration: int
+    pixels: Tensor
+    velocity: Tensor
+    log_alpha: Tensor
+    log_alpha_velocity: Tensor
+    importance: Importance
+    average: Tensor
+    best_pixels: Tensor
+    best_alpha: float
+    best_step: int
+    history: History
+
+    @classmethod
+    def start(cls, pixels: Tensor, alpha: float, importance: Importance) -> State:
+        """The state before the first outer step."""
+        log_alpha = torch.tensor(alpha, dtype=torch.float64).log()
+        return cls(
+            iteration=0,
+            pixels=pixels,
+            velocity=torch.zeros_like(pixels),
+            log_alpha=log_alpha,
+            log_alpha_velocity=torch.zeros_like(log_alpha),
+            importance=importance,
+            average=pixels.clone(),
+            best_pixels=pixels.clone(),
+            best_alpha=alpha,
+            best_step=-1,
+            history=History(),
+        )
+
+    @property
+    def alpha(self) -> float:
+        """The student's learning rate."""
+        return float(self.log_alpha.exp())
+
+    def save(self, path: Path, recipe: Recipe, trajectories_key: str) -> None:
+        """Write the state with the recipe that it belongs to, atomically and readable by its owner alone."""
+        metadata = {
+            "schema": str(STATE_SCHEMA),
+            "recipe": recipe.model_dump_json(),
+            "trajectories": trajectories_key,
+            "iteration": str(self.iteration),
+            "best_alpha": self.best_alpha.hex(),
+            "best_step": str(self.best_step),
+            "history": json.dumps(asdict(self.history)),
+        }
+        write_tensors(
+            path, {name: t.detach().cpu().numpy() for name, t in self._tensors().items()}, metadata, private=True
+        )
+
+    def restore(self, path: Path, recipe: Recipe, trajectories_key: str) -> None:
+        """Continue from a file.
+
+        Raises:
+            UsageError: it was written under another recipe; the differing settings are named.
+            ArtifactError: damaged, of another version, or of other experts.
+        """
+        arrays, metadata = read_tensors(path, "checkpoint")
+        _check_origin(path, metadata, recipe, trajectories_key)
+        tensors = self._tensors()
+        if set(arrays) != set(tensors) or any(arrays[name].shape != tuple(t.shape) for name, t in tensors.items()):
+            raise _damaged(path, "its tensors have other names or shapes")
+        try:
+            self.iteration = int(metadata["iteration"])
+            self.best_alpha = float.fromhex(metadata["best_alpha"])
+            self.best_step = int(metadata["best_step"])
+            self.history = History(**json.loads(metadata["history"]))
+        except (KeyError, ValueError, TypeError) as error:
+            raise _damaged(path, f"its metadata cannot be read ({error})") from None
+        for name, tensor in tensors.items():
+            tensor.copy_(torch.from_numpy(np.asarray(arrays[name])))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            "pixels": self.pixels,
+            "velocity": self.velocity,
+            "log_alpha": self.log_alpha,
+            "log_alpha_velocity": self.log_alpha_velocity,
+            "importance": self.importance.weights,
+            "importance_velocity": self.importance.velocity,
+            "average": self.average,
+            "best_pixels": self.best_pixels,
+        }
+
+
+def _check_origin(path: Path, metadata: dict[str, str], recipe: Recipe, trajectories_key: str) -> None:
+    if metadata.get("schema") != str(STATE_SCHEMA):
+        raise _damaged(path, f"it has schema {metadata.get('schema')!r}, not {STATE_SCHEMA}")
+    try:
+        settings: dict[str, Any] = json.loads(metadata["recipe"])
+    except (KeyError, ValueError) as error:
+        raise _damaged(path, f"its recipe cannot be read ({error})") from None
+    differences = recipe_differences(recipe, validate_recipe(settings, f"the recipe inside {path}"))
+    if differences:
+        raise UsageError(
+            f"the run in {path.parent.parent} was started under another recipe: {'; '.join(differences)}",
+            expected="the settings that it was started with",
+            do="repeat the first command with --resume, or choose another --out",
+        )
+    if metadata.get("trajectories") != trajectories_key:
+        raise _damaged(path, "it was made with other experts or another corpus")
+
+
+def _damaged(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(
+        f"checkpoint {path} cannot be used: {why}",
+        expected="the checkpoint of this run",
+        do="remove it to start this stage again, or choose another --out; the corpus and the experts are kept",
+    )

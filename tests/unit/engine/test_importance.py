@@ -1,0 +1,87 @@
+"""The weights W: reduction to MTT, the constraint, the direction, dead tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.naive_unroll import problem
+
+from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.trajectories import open_trajectories
+from medistill.engine.importance import Importance
+from medistill.engine.matching import match
+from medistill.recipe import ImportanceRecipe
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def trajectories(tmp_path):
+    """Two live tensors of 6 and 2 parameters and a dead one of 3 between them."""
+    description = {
+        "key": "k",
+        "count": 1,
+        "epochs": 1,
+        "names": ["a.weight", "a.bias", "b.weight"],
+        "shapes": [[2, 3], [3], [2]],
+        "normalisation": Normalisation((0.0,), (1.0,)).as_json(),
+    }
+    store = open_trajectories(tmp_path, description)
+    start = np.zeros(11, np.float32)
+    end = np.array([1.0] * 6 + [0.0] * 3 + [2.0] * 2, np.float32)
+    store.save_expert(0, np.stack([start, end]))
+    return store
+
+
+def test_all_ones_is_the_trajectory_matching_loss():
+    network, segment, _ = problem(torch.float32, width=4, channels=1, size=8, count=2, steps=1, depth=1, classes=2)
+    sizes = torch.tensor([p.numel() for p in network.parameters()])
+    end = segment.start + 0.1
+    matched = match(end, segment, torch.ones(len(sizes)), sizes)
+    plain = (end - segment.target).square().sum() / (segment.start - segment.target).square().sum()
+    assert float(matched.loss) == pytest.approx(float(plain), rel=1e-6)
+    scalar = match(end, segment, torch.ones(len(end)), torch.ones(len(end), dtype=torch.int64))
+    assert torch.equal(scalar.lambda_end, matched.lambda_end)
+
+
+def test_dead_tensors_are_found_and_keep_weight_one(trajectories):
+    importance = Importance.start(ImportanceRecipe(), trajectories, CPU)
+    assert importance.live.tolist() == [True, False, True]
+    for _ in range(20):
+        importance.update(torch.tensor([1.0, 5.0, 0.1]), ImportanceRecipe(lr=0.1))
+    assert float(importance.weights[1]) == 1
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("descent", -1), ("ascent", 1)])
+def test_direction_and_constraint(trajectories, direction, sign):
+    recipe = ImportanceRecipe(direction=direction, lr=0.05)
+    importance = Importance.start(recipe, trajectories, CPU)
+    for _ in range(5):
+        importance.update(torch.tensor([1.0, 0.0, 0.1]), recipe)
+    weights = importance.weights
+    assert sign * float(weights[0] - weights[2]) > 0
+    mean_square = (6 * weights[0] ** 2 + 2 * weights[2] ** 2) / 8
+    assert float(mean_square) == pytest.approx(1, rel=1e-6)
+
+
+def test_literal_reading_shrinks_to_zero(trajectories):
+    recipe = ImportanceRecipe(constraint="none", lr=0.5)
+    importance = Importance.start(recipe, trajectories, CPU)
+    for _ in range(50):
+        importance.update(2 * importance.weights * torch.tensor([1.0, 0.0, 1.0]), recipe)
+    assert float(importance.weights[[0, 2]].abs().max()) < 1e-3
+
+
+def test_frozen_stays_at_one(trajectories):
+    recipe = ImportanceRecipe(direction="frozen", lr=10)
+    importance = Importance.start(recipe, trajectories, CPU)
+    importance.update(torch.ones(3), recipe)
+    assert importance.weights.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("granularity", "groups"), [("tensor", 3), ("layer", 2), ("scalar", 11)])
+def test_granularity(trajectories, granularity, groups):
+    importance = Importance.start(ImportanceRecipe(granularity=granularity), trajectories, CPU)
+    assert len(importance.weights) == len(importance.names) == groups
+    assert int(importance.sizes.sum()) == 11
