@@ -1,1 +1,69 @@
 """A medical-imaging privacy toolkit: distil a corpus, measure what the distilled set is worth, share it."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medistill.artifacts.corpus import Corpus as Corpus
+    from medistill.artifacts.distilled_set import DistilledSet as DistilledSet
+    from medistill.artifacts.trajectories import Trajectories as Trajectories
+    from medistill.data.phantom import write_phantom as write_phantom
+    from medistill.errors import MedistillError as MedistillError
+    from medistill.evaluate.evaluation import Evaluation as Evaluation
+    from medistill.recipe import Recipe as Recipe
+    from medistill.recipe import load_recipe as load_recipe
+    from medistill.report.record import Report as Report
+    from medistill.workflow.distill import distill as distill
+    from medistill.workflow.evaluate import evaluate as evaluate
+    from medistill.workflow.experts import train_experts as train_experts
+    from medistill.workflow.prepare import prepare as prepare
+    from medistill.workflow.report import write_report as write_report
+    from medistill.workflow.run import run as run
+
+_HOME = {
+    "load_recipe": "medistill.recipe",
+    "write_phantom": "medistill.data.phantom",
+    "prepare": "medistill.workflow.prepare",
+    "train_experts": "medistill.workflow.experts",
+    "distill": "medistill.workflow.distill",
+    "evaluate": "medistill.workflow.evaluate",
+    "write_report": "medistill.workflow.report",
+    "run": "medistill.workflow.run",
+    "Recipe": "medistill.recipe",
+    "Corpus": "medistill.artifacts.corpus",
+    "Trajectories": "medistill.artifacts.trajectories",
+    "DistilledSet": "medistill.artifacts.distilled_set",
+    "Evaluation": "medistill.evaluate.evaluation",
+    "Report": "medistill.report.record",
+    "MedistillError": "medistill.errors",
+}
+"""Where each public name lives. It is fetched when it is first used, so `import medistill` does not import torch."""
+
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'medistill' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
+
+
+class _Package(ModuleType):
+    """The import system binds a room to its name in the package; where a public name is the same, that one stays."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 
 class MedistillError(ValueError):
     """An error that a user can mend.
@@ -17,6 +20,10 @@ class MedistillError(ValueError):
     def __init__(self, seen: str, *, expected: str, do: str) -> None:
         self.seen, self.expected, self.do = seen, expected, do
         super().__init__(f"{seen.rstrip('.')}. Expected: {expected.rstrip('.')}. What to do: {do.rstrip('.')}.")
+
+    def __reduce__(self) -> tuple[Callable[[], MedistillError], tuple[()]]:
+        """Let a worker process hand the error to the one that asked; the keywords would be lost otherwise."""
+        return partial(type(self), self.seen, expected=self.expected, do=self.do), ()
 
 
 class UsageError(MedistillError):

@@ -24,7 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A frozen part of a recipe that admits no key it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class DataRecipe(Section):
@@ -49,7 +49,7 @@ class DataRecipe(Section):
     sites: tuple[str, ...] = ()
     """Sites to take; empty takes all."""
     prefer_sites: tuple[str, ...] = ()
-    """Sites to take alone where the corpus has every one of them; another corpus is taken whole, and that is said."""
+    """Sites to take alone, and to say so, where the corpus has every one of them; another corpus is taken whole."""
     val_fraction: Fraction = 0.1
     """Share of the patients set aside for validation where no split is given."""
     test_fraction: Fraction = 0.2
@@ -284,7 +284,9 @@ def validate_recipe(settings: Mapping[str, Any], origin: str) -> Recipe:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(field, _fields(Recipe), n=1)
+            key = field.rpartition(".")[2]  # its section may be wrong or left out
+            near = [name for name in _fields(Recipe) if name.endswith(f".{key}")]
+            near = near or difflib.get_close_matches(field, _fields(Recipe), n=1)
             raise RecipeError(
                 f"{origin}: there is no setting '{field}'",
                 expected=f"a setting such as '{near[0]}'" if near else "one that `medistill recipes show` prints",

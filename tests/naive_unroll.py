@@ -1,4 +1,4 @@
-"""The oracle of the engine: the unrolled student with the graph of all steps alive, left to automatic differentiation."""
+"""The oracle of the engine: the unrolled student with the graph of every step alive, left to autograd."""
 
 from __future__ import annotations
 

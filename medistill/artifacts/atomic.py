@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,9 +21,16 @@ PRIVATE_FILE = 0o600
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder, and its parents, that only its owner can enter."""
-    path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-    path.chmod(PRIVATE_FOLDER)
+    """Make a folder, and its parents, that only its owner can enter.
+
+    Raises:
+        ArtifactError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        path.chmod(PRIVATE_FOLDER)
+    except OSError as error:
+        raise unwritable(path, error) from error
     return path
 
 
@@ -45,19 +53,23 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, private: bool
     except OSError as error:
         raise unwritable(path, error) from error
     except Exception as error:
-        if "No space left" in str(error):  # safetensors wraps the operating system's error in its own
-            raise unwritable(path, OSError(errno.ENOSPC, "No space left on device")) from error
-        raise
+        wrapped = re.search(r"\(os error (\d+)\)", str(error))  # safetensors wraps the system's error in its own
+        if wrapped is None:
+            raise
+        code = int(wrapped[1])
+        raise unwritable(path, OSError(code, os.strerror(code))) from error
     finally:
-        neighbour.unlink(missing_ok=True)
+        if neighbour.exists():  # not where the folder turned out to be a file
+            neighbour.unlink()
 
 
 def unwritable(path: Path, error: OSError) -> ArtifactError:
     """Say why ``path`` could not be written, and what to do."""
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        what = "the disk is full" if error.errno == errno.ENOSPC else os.strerror(error.errno)
         free = shutil.disk_usage(path.parent).free // 2**20 if path.parent.exists() else 0
         return ArtifactError(
-            f"the disk is full: {path} could not be written ({free} MiB free)",
+            f"{what}: {path} could not be written ({free} MiB free)",
             expected="room for the output",
             do="free space or choose another --out, then repeat the command with --resume; nothing is lost",
         )
@@ -92,7 +104,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{what}: {path} is missing", expected="that file", do="check the path") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{what}: {path} cannot be read ({error})", expected="a JSON object", do="make it again, or fetch it again"
         ) from None
@@ -130,7 +142,7 @@ def read_tensors(path: Path, what: str) -> tuple[dict[str, np.ndarray], dict[str
     try:
         with safe_open(str(path), framework="np") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{what}: {path} is damaged ({error})",
             expected="an intact safetensors file",

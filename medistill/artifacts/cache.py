@@ -9,6 +9,9 @@ from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
 
+KINDS = ("sources", "staging", "corpora", "trajectories")
+"""Folders of the cache that hold or encode what came from patients."""
+
 
 def cache_root() -> Path:
     """``$MEDISTILL_CACHE``, or the platform's cache folder for medistill. Made with mode 0700."""
@@ -22,7 +25,7 @@ def cache_root() -> Path:
 
 @dataclass(frozen=True)
 class Purged:
-    """What a purge removed: bytes, and how many corpora and trajectory stores."""
+    """What a purge removed: bytes in all, and how many corpora and trajectory stores."""
 
     bytes: int
     corpora: int
@@ -30,15 +33,13 @@ class Purged:
 
 
 def purge(root: Path | None = None) -> Purged:
-    """Remove every corpus and every trajectory from the cache; both hold or encode patients' data."""
+    """Remove corpora, trajectories and what interrupted readings left: all that holds or encodes patients' data."""
     root = root or cache_root()
-    counts = {"corpora": 0, "trajectories": 0}
-    total = 0
-    for kind in counts:
-        folder = root / kind
-        if folder.is_dir():
-            counts[kind] = sum(1 for entry in folder.iterdir() if entry.is_dir())
-            total += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-            shutil.rmtree(folder)
-    shutil.rmtree(root / "sources", ignore_errors=True)
+    total = sum(file.stat().st_size for kind in KINDS for file in (root / kind).rglob("*") if file.is_file())
+    counts = {
+        kind: sum(1 for entry in (root / kind).glob("*") if entry.is_dir()) for kind in ("corpora", "trajectories")
+    }
+    for kind in KINDS:
+        if (root / kind).is_dir():
+            shutil.rmtree(root / kind)
     return Purged(total, **counts)

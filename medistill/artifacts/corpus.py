@@ -21,6 +21,8 @@ from medistill.errors import ArtifactError
 CORPUS_SCHEMA = 1
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+TABLE = ("labels", "groups", "sites", "splits", "views", "class_names", "site_names")
+"""What the index holds of the images, and the content's hash covers."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Corpus:
 
     Attributes:
         path: its folder, mode 0700.
-        content: SHA-256 over pixels, labels, groups, sites, splits and their names.
+        content: SHA-256 over the pixels' SHA-256, labels, groups, sites, splits, views and names.
         images: uint8 memory map (N, C, H, W), 0 black, 255 white.
         labels: int64 (N,), index into `class_names`.
         groups: int64 (N,), patients (or images, where no patient is known), numbered from 0 without their identifiers.
@@ -125,9 +127,8 @@ def save_corpus(
         "class_names": list(class_names),
         "site_names": list(site_names),
     }
-    digest = hashlib.sha256(json.dumps([list(images.shape), table], sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(images).data)
-    content = digest.hexdigest()
+    pixels = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
+    content = _content(images.shape, pixels, table)
     rows = list(manifest)
     path = private_folder(folder) / content
     private_folder(path)
@@ -140,6 +141,7 @@ def save_corpus(
     index: dict[str, Any] = {
         "schema": CORPUS_SCHEMA,
         "content": content,
+        "pixels": pixels,
         **table,
         "split_unit": split_unit,
         "split_source": split_source,
@@ -152,9 +154,16 @@ def save_corpus(
     return load_corpus(path)
 
 
+def _content(shape: Sequence[int], pixels: str, table: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([list(shape), pixels, table], sort_keys=True).encode()).hexdigest()
+
+
 def _save_npy(file: Path, images: np.ndarray) -> None:
+    """Write .npy; ``np.save`` would not say why where the disk is full."""
+    images = np.ascontiguousarray(images)
     with file.open("wb") as handle:
-        np.save(handle, images, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(images))
+        handle.write(images.data)
 
 
 def load_corpus(path: Path) -> Corpus:
@@ -172,6 +181,8 @@ def load_corpus(path: Path) -> Corpus:
         )
     try:
         images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+        if _content(images.shape, index["pixels"], {name: index[name] for name in TABLE}) != index["content"]:
+            raise ValueError("its index was altered")
         arrays = {name: np.array(index[name], np.int64) for name in ("labels", "groups", "sites", "splits")}
         if images.dtype != np.uint8 or images.ndim != 4 or any(len(a) != len(images) for a in arrays.values()):
             raise ValueError("the pixels and the index do not fit together")

@@ -43,7 +43,7 @@ class DistilledSet:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check(self, "this distilled set")
+        _check(self)
 
     @property
     def ipc(self) -> int:
@@ -56,7 +56,6 @@ class DistilledSet:
 
     def save(self, folder: Path) -> None:
         """Write ``images.safetensors``, ``contact_sheet.png`` and, last, ``manifest.json`` with their hashes."""
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = folder / "images.safetensors"
         write_tensors(
             tensors,
@@ -114,7 +113,14 @@ class DistilledSet:
             if sha256_file(path) != expected:
                 raise _unusable(path, "its SHA-256 is not the one in manifest.json, so it was altered or damaged")
         tensors, _ = read_tensors(folder / "images.safetensors", "distilled set")
+        names, provenance = manifest.get("class_names"), manifest.get("provenance")
+        if not isinstance(names, list) or not isinstance(provenance, dict):
+            raise _unusable(
+                folder / "manifest.json", "its class_names or its provenance are missing or of another kind"
+            )
         try:
+            if list(tensors["images"].shape) != manifest.get("shape"):
+                raise _unusable(folder, "the images do not have the shape that manifest.json gives")
             return cls(
                 images=tensors["images"],
                 labels=tensors["labels"],
@@ -122,11 +128,13 @@ class DistilledSet:
                 stage=tensors["stage"],
                 student_lr=float(tensors["student_lr"][0]),
                 normalisation=Normalisation(tuple(map(float, tensors["mean"])), tuple(map(float, tensors["std"]))),
-                class_names=tuple(manifest["class_names"]),
-                provenance=manifest["provenance"],
+                class_names=tuple(names),
+                provenance=provenance,
             )
+        except ArtifactError as error:
+            raise _unusable(folder, error.seen) from None
         except (KeyError, IndexError, TypeError) as error:
-            raise _unusable(folder, f"{error} is missing") from None
+            raise _unusable(folder, f"a part is missing or of another kind ({error})") from None
 
 
 def _unusable(path: Path, why: str) -> ArtifactError:
@@ -135,24 +143,37 @@ def _unusable(path: Path, why: str) -> ArtifactError:
     )
 
 
-def _check(distilled: DistilledSet, where: str) -> None:
+def _check(distilled: DistilledSet) -> None:
     images, count = distilled.images, len(distilled.images)
+    mean, std = distilled.normalisation.mean, distilled.normalisation.std
     problem = ""
-    if images.ndim != 4 or count == 0 or images.dtype != np.float32:
+    if images.ndim != 4 or images.size == 0 or images.dtype != np.float32:
         problem = f"images are {images.dtype} {images.shape}, not float32 (N, C, H, W)"
     elif any(a.shape != (count,) for a in (distilled.labels, distilled.weights, distilled.stage)):
         problem = "labels, weights and stage do not have one entry an image"
+    elif distilled.labels.dtype != np.int64 or distilled.stage.dtype != np.int64:
+        problem = "labels and stage are not int64"
+    elif distilled.weights.dtype != np.float32:
+        problem = "weights are not float32"
     elif not np.isfinite(images).all() or not np.isfinite(distilled.weights).all():
         problem = "it holds NaN or infinite values"
     elif np.abs(images).max() > LIMIT:
         problem = f"an image reaches {np.abs(images).max():.3g} standard deviations"
+    elif not all(isinstance(name, str) for name in distilled.class_names):
+        problem = "a class has a name that is not text"
+    elif len(set(distilled.class_names)) < len(distilled.class_names):
+        problem = "two classes have the same name"
     elif distilled.labels.min() < 0 or distilled.labels.max() >= len(distilled.class_names):
         problem = f"a label lies outside 0..{len(distilled.class_names) - 1}"
     elif distilled.weights.min() < 0 or distilled.stage.min() < 0:
         problem = "a weight or a stage is negative"
     elif not 0 < distilled.student_lr < float("inf"):
         problem = f"its learning rate is {distilled.student_lr}"
-    elif len(distilled.normalisation.mean) != images.shape[1] or min(distilled.normalisation.std) <= 0:
+    elif not len(mean) == len(std) == images.shape[1] or not np.isfinite([*mean, *std]).all() or min(std) <= 0:
         problem = "its normalisation does not fit its channels"
     if problem:
-        raise ArtifactError(f"{where}: {problem}", expected="a finite, consistent set", do="make or fetch it again")
+        raise ArtifactError(
+            f"this distilled set cannot be used: {problem}",
+            expected="a finite, consistent set",
+            do="make or fetch it again",
+        )

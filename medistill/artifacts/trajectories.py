@@ -65,11 +65,12 @@ class Trajectories:
             with safe_open(str(path), framework="np") as file:
                 metadata = file.metadata() or {}
                 rows = file.get_slice("snapshots")
-                if metadata.get("key") != self.key or rows.get_shape() != [self.epochs + 1, self.parameters]:
-                    raise _damaged(path, "it belongs to another network, corpus or recipe")
+                belongs = metadata.get("key") == self.key and metadata.get("expert") == str(expert)
+                if not belongs or rows.get_shape() != [self.epochs + 1, self.parameters] or rows.get_dtype() != "F32":
+                    raise _damaged(path, "it belongs to another expert, network, corpus or recipe")
                 row: np.ndarray = rows[epoch : epoch + 1][0]
                 checksum = json.loads(metadata["crc32"])[epoch]
-        except (SafetensorError, OSError, ValueError, KeyError, IndexError) as error:
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError, IndexError) as error:
             if isinstance(error, ArtifactError):
                 raise
             raise _damaged(path, str(error)) from None
@@ -79,11 +80,12 @@ class Trajectories:
 
     def save_expert(self, expert: int, snapshots: np.ndarray) -> None:
         """Write the snapshots (epochs + 1, P) float32 of one expert, whole or not at all."""
+        snapshots = np.ascontiguousarray(snapshots, np.float32)
         if snapshots.shape != (self.epochs + 1, self.parameters) or not np.isfinite(snapshots).all():
             raise _damaged(self.expert_path(expert), "its snapshots are not finite or have another shape")
-        checksums = [zlib.crc32(np.ascontiguousarray(row).tobytes()) for row in snapshots]
+        checksums = [zlib.crc32(row.tobytes()) for row in snapshots]
         metadata = {"key": self.key, "expert": str(expert), "crc32": json.dumps(checksums)}
-        write_tensors(self.expert_path(expert), {"snapshots": snapshots.astype(np.float32)}, metadata, private=True)
+        write_tensors(self.expert_path(expert), {"snapshots": snapshots}, metadata, private=True)
 
 
 def _damaged(path: Path, why: str) -> ArtifactError:
@@ -94,6 +96,14 @@ def _damaged(path: Path, why: str) -> ArtifactError:
     )
 
 
+def _altered(meta: Path, why: str) -> ArtifactError:
+    return ArtifactError(
+        f"{meta} is damaged ({why})",
+        expected="the description of these trajectories",
+        do="remove that file and run the same command with --resume; it is written again, and the experts are kept",
+    )
+
+
 def open_trajectories(folder: Path, description: dict[str, Any]) -> Trajectories:
     """Open the store ``folder/<key>`` that ``description`` belongs to, or make an empty one.
 
@@ -101,12 +111,19 @@ def open_trajectories(folder: Path, description: dict[str, Any]) -> Trajectories
         folder: where stores lie.
         description: plain values with the keys ``key``, ``count``, ``epochs``, ``names``, ``shapes``,
             ``normalisation``; whatever else it holds is kept for people to read.
+
+    Raises:
+        ArtifactError: what stands there differs from ``description`` (``count`` may), is damaged or of another version.
     """
     path = private_folder(private_folder(folder) / description["key"])
     meta = path / "meta.json"
+    whole = {"schema": TRAJECTORIES_SCHEMA, **description}
     if not meta.is_file():
-        write_json(meta, {"schema": TRAJECTORIES_SCHEMA, **description}, private=True)
-    return load_trajectories(path, count=description["count"])
+        write_json(meta, whole, private=True)
+    store = load_trajectories(path, count=description["count"])
+    if {**read_json(meta, "trajectories"), "count": None} != {**json.loads(json.dumps(whole)), "count": None}:
+        raise _altered(meta, "it is not what was written")
+    return store
 
 
 def load_trajectories(path: Path, *, count: int | None = None) -> Trajectories:
@@ -122,12 +139,17 @@ def load_trajectories(path: Path, *, count: int | None = None) -> Trajectories:
             expected=f"schema {TRAJECTORIES_SCHEMA}, which this version of medistill writes",
             do="run `medistill purge`, then the same command again",
         )
-    return Trajectories(
-        path=path,
-        key=meta["key"],
-        count=meta["count"] if count is None else count,
-        epochs=meta["epochs"],
-        names=tuple(meta["names"]),
-        shapes=tuple(tuple(shape) for shape in meta["shapes"]),
-        normalisation=Normalisation.from_json(meta["normalisation"]),
-    )
+    try:
+        if meta["key"] != path.name:
+            raise ValueError("its key is not the folder's name")
+        return Trajectories(
+            path=path,
+            key=path.name,
+            count=int(meta["count"]) if count is None else count,
+            epochs=int(meta["epochs"]),
+            names=tuple(meta["names"]),
+            shapes=tuple(tuple(int(side) for side in shape) for shape in meta["shapes"]),
+            normalisation=Normalisation.from_json(meta["normalisation"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _altered(path / "meta.json", str(error)) from None

@@ -20,6 +20,9 @@ from medistill.progress import Progress
 from medistill.recipe import Recipe
 from medistill.training.device import precision
 
+ALPHA_STEP = 0.1
+"""Largest change of log alpha in one outer step."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -118,11 +121,15 @@ def step(state: State, fixed: Fixed) -> float:
 
 
 def _move_alpha(state: State, recipe: Recipe, of_alpha: float) -> None:
-    """SGD on log alpha, so alpha stays positive; scaled so that at its start alpha moves as by SGD on alpha itself."""
+    """SGD on log alpha, so alpha stays positive; scaled so that at its start alpha moves as by SGD on alpha itself.
+
+    A step changes alpha by `ALPHA_STEP` at most: one steep segment could otherwise take it so close to zero that no
+    gradient brings it back.
+    """
     of_log = state.alpha * of_alpha
     state.log_alpha_velocity = recipe.distill.momentum * state.log_alpha_velocity + of_log
     rate = recipe.distill.student_lr_lr / recipe.distill.student_lr**2
-    state.log_alpha = state.log_alpha - rate * state.log_alpha_velocity
+    state.log_alpha = state.log_alpha - (rate * state.log_alpha_velocity).clamp(-ALPHA_STEP, ALPHA_STEP)
 
 
 def _look(state: State, fixed: Fixed) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.naive_unroll import naive_gradient, problem
 
 from medistill.engine.matching import match
 from medistill.engine.segment import Segment
@@ -15,6 +14,7 @@ from medistill.engine.unroll import Images, adjoint, unroll
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
 from medistill.training.augmentation import draw
+from tests.naive_unroll import naive_gradient, problem
 
 SMALL = {"width": 6, "channels": 3, "size": 12, "count": 7, "steps": 4, "depth": 2, "classes": 3}
 

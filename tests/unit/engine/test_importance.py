@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.naive_unroll import problem
 
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import open_trajectories
 from medistill.engine.importance import Importance
 from medistill.engine.matching import match
 from medistill.recipe import ImportanceRecipe
+from tests.naive_unroll import problem
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.naive_unroll import naive_gradient
 
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories, open_trajectories
@@ -25,6 +24,7 @@ from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, validate_recipe
 from medistill.training.randomness import generator
+from tests.naive_unroll import naive_gradient
 
 CPU = torch.device("cpu")
 LABELS = torch.tensor([0, 0, 1, 1])

@@ -1,0 +1,100 @@
+"""`medistill distill`: the whole chain, from files to a distilled set and its report."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medistill_cli import options
+from medistill_cli.recipe_choice import choose_recipe, overrides_of
+from medistill_cli.results import print_evaluation, print_json, print_next, print_written
+from medistill_cli.working import working
+
+
+def distill(
+    data: options.Data = None,
+    labels: options.Labels = None,
+    recipe: options.RecipeName = None,
+    ipc: options.Ipc = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="New folder for the run: the set, the report, the state.")
+    ] = Path("medistill-run"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, with the recipe that it was started with.")
+    ] = False,
+    sites: options.Sites = None,
+    classes: options.Classes = None,
+    settings: options.Settings = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    show_real: options.ShowReal = False,
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Do the whole job: images in, distilled set and report out.
+
+    Reads the files, trains experts, distils, and compares networks trained on the distilled images with networks
+    trained on all the originals and on as few real images. Ctrl-C saves; the same command with --resume goes on.
+
+    \b
+    Examples:
+      medistill distill
+      medistill distill --data xray/
+      medistill distill --data xray/ --labels table.csv --ipc 5 --out runs/five
+      medistill distill --data xray/ --recipe covid-xray-cpu --set distill.iterations=1000 --out runs/long
+      medistill distill --data xray/ --resume
+    """
+    with working("resume") as progress:
+        if resume and data is None:
+            _refuse_other_data(out)
+        chosen = choose_recipe(
+            recipe,
+            overrides_of(settings, ipc=ipc, seed=seed, sites=sites, classes=classes),
+            data=data,
+            device=device,
+            progress=progress,
+            stored=out / "recipe.toml" if resume else None,
+        )
+        from medistill.workflow.run import run
+
+        result = run(
+            chosen,
+            out=out,
+            data=data,
+            labels=labels,
+            device=device,
+            resume=resume,
+            show_real=show_real,
+            progress=progress,
+        )
+    files = {"report": out / "report.html", "distilled set": out / "set", "pictures": out / "set" / "contact_sheet.png"}
+    if json:
+        told = {"run": str(out), "report": str(files["report"]), "set": str(files["distilled set"])}
+        print_json({**told, "evaluation": result.evaluation.as_json()})
+        return
+    print_evaluation(result.evaluation)
+    print_written({**files, "same, for programs": out / "report.json"})
+    print_next(
+        [
+            (["medistill", "report", str(out)], "write the report again from what lies in the run"),
+            (["medistill", "evaluate", str(out), "--data", "OTHER/"], "try the set on another corpus"),
+            (["medistill", "purge"], "remove decoded images and experts from the private cache"),
+        ]
+    )
+
+
+def _refuse_other_data(out: Path) -> None:
+    """A run on somebody's files is not to be continued on the built-in corpus because --data was forgotten."""
+    from medistill.artifacts.atomic import read_json
+    from medistill.errors import UsageError
+
+    record = out / "run.json"
+    if record.is_file() and "--data" in shlex.split(str(read_json(record, "run record").get("command", ""))):
+        raise UsageError(
+            f"the run in {out} was started with --data, and this command has none",
+            expected="the folder that it was started with",
+            do="repeat the first command with --resume",
+        )

@@ -1,0 +1,138 @@
+"""`medistill doctor`: versions, device, decoders and room on disk; what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from medistill_cli import options
+from medistill_cli.cached import cached
+from medistill_cli.decoders import Decoder, decoders
+from medistill_cli.results import out_console, print_facts, print_json, size
+
+PACKAGES = (
+    "medistill",
+    "torch",
+    "monai",
+    "numpy",
+    "pydicom",
+    "nibabel",
+    "pillow",
+    "scikit-learn",
+    "safetensors",
+    "pydantic",
+    "typer",
+)
+LITTLE_ROOM = 2 * 10**9
+"""Free bytes below which the doctor warns."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that is not there, what that means, and how to get it."""
+
+    what: str
+    means: str
+    get: str
+
+
+def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
+    """Say what this machine has and what is missing.
+
+    Versions, device, decoders of DICOM pixels, the private cache, room on disk, and how to get what is missing. Ends
+    with 0 also where optional parts are missing.
+
+    \b
+    Examples:
+      medistill doctor
+      medistill doctor --json
+    """
+    from medistill.artifacts.cache import cache_root
+
+    root = cache_root()
+    versions = {name: _version(name) for name in PACKAGES}
+    device, gpu = _device()
+    known = decoders()
+    held, free = cached(root), shutil.disk_usage(root).free
+    missing = _missing(versions, gpu, known, free)
+    if json:
+        print_json(
+            {
+                "python": platform.python_version(),
+                "versions": versions,
+                "device": device,
+                "processor_cores": os.cpu_count(),
+                "decoders": [asdict(decoder) for decoder in known],
+                "cache": {"path": str(root), **asdict(held)},
+                "free_bytes": free,
+                "missing": [asdict(lack) for lack in missing],
+            }
+        )
+        return
+    console = out_console()
+    console.print("Versions", style="bold")
+    print_facts([("  Python", platform.python_version()), *((f"  {n}", v or "missing") for n, v in versions.items())])
+    console.print("\nMachine", style="bold")
+    print_facts(
+        [
+            ("  Device", device),
+            ("  Processor cores", str(os.cpu_count())),
+            (
+                "  Private cache",
+                f"{root}, {size(held.bytes)}: {held.corpora} corpora and {held.trajectories} sets of experts",
+            ),
+            ("  Free disk there", size(free)),
+        ]
+    )
+    console.print("\nDICOM pixels that can be decoded", style="bold")
+    print_facts([(f"  {one.name}", ", ".join(one.by) or "no decoder") for one in known])
+    console.print("\nMissing", style="bold")
+    if not missing:
+        console.print("  nothing")
+    for lack in missing:
+        console.print(f"  {lack.what}: {lack.means}.\n    {lack.get}", markup=False)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _device() -> tuple[str, bool]:
+    """What --device auto would take, in words, and whether it is a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        room = torch.cuda.get_device_properties(0).total_memory
+        return f"cuda: {torch.cuda.get_device_name()}, {size(room)} of memory", True
+    build = "a CUDA build of torch, but no CUDA GPU found" if torch.version.cuda else "a CPU build of torch"
+    return f"cpu, {torch.get_num_threads()} threads ({build})", False
+
+
+def _missing(versions: dict[str, str | None], gpu: bool, known: list[Decoder], free: int) -> list[Missing]:
+    found = [
+        Missing(name, "medistill was not installed whole", f"pip install {name}")
+        for name, number in versions.items()
+        if number is None
+    ]
+    if not gpu:
+        found.append(
+            Missing(
+                "GPU",
+                "the recipe covid-xray-cpu is taken by default, and covid-xray would take days",
+                "On a machine with an NVIDIA GPU, install a CUDA build of torch: https://pytorch.org/get-started",
+            )
+        )
+    for one in known:
+        if not one.by:
+            found.append(
+                Missing(f"a decoder for {one.name}", "such files are refused, and counted in the report", one.get)
+            )
+    if free < LITTLE_ROOM:
+        found.append(Missing("room on disk", f"{size(free)} are free", "Free some, or set MEDISTILL_CACHE elsewhere"))
+    return found

@@ -1,0 +1,119 @@
+"""`medistill evaluate`: what a distilled set is worth on a corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medistill_cli import options
+from medistill_cli.recipe_choice import overrides_of
+from medistill_cli.results import print_evaluation, print_json, print_written
+from medistill_cli.working import working
+
+if TYPE_CHECKING:
+    from medistill.artifacts.distilled_set import DistilledSet
+    from medistill.recipe import Recipe
+
+
+def evaluate(
+    source: Annotated[Path, typer.Argument(metavar="SET", help="A distilled set, or the folder of a run.")],
+    data: options.Data = None,
+    labels: options.Labels = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE",
+            help="Recipe to evaluate with. Left out: the one that the set was made with.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Folder for the predictions and the results; kept private.")
+    ] = Path("medistill-evaluation"),
+    sites: options.Sites = None,
+    classes: options.Classes = None,
+    settings: options.Settings = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure what a distilled set is worth on a corpus.
+
+    Fresh networks are trained on the set, on all the originals and on as few real images, and tested on patients that
+    none of them has seen. The corpus may be another one than the set was made from; it needs the same classes. It is
+    split as its own: the originals that the set is compared with are its training split.
+
+    \b
+    Examples:
+      medistill evaluate medistill-run --data xray/
+      medistill evaluate received/set --data elsewhere/ --out runs/elsewhere
+      medistill evaluate medistill-run --data xray/ --set network.name=resnet18 --out runs/resnet
+    """
+    with working("repeat") as progress:
+        from medistill.artifacts.distilled_set import DistilledSet
+
+        distilled = DistilledSet.load(source)
+        names = classes if classes is not None else ",".join(distilled.class_names)
+        chosen = _recipe(distilled, source, recipe, overrides_of(settings, seed=seed, sites=sites, classes=names))
+        _refuse_finished(out)
+        if data is None:
+            _refuse_built_in(distilled, source)
+        from medistill.workflow.evaluate import evaluate as evaluate_set
+        from medistill.workflow.prepare import prepare
+        from medistill.workflow.run import built_in_corpus
+
+        folder = built_in_corpus(progress) if data is None else data
+        corpus = prepare(folder, chosen, labels=labels, progress=progress)
+        evaluation = evaluate_set(distilled, corpus, chosen, out=out, device=device, progress=progress)
+    if json:
+        print_json({"out": str(out), "evaluation": evaluation.as_json()})
+        return
+    print_evaluation(evaluation)
+    print_written({"results": out / "evaluation" / "evaluation.json"})
+
+
+def _recipe(distilled: DistilledSet, source: Path, name: str | None, overrides: list[str]) -> Recipe:
+    """The recipe that was named, or the one inside the set, with the overrides on top."""
+    from tempfile import TemporaryDirectory
+
+    from medistill.artifacts.atomic import write_text
+    from medistill.errors import UsageError
+    from medistill.recipe import load_recipe, recipe_toml, validate_recipe
+
+    if name is not None:
+        return load_recipe(name, overrides)
+    if "recipe" not in distilled.provenance:
+        raise UsageError(
+            f"{source} does not say which recipe it was made with",
+            expected="a set that medistill distilled, or --recipe",
+            do="add --recipe with the network that you want to evaluate",
+        )
+    stored = validate_recipe(distilled.provenance["recipe"], f"the recipe inside {source}")
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "recipe.toml"
+        write_text(file, recipe_toml(stored))
+        return load_recipe(file, overrides)
+
+
+def _refuse_finished(out: Path) -> None:
+    from medistill.errors import UsageError
+
+    if (out / "evaluation" / "evaluation.json").is_file():
+        raise UsageError(
+            f"{out} holds a finished evaluation", expected="a folder without one", do="choose another --out"
+        )
+
+
+def _refuse_built_in(distilled: DistilledSet, source: Path) -> None:
+    from medistill.errors import UsageError
+
+    if not distilled.provenance.get("synthetic_source"):
+        raise UsageError(
+            f"{source} was made of real images, and no --data was given",
+            expected="a corpus to evaluate on",
+            do="add --data with a folder of images",
+        )

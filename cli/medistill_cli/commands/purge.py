@@ -1,0 +1,55 @@
+"""`medistill purge`: remove decoded images and experts from the private cache."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from medistill_cli import options
+from medistill_cli.cached import cached
+from medistill_cli.results import print_json, size
+
+
+def purge(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Remove what came from patients from the private cache.
+
+    That is every corpus and every expert. Runs, distilled sets and reports are left alone: remove their folders
+    yourself. What was purged is made again when it is needed.
+
+    \b
+    Examples:
+      medistill purge
+      medistill purge --yes
+    """
+    from medistill.artifacts.cache import cache_root
+    from medistill.artifacts.cache import purge as purge_cache
+    from medistill.errors import UsageError
+
+    root = cache_root()
+    held = cached(root)
+    if not yes and held.patients_bytes:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "purge has nobody to ask, since its input is no terminal",
+                expected="a person at a terminal, or --yes",
+                do="add --yes",
+            )
+        question = f"Remove {held.corpora} corpora and {held.trajectories} sets of experts, {size(held.patients_bytes)}"
+        if not typer.confirm(f"{question}, from {root}?", err=True):
+            typer.echo("Nothing was removed.", err=True)
+            raise typer.Exit(1)
+    done = purge_cache(root)
+    if json:
+        told = {"bytes": held.patients_bytes, "corpora": done.corpora, "trajectories": done.trajectories}
+        print_json({"cache": str(root), "removed": told})
+        return
+    typer.echo(
+        f"Removed {done.corpora} corpora and {done.trajectories} sets of experts, {size(held.patients_bytes)}, "
+        f"from {root}."
+    )

@@ -1,0 +1,63 @@
+"""`medistill recipes`: which recipes there are, and what is in one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medistill_cli import options
+from medistill_cli.guard import guarded
+from medistill_cli.recipe_choice import overrides_of
+from medistill_cli.results import print_facts, print_json, print_next
+
+recipes = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="List the recipes, or show one in full.\n\n"
+    "\b\nExamples:\n  medistill recipes list\n  medistill recipes show demo",
+)
+
+
+@recipes.command("list")
+@guarded
+def list_recipes(json: options.AsJson = False, debug: options.Debug = False) -> None:
+    """List the recipes that come with medistill.
+
+    \b
+    Examples:
+      medistill recipes list
+      medistill recipes list --json
+    """
+    from medistill.recipe import load_recipe, recipe_names
+
+    told = {name: " ".join(load_recipe(name).description.split()) for name in recipe_names()}
+    if json:
+        print_json({"recipes": [{"name": name, "description": text} for name, text in told.items()]})
+        return
+    print_facts(told.items())
+    print_next([(["medistill", "recipes", "show", "demo"], "every setting of one")])
+
+
+@recipes.command("show")
+@guarded
+def show_recipe(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Name of a recipe, or a TOML file.")],
+    settings: options.Settings = None,
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Print a recipe with every setting, as TOML that --recipe takes.
+
+    \b
+    Examples:
+      medistill recipes show demo
+      medistill recipes show covid-xray-cpu --set distill.ipc=5 > mine.toml
+    """
+    from medistill.recipe import load_recipe, recipe_toml
+
+    recipe = load_recipe(name, overrides_of(settings))
+    if json:
+        print_json({**recipe.model_dump(mode="json"), "digest": recipe.digest})
+        return
+    typer.echo(recipe_toml(recipe), nl=False)

@@ -1,0 +1,112 @@
+"""The guard around every command: it turns errors into one paragraph on stderr and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+import typer
+
+from medistill.errors import MedistillError
+
+P = ParamSpec("P")
+FAILED = 1
+INTERRUPTED = 130
+REFUSED = 3
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Wrap the body of a command. Tracebacks are shown with --debug alone, since they can quote what was read."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        debug = bool(kwargs.get("debug"))
+        quieten(debug=debug)
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt:
+            tell("Stopped.")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; what is left to flush goes nowhere
+            raise typer.Exit(0) from None
+        except Exception as error:  # noqa: BLE001
+            if debug:
+                import traceback
+
+                traceback.print_exc()
+            message, code = explain(error)
+            tell(message)
+            raise typer.Exit(code) from None
+
+    return run
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """What to say of an error, and the exit code. Of an unforeseen one only its kind: its words may quote data."""
+    if isinstance(error, MedistillError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return (
+            f"The disk is full{f': {error.filename}' if error.filename else ''}. Expected: room for the output. "
+            "What to do: free space, then repeat the command; nothing that was finished is lost.",
+            REFUSED,
+        )
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return (
+            f"{error.filename} cannot be used: {error.strerror}. Expected: a file or folder that you may use. "
+            "What to do: check that it is there, and its permissions, then repeat the command.",
+            REFUSED,
+        )
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
+        return (
+            "The memory is not enough. Expected: room for the images that pass the network at once. "
+            "What to do: set compute.micro_batch to a small number such as 16, or choose a smaller data.image_size.",
+            FAILED,
+        )
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place else ""
+    return (
+        f"An error that medistill did not foresee: {type(error).__name__}{where}. This is a fault of medistill; please "
+        "report this line with the output of `medistill doctor`. The same command with --debug shows the details, "
+        "which can quote your files: read them before you pass them on.",
+        FAILED,
+    )
+
+
+def tell(message: str) -> None:
+    """Write a paragraph to stderr: in a frame on a terminal, plain elsewhere."""
+    if not sys.stderr.isatty():
+        sys.stderr.write(f"{message}\n")
+        return
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    Console(stderr=True).print(Panel(Text(message), title="medistill", title_align="left", border_style="red"))
+
+
+def quieten(*, debug: bool) -> None:
+    """Keep other packages off the terminal, here and in worker processes: pydicom's warnings quote header values.
+
+    With --debug the warnings of the numerical packages are shown; pydicom's never.
+    """
+    logging.getLogger().addHandler(logging.NullHandler())
+    for name in ("pydicom", "monai", "nibabel", "PIL", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    warnings.simplefilter("ignore")
+    if debug:
+        for name in ("torch", "numpy", "medistill"):
+            warnings.filterwarnings("default", module=rf"{name}\b")

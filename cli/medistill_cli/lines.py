@@ -1,0 +1,82 @@
+"""Lines: progress where stderr is no terminal, a plain line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from medistill_cli.stop import Stop
+
+SECONDS_BETWEEN = 10.0
+"""Least time between two lines of one task."""
+
+
+class Lines:
+    """A `medistill.progress.Progress` of plain lines on stderr."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+
+    def task(self, title: str, total: int, *, done: int = 0) -> LineTask:
+        """Say that a task starts."""
+        return LineTask(self, title, total, done)
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave nothing behind."""
+
+
+class LineTask:
+    """A task that is told now and then, and when it ends."""
+
+    def __init__(self, lines: Lines, title: str, total: int, done: int) -> None:
+        self.lines, self.title, self.total = lines, title, total
+        self.done = self.first = done
+        self.figures = ""
+        self.started = self.last = time.monotonic()
+        lines.say(f"{title}: {done} of {total}")
+
+    def advance(self, steps: int = 1, *, figures: str = "") -> None:
+        """Count, tell now and then; a safe point."""
+        self.done += steps
+        self.figures = figures
+        now = time.monotonic()
+        if now - self.last >= SECONDS_BETWEEN:
+            self.last = now
+            left = (now - self.started) / max(self.done - self.first, 1) * (self.total - self.done)
+            self._tell(f"about {duration(left)} left")
+        self.lines.stop.check()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tell(f"{'done' if error is None else 'stopped'} after {duration(time.monotonic() - self.started)}")
+
+    def _tell(self, end: str) -> None:
+        self.lines.say(
+            ", ".join(part for part in (f"{self.title}: {self.done} of {self.total}", self.figures, end) if part)
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say them: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

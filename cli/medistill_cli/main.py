@@ -1,0 +1,73 @@
+"""The program `medistill`: its commands, in the order in which they are used."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medistill_cli.commands.distill import distill
+from medistill_cli.commands.doctor import doctor
+from medistill_cli.commands.evaluate import evaluate
+from medistill_cli.commands.experts import experts
+from medistill_cli.commands.phantom import phantom
+from medistill_cli.commands.prepare import prepare
+from medistill_cli.commands.purge import purge
+from medistill_cli.commands.recipes import recipes
+from medistill_cli.commands.report import report
+from medistill_cli.guard import guarded
+
+app = typer.Typer(
+    name="medistill",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"medistill {version('medistill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Distil a folder of medical images into a few synthetic images per class, and measure what they are worth.
+
+    `distill` does the whole job. The other commands do one part of it each, or look after what it leaves.
+    This mode gives no formal privacy guarantee, and its figures are not clinical evidence.
+
+    \b
+    Examples:
+      medistill distill
+      medistill distill --data xray/ --out runs/first
+      medistill doctor
+    """
+
+
+app.command()(guarded(distill))
+app.command()(guarded(prepare))
+app.command()(guarded(experts))
+app.command()(guarded(evaluate))
+app.command()(guarded(report))
+app.command()(guarded(phantom))
+app.command()(guarded(doctor))
+app.command()(guarded(purge))
+app.add_typer(recipes, name="recipes")
+
+
+def main() -> None:
+    """Run the program."""
+    app(prog_name="medistill")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Options that several commands share, each described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FOLDER",
+        help="Folder of DICOM, PNG, JPEG or NIfTI files, in folders by class or by site and class, or in any folders "
+        "together with --labels. Left out: the built-in corpus of invented patients.",
+        show_default=False,
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="CSV",
+        help="Table with a column for the file and one for the class, and if possible for patient, site, view and "
+        "split. Usual names are found; others are named in the recipe (data.label_column and its like).",
+        show_default=False,
+    ),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="A recipe of `medistill recipes list`, or a TOML file. Left out: demo without --data; with --data, "
+        "covid-xray where there is a GPU and covid-xray-cpu elsewhere.",
+        show_default=False,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Change one setting of the recipe, as in distill.iterations=500. May be given several times.",
+        show_default=False,
+    ),
+]
+Ipc = Annotated[
+    int | None, typer.Option("--ipc", metavar="N", help="Distilled images per class (distill.ipc).", show_default=False)
+]
+Sites = Annotated[
+    str | None,
+    typer.Option(
+        "--sites", metavar="A,B", help="Take these sites alone, separated by commas (data.sites).", show_default=False
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="A,B",
+        help="Take these classes alone, in this order, separated by commas (data.classes).",
+        show_default=False,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        help="Number from which every random choice of the run is derived (seed of the recipe).",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="Where to compute. auto takes a CUDA GPU if there is one."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object, and nothing else, on stdout.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. It can quote your files.")]
+ShowReal = Annotated[
+    bool,
+    typer.Option(
+        "--show-real",
+        help="Put real training images beside the distilled ones in the report. Such a report must not be shared.",
+    ),
+]

@@ -1,0 +1,92 @@
+"""Which recipe a command takes, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medistill.progress import Progress
+    from medistill.recipe import Recipe
+
+
+def choose_recipe(
+    name: str | None,
+    overrides: Sequence[str],
+    *,
+    data: Path | None,
+    device: str,
+    progress: Progress,
+    stored: Path | None = None,
+) -> Recipe:
+    """Load the recipe that was asked for, or the one that fits, and tell the user of a choice that was made for them.
+
+    Args:
+        name: shipped name or TOML file; None chooses.
+        overrides: ``section.key=value``, in order.
+        data: folder of images, or None for the built-in corpus.
+        device: what --device says.
+        progress: where the choice is told.
+        stored: the recipe of a run that is to be resumed.
+
+    Raises:
+        RecipeError: no such recipe, an unknown setting or a value out of range.
+    """
+    from medistill.recipe import load_recipe
+
+    if name is None and stored is not None and stored.is_file():
+        return load_recipe(stored, overrides)
+    if name is None:
+        name, why = _fitting(data, device)
+        recipe = load_recipe(name, overrides)
+        progress.say(f"Recipe {name}, {why}. Choose another one with --recipe.")
+        return recipe
+    return load_recipe(name, overrides)
+
+
+def _fitting(data: Path | None, device: str) -> tuple[str, str]:
+    if data is None:
+        return "demo", "which is made for the built-in corpus, since neither --data nor --recipe was given"
+    from medistill.training.device import choose_device
+
+    if choose_device(device).type == "cuda":
+        return "covid-xray", "since there is a GPU"
+    if device == "cpu":
+        return "covid-xray-cpu", "since --device cpu was given"
+    return "covid-xray-cpu", "which fits a processor, since no CUDA GPU was found"
+
+
+def words_of(
+    data: Path | None,
+    labels: Path | None,
+    recipe: str | None,
+    settings: Sequence[str] | None,
+    **others: str | int | None,
+) -> list[str]:
+    """The options of a command as they are typed, for the next command that should take the same."""
+    named = {"data": data, "labels": labels, "recipe": recipe, **others}
+    words = [word for name, value in named.items() if value is not None for word in (f"--{name}", str(value))]
+    return words + [word for setting in settings or () for word in ("--set", setting)]
+
+
+def overrides_of(
+    settings: Sequence[str] | None,
+    *,
+    ipc: int | None = None,
+    seed: int | None = None,
+    sites: str | None = None,
+    classes: str | None = None,
+) -> list[str]:
+    """Write the options that stand for a setting as ``section.key=value``, after those of --set."""
+    overrides = list(settings or ())
+    if ipc is not None:
+        overrides.append(f"distill.ipc={ipc}")
+    if seed is not None:
+        overrides.append(f"seed={seed}")
+    for key, names in (("sites", sites), ("classes", classes)):
+        if names is not None:
+            listed = [name.strip() for name in names.split(",") if name.strip()]
+            overrides.append(f"data.{key}={json.dumps(listed, ensure_ascii=False)}")
+    return overrides

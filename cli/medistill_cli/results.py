@@ -1,0 +1,110 @@
+"""Results on stdout: the table of the arms, files that were written and commands to type next, or one JSON object."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medistill.evaluate.evaluation import Evaluation
+    from medistill.evaluate.intervals import Estimate
+
+PLAIN_WIDTH = 110
+"""Columns of a table where stdout is no terminal."""
+ARM_NAMES = {"raw": "all the originals", "random": "as few real images", "distilled": "distilled images"}
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Write one JSON object."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def out_console() -> Console:
+    """Rich on stdout."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else PLAIN_WIDTH)
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """The arms side by side, and how the distilled one compares."""
+    from rich.table import Table
+
+    from medistill.report.verdict import verdict
+
+    level = f"{evaluation.confidence:.0%}"
+    units = f"{evaluation.test_images} test images"
+    if evaluation.test_patients < evaluation.test_images:
+        units += f" of {evaluation.test_patients} patients"
+    table = Table(title=f"Fresh networks, tested on {units}", title_justify="left", title_style="bold")
+    table.add_column("Trained on", no_wrap=True)
+    for heading in ("Images", f"Macro AUC ({level} interval)", "Seed spread", f"Accuracy ({level} interval)"):
+        table.add_column(heading, justify="right")
+    for arm in evaluation.arms:
+        spread = "-" if arm.macro_auc_spread is None else f"{arm.macro_auc_spread:.3f}"
+        style = "bold" if arm.arm == "distilled" else ""
+        row = (ARM_NAMES[arm.arm], str(arm.images), estimate(arm.macro_auc), spread, estimate(arm.accuracy))
+        table.add_row(*row, style=style)
+    console = out_console()
+    console.print(table)
+    told = verdict(evaluation)
+    console.print(told.against_raw, markup=False)
+    console.print(told.against_random, markup=False)
+
+
+def estimate(value: Estimate) -> str:
+    """``0.912 (0.874 to 0.941)``, or that there is none."""
+    if value.value is None:
+        return "none"
+    if value.low is None or value.high is None:
+        return f"{value.value:.3f} (no interval)"
+    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+
+
+def print_written(paths: Mapping[str, Path]) -> None:
+    """Files that were written, each with what it is."""
+    console = out_console()
+    console.print("\nWritten:", style="bold")
+    width = max(len(name) for name in paths)
+    for name, path in paths.items():
+        console.print(f"  {name:{width}}  {path}", markup=False)
+
+
+def print_next(commands: Iterable[tuple[Sequence[str], str]]) -> None:
+    """Commands to type next, each with what it does."""
+    console = out_console()
+    console.print("\nNext:", style="bold")
+    told = [(shlex.join(words), what) for words, what in commands]
+    width = max(len(command) for command, _ in told)
+    for command, what in told:
+        console.print(f"  {command:{width}}  # {what}", markup=False)
+
+
+def print_facts(rows: Iterable[tuple[str, str]]) -> None:
+    """Two columns: what, and its value."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in rows:
+        table.add_row(Text(name), Text(value))
+    out_console().print(table)
+
+
+def size(count: int) -> str:
+    """Bytes as a person would say them."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

@@ -1,0 +1,53 @@
+"""The work of a command that takes time: its progress on stderr, and how it is stopped and continued."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import typer
+
+from medistill.progress import Progress
+from medistill_cli.stop import Stop
+
+Again = Literal["resume", "repeat", "anew"]
+"""How a command goes on: with --resume, by itself when it is repeated, or from its beginning."""
+NOTICE = b"Stopping at the next safe point. Ctrl-C again stops at once.\n"
+SAVED = "Stopped; all that was finished is saved. To continue"
+
+
+@contextmanager
+def working(again: Again) -> Iterator[Progress]:
+    """Give the workflow a progress to talk to; on Ctrl-C or SIGTERM say how to continue, and exit 130 or 143."""
+    from rich.console import Console
+
+    from medistill_cli.bars import Bars
+    from medistill_cli.lines import Lines
+
+    console = Console(stderr=True)
+
+    def notice() -> None:
+        os.write(2, NOTICE)  # not sys.stderr: the signal may come while that is being written
+
+    stop = Stop(notice)
+    progress = Bars(console, stop) if console.is_terminal else Lines(stop)
+    with stop:
+        try:
+            with progress:
+                yield progress
+        except KeyboardInterrupt:
+            kept = "Stopped; nothing was kept. To start again" if again == "anew" else SAVED
+            progress.say(f"{kept}:\n  {continuing(again)}")
+            raise typer.Exit(stop.exit_code) from None
+
+
+def continuing(again: Again) -> str:
+    """The command that goes on from where this one was stopped."""
+    words = ["medistill", *sys.argv[1:]]
+    if again == "resume" and "--resume" not in words:
+        words.append("--resume")
+    return shlex.join(words)

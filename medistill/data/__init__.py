@@ -1,0 +1,1 @@
+"""Files become images: discovery, reading, splits, and the phantom corpus that needs no patient."""

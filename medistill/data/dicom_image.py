@@ -1,0 +1,188 @@
+"""DICOM: from a file to an upright picture whose bright pixels are bright.
+
+The order is the standard's: stored values, modality LUT, padding, VOI LUT or window, and one inversion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing, get_decoder
+from pydicom.uid import UID, RLELossless
+
+from medistill.data.image import Image, check_size
+from medistill.data.refusal import Refused
+from medistill.data.view import view_of
+from medistill.recipe import DataRecipe
+
+HUMAN = ("human", "homo sapiens")
+
+
+def read_dicom(path: Path, recipe: DataRecipe) -> Image:
+    """Read a DICOM file.
+
+    Raises:
+        Refused: it holds no single displayable radiograph of a person, or it cannot be decoded.
+    """
+    header = _header(path)
+    _check_header(header)
+    check_size(int(header.Rows), int(header.Columns))
+    _check_view(header, recipe)
+    stored = _stored_values(header)
+    pixels, deep = _display_values(stored, header, recipe)
+    return Image(
+        pixels=pixels,
+        deep=deep,
+        padding=_padding(stored, header),
+        view=_stated_view(header),
+        patient=_patient(header),
+        synthetic=str(header.get("SyntheticData", "")).upper() == "YES",
+        states_view=True,
+    )
+
+
+def _header(path: Path) -> Dataset:
+    try:
+        header = dcmread(path)
+    except InvalidDicomError:
+        try:
+            header = dcmread(path, force=True)
+        except Exception as error:  # noqa: BLE001  # whatever a parser makes of a file that is not its own
+            raise Refused("not an image", f"it is not a DICOM file ({type(error).__name__})") from None
+        if "Rows" not in header and "PatientID" not in header and "SOPClassUID" not in header:
+            raise Refused("not an image", "it is named like a DICOM file, but holds something else") from None
+    except Exception as error:  # noqa: BLE001  # pydicom raises many kinds; its words may quote the header
+        raise Refused("unreadable", f"its header cannot be read ({type(error).__name__})") from None
+    return header
+
+
+def _check_header(header: Dataset) -> None:
+    """Refuse what no pixel needs to be decoded for."""
+    if "PixelData" not in header:
+        kind = "it holds no pixels" if "Rows" not in header else "its pixels are missing"
+        raise Refused("no pixels", f"{kind} (no PixelData element)")
+    if "TransferSyntaxUID" not in getattr(header, "file_meta", {}):
+        raise Refused("no transfer syntax", "it does not say how its pixels are coded (no file meta information)")
+    missing = [name for name in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation") if name not in header]
+    if missing:
+        raise Refused("unreadable", f"its header lacks {', '.join(missing)}")
+    try:
+        frames = int(header.get("NumberOfFrames") or 1)
+    except (ValueError, TypeError):
+        raise Refused("unreadable", "its NumberOfFrames is not a number") from None
+    if frames > 1:
+        raise Refused("several frames", f"it holds {frames} frames; a radiograph has one")
+    if str(header.get("PresentationIntentType", "")).upper() == "FOR PROCESSING":
+        raise Refused("for processing", "it is raw detector data (FOR PROCESSING), not meant to be looked at")
+    species = str(header.get("PatientSpeciesDescription", "")).strip().lower()
+    if species and species not in HUMAN:
+        raise Refused("not human", "its PatientSpeciesDescription is not human")
+
+
+def _check_view(header: Dataset, recipe: DataRecipe) -> None:
+    if recipe.view_policy == "keep":
+        return
+    view = view_of(_stated_view(header))
+    if view == "lateral":
+        raise Refused("lateral view", "its view is lateral or oblique (data.view_policy is reject)")
+    if view == "unknown":
+        raise Refused("unknown view", "it does not say that it is frontal (data.view_policy is reject)")
+
+
+def _stated_view(header: Dataset) -> str:
+    stated = str(header.get("ViewPosition", "") or "").strip()
+    if stated:
+        return stated
+    codes = header.get("ViewCodeSequence") or ()
+    return str(codes[0].get("CodeMeaning", "")).strip() if len(codes) else ""
+
+
+def _stored_values(header: Dataset) -> np.ndarray:
+    """Stored values (H, W) or (H, W, 3)."""
+    syntax: UID = header.file_meta.TransferSyntaxUID
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        raise Refused("unknown coding", "its transfer syntax is not one of the standard's")
+    if syntax.is_compressed and syntax.is_encapsulated:
+        try:
+            known = syntax == RLELossless or get_decoder(syntax).is_available
+        except NotImplementedError:
+            known = False
+        if not known:
+            raise Refused("unsupported coding", f"nothing installed decodes {syntax.name} (see `medistill doctor`)")
+    else:
+        bits = int(header.BitsAllocated) * int(header.get("SamplesPerPixel", 1))
+        if header.PhotometricInterpretation == "YBR_FULL_422":
+            bits = bits * 2 // 3
+        expected = (int(header.Rows) * int(header.Columns) * bits + 7) // 8
+        if len(header.PixelData) < expected:
+            raise Refused("truncated", f"it holds {len(header.PixelData)} bytes of pixels, {expected} were expected")
+    try:
+        stored = np.asarray(header.pixel_array)
+        if header.PhotometricInterpretation == "PALETTE COLOR":
+            stored = apply_color_lut(stored, header)
+    except Exception as error:  # noqa: BLE001  # each decoder has its own kinds; their words may quote the header
+        why = f"no installed decoder could read its {syntax.name} pixels ({type(error).__name__})"
+        raise Refused("cannot be decoded", why) from None
+    if stored.ndim not in (2, 3) or (stored.ndim == 3 and stored.shape[2] != 3):
+        raise Refused("cannot be decoded", f"its pixels have the shape {stored.shape}")
+    return stored
+
+
+def _display_values(stored: np.ndarray, header: Dataset, recipe: DataRecipe) -> tuple[np.ndarray, bool]:
+    """Float32 (C, H, W), brighter is larger, and whether the grey scale has still to be found."""
+    if stored.ndim == 3:
+        colour = stored.astype(np.float32).transpose(2, 0, 1)
+        return (colour / 257 if stored.dtype == np.uint16 else colour), False
+    try:
+        values = apply_modality_lut(stored, header)
+        values, shown = _voi(values, header, recipe)
+    except Exception as error:  # noqa: BLE001  # LUTs out of shape fail in many ways
+        raise Refused("unreadable", f"its look-up table cannot be applied ({type(error).__name__})") from None
+    values = np.asarray(values, np.float32)
+    if not np.isfinite(values).all():
+        raise Refused("unreadable", "its rescaled values are not finite")
+    same = not shown and values.min() == stored.min() and values.max() == stored.max()
+    deep = not (same and int(header.get("BitsStored", header.BitsAllocated)) == 8)
+    inverse = str(header.get("PresentationLUTShape", "")).upper() == "INVERSE"
+    if header.PhotometricInterpretation == "MONOCHROME1" or inverse:
+        values = values.max() + values.min() - values if deep else 255 - values
+    return values[None], deep
+
+
+def _voi(values: np.ndarray, header: Dataset, recipe: DataRecipe) -> tuple[np.ndarray, bool]:
+    """Apply the display transform that the recipe asks for; also whether one was there."""
+    if recipe.voi in ("auto", "lut") and header.get("VOILUTSequence"):
+        return apply_voi(np.asarray(values, np.int64), header, index=0), True
+    width = header.get("WindowWidth")
+    width = width[0] if isinstance(width, MultiValue) and len(width) else width
+    usable = width not in (None, "") and float(width) >= 1 and header.get("WindowCenter") not in (None, "")
+    if recipe.voi in ("auto", "window") and usable:
+        windowed = apply_windowing(values, header, index=0)
+        if np.ptp(windowed) > 0 or np.ptp(values) == 0:  # a window that shows nothing is not what anybody meant
+            return windowed, True
+    return values, False
+
+
+def _padding(stored: np.ndarray, header: Dataset) -> np.ndarray:
+    """Where the stored value is PixelPaddingValue, or lies between it and PixelPaddingRangeLimit."""
+    first = header.get("PixelPaddingValue")
+    if first is None or stored.ndim == 3 or isinstance(first, bytes):
+        return np.zeros(stored.shape[:2], bool)
+    last = header.get("PixelPaddingRangeLimit", first)
+    low, high = sorted((int(first), int(last)))
+    return (stored >= low) & (stored <= high)
+
+
+def _patient(header: Dataset) -> str:
+    """A one-way hash of the patient's identifier, or of the study where there is none; it never leaves the reading."""
+    patient = str(header.get("PatientID", "") or "").strip()
+    issuer = str(header.get("IssuerOfPatientID", "") or "").strip()
+    study = str(header.get("StudyInstanceUID", "") or "").strip()
+    if not patient and not study:
+        return ""
+    return hashlib.sha256(repr(("patient", patient, issuer) if patient else ("study", study)).encode()).hexdigest()

@@ -1,0 +1,47 @@
+"""Image: one decoded radiograph as a person would see it, before it is scaled and resized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medistill.data.refusal import Refused
+
+MAX_PIXELS = 100_000_000
+"""More pixels than this are taken for a decompression bomb; a chest radiograph has about 10 million."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A decoded file.
+
+    Attributes:
+        pixels: float32 (C, H, W), C 1 or 3; larger is brighter; row 0 is the top, column 0 the left of the display.
+        deep: the file stores more than 8 bits, or its values were transformed, so that the grey scale has to be found.
+        padding: bool (H, W), True where the detector saw nothing.
+        view: what the file says of its view, as stated; empty where it says nothing.
+        patient: a one-way hash of what the file says of its patient; empty where it says nothing.
+        synthetic: the file says that it was made, not taken of a person.
+        states_view: the format has a place for the view, so that saying nothing means something.
+    """
+
+    pixels: np.ndarray
+    deep: bool
+    padding: np.ndarray
+    view: str = ""
+    patient: str = ""
+    synthetic: bool = False
+    states_view: bool = False
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse sizes that no radiograph has, before any memory is taken for them.
+
+    Raises:
+        Refused: fewer than 8 pixels a side, or more than `MAX_PIXELS`.
+    """
+    if height * width > MAX_PIXELS:
+        raise Refused("too large", f"{height} x {width} pixels, more than {MAX_PIXELS // 10**6} million")
+    if min(height, width) < 8:
+        raise Refused("too small", f"{height} x {width} pixels, fewer than 8 on a side")

@@ -1,0 +1,130 @@
+"""Listing: every file of a data folder with what its place or a table says of it, before any is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medistill.artifacts.corpus import Split
+from medistill.errors import DataError
+
+SPLIT_FOLDERS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Names that stand for a split, in folders and in tables."""
+MOST_CLASSES = 100
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file to read, or one that is left out before it is read.
+
+    Attributes:
+        file: path relative to the data folder, with forward slashes.
+        label: its class.
+        site: where it was taken, "" where nothing says so.
+        patient: what a table calls its patient, "" where none does. Kept in memory only.
+        view: what a table says of its view.
+        split: given split, or None.
+        category: why it is left out, "" where it is to be read.
+        reason: the same in a sentence.
+    """
+
+    file: str
+    label: str = ""
+    site: str = ""
+    patient: str = ""
+    view: str = ""
+    split: Split | None = None
+    category: str = ""
+    reason: str = ""
+
+
+def files_of(folder: Path) -> list[str]:
+    """Relative paths of all files below ``folder``, sorted; links are not followed out of it, hidden files not listed.
+
+    Raises:
+        DataError: the folder is missing, is a file, cannot be entered, or holds nothing.
+    """
+    if not folder.exists():
+        raise DataError(f"there is no folder {folder}", expected="a folder of images", do="check the path of --data")
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is a file", expected="a folder of images", do="name the folder that the images lie in"
+        )
+    found: list[str] = []
+
+    def fail(error: OSError) -> None:
+        raise DataError(
+            f"{error.filename} cannot be entered ({error.strerror})",
+            expected="a folder that you may read",
+            do="ask for the right to read it, or take it out of the folder",
+        ) from error
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
+    if not found:
+        raise DataError(
+            f"{folder} holds no files", expected="DICOM, PNG, JPEG or NIfTI files", do="check the path of --data"
+        )
+    return sorted(found)
+
+
+def leaves(folder: Path, file: str) -> bool:
+    """Whether a file is a link that leads out of the data folder."""
+    path = folder / file
+    return path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())
+
+
+def list_by_folders(folder: Path, files: Sequence[str]) -> list[Listed]:
+    """Read labels from ``CLASS/file`` or ``SITE/CLASS/file``, with a split's folder anywhere in between.
+
+    Raises:
+        DataError: the folders do not say the classes.
+    """
+    depths: dict[int, int] = {}
+    places = {file: _place(file) for file in files}
+    for parts, _ in places.values():
+        depths[len(parts)] = depths.get(len(parts), 0) + 1
+    depth = max(depths, key=lambda d: (d in (1, 2), depths[d]))
+    if depth not in (1, 2):
+        raise DataError(
+            f"the files in {folder} lie {'directly in it' if depth == 0 else f'{depth} folders deep'}",
+            expected="a folder a class (CLASS/file), or sites with a folder a class (SITE/CLASS/file)",
+            do="sort them into class folders, or name a table of labels with --labels table.csv",
+        )
+    listed = []
+    for file, (parts, split) in places.items():
+        if leaves(folder, file):
+            listed.append(Listed(file, category="link out of the folder", reason="it is a link to outside the folder"))
+        elif len(parts) != depth:
+            wanted = "CLASS/file" if depth == 1 else "SITE/CLASS/file"
+            reason = f"it does not lie where the others do ({wanted}), so its class is not known"
+            listed.append(Listed(file, category="no label", reason=reason))
+        else:
+            listed.append(Listed(file, label=parts[-1], site=parts[0] if depth == 2 else "", split=split))
+    classes = {one.label for one in listed if one.label}
+    if len(classes) > MOST_CLASSES:
+        raise DataError(
+            f"the folders in {folder} have {len(classes)} names where classes were looked for; they look like patients",
+            expected="a folder a class, or sites with a folder a class",
+            do="name a table of labels with --labels table.csv",
+        )
+    return listed
+
+
+def _place(file: str) -> tuple[tuple[str, ...], Split | None]:
+    """The folders of a file without those that name a split, and the split."""
+    folders = Path(file).parts[:-1]
+    splits = [SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS]
+    return tuple(name for name in folders if name.lower() not in SPLIT_FOLDERS), splits[0] if splits else None

@@ -1,0 +1,196 @@
+"""Radiograph: the MONAI reader and pipeline that turn any file into a square uint8 picture.
+
+MONAI's own readers neither invert MONOCHROME1 nor apply look-up tables, and they transpose; so the reader is ours, and
+everything after it is MONAI transforms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import ImageReader
+from monai.transforms import (
+    CenterSpatialCrop,
+    Compose,
+    EnsureTyped,
+    LoadImaged,
+    MapTransform,
+    Resize,
+    SpatialPad,
+)
+
+from medistill.data.dicom_image import read_dicom
+from medistill.data.image import Image
+from medistill.data.plain_image import read_nifti, read_pillow
+from medistill.data.refusal import Refused
+from medistill.recipe import DataRecipe
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima", "")
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Brightness of red, green and blue (ITU-R BT.601)."""
+
+
+def read_image(path: Path, recipe: DataRecipe) -> Image:
+    """Read a file by what it holds; the ending decides only where the content does not.
+
+    Raises:
+        Refused: it is no image, or none that can be part of a corpus.
+    """
+    name = path.name.lower()
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError as error:
+        raise Refused("unreadable", f"it cannot be opened ({error.strerror})") from None
+    if not start:
+        raise Refused("empty", "it holds nothing")
+    if start[128:] == b"DICM":
+        return read_dicom(path, recipe)
+    if start.startswith((PNG, JPEG)):
+        return read_pillow(path)
+    if name.endswith(NIFTI_ENDINGS):
+        return read_nifti(path)
+    if path.suffix.lower() in DICOM_ENDINGS or path.suffix[1:].isdigit():
+        return read_dicom(path, recipe)
+    raise Refused("not an image", "it is neither DICOM, PNG, JPEG nor NIfTI")
+
+
+class RadiographReader(ImageReader):
+    """Gives MONAI's ``LoadImaged`` upright pixels (C, H, W) with what the file says beside them."""
+
+    def __init__(self, recipe: DataRecipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+
+    def verify_suffix(self, filename: Any) -> bool:
+        """Every file is tried; what it is shows in its content."""
+        return True
+
+    def read(self, data: Any, **kwargs: Any) -> Image:
+        """Read one file."""
+        path = data[0] if isinstance(data, Sequence) and not isinstance(data, str) else data
+        return read_image(Path(path), self.recipe)
+
+    def get_data(self, img: Image) -> tuple[np.ndarray, dict[str, Any]]:
+        """Pixels (C, H, W) and what MONAI calls their metadata."""
+        return img.pixels, {
+            "original_channel_dim": 0,
+            "spatial_shape": np.asarray(img.pixels.shape[1:]),
+            "fingerprint": hashlib.sha256(np.ascontiguousarray(img.pixels).data).hexdigest(),
+            "deep": img.deep,
+            "padding": img.padding,
+            "view": img.view,
+            "patient": img.patient,
+            "synthetic": img.synthetic,
+        }
+
+
+class GreyScaled(MapTransform):
+    """Map grey values to 0..255: by percentiles of what is not padding where the file is deep, as stored elsewhere."""
+
+    def __init__(self, keys: str, recipe: DataRecipe) -> None:
+        super().__init__(keys)
+        self.recipe = recipe
+
+    def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Raises Refused where all pixels are alike."""
+        done = dict(data)
+        for key in self.key_iterator(done):
+            pixels, meta = np.asarray(done[key], np.float32), done[f"{key}_meta_dict"]
+            seen = pixels[:, ~meta["padding"]]
+            if seen.size == 0 or np.ptp(seen) == 0:
+                raise Refused("blank", "all of its pixels are alike")
+            if meta["deep"]:
+                low, high = np.percentile(seen, [self.recipe.low_percentile, self.recipe.high_percentile])
+                if high <= low:
+                    low, high = float(seen.min()), float(seen.max())
+                pixels = (pixels - low) * (255 / (high - low))
+            pixels = np.clip(pixels, 0, 255)
+            pixels[:, meta["padding"]] = 0
+            done[key] = pixels
+        return done
+
+
+class Channels(MapTransform):
+    """Make grey of colour, or three channels of grey."""
+
+    def __init__(self, keys: str, recipe: DataRecipe) -> None:
+        super().__init__(keys)
+        self.channels = recipe.channels
+
+    def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Pixels (C, H, W) with the recipe's number of channels."""
+        done = dict(data)
+        for key in self.key_iterator(done):
+            pixels = np.asarray(done[key], np.float32)
+            if len(pixels) == 3 and self.channels == 1:
+                pixels = np.tensordot(LUMA, pixels, axes=1)[None]
+            elif len(pixels) == 1 and self.channels == 3:
+                pixels = np.repeat(pixels, 3, axis=0)
+            done[key] = pixels
+        return done
+
+
+class Square(MapTransform):
+    """Make oblong pictures square as the recipe says, and resize: areas when shrinking, bilinear when enlarging."""
+
+    def __init__(self, keys: str, recipe: DataRecipe) -> None:
+        super().__init__(keys)
+        self.fit, self.size = recipe.fit, recipe.image_size
+
+    def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Pixels (C, size, size)."""
+        done = dict(data)
+        for key in self.key_iterator(done):
+            pixels = done[key]
+            height, width = pixels.shape[1:]
+            if self.fit == "pad":
+                pixels = SpatialPad([max(height, width)] * 2)(pixels)
+            elif self.fit == "crop":
+                pixels = CenterSpatialCrop([min(height, width)] * 2)(pixels)
+            mode = "area" if min(pixels.shape[1:]) >= self.size else "bilinear"
+            done[key] = Resize([self.size] * 2, mode=mode)(pixels)
+        return done
+
+
+def radiograph_pipeline(recipe: DataRecipe) -> Compose:
+    """From ``{"image": path}`` to float pixels (C, size, size) in 0..255 under ``image``."""
+    return Compose(
+        [
+            LoadImaged("image", reader=RadiographReader(recipe), image_only=False, ensure_channel_first=False),
+            GreyScaled("image", recipe),
+            Channels("image", recipe),
+            EnsureTyped("image", track_meta=False),
+            Square("image", recipe),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What became of one file.
+
+    Attributes:
+        pixels: uint8 (C, size, size), or None where the file was refused.
+        fingerprint: SHA-256 of the decoded pixels before they were resized; equal for copies in any container.
+        view: what the file says of its view.
+        patient: one-way hash of its patient's identifier, empty where it has none.
+        synthetic: the file says that it was made.
+        category: of the refusal, empty where accepted.
+        reason: of the refusal.
+    """
+
+    pixels: np.ndarray | None
+    fingerprint: str = ""
+    view: str = ""
+    patient: str = ""
+    synthetic: bool = False
+    category: str = ""
+    reason: str = ""

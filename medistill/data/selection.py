@@ -1,0 +1,80 @@
+"""Selection: which listed and decoded files make up the corpus, and why the others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from medistill.data.listing import Listed
+from medistill.data.radiograph import Decoded
+from medistill.data.view import view_of
+from medistill.errors import DataError
+from medistill.recipe import DataRecipe
+
+
+def choose(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[list[Listed], list[str]]:
+    """Leave out the sites, classes and views that the recipe does not take; also what the report has to say of it.
+
+    Raises:
+        DataError: a site or a class that the recipe names is not there.
+    """
+    present_sites = sorted({one.site for one in listed if one.label})
+    sites, notes = recipe.sites, []
+    if not sites and recipe.prefer_sites and set(recipe.prefer_sites) <= set(present_sites):
+        sites = recipe.prefer_sites
+        notes.append(f"Of {len(present_sites)} sites the recipe takes {' and '.join(sites)} alone.")
+    _refuse_absent("site", "sites", sites, present_sites)
+    chosen = [
+        _left_out(one, "site not chosen", f"the recipe takes the sites {', '.join(sites)}")
+        if sites and one.site not in sites
+        else one
+        for one in listed
+    ]
+    present_classes = sorted({one.label for one in chosen if not one.category})
+    _refuse_absent("class", "classes", recipe.classes, present_classes)
+    return [_by_class_and_view(one, recipe) for one in chosen], notes
+
+
+def _by_class_and_view(one: Listed, recipe: DataRecipe) -> Listed:
+    if recipe.classes and one.label not in recipe.classes:
+        return _left_out(one, "class not chosen", f"the recipe takes the classes {', '.join(recipe.classes)}")
+    if recipe.view_policy == "reject" and view_of(one.view) == "lateral":
+        return _left_out(one, "lateral view", "the table says that it is lateral (data.view_policy is reject)")
+    return one
+
+
+def _left_out(one: Listed, category: str, reason: str) -> Listed:
+    return one if one.category else replace(one, category=category, reason=reason)
+
+
+def _refuse_absent(noun: str, option: str, wanted: Sequence[str], present: Sequence[str]) -> None:
+    absent = [name for name in wanted if name not in present]
+    if absent:
+        has = ", ".join(name or "(no name)" for name in present) or "none"
+        raise DataError(
+            f"there is no {noun} {' or '.join(absent)}; this corpus has {has}",
+            expected=f"a {noun} that is there",
+            do=f"correct --{option}",
+        )
+
+
+def refuse_copies(listed: Sequence[Listed], decoded: Sequence[Decoded]) -> list[Decoded]:
+    """Refuse copies of an image but the first, and every one of them where they have different labels."""
+    labels: dict[str, set[str]] = {}
+    for one, image in zip(listed, decoded, strict=True):
+        if image.pixels is not None:
+            labels.setdefault(image.fingerprint, set()).add(one.label)
+    seen: set[str] = set()
+    kept = []
+    for image in decoded:
+        if image.pixels is None:
+            kept.append(image)
+        elif len(labels[image.fingerprint]) > 1:
+            reason = "the same pixels are found under another label too"
+            kept.append(Decoded(None, category="two labels", reason=reason))
+        elif image.fingerprint in seen:
+            kept.append(Decoded(None, category="duplicate", reason="its pixels are those of an earlier file"))
+        else:
+            seen.add(image.fingerprint)
+            kept.append(image)
+    return kept

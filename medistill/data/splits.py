@@ -1,0 +1,103 @@
+"""Splits: patients parted into train, val and test, alike in classes and sites; given splits are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from medistill.artifacts.corpus import SPLITS, Split
+from medistill.errors import DataError
+from medistill.recipe import DataRecipe
+
+TRAIN, VAL, TEST = range(3)
+
+
+def part(
+    given: Sequence[Split | None],
+    labels: np.ndarray,
+    groups: np.ndarray,
+    sites: np.ndarray,
+    recipe: DataRecipe,
+    numbers: np.random.Generator,
+) -> tuple[np.ndarray, Literal["given", "drawn"], list[str]]:
+    """Give every image a split.
+
+    Where a split is given for all images it is kept; a missing val or test split is cut out of train, by patient.
+
+    Args:
+        given: a split or None for each of N images.
+        labels: int64 (N,) classes.
+        groups: int64 (N,) patients.
+        sites: int64 (N,) sites.
+
+    Returns:
+        int64 (N,) index into `SPLITS`, where they come from, and what the report has to say of it.
+
+    Raises:
+        DataError: a patient is in two given splits, or only a part of the images has one.
+    """
+    stated = np.array([-1 if split is None else SPLITS.index(split) for split in given], np.int64)
+    if (stated < 0).all():
+        shares = {VAL: recipe.val_fraction, TEST: recipe.test_fraction}
+        splits = np.full(len(stated), TRAIN, np.int64)
+        return _cut(splits, labels, groups, sites, shares, numbers), "drawn", []
+    if (stated < 0).any():
+        raise DataError(
+            f"{int((stated < 0).sum())} of {len(stated)} images lie outside the folders train, val and test",
+            expected="a split for all images or for none",
+            do="move them into one of these folders, or take these folders away",
+        )
+    _refuse_shared_patients(stated, groups)
+    notes, shares = [], {}
+    for split, share in ((VAL, recipe.val_fraction), (TEST, recipe.test_fraction)):
+        if not (stated == split).any():
+            shares[split] = share
+            notes.append(f"No {SPLITS[split]} split was given: {share:.0%} of the training patients were taken for it.")
+    return _cut(stated, labels, groups, sites, shares, numbers), "given", notes
+
+
+def _refuse_shared_patients(splits: np.ndarray, groups: np.ndarray) -> None:
+    pairs = np.unique(np.stack([groups, splits], axis=1), axis=0)
+    shared = int((np.bincount(pairs[:, 0]) > 1).sum())
+    if shared:
+        raise DataError(
+            f"{shared} patients have images in more than one of the given splits",
+            expected="every patient in one split: networks would be tested on patients that they have seen",
+            do="correct the split column or the folders, or take the given splits away to have them drawn by patient",
+        )
+
+
+def _cut(
+    splits: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    sites: np.ndarray,
+    shares: dict[int, float],
+    numbers: np.random.Generator,
+) -> np.ndarray:
+    """Move ``shares`` of the training patients, class by class and site by site, to other splits."""
+    splits = splits.copy()
+    _, first = np.unique(groups[splits == TRAIN], return_index=True)
+    rows = np.flatnonzero(splits == TRAIN)[first]  # a patient counts where the first of their images does
+    for label in np.unique(labels[rows]):
+        of_class = rows[labels[rows] == label]
+        owed = dict.fromkeys(shares, 0.0)
+        moved = dict.fromkeys(shares, 0)
+        queue: list[int] = []
+        for site in np.unique(sites[of_class]):
+            here = numbers.permutation(groups[of_class[sites[of_class] == site]])
+            start = 0
+            for split, share in shares.items():
+                owed[split] += share * len(here)
+                count = min(round(owed[split]), len(here) - start)
+                owed[split] -= count
+                moved[split] += count
+                splits[np.isin(groups, here[start : start + count])] = split
+                start += count
+            queue.extend(here[start:])
+        for split in shares:  # a class with few patients still gets one in each split, the last one stays in train
+            if moved[split] == 0 and len(queue) > 1:
+                splits[groups == queue.pop()] = split
+    return splits

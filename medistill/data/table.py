@@ -1,0 +1,152 @@
+"""Table: labels, patients, sites, views and splits from a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from medistill.data.listing import SPLIT_FOLDERS, Listed, leaves
+from medistill.errors import DataError
+from medistill.recipe import DataRecipe
+
+USUAL: dict[str, tuple[str, ...]] = {
+    "file": ("file", "filename", "file_name", "path", "filepath", "file_path", "image", "image_path", "image_id"),
+    "label": ("label", "class", "class_name", "finding", "finding_label", "finding_labels", "diagnosis", "category"),
+    "patient": ("group_id", "patient_id", "patientid", "patient", "subject_id", "subject", "case_id", "person_id"),
+    "site": ("site", "hospital", "centre", "center", "institution", "source"),
+    "view": ("view", "view_position", "viewposition", "projection"),
+    "split": ("split", "subset", "partition", "fold", "set"),
+}
+"""Names under which each column is looked for, in order, in any case."""
+NEEDED = ("file", "label")
+
+
+def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataRecipe) -> list[Listed]:
+    """Read what a table says of the files of a folder.
+
+    A row names its file by the path from the folder, by its name alone, or without its ending, as long as that is
+    unambiguous. Files that no row names are left out, and rows whose file is missing are listed as refused.
+
+    Raises:
+        DataError: the table cannot be read, lacks a column, or names none of the files.
+    """
+    header, rows = _read(table)
+    columns = {name: _column(name, header, recipe, table) for name in USUAL}
+    known = _Known(files)
+    listed: dict[str, Listed] = {}
+    missing: list[Listed] = []
+    for row in rows:
+        said = {name: (row[column].strip() if column is not None else "") for name, column in columns.items()}
+        file = known.find(said["file"])
+        if file is None:
+            name = PurePosixPath(said["file"].replace("\\", "/")).name
+            missing.append(Listed(name, category="missing file", reason="the table names it, but it is not there"))
+            continue
+        listed[file] = _joined(listed.get(file), _listed(folder, file, said, split_given=columns["split"] is not None))
+    if not listed:
+        raise DataError(
+            f"{table} names {len(rows)} files, and none of them lies in {folder}",
+            expected=f"paths from that folder in the column '{header[columns['file'] or 0]}'",
+            do="check --data, or name the right column with --set data.file_column=NAME",
+        )
+    left = [
+        Listed(file, category="not in the table", reason="no row of the table names it")
+        for file in files
+        if file not in listed
+    ]
+    return [*listed.values(), *left, *missing]
+
+
+def _read(table: Path) -> tuple[list[str], list[list[str]]]:
+    if not table.is_file():
+        raise DataError(f"there is no table {table}", expected="a CSV file", do="check the path of --labels")
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+        dialect = csv.Sniffer().sniff(text.partition("\n")[0] + "\n", ",;\t") if text.strip() else csv.excel
+        lines = [line for line in csv.reader(text.splitlines(), dialect) if any(cell.strip() for cell in line)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{table} cannot be read ({type(error).__name__})",
+            expected="a CSV file in UTF-8 whose first line names the columns",
+            do="save it as CSV in UTF-8",
+        ) from None
+    if len(lines) < 2:
+        raise DataError(
+            f"{table} has {'no rows' if lines else 'nothing in it'}",
+            expected="a line that names the columns, then a row a file",
+            do="check the path of --labels",
+        )
+    header = [name.strip() for name in lines[0]]
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(header):
+            raise DataError(
+                f"row {number} of {table} has {len(line)} cells, the first line has {len(header)}",
+                expected="as many cells in every row",
+                do="put cells that hold a comma into quotation marks",
+            )
+    return header, lines[1:]
+
+
+def _column(name: str, header: list[str], recipe: DataRecipe, table: Path) -> int | None:
+    """Index of the column for ``name``; None where there is none and it can be done without."""
+    chosen = getattr(recipe, f"{name}_column")
+    lowered = [column.lower().replace(" ", "_") for column in header]
+    if chosen:
+        if chosen in header:
+            return header.index(chosen)
+        raise DataError(
+            f"{table} has no column '{chosen}'; it has {', '.join(header)}",
+            expected=f"the column that data.{name}_column names",
+            do=f"correct data.{name}_column",
+        )
+    for usual in USUAL[name]:
+        if usual in lowered:
+            return lowered.index(usual)
+    if name in NEEDED:
+        raise DataError(
+            f"{table} has no {name} column; it has {', '.join(header)}",
+            expected=f"a column named {', '.join(USUAL[name][:4])} or the like",
+            do=f"name it with --set data.{name}_column=NAME",
+        )
+    return None
+
+
+class _Known:
+    """Finds files by what a table calls them."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.paths = set(files)
+        self.short: dict[str, str | None] = {}
+        for file in files:
+            path = PurePosixPath(file)
+            for name in {path.name, path.stem, path.with_suffix("").as_posix()}:
+                self.short[name] = file if name not in self.short else None
+
+    def find(self, said: str) -> str | None:
+        """The file that is meant; None where there is none or several."""
+        plain = PurePosixPath(said.replace("\\", "/")).as_posix().removeprefix("./")
+        if plain in self.paths:
+            return plain
+        return self.short.get(plain)
+
+
+def _listed(folder: Path, file: str, said: dict[str, str], *, split_given: bool) -> Listed:
+    split = SPLIT_FOLDERS.get(said["split"].lower())
+    if leaves(folder, file):
+        return Listed(file, category="link out of the folder", reason="it is a link to outside the folder")
+    if not said["label"]:
+        return Listed(file, category="no label", reason="its row has no label")
+    if split_given and split is None:
+        reason = f"its row gives no split of {', '.join(sorted(set(SPLIT_FOLDERS.values())))}"
+        return Listed(file, category="no split", reason=reason)
+    return Listed(file, said["label"], said["site"], said["patient"], said["view"], split)
+
+
+def _joined(before: Listed | None, now: Listed) -> Listed:
+    """Two rows for one file: alike they are one; else the file is left out."""
+    if before is None or before == now or before.category:
+        return before or now
+    if before.label != now.label:
+        return Listed(now.file, category="two labels", reason="the table gives it two labels")
+    return Listed(now.file, category="contradictory rows", reason="the table says different things of it")

@@ -1,0 +1,169 @@
+"""Predictions: what the networks of an arm said of each image, and what was true, kept privately in the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from medistill.artifacts.atomic import private_folder, read_tensors, write_tensors
+from medistill.errors import ArtifactError, DataError
+
+Arm = Literal["raw", "random", "distilled"]
+ARMS: tuple[Arm, ...] = get_args(Arm)
+"""Every arm, in the order in which results are shown."""
+_FACTS = ("images", "epochs", "seconds")
+_SCHEMA = "1"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of the images of one split.
+
+    Attributes:
+        labels: int64 (N,), index into the class names.
+        groups: int64 (N,), patients (or images, where no patient is known).
+        sites: int64 (N,), index into the site names.
+    """
+
+    labels: np.ndarray
+    groups: np.ndarray
+    sites: np.ndarray
+
+    @property
+    def patients(self) -> int:
+        """How many patients the split has."""
+        return len(np.unique(self.groups))
+
+
+@dataclass(frozen=True)
+class ArmPredictions:
+    """What the S networks of one arm predict.
+
+    Attributes:
+        arm: what the networks were trained on.
+        validation: float32 (S, Nv, C), softmax probabilities on the validation split.
+        test: float32 (S, Nt, C), softmax probabilities on the test split.
+        images: images in the arm's training set.
+        epochs: epochs that each network was trained for.
+        seconds: training time of all S networks together.
+    """
+
+    arm: Arm
+    validation: np.ndarray
+    test: np.ndarray
+    images: int
+    epochs: int
+    seconds: float
+
+
+def check_predictions(arm: ArmPredictions, validation: Truth, test: Truth, classes: int) -> None:
+    """Refuse predictions that do not fit the truth, or are not finite.
+
+    Raises:
+        DataError: another shape than (S, N, C), or NaN or infinite values, with how many.
+    """
+    for split, predicted, truth in (("validation", arm.validation, validation), ("test", arm.test, test)):
+        wanted = (len(arm.test), len(truth.labels), classes)
+        if predicted.shape != wanted or len(predicted) == 0:
+            raise DataError(
+                f"the predictions of arm '{arm.arm}' on the {split} split have shape {predicted.shape}",
+                expected=f"at least one network, {wanted[1]} images and {wanted[2]} classes",
+                do="run `medistill evaluate` again",
+            )
+        wrong = int(np.sum(~np.isfinite(predicted)))
+        if wrong:
+            networks = int(np.sum(~np.isfinite(predicted).all(axis=(1, 2))))
+            raise DataError(
+                f"{wrong} predictions of arm '{arm.arm}' on the {split} split are NaN or infinite, "
+                f"in {networks} of its {len(predicted)} networks",
+                expected="finite probabilities",
+                do="lower the arm's learning rate (evaluate.lr, evaluate.raw_lr) and evaluate again; "
+                "those networks diverged",
+            )
+
+
+def save_truth(folder: Path, validation: Truth, test: Truth) -> None:
+    """Write ``truth.safetensors`` (mode 0600) to ``folder`` (mode 0700)."""
+    arrays = {
+        f"{split}_{name}": getattr(truth, name).astype(np.int64)
+        for split, truth in (("validation", validation), ("test", test))
+        for name in ("labels", "groups", "sites")
+    }
+    write_tensors(private_folder(folder) / "truth.safetensors", arrays, {"schema": _SCHEMA}, private=True)
+
+
+def load_truth(folder: Path) -> tuple[Truth, Truth]:
+    """Read what is true of the validation and of the test split.
+
+    Raises:
+        ArtifactError: missing, damaged, or of another schema.
+    """
+    path = folder / "truth.safetensors"
+    arrays, _ = _read(path)
+    try:
+        validation, test = (
+            Truth(*(arrays[f"{split}_{name}"] for name in ("labels", "groups", "sites")))
+            for split in ("validation", "test")
+        )
+    except KeyError as error:
+        raise _foreign(path, f"it has no array {error}") from None
+    return validation, test
+
+
+def save_arm(folder: Path, predictions: ArmPredictions) -> None:
+    """Write ``<arm>.safetensors`` (mode 0600) to ``folder`` (mode 0700)."""
+    write_tensors(
+        private_folder(folder) / f"{predictions.arm}.safetensors",
+        {"validation": predictions.validation.astype(np.float32), "test": predictions.test.astype(np.float32)},
+        {"schema": _SCHEMA, **{fact: repr(getattr(predictions, fact)) for fact in _FACTS}},
+        private=True,
+    )
+
+
+def load_arms(folder: Path) -> list[ArmPredictions]:
+    """Read every arm that lies in ``folder``, in the order of `ARMS`.
+
+    Raises:
+        ArtifactError: no arm is there, or one is damaged or of another schema.
+    """
+    present = [arm for arm in ARMS if (folder / f"{arm}.safetensors").is_file()]
+    if not present:
+        raise ArtifactError(
+            f"{folder} holds no predictions",
+            expected=f"at least one of {', '.join(f'{arm}.safetensors' for arm in ARMS)}",
+            do="run `medistill evaluate` on the run first",
+        )
+    return [_load_arm(folder / f"{arm}.safetensors", arm) for arm in present]
+
+
+def _load_arm(path: Path, arm: Arm) -> ArmPredictions:
+    arrays, metadata = _read(path)
+    try:
+        return ArmPredictions(
+            arm=arm,
+            validation=arrays["validation"],
+            test=arrays["test"],
+            images=int(metadata["images"]),
+            epochs=int(metadata["epochs"]),
+            seconds=float(metadata["seconds"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise _foreign(path, f"{error}") from None
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    arrays, metadata = read_tensors(path, "predictions")
+    if metadata.get("schema") != _SCHEMA:
+        raise _foreign(path, f"its schema is {metadata.get('schema')!r}, not {_SCHEMA!r}")
+    return arrays, metadata
+
+
+def _foreign(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path} cannot be used: {why}",
+        expected="predictions as this version of medistill writes them",
+        do="remove that file and run `medistill evaluate` again",
+    )

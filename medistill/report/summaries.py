@@ -1,0 +1,73 @@
+"""Summaries: what the report says of the distilled set and of the corpus, in counts and words alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SetSummary:
+    """The distilled set.
+
+    Attributes:
+        images: how many images it has.
+        ipc: images per class.
+        shape: of one image, (channels, height, width).
+        student_lr: the learning rate to train with.
+        method: "IADD" or "MTT"; empty where not known.
+        starts_from: "real" or "noise"; empty where not known.
+        chosen_step: the outer step whose images were kept; None where not known.
+        training_images: class -> real images that it was distilled from.
+        training_groups: how many patients (or images) these are of; None where not known.
+        split_unit: "patient" or "image"; empty where not known.
+        synthetic_source: whether the source was synthetic itself; None where not known.
+        privacy: what was, and was not, done for privacy.
+        files: file -> SHA-256.
+    """
+
+    images: int
+    ipc: int
+    shape: tuple[int, ...]
+    student_lr: float
+    method: str
+    starts_from: str
+    chosen_step: int | None
+    training_images: Mapping[str, int]
+    training_groups: int | None
+    split_unit: str
+    synthetic_source: bool | None
+    privacy: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class CorpusSummary:
+    """The corpus, as `Corpus` describes it, in counts alone.
+
+    Attributes:
+        sites: names of the sites.
+        counts: split -> class -> images.
+        patients: split -> patients (or images, where ``split_unit`` says so).
+        found: files found.
+        refused: category -> files refused for it.
+        split_unit: "patient" or "image".
+        split_source: "given" or "drawn".
+        synthetic: every file says that it is synthetic.
+        notes: facts about the reading.
+    """
+
+    sites: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    patients: Mapping[str, int]
+    found: int
+    refused: Mapping[str, int]
+    split_unit: str
+    split_source: str
+    synthetic: bool
+    notes: tuple[str, ...]
+
+    @property
+    def accepted(self) -> int:
+        """Images in the corpus."""
+        return sum(sum(of_split.values()) for of_split in self.counts.values())

@@ -1,0 +1,73 @@
+"""Verdict: the result of a comparison in plain words, for readers who read one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from medistill.evaluate.evaluation import Evaluation
+from medistill.evaluate.intervals import Estimate
+from medistill.report.wording import difference, interval, level, number
+
+Judgement = Literal["non-inferior", "not shown", "worse", "cannot be judged"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result in words.
+
+    Attributes:
+        judgement: against all originals, by the margin that the recipe declares.
+        against_raw: a sentence on it.
+        against_random: a sentence on as many random originals.
+    """
+
+    judgement: Judgement
+    against_raw: str
+    against_random: str
+
+
+def verdict(evaluation: Evaluation) -> Verdict:
+    """Say what the paired differences mean.
+
+    "Non-inferior" needs the whole interval of distilled minus raw above the margin, "worse" the whole of it below.
+    """
+    against_raw, against_random = (evaluation.difference("raw"), evaluation.difference("random"))
+    judgement, sentence = _judge(evaluation, against_raw.macro_auc if against_raw else None)
+    return Verdict(judgement, sentence, _random(evaluation, against_random.macro_auc if against_random else None))
+
+
+def _judge(evaluation: Evaluation, gain: Estimate | None) -> tuple[Judgement, str]:
+    margin = number(evaluation.margin, 3).rstrip("0")
+    if gain is None or gain.value is None or gain.low is None or gain.high is None:
+        why = gain.reason if gain is not None else "the arms 'distilled' and 'raw' were not both trained"
+        return "cannot be judged", f"How the distilled images compare with all originals cannot be judged: {why}."
+    figures = (
+        f"difference in macro AUC {difference(gain.value)}, {level(evaluation.confidence)} {interval(gain, sign=True)}"
+    )
+    judgement: Judgement
+    if evaluation.non_inferiority == "shown":
+        judgement, loses = "non-inferior", "lose less"
+    elif gain.high < -evaluation.margin:
+        judgement, loses = "worse", "lose more"
+    else:
+        judgement, loses = "not shown", "may lose more"
+    return judgement, (
+        f"Networks trained on the distilled images {loses} than the margin of {margin} against networks trained on all "
+        f"originals ({figures})."
+    )
+
+
+def _random(evaluation: Evaluation, gain: Estimate | None) -> str:
+    if gain is None or gain.value is None:
+        why = gain.reason if gain is not None else "the arms 'distilled' and 'random' were not both trained"
+        return f"How they compare with as many random originals cannot be judged: {why}."
+    figures = f"difference {difference(gain.value)}"
+    if gain.low is not None:
+        figures += f", {level(evaluation.confidence)} {interval(gain, sign=True)}"
+    if gain.high is not None and gain.high < 0:
+        return f"They do worse than networks trained on as many random originals ({figures})."
+    if evaluation.beats_random != "cannot be judged":
+        beat = "beat" if evaluation.beats_random == "yes" else "do not beat"
+        return f"They {beat} networks trained on as many random originals by more than chance in training ({figures})."
+    return f"Whether they beat as many random originals cannot be judged: {evaluation.reason} ({figures})."

@@ -1,0 +1,102 @@
+"""Wording: how the report writes numbers, intervals, times and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medistill.evaluate.intervals import Estimate
+from medistill.evaluate.predictions import Arm
+
+MINUS = "\u2212"
+NO_BREAK = "\u00a0"
+NARROW = "\u202f"
+"""Narrow space that does not break: between a number and its unit, and between thousands."""
+ARM_NAMES: dict[Arm, str] = {
+    "distilled": "Distilled images",
+    "raw": "All originals",
+    "random": "Random originals",
+}
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with a real minus sign."""
+    text = f"{abs(value):.{digits}f}"
+    return f"{MINUS}{text}" if value < 0 and float(text) != 0 else text
+
+
+def difference(value: float, digits: int = 3) -> str:
+    """A number with its sign."""
+    text = number(value, digits)
+    return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share as a percentage."""
+    return f"{number(100 * value, digits)}{NARROW}%"
+
+
+def interval(estimate: Estimate, *, sign: bool = False, share: bool = False, points: bool = False) -> str:
+    """The limits of an estimate, "0.812 to 0.901"; empty where it has none.
+
+    Args:
+        sign: write the sign of each limit.
+        share: write percentages.
+        points: write signed differences of percentages.
+    """
+    if estimate.low is None or estimate.high is None:
+        return ""
+    if points:
+        return f"{difference(100 * estimate.low, 1)}{NO_BREAK}to{NO_BREAK}{difference(100 * estimate.high, 1)}"
+    if share:
+        return f"{number(100 * estimate.low, 1)}{NO_BREAK}to{NO_BREAK}{number(100 * estimate.high, 1)}{NARROW}%"
+    write = difference if sign else number
+    return f"{write(estimate.low, 3)}{NO_BREAK}to{NO_BREAK}{write(estimate.high, 3)}"
+
+
+def level(confidence: float) -> str:
+    """Such as "95 % interval"."""
+    return f"{f'{100 * confidence:.1f}'.removesuffix('.0')}{NARROW}% interval"
+
+
+def count(value: int) -> str:
+    """A whole number with thousands set apart."""
+    return f"{value:,}".replace(",", NARROW)
+
+
+def counted(value: int, singular: str, plural: str = "") -> str:
+    """A count and its noun in the right number."""
+    return f"{count(value)}{NO_BREAK}{singular if value == 1 else plural or singular + 's'}"
+
+
+def seconds(value: float) -> str:
+    """A duration: "4.2 s", "3 min 20 s", "2 h 5 min"."""
+    if value < 10:
+        return f"{value:.1f}{NARROW}s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole}{NARROW}s"
+    if whole < 3600:
+        return f"{whole // 60}{NARROW}min {whole % 60}{NARROW}s"
+    return f"{whole // 3600}{NARROW}h {whole % 3600 // 60}{NARROW}min"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def class_label(name: str) -> str:
+    """A class as people write it: folders use underscores."""
+    return name.replace("_", " ")
+
+
+def thresholds(values: Sequence[float]) -> str:
+    """Mean of the networks' thresholds, and their range."""
+    if not values:
+        return ""
+    mean = sum(values) / len(values)
+    return (
+        number(mean, 2)
+        if len(values) == 1
+        else f"{number(mean, 2)} ({number(min(values), 2)} to {number(max(values), 2)})"
+    )

@@ -1,0 +1,1 @@
+"""One file a verb: files in, files out, resumable."""

@@ -1,0 +1,247 @@
+"""Report: read what lies in a run, and write ``report.json`` and ``report.html`` beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medistill.artifacts.atomic import read_json, write_json, write_text
+from medistill.artifacts.cache import cache_root
+from medistill.artifacts.corpus import load_corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.errors import ArtifactError, MedistillError
+from medistill.evaluate.evaluation import Evaluation, load_evaluation
+from medistill.evaluate.metrics import roc_curve
+from medistill.evaluate.predictions import load_arms, load_truth
+from medistill.recipe import load_recipe
+from medistill.report.caveats import caveats
+from medistill.report.html import render_html
+from medistill.report.pictures import ClassPictures, class_pictures
+from medistill.report.record import Course, Curve, Making, Report
+from medistill.report.summaries import CorpusSummary, SetSummary
+from medistill.report.verdict import verdict
+from medistill.report.wording import count, counted
+
+RATES = np.linspace(0, 1, 101)
+"""False positive rates at which the ROC curves are kept."""
+SOURCES = {True: "phantoms", False: "real ones", None: "originals"}
+"""What the source images are called, by whether they are synthetic."""
+
+
+def write_report(run: str | Path, *, show_real: bool = False) -> Report:
+    """Write ``RUN/report.json`` and ``RUN/report.html`` from what lies in ``RUN``.
+
+    Only the evaluation must be there; what else is missing is named as not available, with the reason.
+
+    Args:
+        run: folder of a run.
+        show_real: put real training images beside the distilled ones; the page then says not to share it.
+
+    Raises:
+        ArtifactError: no evaluation, a damaged file, or ``show_real`` without the corpus in the cache.
+    """
+    folder = Path(run)
+    if not (folder / "evaluation" / "evaluation.json").is_file():
+        raise ArtifactError(
+            f"{folder} holds no evaluation yet",
+            expected="evaluation/evaluation.json, which the last stage of a run writes",
+            do="finish the run with --resume, or run `medistill evaluate` first",
+        )
+    evaluation = load_evaluation(folder / "evaluation" / "evaluation.json")
+    record = read_json(folder / "run.json", "run record") if (folder / "run.json").is_file() else {}
+    distilled = DistilledSet.load(folder / "set") if (folder / "set" / "manifest.json").is_file() else None
+    report = _report(folder, evaluation, record, distilled, show_real=show_real)
+    real = _real_pictures(record, evaluation, per_class=distilled.ipc if distilled else 10) if show_real else ()
+    pictures = (
+        class_pictures(distilled.viewable(), distilled.labels, distilled.class_names) if distilled is not None else ()
+    )
+    page = render_html(report, pictures, real)
+    write_json(folder / "report.json", report.as_json())
+    write_text(folder / "report.html", page, private=show_real)
+    return report
+
+
+def _report(
+    folder: Path,
+    evaluation: Evaluation,
+    record: Mapping[str, Any],
+    distilled: DistilledSet | None,
+    *,
+    show_real: bool,
+) -> Report:
+    missing: dict[str, str] = {}
+    summary = _set_summary(folder, distilled) if distilled is not None else None
+    if summary is None:
+        missing["distilled"] = "this folder holds an evaluation, but not the set"
+    try:
+        corpus = _corpus_summary(record["corpus"]) if "corpus" in record else None
+        making = _making(folder, record, distilled)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{folder / 'run.json'} cannot be used: {error}",
+            expected="a run record as this version of medistill writes it",
+            do="repeat the run's command with --resume",
+        ) from None
+    if corpus is None:
+        missing["corpus"] = "this folder holds no record of a run (run.json)"
+    if not record:
+        missing["making"] = "this folder holds no record of a run (run.json); what is shown comes from the set"
+    course = _course(folder / "history.json")
+    if course is None:
+        missing["course"] = "this folder holds no history of a distillation (history.json)"
+    curves = _curves(folder / "evaluation", evaluation)
+    if not curves:
+        missing["curves"] = "the networks' predictions are not in this folder, or no class has a curve"
+    synthetic = corpus.synthetic if corpus is not None else summary.synthetic_source if summary is not None else None
+    return Report(
+        title=_title(evaluation, summary, synthetic=synthetic),
+        synthetic=synthetic,
+        shows_real=show_real,
+        verdict=verdict(evaluation),
+        not_promised=caveats(summary, corpus, synthetic=synthetic),
+        evaluation=evaluation,
+        curves=curves,
+        distilled=summary,
+        corpus=corpus,
+        course=course,
+        making=making,
+        missing=missing,
+    )
+
+
+def _title(evaluation: Evaluation, summary: SetSummary | None, *, synthetic: bool | None) -> str:
+    arm, raw = evaluation.arm("distilled"), evaluation.arm("raw")
+    images = summary.images if summary is not None else arm.images if arm is not None else None
+    source = sum(summary.training_images.values()) if summary is not None else 0
+    if not source and raw is not None:
+        source = raw.images
+    made = counted(images, "image") if images is not None else "Images"
+    return f"{made} distilled from {f'{count(source)} ' if source else ''}{SOURCES[synthetic]}"
+
+
+def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
+    known = distilled.provenance
+    return SetSummary(
+        images=len(distilled.labels),
+        ipc=distilled.ipc,
+        shape=tuple(int(side) for side in distilled.images.shape[1:]),
+        student_lr=distilled.student_lr,
+        method=str(known.get("method", "")),
+        starts_from=str(known.get("starts_from", "")),
+        chosen_step=known.get("chosen_step"),
+        training_images={str(name): int(images) for name, images in known.get("training_images", {}).items()},
+        training_groups=known.get("training_groups"),
+        split_unit=str(known.get("split_unit", "")),
+        synthetic_source=known.get("synthetic_source"),
+        privacy=str(known.get("privacy", "")),
+        files=dict(read_json(folder / "set" / "manifest.json", "distilled set")["files"]),
+    )
+
+
+def _corpus_summary(known: Mapping[str, Any]) -> CorpusSummary:
+    return CorpusSummary(
+        sites=tuple(known["site_names"]),
+        counts={split: dict(of_split) for split, of_split in known["counts"].items()},
+        patients=dict(known["patients"]),
+        found=int(known["found"]),
+        refused=dict(known["refused"]),
+        split_unit=known["split_unit"],
+        split_source=known["split_source"],
+        synthetic=bool(known["synthetic"]),
+        notes=tuple(known["notes"]),
+    )
+
+
+def _making(folder: Path, record: Mapping[str, Any], distilled: DistilledSet | None) -> Making:
+    """What the run says of itself; where it says nothing, what the set says of its own making."""
+    of_set = distilled.provenance if distilled is not None else {}
+    settings: Mapping[str, Any] = of_set.get("recipe", {})
+    if (folder / "recipe.toml").is_file():
+        settings = load_recipe(folder / "recipe.toml").model_dump(mode="json")
+    hashes = {
+        "recipe": record.get("recipe_digest") or of_set.get("recipe_digest"),
+        "corpus": record.get("corpus", {}).get("content") or of_set.get("corpus"),
+        "experts": of_set.get("trajectories"),
+    }
+    if distilled is not None:
+        hashes |= {
+            f"set/{name}": digest
+            for name, digest in read_json(folder / "set" / "manifest.json", "distilled set")["files"].items()
+        }
+    command = record.get("command")
+    return Making(
+        seed=record.get("seed", settings.get("seed")),
+        recipe=str(record.get("recipe") or settings.get("name") or ""),
+        settings={section: values for section, values in settings.items() if isinstance(values, Mapping)},
+        versions=dict(record.get("versions") or of_set.get("versions", {})),
+        device=str(record.get("device") or of_set.get("device", "")),
+        hardware=str(record.get("hardware", "")),
+        commands=(command, f"medistill report {folder.resolve().name}") if command else (),
+        stages={stage: float(entry["seconds"]) for stage, entry in record.get("stages", {}).items()},
+        hashes={name: digest for name, digest in hashes.items() if digest},
+    )
+
+
+def _course(path: Path) -> Course | None:
+    if not path.is_file():
+        return None
+    known = read_json(path, "history")
+    try:
+        return Course(
+            loss=tuple(map(float, known["loss"])),
+            student_lr=tuple(map(float, known["student_lr"])),
+            importance_names=tuple(known["importance_names"]),
+            importance=tuple(tuple(map(float, row)) for row in known["importance"]),
+            looks=tuple(map(int, known["looks"])),
+            accuracy=tuple(map(float, known["accuracy"])),
+            auc=tuple(map(float, known["auc"])),
+            chosen_step=int(known["chosen_step"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} cannot be used: {error}",
+            expected="a history as this version of medistill writes it",
+            do="remove that file and write the report again; its figures are then left out",
+        ) from None
+
+
+def _curves(folder: Path, evaluation: Evaluation) -> tuple[Curve, ...]:
+    """ROC curves, mean over an arm's networks; none where the predictions are not there."""
+    if not (folder / "truth.safetensors").is_file():
+        return ()
+    _, test = load_truth(folder)
+    found = []
+    for predictions in load_arms(folder):
+        for c, name in enumerate(evaluation.class_names):
+            cases = test.labels == c
+            if not 0 < int(cases.sum()) < len(cases):
+                continue
+            mean = np.mean([roc_curve(scores[:, c], cases, RATES) for scores in predictions.test], axis=0)
+            found.append(Curve(predictions.arm, name, _rounded(RATES), _rounded(mean)))
+    return tuple(found)
+
+
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(value) for value in np.round(values, 4))
+
+
+def _real_pictures(record: Mapping[str, Any], evaluation: Evaluation, *, per_class: int) -> tuple[ClassPictures, ...]:
+    """Real training images of each class, spread over the training split."""
+    try:
+        corpus = load_corpus(cache_root() / "corpora" / str(record["corpus"]["content"]))
+    except (KeyError, MedistillError):
+        raise ArtifactError(
+            "real images cannot be shown: the corpus of this run is not in the cache",
+            expected="the corpus that the run was made from",
+            do="repeat the run's command with --resume, or leave out --show-real",
+        ) from None
+    train = corpus.rows("train")
+    picked = []
+    for c in range(len(evaluation.class_names)):
+        rows = train[corpus.labels[train] == c]
+        picked.append(rows[np.unique(np.linspace(0, len(rows) - 1, min(per_class, len(rows))).astype(int))])
+    chosen = np.concatenate(picked)
+    return class_pictures(np.asarray(corpus.images[chosen]), corpus.labels[chosen], corpus.class_names)

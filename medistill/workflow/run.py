@@ -1,0 +1,175 @@
+"""The whole chain: prepare, train experts, distil, evaluate, report; each stage picks up where it was left."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from medistill.artifacts.atomic import private_folder, read_json, unwritable, write_json, write_text
+from medistill.artifacts.cache import cache_root
+from medistill.artifacts.corpus import SPLITS, Corpus
+from medistill.data.phantom import write_phantom
+from medistill.errors import UsageError
+from medistill.evaluate.protocol import random_rows
+from medistill.progress import Progress, Silent
+from medistill.recipe import Recipe, load_recipe, recipe_differences, recipe_toml
+from medistill.report.record import Report
+from medistill.training.device import choose_device
+from medistill.workflow.distill import distill
+from medistill.workflow.environment import hardware, versions
+from medistill.workflow.evaluate import evaluate
+from medistill.workflow.experts import train_experts
+from medistill.workflow.prepare import prepare
+from medistill.workflow.report import write_report
+from medistill.workflow.run_log import RunLog
+
+RUN_SCHEMA = 1
+RECORDS = ("recipe.toml", "run.json", "log.jsonl")
+"""What lies in a run's folder before its first result; a folder with nothing else may be taken again."""
+Result = TypeVar("Result")
+
+
+def run(
+    recipe: Recipe,
+    *,
+    out: str | Path,
+    data: str | Path | None = None,
+    labels: str | Path | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    show_real: bool = False,
+    progress: Progress = Silent(),
+) -> Report:
+    """Go from files to a distilled set and its report in ``out``.
+
+    Args:
+        data: folder of images; None draws the built-in phantom corpus.
+        labels: table of labels, where the folders do not say them.
+        resume: continue the run that lies in ``out``.
+        show_real: put real training images into the report, which then must not be shared.
+
+    Raises:
+        UsageError: ``out`` holds something already and ``resume`` is off, or the recipe is another one.
+    """
+    out = Path(out)
+    place = choose_device(device)
+    _claim(out, recipe, resume=resume)
+    log = RunLog(out / "log.jsonl", progress)
+    record = _Record(out / "run.json", recipe, place.type, data=data, labels=labels)
+    if data is None:
+        log.say(
+            "No --data was given: the built-in SYNTHETIC phantom corpus is used. It is drawn, not taken of anybody."
+        )
+        data = record.timed("phantom", lambda: built_in_corpus(log))
+    folder = data
+    corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
+    record.describe(corpus)
+    random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)  # before hours are spent
+    trajectories = record.timed("experts", lambda: train_experts(corpus, recipe, device=device, progress=log))
+    distilled = record.timed(
+        "distill",
+        lambda: distill(corpus, trajectories, recipe, out=out, device=device, resume=resume, progress=log),
+    )
+    record.timed("evaluate", lambda: evaluate(distilled, corpus, recipe, out=out, device=device, progress=log))
+    return write_report(out, show_real=show_real)
+
+
+def built_in_corpus(progress: Progress) -> Path:
+    """Folder of the phantom corpus in the private cache, drawn where it is not there yet."""
+    folder = private_folder(cache_root() / "phantom") / "v1"
+    if not folder.is_dir():
+        half_drawn = folder.with_name("v1.part")
+        shutil.rmtree(half_drawn, ignore_errors=True)
+        write_phantom(half_drawn, progress=progress)
+        half_drawn.rename(folder)
+    return folder
+
+
+def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
+    """Make the run's folder, or make sure that it may be continued."""
+    stored = out / "recipe.toml"
+    if not resume and out.exists() and (not out.is_dir() or any(entry.name not in RECORDS for entry in out.iterdir())):
+        raise UsageError(
+            f"{out} holds something already",
+            expected="a folder that is new or empty",
+            do="add --resume to continue the run in it, or choose another --out",
+        )
+    if resume and stored.is_file():
+        differences = recipe_differences(recipe, load_recipe(stored))
+        if differences:
+            raise UsageError(
+                f"the run in {out} was started under another recipe: {'; '.join(differences)}",
+                expected="the settings that it was started with",
+                do="repeat the first command with --resume, or choose another --out",
+            )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(out, error) from error
+    write_text(stored, recipe_toml(recipe))
+
+
+class _Record:
+    """``run.json``: what the run was made of, written anew after every stage."""
+
+    def __init__(
+        self, path: Path, recipe: Recipe, device: str, *, data: str | Path | None, labels: str | Path | None
+    ) -> None:
+        earlier = read_json(path, "run record") if path.is_file() else {}
+        self.path = path
+        self.values: dict[str, Any] = {
+            "schema": RUN_SCHEMA,
+            "medistill": versions()["medistill"],
+            "versions": versions(),
+            "device": device,
+            "hardware": hardware(device),
+            "seed": recipe.seed,
+            "recipe": recipe.name,
+            "recipe_digest": recipe.digest,
+            "command": _command(recipe, path.parent, data, labels),
+            "stages": dict(earlier.get("stages", {})),
+        }
+
+    def timed(self, stage: str, work: Callable[[], Result]) -> Result:
+        """Do a stage and add its seconds to those of earlier, interrupted tries."""
+        started = time.perf_counter()
+        try:
+            return work()
+        finally:
+            before = self.values["stages"].get(stage, {}).get("seconds", 0.0)
+            self.values["stages"][stage] = {"seconds": round(before + time.perf_counter() - started, 2)}
+            write_json(self.path, self.values)
+
+    def describe(self, corpus: Corpus) -> None:
+        """Add what the report says of the corpus: counts, never a patient's identifier."""
+        self.values["corpus"] = {
+            "content": corpus.content,
+            "class_names": list(corpus.class_names),
+            "site_names": list(corpus.site_names),
+            "counts": corpus.counts(),
+            "patients": {s: len(np.unique(corpus.groups[corpus.rows(s)])) for s in SPLITS},
+            "found": corpus.found,
+            "refused": corpus.refused,
+            "split_unit": corpus.split_unit,
+            "split_source": corpus.split_source,
+            "synthetic": corpus.synthetic,
+            "notes": list(corpus.notes),
+            "shape": list(corpus.images.shape),
+        }
+        write_json(self.path, self.values)
+
+
+def _command(recipe: Recipe, out: Path, data: str | Path | None, labels: str | Path | None) -> str:
+    """The command that makes this run again; folders by their last name alone, since paths can name people."""
+    words = ["medistill", "distill", "--recipe", str(Path(out.name) / "recipe.toml")]
+    if data is not None:
+        words += ["--data", Path(data).name or "."]
+    if labels is not None:
+        words += ["--labels", Path(labels).name]
+    return shlex.join(words)

@@ -1,0 +1,69 @@
+"""What tests share: real data where it is there, and a private cache for each test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medistill.artifacts.corpus import Corpus
+from medistill.data.phantom import write_phantom
+from medistill.recipe import Recipe, load_recipe
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the real images are not on this machine (no ../shared/data)")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test's own, so that none reads what another left, or the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MEDISTILL_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small phantom corpus: 30 invented patients, 64 pixels."""
+    folder = tmp_path_factory.mktemp("phantom") / "xray"
+    write_phantom(folder, patients=30, size=64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Recipe:
+    """The demo recipe, cut down until the whole chain takes seconds."""
+    return load_recipe(
+        "demo",
+        [
+            "network.width=4",
+            "experts.count=2",
+            "experts.epochs=3",
+            "distill.ipc=2",
+            "distill.iterations=4",
+            "distill.syn_steps=2",
+            "distill.max_start_epoch=2",
+            "distill.validate_every=2",
+            "distill.validate_epochs=3",
+            "distill.validate_networks=1",
+            "evaluate.networks=2",
+            "evaluate.epochs=5",
+            "evaluate.raw_epochs=2",
+            "evaluate.bootstrap=100",
+        ],
+    )
+
+
+@pytest.fixture
+def phantom_corpus(phantom_folder: Path, tiny_recipe: Recipe, private_cache: Path) -> Corpus:
+    """The small phantom corpus, read."""
+    from medistill.workflow.prepare import prepare
+
+    return prepare(phantom_folder, tiny_recipe)

@@ -1,0 +1,113 @@
+"""`kill -9` in the middle of every stage, then --resume: the same bits as a run that nobody disturbed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from medistill.data.phantom import write_phantom
+
+SETTINGS = (
+    "network.width=8",
+    "experts.count=3",
+    "experts.epochs=4",
+    "distill.iterations=30",
+    "distill.syn_steps=4",
+    "distill.max_start_epoch=2",
+    "distill.validate_every=10",
+    "distill.validate_epochs=5",
+    "distill.checkpoint_every=2",
+    "evaluate.networks=2",
+    "evaluate.epochs=60",
+    "evaluate.raw_epochs=4",
+    "evaluate.bootstrap=100",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("killed")
+    write_phantom(place / "xray", patients=40, size=64)
+    return place
+
+
+def command(folder: Path, out: Path, *more: str) -> list[str]:
+    words = [sys.executable, "-m", "medistill_cli.main", "distill", "--recipe", "demo", "--device", "cpu"]
+    words += ["--data", str(folder / "xray"), "--out", str(out), "--ipc", "2", *more]
+    return words + [word for setting in SETTINGS for word in ("--set", setting)]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "MEDISTILL_CACHE": str(cache)}
+
+
+def finish(folder: Path, name: str, *more: str) -> Path:
+    out = folder / name
+    done = subprocess.run(
+        command(folder, out, *more), env=environment(folder / f"cache-{name}"), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> Path:
+    return finish(folder, "whole")
+
+
+SIGNS = {
+    "prepare": lambda out, cache: (out / "log.jsonl").is_file(),
+    "experts": lambda out, cache: any(cache.glob("trajectories/*/expert_*.safetensors")),
+    "distill": lambda out, cache: (out / "state" / "checkpoint.safetensors").is_file(),
+    "evaluate": lambda out, cache: any(out.glob("evaluation/networks/*.safetensors")),
+}
+"""How to see from outside that a stage has begun and kept something."""
+
+
+@pytest.mark.parametrize("stage", SIGNS)
+def test_killed_and_resumed(folder: Path, undisturbed: Path, stage: str):
+    out, cache = folder / f"killed-{stage}", folder / f"cache-killed-{stage}"
+    process = subprocess.Popen(
+        command(folder, out), env=environment(cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not SIGNS[stage](out, cache) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not (out / "report.html").exists()
+
+    finish(folder, f"killed-{stage}", "--resume")
+    for name in ("set/images.safetensors", "history.json"):
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes(), name
+    for arm in ("raw", "random", "distilled"):
+        mine, theirs = (load_file(run / "evaluation" / f"{arm}.safetensors") for run in (out, undisturbed))
+        for split in ("validation", "test"):
+            np.testing.assert_array_equal(mine[split], theirs[split], err_msg=f"{arm}, {split}")
+    assert not (out / "state").exists()
+
+
+def test_resuming_a_finished_run_changes_nothing(folder: Path, undisturbed: Path):
+    before = (undisturbed / "set" / "images.safetensors").stat().st_mtime_ns
+    finish(folder, "whole", "--resume")
+    assert (undisturbed / "set" / "images.safetensors").stat().st_mtime_ns == before
+
+
+def test_resuming_under_another_recipe_names_the_setting(folder: Path, undisturbed: Path):
+    done = subprocess.run(
+        [*command(folder, undisturbed, "--resume"), "--set", "distill.image_lr=7"],
+        env=environment(folder / "cache-whole"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "distill.image_lr" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr

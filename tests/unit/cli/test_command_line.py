@@ -1,0 +1,252 @@
+"""The program's face: help in no time and without torch, an example a command, versions, recipes, doctor, purge."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from medistill.recipe import load_recipe, recipe_names
+from medistill_cli.main import app
+
+COMMANDS = [
+    ["distill"],
+    ["prepare"],
+    ["experts"],
+    ["evaluate"],
+    ["report"],
+    ["phantom"],
+    ["doctor"],
+    ["purge"],
+    ["recipes", "list"],
+    ["recipes", "show"],
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cache of the test's own, and no trace of the settings that a command makes for its whole process."""
+    monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONWARNINGS", "")
+    names = ("pydicom", "monai", "nibabel", "PIL", "matplotlib")
+    levels = {name: logging.getLogger(name).level for name in names}
+    handlers = list(logging.getLogger().handlers)
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logging.getLogger().handlers[:] = handlers
+
+
+def in_own_process(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_is_there_in_no_time_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from medistill_cli.main import main\n"
+        "sys.argv = ['medistill', '--help']\n"
+        "try: main()\n"
+        "except SystemExit as done: assert not done.code\n"
+        "heavy = {'torch', 'monai', 'pydantic', 'pydicom', 'numpy', 'matplotlib', 'click'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    spent = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        spent.append(time.perf_counter() - started)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.strip() == "[]"
+    assert min(spent) < 1.0
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_help_shows_an_example_that_the_program_would_take(words: list[str]) -> None:
+    import typer
+
+    told = CliRunner().invoke(app, [*words, "--help"])
+    assert told.exit_code == 0
+    examples = [line.strip() for line in told.output.splitlines() if line.startswith("    medistill ")]
+    assert examples
+    for example in examples:
+        arguments = example.partition(" > ")[0].split()[1:]
+        command = typer.main.get_command(app)
+        for word in words:
+            assert arguments.pop(0) == word
+            command = command.commands[word]  # type: ignore[attr-defined]
+        command.make_context("medistill", arguments)  # raises a usage error where the example is wrong
+
+
+def test_the_root_help_lists_the_commands_in_the_order_of_the_work() -> None:
+    told = CliRunner().invoke(app, ["--help"]).output.partition("Commands:")[2]
+    verbs = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line.split()]
+    assert verbs == ["distill", "prepare", "experts", "evaluate", "report", "phantom", "doctor", "purge", "recipes"]
+    assert "..." not in told
+
+
+def test_version_is_that_of_the_package() -> None:
+    from importlib.metadata import version
+
+    assert CliRunner().invoke(app, ["--version"]).output == f"medistill {version('medistill')}\n"
+
+
+def test_recipes_list_names_every_recipe() -> None:
+    plain = CliRunner().invoke(app, ["recipes", "list"])
+    assert all(name in plain.stdout for name in recipe_names())
+    listed = json.loads(CliRunner().invoke(app, ["recipes", "list", "--json"]).stdout)
+    assert [entry["name"] for entry in listed["recipes"]] == recipe_names()
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_show_prints_what_a_recipe_file_can_hold(name: str, tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["recipes", "show", name, "--set", "distill.ipc=7"])
+    assert tomllib.loads(shown.stdout)["distill"]["ipc"] == 7
+    (tmp_path / "mine.toml").write_text(shown.stdout)
+    assert load_recipe(tmp_path / "mine.toml") == load_recipe(name, ["distill.ipc=7"])
+
+
+def test_doctor_speaks_of_everything_and_ends_well() -> None:
+    told = CliRunner().invoke(app, ["doctor", "--json"])
+    assert told.exit_code == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert found["versions"]["torch"]
+    assert found["cache"]["path"] == os.environ["MEDISTILL_CACHE"]
+    by_name = {one["name"]: one["by"] for one in found["decoders"]}
+    assert "pydicom" in by_name["RLE lossless"]
+    for lack in found["missing"]:
+        assert lack["get"]
+    plain = CliRunner().invoke(app, ["doctor"])
+    assert plain.exit_code == 0
+    assert all(name in plain.stdout for name in by_name)
+
+
+def test_doctor_lists_a_decoder_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import JPEGLossless
+
+    monkeypatch.setattr(get_decoder(JPEGLossless), "_available", {})
+    found = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    assert {one["name"]: one["by"] for one in found["decoders"]}["JPEG lossless"] == []
+    lacks = {one["what"]: one["get"] for one in found["missing"]}
+    assert lacks["a decoder for JPEG lossless"] == "pip install python-gdcm"
+
+
+def test_purge_asks_and_removes_what_came_from_patients(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for part, count in (("corpora", 2), ("trajectories", 1), ("staging", 1), ("sources", 1), ("phantom", 1)):
+        for number in range(count):
+            (cache / part / str(number)).mkdir(parents=True)
+            (cache / part / str(number) / "file").write_bytes(bytes(1000))
+    refused = CliRunner().invoke(app, ["purge"])
+    assert refused.exit_code == 2
+    assert "--yes" in refused.stderr
+    assert (cache / "corpora" / "0" / "file").is_file()
+    done = CliRunner().invoke(app, ["purge", "--yes", "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["removed"] == {"bytes": 5000, "corpora": 2, "trajectories": 1}
+    assert [part.name for part in cache.iterdir()] == ["phantom"]
+    assert (cache / "phantom" / "0" / "file").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["recipes", "show", "demo", "--set", "distill.ipc=0"], "distill.ipc = 0"),
+        (["recipes", "show", "demo", "--set", "distill.ipcs=3"], "'distill.ipcs'"),
+        (["recipes", "show", "demo", "--set", "distill.ipc"], "section.key=value"),
+        (["recipes", "show", "dmeo"], "'demo'"),
+        (["distill", "--recipe", "no-such"], "no-such"),
+        (["distill", "--ipc", "0"], "distill.ipc = 0"),
+        (["distill", "--ipc", "many"], "--ipc"),
+        (["distill", "--device", "tpu"], "--device"),
+        (["distill", "--no-such-option"], "--no-such-option"),
+        (["phantom", "here", "--patients", "0"], "0 patients"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_command_is_told_in_one_paragraph_and_exits_2(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 2
+    assert said in told.stderr
+    assert "Traceback" not in told.stderr
+    assert told.stdout == ""
+    assert not (tmp_path / "medistill-run").exists()
+
+
+def test_a_full_disk_behind_stdout_is_told() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "medistill_cli.main", "recipes", "show", "demo"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert "disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-m", "medistill_cli.main", "recipes", "show", "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdout is not None
+    assert program.stderr is not None
+    program.stdout.close()
+    said = program.stderr.read()
+    program.stderr.close()
+    assert program.wait() == 0
+    assert said == ""
+
+
+def test_the_package_offers_its_names_without_torch() -> None:
+    code = (
+        "import sys\n"
+        "import medistill as md\n"
+        "assert 'torch' not in sys.modules and 'pydantic' not in sys.modules\n"
+        "assert set(md.__all__) <= set(dir(md))\n"
+        "md.load_recipe('demo')\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    in_own_process(code)
+
+
+def test_evaluate_stays_the_function_whatever_was_imported_before() -> None:
+    code = (
+        "from medistill.evaluate.metrics import macro_auc\n"
+        "import medistill as md, medistill.evaluate.intervals\n"
+        "md.distill\n"
+        "from medistill.workflow.evaluate import evaluate\n"
+        "assert md.evaluate is evaluate and callable(md.evaluate)\n"
+        "from medistill import evaluate as again\n"
+        "assert again is evaluate\n"
+    )
+    in_own_process(code)
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    import medistill as md
+
+    with pytest.raises(AttributeError, match="no_such_name"):
+        md.no_such_name  # noqa: B018

@@ -1,0 +1,70 @@
+"""Which recipe a command takes, and that the user is told of a choice made for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medistill.progress import Silent
+from medistill.recipe import load_recipe, recipe_toml
+from medistill_cli.recipe_choice import choose_recipe, overrides_of
+
+
+class Told(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        """Keep a line."""
+        self.lines.append(message)
+
+
+def test_without_data_the_demo_recipe_is_taken_and_said() -> None:
+    told = Told()
+    assert choose_recipe(None, [], data=None, device="auto", progress=told) == load_recipe("demo")
+    assert len(told.lines) == 1
+    assert told.lines[0].startswith("Recipe demo,")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "device", "name"),
+    [(True, "auto", "covid-xray"), (False, "auto", "covid-xray-cpu"), (True, "cpu", "covid-xray-cpu")],
+)
+def test_with_data_the_machine_decides_and_it_is_said(
+    gpu: bool, device: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    told = Told()
+    assert choose_recipe(None, [], data=Path("xray"), device=device, progress=told).name == name
+    assert told.lines[0].startswith(f"Recipe {name},")
+    assert "--recipe" in told.lines[0]
+
+
+def test_a_recipe_that_was_asked_for_is_taken_without_words() -> None:
+    told = Told()
+    assert choose_recipe("cifar10-ipc1", [], data=Path("x"), device="auto", progress=told).name == "cifar10-ipc1"
+    assert told.lines == []
+
+
+def test_a_resumed_run_keeps_its_own_recipe(tmp_path: Path) -> None:
+    mine = load_recipe("demo", ["distill.ipc=3", "seed=9"])
+    stored = tmp_path / "recipe.toml"
+    stored.write_text(recipe_toml(mine))
+    assert choose_recipe(None, [], data=Path("x"), device="auto", progress=Told(), stored=stored) == mine
+    named = choose_recipe("demo", [], data=None, device="auto", progress=Told(), stored=stored)
+    assert named == load_recipe("demo")
+
+
+def test_options_that_stand_for_settings_come_after_set() -> None:
+    overrides = overrides_of(
+        ["distill.ipc=1", "experts.count=2"], ipc=4, seed=5, sites="a, b", classes="COVID,1,Pneumonie à virus"
+    )
+    recipe = load_recipe("demo", overrides)
+    assert (recipe.distill.ipc, recipe.experts.count, recipe.seed) == (4, 2, 5)
+    assert recipe.data.sites == ("a", "b")
+    assert recipe.data.classes == ("COVID", "1", "Pneumonie à virus")

@@ -1,0 +1,110 @@
+"""Progress on stderr, as lines and as bars, and the wish to stop."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from medistill_cli import lines
+from medistill_cli.bars import Bars
+from medistill_cli.lines import Lines, duration
+from medistill_cli.stop import Stop
+from medistill_cli.working import continuing
+
+
+def nothing() -> None:
+    """A notice that nobody hears."""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (185, "3 min 5 s"), (7800, "2 h 10 min")]
+)
+def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_lines_tell_the_start_the_end_and_little_between(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Lines(Stop(nothing))
+    with progress.task("Counting", 1000) as task:
+        for _ in range(1000):
+            task.advance(figures="loss 0.5")
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["Counting: 0 of 1000", "Counting: 1000 of 1000, loss 0.5, done after 0 s"]
+
+
+def test_lines_tell_the_time_left_from_the_pace_of_this_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(lines.time, "monotonic", lambda: clock[0])
+    task = Lines(Stop(nothing)).task("Training", 100, done=80)
+    for _ in range(5):
+        clock[0] += 4.0
+        task.advance()
+    told = capsys.readouterr().err.splitlines()
+    # 4 s a step: told after 12 s with 17 steps left, since 10 s must lie between two lines.
+    assert told == ["Training: 80 of 100", "Training: 83 of 100, about 1 min 8 s left"]
+
+
+def test_bars_show_count_figures_and_time_left_and_print_brackets_as_they_are() -> None:
+    drawn = io.StringIO()
+    clock = [0.0]
+    with Bars(Console(file=drawn, force_terminal=True, width=120, color_system=None), Stop(nothing)) as bars:
+        bars.rich.get_time = lambda: clock[0]
+        bars.say("a [word] in brackets")
+        with bars.task("Distilling", 10, done=4) as task:
+            for _ in range(2):
+                clock[0] += 10.0
+                task.advance(figures="loss [0.5]")
+            bars.rich.refresh()
+    text = drawn.getvalue()
+    assert "a [word] in brackets" in text
+    assert "Distilling" in text
+    assert "6/10" in text
+    assert "loss [0.5]" in text
+    assert "40 s left" in text
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_waits_for_a_safe_point_and_the_second_does_not(number: signal.Signals, code: int) -> None:
+    heard = []
+    before = signal.getsignal(number)
+    with Stop(lambda: heard.append(1)) as stop:
+        task = Lines(stop).task("Working", 10)
+        task.advance()
+        os.kill(os.getpid(), number)
+        assert heard == [1]
+        with pytest.raises(KeyboardInterrupt):
+            task.advance()
+        assert stop.exit_code == code
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_a_forked_worker_waits_for_its_parent_but_can_be_ended() -> None:
+    reading, writing = os.pipe()
+    with Stop(nothing):
+        child = os.fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            os.write(writing, b"alive")
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        assert os.read(reading, 5) == b"alive"
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+
+
+def test_the_command_that_continues_is_quoted_and_gets_resume_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = str(Path("my images"))
+    monkeypatch.setattr("sys.argv", ["medistill", "distill", "--data", folder])
+    assert continuing("resume") == "medistill distill --data 'my images' --resume"
+    assert continuing("repeat") == "medistill distill --data 'my images'"
+    monkeypatch.setattr("sys.argv", ["medistill", "distill", "--resume"])
+    assert continuing("resume") == "medistill distill --resume"

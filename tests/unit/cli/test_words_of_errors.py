@@ -1,0 +1,96 @@
+"""What a command says when something goes wrong: one paragraph, the right exit code, no quotation of data."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from medistill.errors import ArtifactError, DataError, DivergedError, MedistillError, RecipeError
+from medistill_cli.guard import explain, guarded, quieten
+from medistill_cli.options import Debug
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("PYTHONWARNINGS", "")
+    names = ("pydicom", "monai", "nibabel", "PIL", "matplotlib")
+    levels = {name: logging.getLogger(name).level for name in names}
+    handlers = list(logging.getLogger().handlers)
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logging.getLogger().handlers[:] = handlers
+
+
+def program(error: BaseException) -> typer.Typer:
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    @guarded
+    def fail(debug: Debug = False) -> None:
+        """Fail."""
+        raise error
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(MedistillError, 3), (RecipeError, 2), (DataError, 3), (ArtifactError, 3), (DivergedError, 3)]
+)
+def test_errors_for_users_keep_their_words_and_exit_code(kind: type[MedistillError], code: int) -> None:
+    told = CliRunner().invoke(program(kind("one thing", expected="another", do="mend it")), [])
+    assert told.exit_code == code
+    assert told.stderr == "one thing. Expected: another. What to do: mend it.\n"
+    assert told.stdout == ""
+
+
+def test_an_unforeseen_error_names_its_kind_and_place_but_not_its_words() -> None:
+    told = CliRunner().invoke(program(KeyError("Doe^Jane")), [])
+    assert told.exit_code == 1
+    assert "KeyError" in told.stderr
+    assert "test_words_of_errors.py" in told.stderr
+    assert "--debug" in told.stderr
+    assert "Doe" not in told.stderr
+    assert "Traceback" not in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_debug_shows_the_traceback() -> None:
+    told = CliRunner().invoke(program(KeyError("detail")), ["--debug"])
+    assert told.exit_code == 1
+    assert "Traceback" in told.stderr
+    assert "detail" in told.stderr
+
+
+def test_ctrl_c_in_a_short_command_exits_130() -> None:
+    told = CliRunner().invoke(program(KeyboardInterrupt()), [])
+    assert told.exit_code == 130
+
+
+def test_a_full_disk_a_closed_door_and_a_full_memory_say_what_to_do() -> None:
+    words, code = explain(OSError(errno.ENOSPC, "No space left on device", "/somewhere/file"))
+    assert code == 3
+    assert "/somewhere/file" in words
+    words, code = explain(PermissionError(errno.EACCES, "Permission denied", "/somewhere/else"))
+    assert code == 3
+    assert "/somewhere/else cannot be used: Permission denied" in words
+    words, code = explain(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"))
+    assert code == 1
+    assert "compute.micro_batch" in words
+
+
+def test_other_packages_are_kept_off_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        quieten(debug=True)
+        warnings.warn_explicit("Invalid value for VR DA: '19610314'", UserWarning, "valuerep.py", 1, "pydicom.valuerep")
+        logging.getLogger("pydicom").warning("Doe^Jane")
+        logging.getLogger("somebody").warning("noise")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err == ""

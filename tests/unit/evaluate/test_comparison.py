@@ -1,0 +1,376 @@
+"""The comparison of arms against scikit-learn, against a bootstrap in plain loops, by simulation, and on bad input."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
+
+from medistill.errors import ArtifactError, DataError
+from medistill.evaluate.comparison import compare
+from medistill.evaluate.evaluation import Evaluation
+from medistill.evaluate.intervals import Estimate, percentile_estimate, proportion_estimate, resamples
+from medistill.evaluate.metrics import Ranking
+from medistill.evaluate.predictions import Arm, ArmPredictions, Truth, load_arms, load_truth, save_arm, save_truth
+from medistill.recipe import EvaluateRecipe
+
+NAMES = ("normal", "covid", "pneumonia")
+SETTINGS = EvaluateRecipe(bootstrap=100, margin=0.05)
+
+
+def truth(seed: int, patients: int = 30, per_patient: int = 2) -> Truth:
+    numbers = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(patients) * 7 + 3, per_patient)
+    labels = np.repeat(np.arange(patients) % 3, per_patient)
+    order = numbers.permutation(len(groups))
+    return Truth(labels[order], groups[order], np.zeros(len(groups), np.int64))
+
+
+def arm(name: Arm, validation: Truth, test: Truth, *, skill: float, seed: int, networks: int = 3) -> ArmPredictions:
+    numbers = np.random.default_rng(seed)
+
+    def probabilities(of: Truth) -> np.ndarray:
+        scores = numbers.normal(size=(networks, len(of.labels), len(NAMES)))
+        scores[:, np.arange(len(of.labels)), of.labels] += skill
+        raised = np.exp(scores)
+        return (raised / raised.sum(axis=2, keepdims=True)).astype(np.float32)
+
+    return ArmPredictions(name, probabilities(validation), probabilities(test), 30, 10, 1.5)
+
+
+@pytest.fixture(scope="module")
+def truths() -> tuple[Truth, Truth]:
+    return truth(0), truth(1)
+
+
+@pytest.fixture(scope="module")
+def arms(truths: tuple[Truth, Truth]) -> list[ArmPredictions]:
+    return [
+        arm("distilled", *truths, skill=1.5, seed=3),
+        arm("raw", *truths, skill=2.0, seed=1),
+        arm("random", *truths, skill=0.5, seed=2),
+    ]
+
+
+@pytest.fixture(scope="module")
+def evaluation(arms: list[ArmPredictions], truths: tuple[Truth, Truth]) -> Evaluation:
+    return compare(arms, *truths, NAMES, SETTINGS, seed=5)
+
+
+def best_threshold(scores: np.ndarray, cases: np.ndarray) -> float:
+    """The lowest of the best thresholds, tried one by one."""
+    levels = np.unique(scores.astype(float))
+    tried = np.concatenate([levels[:1], (levels[1:] + levels[:-1]) / 2])
+    index = [(scores[cases] >= t).mean() + (scores[~cases] < t).mean() for t in tried]
+    return float(tried[int(np.argmax(np.round(index, 12)))])
+
+
+def pairs_won(scores: np.ndarray, cases: np.ndarray) -> float:
+    """Area under the ROC curve, by looking at every pair of a case and a control."""
+    gap = scores[cases][:, None] - scores[~cases]
+    return float((gap > 0).mean() + (gap == 0).mean() / 2)
+
+
+def naive(
+    predictions: ArmPredictions, thresholds: np.ndarray, labels: np.ndarray, rows: np.ndarray
+) -> dict[str, float]:
+    """Statistics on the test images ``rows`` (with repeats), network by network."""
+    table: dict[str, list[float]] = {}
+    for of_network, after in zip(thresholds, predictions.test[:, rows], strict=True):
+        table.setdefault("accuracy", []).append(float(np.mean(after.argmax(axis=1) == labels[rows])))
+        for c in range(len(NAMES)):
+            cases, called = labels[rows] == c, after[:, c] >= of_network[c]
+            table.setdefault(f"auc {c}", []).append(pairs_won(after[:, c], cases))
+            table.setdefault(f"sensitivity {c}", []).append(float(called[cases].mean()))
+            table.setdefault(f"specificity {c}", []).append(float(1 - called[~cases].mean()))
+    found = {name: float(np.mean(values)) for name, values in table.items()}
+    return found | {"macro": float(np.mean([found[f"auc {c}"] for c in range(len(NAMES))]))}
+
+
+def chosen_thresholds(predictions: ArmPredictions, validation: Truth) -> np.ndarray:
+    """(S, C)."""
+    return np.array(
+        [
+            [best_threshold(one[:, c], validation.labels == c) for c in range(len(NAMES))]
+            for one in predictions.validation
+        ]
+    )
+
+
+def test_values_are_those_of_scikit_learn(
+    evaluation: Evaluation, arms: list[ArmPredictions], truths: tuple[Truth, Truth]
+) -> None:
+    labels = truths[1].labels
+    for predictions in arms:
+        result, thresholds = evaluation.arm(predictions.arm), chosen_thresholds(predictions, truths[0])
+        assert result is not None
+        found = predictions.test.argmax(axis=2)
+        assert result.accuracy.value == pytest.approx(np.mean([accuracy_score(labels, one) for one in found]))
+        areas = []
+        for c, of_class in enumerate(result.classes):
+            called = predictions.test[:, :, c] >= thresholds[:, c, None]
+            areas.append(np.mean([roc_auc_score(labels == c, one[:, c]) for one in predictions.test]))
+            assert of_class.thresholds == pytest.approx(thresholds[:, c])
+            assert of_class.auc.value == pytest.approx(areas[-1], abs=1e-12)
+            assert of_class.sensitivity.value == pytest.approx(np.mean([recall_score(labels == c, k) for k in called]))
+            spared = [recall_score(labels == c, k, pos_label=0) for k in called]
+            assert of_class.specificity.value == pytest.approx(np.mean(spared))
+        assert result.macro_auc.value == pytest.approx(np.mean(areas), abs=1e-12)
+        assert result.macro_auc_spread == pytest.approx(np.std(result.network_macro_auc, ddof=1))
+
+
+def test_intervals_are_those_of_a_bootstrap_in_plain_loops(
+    evaluation: Evaluation, arms: list[ArmPredictions], truths: tuple[Truth, Truth]
+) -> None:
+    test = truths[1]
+    patients = np.unique(test.groups)
+    thresholds = [chosen_thresholds(predictions, truths[0]) for predictions in arms]
+    samples: dict[str, list[dict[str, float]]] = {"distilled": [], "raw": []}
+    for counts in resamples(len(patients), SETTINGS.bootstrap, np.random.default_rng(5)):
+        for column in counts.T.astype(int):
+            drawn = np.repeat(patients, column)
+            rows = np.concatenate([np.flatnonzero(test.groups == patient) for patient in drawn])
+            for predictions, chosen in zip(arms[:2], thresholds, strict=False):
+                samples[predictions.arm].append(naive(predictions, chosen, test.labels, rows))
+    for name, found in samples.items():
+        result = evaluation.arm("distilled" if name == "distilled" else "raw")
+        assert result is not None
+        for key, estimate in (
+            ("accuracy", result.accuracy),
+            ("macro", result.macro_auc),
+            ("auc 1", result.classes[1].auc),
+            ("sensitivity 2", result.classes[2].sensitivity),
+            ("specificity 0", result.classes[0].specificity),
+        ):
+            low, high = np.quantile([sample[key] for sample in found], [0.025, 0.975])
+            assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-9)
+    gains = [mine["macro"] - other["macro"] for mine, other in zip(samples["distilled"], samples["raw"], strict=True)]
+    difference = evaluation.difference("raw")
+    assert difference is not None
+    paired = (difference.macro_auc.low, difference.macro_auc.high)
+    assert paired == pytest.approx(tuple(np.quantile(gains, [0.025, 0.975])), abs=1e-9)
+
+
+def test_interval_of_auc_covers_the_truth_when_images_of_a_patient_are_alike() -> None:
+    """Binormal scores, 3 images a patient that share most of their deviation: 95 % intervals cover about 95 %."""
+    numbers, covered, covered_by_images, rounds = np.random.default_rng(11), 0, 0, 150
+    patients, per_patient, shift = 60, 3, 1.0
+    true_auc = 0.7602499389065233  # Phi(1 / sqrt 2)
+    positive = np.repeat(np.arange(patients) % 2 == 0, per_patient)
+    groups = np.repeat(np.arange(patients), per_patient)
+    for _ in range(rounds):
+        own = numbers.normal(size=(patients, 1)) * np.sqrt(0.8)
+        scores = (own + numbers.normal(size=(patients, per_patient)) * np.sqrt(0.2)).ravel() + shift * positive
+        ranking = Ranking.of(scores, positive)
+        for by in ("patient", "image"):
+            unit, count = (groups, patients) if by == "patient" else (np.arange(len(groups)), len(groups))
+            sample = np.concatenate([ranking.auc(counts, unit) for counts in resamples(count, 300, numbers)])
+            estimate = percentile_estimate(0.5, sample, patients=count, confidence=0.95)
+            assert estimate.low is not None
+            assert estimate.high is not None
+            hit = estimate.low <= true_auc <= estimate.high
+            covered, covered_by_images = (
+                covered + (hit and by == "patient"),
+                covered_by_images + (hit and by == "image"),
+            )
+    assert 0.89 <= covered / rounds <= 0.99
+    assert covered_by_images / rounds < 0.85
+
+
+def test_proportion_that_is_exactly_one_has_the_exact_binomial_limit() -> None:
+    estimate = proportion_estimate(1.0, np.ones(100), patients=30, confidence=0.95)
+    assert estimate.low == pytest.approx(0.025 ** (1 / 30))
+    assert estimate.high == 1.0
+    none_found = proportion_estimate(0.0, np.zeros(100), patients=30, confidence=0.95)
+    assert none_found.high == pytest.approx(1 - 0.025 ** (1 / 30))
+    assert none_found.low == 0.0
+
+
+def test_an_arm_does_not_differ_from_itself(arms: list[ArmPredictions], truths: tuple[Truth, Truth]) -> None:
+    twin = replace(arms[0], arm="raw")
+    found = compare([arms[0], twin], *truths, NAMES, SETTINGS, seed=0)
+    difference = found.difference("raw")
+    assert difference is not None
+    assert difference.macro_auc.value == 0
+    assert found.difference("random") is None
+    assert found.gap_closed.value is None
+    assert found.gap_closed.reason
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0.5, "shown"), (0.0001, "not shown")])
+def test_non_inferiority_needs_the_whole_interval_above_the_margin(
+    arms: list[ArmPredictions], truths: tuple[Truth, Truth], margin: float, expected: str
+) -> None:
+    found = compare(arms, *truths, NAMES, SETTINGS.model_copy(update={"margin": margin}), seed=0)
+    difference = found.difference("raw")
+    assert difference is not None
+    assert difference.macro_auc.low is not None
+    assert found.non_inferiority == expected == ("shown" if difference.macro_auc.low > -margin else "not shown")
+
+
+def test_beating_random_needs_more_than_the_seed_spread(
+    evaluation: Evaluation, arms: list[ArmPredictions], truths: tuple[Truth, Truth]
+) -> None:
+    assert evaluation.beats_random == "yes"
+    twins = [arms[0], replace(arms[0], arm="random")]
+    assert compare(twins, *truths, NAMES, SETTINGS, seed=0).beats_random == "no"
+    single = [replace(entry, validation=entry.validation[:1], test=entry.test[:1]) for entry in arms]
+    lone = compare(single, *truths, NAMES, SETTINGS, seed=0)
+    assert lone.beats_random == "cannot be judged"
+    assert "2 networks" in lone.reason
+
+
+def test_order_of_the_arms_and_of_the_images_does_not_matter(
+    evaluation: Evaluation, arms: list[ArmPredictions], truths: tuple[Truth, Truth]
+) -> None:
+    assert compare(arms[::-1], *truths, NAMES, SETTINGS, seed=5) == evaluation
+    assert [result.arm for result in evaluation.arms] == ["raw", "random", "distilled"]
+
+
+def finite(evaluation: Evaluation) -> Evaluation:
+    """Through JSON, which refuses NaN, and back."""
+    text = json.dumps(evaluation.as_json(), allow_nan=False)
+    assert Evaluation.from_json(json.loads(text)) == evaluation
+    return evaluation
+
+
+def test_record_survives_json(evaluation: Evaluation) -> None:
+    finite(evaluation)
+
+
+def without(of: Truth, label: int) -> np.ndarray:
+    return np.flatnonzero(of.labels != label)
+
+
+def cut(of: Truth, rows: np.ndarray) -> Truth:
+    return Truth(of.labels[rows], of.groups[rows], of.sites[rows])
+
+
+def test_class_absent_from_the_test_split_is_said(arms: list[ArmPredictions], truths: tuple[Truth, Truth]) -> None:
+    rows = without(truths[1], 1)
+    fewer = [replace(entry, test=entry.test[:, rows]) for entry in arms]
+    found = finite(compare(fewer, truths[0], cut(truths[1], rows), NAMES, SETTINGS, seed=0))
+    result = found.arm("distilled")
+    assert result is not None
+    assert result.macro_auc.value is None
+    assert "'covid' has no image in the test split" in result.macro_auc.reason
+    assert result.classes[0].auc.low is not None
+    assert result.classes[1].sensitivity.value is None
+    assert result.classes[1].specificity.value is not None
+    assert result.accuracy.low is not None
+    assert found.non_inferiority == found.beats_random == "cannot be judged"
+    assert "covid" in found.reason
+
+
+def test_class_absent_from_the_validation_split_has_no_threshold(
+    arms: list[ArmPredictions], truths: tuple[Truth, Truth]
+) -> None:
+    rows = without(truths[0], 2)
+    fewer = [replace(entry, validation=entry.validation[:, rows]) for entry in arms]
+    found = finite(compare(fewer, cut(truths[0], rows), truths[1], NAMES, SETTINGS, seed=0))
+    result = found.arm("raw")
+    assert result is not None
+    assert result.classes[2].thresholds == ()
+    assert "validation" in result.classes[2].sensitivity.reason
+    assert result.classes[2].auc.low is not None
+
+
+def test_one_patient_gives_values_without_intervals(arms: list[ArmPredictions], truths: tuple[Truth, Truth]) -> None:
+    alone = replace(truths[1], groups=np.zeros_like(truths[1].groups))
+    found = finite(compare(arms, truths[0], alone, NAMES, SETTINGS, seed=0))
+    result = found.arm("distilled")
+    assert result is not None
+    assert result.macro_auc.value is not None
+    assert result.macro_auc.low is None
+    assert "2 patients" in result.macro_auc.reason
+    assert found.non_inferiority == "cannot be judged"
+
+
+def test_constant_predictions_are_not_an_auc_of_one_half(
+    arms: list[ArmPredictions], truths: tuple[Truth, Truth]
+) -> None:
+    flat = replace(
+        arms[0],
+        validation=np.full_like(arms[0].validation, 1 / 3),
+        test=np.full_like(arms[0].test, 1 / 3),
+    )
+    found = finite(compare([flat, *arms[1:]], *truths, NAMES, SETTINGS, seed=0))
+    result = found.arm("distilled")
+    assert result is not None
+    assert result.macro_auc.value is None
+    assert "same score" in result.macro_auc.reason
+    assert result.classes[0].sensitivity.value is None
+    assert found.non_inferiority == "cannot be judged"
+
+
+def test_raw_no_better_than_random_leaves_no_gap(arms: list[ArmPredictions], truths: tuple[Truth, Truth]) -> None:
+    swapped = [arms[0], replace(arms[1], arm="random"), replace(arms[2], arm="raw")]
+    found = finite(compare(swapped, *truths, NAMES, SETTINGS, seed=0))
+    assert found.gap_closed.value is None
+    assert "no better" in found.gap_closed.reason
+
+
+def test_uncertain_gap_says_why_it_has_no_interval(arms: list[ArmPredictions], truths: tuple[Truth, Truth]) -> None:
+    close = arm("raw", *truths, skill=0.55, seed=40)
+    candidates = [arms[0], close, arms[2]]
+    found = finite(compare(candidates, *truths, NAMES, SETTINGS, seed=0))
+    if found.gap_closed.value is None:
+        assert "no better" in found.gap_closed.reason
+    else:
+        assert found.gap_closed.low is None
+        assert "resamples of the patients all originals" in found.gap_closed.reason
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_nan_predictions_are_refused(arms: list[ArmPredictions], truths: tuple[Truth, Truth], split: str) -> None:
+    broken = getattr(arms[0], split).copy()
+    broken[1, 0, 0] = np.nan
+    bad = replace(arms[0], validation=broken) if split == "validation" else replace(arms[0], test=broken)
+    with pytest.raises(DataError, match=rf"1 predictions of arm 'distilled' on the {split} split"):
+        compare([bad], *truths, NAMES, SETTINGS, seed=0)
+
+
+def test_predictions_that_do_not_fit_are_refused(arms: list[ArmPredictions], truths: tuple[Truth, Truth]) -> None:
+    def refused(chosen: Sequence[ArmPredictions], test: Truth, match: str) -> None:
+        with pytest.raises(DataError, match=match):
+            compare(chosen, truths[0], test, NAMES, SETTINGS, seed=0)
+
+    refused([replace(arms[0], test=arms[0].test[:, :5])], truths[1], "shape")
+    refused([arms[0], arms[0]], truths[1], "twice")
+    refused([], truths[1], "no arms")
+    refused(arms, cut(truths[1], np.arange(0)), "test split is empty")
+
+
+def test_an_estimate_without_a_reason_must_be_whole() -> None:
+    for wrong in ((None, None, None), (float("nan"), 0.0, 1.0), (0.5, None, 1.0)):
+        with pytest.raises(ValueError, match="neither"):
+            Estimate(*wrong)
+
+
+def test_predictions_are_kept_privately(
+    tmp_path: Path, arms: list[ArmPredictions], truths: tuple[Truth, Truth]
+) -> None:
+    folder = tmp_path / "evaluation"
+    save_truth(folder, *truths)
+    for entry in arms:
+        save_arm(folder, entry)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+    loaded = load_arms(folder)
+    assert [entry.arm for entry in loaded] == ["raw", "random", "distilled"]
+    assert (loaded[2].test == arms[0].test).all()
+    assert loaded[2].seconds == arms[0].seconds
+    for mine, other in zip(load_truth(folder), truths, strict=True):
+        assert (mine.labels == other.labels).all()
+        assert (mine.groups == other.groups).all()
+    (folder / "raw.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_arms(folder)
+    with pytest.raises(ArtifactError, match="no predictions"):
+        load_arms(tmp_path)

@@ -1,0 +1,273 @@
+"""Recipes: read, overridden, refused with a message that helps, and told apart."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from medistill.errors import RecipeError
+from medistill.recipe import (
+    Recipe,
+    load_recipe,
+    recipe_differences,
+    recipe_names,
+    recipe_toml,
+    validate_recipe,
+)
+
+
+def _sections() -> dict[str, type[BaseModel]]:
+    return {
+        name: field.annotation
+        for name, field in Recipe.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def test_the_promised_recipes_are_shipped() -> None:
+    assert {"cifar10-ipc1", "covid-xray", "covid-xray-cpu", "demo"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_each_shipped_recipe_loads_and_survives_toml(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description.strip()
+    (tmp_path / "copy.toml").write_text(recipe_toml(recipe), encoding="utf-8")
+    again = load_recipe(tmp_path / "copy.toml")
+    assert again == recipe
+    assert again.digest == recipe.digest
+    assert "flip" not in recipe.augmentation.operations or "xray" not in name, "a flip swaps a chest's sides"
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.builds(
+        dict,
+        name=st.text(max_size=10),
+        description=st.text(max_size=30),
+        seed=st.integers(0, 2**31 - 1),
+        data=st.builds(
+            dict,
+            classes=st.lists(st.text(max_size=8), max_size=3),
+            label_column=st.text(max_size=5),
+            low_percentile=st.floats(0, 49.9),
+        ),
+        distill=st.builds(dict, ipc=st.integers(1, 10**6), image_lr=st.floats(1e-300, 1e300)),
+        importance=st.builds(dict, direction=st.sampled_from(["descent", "ascent", "frozen"])),
+    )
+)
+def test_any_recipe_survives_toml(values: dict[str, Any]) -> None:
+    recipe = validate_recipe(values, "test")
+    again = validate_recipe(tomllib.loads(recipe_toml(recipe)), "test")
+    assert again == recipe
+    assert again.digest == recipe.digest
+    assert recipe_differences(recipe, again) == []
+
+
+def test_every_setting_is_spelled_out_and_explained() -> None:
+    written = tomllib.loads(recipe_toml(Recipe()))
+    for name, section in _sections().items():
+        assert written[name].keys() == section.model_fields.keys()
+        assert all(field.description for field in section.model_fields.values()), name
+
+
+@pytest.mark.parametrize(
+    ("override", "near"),
+    [
+        ("distill.icp=3", "distill.ipc"),
+        ("distil.ipc=3", "distill.ipc"),
+        ("experts.epoch=3", "experts.epochs"),
+        ("data.imagesize=3", "data.image_size"),
+        ("sead=3", "seed"),
+        ("ipc=3", "distill.ipc"),
+        ("experts.syn_steps=3", "distill.syn_steps"),
+    ],
+)
+def test_an_unknown_key_names_a_near_match(override: str, near: str) -> None:
+    with pytest.raises(RecipeError, match="there is no setting") as caught:
+        load_recipe("demo", [override])
+    assert f"'{near}'" in caught.value.expected
+    assert caught.value.exit_code == 2
+
+
+def test_an_unknown_key_like_nothing_points_to_the_list() -> None:
+    with pytest.raises(RecipeError, match=r"there is no setting 'data\.qqqqqq'.*medistill recipes show"):
+        load_recipe("demo", ["data.qqqqqq=1"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "distill.ipc=0",
+        "distill.ipc=-1",
+        "distill.ipc=1.5",
+        "distill.ipc=many",
+        "distill.ipc=nan",
+        "distill.image_lr=0",
+        "distill.image_lr=inf",
+        "distill.image_lr=nan",
+        "distill.momentum=1",
+        "augmentation.brightness=inf",
+        "augmentation.scale=inf",
+        "augmentation.operations=color,warp",
+        "data.channels=2",
+        "data.image_size=7",
+        "data.low_percentile=-1",
+        "data.val_fraction=1",
+        "data.label_column=3",
+        "network.name=convent",
+        "evaluate.confidence=1",
+        "evaluate.bootstrap=99",
+        "compute.precision=fp16",
+        "importance.direction=sideways",
+        "seed=-1",
+        "seed=2147483648",
+    ],
+)
+def test_a_value_outside_its_range_is_refused_by_name(override: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("demo", [override])
+    assert override.partition("=")[0] in caught.value.seen
+    assert "recipe demo" in caught.value.seen
+    assert "Value error" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["experts.epochs=3"], r"max_start_epoch - 1 \+ distill\.expert_epochs is \d+"),
+        (["network.depth=6"], r"network\.depth 6 halves"),
+        (["data.val_fraction=0.5", "data.test_fraction=0.5"], "nothing to train on"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        load_recipe("demo", overrides)
+
+
+def test_the_edges_that_fit_are_taken() -> None:
+    assert load_recipe("demo", ["distill.max_start_epoch=9", "experts.epochs=10"]).distill.max_start_epoch == 9
+    assert load_recipe("demo", ["network.depth=5", "data.image_size=32"]).network.depth == 5
+    assert load_recipe("demo", ["network.depth=6", "network.name=resnet18"]).network.depth == 6
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "key", "value"),
+    [
+        ("distill.ipc=7", "distill", "ipc", 7),
+        ("distill.image_lr=1e2", "distill", "image_lr", 100.0),
+        ("distill.image_lr = 3", "distill", "image_lr", 3.0),
+        ("compute.precision=bf16", "compute", "precision", "bf16"),
+        ("compute.precision='bf16'", "compute", "precision", "bf16"),
+        ('data.classes=["A", "B C"]', "data", "classes", ("A", "B C")),
+        ("data.classes=A, B C ,D", "data", "classes", ("A", "B C", "D")),
+        ("data.classes=Normal", "data", "classes", ("Normal",)),
+        ("data.classes=[]", "data", "classes", ()),
+        ("augmentation.operations=color,crop", "augmentation", "operations", ("color", "crop")),
+        ("data.label_column=a=b", "data", "label_column", "a=b"),
+        ("data.label_column=Finding Label", "data", "label_column", "Finding Label"),
+    ],
+)
+def test_overrides_take_their_settings_type(override: str, section: str, key: str, value: object) -> None:
+    found = getattr(getattr(load_recipe("demo", [override]), section), key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_top_level_and_later_overrides() -> None:
+    recipe = load_recipe("demo", ["seed=5", "distill.ipc=3", "distill.ipc=4", "name=mine"])
+    assert (recipe.seed, recipe.distill.ipc, recipe.name) == (5, 4, "mine")
+    assert recipe.experts == load_recipe("demo").experts
+
+
+@pytest.mark.parametrize("override", ["distill.ipc", "=3", ".ipc=3", "distill.=3", "a.b.c=1", ""])
+def test_an_override_in_another_form_is_refused(override: str) -> None:
+    with pytest.raises(RecipeError, match=r"section\.key=value"):
+        load_recipe("demo", [override])
+
+
+def test_a_setting_is_no_section(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("seed = 3\n")
+    with pytest.raises(RecipeError, match="seed has no settings"):
+        load_recipe(tmp_path / "r.toml", ["seed.x=3"])
+    with pytest.raises(RecipeError, match="experts = 3"):
+        load_recipe(tmp_path / "r.toml", ["experts=3"])
+
+
+def test_the_digest_is_of_the_settings_alone() -> None:
+    recipe = load_recipe("demo")
+    assert load_recipe("demo", ["name=other", "description=words"]).digest == recipe.digest
+    digests = {recipe.digest}
+    for change in (
+        "seed=9",
+        "distill.ipc=9",
+        "distill.image_lr=100.00000001",
+        "data.classes=A",
+        "compute.micro_batch=1",
+    ):
+        digests.add(load_recipe("demo", [change]).digest)
+    assert len(digests) == 6
+
+
+def test_differences_are_named_one_by_one() -> None:
+    mine = load_recipe("demo", ["distill.ipc=3", "seed=7", "name=other", "data.classes=A,B"])
+    assert recipe_differences(mine, load_recipe("demo")) == [
+        "seed: 7, not 0",
+        "data.classes: ('A', 'B'), not ()",
+        "distill.ipc: 3, not 5",
+    ]
+
+
+def test_a_recipe_does_not_change() -> None:
+    recipe = Recipe()
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.distill.ipc = 3
+
+
+def test_a_recipe_that_is_not_there_names_a_near_one(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"there is no recipe 'covid-xray-gpu'.*take 'covid-xray-cpu'"):
+        load_recipe("covid-xray-gpu")
+    with pytest.raises(RecipeError, match=r"there is no recipe .*medistill recipes list"):
+        load_recipe(tmp_path / "zzzzzz.toml")
+    with pytest.raises(RecipeError, match="there is no recipe"):
+        load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"seed = ", "is not TOML"),
+        (b"[distill]\nipc = 3\nipc = 4\n", "is not TOML"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"distill = 3\n", "distill = 3"),
+        (b"[distill]\nipc = 0\n", r"distill\.ipc = 0"),
+        (b"[[distill]]\nipc = 3\n", "distill"),
+        (b"seed = 1979-05-27\n", "seed"),
+    ],
+)
+def test_a_damaged_recipe_says_where(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match=said) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+
+
+def test_an_empty_recipe_is_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("")
+    assert load_recipe(tmp_path / "r.toml") == Recipe()
+    assert Recipe().name == "custom"
+
+
+def test_a_recipe_in_the_folder_does_not_hide_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demo").write_text("seed = 99\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("demo").seed == 0
+    assert load_recipe("./demo").seed == 99

@@ -1,0 +1,125 @@
+"""Numbers, verdicts and caveats as the report words them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from medistill.evaluate.evaluation import Difference, Evaluation, NonInferiority, Superiority
+from medistill.evaluate.intervals import Estimate
+from medistill.report.caveats import caveats
+from medistill.report.glossary import GLOSSARY
+from medistill.report.summaries import CorpusSummary, SetSummary
+from medistill.report.verdict import verdict
+from medistill.report.wording import count, difference, interval, level, listed, number, percent, seconds, thresholds
+
+
+def plain(text: str) -> str:
+    return re.sub("[\u00a0\u202f]", " ", text).replace("\u2212", "-")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (number(-0.0441), "-0.044"),
+        (number(-0.0001), "0.000"),
+        (difference(0.0781), "+0.078"),
+        (difference(-0.0781), "-0.078"),
+        (difference(0.0), "0.000"),
+        (percent(0.7366), "73.7 %"),
+        (level(0.95), "95 % interval"),
+        (level(0.995), "99.5 % interval"),
+        (count(1234567), "1 234 567"),
+        (seconds(4.21), "4.2 s"),
+        (seconds(59.7), "1 min 0 s"),
+        (seconds(3599.6), "1 h 0 min"),
+        (seconds(7500), "2 h 5 min"),
+        (listed(["a"]), "a"),
+        (listed(["a", "b", "c"]), "a, b and c"),
+        (thresholds([0.25]), "0.25"),
+        (thresholds([0.2, 0.4]), "0.30 (0.20 to 0.40)"),
+        (thresholds([]), ""),
+        (interval(Estimate(0.5, 0.41, 0.59)), "0.410 to 0.590"),
+        (interval(Estimate(0.5, 0.41, 0.59), share=True), "41.0 to 59.0 %"),
+        (interval(Estimate(0.1, -0.012, 0.212), points=True), "-1.2 to +21.2"),
+        (interval(Estimate.impossible("there is none")), ""),
+    ],
+)
+def test_numbers_are_written_as_people_read_them(written: str, expected: str) -> None:
+    assert plain(written) == expected
+
+
+def evaluation(
+    against_raw: Estimate, shown: NonInferiority, *, beats: Superiority = "yes", reason: str = ""
+) -> Evaluation:
+    none = Estimate.impossible("it is not looked at here")
+    gain = Estimate(0.08, 0.05, 0.11)
+    return Evaluation(
+        class_names=("a", "b"),
+        class_images=(5, 5),
+        class_patients=(5, 5),
+        test_images=10,
+        test_patients=10,
+        validation_images=5,
+        validation_patients=5,
+        confidence=0.95,
+        replicates=100,
+        margin=0.05,
+        arms=(),
+        differences=(
+            Difference("raw", none, against_raw, (none, none)),
+            Difference("random", none, gain, (none, none)),
+        ),
+        non_inferiority=shown,
+        beats_random=beats,
+        gap_closed=none,
+        reason=reason,
+    )
+
+
+def test_verdict_tells_the_four_cases_apart() -> None:
+    cases = {
+        "non-inferior": evaluation(Estimate(-0.01, -0.03, 0.01), "shown"),
+        "not shown": evaluation(Estimate(-0.04, -0.06, -0.02), "not shown"),
+        "worse": evaluation(Estimate(-0.09, -0.12, -0.06), "not shown"),
+        "cannot be judged": evaluation(Estimate.impossible("class 'a' has no image"), "cannot be judged"),
+    }
+    for judgement, found in cases.items():
+        assert verdict(found).judgement == judgement
+    assert "lose less than the margin of 0.05" in verdict(cases["non-inferior"]).against_raw
+    assert "may lose more" in verdict(cases["not shown"]).against_raw
+    assert "-0.120 to -0.060" in plain(verdict(cases["worse"]).against_raw)
+    assert "class 'a' has no image" in verdict(cases["cannot be judged"]).against_raw
+
+
+def test_verdict_on_random_images() -> None:
+    base = Estimate(-0.01, -0.03, 0.01)
+    found = evaluation(base, "shown", beats="no")
+    below = replace(found.differences[1], macro_auc=Estimate(-0.13, -0.24, -0.04))
+    assert "They do worse" in verdict(replace(found, differences=(found.differences[0], below))).against_random
+    assert "They beat" in verdict(evaluation(base, "shown")).against_random
+    assert "do not beat" in verdict(evaluation(base, "shown", beats="no")).against_random
+    untold = evaluation(base, "shown", beats="cannot be judged", reason="a spread needs 2 networks")
+    assert "a spread needs 2 networks" in verdict(untold).against_random
+    alone = replace(untold, differences=())
+    assert verdict(alone).judgement == "cannot be judged"
+    assert "not both trained" in verdict(alone).against_random
+
+
+def test_every_report_denies_a_guarantee_and_clinical_evidence() -> None:
+    real = SetSummary(4, 2, (1, 8, 8), 0.01, "IADD", "real", 10, {"a": 5}, 5, "image", False, "", {})
+    corpus = CorpusSummary(("s",), {}, {}, 0, {}, "image", "drawn", False, ())
+    for distilled, of_corpus, synthetic in ((None, None, None), (real, corpus, False), (real, corpus, True)):
+        titles = [caveat.title for caveat in caveats(distilled, of_corpus, synthetic=synthetic)]
+        assert titles[:2] == ["No formal privacy guarantee", "Not clinical evidence"]
+        assert ("Nothing about patients" in titles) == bool(synthetic)
+        assert ("Split by image, not by patient" in titles) == (of_corpus is not None)
+        assert ("Images may resemble real ones" in titles) == (distilled is not None and not synthetic)
+
+
+def test_glossary_is_sorted_and_short() -> None:
+    terms = [term.lower() for term, _ in GLOSSARY]
+    assert terms == sorted(terms)
+    assert all(len(line) <= 110 and line.endswith(".") for _, line in GLOSSARY)
