@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 110
 """Columns of a table where stdout is no terminal."""
-ARM_NAMES = {"raw": "all the originals", "random": "as few real images", "distilled": "distilled images"}
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -38,6 +37,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     from rich.table import Table
 
     from medistill.report.verdict import verdict
+    from medistill.report.wording import ARM_NAMES
 
     level = f"{evaluation.confidence:.0%}"
     units = f"{evaluation.test_images} test images"

@@ -151,7 +151,6 @@ def corpus_record(folder: Path, *, synthetic: bool, split_unit: str = "patient")
     )
     return {
         "content": corpus.content,
-        "path": str(corpus.path),
         "class_names": list(NAMES),
         "site_names": list(corpus.site_names),
         "counts": corpus.counts(),
@@ -172,7 +171,9 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture
-def whole_run(tmp_path: Path, recipe: Recipe) -> Callable[..., Path]:
+def whole_run(tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "cache"))
+
     def build(*, synthetic: bool = False, split_unit: str = "patient") -> Path:
         run = tmp_path / "run"
         evaluated(run, recipe)
@@ -199,7 +200,7 @@ def whole_run(tmp_path: Path, recipe: Recipe) -> Callable[..., Path]:
             "recipe_digest": recipe.digest,
             "command": "medistill distill --recipe run/recipe.toml --data xray",
             "stages": {"prepare": {"seconds": 3.0}, "distill": {"seconds": 75.5}},
-            "corpus": corpus_record(tmp_path / "cache", synthetic=synthetic, split_unit=split_unit),
+            "corpus": corpus_record(tmp_path / "cache" / "corpora", synthetic=synthetic, split_unit=split_unit),
         }
         write_json(run / "run.json", record)
         return run

@@ -37,7 +37,7 @@ def distill(
     """Do the whole job: images in, distilled set and report out.
 
     Reads the files, trains experts, distils, and compares networks trained on the distilled images with networks
-    trained on all the originals and on as few real images. Ctrl-C saves; the same command with --resume goes on.
+    trained on all originals and on as few of them. Ctrl-C saves; the same command with --resume goes on.
 
     \b
     Examples:

@@ -43,7 +43,7 @@ def evaluate(
 ) -> None:
     """Measure what a distilled set is worth on a corpus.
 
-    Fresh networks are trained on the set, on all the originals and on as few real images, and tested on patients that
+    Fresh networks are trained on the set, on all originals and on as few of them, and tested on patients that
     none of them has seen. The corpus may be another one than the set was made from; it needs the same classes. It is
     split as its own: the originals that the set is compared with are its training split.
 
