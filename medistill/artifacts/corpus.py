@@ -93,6 +93,13 @@ class Corpus:
             for s, split in enumerate(SPLITS)
         }
 
+    def counts_by_site(self) -> dict[str, dict[str, int]]:
+        """Images of each class from each site, all splits together."""
+        return {
+            site: {name: int(np.sum((self.sites == s) & (self.labels == c))) for c, name in enumerate(self.class_names)}
+            for s, site in enumerate(self.site_names)
+        }
+
     @cached_property
     def manifest(self) -> list[ManifestRow]:
         """What became of every file."""

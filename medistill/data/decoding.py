@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import multiprocessing
 import os
-import shutil
+import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from multiprocessing.connection import wait as wait_for_any
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medistill.artifacts.atomic import private_folder, read_tensors, write_tensors
+from medistill.artifacts.atomic import private_folder
+from medistill.data.dicom_image import needs_foreign_decoder
 from medistill.data.radiograph import Decoded, radiograph_pipeline
 from medistill.data.refusal import Refused
-from medistill.errors import ArtifactError
+from medistill.data.staging import CHUNK, keep, kept
 from medistill.progress import Progress
 from medistill.recipe import DataRecipe
 
-CHUNK = 32
-"""Files that a worker takes at a time."""
 FEW = 64
 """Up to so many files are decoded in this process: starting workers would take longer."""
-CRASHED = Decoded(None, category="decoder crashed", reason="reading it ended the process that tried")
+CRASHED = Decoded(
+    None, category="decoder crashed", reason="reading it ended the process that tried (faulty decoder, or no memory)"
+)
+
+
+class NoWorkersError(RuntimeError):
+    """Worker processes cannot be started here."""
 
 
 def decode(
@@ -42,61 +45,87 @@ def decode(
     workers: int | None,
     progress: Progress,
 ) -> list[Decoded]:
-    """Decode files, in their order.
+    """Decode files, in their order. Their pixels lie in ``staging`` (mode 0700); fetch them with `collect`.
 
-    Chunks that are done lie in ``staging`` (mode 0700) until the corpus is written; an interrupted reading goes on from
-    them. A file whose decoder kills its process is refused, and the others are read.
+    An interrupted reading goes on from what lies there. A file whose decoder kills its process is refused, and the
+    others are read.
 
     Args:
         files: paths relative to ``folder``.
         workers: processes; None takes one for each core.
     """
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    workers = _cores() if workers is None else workers
     private_folder(staging)
     chunks = {n: tuple(files[n : n + CHUNK]) for n in range(0, len(files), CHUNK)}
-    done = {n: kept for n, chunk in chunks.items() if (kept := _kept(staging / f"{n}.safetensors", len(chunk)))}
-    left = [n for n in chunks if n not in done]
-    title = "Reading images"
-    with progress.task(title, len(files), done=sum(len(kept) for kept in done.values())) as task:
-        for n, decoded in _results(folder, {n: chunks[n] for n in left}, recipe, workers):
-            done[n] = decoded
-            _keep(staging / f"{n}.safetensors", decoded)
-            task.advance(len(decoded), figures=f"{sum(1 for one in decoded if one.category)} refused in the last chunk")
+    done = {n: before for n, chunk in chunks.items() if (before := kept(staging, n, len(chunk))) is not None}
+    refused = sum(1 for before in done.values() for one in before if one.category)
+    with progress.task("Reading images", len(files), done=sum(map(len, done.values()))) as task:
+
+        def finish(results: Iterator[tuple[int, list[Decoded]]]) -> None:
+            nonlocal refused
+            for n, decoded in results:
+                done[n] = keep(staging, n, decoded)
+                refused += sum(1 for one in decoded if one.category)
+                task.advance(len(decoded), figures=f"{refused} refused" if refused else "")
+
+        def left() -> dict[int, tuple[str, ...]]:
+            return {n: chunk for n, chunk in chunks.items() if n not in done}
+
+        remaining = [file for chunk in left().values() for file in chunk]
+        if len(remaining) > FEW or _may_crash(folder, remaining):
+            try:
+                finish(_in_workers(folder, left(), recipe, max(workers, 1)))
+            except NoWorkersError:
+                progress.say(
+                    "Worker processes cannot be started from here, so one process reads everything; "
+                    'in a script, call medistill under `if __name__ == "__main__":`.'
+                )
+        finish((n, _decode_chunk(folder, chunk, recipe)) for n, chunk in left().items())
     return [one for n in chunks for one in done[n]]
 
 
-def _results(
-    folder: Path, chunks: dict[int, tuple[str, ...]], recipe: DataRecipe, workers: int
+def _cores() -> int:
+    """Cores that this process may use, where the system says it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _may_crash(folder: Path, files: Sequence[str]) -> bool:
+    with _unsaid():
+        return any(needs_foreign_decoder(folder / file) for file in files)
+
+
+def _in_workers(
+    folder: Path, chunks: Mapping[int, tuple[str, ...]], recipe: DataRecipe, workers: int
 ) -> Iterator[tuple[int, list[Decoded]]]:
-    """Each chunk with what became of it, in the order in which they end."""
-    if workers <= 1 or sum(map(len, chunks.values())) <= FEW:
-        for n, chunk in chunks.items():
-            yield n, _decode_chunk(folder, chunk, recipe)
-        return
-    broken: list[int] = []
-    with _pool(workers) as pool:
-        waiting: dict[Future[list[Decoded]], int] = {}
-        queue = list(chunks)
-        while queue or waiting:
-            while queue and len(waiting) < 2 * workers and not broken:
-                n = queue.pop(0)
-                try:
-                    waiting[pool.submit(_decode_chunk, folder, chunks[n], recipe)] = n
-                except BrokenProcessPool:
-                    broken.append(n)
-            if broken and not waiting:
-                break
-            ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in ended:
-                n = waiting.pop(future)
-                try:
-                    yield n, future.result()
-                except BrokenProcessPool:
-                    broken.append(n)
-    for n in broken:
-        yield n, _one_by_one(folder, chunks[n], recipe)
-    if broken:
-        yield from _results(folder, {n: chunks[n] for n in queue}, recipe, workers)
+    """Each chunk with what became of it, in the order in which they end.
+
+    Raises:
+        NoWorkersError: a process cannot even be started.
+    """
+    queue = list(chunks)
+    while queue:
+        broken: list[int] = []
+        with _pool(min(workers, len(queue))) as pool:
+            alive = pool.submit(os.getpid)
+            waiting: dict[Future[list[Decoded]], int] = {}
+            while (queue and not broken) or waiting:
+                while queue and len(waiting) < 2 * workers and not broken:
+                    try:
+                        waiting[pool.submit(_decode_chunk, folder, chunks[queue[0]], recipe)] = queue[0]
+                    except BrokenProcessPool:
+                        broken.append(queue[0])
+                    queue.pop(0)
+                ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    n = waiting.pop(future)
+                    try:
+                        yield n, future.result()
+                    except BrokenProcessPool:
+                        broken.append(n)
+            if broken and alive.exception() is not None:
+                raise NoWorkersError
+        for n in broken:
+            yield n, _one_by_one(folder, chunks[n], recipe)
 
 
 def _one_by_one(folder: Path, chunk: Sequence[str], recipe: DataRecipe) -> list[Decoded]:
@@ -123,21 +152,39 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, one thread to each worker, and warnings, which quote headers, unsaid."""
+    """Leave Ctrl-C to the parent, one thread to each worker, and end with the parent, even where that was killed."""
     import signal
 
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.simplefilter("ignore")
-    logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for_any([parent.sentinel])
+        os._exit(1)
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Keep what decoders warn of to themselves: it quotes headers, which name patients."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _decode_chunk(folder: Path, chunk: Sequence[str], recipe: DataRecipe) -> list[Decoded]:
-    pipeline = radiograph_pipeline(recipe)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _unsaid():
+        pipeline = radiograph_pipeline(recipe)
         return [_decode(pipeline, folder / file) for file in chunk]
 
 
@@ -152,7 +199,7 @@ def _decode(pipeline: Any, path: Path) -> Decoded:
         return Decoded(None, category="unreadable", reason=f"reading it failed ({type(error).__name__})")
     meta = told["image_meta_dict"]
     pixels = np.rint(np.clip(np.asarray(told["image"]), 0, 255)).astype(np.uint8)
-    return Decoded(pixels, meta["fingerprint"], meta["view"], meta["patient"], bool(meta["synthetic"]))
+    return Decoded(pixels, **{name: meta[name] for name in ("fingerprint", "view", "unstated", "patient", "synthetic")})
 
 
 def _cause(error: BaseException | None) -> Refused | None:
@@ -160,35 +207,3 @@ def _cause(error: BaseException | None) -> Refused | None:
     while error is not None and not isinstance(error, Refused):
         error = error.__cause__ or error.__context__
     return error
-
-
-def _keep(path: Path, decoded: Sequence[Decoded]) -> None:
-    """Write a chunk: the pixels of the accepted, and what is known of every file."""
-    pixels = [one.pixels for one in decoded if one.pixels is not None]
-    said = [{**asdict(replace(one, pixels=None)), "pixels": one.pixels is not None} for one in decoded]
-    arrays = {"pixels": np.stack(pixels) if pixels else np.zeros((0, 1, 1, 1), np.uint8)}
-    write_tensors(path, arrays, {"said": json.dumps(said), "digest": _digest(arrays["pixels"])}, private=True)
-
-
-def _kept(path: Path, count: int) -> list[Decoded] | None:
-    """A chunk of an interrupted reading; None where it is not there or not whole."""
-    if not path.is_file():
-        return None
-    try:
-        arrays, metadata = read_tensors(path, "staged images")
-        said = json.loads(metadata["said"])
-        if len(said) != count or metadata["digest"] != _digest(arrays["pixels"]):
-            return None
-        pixels = iter(arrays["pixels"])
-        return [Decoded(**{**one, "pixels": next(pixels) if one["pixels"] else None}) for one in said]
-    except (ArtifactError, KeyError, ValueError, TypeError, StopIteration):
-        return None
-
-
-def _digest(pixels: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
-
-
-def clear(staging: Path) -> None:
-    """Remove the chunks, once the corpus is written."""
-    shutil.rmtree(staging, ignore_errors=True)

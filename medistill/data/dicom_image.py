@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing, get_decoder
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
 
 from medistill.data.image import Image, check_size
 from medistill.data.refusal import Refused
@@ -21,6 +22,15 @@ from medistill.data.view import view_of
 from medistill.recipe import DataRecipe
 
 HUMAN = ("human", "homo sapiens")
+ANIMAL = ("canine", "feline", "equine", "veterinar")
+"""Beginnings of words that tell of an animal where no species is stated."""
+TELLING = (
+    "AcquisitionDeviceProcessingDescription",
+    "InstitutionName",
+    "ProtocolName",
+    "SeriesDescription",
+    "StudyDescription",
+)
 
 
 def read_dicom(path: Path, recipe: DataRecipe) -> Image:
@@ -44,6 +54,18 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
         synthetic=str(header.get("SyntheticData", "")).upper() == "YES",
         states_view=True,
     )
+
+
+def needs_foreign_decoder(path: Path) -> bool:
+    """Whether a file is DICOM with pixels that a C or C++ library has to unpack; such a library may crash."""
+    try:
+        with path.open("rb") as file:
+            if file.read(132)[128:] != b"DICM":
+                return False
+        syntax = UID(str(read_file_meta_info(path).get("TransferSyntaxUID", "")))
+        return syntax.is_transfer_syntax and syntax.is_encapsulated and syntax != RLELossless
+    except Exception:  # noqa: BLE001  # a damaged file is told of when it is read
+        return False
 
 
 def _header(path: Path) -> Dataset:
@@ -80,26 +102,23 @@ def _check_header(header: Dataset) -> None:
     if str(header.get("PresentationIntentType", "")).upper() == "FOR PROCESSING":
         raise Refused("for processing", "it is raw detector data (FOR PROCESSING), not meant to be looked at")
     species = str(header.get("PatientSpeciesDescription", "")).strip().lower()
-    if species and species not in HUMAN:
-        raise Refused("not human", "its PatientSpeciesDescription is not human")
+    told = " ".join(str(header.get(name, "")).lower() for name in TELLING)
+    if species not in (*HUMAN, "") or (not species and any(word in told for word in ANIMAL)):
+        raise Refused("not human", "its header tells of an animal")
 
 
 def _check_view(header: Dataset, recipe: DataRecipe) -> None:
-    if recipe.view_policy == "keep":
-        return
-    view = view_of(_stated_view(header))
-    if view == "lateral":
+    """Refuse what is surely lateral; a view that is not stated here may be stated by a table."""
+    if recipe.view_policy == "reject" and view_of(_stated_view(header)) == "lateral":
         raise Refused("lateral view", "its view is lateral or oblique (data.view_policy is reject)")
-    if view == "unknown":
-        raise Refused("unknown view", "it does not say that it is frontal (data.view_policy is reject)")
 
 
 def _stated_view(header: Dataset) -> str:
     stated = str(header.get("ViewPosition", "") or "").strip()
     if stated:
         return stated
-    codes = header.get("ViewCodeSequence") or ()
-    return str(codes[0].get("CodeMeaning", "")).strip() if len(codes) else ""
+    codes = list(header.get("ViewCodeSequence") or ())
+    return str(codes[0].get("CodeMeaning", "")).strip() if codes else ""
 
 
 def _stored_values(header: Dataset) -> np.ndarray:
@@ -126,6 +145,8 @@ def _stored_values(header: Dataset) -> np.ndarray:
         if header.PhotometricInterpretation == "PALETTE COLOR":
             stored = apply_color_lut(stored, header)
     except Exception as error:  # noqa: BLE001  # each decoder has its own kinds; their words may quote the header
+        if syntax == JPEGExtended12Bit and int(header.get("BitsStored", 8)) > 8:
+            raise Refused("unsupported coding", f"nothing installed decodes 12-bit {syntax.name}") from None
         why = f"no installed decoder could read its {syntax.name} pixels ({type(error).__name__})"
         raise Refused("cannot be decoded", why) from None
     if stored.ndim not in (2, 3) or (stored.ndim == 3 and stored.shape[2] != 3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,10 @@ SPLIT_FOLDERS: dict[str, Split] = {
     "testing": "test",
 }
 """Names that stand for a split, in folders and in tables."""
-MOST_CLASSES = 100
+MOST_STRAY = 0.1
+"""Largest share of files that may lie less or more deep than the others."""
+FEW_CLASSES = 10
+"""With more than this, folders of the second level that are each below one folder alone are taken for patients."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ class Listed:
 
 
 def files_of(folder: Path) -> list[str]:
-    """Relative paths of all files below ``folder``, sorted; links are not followed out of it, hidden files not listed.
+    """Relative paths of all files below ``folder``, sorted; hidden ones are not listed.
+
+    Links to folders are listed, not followed.
 
     Raises:
         DataError: the folder is missing, is a file, cannot be entered, or holds nothing.
@@ -65,13 +71,14 @@ def files_of(folder: Path) -> list[str]:
 
     def fail(error: OSError) -> None:
         raise DataError(
-            f"{error.filename} cannot be entered ({error.strerror})",
+            f"a folder in {folder} cannot be entered ({error.strerror})",
             expected="a folder that you may read",
             do="ask for the right to read it, or take it out of the folder",
         ) from error
 
     for place, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names += [name for name in folders if Path(place, name).is_symlink()]
         found += [Path(place, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
     if not found:
         raise DataError(
@@ -80,10 +87,20 @@ def files_of(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def leaves(folder: Path, file: str) -> bool:
-    """Whether a file is a link that leads out of the data folder."""
+def unusable(folder: Path, file: str) -> Listed | None:
+    """The refusal of what is not to be opened: a link out of the folder, a link to a folder, a pipe or a device."""
     path = folder / file
-    return path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode):
+        return None
+    if stat.S_ISLNK(mode):
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return Listed(file, category="link out of the folder", reason="it is a link to outside the folder")
+        if path.is_dir():
+            return Listed(file, category="link to a folder", reason="it is a link; name the folder itself")
+        if path.is_file():
+            return None
+    return Listed(file, category="not a file", reason="it is a pipe, a device or a link to nothing")
 
 
 def list_by_folders(folder: Path, files: Sequence[str]) -> list[Listed]:
@@ -103,24 +120,45 @@ def list_by_folders(folder: Path, files: Sequence[str]) -> list[Listed]:
             expected="a folder a class (CLASS/file), or sites with a folder a class (SITE/CLASS/file)",
             do="sort them into class folders, or name a table of labels with --labels table.csv",
         )
+    other = depths.get(3 - depth, 0)
+    if other > MOST_STRAY * len(files):
+        raise DataError(
+            f"in {folder}, {depths[1]} files lie one folder deep and {depths[2]} lie two folders deep",
+            expected="all files as CLASS/file, or all as SITE/CLASS/file",
+            do="sort them into one of the two forms, or name a table of labels with --labels table.csv",
+        )
     listed = []
     for file, (parts, split) in places.items():
-        if leaves(folder, file):
-            listed.append(Listed(file, category="link out of the folder", reason="it is a link to outside the folder"))
+        refused = unusable(folder, file)
+        if refused is not None:
+            listed.append(refused)
         elif len(parts) != depth:
             wanted = "CLASS/file" if depth == 1 else "SITE/CLASS/file"
             reason = f"it does not lie where the others do ({wanted}), so its class is not known"
             listed.append(Listed(file, category="no label", reason=reason))
         else:
             listed.append(Listed(file, label=parts[-1], site=parts[0] if depth == 2 else "", split=split))
-    classes = {one.label for one in listed if one.label}
-    if len(classes) > MOST_CLASSES:
+    if any(not _is_text(name) for one in listed for name in (one.label, one.site)):
         raise DataError(
-            f"the folders in {folder} have {len(classes)} names where classes were looked for; they look like patients",
-            expected="a folder a class, or sites with a folder a class",
-            do="name a table of labels with --labels table.csv",
+            f"a folder in {folder} has a name that is not UTF-8, so it can be no class or site",
+            expected="names of classes and sites that can be written down",
+            do="rename that folder",
+        )
+    tops: dict[str, set[str]] = {}
+    for one in listed:
+        if one.label:
+            tops.setdefault(one.label, set()).add(one.site)
+    if depth == 2 and len(tops) > FEW_CLASSES and all(len(sites) == 1 for sites in tops.values()):
+        raise DataError(
+            f"{folder} has {len(tops)} folders of the second level, and no two have one name: they look like patients",
+            expected="a folder a class (CLASS/file), or sites with a folder a class (SITE/CLASS/file)",
+            do="name a table of labels and patients with --labels table.csv",
         )
     return listed
+
+
+def _is_text(name: str) -> bool:
+    return name.encode(errors="ignore").decode() == name
 
 
 def _place(file: str) -> tuple[tuple[str, ...], Split | None]:

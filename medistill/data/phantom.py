@@ -25,7 +25,7 @@ LEAST_SIZE, LARGEST_SIZE = 32, 4096
 
 
 def write_phantom(
-    out: Path, *, patients: int = 120, size: int = 256, seed: int = 0, progress: Progress = Silent()
+    out: Path, *, patients: int = 240, size: int = 256, seed: int = 0, progress: Progress = Silent()
 ) -> int:
     """Draw a corpus into ``out/SITE/CLASS/image_00001.dcm`` and so on; the same arguments give the same bytes.
 

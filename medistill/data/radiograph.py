@@ -28,6 +28,7 @@ from medistill.data.dicom_image import read_dicom
 from medistill.data.image import Image
 from medistill.data.plain_image import read_nifti, read_pillow
 from medistill.data.refusal import Refused
+from medistill.data.view import view_of, view_words
 from medistill.recipe import DataRecipe
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -73,20 +74,30 @@ class RadiographReader(ImageReader):
         """Every file is tried; what it is shows in its content."""
         return True
 
-    def read(self, data: Any, **kwargs: Any) -> Image:
-        """Read one file."""
+    def read(self, data: Any, **kwargs: Any) -> Image | Refused:
+        """Read one file. A refusal is returned, because ``LoadImaged`` would make an error without a cause of it."""
         path = data[0] if isinstance(data, Sequence) and not isinstance(data, str) else data
-        return read_image(Path(path), self.recipe)
+        try:
+            return read_image(Path(path), self.recipe)
+        except Refused as refused:
+            return refused
 
-    def get_data(self, img: Image) -> tuple[np.ndarray, dict[str, Any]]:
-        """Pixels (C, H, W) and what MONAI calls their metadata."""
+    def get_data(self, img: Image | Refused) -> tuple[np.ndarray, dict[str, Any]]:
+        """Pixels (C, H, W) and what MONAI calls their metadata.
+
+        Raises:
+            Refused: `read` met it.
+        """
+        if isinstance(img, Refused):
+            raise img
         return img.pixels, {
             "original_channel_dim": 0,
             "spatial_shape": np.asarray(img.pixels.shape[1:]),
             "fingerprint": hashlib.sha256(np.ascontiguousarray(img.pixels).data).hexdigest(),
             "deep": img.deep,
             "padding": img.padding,
-            "view": img.view,
+            "view": view_words(img.view),
+            "unstated": img.states_view and view_of(img.view) == "unknown",
             "patient": img.patient,
             "synthetic": img.synthetic,
         }
@@ -178,9 +189,10 @@ class Decoded:
     """What became of one file.
 
     Attributes:
-        pixels: uint8 (C, size, size), or None where the file was refused.
+        pixels: uint8 (C, size, size), or None where the file was refused or its pixels lie in the staging folder.
         fingerprint: SHA-256 of the decoded pixels before they were resized; equal for copies in any container.
         view: what the file says of its view.
+        unstated: it could say that it is frontal, and does not.
         patient: one-way hash of its patient's identifier, empty where it has none.
         synthetic: the file says that it was made.
         category: of the refusal, empty where accepted.
@@ -190,6 +202,7 @@ class Decoded:
     pixels: np.ndarray | None
     fingerprint: str = ""
     view: str = ""
+    unstated: bool = False
     patient: str = ""
     synthetic: bool = False
     category: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from medistill.data.listing import Listed
 from medistill.data.radiograph import Decoded
@@ -11,12 +12,14 @@ from medistill.data.view import view_of
 from medistill.errors import DataError
 from medistill.recipe import DataRecipe
 
+MOST_CLASSES = 100
+
 
 def choose(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[list[Listed], list[str]]:
     """Leave out the sites, classes and views that the recipe does not take; also what the report has to say of it.
 
     Raises:
-        DataError: a site or a class that the recipe names is not there.
+        DataError: a site or a class that the recipe names is not there, or the classes cannot be meant.
     """
     present_sites = sorted({one.site for one in listed if one.label})
     sites, notes = recipe.sites, []
@@ -32,6 +35,8 @@ def choose(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[list[Listed], 
     ]
     present_classes = sorted({one.label for one in chosen if not one.category})
     _refuse_absent("class", "classes", recipe.classes, present_classes)
+    if not recipe.classes:
+        _refuse_many_or_alike(present_classes)
     return [_by_class_and_view(one, recipe) for one in chosen], notes
 
 
@@ -58,16 +63,45 @@ def _refuse_absent(noun: str, option: str, wanted: Sequence[str], present: Seque
         )
 
 
+def _refuse_many_or_alike(classes: Sequence[str]) -> None:
+    if len(classes) > MOST_CLASSES:
+        raise DataError(
+            f"{len(classes)} different names stand where classes were looked for; they look like patients or files",
+            expected=f"at most {MOST_CLASSES} classes: a folder a class, sites with a folder a class, or a table",
+            do="name a table with --labels, or its right column with --set data.label_column=NAME",
+        )
+    for first, second in pairwise(sorted(classes, key=str.casefold)):
+        if first.casefold() == second.casefold():
+            raise DataError(
+                f"the classes {first} and {second} differ in upper and lower case alone",
+                expected="one name for one class: else a network learns to tell apart what is the same",
+                do="give them one name, or take one of them with --classes",
+            )
+
+
+def refuse_unstated_views(listed: Sequence[Listed], decoded: Sequence[Decoded], recipe: DataRecipe) -> list[Decoded]:
+    """Refuse files that could say that they are frontal and do not, unless the table says it for them."""
+    if recipe.view_policy == "keep":
+        return list(decoded)
+    reason = "neither it nor the table says that it is frontal (data.view_policy is reject)"
+    return [
+        Decoded(None, category="unknown view", reason=reason)
+        if image.unstated and view_of(one.view) != "frontal"
+        else image
+        for one, image in zip(listed, decoded, strict=True)
+    ]
+
+
 def refuse_copies(listed: Sequence[Listed], decoded: Sequence[Decoded]) -> list[Decoded]:
     """Refuse copies of an image but the first, and every one of them where they have different labels."""
     labels: dict[str, set[str]] = {}
     for one, image in zip(listed, decoded, strict=True):
-        if image.pixels is not None:
+        if not image.category:
             labels.setdefault(image.fingerprint, set()).add(one.label)
     seen: set[str] = set()
     kept = []
     for image in decoded:
-        if image.pixels is None:
+        if image.category:
             kept.append(image)
         elif len(labels[image.fingerprint]) > 1:
             reason = "the same pixels are found under another label too"

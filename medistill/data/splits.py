@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -49,7 +49,7 @@ def part(
             expected="a split for all images or for none",
             do="move them into one of these folders, or take these folders away",
         )
-    _refuse_shared_patients(stated, groups)
+    refuse_shared_patients(given, groups.tolist())
     notes, shares = [], {}
     for split, share in ((VAL, recipe.val_fraction), (TEST, recipe.test_fraction)):
         if not (stated == split).any():
@@ -58,12 +58,20 @@ def part(
     return _cut(stated, labels, groups, sites, shares, numbers), "given", notes
 
 
-def _refuse_shared_patients(splits: np.ndarray, groups: np.ndarray) -> None:
-    pairs = np.unique(np.stack([groups, splits], axis=1), axis=0)
-    shared = int((np.bincount(pairs[:, 0]) > 1).sum())
+def refuse_shared_patients(given: Sequence[Split | None], patients: Sequence[Hashable]) -> None:
+    """Refuse given splits that share a patient. Those without a split or a patient ("" or None) do not count.
+
+    Raises:
+        DataError: a patient is in two of them.
+    """
+    splits: dict[Hashable, set[Split]] = {}
+    for split, patient in zip(given, patients, strict=True):
+        if split is not None and patient not in ("", None):
+            splits.setdefault(patient, set()).add(split)
+    shared = sum(1 for of_patient in splits.values() if len(of_patient) > 1)
     if shared:
         raise DataError(
-            f"{shared} patients have images in more than one of the given splits",
+            f"{shared} {'patient has' if shared == 1 else 'patients have'} images in more than one of the given splits",
             expected="every patient in one split: networks would be tested on patients that they have seen",
             do="correct the split column or the folders, or take the given splits away to have them drawn by patient",
         )
@@ -79,8 +87,11 @@ def _cut(
 ) -> np.ndarray:
     """Move ``shares`` of the training patients, class by class and site by site, to other splits."""
     splits = splits.copy()
-    _, first = np.unique(groups[splits == TRAIN], return_index=True)
-    rows = np.flatnonzero(splits == TRAIN)[first]  # a patient counts where the first of their images does
+    rows = np.flatnonzero(splits == TRAIN)
+    rarity = np.bincount(labels[rows], minlength=labels.max() + 1)[labels[rows]]
+    rows = rows[np.lexsort((rows, rarity, groups[rows]))]
+    _, first = np.unique(groups[rows], return_index=True)
+    rows = rows[first]  # a patient of several classes counts in the rarest
     for label in np.unique(labels[rows]):
         of_class = rows[labels[rows] == label]
         owed = dict.fromkeys(shares, 0.0)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from medistill.data.listing import SPLIT_FOLDERS, Listed, leaves
+from medistill.data.listing import SPLIT_FOLDERS, Listed, unusable
 from medistill.errors import DataError
 from medistill.recipe import DataRecipe
 
 USUAL: dict[str, tuple[str, ...]] = {
-    "file": ("file", "filename", "file_name", "path", "filepath", "file_path", "image", "image_path", "image_id"),
+    "file": (
+        "file",
+        "filename",
+        "file_name",
+        "path",
+        "filepath",
+        "file_path",
+        "image",
+        "image_path",
+        "image_id",
+        "image_index",
+    ),
     "label": ("label", "class", "class_name", "finding", "finding_label", "finding_labels", "diagnosis", "category"),
     "patient": ("group_id", "patient_id", "patientid", "patient", "subject_id", "subject", "case_id", "person_id"),
     "site": ("site", "hospital", "centre", "center", "institution", "source"),
@@ -25,15 +37,17 @@ NEEDED = ("file", "label")
 def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataRecipe) -> list[Listed]:
     """Read what a table says of the files of a folder.
 
-    A row names its file by the path from the folder, by its name alone, or without its ending, as long as that is
-    unambiguous. Files that no row names are left out, and rows whose file is missing are listed as refused.
+    A row names its file by the path from the folder, from the one above or from the root, by its name alone, or without
+    its ending, as long as that is unambiguous. Files that no row names are left out, and rows whose file is missing are
+    listed as refused.
 
     Raises:
         DataError: the table cannot be read, lacks a column, or names none of the files.
     """
     header, rows = _read(table)
     columns = {name: _column(name, header, recipe, table) for name in USUAL}
-    known = _Known(files)
+    _settle_split(columns, header, rows, recipe, table)
+    known = _Known(folder, files)
     listed: dict[str, Listed] = {}
     missing: list[Listed] = []
     for row in rows:
@@ -41,7 +55,8 @@ def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataR
         file = known.find(said["file"])
         if file is None:
             name = PurePosixPath(said["file"].replace("\\", "/")).name
-            missing.append(Listed(name, category="missing file", reason="the table names it, but it is not there"))
+            reason = "the table names it, but it is not there, or several files have this name"
+            missing.append(Listed(name, category="missing file", reason=reason))
             continue
         listed[file] = _joined(listed.get(file), _listed(folder, file, said, split_given=columns["split"] is not None))
     if not listed:
@@ -58,13 +73,30 @@ def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataR
     return [*listed.values(), *left, *missing]
 
 
+def _settle_split(
+    columns: dict[str, int | None], header: list[str], rows: list[list[str]], recipe: DataRecipe, table: Path
+) -> None:
+    """Leave a column of splits out of account where no cell names one, as in folds numbered from 1 to 5."""
+    column = columns["split"]
+    if column is None or any(row[column].strip().lower() in SPLIT_FOLDERS for row in rows):
+        return
+    if recipe.split_column:
+        raise DataError(
+            f"the column '{header[column]}' of {table} names no split",
+            expected="train, val and test",
+            do="correct data.split_column, or leave it out to have the splits drawn",
+        )
+    columns["split"] = None
+
+
 def _read(table: Path) -> tuple[list[str], list[list[str]]]:
     if not table.is_file():
         raise DataError(f"there is no table {table}", expected="a CSV file", do="check the path of --labels")
     try:
         text = table.read_text(encoding="utf-8-sig")
-        dialect = csv.Sniffer().sniff(text.partition("\n")[0] + "\n", ",;\t") if text.strip() else csv.excel
-        lines = [line for line in csv.reader(text.splitlines(), dialect) if any(cell.strip() for cell in line)]
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        cells = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        lines = [line for line in cells if any(cell.strip() for cell in line)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{table} cannot be read ({type(error).__name__})",
@@ -92,11 +124,14 @@ def _column(name: str, header: list[str], recipe: DataRecipe, table: Path) -> in
     """Index of the column for ``name``; None where there is none and it can be done without."""
     chosen = getattr(recipe, f"{name}_column")
     lowered = [column.lower().replace(" ", "_") for column in header]
+    # a first line that names no usual column may be a row with a patient's name: it is not repeated
+    titled = any(usual in lowered for names in USUAL.values() for usual in names)
+    has = f"it has {', '.join(header)}" if titled else "none of those in its first line is known"
     if chosen:
         if chosen in header:
             return header.index(chosen)
         raise DataError(
-            f"{table} has no column '{chosen}'; it has {', '.join(header)}",
+            f"{table} has no column '{chosen}'; {has}",
             expected=f"the column that data.{name}_column names",
             do=f"correct data.{name}_column",
         )
@@ -105,8 +140,8 @@ def _column(name: str, header: list[str], recipe: DataRecipe, table: Path) -> in
             return lowered.index(usual)
     if name in NEEDED:
         raise DataError(
-            f"{table} has no {name} column; it has {', '.join(header)}",
-            expected=f"a column named {', '.join(USUAL[name][:4])} or the like",
+            f"{table} has no {name} column; {has}",
+            expected=f"a first line with a column named {', '.join(USUAL[name][:4])} or the like",
             do=f"name it with --set data.{name}_column=NAME",
         )
     return None
@@ -115,7 +150,8 @@ def _column(name: str, header: list[str], recipe: DataRecipe, table: Path) -> in
 class _Known:
     """Finds files by what a table calls them."""
 
-    def __init__(self, files: Sequence[str]) -> None:
+    def __init__(self, folder: Path, files: Sequence[str]) -> None:
+        self.places = (f"{folder.resolve().as_posix()}/", f"{folder.as_posix()}/", f"{folder.resolve().name}/")
         self.paths = set(files)
         self.short: dict[str, str | None] = {}
         for file in files:
@@ -128,13 +164,17 @@ class _Known:
         plain = PurePosixPath(said.replace("\\", "/")).as_posix().removeprefix("./")
         if plain in self.paths:
             return plain
+        for place in self.places:
+            if plain.startswith(place) and plain.removeprefix(place) in self.paths:
+                return plain.removeprefix(place)
         return self.short.get(plain)
 
 
 def _listed(folder: Path, file: str, said: dict[str, str], *, split_given: bool) -> Listed:
     split = SPLIT_FOLDERS.get(said["split"].lower())
-    if leaves(folder, file):
-        return Listed(file, category="link out of the folder", reason="it is a link to outside the folder")
+    refused = unusable(folder, file)
+    if refused is not None:
+        return refused
     if not said["label"]:
         return Listed(file, category="no label", reason="its row has no label")
     if split_given and split is None:

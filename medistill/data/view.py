@@ -12,7 +12,17 @@ LATERAL = ("LL", "RL", "LAT", "LATERAL", "L", "LLD", "RLD", "LLO", "RLO", "LAO",
 
 def view_of(text: str) -> View:
     """Read what a ViewPosition or a table's cell says, such as "PA", "AP Supine", "frontal" or "Lateral"."""
-    words = text.upper().replace("-", "").replace("_", " ").replace("/", " ").split()
+    words = _words(text)
     if any(word in LATERAL for word in words):
         return "lateral"
     return "frontal" if any(word in FRONTAL for word in words) else "unknown"
+
+
+def view_words(text: str) -> str:
+    """What is kept of a stated view: known words alone, so that nothing else that stands there gets into a corpus."""
+    known = (*FRONTAL, *LATERAL, "SUPINE", "ERECT")
+    return " ".join(word for word in _words(text) if word in known)
+
+
+def _words(text: str) -> list[str]:
+    return text.upper().replace("-", "").replace("_", " ").replace("/", " ").split()

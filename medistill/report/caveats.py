@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medistill.report.summaries import CorpusSummary, SetSummary
+from medistill.report.wording import class_label, listed
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,14 @@ def caveats(
                 "Split by image, not by patient",
                 "No patient was known for these files. The same person may be in training and in test, so the figures "
                 "may be too good.",
+            )
+        )
+    if corpus is not None and corpus.classes_of_one_site:
+        found.append(
+            Caveat(
+                "Class and site go together",
+                f"{listed(tuple(map(class_label, corpus.classes_of_one_site)))} come from one site only. A network may "
+                "tell them by the site instead of by the disease, in every arm alike.",
             )
         )
     if synthetic:

@@ -48,6 +48,7 @@ class CorpusSummary:
     Attributes:
         sites: names of the sites.
         counts: split -> class -> images.
+        counts_by_site: site -> class -> images.
         patients: split -> patients (or images, where ``split_unit`` says so).
         found: files found.
         refused: category -> files refused for it.
@@ -59,6 +60,7 @@ class CorpusSummary:
 
     sites: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
+    counts_by_site: Mapping[str, Mapping[str, int]]
     patients: Mapping[str, int]
     found: int
     refused: Mapping[str, int]
@@ -66,6 +68,16 @@ class CorpusSummary:
     split_source: str
     synthetic: bool
     notes: tuple[str, ...]
+
+    @property
+    def classes_of_one_site(self) -> tuple[str, ...]:
+        """Classes that come from a single one of several sites: a network can tell them by the site alone."""
+        if len(self.counts_by_site) < 2:
+            return ()
+        names = next(iter(self.counts_by_site.values()))
+        return tuple(
+            name for name in names if sum(of_site.get(name, 0) > 0 for of_site in self.counts_by_site.values()) == 1
+        )
 
     @property
     def accepted(self) -> int:

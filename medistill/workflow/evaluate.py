@@ -61,10 +61,11 @@ def evaluate(
     paths = {(arm, k): pieces / f"{arm}_{k:03d}.safetensors" for arm in ARMS for k in seeds}
     found = {which: _load_answers(path, key) for which, path in paths.items()}
     epochs = {arm: recipe.evaluate.raw_epochs if arm == "raw" else recipe.evaluate.epochs for arm in ARMS}
-    done = sum(epochs[arm] for (arm, _), told in found.items() if told)
     sizes: dict[Arm, int] = {"raw": len(corpus.rows("train")), "random": len(distilled.labels)}
     sizes["distilled"] = sizes["random"]
-    with progress.task("Evaluating", sum(epochs.values()) * len(seeds), done=done) as task:
+    shows = {arm: epochs[arm] * sizes[arm] for arm in ARMS}  # images that a network sees: what its time goes by
+    done = sum(shows[arm] for (arm, _), told in found.items() if told)
+    with progress.task("Evaluating", sum(shows.values()) * len(seeds), done=done) as task:
         for (arm, k), path in paths.items():
             if found[arm, k] is not None:
                 continue
@@ -73,13 +74,13 @@ def evaluate(
 
             def tick(epoch: int, flat: FlatParameters, arm: Arm = arm, k: int = k, last: int = last) -> None:
                 if epoch < last:
-                    task.advance(figures=f"{arm}, network {k + 1} of {len(seeds)}")
+                    task.advance(sizes[arm], figures=f"{arm}, network {k + 1} of {len(seeds)}")
 
             numbers = generator(recipe.seed, "evaluate", arm, k)
             told = answers(training, shown, spec, recipe, numbers, place, tick)
             _save_answers(path, told, key)
             found[arm, k] = told
-            task.advance(figures=f"{arm}, network {k + 1} of {len(seeds)}")
+            task.advance(sizes[arm], figures=f"{arm}, network {k + 1} of {len(seeds)}")
     arms = [
         _together(arm, [told for (of, _), told in found.items() if of == arm and told], sizes[arm], epochs[arm])
         for arm in ARMS

@@ -12,21 +12,25 @@ from pathlib import Path
 
 import numpy as np
 
-from medistill.artifacts.atomic import private_folder, read_json, write_json
+from medistill.artifacts.atomic import private_folder, read_json, sha256_file, write_json
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import SPLITS, Corpus, ManifestRow, load_corpus, save_corpus
-from medistill.data.decoding import clear, decode
+from medistill.data.decoding import decode
 from medistill.data.listing import Listed, files_of, list_by_folders
 from medistill.data.radiograph import Decoded
-from medistill.data.selection import choose, refuse_copies
-from medistill.data.splits import part
+from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
+from medistill.data.splits import part, refuse_shared_patients
+from medistill.data.staging import clear, collect
 from medistill.data.table import list_by_table
+from medistill.data.view import view_words
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe
 
 READER = 1
 """Version of the reading; raise it when the same files come to other pixels or splits."""
+CHECKED = ("images.npy", "index.json", "manifest.csv")
+"""Files of a corpus whose bytes the first level of the cache remembers."""
 DECISIVE = ("monai", "nibabel", "numpy", "pillow", "pydicom", "torch")
 
 
@@ -50,26 +54,43 @@ def prepare(
         ArtifactError: the cache cannot be written.
     """
     folder, table = Path(data), None if labels is None else Path(labels)
-    files = [file for file in files_of(folder) if table is None or (folder / file).resolve() != table.resolve()]
-    listed = list_by_folders(folder, files) if table is None else list_by_table(folder, files, table, recipe.data)
+    files = files_of(folder)
+    if table is None:
+        listed = list_by_folders(folder, files)
+    else:
+        files = [file for file in files if not _is(folder / file, table)]
+        listed = list_by_table(folder, files, table, recipe.data)
     listed = sorted(listed, key=lambda one: one.file)
     source = _source(folder, files, table, recipe)
-    known = private_folder(cache_root() / "sources") / f"{source}.json"
-    corpus = _cached(known, progress)
+    sources = private_folder(cache_root() / "sources")
+    corpus = _cached(sources / f"{source}.json", progress)
     if corpus is not None:
         return corpus
     listed, notes = choose(listed, recipe.data)
+    notes += _tables_unused(files) if table is None else []
     wanted = [one for one in listed if not one.category]
-    staging = cache_root() / "staging" / source
+    refuse_shared_patients([one.split for one in wanted], [one.patient for one in wanted])
+    staging = sources / source
     decoded = decode(
         folder, [one.file for one in wanted], recipe.data, staging=staging, workers=workers, progress=progress
     )
-    decoded = refuse_copies(wanted, decoded)
-    corpus = _save(listed, wanted, decoded, notes, recipe)
-    write_json(known, {"content": corpus.content}, private=True)
+    decoded = refuse_copies(wanted, refuse_unstated_views(wanted, decoded, recipe.data))
+    corpus = _save(listed, wanted, decoded, notes, recipe, staging)
+    entry = {"content": corpus.content, "files": {name: sha256_file(corpus.path / name) for name in CHECKED}}
+    write_json(sources / f"{source}.json", entry, private=True)
     clear(staging)
     _tell(corpus, progress)
     return corpus
+
+
+def _is(file: Path, table: Path) -> bool:
+    return file.name == table.name and file.exists() and table.exists() and file.samefile(table)
+
+
+def _tables_unused(files: Sequence[str]) -> list[str]:
+    if not any(file.lower().endswith(".csv") for file in files):
+        return []
+    return ["A CSV file lies in the folder and was not read: a table of labels and patients is named with --labels."]
 
 
 def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Recipe) -> str:
@@ -86,42 +107,53 @@ def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Reci
 
 
 def _cached(known: Path, progress: Progress) -> Corpus | None:
+    """The corpus that came of the same files before, if every byte of it is as it was written."""
     if not known.is_file():
         return None
     try:
-        corpus = load_corpus(cache_root() / "corpora" / str(read_json(known, "cache entry")["content"]))
-    except (ArtifactError, KeyError):
-        progress.say("The cached corpus is damaged or of another version: the files are read again.")
+        entry = read_json(known, "cache entry")
+        corpus = load_corpus(cache_root() / "corpora" / str(entry["content"]))
+        intact = all(sha256_file(corpus.path / name) == entry["files"][name] for name in CHECKED)
+    except (ArtifactError, KeyError, TypeError, OSError):
+        intact = False
+    if not intact:
+        progress.say("The cached corpus is damaged, was replaced, or is of another version: the files are read again.")
         return None
     progress.say(f"The corpus is in the cache already: {_in_words(corpus)}.")
     return corpus
 
 
 def _save(
-    listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Sequence[Decoded], notes: list[str], recipe: Recipe
+    listed: Sequence[Listed],
+    wanted: Sequence[Listed],
+    decoded: Sequence[Decoded],
+    notes: list[str],
+    recipe: Recipe,
+    staging: Path,
 ) -> Corpus:
-    accepted = [(one, image) for one, image in zip(wanted, decoded, strict=True) if image.pixels is not None]
+    numbers = [n for n, image in enumerate(decoded) if not image.category]
+    accepted = [(wanted[n], decoded[n]) for n in numbers]
     manifest = _manifest(listed, wanted, decoded)
     if not accepted:
         raise _nothing(manifest)
     class_names = recipe.data.classes or tuple(sorted({one.label for one, _ in accepted}))
     site_names = tuple(sorted({one.site for one, _ in accepted}))
-    label_of = {name: c for c, name in enumerate(class_names)}
-    labels = np.array([label_of[one.label] for one, _ in accepted], np.int64)
+    labels = np.array([class_names.index(one.label) for one, _ in accepted], np.int64)
     sites = np.array([site_names.index(one.site) for one, _ in accepted], np.int64)
+    _check_classes(labels, class_names, manifest)
     groups, split_by_patient, more = _groups(accepted)
-    numbers = np.random.default_rng([recipe.seed, READER])
-    splits, split_source, said = part([one.split for one, _ in accepted], labels, groups, sites, recipe.data, numbers)
-    _check(labels, splits, class_names, manifest)
-    images = [image.pixels for _, image in accepted if image.pixels is not None]
+    draw = np.random.default_rng([recipe.seed, READER])
+    splits, split_source, said = part([one.split for one, _ in accepted], labels, groups, sites, recipe.data, draw)
+    _check_splits(labels, splits, class_names, manifest)
+    size = recipe.data.image_size
     return save_corpus(
         private_folder(cache_root() / "corpora"),
-        images=np.stack(images),
+        images=collect(staging, numbers, (recipe.data.channels, size, size)),
         labels=labels.tolist(),
         groups=groups.tolist(),
         sites=sites.tolist(),
         splits=splits.tolist(),
-        views=[one.view or image.view for one, image in accepted],
+        views=[view_words(one.view) or image.view for one, image in accepted],
         class_names=class_names,
         site_names=[name or "not stated" for name in site_names],
         split_unit="patient" if split_by_patient else "image",
@@ -144,6 +176,12 @@ def _groups(accepted: Sequence[tuple[Listed, Decoded]]) -> tuple[np.ndarray, boo
             "No patient is known, so the splits are by image: two images of one patient may lie in different splits, "
             "and then the figures are too good."
         )
+    elif len(numbers) == 1 and len(keys) > 1:
+        raise DataError(
+            f"all {len(keys)} images name one and the same patient",
+            expected="images of many patients; an export may have replaced their identifiers by one",
+            do="name a table that tells the patients apart with --labels table.csv",
+        )
     elif unknown:
         notes.append(f"{unknown} images name no patient; each of them counts as a patient of its own.")
     return np.array(groups, np.int64), unknown < len(keys), notes
@@ -154,19 +192,18 @@ def _manifest(listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Seque
     rows, number = [], 0
     for one in listed:
         image = fate.get(one.file)
+        name = one.file.encode(errors="backslashreplace").decode()  # names of files need not be UTF-8, the manifest is
         if one.category or image is None:
-            rows.append(ManifestRow(one.file, -1, one.category, one.reason))
-        elif image.pixels is None:
-            rows.append(ManifestRow(one.file, -1, image.category, image.reason))
+            rows.append(ManifestRow(name, -1, one.category, one.reason))
+        elif image.category:
+            rows.append(ManifestRow(name, -1, image.category, image.reason))
         else:
-            rows.append(ManifestRow(one.file, number))
+            rows.append(ManifestRow(name, number))
             number += 1
     return rows
 
 
-def _check(labels: np.ndarray, splits: np.ndarray, class_names: Sequence[str], manifest: Sequence[ManifestRow]) -> None:
-    """Refuse a corpus that nothing can be learnt from or tested on."""
-    counts = {split: np.bincount(labels[splits == s], minlength=len(class_names)) for s, split in enumerate(SPLITS)}
+def _check_classes(labels: np.ndarray, class_names: Sequence[str], manifest: Sequence[ManifestRow]) -> None:
     present = [name for c, name in enumerate(class_names) if (labels == c).any()]
     if len(present) < 2:
         raise DataError(
@@ -174,8 +211,15 @@ def _check(labels: np.ndarray, splits: np.ndarray, class_names: Sequence[str], m
             expected="at least two classes to tell apart",
             do="add images of another class, or check the folders, the table and --classes",
         )
-    for split, of_class in counts.items():
-        empty = [name for c, name in enumerate(class_names) if of_class[c] == 0]
+
+
+def _check_splits(
+    labels: np.ndarray, splits: np.ndarray, class_names: Sequence[str], manifest: Sequence[ManifestRow]
+) -> None:
+    """Refuse a corpus on which nothing can be learnt or tested."""
+    for s, split in enumerate(SPLITS):
+        present = np.bincount(labels[splits == s], minlength=len(class_names))
+        empty = [name for name, count in zip(class_names, present, strict=True) if count == 0]
         if empty:
             raise DataError(
                 f"class {empty[0]} has no images in the {split} split{_refusals(manifest)}",

@@ -145,6 +145,7 @@ def _corpus_summary(known: Mapping[str, Any]) -> CorpusSummary:
     return CorpusSummary(
         sites=tuple(known["site_names"]),
         counts={split: dict(of_split) for split, of_split in known["counts"].items()},
+        counts_by_site={site: dict(of_site) for site, of_site in known["counts_by_site"].items()},
         patients=dict(known["patients"]),
         found=int(known["found"]),
         refused=dict(known["refused"]),

@@ -153,6 +153,7 @@ class _Record:
             "class_names": list(corpus.class_names),
             "site_names": list(corpus.site_names),
             "counts": corpus.counts(),
+            "counts_by_site": corpus.counts_by_site(),
             "patients": {s: len(np.unique(corpus.groups[corpus.rows(s)])) for s in SPLITS},
             "found": corpus.found,
             "refused": corpus.refused,

@@ -154,6 +154,7 @@ def corpus_record(folder: Path, *, synthetic: bool, split_unit: str = "patient")
         "class_names": list(NAMES),
         "site_names": list(corpus.site_names),
         "counts": corpus.counts(),
+        "counts_by_site": corpus.counts_by_site(),
         "patients": {"train": 12, "val": 12, "test": 12},
         "found": corpus.found,
         "refused": corpus.refused,

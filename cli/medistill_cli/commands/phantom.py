@@ -16,7 +16,7 @@ def phantom(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the files.")],
     patients: Annotated[
         int, typer.Option("--patients", metavar="N", help="Invented patients, 2 to 4 images each.")
-    ] = 120,
+    ] = 240,
     size: Annotated[
         int, typer.Option("--size", metavar="PIXELS", help="Height and width of an image, in pixels.")
     ] = 256,

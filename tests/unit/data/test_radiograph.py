@@ -20,7 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureIma
 
 from medistill.data.radiograph import radiograph_pipeline, read_image
 from medistill.data.refusal import Refused
-from medistill.data.view import view_of
+from medistill.data.view import view_of, view_words
 from medistill.recipe import DataRecipe
 
 KEEP = DataRecipe(view_policy="keep", image_size=16)
@@ -292,25 +292,41 @@ def test_a_blank_image_is_refused(tmp_path):
     assert failure.value.__cause__.category == "blank"
 
 
-@pytest.mark.parametrize(
-    ("policy", "view", "taken"),
-    [
-        ("reject", "PA", True),
-        ("reject", "AP", True),
-        ("reject", "LL", False),
-        ("reject", "", False),
-        ("keep", "LL", True),
-        ("keep", "", True),
-    ],
-)
-def test_view_policy(tmp_path, policy, view, taken):
+@pytest.mark.parametrize("policy", ["reject", "keep"])
+@pytest.mark.parametrize("view", ["PA", "AP", "LL", ""])
+def test_view_policy(tmp_path, policy, view):
     path = write(tmp_path / "a.dcm", ramp(), ViewPosition=view)
     recipe = DataRecipe(view_policy=policy)
-    if taken:
-        assert read_image(path, recipe).view == view
-    else:
+    if policy == "reject" and view == "LL":
         with pytest.raises(Refused, match="view"):
             read_image(path, recipe)
+    else:
+        meta = radiograph_pipeline(recipe)({"image": str(path)})["image_meta_dict"]
+        assert (meta["view"], meta["unstated"]) == (view, view == "")
+
+
+def test_a_view_is_read_from_its_code(tmp_path):
+    item = Dataset()
+    item.CodeMeaning = "postero-anterior"
+    assert (
+        view_of(read_image(write(tmp_path / "a.dcm", ramp(), ViewCodeSequence=Sequence([item])), KEEP).view)
+        == "frontal"
+    )
+
+
+def test_nothing_but_a_view_is_kept_of_a_view():
+    assert view_words("AP supine Meier^Anna 4711") == "AP SUPINE"
+
+
+def test_the_words_of_an_animal(tmp_path):
+    with pytest.raises(Refused, match="not human"):
+        read_image(write(tmp_path / "a.dcm", ramp(), ProtocolName="CANINE THORAX"), KEEP)
+
+
+def test_a_refusal_passes_through_monai(tmp_path):
+    with pytest.raises(RuntimeError) as failure:
+        shown(write(tmp_path / "a.dcm", ramp(), NumberOfFrames=3))
+    assert isinstance(failure.value.__cause__, Refused)
 
 
 @pytest.mark.parametrize(

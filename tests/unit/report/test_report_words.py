@@ -110,13 +110,27 @@ def test_verdict_on_random_images() -> None:
 
 def test_every_report_denies_a_guarantee_and_clinical_evidence() -> None:
     real = SetSummary(4, 2, (1, 8, 8), 0.01, "IADD", "real", 10, {"a": 5}, 5, "image", False, "", {})
-    corpus = CorpusSummary(("s",), {}, {}, 0, {}, "image", "drawn", False, ())
+    corpus = CorpusSummary(("s",), {}, {}, {}, 0, {}, "image", "drawn", False, ())
     for distilled, of_corpus, synthetic in ((None, None, None), (real, corpus, False), (real, corpus, True)):
         titles = [caveat.title for caveat in caveats(distilled, of_corpus, synthetic=synthetic)]
         assert titles[:2] == ["No formal privacy guarantee", "Not clinical evidence"]
         assert ("Nothing about patients" in titles) == bool(synthetic)
         assert ("Split by image, not by patient" in titles) == (of_corpus is not None)
         assert ("Images may resemble real ones" in titles) == (distilled is not None and not synthetic)
+
+
+def test_a_class_of_one_site_is_named() -> None:
+    apart = {
+        "north": {"COVID": 3, "Normal": 4, "Viral_Pneumonia": 0},
+        "south": {"COVID": 0, "Normal": 5, "Viral_Pneumonia": 2},
+    }
+    corpus = CorpusSummary(("north", "south"), {}, apart, {}, 0, {}, "patient", "drawn", False, ())
+    told = {caveat.title: caveat.text for caveat in caveats(None, corpus, synthetic=False)}
+    assert told["Class and site go together"].startswith("COVID and Viral Pneumonia come from one site only")
+    mixed = {"north": {"COVID": 3, "Normal": 4}, "south": {"COVID": 1, "Normal": 5}}
+    for by_site in (mixed, {"north": {"COVID": 3, "Normal": 4}}):
+        corpus = CorpusSummary(("north",), {}, by_site, {}, 0, {}, "patient", "drawn", False, ())
+        assert "Class and site go together" not in [c.title for c in caveats(None, corpus, synthetic=False)]
 
 
 def test_glossary_is_sorted_and_short() -> None:

@@ -1,0 +1,434 @@
+"""Prepare: from folders of real and of broken files to a corpus, and back to it from the cache."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image as Pillow
+
+from medistill.artifacts.corpus import Corpus
+from medistill.errors import ArtifactError, DataError
+from medistill.progress import Silent, SilentTask
+from medistill.recipe import DataRecipe, Recipe, load_recipe
+from medistill.workflow.prepare import prepare
+
+RECIPE = Recipe(data=DataRecipe(image_size=16))
+
+
+class Heard(Silent):
+    """What a workflow said, and the bars that it started."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.tasks: list[str] = []
+
+    def task(self, title: str, total: int, *, done: int = 0) -> SilentTask:
+        self.tasks.append(title)
+        return SilentTask()
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def recipe(**data: object) -> Recipe:
+    return Recipe(data=DataRecipe(image_size=16, **data))
+
+
+def pictures(folder: Path, count: int = 10, classes: tuple[str, ...] = ("COVID", "Normal"), seed: int = 0) -> Path:
+    """``count`` PNG files of noise for each class, none like another."""
+    numbers = np.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for n in range(count):
+            Pillow.fromarray(numbers.integers(0, 256, (20, 24), np.uint8)).save(folder / name / f"{n:03}.png")
+    return folder
+
+
+def table(path: Path, *rows: dict[str, str]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def fates(corpus: Corpus) -> dict[str, str]:
+    return {row.file: row.category for row in corpus.manifest}
+
+
+def area(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Mean of the pixels under each of ``size`` x ``size`` equal squares; sides must be multiples of it."""
+    height, width = pixels.shape
+    return pixels.astype(float).reshape(size, height // size, size, width // size).mean(axis=(1, 3))
+
+
+def test_the_chest_collection(shared_data):
+    """The usual four classes, against the collection's own table and Pillow."""
+    chest = shared_data / "chest"
+    chosen = load_recipe("covid-xray-cpu", ['data.prefer_sites="raddb,guangzhou"'])
+    corpus = prepare(chest, chosen, labels=chest / "manifest.csv")
+    assert corpus.class_names == ("Bacterial_Pneumonia", "COVID", "Normal", "Viral_Pneumonia")
+    assert [len(corpus.rows(split)) for split in ("train", "val", "test")] == [2248, 345, 687]
+    assert (corpus.split_source, corpus.split_unit, corpus.found) == ("given", "patient", 4408)
+    assert corpus.refused == {"site not chosen": 1128}
+    assert "raddb and guangzhou alone" in corpus.notes[0]
+    with (chest / "manifest.csv").open(newline="") as file:
+        said = {row["file"]: row for row in csv.DictReader(file)}
+    group_of: dict[str, int] = {}
+    for row in corpus.manifest:
+        if row.row < 0:
+            assert said[row.file]["site"] not in corpus.site_names
+            continue
+        one = said[row.file]
+        assert corpus.class_names[corpus.labels[row.row]] == one["label"]
+        assert corpus.site_names[corpus.sites[row.row]] == one["site"]
+        assert ("train", "val", "test")[corpus.splits[row.row]] == one["split"]
+        assert group_of.setdefault(one["group_id"], int(corpus.groups[row.row])) == corpus.groups[row.row]
+    assert len(set(group_of.values())) == len(group_of) == corpus.groups.max() + 1
+    squares = [row for row in corpus.manifest if row.row >= 0 and said[row.file]["width"] == said[row.file]["height"]]
+    for row in squares[:: len(squares) // 20]:
+        pixels = np.asarray(Pillow.open(chest / row.file).convert("L"))
+        np.testing.assert_allclose(corpus.images[row.row, 0], area(pixels, 32), atol=0.51)
+
+
+FATES = {  # file -> what becomes of it under data.view_policy reject, and under keep
+    "6154": ("lateral view", ""),
+    "CR-MONO1-10-chest": ("no transfer syntax", "no transfer syntax"),
+    "CR-ModalitySequenceLUT.dcm": ("unknown view", ""),
+    "DICOMDIR": ("no pixels", "no pixels"),
+    "DX_16bit_j2k_headerless_upsidedown.dcm": ("unknown view", ""),
+    "Fake_MONOHR1.dcm": ("", ""),
+    "GREYSCALE_IMAGE.dcm": ("unknown view", ""),
+    "MR_small_bigendian.dcm": ("unknown view", ""),
+    "MR_truncated.dcm": ("truncated", "truncated"),
+    "OutOfBoundsOverlay.dcm": ("unknown view", ""),
+    "RG1_J2KI.dcm": ("", ""),
+    "RG3_JLSL": ("", ""),
+    "RG3_JPLL": ("duplicate", "duplicate"),
+    "RG3_JPLY": ("unsupported coding", "unsupported coding"),
+    "RG3_RLE": ("duplicate", "duplicate"),
+    "TestPattern_Palette.dcm": ("unknown view", ""),
+    "badVR.dcm": ("unreadable", "unreadable"),
+    "chrArab.dcm": ("unknown view", ""),
+    "chrH31.dcm": ("unknown view", "duplicate"),
+    "dx_image.dcm": ("not human", "not human"),
+    "gdcm-CR-MONO1-10-chest.dcm": ("", ""),
+    "image_dfl.dcm": ("unknown view", ""),
+    "multiframe.dcm": ("several frames", "several frames"),
+    "nema-us1_j2ki.dcm": ("unknown view", ""),
+    "no_meta_group_length.dcm": ("no pixels", "no pixels"),
+    "rsna_.1517875201.850819.dcm": ("", ""),
+    "rtplan_truncated.dcm": ("no pixels", "no pixels"),
+    "vlut_04.dcm": ("unknown view", ""),
+}
+
+
+@pytest.mark.parametrize("policy", ["reject", "keep"])
+def test_every_awkward_dicom_file_is_accounted_for(shared_data, tmp_path, policy):
+    folder = pictures(tmp_path / "data", 5)
+    for name in FATES:
+        shutil.copy(shared_data / "dicom" / name, folder / "Normal" / name)
+    names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()]
+    rows = [{"file": name, "label": name.split("/")[0], "patient": name} for name in names]
+    corpus = prepare(folder, recipe(view_policy=policy), labels=table(tmp_path / "labels.csv", *rows))
+    told = {file.removeprefix("Normal/"): category for file, category in fates(corpus).items()}
+    expected = {name: fate[policy == "keep"] for name, fate in FATES.items()}
+    assert {name: told[name] for name in FATES} == expected
+    assert {path.name for path in (shared_data / "dicom").iterdir()} == {*FATES, "manifest.csv"}
+    reasons = {row.file.removeprefix("Normal/"): row.reason for row in corpus.manifest}
+    assert "JPEG Extended" in reasons["RG3_JPLY"]
+    row_of = {row.file.removeprefix("Normal/"): row.row for row in corpus.manifest}
+    chest = pydicom.dcmread(shared_data / "dicom" / "gdcm-CR-MONO1-10-chest.dcm")
+    shown = corpus.images[row_of["gdcm-CR-MONO1-10-chest.dcm"], 0].astype(float)
+    stored = -np.asarray(Pillow.fromarray(chest.pixel_array.astype(np.float32)).resize((16, 16), Pillow.Resampling.BOX))
+    assert np.corrcoef(shown.ravel(), stored.ravel())[0, 1] > 0.98
+    for name in FATES:  # neither a name nor an identifier of anyone is in a reason
+        header = pydicom.dcmread(shared_data / "dicom" / name, force=True, stop_before_pixels=True)
+        for value in (str(header.get("PatientName", "")), str(header.get("PatientID", "")).strip()):
+            assert len(value) < 4 or not any(value in reason for reason in reasons.values())
+
+
+def test_broken_files_are_refused_and_the_rest_is_taken(tmp_path):
+    folder = pictures(tmp_path / "data")
+    normal = folder / "Normal"
+    (normal / "empty.png").touch()
+    (normal / "text.dcm").write_text("words alone " * 50)
+    (normal / "cut.png").write_bytes((normal / "000.png").read_bytes()[:200])
+    shutil.copy(normal / "001.png", normal / "copy of 001.png")
+    shutil.copy(normal / "002.png", folder / "COVID" / "zzz.png")
+    Pillow.open(normal / "003.png").save(normal / "same pixels.png", compress_level=0)
+    (normal / "outside.png").symlink_to(tmp_path / "elsewhere.png")
+    corpus = prepare(folder, RECIPE)
+    told = {file: category for file, category in fates(corpus).items() if category}
+    assert told == {
+        "COVID/zzz.png": "two labels",
+        "Normal/002.png": "two labels",
+        "Normal/copy of 001.png": "duplicate",
+        "Normal/cut.png": "truncated",
+        "Normal/empty.png": "empty",
+        "Normal/outside.png": "link out of the folder",
+        "Normal/same pixels.png": "duplicate",
+        "Normal/text.dcm": "not an image",
+    }
+    assert corpus.found == 27
+    assert len(corpus.labels) == 19
+    assert corpus.refused["two labels"] == 2
+    assert corpus.split_unit == "image"
+    assert "No patient is known" in corpus.notes[0]
+
+
+def test_the_phantom_corpus(phantom_folder, phantom_corpus):
+    """DICOM with patients: the groups are the patients that the headers name, and no name is kept."""
+    corpus = phantom_corpus
+    assert corpus.synthetic
+    assert (corpus.split_unit, corpus.split_source) == ("patient", "drawn")
+    said = {}
+    for row in corpus.manifest:
+        header = pydicom.dcmread(phantom_folder / row.file, stop_before_pixels=True)
+        said[row.row] = (str(header.PatientID), str(header.PatientName), str(header.StudyInstanceUID))
+    patients = [said[n][0] for n in range(len(corpus.labels))]
+    assert len(set(zip(patients, corpus.groups.tolist(), strict=True))) == len(set(patients)) == corpus.groups.max() + 1
+    splits_of: dict[str, set[int]] = {}
+    for patient, split in zip(patients, corpus.splits.tolist(), strict=True):
+        splits_of.setdefault(patient, set()).add(split)
+    assert all(len(splits) == 1 for splits in splits_of.values())
+    kept = [path.read_bytes() for path in corpus.path.parents[1].rglob("*") if path.is_file()]
+    for value in {one for values in said.values() for one in values}:
+        assert not any(value.encode() in content for content in kept)
+
+
+def test_a_table_may_vouch_for_the_view(phantom_folder, tmp_path):
+    """A DICOM file that does not state its view is taken where the table says that it is frontal."""
+    folder = pictures(tmp_path / "data", 5)
+    for n, file in enumerate(sorted(phantom_folder.rglob("*.dcm"))[:2]):
+        dataset = pydicom.dcmread(file)
+        dataset.ViewPosition = ""
+        dataset.pop("ViewCodeSequence", None)
+        dataset.save_as(folder / "COVID" / f"d{n}.dcm")
+    names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()]
+    rows = [{"file": n, "label": n.split("/")[0], "view": "PA" if n == "COVID/d1.dcm" else ""} for n in names]
+    told = fates(prepare(folder, RECIPE, labels=table(tmp_path / "labels.csv", *rows)))
+    assert (told["COVID/d0.dcm"], told["COVID/d1.dcm"]) == ("unknown view", "")
+
+
+def test_a_second_run_decodes_nothing(tmp_path):
+    folder = pictures(tmp_path / "data")
+    first = prepare(folder, RECIPE)
+    victim = folder / "Normal" / "004.png"
+    facts = victim.stat()
+    victim.write_bytes(b"\0" * facts.st_size)
+    os.utime(victim, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # as if it had never been touched
+    heard = Heard()
+    again = prepare(folder, RECIPE, progress=heard)
+    assert heard.tasks == []
+    assert "in the cache already" in heard.said[0]
+    assert again.content == first.content
+    os.utime(victim)
+    changed = prepare(folder, RECIPE)
+    assert fates(changed)["Normal/004.png"] == "not an image"
+    assert changed.content != first.content
+
+
+def test_what_makes_another_corpus_and_what_does_not(tmp_path):
+    folder = pictures(tmp_path / "data")
+    first = prepare(folder, RECIPE)
+    assert prepare(folder, recipe(fit="pad")).content != first.content
+    assert prepare(folder, RECIPE.model_copy(update={"seed": 1})).content != first.content
+    shutil.copytree(folder, tmp_path / "moved")
+    heard = Heard()
+    assert prepare(tmp_path / "moved", RECIPE, progress=heard).content == first.content
+    assert heard.tasks == ["Reading images"]
+    heard = Heard()
+    slow = RECIPE.model_copy(update={"experts": RECIPE.experts.model_copy(update={"count": 3})})
+    assert prepare(folder, slow, progress=heard).content == first.content
+    assert heard.tasks == []
+
+
+def test_another_table_is_read_anew(tmp_path):
+    folder = pictures(tmp_path / "data")
+    names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.png"))]
+    rows = [{"file": name, "label": name.split("/")[0], "patient": str(n)} for n, name in enumerate(names)]
+    first = prepare(folder, RECIPE, labels=table(tmp_path / "labels.csv", *rows))
+    assert first.split_unit == "patient"
+    rows[0]["label"] = "Normal"
+    second = prepare(folder, RECIPE, labels=table(tmp_path / "labels.csv", *rows))
+    assert second.counts() != first.counts()
+
+
+@pytest.mark.parametrize("name", ["images.npy", "index.json", "manifest.csv", "entry"])
+@pytest.mark.parametrize("how", ["flip", "cut", "remove"])
+def test_a_damaged_cache_is_read_anew(tmp_path, private_cache, name, how):
+    folder = pictures(tmp_path / "data")
+    first = prepare(folder, RECIPE)
+    pixels, manifest = np.array(first.images), (first.path / "manifest.csv").read_bytes()
+    path = next((private_cache / "sources").glob("*.json")) if name == "entry" else first.path / name
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.unlink()
+    if how != "remove":
+        path.write_bytes(bytes(content) if how == "flip" else bytes(content)[: len(content) // 2])
+    heard = Heard()
+    again = prepare(folder, RECIPE, progress=heard)
+    assert heard.tasks == ["Reading images"]
+    assert name == "entry" or "read again" in heard.said[0]
+    assert again.content == first.content
+    np.testing.assert_array_equal(again.images, pixels)
+    assert (again.path / "manifest.csv").read_bytes() == manifest
+
+
+def test_a_cache_of_another_version_is_made_anew(tmp_path):
+    folder = pictures(tmp_path / "data")
+    first = prepare(folder, RECIPE)
+    index = json.loads((first.path / "index.json").read_text())
+    (first.path / "index.json").write_text(json.dumps({**index, "schema": 0}))
+    heard = Heard()
+    assert prepare(folder, RECIPE, progress=heard).content == first.content
+    assert "of another version" in heard.said[0]
+
+
+def test_two_folders_with_one_content_do_not_share_a_manifest(tmp_path):
+    """The accepted images are the same, the refused are not: neither may be told the other's refusals."""
+    folder = pictures(tmp_path / "data")
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "Normal" / "notes.txt").write_text("words")
+    first = prepare(folder, RECIPE)
+    assert prepare(other, RECIPE).content == first.content
+    assert fates(prepare(folder, RECIPE)) == dict.fromkeys(fates(first), "")
+
+
+def test_the_cache_is_private(tmp_path, private_cache):
+    before = os.umask(0)
+    try:
+        prepare(pictures(tmp_path / "data"), RECIPE)
+    finally:
+        os.umask(before)
+    for path in private_cache.rglob("*"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == (0o700 if path.is_dir() else 0o600), path
+    assert not any(path.is_dir() for path in (private_cache / "sources").iterdir())  # nothing is left of the reading
+
+
+def test_a_kill_leaves_nothing_half_valid(tmp_path, private_cache, monkeypatch):
+    """The process is killed when its first chunk is told of; a second run ends where an uninterrupted one does."""
+    folder = pictures(tmp_path / "data", 40)
+    script = tmp_path / "killed.py"
+    script.write_text(
+        textwrap.dedent(f"""
+            import os, signal
+            from medistill.progress import Silent, SilentTask
+            from medistill.recipe import DataRecipe, Recipe
+            from medistill.workflow.prepare import prepare
+
+            class Task(SilentTask):
+                def advance(self, steps=1, *, figures=""):
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            class Deadly(Silent):
+                def task(self, title, total, *, done=0):
+                    return Task()
+
+            if __name__ == "__main__":
+                prepare({str(folder)!r}, Recipe(data=DataRecipe(image_size=16)), workers=2, progress=Deadly())
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    killed = subprocess.run([sys.executable, script], env=environment, capture_output=True, timeout=120)  # waits for
+    assert killed.returncode == -signal.SIGKILL  # the workers too, since they hold its pipes: none outlives it
+    assert not (private_cache / "corpora").exists()
+    assert len(list((private_cache / "sources").glob("*/*.safetensors"))) >= 1
+    resumed = prepare(folder, RECIPE)
+    monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "other cache"))
+    assert prepare(folder, RECIPE, workers=1).content == resumed.content
+
+
+def test_names_of_files_that_are_not_utf8(tmp_path):
+    folder = pictures(tmp_path / "data")
+    try:
+        os.rename(folder / "Normal" / "000.png", os.fsencode(folder / "Normal") + b"/M\xfcller.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    assert fates(prepare(folder, RECIPE))["Normal/M\\udcfcller.png"] == ""
+
+
+@pytest.mark.parametrize("limit", [1000, 6000])
+def test_a_full_disk_is_told_of_and_nothing_is_lost(tmp_path, limit):
+    """A limit on the size of files stands for a full disk: on the first chunk, and on the pixels as a whole."""
+    folder = pictures(tmp_path / "data", 32)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(ArtifactError, match="could not be written"):
+            prepare(folder, RECIPE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(prepare(folder, RECIPE).labels) == 64
+
+
+def test_one_class_alone(tmp_path):
+    with pytest.raises(DataError, match="only one class was found: Normal"):
+        prepare(pictures(tmp_path / "data", 4, ("Normal",)), RECIPE)
+
+
+def test_nothing_accepted(tmp_path):
+    for name in ("A/1.png", "B/2.dcm"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True)
+        (tmp_path / "data" / name).write_text("words")
+    with pytest.raises(DataError, match="none of 2 files could be used; refused: 2 not an image"):
+        prepare(tmp_path / "data", RECIPE)
+
+
+def test_a_class_without_training_images(tmp_path):
+    folder = pictures(tmp_path / "data")
+    names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.png"))]
+    rows = [
+        {"file": n, "label": n.split("/")[0], "split": ("train", "val", "test")[i % 3]} for i, n in enumerate(names)
+    ]
+    for row in rows:
+        row["split"] = "test" if row["label"] == "COVID" and row["split"] == "train" else row["split"]
+    with pytest.raises(DataError, match="class COVID has no images in the train split"):
+        prepare(folder, RECIPE, labels=table(tmp_path / "labels.csv", *rows))
+
+
+def test_a_patient_in_two_given_splits_ends_it_before_anything_is_read(tmp_path):
+    folder = pictures(tmp_path / "data")
+    names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.png"))]
+    rows = [
+        {"file": n, "label": n.split("/")[0], "patient": f"ID-{i // 2}", "split": ("train", "val", "test")[i % 3]}
+        for i, n in enumerate(names)
+    ]
+    heard = Heard()
+    with pytest.raises(DataError, match="more than one of the given splits") as error:
+        prepare(folder, RECIPE, labels=table(tmp_path / "labels.csv", *rows), progress=heard)
+    assert "ID-" not in str(error.value)
+    assert heard.tasks == []
+
+
+def test_one_patient_for_all_images(tmp_path):
+    folder = pictures(tmp_path / "data")
+    names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.png"))]
+    rows = [{"file": name, "label": name.split("/")[0], "patient": "ANONYMOUS"} for name in names]
+    with pytest.raises(DataError, match="all 20 images name one and the same patient"):
+        prepare(folder, RECIPE, labels=table(tmp_path / "labels.csv", *rows))
+
+
+def test_a_table_inside_the_folder_is_no_image_and_is_told_of_where_it_is_not_used(tmp_path):
+    folder = pictures(tmp_path / "data")
+    names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.png"))]
+    inside = table(folder / "labels.csv", *[{"file": name, "label": name.split("/")[0]} for name in names])
+    assert prepare(folder, RECIPE, labels=inside).found == 20
+    corpus = prepare(folder, RECIPE)
+    assert corpus.refused == {"no label": 1}
+    assert any("named with --labels" in note for note in corpus.notes)

@@ -1,0 +1,200 @@
+"""Decoding: the same bytes from one process and from several, and what is left of a reading that ended early."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from medistill.artifacts.atomic import private_folder
+from medistill.data.decoding import FEW, decode
+from medistill.data.radiograph import Decoded
+from medistill.data.staging import CHUNK, collect, keep, kept
+from medistill.errors import ArtifactError
+from medistill.progress import Silent, SilentTask
+from medistill.recipe import DataRecipe
+
+RECIPE = DataRecipe(image_size=16)
+MANY = FEW + 10
+KILLER = FEW + 6
+
+
+class Watched(Silent):
+    """Counts what a reading says that it did."""
+
+    def __init__(self) -> None:
+        self.total, self.before, self.advanced, self.said = 0, 0, 0, []
+
+    def task(self, title: str, total: int, *, done: int = 0) -> SilentTask:
+        self.total, self.before = total, done
+        outer = self
+
+        class Task(SilentTask):
+            def advance(self, steps: int = 1, *, figures: str = "") -> None:
+                outer.advanced += steps
+
+        return Task()
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def pictures(folder: Path, count: int) -> tuple[list[str], np.ndarray]:
+    """PNG files of 32 x 48 noise, and what areas of 2 x 3 make of them."""
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (count, 32, 48), np.uint8)
+    for n, pixels in enumerate(noise):
+        Pillow.fromarray(pixels).save(folder / f"{n:03}.png")
+    means = noise.reshape(count, 1, 16, 2, 16, 3).mean(axis=(3, 5))
+    return [f"{n:03}.png" for n in range(count)], means
+
+
+def read(folder: Path, files: list[str], staging: Path, workers: int, progress: Silent | None = None):
+    return decode(folder, files, RECIPE, staging=staging, workers=workers, progress=progress or Watched())
+
+
+@pytest.mark.parametrize(("count", "workers"), [(10, 2), (MANY, 2)])
+def test_every_way_of_reading_gives_the_same_bytes_in_order(tmp_path, count, workers):
+    files, means = pictures(tmp_path / "a", count)
+    (tmp_path / "a" / files[3]).write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    decoded = read(tmp_path / "a", files, tmp_path / "staging", workers)
+    assert [n for n, one in enumerate(decoded) if one.category] == [3]
+    accepted = [n for n in range(count) if n != 3]
+    pixels = collect(tmp_path / "staging", accepted, (1, 16, 16))
+    assert np.abs(pixels - means[accepted]).max() <= 0.5 + 1e-3
+    some = [0, 2, 5, count - 1]
+    np.testing.assert_array_equal(
+        collect(tmp_path / "staging", some, (1, 16, 16)), pixels[[accepted.index(n) for n in some]]
+    )
+    alone = read(tmp_path / "a", files[-5:], tmp_path / "alone", 1)
+    np.testing.assert_array_equal(collect(tmp_path / "alone", range(5), (1, 16, 16)), pixels[-5:])
+    assert [one.fingerprint for one in alone] == [one.fingerprint for one in decoded[-5:]]
+
+
+def test_an_interrupted_reading_goes_on_from_whole_chunks(tmp_path):
+    files, _ = pictures(tmp_path / "a", FEW)
+    first = read(tmp_path / "a", files, tmp_path / "staging", 1)
+    whole = np.array(collect(tmp_path / "staging", range(FEW), (1, 16, 16)))
+    chunk = tmp_path / "staging" / f"{CHUNK}.safetensors"
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"\0")
+    progress = Watched()
+    assert read(tmp_path / "a", files, tmp_path / "staging", 1, progress) == first
+    assert (progress.before, progress.advanced) == (CHUNK, FEW - CHUNK)
+    np.testing.assert_array_equal(collect(tmp_path / "staging", range(FEW), (1, 16, 16)), whole)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:50], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
+def test_a_damaged_chunk_is_never_used(tmp_path, damage):
+    staging = private_folder(tmp_path / "staging")
+    decoded = [Decoded(np.full((1, 4, 4), 7, np.uint8), "f"), Decoded(None, category="empty", reason="it is")]
+    without = keep(staging, 0, decoded)
+    assert kept(staging, 0, 2) == without
+    assert kept(staging, 0, 3) is None
+    assert kept(staging, 32, 2) is None
+    path = staging / "0.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    assert kept(staging, 0, 2) is None
+    with pytest.raises(ArtifactError):
+        collect(staging, [0], (1, 4, 4))
+
+
+def workers_of_this_process() -> list[int]:
+    """Processes that this one has started to decode."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        for child in (task / "children").read_text().split():
+            with contextlib.suppress(OSError):
+                if b"spawn_main" in Path("/proc", child, "cmdline").read_bytes():
+                    found.append(int(child))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds its worker processes under /proc")
+def test_a_file_that_kills_its_process_is_refused_and_the_others_are_read(tmp_path):
+    """A pipe holds the worker that opens it until that worker is killed, twice: in the pool, and alone."""
+    files, means = pictures(tmp_path / "a", MANY)
+    os.remove(tmp_path / "a" / files[KILLER])
+    os.mkfifo(tmp_path / "a" / files[KILLER])
+    kills, over = [], threading.Event()
+
+    def kill_whoever_opens_it() -> None:
+        while not over.is_set():
+            try:
+                writer = os.open(tmp_path / "a" / files[KILLER], os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:  # nobody has opened it for reading yet
+                time.sleep(0.02)
+                continue
+            kills.append(workers_of_this_process())
+            for worker in kills[-1]:
+                os.kill(worker, signal.SIGKILL)
+            time.sleep(0.1)
+            os.close(writer)
+
+    killer = threading.Thread(target=kill_whoever_opens_it)
+    killer.start()
+    try:
+        decoded = read(tmp_path / "a", files, tmp_path / "staging", 2)
+    finally:
+        over.set()
+        killer.join()
+    assert len(kills) == 2
+    assert {n: one.category for n, one in enumerate(decoded) if one.category} == {KILLER: "decoder crashed"}
+    others = [n for n in range(MANY) if n != KILLER]
+    assert np.abs(collect(tmp_path / "staging", others, (1, 16, 16)) - means[others]).max() <= 0.5 + 1e-3
+
+
+def test_a_script_without_a_guard_is_read_in_one_process(tmp_path):
+    """Such a script is run anew in every worker; they cannot start, and no file may be blamed for it."""
+    pictures(tmp_path / "a", MANY)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from medistill.data.decoding import decode\n"
+        "from medistill.progress import Silent\n"
+        "from medistill.recipe import DataRecipe\n"
+        f"folder = Path({str(tmp_path / 'a')!r})\n"
+        "class Told(Silent):\n"
+        "    def say(self, message): print(message)\n"
+        "files = sorted(path.name for path in folder.iterdir())\n"
+        f"staging = Path({str(tmp_path / 's')!r})\n"
+        "decoded = decode(folder, files, DataRecipe(image_size=16), staging=staging, workers=2, progress=Told())\n"
+        "print(sum(1 for one in decoded if not one.category))\n"
+    )
+    told = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        timeout=120,
+    )
+    assert told.returncode == 0, told.stderr[-2000:]
+    assert "Worker processes cannot be started" in told.stdout
+    assert told.stdout.split()[-1] == str(MANY)
+
+
+def test_what_decoders_warn_of_stays_unsaid(tmp_path, caplog):
+    """Warnings and logs quote headers; the switches are as before when the reading is over."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.PatientName = "Invented^Person" * 30
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=False)
+    (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + (tmp_path / "a.dcm").read_bytes())
+    with caplog.at_level(logging.DEBUG):
+        decoded = read(tmp_path, ["a.dcm"], tmp_path / "staging", 1)
+    assert decoded[0].category
+    assert "Invented" not in caplog.text + decoded[0].reason
+    assert logging.root.manager.disable == logging.NOTSET
