@@ -113,10 +113,10 @@ def list_by_folders(folder: Path, files: Sequence[str]) -> list[Listed]:
     places = {file: _place(file) for file in files}
     for parts, _ in places.values():
         depths[len(parts)] = depths.get(len(parts), 0) + 1
-    depth = max(depths, key=lambda d: (d in (1, 2), depths[d]))
+    depth = max(depths, key=lambda d: depths[d])
     if depth not in (1, 2):
         raise DataError(
-            f"the files in {folder} lie {'directly in it' if depth == 0 else f'{depth} folders deep'}",
+            f"most files in {folder} lie {'directly in it' if depth == 0 else f'{depth} folders deep'}",
             expected="a folder a class (CLASS/file), or sites with a folder a class (SITE/CLASS/file)",
             do="sort them into class folders, or name a table of labels with --labels table.csv",
         )

@@ -13,6 +13,8 @@ from medistill.errors import DataError
 from medistill.recipe import DataRecipe
 
 MOST_CLASSES = 100
+MOST_NAMES = 12
+"""So many names of classes or sites are repeated in a message at most."""
 
 
 def choose(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[list[Listed], list[str]]:
@@ -56,6 +58,8 @@ def _refuse_absent(noun: str, option: str, wanted: Sequence[str], present: Seque
     absent = [name for name in wanted if name not in present]
     if absent:
         has = ", ".join(name or "(no name)" for name in present) or "none"
+        if len(present) > MOST_NAMES:
+            has = f"{len(present)} others"  # so many may be patients
         raise DataError(
             f"there is no {noun} {' or '.join(absent)}; this corpus has {has}",
             expected=f"a {noun} that is there",

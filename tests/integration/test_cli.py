@@ -143,7 +143,7 @@ def test_the_report_command_prints_the_three_arms(program: Program, finished: tu
     code, out, err = program.run("report", "whole")
     assert code == 0, err
     assert err == ""
-    for words in ("all the originals", "as few real images", "distilled images", "Macro AUC", "report.html"):
+    for words in ("All originals", "Random originals", "Distilled images", "Macro AUC", "report.html"):
         assert words in out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -19,6 +20,7 @@ import pydicom
 import pytest
 from PIL import Image as Pillow
 
+from medistill.artifacts.cache import purge
 from medistill.artifacts.corpus import Corpus
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Silent, SilentTask
@@ -352,6 +354,40 @@ def test_a_kill_leaves_nothing_half_valid(tmp_path, private_cache, monkeypatch):
     resumed = prepare(folder, RECIPE)
     monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "other cache"))
     assert prepare(folder, RECIPE, workers=1).content == resumed.content
+
+
+def test_ctrl_c_keeps_what_is_read_and_a_purge_removes_it(tmp_path, private_cache):
+    class Stopped(SilentTask):
+        def advance(self, steps: int = 1, *, figures: str = "") -> None:
+            raise KeyboardInterrupt
+
+    class Impatient(Heard):
+        def task(self, title: str, total: int, *, done: int = 0) -> SilentTask:
+            self.tasks.append(f"{done} of {total}")
+            return Stopped() if done == 0 else SilentTask()
+
+    folder = pictures(tmp_path / "data", 20)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, RECIPE, progress=Impatient())
+    assert list(private_cache.rglob("*.safetensors"))
+    heard = Impatient()
+    assert len(prepare(folder, RECIPE, progress=heard).labels) == 40
+    assert heard.tasks == ["32 of 40"]
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, recipe(fit="pad"), progress=Impatient())
+    purge()
+    assert not [path for path in private_cache.rglob("*") if path.is_file()]
+
+
+def test_the_guide_names_every_reason_for_a_refusal():
+    root = Path(__file__).resolve().parents[2]
+    code = [path.read_text(encoding="utf-8") for path in (root / "medistill" / "data").glob("*.py")]
+    patterns = r'Refused\(\s*"([a-z ]+)"', r'category="([a-z ]+)"', r'_left_out\(\s*one,\s*"([a-z ]+)"'
+    reasons = {found for text in code for pattern in patterns for found in re.findall(pattern, text)} | {"truncated"}
+    assert len(reasons) > 25
+    guide = (root / "docs" / "guide" / "preparing-a-corpus.md").read_text(encoding="utf-8")
+    table = guide.partition("## What is refused")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`([a-z ]+)`(?=[ ,].*\|.*\|.*\|)", table)) >= reasons
 
 
 def test_names_of_files_that_are_not_utf8(tmp_path):

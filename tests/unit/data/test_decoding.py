@@ -167,7 +167,7 @@ def test_a_script_without_a_guard_is_read_in_one_process(tmp_path):
         "    def say(self, message): print(message)\n"
         "files = sorted(path.name for path in folder.iterdir())\n"
         f"staging = Path({str(tmp_path / 's')!r})\n"
-        "decoded = decode(folder, files, DataRecipe(image_size=16), staging=staging, workers=2, progress=Told())\n"
+        "decoded = decode(folder, files, DataRecipe(image_size=16), staging=staging, workers=1, progress=Told())\n"
         "print(sum(1 for one in decoded if not one.category))\n"
     )
     told = subprocess.run(

@@ -64,6 +64,8 @@ def test_folders_that_cannot_be_meant(tmp_path):
         by_folders(tree(tmp_path / "flat", "a.png", "b.png"))
     with pytest.raises(DataError, match="4 folders deep"):
         by_folders(tree(tmp_path / "deep", "a/b/c/d/a.png"))
+    with pytest.raises(DataError, match=r"most files .* lie 3 folders deep"):
+        by_folders(tree(tmp_path / "deeper", "A/p1/s/1.png", "A/p2/s/1.png", "B/p3/s/1.png", "B/p4/1.png"))
     with pytest.raises(DataError, match="look like patients"):
         by_folders(tree(tmp_path / "patients", *[f"{'AB'[n % 2]}/p{n}/1.png" for n in range(30)]))
     with pytest.raises(DataError, match="2 files lie one folder deep and 1 lie two folders deep"):
@@ -223,6 +225,12 @@ def test_sites_and_classes_of_the_recipe():
         chosen(DataRecipe(classes=("A", "D")), *pairs)
     with pytest.raises(DataError, match="no class C; this corpus has A, B"):
         chosen(DataRecipe(classes=("A", "C"), sites=("n",)), *pairs)
+
+
+def test_a_long_list_of_names_is_not_repeated():
+    with pytest.raises(DataError, match="there is no class Z; this corpus has 30 others") as error:
+        chosen(DataRecipe(classes=("Z",)), *[("", f"Meier_{n}") for n in range(30)])
+    assert "Meier" not in str(error.value)
 
 
 def test_preferred_sites_are_taken_where_all_are_there():
