@@ -102,6 +102,7 @@ class State:
             "recipe": recipe.model_dump_json(),
             "trajectories": trajectories_key,
             "iteration": str(self.iteration),
+            "threads": str(torch.get_num_threads()),
             "best_alpha": self.best_alpha.hex(),
             "best_step": str(self.best_step),
             "history": json.dumps(asdict(self.history)),
@@ -110,8 +111,11 @@ class State:
             path, {name: t.detach().cpu().numpy() for name, t in self._tensors().items()}, metadata, private=True
         )
 
-    def restore(self, path: Path, recipe: Recipe, trajectories_key: str) -> None:
+    def restore(self, path: Path, recipe: Recipe, trajectories_key: str) -> int:
         """Continue from a file.
+
+        Returns:
+            The number of processor threads that it was written with; another number rounds sums in another order.
 
         Raises:
             UsageError: it was written under another recipe; the differing settings are named.
@@ -123,6 +127,7 @@ class State:
         if set(arrays) != set(tensors) or any(arrays[name].shape != tuple(t.shape) for name, t in tensors.items()):
             raise _damaged(path, "its tensors have other names or shapes")
         try:
+            threads = int(metadata["threads"])
             self.iteration = int(metadata["iteration"])
             self.best_alpha = float.fromhex(metadata["best_alpha"])
             self.best_step = int(metadata["best_step"])
@@ -131,6 +136,7 @@ class State:
             raise _damaged(path, f"its metadata cannot be read ({error})") from None
         for name, tensor in tensors.items():
             tensor.copy_(torch.from_numpy(np.asarray(arrays[name])))
+        return threads
 
     def _tensors(self) -> dict[str, Tensor]:
         return {

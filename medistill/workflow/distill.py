@@ -45,7 +45,8 @@ def distill(
 ) -> DistilledSet:
     """Distil into ``out/set``; the state on the way lies in ``out/state``, whole after every checkpoint.
 
-    On a CPU in fp32 an interrupted run that is resumed ends in the same bits as one that was not.
+    On a CPU in fp32, with the same number of threads, an interrupted run that is resumed ends in the same bits as one
+    that was not.
 
     Raises:
         DataError: a class has fewer training images than images per class.
@@ -70,8 +71,13 @@ def distill(
     pixels = _starting_images(corpus, trajectories, recipe, place)
     state = State.start(pixels, recipe.distill.student_lr, Importance.start(recipe.importance, trajectories, place))
     if checkpoint.is_file():
-        state.restore(checkpoint, recipe, trajectories.key)
+        threads = state.restore(checkpoint, recipe, trajectories.key)
         progress.say(f"Resumed after outer step {state.iteration}.")
+        if place.type == "cpu" and threads != torch.get_num_threads():
+            progress.say(
+                f"The run was started with {threads} processor threads and goes on with {torch.get_num_threads()}: its "
+                "last digits can differ from those of an undisturbed run. OMP_NUM_THREADS sets the number."
+            )
     private_folder(checkpoint.parent)
     student = Student(build_network(spec, generator(recipe.seed, "student"), place))
     fixed = Fixed(

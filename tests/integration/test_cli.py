@@ -60,7 +60,7 @@ class Program:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {"MEDISTILL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
+        self.environment = {"MEDISTILL_CACHE": str(folder / "cache"), "PYTHONWARNINGS": ""}
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """In a process of its own, for what needs one: signals, and whatever other packages print."""

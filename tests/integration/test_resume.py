@@ -11,9 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from medistill.data.phantom import write_phantom
+from medistill.progress import Silent, SilentTask
+from medistill.workflow.distill import distill
+from medistill.workflow.experts import train_experts
 
 SETTINGS = (
     "network.width=8",
@@ -35,7 +39,7 @@ SETTINGS = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("killed")
-    write_phantom(place / "xray", patients=40, size=64)
+    write_phantom(place / "xray", patients=30, size=48)
     return place
 
 
@@ -111,3 +115,30 @@ def test_resuming_under_another_recipe_names_the_setting(folder: Path, undisturb
     assert done.returncode == 2
     assert "distill.image_lr" in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
+
+
+def test_going_on_with_another_number_of_threads_is_said(phantom_corpus, tiny_recipe, tmp_path):
+    class Stops(Silent):
+        def task(self, title, total, *, done=0):
+            class Task(SilentTask):
+                def advance(self, steps=1, *, figures=""):
+                    raise KeyboardInterrupt
+
+            return Task()
+
+    class Hears(Silent):
+        said = ""
+
+        def say(self, message):
+            self.said += message
+
+    experts = train_experts(phantom_corpus, tiny_recipe)
+    before, progress = torch.get_num_threads(), Hears()
+    with pytest.raises(KeyboardInterrupt):
+        distill(phantom_corpus, experts, tiny_recipe, out=tmp_path, device="cpu", progress=Stops())
+    try:
+        torch.set_num_threads(before + 1)
+        distill(phantom_corpus, experts, tiny_recipe, out=tmp_path, device="cpu", resume=True, progress=progress)
+    finally:
+        torch.set_num_threads(before)
+    assert f"started with {before} processor threads and goes on with {before + 1}" in progress.said
