@@ -284,6 +284,8 @@ def validate_recipe(settings: Mapping[str, Any], origin: str) -> Recipe:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
+            if "." not in field and isinstance(first["input"], Mapping) and first["input"]:
+                field = f"{field}.{next(iter(first['input']))}"  # an unknown section: its first key says what was meant
             key = field.rpartition(".")[2]  # its section may be wrong or left out
             near = [name for name in _fields(Recipe) if name.endswith(f".{key}")]
             near = near or difflib.get_close_matches(field, _fields(Recipe), n=1)
@@ -292,7 +294,10 @@ def validate_recipe(settings: Mapping[str, Any], origin: str) -> Recipe:
                 expected=f"a setting such as '{near[0]}'" if near else "one that `medistill recipes show` prints",
                 do="correct the name or leave it out",
             ) from None
-        message = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
+        message = message.replace("Input should be a valid", "a valid").replace("Input should be", "a value that is")
+        if first["type"] == "model_type":
+            message = f"settings in that section, as in {next(n for n in _fields(Recipe) if n.startswith(field))}"
         seen = f"{origin}: {field} = {first['input']!r}" if field else f"{origin}: {message}"
         raise RecipeError(
             seen, expected=message if field else "settings that fit together", do="correct it in the recipe or by --set"

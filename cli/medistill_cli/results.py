@@ -88,16 +88,14 @@ def print_next(commands: Iterable[tuple[Sequence[str], str]]) -> None:
 
 
 def print_facts(rows: Iterable[tuple[str, str]]) -> None:
-    """Two columns: what, and its value."""
-    from rich.table import Table
+    """Two columns: what, and its value, which is never cut: it may be a path to copy."""
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
-    for name, value in rows:
-        table.add_row(Text(name), Text(value))
-    out_console().print(table)
+    facts = list(rows)
+    width = max(len(name) for name, _ in facts)
+    console = out_console()
+    for name, value in facts:
+        console.print(Text.assemble((f"{name:{width}}", "bold"), f"  {value}"), soft_wrap=True)
 
 
 def size(count: int) -> str:

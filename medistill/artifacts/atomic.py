@@ -44,9 +44,9 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, private: bool
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         neighbour.touch(mode=PRIVATE_FILE if private else 0o644)
+        mode = neighbour.stat().st_mode
         write(neighbour)
-        if private:
-            neighbour.chmod(PRIVATE_FILE)
+        neighbour.chmod(mode)  # safetensors puts a file of its own there, which only the owner may read
         with neighbour.open("rb") as written:
             os.fsync(written.fileno())
         neighbour.replace(path)
@@ -71,7 +71,7 @@ def unwritable(path: Path, error: OSError) -> ArtifactError:
         return ArtifactError(
             f"{what}: {path} could not be written ({free} MiB free)",
             expected="room for the output",
-            do="free space or choose another --out, then repeat the command with --resume; nothing is lost",
+            do="free space, then repeat the command (`distill` with --resume); nothing that was finished is lost",
         )
     return ArtifactError(
         f"{path} could not be written: {error.strerror or error}",
@@ -146,5 +146,5 @@ def read_tensors(path: Path, what: str) -> tuple[dict[str, np.ndarray], dict[str
         raise ArtifactError(
             f"{what}: {path} is damaged ({error})",
             expected="an intact safetensors file",
-            do="remove it and run the command again, or fetch it again",
+            do="remove it and run the command again (`distill` with --resume), or fetch it again",
         ) from None

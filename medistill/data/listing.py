@@ -62,10 +62,10 @@ def files_of(folder: Path) -> list[str]:
         DataError: the folder is missing, is a file, cannot be entered, or holds nothing.
     """
     if not folder.exists():
-        raise DataError(f"there is no folder {folder}", expected="a folder of images", do="check the path of --data")
+        raise DataError(f"there is no folder '{folder}'", expected="a folder of images", do="check the path of --data")
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is a file", expected="a folder of images", do="name the folder that the images lie in"
+            f"'{folder}' is a file", expected="a folder of images", do="name the folder that the images lie in"
         )
     found: list[str] = []
 
@@ -82,7 +82,9 @@ def files_of(folder: Path) -> list[str]:
         found += [Path(place, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
     if not found:
         raise DataError(
-            f"{folder} holds no files", expected="DICOM, PNG, JPEG or NIfTI files", do="check the path of --data"
+            f"the folder '{folder}' holds no files",
+            expected="DICOM, PNG, JPEG or NIfTI files",
+            do="check the path of --data",
         )
     return sorted(found)
 

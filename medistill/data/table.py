@@ -76,15 +76,19 @@ def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataR
 def _settle_split(
     columns: dict[str, int | None], header: list[str], rows: list[list[str]], recipe: DataRecipe, table: Path
 ) -> None:
-    """Leave a column of splits out of account where no cell names one, as in folds numbered from 1 to 5."""
+    """Leave a column of splits out of account where it only numbers, as in folds from 1 to 5, or is empty.
+
+    Raises:
+        DataError: it says something else that is not understood: splits that somebody gave are not to be ignored.
+    """
     column = columns["split"]
     if column is None or any(row[column].strip().lower() in SPLIT_FOLDERS for row in rows):
         return
-    if recipe.split_column:
+    if recipe.split_column or not all(row[column].strip().isdigit() or not row[column].strip() for row in rows):
         raise DataError(
-            f"the column '{header[column]}' of {table} names no split",
+            f"the column '{header[column]}' of {table} names no split that is known",
             expected="train, val and test",
-            do="correct data.split_column, or leave it out to have the splits drawn",
+            do="correct its words, or take the column away to have the splits drawn",
         )
     columns["split"] = None
 
@@ -99,7 +103,9 @@ def _read(table: Path) -> tuple[list[str], list[list[str]]]:
         lines = [line for line in cells if any(cell.strip() for cell in line)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
-            f"{table} cannot be read ({type(error).__name__})",
+            f"{table} cannot be read: {'it is not in UTF-8' if isinstance(error, UnicodeDecodeError) else 'no CSV'}"
+            if not isinstance(error, OSError)
+            else f"{table} cannot be read: {error.strerror}",
             expected="a CSV file in UTF-8 whose first line names the columns",
             do="save it as CSV in UTF-8",
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,10 @@ class State:
 
     def save(self, path: Path, recipe: Recipe, trajectories_key: str) -> None:
         """Write the state with the recipe that it belongs to, atomically and readable by its owner alone."""
+        arrays = {name: t.detach().cpu().numpy() for name, t in self._tensors().items()}
         metadata = {
             "schema": str(STATE_SCHEMA),
+            "crc32": json.dumps(_checksums(arrays)),
             "recipe": recipe.model_dump_json(),
             "trajectories": trajectories_key,
             "iteration": str(self.iteration),
@@ -107,9 +110,7 @@ class State:
             "best_step": str(self.best_step),
             "history": json.dumps(asdict(self.history)),
         }
-        write_tensors(
-            path, {name: t.detach().cpu().numpy() for name, t in self._tensors().items()}, metadata, private=True
-        )
+        write_tensors(path, arrays, metadata, private=True)
 
     def restore(self, path: Path, recipe: Recipe, trajectories_key: str) -> int:
         """Continue from a file.
@@ -127,11 +128,15 @@ class State:
         if set(arrays) != set(tensors) or any(arrays[name].shape != tuple(t.shape) for name, t in tensors.items()):
             raise _damaged(path, "its tensors have other names or shapes")
         try:
+            if json.loads(metadata["crc32"]) != _checksums(arrays):
+                raise _damaged(path, "its checksums do not fit")
             threads = int(metadata["threads"])
             self.iteration = int(metadata["iteration"])
             self.best_alpha = float.fromhex(metadata["best_alpha"])
             self.best_step = int(metadata["best_step"])
             self.history = History(**json.loads(metadata["history"]))
+        except ArtifactError:
+            raise
         except (KeyError, ValueError, TypeError) as error:
             raise _damaged(path, f"its metadata cannot be read ({error})") from None
         for name, tensor in tensors.items():
@@ -149,6 +154,10 @@ class State:
             "average": self.average,
             "best_pixels": self.best_pixels,
         }
+
+
+def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:
+    return {name: zlib.crc32(np.ascontiguousarray(array).tobytes()) for name, array in arrays.items()}
 
 
 def _check_origin(path: Path, metadata: dict[str, str], recipe: Recipe, trajectories_key: str) -> None:

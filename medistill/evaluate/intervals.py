@@ -84,7 +84,8 @@ def percentile_estimate(value: float, replicates: np.ndarray, *, patients: int, 
     valid = replicates[np.isfinite(replicates)]
     lacking = len(replicates) - len(valid)
     if lacking > (1 - LEAST_VALID) * len(replicates):
-        return Estimate(value, reason=f"it does not exist in {lacking} of {len(replicates)} resamples of the patients")
+        told = f"it cannot be worked out in {lacking} of {len(replicates)} resamples of the patients"
+        return Estimate(value, reason=f"{told}, since a class is missing there")
     if np.ptp(valid) <= 1e-12:
         return Estimate(value, reason="every resample of the patients gives the same value")
     tail = (1 - confidence) / 2

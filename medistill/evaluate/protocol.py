@@ -82,10 +82,11 @@ def random_rows(corpus: Corpus, per_class: Sequence[int] | np.ndarray, seed: int
     for c, count in enumerate(per_class):
         rows = train_rows[corpus.labels[train_rows] == c]
         if len(rows) < count:
+            smallest = min(int((corpus.labels[train_rows] == k).sum()) for k in range(len(per_class)))
             raise DataError(
                 f"class {corpus.class_names[c]} has {len(rows)} training images, fewer than {count} images per class",
                 expected="at least as many training images in every class as images per class",
-                do=f"take --ipc {max(1, len(rows))} or less, or add images of that class",
+                do=f"take --ipc {max(1, smallest)} or less, or add images of that class",
             )
         picked.append(rows[torch.randperm(len(rows), generator=numbers)[:count].numpy()])
     return np.concatenate(picked)

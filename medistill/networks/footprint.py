@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-CACHE_BYTES = 8 * 2**20
+CACHE_BYTES = 6 * 2**20
 """Activations of one layer that a micro-batch may fill on a CPU; measured, see docs/benchmarks."""
 
 

@@ -23,5 +23,6 @@ def hardware(device: str) -> str:
     if info.is_file():
         names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
     processor = names[0] if names else platform.processor() or platform.machine()
-    text = f"{processor}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    text = f"{processor}, {threads} {'thread' if threads == 1 else 'threads'}"
     return f"{torch.cuda.get_device_name()} beside {text}" if device == "cuda" else text

@@ -44,11 +44,13 @@ def write_report(run: str | Path, *, show_real: bool = False) -> Report:
         ArtifactError: no evaluation, a damaged file, or ``show_real`` without the corpus in the cache.
     """
     folder = Path(run)
+    if not folder.is_dir():
+        raise ArtifactError(f"there is no folder '{folder}'", expected="the folder of a run", do="check the path")
     if not (folder / "evaluation" / "evaluation.json").is_file():
         raise ArtifactError(
             f"{folder} holds no evaluation yet",
             expected="evaluation/evaluation.json, which the last stage of a run writes",
-            do="finish the run with --resume, or run `medistill evaluate` first",
+            do="finish the run: `medistill distill` with the same --out and --resume",
         )
     evaluation = load_evaluation(folder / "evaluation" / "evaluation.json")
     record = read_json(folder / "run.json", "run record") if (folder / "run.json").is_file() else {}

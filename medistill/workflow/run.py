@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from medistill.artifacts.atomic import private_folder, read_json, unwritable, write_json, write_text
 from medistill.artifacts.cache import cache_root
@@ -30,7 +32,8 @@ from medistill.workflow.report import write_report
 from medistill.workflow.run_log import RunLog
 
 RUN_SCHEMA = 1
-RECORDS = ("recipe.toml", "run.json", "log.jsonl")
+LOCK = ".lock"
+RECORDS = ("recipe.toml", "run.json", "log.jsonl", LOCK)
 """What lies in a run's folder before its first result; a folder with nothing else may be taken again."""
 Result = TypeVar("Result")
 
@@ -60,24 +63,26 @@ def run(
     out = Path(out)
     place = choose_device(device)
     _claim(out, recipe, resume=resume)
-    log = RunLog(out / "log.jsonl", progress)
-    record = _Record(out / "run.json", recipe, place.type, data=data, labels=labels)
-    if data is None:
-        log.say(
-            "No --data was given: the built-in SYNTHETIC phantom corpus is used. It is drawn, not taken of anybody."
+    with _alone(out):
+        write_text(out / "recipe.toml", recipe_toml(recipe))
+        log = RunLog(out / "log.jsonl", progress)
+        record = _Record(out / "run.json", recipe, place.type, data=data, labels=labels)
+        if data is None:
+            log.say(
+                "No --data was given: the built-in SYNTHETIC phantom corpus is used. It is drawn, not taken of anybody."
+            )
+            data = record.timed("phantom", lambda: built_in_corpus(log))
+        folder = data
+        corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
+        record.describe(corpus)
+        random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)  # before hours are spent
+        trajectories = record.timed("experts", lambda: train_experts(corpus, recipe, device=device, progress=log))
+        distilled = record.timed(
+            "distill",
+            lambda: distill(corpus, trajectories, recipe, out=out, device=device, resume=resume, progress=log),
         )
-        data = record.timed("phantom", lambda: built_in_corpus(log))
-    folder = data
-    corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
-    record.describe(corpus)
-    random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)  # before hours are spent
-    trajectories = record.timed("experts", lambda: train_experts(corpus, recipe, device=device, progress=log))
-    distilled = record.timed(
-        "distill",
-        lambda: distill(corpus, trajectories, recipe, out=out, device=device, resume=resume, progress=log),
-    )
-    record.timed("evaluate", lambda: evaluate(distilled, corpus, recipe, out=out, device=device, progress=log))
-    return write_report(out, show_real=show_real)
+        record.timed("evaluate", lambda: evaluate(distilled, corpus, recipe, out=out, device=device, progress=log))
+        return write_report(out, show_real=show_real)
 
 
 def built_in_corpus(progress: Progress) -> Path:
@@ -94,7 +99,14 @@ def built_in_corpus(progress: Progress) -> Path:
 def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
     """Make the run's folder, or make sure that it may be continued."""
     stored = out / "recipe.toml"
-    if not resume and out.exists() and (not out.is_dir() or any(entry.name not in RECORDS for entry in out.iterdir())):
+    taken = out.exists() and (not out.is_dir() or any(entry.name not in RECORDS for entry in out.iterdir()))
+    if taken and not stored.is_file():
+        raise UsageError(
+            f"{out} holds something already, and no run",
+            expected="a folder that is new or empty, or one of a run together with --resume",
+            do="choose another --out",
+        )
+    if taken and not resume:
         raise UsageError(
             f"{out} holds something already",
             expected="a folder that is new or empty",
@@ -112,7 +124,27 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(out, error) from error
-    write_text(stored, recipe_toml(recipe))
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other processes off a run; a process that is killed lets go of it."""
+    lock = FileLock(out / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(
+            f"another process works on the run in {out}",
+            expected="one process a run",
+            do="wait until it has ended, or choose another --out",
+        ) from None
+    except OSError as error:
+        raise unwritable(out / LOCK, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        (out / LOCK).unlink(missing_ok=True)
 
 
 class _Record:
@@ -173,4 +205,4 @@ def _command(recipe: Recipe, out: Path, data: str | Path | None, labels: str | P
         words += ["--data", Path(data).name or "."]
     if labels is not None:
         words += ["--labels", Path(labels).name]
-    return shlex.join(words)
+    return shlex.join([*words, "--out", f"{out.name}-again"])

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -160,6 +161,33 @@ def test_a_finished_run_is_not_overwritten_and_can_be_resumed(
     code, _, err = program.run("distill", "--data", "xray", "--out", "whole", "--resume", "--device", "cpu")
     assert code == 0, err
     assert (run / "set" / "images.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("more", [(), ("--resume",)])
+def test_a_folder_of_something_else_is_never_taken_for_a_run(program: Program, more: tuple[str, ...]) -> None:
+    before = sorted((program.folder / "xray").iterdir())
+    code, out, err = program.run("distill", "--data", "xray", "--out", "xray", *more, *tiny())
+    assert code == 2
+    assert out == ""
+    assert "no run" in err
+    assert "choose another --out" in err
+    assert sorted((program.folder / "xray").iterdir()) == before
+
+
+def test_the_images_per_class_that_are_advised_are_enough_for_every_class(program: Program) -> None:
+    code, _, err = program.run("distill", "--data", "xray", "--out", "many", *tiny("distill.ipc=100"))
+    assert code == 3
+    advised = re.search(r"take --ipc (\d+) or less", err)
+    assert advised
+    code, out, _ = program.run("prepare", "--data", "xray", "--json", *tiny()[:2], *tiny()[4:])
+    assert code == 0
+    assert int(advised[1]) == min(json.loads(out)["counts"]["train"].values())
+
+
+def test_the_report_of_a_folder_that_is_not_there_says_so(program: Program) -> None:
+    code, _, err = program.run("report", "nowhere")
+    assert code == 3
+    assert "there is no folder 'nowhere'" in err
 
 
 def test_a_resume_under_another_recipe_names_the_setting(program: Program, finished: tuple[Path, str, str]) -> None:

@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.numpy import load_file
 
 from medistill.data.phantom import write_phantom
+from medistill.errors import UsageError
 from medistill.progress import Silent, SilentTask
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
+from medistill.workflow.run import run
 
 SETTINGS = (
     "network.width=8",
@@ -142,3 +145,12 @@ def test_going_on_with_another_number_of_threads_is_said(phantom_corpus, tiny_re
     finally:
         torch.set_num_threads(before)
     assert f"started with {before} processor threads and goes on with {before + 1}" in progress.said
+
+
+def test_two_processes_do_not_work_on_one_run(phantom_folder, tiny_recipe, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    with FileLock(out / ".lock"), pytest.raises(UsageError, match="another process works on the run"):
+        run(tiny_recipe, out=out, data=phantom_folder, resume=True)
+    run(tiny_recipe, out=out, data=phantom_folder, resume=True)
+    assert not (out / ".lock").exists()

@@ -111,7 +111,8 @@ def _device() -> tuple[str, bool]:
         room = torch.cuda.get_device_properties(0).total_memory
         return f"cuda: {torch.cuda.get_device_name()}, {size(room)} of memory", True
     build = "a CUDA build of torch, but no CUDA GPU found" if torch.version.cuda else "a CPU build of torch"
-    return f"cpu, {torch.get_num_threads()} threads ({build})", False
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} {'thread' if threads == 1 else 'threads'} ({build})", False
 
 
 def _missing(versions: dict[str, str | None], gpu: bool, known: list[Decoder], free: int) -> list[Missing]:

@@ -156,12 +156,14 @@ def test_modes(tmp_path: Path, umask: int) -> None:
         write_text(tmp_path / "open", "x")
         write_text(tmp_path / "private", "x", private=True)
         write_tensors(tmp_path / "tensors", {"x": np.zeros(2)}, private=True)
+        write_tensors(tmp_path / "open tensors", {"x": np.zeros(2)})
         private_folder(tmp_path / "a" / "b")
     finally:
         os.umask(before)
     assert _mode(tmp_path / "open") == 0o644 & ~umask
     assert _mode(tmp_path / "private") == 0o600
     assert _mode(tmp_path / "tensors") == 0o600
+    assert _mode(tmp_path / "open tensors") == 0o644 & ~umask
     assert _mode(tmp_path / "a" / "b") == 0o700
 
 
@@ -200,7 +202,7 @@ def test_a_real_full_device_is_reported_and_the_old_file_is_kept(tmp_path: Path)
         with open("/dev/full", "wb") as full:
             full.write(b"x" * 10_000)
 
-    with pytest.raises(ArtifactError, match=r"the disk is full.*MiB free.*--resume; nothing is lost"):
+    with pytest.raises(ArtifactError, match=r"the disk is full.*MiB free.*--resume.*nothing that was finished is lost"):
         write_atomically(tmp_path / "x", write)
     assert (tmp_path / "x").read_text() == "old"
     assert _names(tmp_path) == ["x"]

@@ -233,7 +233,9 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(trajectories, tmp_path):
     with pytest.raises(ArtifactError, match="other experts"):
         start(recipe, trajectories).restore(path, recipe, "another key")
     whole = path.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint at all"):
+    altered = bytearray(whole)
+    altered[-5] ^= 64
+    for damaged in (whole[: len(whole) // 2], bytes(altered), b"", b"not a checkpoint at all"):
         path.write_bytes(damaged)
         with pytest.raises(ArtifactError, match="checkpoint"):
             start(recipe, trajectories).restore(path, recipe, trajectories.key)

@@ -83,6 +83,7 @@ def test_every_setting_is_spelled_out_and_explained() -> None:
     [
         ("distill.icp=3", "distill.ipc"),
         ("distil.ipc=3", "distill.ipc"),
+        ("distil.iterations=3", "distill.iterations"),
         ("experts.epoch=3", "experts.epochs"),
         ("data.imagesize=3", "data.image_size"),
         ("sead=3", "seed"),
