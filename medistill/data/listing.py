@@ -25,7 +25,7 @@ SPLIT_FOLDERS: dict[str, Split] = {
 MOST_STRAY = 0.1
 """Largest share of files that may lie less or more deep than the others."""
 FEW_CLASSES = 10
-"""With more than this, folders of the second level that are each below one folder alone are taken for patients."""
+"""More folders of the second level than this, each below one folder alone or all numbered, are taken for patients."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def unusable(folder: Path, file: str) -> Listed | None:
     if stat.S_ISREG(mode):
         return None
     if stat.S_ISLNK(mode):
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):  # resolve() raises on loops
             return Listed(file, category="link out of the folder", reason="it is a link to outside the folder")
         if path.is_dir():
             return Listed(file, category="link to a folder", reason="it is a link; name the folder itself")
@@ -150,9 +150,11 @@ def list_by_folders(folder: Path, files: Sequence[str]) -> list[Listed]:
     for one in listed:
         if one.label:
             tops.setdefault(one.label, set()).add(one.site)
-    if depth == 2 and len(tops) > FEW_CLASSES and all(len(sites) == 1 for sites in tops.values()):
+    apart = all(len(sites) == 1 for sites in tops.values())
+    if depth == 2 and len(tops) > FEW_CLASSES and (apart or all(name[-1].isdigit() for name in tops)):
+        kind = "no two have one name" if apart else "all are numbered"
         raise DataError(
-            f"{folder} has {len(tops)} folders of the second level, and no two have one name: they look like patients",
+            f"{folder} has {len(tops)} folders of the second level, and {kind}: they look like patients",
             expected="a folder a class (CLASS/file), or sites with a folder a class (SITE/CLASS/file)",
             do="name a table of labels and patients with --labels table.csv",
         )

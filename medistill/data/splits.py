@@ -102,7 +102,9 @@ def _cut(
             start = 0
             for split, share in shares.items():
                 owed[split] += share * len(here)
-                count = min(round(owed[split]), len(here) - start)
+                waiting = 1 + sum(1 for other in shares if other != split and moved[other] == 0)  # 1 for train
+                spare = max(len(of_class) - sum(moved.values()) - waiting, 0)
+                count = min(round(owed[split]), len(here) - start, spare)
                 owed[split] -= count
                 moved[split] += count
                 splits[np.isin(groups, here[start : start + count])] = split

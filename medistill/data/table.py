@@ -76,7 +76,7 @@ def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataR
 def _settle_split(
     columns: dict[str, int | None], header: list[str], rows: list[list[str]], recipe: DataRecipe, table: Path
 ) -> None:
-    """Leave a column of splits out of account where it only numbers, as in folds from 1 to 5, or is empty.
+    """Leave a column of splits out of account where it is empty, or numbers the folds of a cross-validation.
 
     Raises:
         DataError: it says something else that is not understood: splits that somebody gave are not to be ignored.
@@ -84,7 +84,9 @@ def _settle_split(
     column = columns["split"]
     if column is None or any(row[column].strip().lower() in SPLIT_FOLDERS for row in rows):
         return
-    if recipe.split_column or not all(row[column].strip().isdigit() or not row[column].strip() for row in rows):
+    said = {row[column].strip() for row in rows} - {""}
+    folds = header[column].lower() == "fold" and all(word.isdigit() for word in said)
+    if recipe.split_column or (said and not folds):
         raise DataError(
             f"the column '{header[column]}' of {table} names no split that is known",
             expected="train, val and test",

@@ -6,13 +6,15 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from medistill.artifacts.atomic import private_folder, read_json, sha256_file, write_json
+from medistill.artifacts.atomic import PRIVATE_FILE, private_folder, read_json, sha256_file, unwritable, write_json
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import SPLITS, Corpus, ManifestRow, load_corpus, save_corpus
 from medistill.data.decoding import decode
@@ -63,24 +65,43 @@ def prepare(
     listed = sorted(listed, key=lambda one: one.file)
     source = _source(folder, files, table, recipe)
     sources = private_folder(cache_root() / "sources")
-    corpus = _cached(sources / f"{source}.json", progress)
-    if corpus is not None:
+    with _alone(sources / f"{source}.lock", progress):
+        corpus = _cached(sources / f"{source}.json", progress)
+        if corpus is not None:
+            return corpus
+        listed, notes = choose(listed, recipe.data)
+        notes += _tables_unused(files) if table is None else []
+        wanted = [one for one in listed if not one.category]
+        refuse_shared_patients([one.split for one in wanted], [one.patient for one in wanted])
+        staging = sources / source
+        decoded = decode(
+            folder, [one.file for one in wanted], recipe.data, staging=staging, workers=workers, progress=progress
+        )
+        decoded = refuse_copies(wanted, refuse_unstated_views(wanted, decoded, recipe.data))
+        corpus = _save(listed, wanted, decoded, notes, recipe, staging)
+        entry = {"content": corpus.content, "files": {name: sha256_file(corpus.path / name) for name in CHECKED}}
+        write_json(sources / f"{source}.json", entry, private=True)
+        clear(staging)
+        _tell(corpus, progress)
         return corpus
-    listed, notes = choose(listed, recipe.data)
-    notes += _tables_unused(files) if table is None else []
-    wanted = [one for one in listed if not one.category]
-    refuse_shared_patients([one.split for one in wanted], [one.patient for one in wanted])
-    staging = sources / source
-    decoded = decode(
-        folder, [one.file for one in wanted], recipe.data, staging=staging, workers=workers, progress=progress
-    )
-    decoded = refuse_copies(wanted, refuse_unstated_views(wanted, decoded, recipe.data))
-    corpus = _save(listed, wanted, decoded, notes, recipe, staging)
-    entry = {"content": corpus.content, "files": {name: sha256_file(corpus.path / name) for name in CHECKED}}
-    write_json(sources / f"{source}.json", entry, private=True)
-    clear(staging)
-    _tell(corpus, progress)
-    return corpus
+
+
+@contextmanager
+def _alone(path: Path, progress: Progress) -> Iterator[None]:
+    """Let one process at a time read the same files; the others wait, and find the corpus. A killed one lets go."""
+    lock = FileLock(path, mode=PRIVATE_FILE)
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            progress.say("Another process reads the same files: this one waits for it.")
+            lock.acquire()
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _is(file: Path, table: Path) -> bool:
@@ -166,7 +187,14 @@ def _save(
 
 def _groups(accepted: Sequence[tuple[Listed, Decoded]]) -> tuple[np.ndarray, bool, list[str]]:
     """Number the patients; whether any is known; and what the report has to say of it."""
-    keys = [("table", one.patient) if one.patient else ("file", image.patient) for one, image in accepted]
+    named: dict[str, set[str]] = {}  # what the table calls the patient of a file, in whichever rows it does
+    for one, image in accepted:
+        if one.patient and image.patient:
+            named.setdefault(image.patient, set()).add(one.patient)
+    keys = []
+    for one, image in accepted:
+        names = {one.patient} if one.patient else named.get(image.patient, set())
+        keys.append(("table", next(iter(names))) if len(names) == 1 else ("file", image.patient))
     unknown = sum(1 for _, key in keys if not key)
     numbers: dict[tuple[str, str], int] = {}
     groups = [numbers.setdefault(key if key[1] else ("image", str(n)), len(numbers)) for n, key in enumerate(keys)]

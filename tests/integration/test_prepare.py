@@ -13,6 +13,8 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -468,3 +470,130 @@ def test_a_table_inside_the_folder_is_no_image_and_is_told_of_where_it_is_not_us
     corpus = prepare(folder, RECIPE)
     assert corpus.refused == {"no label": 1}
     assert any("named with --labels" in note for note in corpus.notes)
+
+
+LAYOUTS = {
+    "CLASS/file": [""],
+    "SITE/CLASS/file": ["north/", "south/"],
+    "SPLIT/CLASS/file": ["train/", "val/", "test/"],
+    "SITE/SPLIT/CLASS/file": [
+        "north/Train/",
+        "north/Valid/",
+        "north/TEST/",
+        "south/train/",
+        "south/val/",
+        "south/test/",
+    ],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_of_folders(tmp_path, layout):
+    for seed, above in enumerate(LAYOUTS[layout]):
+        pictures(tmp_path / "data" / above, 4, seed=seed)
+    corpus = prepare(tmp_path / "data", RECIPE)
+    names = sorted(path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*.png"))
+    assert [row.file for row in corpus.manifest] == names
+    assert corpus.found == len(corpus.labels) == len(names)
+    assert not corpus.synthetic
+    assert corpus.split_source == ("given" if "SPLIT" in layout else "drawn")
+    assert corpus.site_names == (("north", "south") if "SITE" in layout else ("not stated",))
+    known = {"train": 0, "val": 1, "valid": 1, "test": 2}
+    for row in corpus.manifest:
+        folders = row.file.split("/")[:-1]
+        assert corpus.class_names[corpus.labels[row.row]] == folders[-1]
+        if "SITE" in layout:
+            assert corpus.site_names[corpus.sites[row.row]] == folders[0]
+        if "SPLIT" in layout:
+            assert corpus.splits[row.row] == known[folders[-2].lower()]
+
+
+def test_a_table_as_a_spreadsheet_writes_it(tmp_path):
+    """A byte order mark, semicolons, line ends of two bytes, a name with an umlaut, columns in any order and case."""
+    folder = pictures(tmp_path / "data", 6, ("x",)) / "x"
+    lines = ["Finding Labels;Patient ID;Image Index;Hospital;View Position;Follow-up"]
+    lines += [f"{'Pleuraerguß' if n % 2 else 'Normal'};P{n:03};{n:03}.png;Köln;PA;{n}" for n in range(6)]
+    (tmp_path / "labels.csv").write_bytes(("\r\n".join(lines) + "\r\n").encode("utf-8-sig"))
+    corpus = prepare(folder, RECIPE, labels=tmp_path / "labels.csv")
+    assert (corpus.class_names, corpus.site_names) == (("Normal", "Pleuraerguß"), ("Köln",))
+    assert (corpus.split_unit, corpus.split_source, corpus.views[0]) == ("patient", "drawn", "PA")
+    assert [corpus.labels[row.row] for row in corpus.manifest] == [0, 1] * 3
+    kept = [path.read_bytes() for path in corpus.path.parents[1].rglob("*") if path.is_file()]
+    assert not any(f"P{n:03}".encode() in content for n in range(6) for content in kept)
+
+
+def test_a_patient_whom_the_table_names_in_some_rows_alone_is_one_patient(phantom_folder, tmp_path):
+    """What the header says joins the other rows to those; else half of the images would be a second patient."""
+    files = sorted(phantom_folder.rglob("*.dcm"))[:60]
+    said = {file.relative_to(phantom_folder).as_posix(): file for file in files}
+    patient = {name: str(pydicom.dcmread(file, stop_before_pixels=True).PatientID) for name, file in said.items()}
+    rows = [
+        {"file": name, "label": said[name].parent.name, "patient": f"other {patient[name]}" if n % 2 else ""}
+        for n, name in enumerate(said)
+    ]
+    corpus = prepare(phantom_folder, RECIPE, labels=table(tmp_path / "labels.csv", *rows))
+    groups = {(patient[row.file], int(corpus.groups[row.row])) for row in corpus.manifest if row.row >= 0}
+    assert len(groups) == len({one for one, _ in groups}) == len({group for _, group in groups}) > 10
+
+
+def test_one_identifier_for_all_files_does_not_undo_the_table(phantom_folder, tmp_path):
+    """An export may have put one PatientID into every header; the table then tells the patients apart."""
+    rows = []
+    for n, file in enumerate(sorted(phantom_folder.rglob("*.dcm"))[:24]):
+        dataset = pydicom.dcmread(file)
+        dataset.PatientID = "REMOVED"
+        (tmp_path / "data").mkdir(exist_ok=True)
+        dataset.save_as(tmp_path / "data" / f"{n}.dcm")
+        rows.append({"file": f"{n}.dcm", "label": "AB"[n % 2], "patient": str(n // 2 * 2 + n % 2)})
+    corpus = prepare(tmp_path / "data", RECIPE, labels=table(tmp_path / "labels.csv", *rows))
+    assert len(set(corpus.groups.tolist())) == 24
+
+
+def test_the_second_on_the_same_files_waits_for_the_first_and_finds_its_corpus(tmp_path):
+    """Without that the first to end would take away the chunks that the other needs. Threads stand for processes."""
+    folder = pictures(tmp_path / "data", 20)
+    waits = threading.Event()
+
+    class Slow(Heard):
+        def task(self, title: str, total: int, *, done: int = 0) -> SilentTask:
+            self.tasks.append(title)
+            reading.set()
+            assert waits.wait(30)
+            return SilentTask()
+
+    class Second(Heard):
+        def say(self, message: str) -> None:
+            self.said.append(message)
+            waits.set()
+
+    reading, slow, second = threading.Event(), Slow(), Second()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(prepare, folder, RECIPE, progress=slow)
+        assert reading.wait(30)
+        assert prepare(folder, RECIPE, progress=second).content == first.result().content
+    assert (slow.tasks, second.tasks) == (["Reading images"], [])
+    assert "waits for it" in second.said[0]
+    assert "in the cache already" in second.said[1]
+
+
+@pytest.mark.parametrize(
+    ("make", "seen"),
+    [
+        (lambda data: None, "there is no folder"),
+        (lambda data: data.mkdir(), "holds no files"),
+        (lambda data: data.write_text("words"), "is a file"),
+        (lambda data: pictures(data, 3, (".",)), "most files in .* lie directly in it"),
+        (lambda data: pictures(data, 3, ("Normal",)), "only one class was found"),
+        (lambda data: pictures(data, 2), "class COVID has no images in the (val|test) split"),
+        (lambda data: [pictures(data / c, 1, [f"{n:03}" for n in range(12)]) for c in "AB"], "they look like patients"),
+        (lambda data: [pictures(data / s, 3) for s in ("train", "here")], "most files|lie one folder deep|lie outside"),
+        (lambda data: pictures(data, 5, ("COVID", "Covid")), "differ in upper and lower case alone"),
+    ],
+)
+def test_folders_that_end_it_say_what_was_seen_and_what_to_do(tmp_path, make, seen):
+    make(tmp_path / "data")
+    with pytest.raises(DataError, match=seen) as error:
+        prepare(tmp_path / "data", RECIPE)
+    assert error.value.exit_code == 3
+    assert re.search(r"\. Expected: .+\. What to do: .+\.$", str(error.value))
+    assert "\n" not in str(error.value)

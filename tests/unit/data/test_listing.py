@@ -68,6 +68,10 @@ def test_folders_that_cannot_be_meant(tmp_path):
         by_folders(tree(tmp_path / "deeper", "A/p1/s/1.png", "A/p2/s/1.png", "B/p3/s/1.png", "B/p4/1.png"))
     with pytest.raises(DataError, match="look like patients"):
         by_folders(tree(tmp_path / "patients", *[f"{'AB'[n % 2]}/p{n}/1.png" for n in range(30)]))
+    with pytest.raises(
+        DataError, match="12 folders of the second level, and all are numbered: they look like patients"
+    ):
+        by_folders(tree(tmp_path / "numbered", *[f"{c}/p{n:02}/1.png" for c in ("COVID", "Normal") for n in range(12)]))
     with pytest.raises(DataError, match="2 files lie one folder deep and 1 lie two folders deep"):
         by_folders(tree(tmp_path / "mixed", "A/1.png", "B/1.png", "north/A/1.png"))
 
@@ -88,6 +92,7 @@ def test_links_pipes_and_dead_links(tmp_path):
     (root / "A/inside.png").symlink_to(root / "A/a.png")
     (root / "A/outside.png").symlink_to(outside / "secret.png")
     (root / "A/dead.png").symlink_to(root / "A/none.png")
+    (root / "A/loop.png").symlink_to(root / "A/loop.png")
     (root / "A/folder").symlink_to(root / "B")
     os.mkfifo(root / "A/pipe.png")
     listed = by_folders(root)
@@ -97,6 +102,7 @@ def test_links_pipes_and_dead_links(tmp_path):
         "A/inside.png": "",
         "A/outside.png": "link out of the folder",
         "A/dead.png": "not a file",
+        "A/loop.png": "not a file",
         "A/folder": "link to a folder",
         "A/pipe.png": "not a file",
     }
@@ -167,6 +173,15 @@ def test_rows_that_say_too_little_or_too_much(tmp_path):
         "f.png": "not in the table",
         "gone.png": "missing file",
     }
+
+
+@pytest.mark.parametrize("column", ["split", "Subset", "set"])
+def test_numbers_in_a_column_of_splits_are_not_ignored(tmp_path, column):
+    """0, 1 and 2 may stand for train, val and test: drawing splits instead would mix what somebody kept apart."""
+    root = tree(tmp_path / "data", "a.png", "b.png")
+    with pytest.raises(DataError, match=f"the column '{column}' of .* names no split that is known"):
+        by_table(root, f"file,label,{column}\na.png,A,0\nb.png,B,2\n")
+    assert by_table(root, f"file,label,{column}\na.png,A,\nb.png,B,\n")["a.png"] == Listed("a.png", "A")
 
 
 def test_numbered_folds_are_no_splits(tmp_path):

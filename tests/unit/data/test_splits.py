@@ -66,6 +66,20 @@ def test_a_large_class_is_shared_out_site_by_site():
         assert abs((splits[sites == site] == 2).sum() - 0.2 * size) <= 2
 
 
+@settings(max_examples=150, deadline=None)
+@given(corpora(), st.sampled_from([(0.1, 0.2), (0.05, 0.3), (0.3, 0.3), (0.4, 0.4), (0.5, 0.3)]), st.integers(0, 99))
+def test_every_class_of_at_least_three_patients_is_in_every_split(corpus, shares, seed):
+    labels, groups, sites = corpus
+    labels = labels[np.unique(groups, return_index=True)[1]][groups]  # one class a patient
+    small = np.isin(groups, np.unique(groups)[: len(np.unique(groups)) // 2])
+    labels = np.where((labels == 0) & small, 1, labels)  # one class becomes rare
+    recipe = DataRecipe(val_fraction=shares[0], test_fraction=shares[1])
+    splits, _, _ = drawn(labels, groups, sites, recipe, seed)
+    for label in np.unique(labels):
+        if len(np.unique(groups[labels == label])) >= 3:
+            assert set(splits[labels == label]) == {0, 1, 2}
+
+
 def test_every_class_of_three_patients_is_in_every_split():
     labels = np.repeat([0, 1, 2], [3, 3, 100])
     splits, _, _ = drawn(labels, np.arange(106), np.zeros(106, int), DataRecipe())
