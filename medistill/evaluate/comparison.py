@@ -83,7 +83,7 @@ def compare(
         if name != "distilled" and name in table and "distilled" in table
     )
     by_name: dict[Arm, ArmResult] = {result.arm: result for result in results}
-    non_inferiority, why_not = _non_inferiority(differences, recipe)
+    non_inferiority, why_not = _non_inferiority(by_name, differences, recipe)
     beats_random, why_neither = _beats_random(by_name, differences)
     cases = ready[0].case_images
     return Evaluation(
@@ -106,6 +106,8 @@ def compare(
     )
 
 
+GUESSING = 0.5
+"""AUC of a network that knows nothing: to be no worse than such a one is no merit."""
 _Entry = tuple[PreparedArm, ArmStatistics, ArmStatistics]
 
 
@@ -182,12 +184,17 @@ def _difference(mine: _Entry, other: _Entry, recipe: EvaluateRecipe) -> Differen
     )
 
 
-def _non_inferiority(differences: Sequence[Difference], recipe: EvaluateRecipe) -> tuple[NonInferiority, str]:
+def _non_inferiority(
+    arms: dict[Arm, ArmResult], differences: Sequence[Difference], recipe: EvaluateRecipe
+) -> tuple[NonInferiority, str]:
     against_raw = next((difference.macro_auc for difference in differences if difference.minus == "raw"), None)
     if against_raw is None:
         return "cannot be judged", "the arms 'distilled' and 'raw' were not both trained"
     if against_raw.low is None:
         return "cannot be judged", against_raw.reason
+    reference = arms["raw"].macro_auc.low
+    if reference is None or reference <= GUESSING:
+        return "cannot be judged", "networks trained on all originals do not clearly beat guessing here"
     return ("shown" if against_raw.low > -recipe.margin else "not shown"), ""
 
 

@@ -45,6 +45,9 @@ def _judge(evaluation: Evaluation, gain: Estimate | None) -> tuple[Judgement, st
     figures = (
         f"difference in macro AUC {difference(gain.value)}, {level(evaluation.confidence)} {interval(gain, sign=True)}"
     )
+    if evaluation.non_inferiority == "cannot be judged":
+        said = f"How the distilled images compare with all originals cannot be judged: {evaluation.reason} ({figures})."
+        return "cannot be judged", said
     judgement: Judgement
     if evaluation.non_inferiority == "shown":
         judgement, loses = "non-inferior", "lose less"

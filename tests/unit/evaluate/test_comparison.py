@@ -17,7 +17,7 @@ from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate, percentile_estimate, proportion_estimate, resamples
 from medistill.evaluate.metrics import Ranking
-from medistill.evaluate.predictions import Arm, ArmPredictions, Truth, load_arms, load_truth, save_arm, save_truth
+from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Truth, load_arms, load_truth, save_arm, save_truth
 from medistill.recipe import EvaluateRecipe
 
 NAMES = ("normal", "covid", "pneumonia")
@@ -374,3 +374,18 @@ def test_predictions_are_kept_privately(
         load_arms(folder)
     with pytest.raises(ArtifactError, match="no predictions"):
         load_arms(tmp_path)
+
+
+def test_to_equal_networks_that_only_guess_is_no_merit() -> None:
+    numbers = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    truth = Truth(labels, np.arange(120), np.zeros(120, int))
+
+    def guesses(arm: Arm) -> ArmPredictions:
+        told = numbers.dirichlet([1, 1], size=(3, 120)).astype(np.float32)
+        return ArmPredictions(arm, told, told, images=10, epochs=1, seconds=1.0)
+
+    recipe = EvaluateRecipe(bootstrap=200, margin=0.5)
+    told = compare([guesses(arm) for arm in ARMS], truth, truth, ("a", "b"), recipe, seed=0)
+    assert told.non_inferiority == "cannot be judged"
+    assert "guessing" in told.reason

@@ -137,3 +137,11 @@ def test_glossary_is_sorted_and_short() -> None:
     terms = [term.lower() for term, _ in GLOSSARY]
     assert terms == sorted(terms)
     assert all(len(line) <= 110 and line.endswith(".") for _, line in GLOSSARY)
+
+
+def test_what_cannot_be_judged_is_not_called_non_inferior() -> None:
+    told = verdict(
+        evaluation(Estimate(-0.01, -0.03, 0.01), "cannot be judged", reason="networks on all originals only guess")
+    )
+    assert told.judgement == "cannot be judged"
+    assert "only guess" in told.against_raw
