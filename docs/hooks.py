@@ -62,7 +62,7 @@ def recipes_page() -> str:
     lines = [
         "# Recipes and their settings",
         "",
-        "Generated from `medistill/recipe.py` and from the recipes that come with the package. "
+        "Generated from `medistill/recipe/` and from the recipes that come with the package. "
         "`medistill recipes show NAME` prints a recipe in full; `--set section.key=value` changes one setting.",
         "",
         "## Recipes that come with the package",

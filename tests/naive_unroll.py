@@ -28,7 +28,11 @@ def problem(
     pixels = torch.randn(count, channels, size, size, generator=numbers, dtype=dtype)
     draws = [draw(EVERYTHING, count, numbers, torch.device("cpu")) for _ in range(steps)]
     segment = Segment(start, target, [torch.randperm(count, generator=numbers) for _ in range(steps)], draws)
-    return network, segment, Images(pixels, torch.arange(count) % classes, torch.ones(count, dtype=dtype))
+    return (
+        network,
+        segment,
+        Images(pixels, F.one_hot(torch.arange(count) % classes, classes).to(dtype), torch.ones(count, dtype=dtype)),
+    )
 
 
 def naive_gradient(

@@ -40,7 +40,7 @@ class Fixed:
         recipe: settings.
         student: the network as a function.
         trajectories: the experts.
-        labels: int64 (N,) class of each distilled image.
+        labels: (N, classes) probabilities of each distilled image.
         micro_batch: images that pass the network at once.
         validate: trains fresh networks on images (N, C, H, W) with a learning rate.
         save: writes the state to disk.
@@ -90,7 +90,7 @@ def step(state: State, fixed: Fixed) -> float:
     """
     recipe, device = fixed.recipe, state.pixels.device
     segment = draw_segment(recipe, fixed.trajectories, len(state.pixels), state.iteration, device)
-    images = Images(state.pixels, fixed.labels, torch.ones_like(fixed.labels, dtype=state.pixels.dtype))
+    images = Images(state.pixels, fixed.labels, torch.ones_like(fixed.labels[:, 0]))
     alpha = state.alpha
     with precision(recipe.compute.precision, device):
         thetas = unroll(fixed.student, images, alpha, segment, micro_batch=fixed.micro_batch)

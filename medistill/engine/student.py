@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -37,10 +37,14 @@ class Student:
         self,
         parts: Sequence[Tensor],
         images: Float[Tensor, "B C H W"],
-        labels: Int[Tensor, " B"],
+        labels: Float[Tensor, "B C"],
         weights: Float[Tensor, " B"],
     ) -> Float[Tensor, ""]:
-        """Weighted sum of the cross-entropies; the weights carry the division by the batch's size."""
+        """Weighted sum of the cross-entropies with the labels' probabilities.
+
+        The weights carry the division by the batch's size. Labels are probabilities even where they are hard: picking
+        the class by its index has been seen to be compiled into a wrong second derivative.
+        """
         logits = functional_call(self.network, dict(zip(self.names, parts, strict=True)), (images,))
-        losses = F.cross_entropy(logits.to(images.dtype), labels, reduction="none")
+        losses = -(labels * F.log_softmax(logits.to(images.dtype), dim=1)).sum(dim=1)
         return torch.dot(losses, weights)

@@ -4,7 +4,7 @@ Forward, theta_{t+1} = theta_t - alpha g_t with g_t the gradient of the student'
 vectors theta_t are kept. Backward, with lambda_J = dL/dtheta_J, for t = J-1 .. 0:
 
     (H_t v, dX_t) = gradient of <g_t, v> in (theta_t, X_t), where v = lambda_{t+1}
-    dL/dX     -= alpha dX_t
+    dL/dX     -= alpha dX_t, and alike for the labels' probabilities Y
     dL/dalpha -= <g_t, v>
     lambda_t   = v - alpha H_t v
 
@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from medistill.engine.segment import Segment
 from medistill.engine.student import Student
+from medistill.networks.flat import split
 from medistill.training.augmentation import augment
 
 
@@ -31,12 +32,12 @@ class Images:
 
     Attributes:
         pixels: the distilled images, normalised.
-        labels: a class each.
+        labels: probabilities of the classes, each row adding up to 1.
         weights: a loss weight each, mean 1.
     """
 
     pixels: Float[Tensor, "N C H W"]
-    labels: Int[Tensor, " N"]
+    labels: Float[Tensor, "N C"]
     weights: Float[Tensor, " N"]
 
 
@@ -46,10 +47,12 @@ class Gradient:
 
     Attributes:
         images: in the distilled images.
+        labels: in their labels' probabilities.
         alpha: in the student's learning rate.
     """
 
     images: Float[Tensor, "N C H W"]
+    labels: Float[Tensor, "N C"]
     alpha: Float[Tensor, ""]
 
 
@@ -80,8 +83,8 @@ def adjoint(
     *,
     micro_batch: int,
 ) -> Gradient:
-    """Walk back from dL/dtheta_J to the derivatives in the images and alpha. ``thetas`` is emptied on the way."""
-    of_images = torch.zeros_like(images.pixels)
+    """Walk back from dL/dtheta_J to the derivatives in images, labels and alpha, emptying ``thetas`` on the way."""
+    of_images, of_labels = torch.zeros_like(images.pixels), torch.zeros_like(images.labels)
     of_alpha = torch.zeros((), dtype=lambda_end.dtype, device=lambda_end.device)
     costate = lambda_end
     thetas.pop()
@@ -91,25 +94,28 @@ def adjoint(
         augmented = augment(leaf, segment.draws[step])
         labels, weights = images.labels[rows], images.weights[rows] / len(rows)
         parts = student.parts(thetas.pop())
-        against = [v.view(p.shape) for v, p in zip(costate.split([p.numel() for p in parts]), parts, strict=True)]
+        against = split(costate, student.shapes)
         product = torch.zeros_like(costate)
-        of_augmented = torch.empty_like(augmented)
+        of_augmented, of_told = torch.empty_like(augmented), torch.empty_like(labels)
         for piece in _pieces(len(rows), micro_batch):
             some = augmented[piece].detach().requires_grad_()
-            loss = student.loss(parts, some, labels[piece], weights[piece])
+            told = labels[piece].detach().requires_grad_()
+            loss = student.loss(parts, some, told, weights[piece])
             gradients = torch.autograd.grad(loss, parts, create_graph=True)
             slope = sum(
                 (torch.dot(g.reshape(-1), v.reshape(-1)) for g, v in zip(gradients, against, strict=True)),
                 start=torch.zeros((), dtype=costate.dtype, device=costate.device),
             )
-            *curved, of_some = torch.autograd.grad(slope, [*parts, some], allow_unused=True, materialize_grads=True)
+            *curved, of_augmented[piece], of_told[piece] = torch.autograd.grad(
+                slope, [*parts, some, told], allow_unused=True, materialize_grads=True
+            )
             product += torch.cat([c.reshape(-1) for c in curved])
-            of_augmented[piece] = of_some
             of_alpha -= slope.detach()
         (of_leaf,) = torch.autograd.grad(augmented, leaf, of_augmented)
         of_images.index_add_(0, rows, of_leaf, alpha=-alpha)
+        of_labels.index_add_(0, rows, of_told, alpha=-alpha)
         costate = costate - alpha * product
-    return Gradient(of_images, of_alpha)
+    return Gradient(of_images, of_labels, of_alpha)
 
 
 def _step_input(images: Images, segment: Segment, step: int) -> tuple[Tensor, Tensor, Tensor]:

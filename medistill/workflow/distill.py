@@ -84,7 +84,7 @@ def distill(
         recipe=recipe,
         student=student,
         trajectories=trajectories,
-        labels=labels,
+        labels=torch.nn.functional.one_hot(labels, len(corpus.class_names)).float(),
         micro_batch=micro_batch_size(
             student.network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch
         ),

@@ -78,11 +78,8 @@ def evaluate(
 
 def _recipe(distilled: DistilledSet, source: Path, name: str | None, overrides: list[str]) -> Recipe:
     """The recipe that was named, or the one inside the set, with the overrides on top."""
-    from tempfile import TemporaryDirectory
-
-    from medistill.artifacts.atomic import write_text
     from medistill.errors import UsageError
-    from medistill.recipe import load_recipe, recipe_toml, validate_recipe
+    from medistill.recipe import load_recipe, override_recipe, validate_recipe
 
     if name is not None:
         return load_recipe(name, overrides)
@@ -92,11 +89,8 @@ def _recipe(distilled: DistilledSet, source: Path, name: str | None, overrides: 
             expected="a set that medistill distilled, or --recipe",
             do="add --recipe with the network that you want to evaluate",
         )
-    stored = validate_recipe(distilled.provenance["recipe"], f"the recipe inside {source}")
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "recipe.toml"
-        write_text(file, recipe_toml(stored))
-        return load_recipe(file, overrides)
+    origin = f"the recipe inside {source}"
+    return override_recipe(validate_recipe(distilled.provenance["recipe"], origin), overrides, origin)
 
 
 def _refuse_finished(out: Path) -> None:

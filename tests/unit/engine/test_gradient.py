@@ -99,7 +99,7 @@ def test_every_network_can_be_a_student(name):
     target = start + 1e-3 * torch.randn(len(start), generator=numbers)
     draws = [draw(AugmentationRecipe(), 2, numbers, torch.device("cpu"))]
     segment = Segment(start, target, [torch.arange(2)], draws)
-    images = Images(torch.randn(2, 1, size, size, generator=numbers), torch.arange(2), torch.ones(2))
+    images = Images(torch.randn(2, 1, size, size, generator=numbers), torch.eye(2), torch.ones(2))
     _, of_pixels, *_ = naive_gradient(network, segment, images, 0.01)
     ones = torch.ones(len(list(network.parameters())))
     _, gradient = exact(network, segment, images, 0.01, ones, 1)

@@ -28,7 +28,7 @@ from medistill.training.randomness import generator
 from tests.naive_unroll import naive_gradient
 
 CPU = torch.device("cpu")
-LABELS = torch.tensor([0, 0, 1, 1])
+LABELS = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
 
 
 def recipe_of(**distill: object) -> Recipe:

@@ -1,19 +1,15 @@
-"""A recipe: every setting of a run as frozen data. It names no code, so it may travel between hospitals."""
+"""The sections of a recipe: every setting of a run as frozen data. A recipe names no code, so it may travel."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from medistill.errors import RecipeError
+from medistill.recipe.methods import Method, contradictions, with_method
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 Positive = Annotated[float, Field(gt=0)]
@@ -66,6 +62,10 @@ class DataRecipe(Section):
     """Column with the view; empty looks for the usual names."""
     split_column: str = ""
     """Column with the split (train, val, test); empty looks for the usual names."""
+    zca: bool = False
+    """Whiten the images (ZCA on grey values from 0 to 1), as some published settings for CIFAR do (`zca`)."""
+    zca_regularisation: Positive = 0.1
+    """Added to the variance in every direction before whitening, in squared units of full scale."""
 
 
 class NetworkRecipe(Section):
@@ -119,6 +119,12 @@ class ExpertsRecipe(Section):
     """Momentum of SGD (`mom`)."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """L2 penalty (`l2`)."""
+    sharpness: Annotated[float, Field(ge=0)] = 0.0
+    """Radius rho of sharpness-aware training, so that experts end where the loss is flat (FTD); 0 is plain SGD."""
+    surrogate_gap: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the surrogate gap in it (alpha of GSAM); 0 is SAM."""
+    store: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the snapshots on disk; bfloat16 halves the space, each value off by 0.4 % at most."""
 
 
 class DistillRecipe(Section):
@@ -132,8 +138,22 @@ class DistillRecipe(Section):
     """Student steps on the distilled images, J (`syn_steps`)."""
     expert_epochs: Count = 2
     """Expert epochs that the student has to match, K (`expert_epochs`)."""
+    min_start_epoch: Annotated[int, Field(ge=0)] = 0
+    """Start snapshots are drawn from this one on (`min_start_epoch`)."""
     max_start_epoch: Count = 10
-    """Start snapshots are drawn from 0 up to, and not including, this one (`max_start_epoch`)."""
+    """Start snapshots are drawn up to, and not including, this one (`max_start_epoch`)."""
+    start_growth: Fraction = 0.0
+    """Share of the outer steps over which that range grows from its first snapshot to all (DATM); 0: all at once."""
+    segments: Count = 1
+    """Segments of trajectories an outer step; their gradients are averaged."""
+    sharpness: Annotated[float, Field(ge=0)] = 0.0
+    """Radius rho of the sharpness-aware outer step, the L2 norm of the shift of all images (SATM); 0 is plain."""
+    stages: Count = 1
+    """Stages in which the set is made and trained on, each stage's images joining the earlier ones (PDD)."""
+    labels: Literal["hard", "soft"] = "hard"
+    """A class an image, or probabilities that start at an expert's answers and are learned with it (DATM)."""
+    label_lr: Annotated[float, Field(ge=0)] = 2.0
+    """Learning rate of the logits of soft labels (`lr_y`)."""
     image_lr: Positive = 100.0
     """Learning rate of the images (`lr_img`)."""
     student_lr: Positive = 0.01
@@ -161,6 +181,13 @@ class DistillRecipe(Section):
 class ImportanceRecipe(Section):
     """The self-adaptive weights W of IADD (arXiv 2401.15863); its open choices are ours, see the method page."""
 
+    mask: Literal["none", "unlike", "easy", "hard"] = "none"
+    """Parameters left out of a match: those that differ between student and expert by more than a threshold (PP), the
+    `mask_share` with the smallest error (PAD), or with the largest."""
+    mask_share: Fraction = 0.5
+    """Share of the parameters that `easy` and `hard` leave out."""
+    mask_likeness: Fraction = 0.1
+    """`unlike` leaves a parameter out where the smaller of its two values is below this share of the larger one."""
     granularity: Literal["tensor", "layer", "scalar"] = "tensor"
     """One weight a parameter tensor, a layer, or a single parameter."""
     constraint: Literal["mean_square", "none"] = "mean_square"
@@ -206,7 +233,10 @@ class ComputeRecipe(Section):
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """`tf32` and `bf16` trade exactness for speed; resuming to the same bits is promised for fp32 on a CPU."""
     micro_batch: Annotated[int, Field(ge=0)] = 0
-    """Images that pass the network at once (exact, since no network here has batch statistics); 0 chooses by size."""
+    """Images that pass the network at once (exact, since no network here has batch statistics); 0 measures once."""
+    step: Literal["reverse", "forward", "compiled"] = "reverse"
+    """Second derivative of a student step: reverse over reverse; forward over reverse; reverse, compiled. The last two
+    are compared with the first when a run starts, and refused where they differ."""
 
 
 class Recipe(Section):
@@ -218,6 +248,8 @@ class Recipe(Section):
     """One paragraph on what it is for and where its figures come from."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed from which every random number of the run is derived."""
+    method: Method = "iadd"
+    """Method of the family. It fills in the settings that make it, which `medistill recipes show` prints in full."""
     data: DataRecipe = DataRecipe()
     network: NetworkRecipe = NetworkRecipe()
     augmentation: AugmentationRecipe = AugmentationRecipe()
@@ -227,8 +259,26 @@ class Recipe(Section):
     evaluate: EvaluateRecipe = EvaluateRecipe()
     compute: ComputeRecipe = ComputeRecipe()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_method(cls, settings: Any) -> Any:
+        return with_method(settings) if isinstance(settings, Mapping) else settings
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
+        if turned_on := contradictions(self.method, self.model_dump()):
+            raise ValueError(f"method {self.method} leaves off what is set here: {', '.join(turned_on)}")
+        if self.distill.min_start_epoch >= self.distill.max_start_epoch:
+            raise ValueError(
+                f"distill.min_start_epoch {self.distill.min_start_epoch} is not below distill.max_start_epoch "
+                f"{self.distill.max_start_epoch}"
+            )
+        if self.distill.stages > min(self.distill.ipc, self.distill.max_start_epoch - self.distill.min_start_epoch):
+            raise ValueError(
+                f"distill.stages {self.distill.stages} needs as many images per class and start epochs, but there are "
+                f"{self.distill.ipc} (distill.ipc) and "
+                f"{self.distill.max_start_epoch - self.distill.min_start_epoch}"
+            )
         last = self.distill.max_start_epoch - 1 + self.distill.expert_epochs
         if last > self.experts.epochs:
             raise ValueError(
@@ -249,144 +299,3 @@ class Recipe(Section):
         """SHA-256 over every setting but the name and the description."""
         settings = self.model_dump(mode="json", exclude={"name", "description"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
-    return sorted(entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml"))
-
-
-def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe that comes with the package, or a TOML file, and apply ``section.key=value`` overrides in order.
-
-    Raises:
-        RecipeError: no such recipe, not TOML, an unknown key, or a value outside its range.
-    """
-    text, origin = _read(name_or_path)
-    try:
-        settings = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{origin} is not TOML: {error}", expected="a TOML recipe", do="mend that line") from None
-    for override in overrides:
-        _apply(settings, override)
-    return validate_recipe(settings, origin)
-
-
-def validate_recipe(settings: Mapping[str, Any], origin: str) -> Recipe:
-    """Make a recipe of plain values; ``origin`` says in messages where they come from.
-
-    Raises:
-        RecipeError: an unknown key, or a value outside its range.
-    """
-    try:
-        return Recipe.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            if "." not in field and isinstance(first["input"], Mapping) and first["input"]:
-                field = f"{field}.{next(iter(first['input']))}"  # an unknown section: its first key says what was meant
-            key = field.rpartition(".")[2]  # its section may be wrong or left out
-            near = [name for name in _fields(Recipe) if name.endswith(f".{key}")]
-            near = near or difflib.get_close_matches(field, _fields(Recipe), n=1)
-            raise RecipeError(
-                f"{origin}: there is no setting '{field}'",
-                expected=f"a setting such as '{near[0]}'" if near else "one that `medistill recipes show` prints",
-                do="correct the name or leave it out",
-            ) from None
-        message = first["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
-        message = message.replace("Input should be a valid", "a valid").replace("Input should be", "a value that is")
-        if first["type"] == "model_type":
-            message = f"settings in that section, as in {next(n for n in _fields(Recipe) if n.startswith(field))}"
-        seen = f"{origin}: {field} = {first['input']!r}" if field else f"{origin}: {message}"
-        raise RecipeError(
-            seen, expected=message if field else "settings that fit together", do="correct it in the recipe or by --set"
-        ) from None
-
-
-def recipe_differences(mine: Recipe, other: Recipe) -> list[str]:
-    """Name each setting in which two recipes differ, as ``section.key: mine, not other``."""
-    flat_mine, flat_other = dict(_flatten(mine.model_dump())), dict(_flatten(other.model_dump()))
-    return [
-        f"{key}: {flat_mine[key]!r}, not {flat_other[key]!r}"
-        for key in flat_mine
-        if flat_mine[key] != flat_other[key] and key not in ("name", "description")
-    ]
-
-
-def recipe_toml(recipe: Recipe) -> str:
-    """The recipe as TOML text, every setting spelled out."""
-    import tomli_w
-
-    return tomli_w.dumps(recipe.model_dump(mode="json"))
-
-
-def _shipped() -> Any:
-    """The folder of recipes: inside the wheel, or beside the package in a checkout."""
-    inside = resources.files("medistill") / "recipes"
-    return inside if inside.is_dir() else Path(__file__).resolve().parent.parent / "recipes"
-
-
-def _read(name_or_path: str | Path) -> tuple[str, str]:
-    text = str(name_or_path)
-    if not text.endswith(".toml") and text in recipe_names():
-        return (_shipped() / f"{text}.toml").read_text(encoding="utf-8"), f"recipe {text}"
-    path = Path(text)
-    if not path.is_file():
-        near = difflib.get_close_matches(text, recipe_names(), n=1)
-        raise RecipeError(
-            f"there is no recipe '{text}'",
-            expected=f"one of {', '.join(recipe_names())}, or a path to a .toml file",
-            do=f"take '{near[0]}'" if near else "run `medistill recipes list`",
-        )
-    try:
-        return path.read_text(encoding="utf-8"), str(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} cannot be read: {error}", expected="a UTF-8 text file", do="check it") from None
-
-
-def _apply(settings: dict[str, Any], override: str) -> None:
-    key, sign, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not sign or not all(parts) or len(parts) > 2:
-        raise RecipeError(
-            f"--set {override}", expected="section.key=value, as in distill.ipc=10", do="write it in that form"
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    if len(parts) == 2 and isinstance(value, str) and _is_list(*parts):
-        value = [item.strip() for item in value.split(",") if item.strip()]
-    target = settings
-    for part in parts[:-1]:
-        target = target.setdefault(part, {})
-        if not isinstance(target, dict):
-            raise RecipeError(
-                f"--set {override}: {part} has no settings", expected="section.key=value", do="correct it"
-            )
-    target[parts[-1]] = value
-
-
-def _is_list(section: str, key: str) -> bool:
-    model = Recipe.model_fields.get(section)
-    if model is None or not isinstance(model.annotation, type) or not issubclass(model.annotation, Section):
-        return False
-    field = model.annotation.model_fields.get(key)
-    return field is not None and Ellipsis in get_args(field.annotation)
-
-
-def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _fields(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

@@ -1,0 +1,50 @@
+"""The trajectory-matching methods by name: each is settings over the same parts, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Method = Literal["iadd", "mtt", "pp", "ftd", "satm", "pdd", "datm"]
+
+_MTT: dict[str, Any] = {
+    "experts.sharpness": 0.0,
+    "experts.surrogate_gap": 0.0,
+    "distill.sharpness": 0.0,
+    "distill.stages": 1,
+    "distill.labels": "hard",
+    "distill.start_growth": 0.0,
+    "importance.direction": "frozen",
+    "importance.mask": "none",
+}
+METHODS: dict[Method, dict[str, Any]] = {
+    "iadd": {**_MTT, "importance.direction": "descent"},
+    "mtt": _MTT,
+    "pp": {**_MTT, "importance.mask": "unlike"},
+    "ftd": {**_MTT, "experts.sharpness": 0.01, "experts.surrogate_gap": 1.0, "distill.ema": 0.999},
+    "satm": {**_MTT, "distill.sharpness": 0.05},
+    "pdd": {**_MTT, "distill.stages": 5},
+    "datm": {**_MTT, "distill.labels": "soft", "distill.start_growth": 0.5},
+}
+"""What each method sets, beside MTT's settings. A recipe may choose another value for what its method turns on."""
+
+
+def with_method(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain settings of a recipe, with those of its method where it says nothing itself."""
+    filled: dict[str, Any] = dict(settings)
+    for key, value in METHODS.get(filled.get("method", "iadd"), {}).items():
+        section, _, name = key.partition(".")
+        present = filled.get(section, {})
+        if isinstance(present, Mapping):
+            filled[section] = {name: value, **present}
+    return filled
+
+
+def contradictions(method: Method, settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a recipe turns on although its method, as its name promises, leaves it off."""
+    return [
+        f"{key} = {settings[section][name]!r}"
+        for key, value in METHODS[method].items()
+        for section, _, name in [key.partition(".")]
+        if key in _MTT and value == _MTT[key] and settings[section][name] != value
+    ]
