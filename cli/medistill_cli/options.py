@@ -37,6 +37,23 @@ RecipeName = Annotated[
         show_default=False,
     ),
 ]
+Method = Annotated[
+    Literal["iadd", "mtt", "pp", "ftd", "satm", "pdd", "datm"] | None,
+    typer.Option(
+        "--method",
+        help="""Method of the family, applied to the recipe before --set; left out, the recipe's own.
+
+\b
+iadd: trajectories matched under learned W
+mtt: trajectories matched, W = 1
+pp: mtt without parameters hard to match
+ftd: mtt with experts trained to flat minima
+satm: mtt with sharpness-aware outer steps
+pdd: mtt in stages, each with more images
+datm: mtt with soft labels, early epochs first""",
+        show_default=False,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -74,13 +74,14 @@ def words_of(
 def overrides_of(
     settings: Sequence[str] | None,
     *,
+    method: str | None = None,
     ipc: int | None = None,
     seed: int | None = None,
     sites: str | None = None,
     classes: str | None = None,
 ) -> list[str]:
-    """Write the options that stand for a setting as ``section.key=value``, after those of --set."""
-    overrides = list(settings or ())
+    """Write the options that stand for a setting as ``section.key=value``: the method, --set, then the others."""
+    overrides = [*([] if method is None else [f"method={method}"]), *(settings or ())]
     if ipc is not None:
         overrides.append(f"distill.ipc={ipc}")
     if seed is not None:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
 
-KINDS = ("sources", "staging", "corpora", "trajectories")
-"""Folders of the cache that hold or encode what came from patients."""
+KINDS = ("sources", "staging", "corpora", "trajectories", "tuning.json")
+"""Folders and files of the cache that a purge removes: all that holds, encodes or was measured on what came from
+patients. `staging` is what older versions left."""
+BUILT_IN = "phantom"
+"""The part of the cache that comes from nobody, and that a purge leaves alone."""
 
 
 def cache_root() -> Path:
@@ -24,22 +27,48 @@ def cache_root() -> Path:
 
 
 @dataclass(frozen=True)
-class Purged:
-    """What a purge removed: bytes in all, and how many corpora and trajectory stores."""
+class Held:
+    """What the cache holds.
+
+    Attributes:
+        bytes: of all that a purge removes.
+        corpora: how many.
+        trajectories: how many stores of experts.
+        built_in_bytes: of the built-in corpus.
+    """
 
     bytes: int
     corpora: int
     trajectories: int
+    built_in_bytes: int
 
 
-def purge(root: Path | None = None) -> Purged:
-    """Remove corpora, trajectories and what interrupted readings left: all that holds or encodes patients' data."""
+def held(root: Path) -> Held:
+    """Look through the cache at ``root``."""
+    return Held(
+        bytes=sum(_bytes(root / kind) for kind in KINDS),
+        corpora=_folders(root / "corpora"),
+        trajectories=_folders(root / "trajectories"),
+        built_in_bytes=_bytes(root / BUILT_IN),
+    )
+
+
+def purge(root: Path | None = None) -> Held:
+    """Remove every kind, and return what was held before; the built-in corpus and files of others stay."""
     root = root or cache_root()
-    total = sum(file.stat().st_size for kind in KINDS for file in (root / kind).rglob("*") if file.is_file())
-    counts = {
-        kind: sum(1 for entry in (root / kind).glob("*") if entry.is_dir()) for kind in ("corpora", "trajectories")
-    }
+    before = held(root)
     for kind in KINDS:
         if (root / kind).is_dir():
             shutil.rmtree(root / kind)
-    return Purged(total, **counts)
+        else:
+            (root / kind).unlink(missing_ok=True)
+    return before
+
+
+def _folders(folder: Path) -> int:
+    return sum(1 for entry in folder.glob("*") if entry.is_dir())
+
+
+def _bytes(place: Path) -> int:
+    files = [place] if place.is_file() else place.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())

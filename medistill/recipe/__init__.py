@@ -5,10 +5,12 @@ from medistill.recipe.load import override_recipe as override_recipe
 from medistill.recipe.load import recipe_differences as recipe_differences
 from medistill.recipe.load import recipe_names as recipe_names
 from medistill.recipe.load import recipe_toml as recipe_toml
+from medistill.recipe.load import refuse_another_recipe as refuse_another_recipe
 from medistill.recipe.load import validate_recipe as validate_recipe
 from medistill.recipe.methods import METHODS as METHODS
 from medistill.recipe.methods import Method as Method
 from medistill.recipe.sections import AugmentationRecipe as AugmentationRecipe
+from medistill.recipe.sections import ComputeRecipe as ComputeRecipe
 from medistill.recipe.sections import DataRecipe as DataRecipe
 from medistill.recipe.sections import DistillRecipe as DistillRecipe
 from medistill.recipe.sections import EvaluateRecipe as EvaluateRecipe

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from medistill.errors import RecipeError
+from medistill.errors import RecipeError, UsageError
 from medistill.recipe.methods import METHODS
 from medistill.recipe.sections import Recipe, Section
 
@@ -90,6 +90,20 @@ def recipe_differences(mine: Recipe, other: Recipe) -> list[str]:
         for key in flat_mine
         if flat_mine[key] != flat_other[key] and key not in ("name", "description")
     ]
+
+
+def refuse_another_recipe(mine: Recipe, stored: Recipe, run: Path) -> None:
+    """Refuse to go on with the run in a folder under other settings than its own.
+
+    Raises:
+        UsageError: they differ; each setting is named.
+    """
+    if differences := recipe_differences(mine, stored):
+        raise UsageError(
+            f"the run in {run} was started under another recipe: {'; '.join(differences)}",
+            expected="the settings that it was started with",
+            do="repeat the first command with --resume, or choose another --out",
+        )
 
 
 def recipe_toml(recipe: Recipe) -> str:

@@ -32,7 +32,8 @@ METHODS: dict[Method, dict[str, Any]] = {
 def with_method(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Plain settings of a recipe, with those of its method where it says nothing itself."""
     filled: dict[str, Any] = dict(settings)
-    for key, value in METHODS.get(filled.get("method", "iadd"), {}).items():
+    method = filled.get("method", "iadd")
+    for key, value in METHODS[method].items() if method in [*METHODS] else ():
         section, _, name = key.partition(".")
         present = filled.get(section, {})
         if isinstance(present, Mapping):

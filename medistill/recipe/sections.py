@@ -186,8 +186,15 @@ class ImportanceRecipe(Section):
     `mask_share` with the smallest error (PAD), or with the largest."""
     mask_share: Fraction = 0.5
     """Share of the parameters that `easy` and `hard` leave out."""
+    mask_until: Fraction = 0.0
+    """Share of the outer steps over which that share falls to 0 (HoP-TM's easy to hard); 0 keeps it."""
     mask_likeness: Fraction = 0.1
-    """`unlike` leaves a parameter out where the smaller of its two values is below this share of the larger one."""
+    """`unlike` leaves a parameter out where its two values have other signs, or where the smaller one is below this
+    share of the larger one."""
+    start: Literal["ones", "relative"] = "ones"
+    """W starts at 1, or so that each group counts by its error relative to the expert's movement."""
+    scale: Literal["linear", "log"] = "linear"
+    """Whether SGD moves W or its logarithm."""
     granularity: Literal["tensor", "layer", "scalar"] = "tensor"
     """One weight a parameter tensor, a layer, or a single parameter."""
     constraint: Literal["mean_square", "none"] = "mean_square"
@@ -273,11 +280,12 @@ class Recipe(Section):
                 f"distill.min_start_epoch {self.distill.min_start_epoch} is not below distill.max_start_epoch "
                 f"{self.distill.max_start_epoch}"
             )
-        if self.distill.stages > min(self.distill.ipc, self.distill.max_start_epoch - self.distill.min_start_epoch):
+        start_epochs = self.distill.max_start_epoch - self.distill.min_start_epoch
+        if self.distill.stages > min(self.distill.ipc, start_epochs, self.distill.iterations):
             raise ValueError(
-                f"distill.stages {self.distill.stages} needs as many images per class and start epochs, but there are "
-                f"{self.distill.ipc} (distill.ipc) and "
-                f"{self.distill.max_start_epoch - self.distill.min_start_epoch}"
+                f"distill.stages {self.distill.stages} needs as many images per class, start epochs and outer steps, "
+                f"but there are {self.distill.ipc} (distill.ipc), {start_epochs} and {self.distill.iterations} "
+                "(distill.iterations)"
             )
         last = self.distill.max_start_epoch - 1 + self.distill.expert_epochs
         if last > self.experts.epochs:

@@ -6,17 +6,16 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from medistill.artifacts.atomic import PRIVATE_FILE, private_folder, read_json, sha256_file, unwritable, write_json
+from medistill.artifacts.atomic import private_folder, read_json, sha256_file, write_json
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import SPLITS, Corpus, ManifestRow, load_corpus, save_corpus
+from medistill.artifacts.lock import alone
 from medistill.data.decoding import decode
 from medistill.data.listing import Listed, files_of, list_by_folders
 from medistill.data.radiograph import Decoded
@@ -65,7 +64,11 @@ def prepare(
     listed = sorted(listed, key=lambda one: one.file)
     source = _source(folder, files, table, recipe)
     sources = private_folder(cache_root() / "sources")
-    with _alone(sources / f"{source}.lock", progress):
+    with alone(
+        sources / f"{source}.lock",
+        when_taken=lambda: progress.say("Another process reads the same files: this one waits for it."),
+        keep=True,
+    ):
         corpus = _cached(sources / f"{source}.json", progress)
         if corpus is not None:
             return corpus
@@ -86,24 +89,6 @@ def prepare(
         return corpus
 
 
-@contextmanager
-def _alone(path: Path, progress: Progress) -> Iterator[None]:
-    """Let one process at a time read the same files; the others wait, and find the corpus. A killed one lets go."""
-    lock = FileLock(path, mode=PRIVATE_FILE)
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress.say("Another process reads the same files: this one waits for it.")
-            lock.acquire()
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _is(file: Path, table: Path) -> bool:
     return file.name == table.name and file.exists() and table.exists() and file.samefile(table)
 
@@ -117,7 +102,8 @@ def _tables_unused(files: Sequence[str]) -> list[str]:
 def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Recipe) -> str:
     """SHA-256 over what decides a corpus without opening the images: names, sizes, times, table, settings, versions."""
     digest = hashlib.sha256()
-    settings = [READER, recipe.data.model_dump(mode="json"), recipe.seed, {name: version(name) for name in DECISIVE}]
+    reading = recipe.data.model_dump(mode="json", exclude={"zca", "zca_regularisation"})
+    settings = [READER, reading, recipe.seed, {name: version(name) for name in DECISIVE}]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     digest.update(b"" if table is None else table.read_bytes())
     digest.update(os.fsencode(folder.resolve()))

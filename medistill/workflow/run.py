@@ -5,22 +5,22 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from medistill.artifacts.atomic import private_folder, read_json, unwritable, write_json, write_text
-from medistill.artifacts.cache import cache_root
+from medistill.artifacts.cache import BUILT_IN, cache_root
 from medistill.artifacts.corpus import SPLITS, Corpus
+from medistill.artifacts.lock import alone
 from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
 from medistill.evaluate.protocol import random_rows
+from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe, load_recipe, recipe_differences, recipe_toml
+from medistill.recipe import Recipe, load_recipe, recipe_toml, refuse_another_recipe
 from medistill.report.record import Report
 from medistill.training.device import choose_device
 from medistill.workflow.distill import distill
@@ -44,6 +44,7 @@ def run(
     out: str | Path,
     data: str | Path | None = None,
     labels: str | Path | None = None,
+    network: NetworkFactory | None = None,
     device: str = "auto",
     resume: bool = False,
     show_real: bool = False,
@@ -54,6 +55,7 @@ def run(
     Args:
         data: folder of images; None draws the built-in phantom corpus.
         labels: table of labels, where the folders do not say them.
+        network: a network of the user's own (see `train_experts`); None takes the recipe's.
         resume: continue the run that lies in ``out``.
         show_real: put real training images into the report, which then must not be shared.
 
@@ -63,7 +65,7 @@ def run(
     out = Path(out)
     place = choose_device(device)
     _claim(out, recipe, resume=resume)
-    with _alone(out):
+    with alone(out / LOCK, when_taken=lambda: _refuse_second(out), keep=False):
         write_text(out / "recipe.toml", recipe_toml(recipe))
         log = RunLog(out / "log.jsonl", progress)
         record = _Record(out / "run.json", recipe, place.type, data=data, labels=labels)
@@ -76,18 +78,25 @@ def run(
         corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
         record.describe(corpus)
         random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)  # before hours are spent
-        trajectories = record.timed("experts", lambda: train_experts(corpus, recipe, device=device, progress=log))
+        trajectories = record.timed(
+            "experts", lambda: train_experts(corpus, recipe, network=network, device=device, progress=log)
+        )
         distilled = record.timed(
             "distill",
-            lambda: distill(corpus, trajectories, recipe, out=out, device=device, resume=resume, progress=log),
+            lambda: distill(
+                corpus, trajectories, recipe, out=out, network=network, device=device, resume=resume, progress=log
+            ),
         )
-        record.timed("evaluate", lambda: evaluate(distilled, corpus, recipe, out=out, device=device, progress=log))
+        record.timed(
+            "evaluate",
+            lambda: evaluate(distilled, corpus, recipe, out=out, network=network, device=device, progress=log),
+        )
         return write_report(out, show_real=show_real)
 
 
 def built_in_corpus(progress: Progress) -> Path:
     """Folder of the phantom corpus in the private cache, drawn where it is not there yet."""
-    folder = private_folder(cache_root() / "phantom") / "v1"
+    folder = private_folder(cache_root() / BUILT_IN) / "v1"
     if not folder.is_dir():
         half_drawn = folder.with_name("v1.part")
         shutil.rmtree(half_drawn, ignore_errors=True)
@@ -113,38 +122,19 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
             do="add --resume to continue the run in it, or choose another --out",
         )
     if resume and stored.is_file():
-        differences = recipe_differences(recipe, load_recipe(stored))
-        if differences:
-            raise UsageError(
-                f"the run in {out} was started under another recipe: {'; '.join(differences)}",
-                expected="the settings that it was started with",
-                do="repeat the first command with --resume, or choose another --out",
-            )
+        refuse_another_recipe(recipe, load_recipe(stored), out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(out, error) from error
 
 
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep other processes off a run; a process that is killed lets go of it."""
-    lock = FileLock(out / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(
-            f"another process works on the run in {out}",
-            expected="one process a run",
-            do="wait until it has ended, or choose another --out",
-        ) from None
-    except OSError as error:
-        raise unwritable(out / LOCK, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-        (out / LOCK).unlink(missing_ok=True)
+def _refuse_second(out: Path) -> None:
+    raise UsageError(
+        f"another process works on the run in {out}",
+        expected="one process a run",
+        do="wait until it has ended, or choose another --out",
+    )
 
 
 class _Record:
@@ -154,11 +144,12 @@ class _Record:
         self, path: Path, recipe: Recipe, device: str, *, data: str | Path | None, labels: str | Path | None
     ) -> None:
         earlier = read_json(path, "run record") if path.is_file() else {}
+        installed = versions()
         self.path = path
         self.values: dict[str, Any] = {
             "schema": RUN_SCHEMA,
-            "medistill": versions()["medistill"],
-            "versions": versions(),
+            "medistill": installed["medistill"],
+            "versions": installed,
             "device": device,
             "hardware": hardware(device),
             "seed": recipe.seed,

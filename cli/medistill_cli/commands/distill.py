@@ -18,6 +18,7 @@ def distill(
     data: options.Data = None,
     labels: options.Labels = None,
     recipe: options.RecipeName = None,
+    method: options.Method = None,
     ipc: options.Ipc = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="FOLDER", help="New folder for the run: the set, the report, the state.")
@@ -45,6 +46,7 @@ def distill(
       medistill distill --data xray/
       medistill distill --data xray/ --labels table.csv --ipc 5 --out runs/five
       medistill distill --data xray/ --recipe covid-xray-cpu --set distill.iterations=1000 --out runs/long
+      medistill distill --data xray/ --method ftd --out runs/flat
       medistill distill --data xray/ --resume
     """
     with working("resume") as progress:
@@ -52,7 +54,7 @@ def distill(
             _refuse_other_data(out)
         chosen = choose_recipe(
             recipe,
-            overrides_of(settings, ipc=ipc, seed=seed, sites=sites, classes=classes),
+            overrides_of(settings, method=method, ipc=ipc, seed=seed, sites=sites, classes=classes),
             data=data,
             device=device,
             progress=progress,

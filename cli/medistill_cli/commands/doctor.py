@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from medistill_cli import options
-from medistill_cli.cached import cached
 from medistill_cli.decoders import Decoder, decoders
 from medistill_cli.results import out_console, print_facts, print_json, size
 
@@ -50,13 +49,14 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
       medistill doctor
       medistill doctor --json
     """
-    from medistill.artifacts.cache import cache_root
+    from medistill.artifacts.cache import cache_root, held
 
     root = cache_root()
     versions = {name: _version(name) for name in PACKAGES}
     device, gpu = _device()
     known = decoders()
-    held, free = cached(root), shutil.disk_usage(root).free
+    inside, free = held(root), shutil.disk_usage(root).free
+    room = inside.bytes + inside.built_in_bytes
     missing = _missing(versions, gpu, known, free)
     if json:
         print_json(
@@ -66,7 +66,13 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
                 "device": device,
                 "processor_cores": os.cpu_count(),
                 "decoders": [asdict(decoder) for decoder in known],
-                "cache": {"path": str(root), **asdict(held)},
+                "cache": {
+                    "path": str(root),
+                    "corpora": inside.corpora,
+                    "trajectories": inside.trajectories,
+                    "patients_bytes": inside.bytes,
+                    "bytes": room,
+                },
                 "free_bytes": free,
                 "missing": [asdict(lack) for lack in missing],
             }
@@ -82,7 +88,7 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
             ("  Processor cores", str(os.cpu_count())),
             (
                 "  Private cache",
-                f"{root}, {size(held.bytes)}: {held.corpora} corpora and {held.trajectories} sets of experts",
+                f"{root}, {size(room)}: {inside.corpora} corpora and {inside.trajectories} sets of experts",
             ),
             ("  Free disk there", size(free)),
         ]

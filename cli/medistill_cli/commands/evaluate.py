@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
+from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import print_evaluation, print_json, print_written
 from medistill_cli.working import working
@@ -63,11 +64,8 @@ def evaluate(
         if data is None:
             _refuse_built_in(distilled, source)
         from medistill.workflow.evaluate import evaluate as evaluate_set
-        from medistill.workflow.prepare import prepare
-        from medistill.workflow.run import built_in_corpus
 
-        folder = built_in_corpus(progress) if data is None else data
-        corpus = prepare(folder, chosen, labels=labels, progress=progress)
+        corpus = read_corpus(data, labels, chosen, progress)
         evaluation = evaluate_set(distilled, corpus, chosen, out=out, device=device, progress=progress)
     if json:
         print_json({"out": str(out), "evaluation": evaluation.as_json()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medistill_cli import options
+from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import choose_recipe, overrides_of, words_of
 from medistill_cli.results import print_facts, print_json, print_next, print_written
 from medistill_cli.working import working
@@ -39,11 +40,7 @@ def prepare(
             device="cpu",
             progress=progress,
         )
-        from medistill.workflow.prepare import prepare as prepare_corpus
-        from medistill.workflow.run import built_in_corpus
-
-        folder = built_in_corpus(progress) if data is None else data
-        corpus = prepare_corpus(folder, chosen, labels=labels, progress=progress)
+        corpus = read_corpus(data, labels, chosen, progress)
     manifest = corpus.path / "manifest.csv"
     if json:
         print_json(

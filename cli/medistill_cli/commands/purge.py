@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.cached import cached
 from medistill_cli.results import print_json, size
 
 
@@ -27,29 +26,28 @@ def purge(
       medistill purge
       medistill purge --yes
     """
-    from medistill.artifacts.cache import cache_root
+    from medistill.artifacts.cache import cache_root, held
     from medistill.artifacts.cache import purge as purge_cache
     from medistill.errors import UsageError
 
     root = cache_root()
-    held = cached(root)
-    if not yes and held.patients_bytes:
+    found = held(root)
+    if not yes and found.bytes:
         if not sys.stdin.isatty():
             raise UsageError(
                 "purge has nobody to ask, since its input is no terminal",
                 expected="a person at a terminal, or --yes",
                 do="add --yes",
             )
-        question = f"Remove {held.corpora} corpora and {held.trajectories} sets of experts, {size(held.patients_bytes)}"
+        question = f"Remove {found.corpora} corpora and {found.trajectories} sets of experts, {size(found.bytes)}"
         if not typer.confirm(f"{question}, from {root}?", err=True):
             typer.echo("Nothing was removed.", err=True)
             raise typer.Exit(1)
     done = purge_cache(root)
     if json:
-        told = {"bytes": held.patients_bytes, "corpora": done.corpora, "trajectories": done.trajectories}
+        told = {"bytes": done.bytes, "corpora": done.corpora, "trajectories": done.trajectories}
         print_json({"cache": str(root), "removed": told})
         return
     typer.echo(
-        f"Removed {done.corpora} corpora and {done.trajectories} sets of experts, {size(held.patients_bytes)}, "
-        f"from {root}."
+        f"Removed {done.corpora} corpora and {done.trajectories} sets of experts, {size(done.bytes)}, from {root}."
     )

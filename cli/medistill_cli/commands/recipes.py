@@ -43,6 +43,7 @@ def list_recipes(json: options.AsJson = False, debug: options.Debug = False) -> 
 @guarded
 def show_recipe(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Name of a recipe, or a TOML file.")],
+    method: options.Method = None,
     settings: options.Settings = None,
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -53,10 +54,11 @@ def show_recipe(
     Examples:
       medistill recipes show demo
       medistill recipes show covid-xray-cpu --set distill.ipc=5 > mine.toml
+      medistill recipes show demo --method ftd
     """
     from medistill.recipe import load_recipe, recipe_toml
 
-    recipe = load_recipe(name, overrides_of(settings))
+    recipe = load_recipe(name, overrides_of(settings, method=method))
     if json:
         print_json({**recipe.model_dump(mode="json"), "digest": recipe.digest})
         return

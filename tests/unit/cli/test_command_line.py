@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -11,12 +10,15 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
-from medistill.recipe import load_recipe, recipe_names
+from medistill.recipe import METHODS, load_recipe, recipe_names, validate_recipe
+from medistill_cli import options
 from medistill_cli.main import app
+from tests.settings_restored import settings_restored
 
 COMMANDS = [
     ["distill"],
@@ -36,14 +38,8 @@ COMMANDS = [
 def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A cache of the test's own, and no trace of the settings that a command makes for its whole process."""
     monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONWARNINGS", "")
-    names = ("pydicom", "monai", "nibabel", "PIL", "matplotlib")
-    levels = {name: logging.getLogger(name).level for name in names}
-    handlers = list(logging.getLogger().handlers)
-    yield
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-    logging.getLogger().handlers[:] = handlers
+    with settings_restored():
+        yield
 
 
 def in_own_process(code: str) -> str:
@@ -117,6 +113,22 @@ def test_recipes_show_prints_what_a_recipe_file_can_hold(name: str, tmp_path: Pa
     assert load_recipe(tmp_path / "mine.toml") == load_recipe(name, ["distill.ipc=7"])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_named_explained_and_applied(method: str) -> None:
+    explained = CliRunner().invoke(app, ["distill", "--help"]).output
+    assert f"  {method}: " in explained
+    shown = CliRunner().invoke(app, ["recipes", "show", "demo", "--method", method, "--set", "distill.segments=2"])
+    assert shown.exit_code == 0, shown.stderr
+    assert validate_recipe(tomllib.loads(shown.stdout), "shown") == load_recipe(
+        "demo", [f"method={method}", "distill.segments=2"]
+    )
+
+
+def test_the_options_methods_are_those_of_recipes() -> None:
+    choices, _ = get_args(get_args(options.Method)[0])
+    assert get_args(choices) == tuple(METHODS)
+
+
 def test_doctor_speaks_of_everything_and_ends_well() -> None:
     told = CliRunner().invoke(app, ["doctor", "--json"])
     assert told.exit_code == 0, told.stderr
@@ -149,14 +161,18 @@ def test_purge_asks_and_removes_what_came_from_patients(tmp_path: Path) -> None:
         for number in range(count):
             (cache / part / str(number)).mkdir(parents=True)
             (cache / part / str(number) / "file").write_bytes(bytes(1000))
+    (cache / "tuning.json").write_bytes(bytes(10))
+    (cache / "of-somebody-else.txt").write_bytes(bytes(100))
+    held = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)["cache"]
+    assert (held["corpora"], held["trajectories"], held["patients_bytes"], held["bytes"]) == (2, 1, 5010, 6010)
     refused = CliRunner().invoke(app, ["purge"])
     assert refused.exit_code == 2
     assert "--yes" in refused.stderr
     assert (cache / "corpora" / "0" / "file").is_file()
     done = CliRunner().invoke(app, ["purge", "--yes", "--json"])
     assert done.exit_code == 0
-    assert json.loads(done.stdout)["removed"] == {"bytes": 5000, "corpora": 2, "trajectories": 1}
-    assert [part.name for part in cache.iterdir()] == ["phantom"]
+    assert json.loads(done.stdout)["removed"] == {"bytes": 5010, "corpora": 2, "trajectories": 1}
+    assert sorted(part.name for part in cache.iterdir()) == ["of-somebody-else.txt", "phantom"]
     assert (cache / "phantom" / "0" / "file").is_file()
 
 
@@ -171,6 +187,9 @@ def test_purge_asks_and_removes_what_came_from_patients(tmp_path: Path) -> None:
         (["distill", "--ipc", "0"], "distill.ipc = 0"),
         (["distill", "--ipc", "many"], "--ipc"),
         (["distill", "--device", "tpu"], "--device"),
+        (["distill", "--method", "nothing"], "--method"),
+        (["experts", "--method", "mtt", "--set", "importance.direction=descent"], "importance.direction = 'descent'"),
+        (["distill", "--method", "pdd", "--recipe", "cifar10-ipc1"], "distill.stages 5"),
         (["distill", "--no-such-option"], "--no-such-option"),
         (["phantom", "here", "--patients", "0"], "0 patients"),
     ],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from medistill.errors import RecipeError
 from medistill.progress import Silent
 from medistill.recipe import load_recipe, recipe_toml
-from medistill_cli.recipe_choice import choose_recipe, overrides_of
+from medistill_cli.recipe_choice import choose_recipe, overrides_of, words_of
 
 
 class Told(Silent):
@@ -68,3 +70,26 @@ def test_options_that_stand_for_settings_come_after_set() -> None:
     assert (recipe.distill.ipc, recipe.experts.count, recipe.seed) == (4, 2, 5)
     assert recipe.data.sites == ("a", "b")
     assert recipe.data.classes == ("COVID", "1", "Pneumonie à virus")
+
+
+def test_the_method_comes_before_set_and_after_the_recipe() -> None:
+    assert overrides_of(["distill.ema=0.5"], method="ftd", seed=3) == ["method=ftd", "distill.ema=0.5", "seed=3"]
+    recipe = load_recipe("demo", overrides_of(["experts.sharpness=0.3"], method="ftd"))
+    assert (recipe.method, recipe.experts.sharpness, recipe.experts.surrogate_gap) == ("ftd", 0.3, 1.0)
+    with pytest.raises(RecipeError, match=r"method mtt .*importance\.direction = 'descent'"):
+        load_recipe("demo", overrides_of(["importance.direction=descent"], method="mtt"))
+
+
+def test_a_resumed_run_keeps_its_method(tmp_path: Path) -> None:
+    mine = load_recipe("demo", overrides_of(None, method="datm"))
+    stored = tmp_path / "recipe.toml"
+    stored.write_text(recipe_toml(mine))
+    for method in (None, "datm"):
+        overrides = overrides_of(None, method=method)
+        assert choose_recipe(None, overrides, data=None, device="auto", progress=Told(), stored=stored) == mine
+
+
+def test_the_words_of_a_command_carry_its_method() -> None:
+    words = words_of(Path("xray"), None, "demo", ["distill.ema=0.5"], method="ftd", seed=3)
+    assert words == shlex.split("--data xray --recipe demo --method ftd --seed 3 --set distill.ema=0.5")
+    assert "--method" not in words_of(Path("xray"), None, "demo", None, method=None)

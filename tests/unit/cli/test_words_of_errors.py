@@ -14,18 +14,13 @@ from typer.testing import CliRunner
 from medistill.errors import ArtifactError, DataError, DivergedError, MedistillError, RecipeError
 from medistill_cli.guard import explain, guarded, quieten
 from medistill_cli.options import Debug
+from tests.settings_restored import settings_restored
 
 
 @pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("PYTHONWARNINGS", "")
-    names = ("pydicom", "monai", "nibabel", "PIL", "matplotlib")
-    levels = {name: logging.getLogger(name).level for name in names}
-    handlers = list(logging.getLogger().handlers)
-    yield
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-    logging.getLogger().handlers[:] = handlers
+def _own_settings() -> Iterator[None]:
+    with settings_restored():
+        yield
 
 
 def program(error: BaseException) -> typer.Typer:
@@ -86,11 +81,12 @@ def test_a_full_disk_a_closed_door_and_a_full_memory_say_what_to_do() -> None:
 
 
 def test_other_packages_are_kept_off_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as shown:
         quieten(debug=True)
         warnings.warn_explicit("Invalid value for VR DA: '19610314'", UserWarning, "valuerep.py", 1, "pydicom.valuerep")
         logging.getLogger("pydicom").warning("Doe^Jane")
         logging.getLogger("somebody").warning("noise")
+    assert shown == []
     out, err = capfd.readouterr()
     assert out == ""
     assert err == ""

@@ -7,12 +7,30 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from medistill.errors import ArtifactError, DataError, DivergedError, MedistillError, RecipeError, UsageError
+from medistill.errors import (
+    ArtifactError,
+    DataError,
+    DivergedError,
+    MedistillError,
+    MemoryShortError,
+    RecipeError,
+    UsageError,
+    WrongDerivativeError,
+)
 
 
 @pytest.mark.parametrize(
     ("kind", "code"),
-    [(UsageError, 2), (RecipeError, 2), (DataError, 3), (ArtifactError, 3), (DivergedError, 3), (MedistillError, 3)],
+    [
+        (UsageError, 2),
+        (RecipeError, 2),
+        (DataError, 3),
+        (ArtifactError, 3),
+        (DivergedError, 3),
+        (MemoryShortError, 3),
+        (WrongDerivativeError, 3),
+        (MedistillError, 3),
+    ],
 )
 def test_kinds_and_exit_codes(kind: type[MedistillError], code: int) -> None:
     error = kind("seen", expected="expected", do="do")

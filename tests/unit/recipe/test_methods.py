@@ -1,0 +1,151 @@
+"""Methods by name: what each sets, what a recipe may add to it, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from medistill.errors import RecipeError, UsageError
+from medistill.recipe import (
+    METHODS,
+    Method,
+    Recipe,
+    load_recipe,
+    recipe_names,
+    recipe_toml,
+    refuse_another_recipe,
+    validate_recipe,
+)
+
+PROMISED: dict[str, dict[str, Any]] = {
+    "iadd": {"importance.direction": "descent"},
+    "mtt": {},
+    "pp": {"importance.mask": "unlike"},
+    "ftd": {"experts.sharpness": 0.01, "experts.surrogate_gap": 1.0},
+    "satm": {"distill.sharpness": 0.05},
+    "pdd": {"distill.stages": 5},
+    "datm": {"distill.labels": "soft", "distill.start_growth": 0.5},
+}
+"""What sets each method apart from plain MTT."""
+PLAIN = {
+    "importance.direction": "frozen",
+    "importance.mask": "none",
+    "experts.sharpness": 0.0,
+    "experts.surrogate_gap": 0.0,
+    "distill.sharpness": 0.0,
+    "distill.stages": 1,
+    "distill.labels": "hard",
+    "distill.start_growth": 0.0,
+}
+
+
+def values(recipe: Recipe) -> dict[str, Any]:
+    """The settings that tell methods apart, by section.key."""
+    return {key: getattr(getattr(recipe, key.split(".")[0]), key.split(".")[1]) for key in PLAIN}
+
+
+def test_every_method_has_its_settings() -> None:
+    assert set(METHODS) == set(get_args(Method)) == set(PROMISED)
+    assert len({load_recipe("demo", [f"method={method}"]).digest for method in PROMISED}) == len(PROMISED)
+
+
+@pytest.mark.parametrize("method", PROMISED)
+@pytest.mark.parametrize("name", recipe_names())
+def test_each_method_loads_on_each_recipe_or_says_what_to_set(name: str, method: str, tmp_path: Path) -> None:
+    plain = load_recipe(name)
+    if PROMISED[method].get("distill.stages", 1) > plain.distill.ipc:
+        with pytest.raises(RecipeError, match=rf"distill\.stages 5 .* {plain.distill.ipc} \(distill\.ipc\)"):
+            load_recipe(name, [f"method={method}"])
+        return
+    recipe = load_recipe(name, [f"method={method}"])
+    assert recipe.method == method
+    assert values(recipe) == {**PLAIN, **PROMISED[method]}
+    assert recipe.distill.ema == (0.999 if method == "ftd" else plain.distill.ema)
+    (tmp_path / "r.toml").write_text(recipe_toml(recipe), encoding="utf-8")
+    again = load_recipe(tmp_path / "r.toml")
+    assert (again, again.digest) == (recipe, recipe.digest)
+
+
+@pytest.mark.parametrize("method", PROMISED)
+def test_a_file_that_names_a_method_gets_its_settings(method: str, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(f'method = "{method}"\n[distill]\niterations = 7\n', encoding="utf-8")
+    recipe = load_recipe(tmp_path / "r.toml")
+    assert values(recipe) == {**PLAIN, **PROMISED[method]}
+    assert recipe.distill.iterations == 7
+    assert recipe == load_recipe(tmp_path / "r.toml", [f"method={method}"])
+
+
+def test_a_file_may_choose_the_value_of_what_its_method_turns_on(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('method = "ftd"\n[experts]\nsharpness = 0.3\n', encoding="utf-8")
+    recipe = load_recipe(tmp_path / "r.toml")
+    assert (recipe.experts.sharpness, recipe.experts.surrogate_gap, recipe.distill.ema) == (0.3, 1.0, 0.999)
+    assert load_recipe(tmp_path / "r.toml", ["method=ftd"]).experts.sharpness == 0.01, "a later word counts"
+
+
+def test_from_one_method_to_another_nothing_of_the_first_is_left() -> None:
+    for first in PROMISED:
+        recipe = load_recipe("demo", [f"method={first}", "method=satm"])
+        assert values(recipe) == {**PLAIN, **PROMISED["satm"]}, first
+
+
+@pytest.mark.parametrize("key", PLAIN)
+def test_what_a_method_leaves_off_is_refused_by_name(key: str) -> None:
+    (other,) = (value for method in PROMISED for name, value in PROMISED[method].items() if name == key)
+    for method, turned_on in PROMISED.items():
+        if key in turned_on:
+            continue
+        with pytest.raises(RecipeError, match=rf"method {method} leaves off what is set here: {re.escape(key)} = "):
+            load_recipe("demo", [f"method={method}", f"{key}={other}"])
+
+
+@pytest.mark.parametrize("method", ["nothing", "MTT", "", 3, ["ftd"], {"name": "ftd"}])
+def test_a_method_that_there_is_not_is_refused_with_those_there_are(method: object) -> None:
+    with pytest.raises(RecipeError, match="method = ") as caught:
+        validate_recipe({"method": method}, "test")
+    assert all(f"'{name}'" in caught.value.expected for name in METHODS)
+
+
+@pytest.mark.parametrize("section", [3, "words", [1]])
+def test_a_section_that_is_none_is_refused_whatever_the_method(section: object) -> None:
+    with pytest.raises(RecipeError, match="experts"):
+        validate_recipe({"method": "ftd", "experts": section}, "test")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["distill.min_start_epoch=3", "distill.max_start_epoch=3"],
+            r"min_start_epoch 3 is not below distill\.max_start_epoch 3",
+        ),
+        (["distill.min_start_epoch=9", "distill.max_start_epoch=4"], r"min_start_epoch 9 .*max_start_epoch 4"),
+        (["distill.min_start_epoch=-1"], r"distill\.min_start_epoch = -1"),
+        (["method=pdd", "distill.ipc=4"], r"distill\.stages 5 .* 4 \(distill\.ipc\)"),
+        (["method=pdd", "distill.min_start_epoch=8", "distill.max_start_epoch=12"], r"distill\.stages 5 .* 4 and 200"),
+        (["method=pdd", "distill.stages=0"], r"distill\.stages = 0"),
+        (["distill.start_growth=1"], r"distill\.start_growth = 1"),
+    ],
+)
+def test_stages_and_start_epochs_that_do_not_fit_are_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("demo", overrides)
+    assert re.search(said, caught.value.seen)
+
+
+def test_the_edges_of_stages_and_start_epochs_are_taken() -> None:
+    recipe = load_recipe("demo", ["method=pdd", "distill.min_start_epoch=7", "distill.max_start_epoch=12"])
+    assert (recipe.distill.stages, recipe.distill.ipc) == (5, 5)
+    assert load_recipe("demo", ["distill.min_start_epoch=2", "distill.max_start_epoch=3"]).distill.min_start_epoch == 2
+
+
+def test_another_method_for_a_run_is_refused_with_every_setting_that_differs(tmp_path: Path) -> None:
+    mine, stored = load_recipe("demo", ["method=satm"]), load_recipe("demo")
+    with pytest.raises(UsageError) as caught:
+        refuse_another_recipe(mine, stored, tmp_path / "run")
+    assert str(tmp_path / "run") in caught.value.seen
+    for difference in ("method: 'satm', not 'iadd'", "distill.sharpness: 0.05, not 0.0", "importance.direction"):
+        assert difference in caught.value.seen
+    refuse_another_recipe(mine, load_recipe("demo", ["method=satm", "name=renamed"]), tmp_path)
