@@ -1,24 +1,29 @@
-"""The mean and standard deviation that stand between stored grey values and what a network sees."""
+"""What stands between stored grey values and what a network sees: a mean and deviation a channel, or a whitening."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medistill.artifacts.whitening import Whitening
+
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Per-channel constants: a network sees ``(grey / 255 - mean) / std``.
+    """Per-channel constants: a network sees ``(grey / 255 - mean) / std``, whitened where there is a whitening.
 
     Attributes:
         mean: (C,) in units of full scale.
         std: (C,) in units of full scale, above zero.
+        whitening: applied after them; they are 0 and 1 then, since it has a mean and a scale of its own.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    whitening: Whitening | None = None
 
     @classmethod
     def of(cls, images: np.ndarray) -> Normalisation:
@@ -31,24 +36,37 @@ class Normalisation:
         std = np.sqrt(np.maximum(variance, (1 / 255) ** 2))
         return cls(tuple(float(value) for value in mean), tuple(float(value) for value in std))
 
+    @classmethod
+    def full_scale(cls, channels: int) -> Normalisation:
+        """Grey values from 0 to 1 as they are: what a whitening is applied to."""
+        return cls((0.0,) * channels, (1.0,) * channels)
+
     def apply(self, grey: np.ndarray) -> np.ndarray:
-        """Uint8 (N, C, H, W) -> float32 in standard deviations from the mean."""
+        """Uint8 (N, C, H, W) -> float32 in standard deviations from the mean, or whitened."""
         mean, std = self._columns()
-        return (grey.astype(np.float32) / np.float32(255) - mean) / std
+        scaled = (grey.astype(np.float32) / np.float32(255) - mean) / std
+        return scaled if self.whitening is None else self.whitening.apply(scaled)
 
     def invert(self, images: np.ndarray) -> np.ndarray:
-        """Float (N, C, H, W) in standard deviations -> uint8 a person can look at, clipped to the range."""
+        """What `apply` gives (N, C, H, W) -> uint8 a person can look at, clipped to the range."""
         mean, std = self._columns()
+        images = images if self.whitening is None else self.whitening.invert(images)
         return np.clip(np.rint((images * std + mean) * 255), 0, 255).astype(np.uint8)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"mean": list(self.mean), "std": list(self.std)}
+        """Plain values; of a whitening, which is stored beside them, only its SHA-256."""
+        constants: dict[str, Any] = {"mean": list(self.mean), "std": list(self.std)}
+        return constants if self.whitening is None else {**constants, "whitening": self.whitening.digest}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Normalisation:
-        """The inverse of `as_json`."""
-        return cls(tuple(float(v) for v in value["mean"]), tuple(float(v) for v in value["std"]))
+    def from_json(cls, value: dict[str, Any], folder: Path) -> Normalisation:
+        """The inverse of `as_json`; a whitening is read from ``folder``.
+
+        Raises:
+            ArtifactError: the whitening is missing, damaged or another.
+        """
+        whitening = Whitening.load(folder, value["whitening"]) if "whitening" in value else None
+        return cls(tuple(float(v) for v in value["mean"]), tuple(float(v) for v in value["std"]), whitening)
 
     def _columns(self) -> tuple[np.ndarray, np.ndarray]:
         shape = (1, -1, 1, 1)

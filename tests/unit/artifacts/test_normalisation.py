@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def test_constants_are_those_of_numpy_and_the_way_back_is_exact(images: np.ndarr
     normal = found.apply(images)
     assert normal.dtype == np.float32
     np.testing.assert_array_equal(found.invert(normal), images)
-    assert Normalisation.from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert Normalisation.from_json(json.loads(json.dumps(found.as_json())), Path()) == found
 
 
 def test_applied_channel_by_channel() -> None:
