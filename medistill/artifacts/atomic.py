@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -40,7 +41,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, private: bool
     Raises:
         ArtifactError: the disk is full or the folder cannot be written; what stood at ``path`` is untouched.
     """
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    neighbour = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")  # pids repeat across machines
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         neighbour.touch(mode=PRIVATE_FILE if private else 0o644)

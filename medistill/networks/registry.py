@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from medistill.errors import RecipeError
 from medistill.networks.alexnet import AlexNet
 from medistill.networks.convnet import ConvNet
 from medistill.networks.initialise import initialise
+from medistill.networks.own import NetworkFactory, build_own, factory_name, identity
 from medistill.networks.resnet import ResNet18
 from medistill.networks.vgg import VGG11
 from medistill.recipe import NetworkRecipe
@@ -26,12 +28,25 @@ class NetworkSpec:
         channels: channels of an image.
         image_size: height and width in pixels.
         classes: number of logits.
+        factory: makes a network of the user's own, in place of the one that ``recipe`` names.
     """
 
     recipe: NetworkRecipe
     channels: int
     image_size: int
     classes: int
+    factory: NetworkFactory | None = None
+
+    @property
+    def name(self) -> str:
+        """What the network is called: its name in the registry, or the factory's."""
+        return self.recipe.name if self.factory is None else factory_name(self.factory)
+
+    def identity(self) -> dict[str, Any]:
+        """Plain values that tell this network from others, as a key of what was trained with it needs them."""
+        if self.factory is None:
+            return self.recipe.model_dump(mode="json")
+        return identity(self.factory, build_network(self, torch.Generator().manual_seed(0)))
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,11 @@ def build_network(spec: NetworkSpec, generator: torch.Generator, device: torch.d
 
     Raises:
         RecipeError: the image is too small for this network.
+        UsageError: the user's own network cannot be used here.
     """
+    if spec.factory is not None:
+        network = build_own(spec.factory, spec.channels, spec.image_size, spec.classes, generator)
+        return network.to(device) if device is not None else network
     entry = REGISTRY[spec.recipe.name]
     if spec.image_size < entry.smallest(spec):
         raise RecipeError(

@@ -4,107 +4,296 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories, open_trajectories
-from medistill.errors import DivergedError
+from medistill.artifacts.whitening import Whitening
+from medistill.errors import ArtifactError, DivergedError
 from medistill.networks.flat import FlatParameters
-from medistill.networks.footprint import micro_batch_size
+from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec, build_network
-from medistill.progress import Progress, Silent
+from medistill.progress import Progress, Silent, Task
 from medistill.recipe import Recipe
+from medistill.training.allocator import keep_freed_memory
 from medistill.training.device import choose_device, precision
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
+from medistill.training.together import train_together
+from medistill.workflow.micro_batch import training_micro_batch
+from medistill.workflow.shard import Shard
+
+TOGETHER = 8
+"""Experts that a GPU trains side by side, where they fit."""
+SNAPSHOT_BYTES = 2 * 2**30
+"""Memory of the machine that the snapshots of experts in training may fill, while there is more than one."""
 
 
-def network_spec(corpus: Corpus, recipe: Recipe) -> NetworkSpec:
-    """The network that a recipe means for a corpus."""
-    return NetworkSpec(recipe.network, corpus.images.shape[1], corpus.images.shape[2], len(corpus.class_names))
+def network_spec(corpus: Corpus, recipe: Recipe, network: NetworkFactory | None = None) -> NetworkSpec:
+    """The network that a recipe means for a corpus, or the user's own."""
+    channels, image_size = corpus.images.shape[1:3]
+    return NetworkSpec(recipe.network, channels, image_size, len(corpus.class_names), network)
 
 
 def train_experts(
-    corpus: Corpus, recipe: Recipe, *, device: str = "auto", progress: Progress = Silent()
+    corpus: Corpus,
+    recipe: Recipe,
+    *,
+    network: NetworkFactory | None = None,
+    shard: str = "1/1",
+    device: str = "auto",
+    progress: Progress = Silent(),
 ) -> Trajectories:
     """Train the experts that are not there yet.
 
     Snapshot 0 is the start, snapshot e the parameters after e epochs of SGD. Each expert is written whole or not at
     all, and draws its random numbers from the seed and its own number: one that was interrupted is trained again to the
-    same bits.
+    same bits on the same machine. Several processes, on one machine or many, may fill one store; none waits.
+
+    Args:
+        network: makes a network of the user's own, called with channels, image size and classes; None takes the
+            recipe's.
+        shard: ``i/n`` trains only the experts whose number leaves i - 1 over when divided by n.
 
     Raises:
         DivergedError: an expert's parameters left the finite numbers.
+        UsageError: the shard does not exist, or the user's own network cannot be used.
     """
+    part = Shard.parse(shard)
     place = choose_device(device)
-    spec = network_spec(corpus, recipe)
-    normalisation = Normalisation.of(corpus.images[corpus.rows("train")])
-    network = build_network(spec, generator(recipe.seed, "expert", 0))
-    flat = FlatParameters(network)
-    micro_batch = micro_batch_size(network.to(place), spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
-    decisive: dict[str, Any] = {
+    spec = network_spec(corpus, recipe, network)
+    trajectories = _store(corpus, recipe, spec, progress)
+    mine = [expert for expert in range(trajectories.count) if part.has(expert)]
+    waiting = [expert for expert in mine if not trajectories.has(expert)]
+    if not waiting and part.of == 1:
+        progress.say(f"The {trajectories.count} experts are in the cache already.")
+        return trajectories
+    for expert in waiting:
+        path = trajectories.expert_path(expert)
+        if path.is_file():
+            progress.say(f"{path.name} cannot be used and is trained again: {trajectories.flaw(expert)}.")
+    if waiting:
+        work = _Work.of(corpus, recipe, spec, trajectories, place)
+        epochs = recipe.experts.epochs
+        with (
+            progress.task("Training experts", len(mine) * epochs, done=(len(mine) - len(waiting)) * epochs) as task,
+            precision(recipe.compute.precision, place),
+        ):
+            _train_all(waiting, work, task, progress)
+    if part.of > 1:
+        progress.say(tally(trajectories))
+    return trajectories
+
+
+def tally(trajectories: Trajectories) -> str:
+    """How many of all experts are in the store, and the numbers of those that are not."""
+    missing = trajectories.missing()
+    text = f"{trajectories.count - len(missing)} of {trajectories.count} experts are in the store"
+    if not missing:
+        return f"{text}."
+    runs: list[list[int]] = []
+    for expert in missing:
+        if runs and expert == runs[-1][-1] + 1:
+            runs[-1].append(expert)
+        else:
+            runs.append([expert])
+    numbers = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return f"{text}; missing, counted from 0: {numbers}."
+
+
+def refuse_other_experts(
+    trajectories: Trajectories, corpus: Corpus, recipe: Recipe, network: NetworkFactory | None = None
+) -> None:
+    """Check that experts were made of this corpus, with this network, normalisation and these settings, and are whole.
+
+    Only the seed may differ: experts of another seed are as good.
+
+    Raises:
+        ArtifactError: they were not, with each field that differs; or some are missing.
+    """
+    expected = _made_with(corpus, recipe, network_spec(corpus, recipe, network), _normalisation(corpus, recipe))
+    differences = trajectories.differences({**expected, "seed": trajectories.made_with.get("seed")})
+    if trajectories.count != recipe.experts.count:
+        differences.append(f"experts.count: seen {trajectories.count}, expected {recipe.experts.count}")
+    if differences:
+        raise ArtifactError(
+            f"the trajectories in {trajectories.path} were made otherwise ({'; '.join(differences)})",
+            expected="experts of this corpus, network and recipe",
+            do="call train_experts with this corpus, recipe and network (`medistill experts`), and take its result",
+        )
+    if trajectories.missing():
+        raise ArtifactError(
+            f"experts are missing in {trajectories.path}: {tally(trajectories)}",
+            expected="every expert that the recipe asks for",
+            do="run `medistill experts` without --shard, or the shards that have not finished",
+        )
+
+
+def _normalisation(corpus: Corpus, recipe: Recipe) -> Normalisation:
+    """What the experts see, but for a whitening: that one is fitted when their store is made."""
+    if recipe.data.zca:
+        return Normalisation.full_scale(corpus.images.shape[1])
+    return Normalisation.of(corpus.images[corpus.rows("train")])
+
+
+def _made_with(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, normalisation: Normalisation) -> dict[str, Any]:
+    """Everything that decides the snapshots but for rounding."""
+    return {
         "seed": recipe.seed,
         "corpus": corpus.content,
-        "network": recipe.network.model_dump(mode="json"),
+        "network": spec.identity(),
         "augmentation": recipe.augmentation.model_dump(mode="json"),
         "experts": recipe.experts.model_dump(mode="json", exclude={"count"}),
         "precision": recipe.compute.precision,
         "normalisation": normalisation.as_json(),
-        "micro_batch": micro_batch,
-        "device": place.type,
+        "zca": recipe.data.zca_regularisation if recipe.data.zca else None,
     }
-    trajectories = open_trajectories(
+
+
+def _store(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, progress: Progress) -> Trajectories:
+    """The store that these experts belong to, made where it is not there."""
+    normalisation = _normalisation(corpus, recipe)
+    made_with = _made_with(corpus, recipe, spec, normalisation)
+    flat = FlatParameters(build_network(spec, generator(recipe.seed, "expert", 0)))
+
+    def whitening() -> Whitening:
+        progress.say("The whitening of the training images is fitted, once for these experts.")
+        return Whitening.of(corpus.images[corpus.rows("train")], recipe.data.zca_regularisation)
+
+    return open_trajectories(
         private_folder(cache_root() / "trajectories"),
         {
-            "key": hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
+            "key": hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest(),
             "count": recipe.experts.count,
             "epochs": recipe.experts.epochs,
             "names": list(flat.names),
             "shapes": [list(shape) for shape in flat.shapes],
             "normalisation": normalisation.as_json(),
-            "made_with": decisive,
+            "store": recipe.experts.store,
+            "made_with": made_with,
         },
+        whitening=whitening if recipe.data.zca else None,
     )
-    missing = [expert for expert in range(recipe.experts.count) if not trajectories.has(expert)]
-    total = recipe.experts.count * recipe.experts.epochs
-    if not missing:
-        progress.say(f"The {recipe.experts.count} experts are in the cache already.")
-        return trajectories
-    data = LabelledImages.of_split(corpus, "train", normalisation, place)
-    schedule = Schedule(
-        recipe.experts.epochs,
-        recipe.experts.batch_size,
-        recipe.experts.lr,
-        recipe.experts.momentum,
-        recipe.experts.weight_decay,
-    )
-    with (
-        progress.task("Training experts", total, done=total - len(missing) * recipe.experts.epochs) as task,
-        precision(recipe.compute.precision, place),
-    ):
-        for expert in missing:
-            numbers = generator(recipe.seed, "expert", expert)
-            network = build_network(spec, numbers, place)
-            snapshots = np.empty((recipe.experts.epochs + 1, trajectories.parameters), np.float32)
-            snapshots[0] = FlatParameters(network).values.cpu().numpy()
 
-            def keep(epoch: int, flat: FlatParameters, snapshots: np.ndarray = snapshots, expert: int = expert) -> None:
-                snapshots[epoch] = flat.values.cpu().numpy()
-                if not np.isfinite(snapshots[epoch]).all():
+
+@dataclass(frozen=True)
+class _Work:
+    """What training a group of experts needs.
+
+    Attributes:
+        at_once: experts trained side by side.
+    """
+
+    recipe: Recipe
+    spec: NetworkSpec
+    trajectories: Trajectories
+    data: LabelledImages
+    place: torch.device
+    micro_batch: int
+    at_once: int
+
+    @classmethod
+    def of(
+        cls, corpus: Corpus, recipe: Recipe, spec: NetworkSpec, trajectories: Trajectories, place: torch.device
+    ) -> _Work:
+        """Move the training images to the device and measure the network."""
+        keep_freed_memory()
+        network = build_network(spec, generator(recipe.seed, "expert", 0), place)
+        one = (recipe.experts.epochs + 1) * trajectories.parameters * 4
+        batched = place.type == "cuda" and spec.factory is None
+        return cls(
+            recipe=recipe,
+            spec=spec,
+            trajectories=trajectories,
+            data=LabelledImages.of_split(corpus, "train", trajectories.normalisation, place),
+            place=place,
+            micro_batch=training_micro_batch(network, spec, recipe, recipe.experts.batch_size),
+            at_once=max(1, min(TOGETHER, SNAPSHOT_BYTES // one)) if batched else 1,
+        )
+
+    def train(self, group: list[int], task: Task) -> None:
+        """Train these experts, side by side where there are several, and write them."""
+        settings = self.recipe.experts
+        schedule = Schedule(
+            settings.epochs,
+            settings.batch_size,
+            settings.lr,
+            settings.momentum,
+            settings.weight_decay,
+            sharpness=settings.sharpness,
+            surrogate_gap=settings.surrogate_gap,
+        )
+        numbers = [generator(self.recipe.seed, "expert", expert) for expert in group]
+        networks = [build_network(self.spec, one, self.place) for one in numbers]
+        snapshots = np.empty((len(group), settings.epochs + 1, self.trajectories.parameters), np.float32)
+        for k, network in enumerate(networks):
+            snapshots[k, 0] = FlatParameters(network).values.cpu().numpy()
+
+        def keep(epoch: int, values: Tensor) -> None:
+            snapshots[:, epoch] = values.cpu().numpy()
+            for expert, reached in zip(group, snapshots[:, epoch], strict=True):
+                if not np.isfinite(reached).all():
                     raise DivergedError(
-                        f"expert {expert} diverged in epoch {epoch} at experts.lr = {recipe.experts.lr}",
+                        f"expert {expert} diverged in epoch {epoch} at experts.lr = {settings.lr}",
                         expected="finite parameters",
                         do="lower experts.lr by a factor of 3",
                     )
-                if epoch == recipe.experts.epochs:
-                    trajectories.save_expert(expert, snapshots)
-                task.advance(figures=f"expert {expert + 1} of {recipe.experts.count}")
+            if epoch == settings.epochs:
+                for expert, walk in zip(group, snapshots, strict=True):
+                    self.trajectories.save_expert(expert, walk, self.made_on(len(group)))
+            which = f"expert {group[0] + 1}" if len(group) == 1 else f"experts {', '.join(str(e + 1) for e in group)}"
+            task.advance(len(group), figures=f"{which} of {self.trajectories.count}")
 
-            train(network, data, schedule, recipe.augmentation, numbers, micro_batch=micro_batch, after_epoch=keep)
-    return trajectories
+        augmentation, micro_batch = self.recipe.augmentation, self.micro_batch
+        if len(group) == 1:
+            train(
+                networks[0],
+                self.data,
+                schedule,
+                augmentation,
+                numbers[0],
+                micro_batch=micro_batch,
+                after_epoch=lambda epoch, flat: keep(epoch, flat.values[None]),
+            )
+        else:
+            train_together(
+                networks, self.data, schedule, augmentation, numbers, micro_batch=micro_batch, after_epoch=keep
+            )
+
+    def made_on(self, together: int) -> dict[str, Any]:
+        """What may differ from machine to machine, and changes an expert by rounding alone."""
+        return {
+            "device": self.place.type,
+            "threads": torch.get_num_threads(),
+            "micro_batch": self.micro_batch,
+            "together": together,
+        }
+
+
+def _train_all(waiting: list[int], work: _Work, task: Task, progress: Progress) -> None:
+    """Train experts in groups, leaving out what another process has written meanwhile."""
+    at_once = work.at_once
+    while waiting:
+        group = [expert for expert in waiting[:at_once] if not work.trajectories.has(expert)]
+        try:
+            if group:
+                work.train(group, task)
+        except torch.OutOfMemoryError:
+            if len(group) == 1:
+                raise
+            at_once = len(group) // 2
+            progress.say(f"{len(group)} experts at once do not fit into the GPU's memory; {at_once} are tried.")
+            continue
+        appeared = len(waiting[:at_once]) - len(group)
+        if appeared:
+            task.advance(appeared * work.recipe.experts.epochs, figures="trained by another process meanwhile")
+        waiting = waiting[at_once:]

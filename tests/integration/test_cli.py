@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import re
 import shlex
@@ -13,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from typer.testing import CliRunner
 
 from medistill.data.phantom import write_phantom
 from medistill_cli.main import app
+from tests.settings_restored import settings_restored
 
 SETTINGS = [
     "data.image_size=16",
@@ -76,13 +75,8 @@ class Program:
 
     def run(self, *words: str) -> tuple[int, str, str]:
         """In this process, which has imported torch already; no setting that a command makes outlives it."""
-        levels = {name: logging.getLogger(name).level for name in ("pydicom", "monai", "nibabel", "PIL", "matplotlib")}
-        handlers = list(logging.getLogger().handlers)
-        with contextlib.chdir(self.folder), warnings.catch_warnings():
+        with contextlib.chdir(self.folder), settings_restored():
             told = CliRunner().invoke(app, list(words), env=self.environment)
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-        logging.getLogger().handlers[:] = handlers
         return told.exit_code, told.stdout, told.stderr
 
 
@@ -351,14 +345,29 @@ def test_bad_data_is_told_in_one_paragraph_and_exits_3(bad: object, program: Pro
     assert "What to do: " in last
 
 
-def test_a_damaged_expert_is_told_with_its_file(
+def test_an_expert_that_was_cut_off_is_trained_again_and_that_is_told(
+    program: Program, finished: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    own = Program(tmp_path)
+    shutil.copytree(program.folder / "cache", tmp_path / "cache")
+    expert = next((tmp_path / "cache" / "trajectories").rglob("expert_0000.safetensors"))
+    whole = expert.read_bytes()
+    expert.write_bytes(whole[:-100])
+    code, _, err = own.run("experts", "--data", str(program.folder / "xray"), *tiny())
+    assert code == 0, err
+    assert "expert_0000.safetensors cannot be used and is trained again" in err
+    assert len(expert.read_bytes()) == len(whole)
+
+
+def test_an_expert_with_altered_numbers_is_told_with_its_file(
     program: Program, finished: tuple[Path, str, str], tmp_path: Path
 ) -> None:
     own = Program(tmp_path)
     shutil.copytree(program.folder / "cache", tmp_path / "cache")
     for expert in (tmp_path / "cache" / "trajectories").rglob("expert_*.safetensors"):
-        expert.write_bytes(expert.read_bytes()[:-100])
-    code, _, err = own.run("distill", "--out", "damaged", "--data", str(program.folder / "xray"), *tiny())
+        whole = expert.read_bytes()
+        expert.write_bytes(whole[: len(whole) // 2] + b"\1" * (len(whole) - len(whole) // 2))
+    code, _, err = own.run("distill", "--out", "altered", "--data", str(program.folder / "xray"), *tiny())
     assert code == 3, err
     assert "expert_" in err
     assert "What to do: " in err

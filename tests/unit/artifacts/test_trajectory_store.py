@@ -7,15 +7,19 @@ import signal
 import stat
 import subprocess
 import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medistill.artifacts.atomic import read_tensors
+from medistill.artifacts.bfloat16 import LARGEST, RELATIVE_ERROR, from_bfloat16, to_bfloat16
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories, load_trajectories, open_trajectories
 from medistill.errors import ArtifactError
@@ -105,8 +109,9 @@ def test_a_missing_expert_is_named(store: Trajectories) -> None:
         np.full((EPOCHS + 1, 41), np.nan, np.float32),
         np.full((EPOCHS + 1, 41), np.inf, np.float32),
         np.full((EPOCHS + 1, 41), 1e300),
+        np.full((EPOCHS + 1, 41), -3.395e38, np.float32),
     ],
-    ids=["epochs", "parameters", "flat", "nan", "infinite", "too large for float32"],
+    ids=["epochs", "parameters", "flat", "nan", "infinite", "too large for float32", "too large for bfloat16"],
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_a_wrong_expert_is_not_written(store: Trajectories, wrong: np.ndarray) -> None:
@@ -196,7 +201,7 @@ def test_another_schema_is_refused(store: Trajectories) -> None:
         load_trajectories(store.path)
 
 
-@pytest.mark.parametrize("key", ["key", "count", "epochs", "names", "shapes", "normalisation"])
+@pytest.mark.parametrize("key", ["key", "count", "epochs", "names", "shapes", "normalisation", "store", "made_with"])
 @pytest.mark.parametrize("value", [None, ...], ids=["null", "missing"])
 def test_a_description_with_a_hole_is_refused(store: Trajectories, key: str, value: object) -> None:
     meta = store.path / "meta.json"
@@ -220,6 +225,151 @@ def test_a_flipped_bit_in_the_description_is_refused(store: Trajectories) -> Non
         except ArtifactError:
             continue
         assert found == store
+
+
+BITS = st.integers(0, 2**32 - 1).map(lambda bits: np.array([bits], np.uint32).view(np.float32))
+
+
+@settings(max_examples=300, deadline=None)
+@given(BITS.filter(lambda value: bool(np.abs(value) <= LARGEST)))
+def test_bfloat16_is_torchs(value: np.ndarray) -> None:
+    bits = to_bfloat16(value)
+    theirs = torch.from_numpy(value).to(torch.bfloat16)
+    np.testing.assert_array_equal(bits, theirs.view(torch.int16).numpy().view(np.uint16))
+    np.testing.assert_array_equal(from_bfloat16(bits), theirs.float().numpy())
+
+
+def test_bfloat16_rounds_to_nearest_and_ties_to_even() -> None:
+    """All 2^16 patterns, one below, at and one above the middle to the next: against torch."""
+    upper = np.arange(2**16, dtype=np.uint32) << 16
+    for lower in (0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF):
+        values = (upper | lower).view(np.float32)
+        values = values[np.abs(values) <= LARGEST]
+        theirs = torch.from_numpy(values).to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
+        np.testing.assert_array_equal(to_bfloat16(values), theirs)
+
+
+def test_the_error_of_bfloat16_is_the_one_that_is_stated() -> None:
+    """The bound holds for normal numbers, and the worst value comes close to it."""
+    significands = np.linspace(1, 2, 2**16 + 1, dtype=np.float32)[:-1]
+    for exponent in (-126, -10, 0, 100):
+        values = np.ldexp(significands, exponent)
+        error = np.abs(from_bfloat16(to_bfloat16(values)).astype(np.float64) - values) / values
+        assert 0.98 * RELATIVE_ERROR < error.max() <= RELATIVE_ERROR
+    assert from_bfloat16(to_bfloat16(np.zeros(1, np.float32)))[0] == 0
+
+
+def test_a_store_in_bfloat16_gives_rounded_float32_from_half_the_bytes(tmp_path: Path) -> None:
+    half = open_trajectories(tmp_path / "half", _description(store="bfloat16"))
+    whole = open_trajectories(tmp_path / "whole", _description())
+    for made in (half, whole):
+        made.save_expert(0, _walk(0))
+    header = 800
+    assert half.bytes < whole.bytes / 2 + header
+    assert half.bytes >= _walk(0).nbytes / 2
+    for epoch in range(EPOCHS + 1):
+        row = half.snapshot(0, epoch)
+        assert row.dtype == np.float32
+        np.testing.assert_array_equal(row, torch.from_numpy(_walk(0)[epoch]).bfloat16().float().numpy())
+        assert np.abs(row - _walk(0)[epoch]).max() > 0
+    assert (half.largest_relative_error, whole.largest_relative_error) == (2**-8, 0)
+    assert json.loads((half.path / "meta.json").read_text())["largest_relative_error"] == 2**-8
+    assert load_trajectories(half.path).store == "bfloat16"
+
+
+def test_an_expert_in_another_number_format_is_no_expert_of_the_store(tmp_path: Path) -> None:
+    half = open_trajectories(tmp_path / "half", _description(store="bfloat16"))
+    whole = open_trajectories(tmp_path / "whole", _description())
+    whole.save_expert(0, _walk(0))
+    half.expert_path(0).write_bytes(whole.expert_path(0).read_bytes())
+    assert not half.has(0)
+    with pytest.raises(ArtifactError, match="belongs to another"):
+        half.snapshot(0, 0)
+
+
+@pytest.mark.parametrize("store_format", ["float32", "bfloat16"])
+def test_reading_one_snapshot_of_a_large_file_reads_that_snapshot_only(tmp_path: Path, store_format: str) -> None:
+    """A file of 400 MB, with holes for all rows but one: the process may not grow by more than a few rows."""
+    parameters, epochs = 1_000_000, 99
+    description = _description(epochs=epochs, names=["w"], shapes=[[parameters]], store=store_format)
+    made = open_trajectories(tmp_path, description)
+    width, kind = (4, "F32") if store_format == "float32" else (2, "U16")
+    row = np.random.default_rng(0).standard_normal(parameters).astype(np.float32)
+    stored = row if store_format == "float32" else to_bfloat16(row)
+    epoch, length = 57, (epochs + 1) * parameters * width
+    checksums = [0] * (epochs + 1)
+    checksums[epoch] = zlib.crc32(stored.tobytes())
+    header = json.dumps(
+        {
+            "__metadata__": {"key": made.key, "expert": "0", "crc32": json.dumps(checksums)},
+            "snapshots": {"dtype": kind, "shape": [epochs + 1, parameters], "data_offsets": [0, length]},
+        }
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    with made.expert_path(0).open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.seek(epoch * parameters * width, 1)
+        file.write(stored.tobytes())
+        file.truncate(8 + len(header) + length)
+    read = "import resource, sys; from pathlib import Path; import numpy, safetensors\n"
+    read += "from medistill.artifacts.trajectories import load_trajectories\n"
+    read += "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+    read += "store, before = load_trajectories(Path(sys.argv[1])), peak()\n"
+    read += f"row = store.snapshot(0, {epoch}); print(peak() - before, float(row[12345]))"
+    done = subprocess.run([sys.executable, "-c", read, str(made.path)], capture_output=True, text=True, check=True)
+    grown, value = done.stdout.split()
+    assert float(value) == float(from_bfloat16(stored)[12345] if store_format == "bfloat16" else row[12345])
+    assert int(grown) * 1024 < 10 * row.nbytes < length
+
+
+def test_damage_that_a_header_shows_makes_an_expert_count_as_missing(store: Trajectories) -> None:
+    whole = store.expert_path(0).read_bytes()
+    other = open_trajectories(store.path.parent, _description(key="other"))
+    other.save_expert(0, _walk(0))
+    for damaged in (b"", whole[:4], whole[:-1], whole + b"x", b"\xff" * len(whole), other.expert_path(0).read_bytes()):
+        store.expert_path(0).write_bytes(damaged)
+        assert not store.has(0)
+        assert store.flaw(0)
+    assert store.missing() == [0, 1]
+    assert store.flaw(1) == "it is missing"
+    store.expert_path(0).write_bytes(whole)
+    assert store.flaw(0) is None
+    assert store.missing() == [1]
+
+
+def test_what_an_expert_was_made_on_is_kept_beside_it(store: Trajectories) -> None:
+    store.save_expert(1, _walk(1), {"device": "cuda", "threads": 3, "micro_batch": 16})
+    _, metadata = read_tensors(store.expert_path(1), "test")
+    assert json.loads(metadata["made_on"]) == {"device": "cuda", "threads": 3, "micro_batch": 16}
+    np.testing.assert_array_equal(store.snapshot(1, 2), _walk(1)[2])
+
+
+def test_differences_are_named_field_by_field(store: Trajectories) -> None:
+    normalisation = store.normalisation.as_json()
+    same = {"lr": 0.01, "normalisation": normalisation}
+    assert store.differences(same) == []
+    assert store.differences({**same, "lr": 0.02}) == ["lr: seen 0.01, expected 0.02"]
+    assert store.differences({"normalisation": normalisation}) == ["lr: seen 0.01, expected nothing"]
+    told = store.differences({**same, "network": {"width": 4}, "normalisation": {**normalisation, "mean": (0.2,)}})
+    assert sorted(told) == ["network.width: seen nothing, expected 4", "normalisation.mean: seen [0.1], expected [0.2]"]
+
+
+def test_many_may_open_and_fill_a_store_at_once(tmp_path: Path) -> None:
+    def work(k: int) -> Trajectories:
+        made = open_trajectories(tmp_path / "trajectories", _description(count=3 + k % 2))
+        made.save_expert(k % 3, _walk(k % 3))
+        return made
+
+    with ThreadPoolExecutor(8) as pool:
+        stores = list(pool.map(work, range(48)))
+    assert {made.path for made in stores} == {stores[0].path}
+    assert stores[0].missing() == []
+    for expert in range(3):
+        np.testing.assert_array_equal(stores[0].snapshot(expert, 4), _walk(expert)[4])
+    assert sorted(file.name for file in stores[0].path.iterdir()) == [
+        *(f"expert_{expert:04d}.safetensors" for expert in range(3)),
+        "meta.json",
+    ]
 
 
 KILLED = """
