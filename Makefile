@@ -9,7 +9,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
 	&& { command -v $$name; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench docs clean
+.PHONY: help demo test test-slow check bench bench-gpu docs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ check: $(READY) ## format, lint, types, import layers
 
 bench: $(READY) ## time and memory of the engine against naive autograd
 	$(BIN)/python -m tests.bench.engine
+
+bench-gpu: $(READY) ## the same on CUDA, in pieces; repeat it until it prints its table
+	$(BIN)/python -m tests.bench.gpu build/bench-gpu
 
 docs: $(READY) ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

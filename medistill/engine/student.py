@@ -1,6 +1,7 @@
 """The student: a network as a pure function of a parameter vector."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,9 @@ from torch.nn import functional as F
 
 from medistill.networks.flat import split
 
+Way = Literal["reverse", "forward", "compiled"]
+"""How the second derivative of a step is taken, see `medistill.engine.derivative`."""
+
 
 class Student:
     """A network without batch statistics, seen as loss(theta, images).
@@ -17,21 +21,29 @@ class Student:
     Attributes:
         names: parameter tensors, in the order in which they lie in theta.
         shapes: their shapes.
+        way: how the second derivative of a step is taken.
+        programs: what was compiled for it.
 
     Raises:
         ValueError: the network keeps statistics of batches, so that a batch could not be taken in pieces.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, way: Way = "reverse") -> None:
         if any(True for _ in network.buffers()):
             raise ValueError("the student must not keep batch statistics: use instance or group norm")
-        self.network = network
+        self.network, self.way = network, way
+        self.programs: dict[str, Callable[..., Any]] = {}
         self.names = tuple(name for name, _ in network.named_parameters())
         self.shapes = tuple(tuple(p.shape) for p in network.parameters())
 
     def parts(self, theta: Float[Tensor, " P"]) -> list[Tensor]:
         """Views of theta in the shapes of the tensors, each a leaf that gradients can be taken of."""
         return [part.detach().requires_grad_() for part in split(theta, self.shapes)]
+
+    def logits(self, parts: Sequence[Tensor], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C"]:
+        """What the network answers."""
+        made = functional_call(self.network, dict(zip(self.names, parts, strict=True)), (images,))
+        return made.to(images.dtype)
 
     def loss(
         self,
@@ -40,11 +52,16 @@ class Student:
         labels: Float[Tensor, "B C"],
         weights: Float[Tensor, " B"],
     ) -> Float[Tensor, ""]:
-        """Weighted sum of the cross-entropies with the labels' probabilities.
+        """`cross_entropy` of the network's answers."""
+        return cross_entropy(self.logits(parts, images), labels, weights)
 
-        The weights carry the division by the batch's size. Labels are probabilities even where they are hard: picking
-        the class by its index has been seen to be compiled into a wrong second derivative.
-        """
-        logits = functional_call(self.network, dict(zip(self.names, parts, strict=True)), (images,))
-        losses = -(labels * F.log_softmax(logits.to(images.dtype), dim=1)).sum(dim=1)
-        return torch.dot(losses, weights)
+
+def cross_entropy(
+    logits: Float[Tensor, "B C"], labels: Float[Tensor, "B C"], weights: Float[Tensor, " B"]
+) -> Float[Tensor, ""]:
+    """Weighted sum of the cross-entropies with the labels' probabilities; the weights carry the division by B.
+
+    Labels are probabilities even where they are hard: picking the class by its index has been seen to be compiled into
+    a wrong second derivative.
+    """
+    return torch.dot(-(labels * F.log_softmax(logits, dim=1)).sum(dim=1), weights)

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from medistill.engine.derivative import Batch, curvature, slope
 from medistill.engine.segment import Segment
 from medistill.engine.student import Student
 from medistill.networks.flat import split
@@ -62,14 +63,10 @@ def unroll(
     """Walk the student forward: theta_0 .. theta_J."""
     thetas = [segment.start]
     for step in range(len(segment.batches)):
-        parts = student.parts(thetas[-1])
-        gradient = torch.zeros_like(segment.start)
         with torch.no_grad():
-            augmented, labels, weights = _step_input(images, segment, step)
-        for piece in _pieces(len(labels), micro_batch):
-            loss = student.loss(parts, augmented[piece], labels[piece], weights[piece])
-            gradient += torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, parts)])
-        thetas.append(thetas[-1] - alpha * gradient)
+            batch = step_batch(images, segment, step)
+        gradient = step_gradient(student, thetas[-1], batch, micro_batch)
+        thetas.append(gradient.mul_(-alpha).add_(thetas[-1]))
     return thetas
 
 
@@ -91,38 +88,79 @@ def adjoint(
     for step in range(len(segment.batches) - 1, -1, -1):
         rows = segment.batches[step]
         leaf = images.pixels[rows].detach().requires_grad_()
-        augmented = augment(leaf, segment.draws[step])
-        labels, weights = images.labels[rows], images.weights[rows] / len(rows)
-        parts = student.parts(thetas.pop())
-        against = split(costate, student.shapes)
-        product = torch.zeros_like(costate)
-        of_augmented, of_told = torch.empty_like(augmented), torch.empty_like(labels)
-        for piece in _pieces(len(rows), micro_batch):
-            some = augmented[piece].detach().requires_grad_()
-            told = labels[piece].detach().requires_grad_()
-            loss = student.loss(parts, some, told, weights[piece])
-            gradients = torch.autograd.grad(loss, parts, create_graph=True)
-            slope = sum(
-                (torch.dot(g.reshape(-1), v.reshape(-1)) for g, v in zip(gradients, against, strict=True)),
-                start=torch.zeros((), dtype=costate.dtype, device=costate.device),
-            )
-            *curved, of_augmented[piece], of_told[piece] = torch.autograd.grad(
-                slope, [*parts, some, told], allow_unused=True, materialize_grads=True
-            )
-            product += torch.cat([c.reshape(-1) for c in curved])
-            of_alpha -= slope.detach()
-        (of_leaf,) = torch.autograd.grad(augmented, leaf, of_augmented)
+        batch = step_batch(images, segment, step, leaf)
+        curved = step_curvature(student, thetas.pop(), costate, batch, micro_batch)
+        (of_leaf,) = torch.autograd.grad(batch.images, leaf, curved.images)
         of_images.index_add_(0, rows, of_leaf, alpha=-alpha)
-        of_labels.index_add_(0, rows, of_told, alpha=-alpha)
-        costate = costate - alpha * product
+        of_labels.index_add_(0, rows, curved.labels, alpha=-alpha)
+        of_alpha -= curved.slope
+        costate = curved.theta.mul_(-alpha).add_(costate)
     return Gradient(of_images, of_labels, of_alpha)
 
 
-def _step_input(images: Images, segment: Segment, step: int) -> tuple[Tensor, Tensor, Tensor]:
+@dataclass(frozen=True)
+class StepCurvature:
+    """Derivatives of <g_t, v> for a whole step; see `Curvature`.
+
+    Attributes:
+        theta: H_t v.
+        images: in the augmented images.
+        labels: in their labels' probabilities.
+        slope: <g_t, v>.
+    """
+
+    theta: Float[Tensor, " P"]
+    images: Float[Tensor, "B C H W"]
+    labels: Float[Tensor, "B C"]
+    slope: Float[Tensor, ""]
+
+
+def step_batch(images: Images, segment: Segment, step: int, pixels: Tensor | None = None) -> Batch:
+    """What step ``step`` trains on; ``pixels`` stands for the distilled images of its rows, before augmentation."""
     rows = segment.batches[step]
-    augmented = augment(images.pixels[rows], segment.draws[step])
-    return augmented, images.labels[rows], images.weights[rows] / len(rows)
+    augmented = augment(images.pixels[rows] if pixels is None else pixels, segment.draws[step])
+    return Batch(augmented, images.labels[rows], images.weights[rows] / len(rows))
 
 
-def _pieces(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))
+def step_gradient(student: Student, theta: Float[Tensor, " P"], batch: Batch, micro_batch: int) -> Float[Tensor, " P"]:
+    """g_t, summed over micro-batches."""
+    parts, total = student.parts(theta), torch.zeros_like(theta)
+    sums = split(total, student.shapes)
+    for _, piece in _pieces(student, batch, micro_batch):
+        for into, g in zip(sums, slope(student, parts, piece), strict=True):
+            into.add_(g)
+    return total
+
+
+def step_curvature(
+    student: Student, theta: Float[Tensor, " P"], v: Float[Tensor, " P"], batch: Batch, micro_batch: int
+) -> StepCurvature:
+    """H_t v and what comes with it, summed over micro-batches."""
+    parts, along, total = student.parts(theta), split(v, student.shapes), torch.zeros_like(v)
+    sums = split(total, student.shapes)
+    of_images, of_labels = torch.empty_like(batch.images), torch.empty_like(batch.labels)
+    value = torch.zeros((), dtype=v.dtype, device=v.device)
+    for rows, piece in _pieces(student, Batch(batch.images.detach(), batch.labels, batch.weights), micro_batch):
+        curved = curvature(student, parts, along, piece)
+        for into, c in zip(sums, curved.parts, strict=True):
+            into.add_(c)
+        count = len(of_labels[rows])
+        of_images[rows], of_labels[rows] = curved.images[:count], curved.labels[:count]
+        value += curved.slope
+    return StepCurvature(total, of_images, of_labels, value)
+
+
+def _pieces(student: Student, batch: Batch, size: int) -> Iterator[tuple[slice, Batch]]:
+    """Micro-batches and where they lie. One that is compiled takes one size: the last is filled up with weight 0."""
+    size = min(size, len(batch))
+    for start in range(0, len(batch), size):
+        rows = slice(start, start + size)
+        piece = batch[rows]
+        if student.way == "compiled" and len(piece) < size:
+            more = size - len(piece)
+            piece = Batch(
+                torch.cat([piece.images, batch.images[:more]]),
+                torch.cat([piece.labels, batch.labels[:more]]),
+                torch.cat([piece.weights, torch.zeros_like(batch.weights[:more])]),
+            )
+        yield rows, piece

@@ -93,7 +93,7 @@ def _crop(x: Tensor, numbers: dict[str, Tensor]) -> Tensor:
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     batch = torch.arange(len(x), device=x.device)[:, None, None]
     moved = x.permute(0, 2, 3, 1)[batch, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
-    return moved.permute(0, 3, 1, 2) * inside[:, None].to(x.dtype)
+    return moved.permute(0, 3, 1, 2).contiguous() * inside[:, None].to(x.dtype)  # or networks run in another layout
 
 
 def _cutout(x: Tensor, numbers: dict[str, Tensor]) -> Tensor:

@@ -1,4 +1,5 @@
-"""`make bench`: time, memory and error of the exact gradient beside naive autograd, and the speed of what feeds it.
+"""`make bench`: time, memory and error of the exact gradient beside naive autograd and a first-order one, and the speed
+of what feeds it.
 
 Each figure is measured in a process of its own, so that peak memory means something; figures that are compared are
 taken in turn in one run, since a shared machine drifts.
@@ -7,199 +8,118 @@ taken in turn in one run, since a shared machine drifts.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
-import statistics
-import subprocess
-import sys
+import shutil
 import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from medistill.engine.matching import match
-from medistill.engine.student import Student
-from medistill.engine.unroll import adjoint, unroll
-from medistill.networks.footprint import micro_batch_size
-from medistill.networks.registry import NetworkSpec, build_network
-from medistill.recipe import NetworkRecipe, Recipe, validate_recipe
-from medistill.training.images import LabelledImages
-from medistill.training.loop import Schedule, train
-from medistill.training.randomness import generator
 from medistill.workflow.environment import hardware, versions
-from tests.naive_unroll import naive_gradient, problem
+from tests.bench.parts import in_own_process, in_turn
+from tests.bench.ways import WAYS
 
-CIFAR_IPC10 = {"width": 128, "channels": 3, "size": 32, "count": 100, "depth": 3}
-"""ConvNet-3 of width 128 on 100 images of 3 x 32 x 32: ten classes at ten images per class."""
+TIMED_STEPS = {"ipc10": 3, "ipc1": 20}
+"""Inner steps that are timed; memory and error are those of the setting's full J."""
+NAMES = {"ipc10": "IPC 10, J = 20", "ipc1": "IPC 1, J = 50"}
 TARGETS = {
-    "exact / naive, time": "<= 0.85",
-    "exact / naive, memory growth at J = 20": "<= 0.067",
-    "error of the image gradient, fp64": "<= 1e-12",
-    "error of the image gradient, fp32": "<= 1e-6",
-    "experts: micro-batches / one batch, images/s": ">= 1.5",
+    "IPC 10, J = 20: reverse / naive, time": "<= 0.78",
+    "IPC 10, J = 20: reverse / naive, memory growth": "<= 0.04",
+    "IPC 1, J = 50: reverse / naive, time": "<= 1.0",
+    "IPC 1, J = 50: reverse / naive, memory growth": "<= 0.125",
+    "error of the image gradient, fp64, J = 50": "<= 1e-12",
+    "error of the image gradient, fp32, J = 20": "<= 1e-6",
+    "experts: micro-batches / one batch, images/s": ">= 1.7",
     "corpus read, 256 px images/s": ">= 15000",
     "DICOM decoding, two workers / one": "> 1",
 }
 
 
-def exact(network, segment, images, alpha):
-    """Loss and exact gradient as the outer loop takes them."""
-    student = Student(network)
-    size, channels = images.pixels.shape[-1], images.pixels.shape[1]
-    micro_batch = micro_batch_size(network, channels, size)
-    thetas = unroll(student, images, alpha, segment, micro_batch=micro_batch)
-    sizes = torch.tensor([p.numel() for p in network.parameters()])
-    matched = match(thetas[-1], segment, torch.ones(len(sizes), dtype=images.pixels.dtype), sizes)
-    return adjoint(student, images, alpha, segment, thetas, matched.lambda_end, micro_batch=micro_batch).images
+def gradients(console: Console, ways: list[str], rounds: int) -> dict[str, float]:
+    """Print the table of ways and settings; return the figures that have a target."""
+    table = Table("setting", "way", "s per inner step", "/ naive", "memory growth MB", "/ naive", "relative error")
+    targets = {}
+    for setting, name in NAMES.items():
+        steps = str(TIMED_STEPS[setting])
+        seconds = in_turn(
+            rounds, {way: partial(in_own_process, "time", way, setting, steps) for way in ways}, "seconds"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            growth = {way: in_own_process("memory", way, setting, folder)["growth_mb"] for way in ways}
+            found = {way: np.load(Path(folder) / f"{way}-{setting}.npy") for way in ways}
+        for way in ways:
+            off = np.linalg.norm(found[way] - found["naive"]) / np.linalg.norm(found["naive"])
+            relative = (seconds[way] / seconds["naive"], growth[way] / growth["naive"])
+            memory = ("-", "-") if way == "compiled" else (f"{growth[way]:.0f}", f"{relative[1]:.3f}")
+            table.add_row(name, way, f"{seconds[way]:.4f}", f"{relative[0]:.2f}", *memory, f"{off:.1e}")
+            if way == "reverse":
+                targets[f"{name}: reverse / naive, time"] = relative[0]
+                targets[f"{name}: reverse / naive, memory growth"] = relative[1]
+    console.print(table)
+    return targets
 
 
-def naive(network, segment, images, alpha):
-    """The same by automatic differentiation through the whole loop."""
-    return naive_gradient(network, segment, images, alpha)[1]
+def experts(console: Console, rounds: int) -> dict[str, float]:
+    """Print the speed of expert training; return the figure that has a target."""
+    speed = in_turn(
+        rounds,
+        {
+            "one batch": partial(in_own_process, "experts", "256", "0"),
+            "micro-batches": partial(in_own_process, "experts", "0", "0"),
+            "sharpness-aware": partial(in_own_process, "experts", "0", "0.01"),
+        },
+        "images_per_second",
+    )
+    table = Table("expert training at batch 256", "images/s", "/ one batch")
+    for name, figure in speed.items():
+        table.add_row(name, f"{figure:.0f}", f"{figure / speed['one batch']:.2f}")
+    console.print(table)
+    return {"experts: micro-batches / one batch, images/s": speed["micro-batches"] / speed["one batch"]}
 
 
-WAYS: dict[str, Callable] = {"naive": naive, "exact": exact}
+def methods(console: Console) -> None:
+    """Print what an outer step of every method costs."""
+    seconds = in_own_process("methods")
+    table = Table("method, small setting", "s per outer step", "/ MTT")
+    for method, figure in seconds.items():
+        table.add_row(method, f"{figure:.3f}", f"{figure / seconds['mtt']:.2f}")
+    console.print(table)
 
 
-def peak_mb() -> float:
-    """Largest resident memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def corpus() -> dict[str, float]:
+    """The figures of reading that have a target."""
+    found = in_own_process("corpus")
+    return {
+        "corpus read, 256 px images/s": found["read"],
+        "DICOM decoding, two workers / one": found["workers_2"] / found["workers_1"],
+    }
 
 
-def measure_memory(way: str, steps: int) -> dict[str, float]:
-    """Growth of peak memory over one gradient."""
-    made = problem(torch.float32, steps=steps, **CIFAR_IPC10)
-    WAYS[way](*problem(torch.float32, steps=1, **{**CIFAR_IPC10, "count": 2}), 0.01)
-    before = peak_mb()
-    WAYS[way](*made, 0.01)
-    return {"growth_mb": peak_mb() - before}
-
-
-def measure_time(steps: int = 5, rounds: int = 3) -> dict[str, float]:
-    """Median seconds per inner step of either way, taken in turn."""
-    made = problem(torch.float32, steps=steps, **CIFAR_IPC10)
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(rounds + 1):
-        for way, work in WAYS.items():
-            started = time.perf_counter()
-            work(*made, 0.01)
-            seconds[way].append((time.perf_counter() - started) / steps)
-    return {way: statistics.median(taken[1:]) for way, taken in seconds.items()}
-
-
-def measure_error() -> dict[str, float]:
-    """Relative error of the image gradient against naive autograd."""
-    errors = {}
-    for name, dtype in (("fp64", torch.float64), ("fp32", torch.float32)):
-        made = problem(dtype, width=32, channels=3, size=32, count=20, steps=5, depth=3)
-        reference = naive(*made, 0.01)
-        errors[name] = float((exact(*made, 0.01) - reference).norm() / reference.norm())
-    return errors
-
-
-def measure_experts(count: int = 2048, rounds: int = 3) -> dict[str, float]:
-    """Median images/s of expert training, one batch of 256 in one piece and in micro-batches, taken in turn."""
-    spec = NetworkSpec(NetworkRecipe(width=128, depth=3), 3, 32, 10)
-    numbers = generator(0, "bench")
-    images = torch.randint(0, 256, (count, 3, 32, 32), generator=numbers, dtype=torch.uint8)
-    one = torch.ones(1, 3, 1, 1)
-    data = LabelledImages(images, torch.arange(count) % 10, torch.ones(count), one / 64, -2 * one)
-    own = micro_batch_size(build_network(spec, numbers), 3, 32)
-    speeds: dict[str, list[float]] = {"whole": [], "micro": []}
-    for _ in range(rounds + 1):
-        for name, micro_batch in (("whole", 256), ("micro", own)):
-            network = build_network(spec, generator(0, "network"))
-            started = time.perf_counter()
-            train(network, data, Schedule(1, 256, 0.01), Recipe().augmentation, generator(0), micro_batch=micro_batch)
-            speeds[name].append(count / (time.perf_counter() - started))
-    return {**{name: statistics.median(taken[1:]) for name, taken in speeds.items()}, "micro_batch": own}
-
-
-def measure_corpus(patients: int = 150) -> dict[str, float]:
-    """Seconds to decode DICOM files with one worker and with two, and images/s of the cached corpus at 256 px."""
-    from medistill.data.phantom import write_phantom
-    from medistill.workflow.prepare import prepare
-
-    recipe = validate_recipe({"data": {"image_size": 256}}, "bench")
-    with tempfile.TemporaryDirectory() as folder:
-        files = write_phantom(Path(folder) / "phantom", patients=patients, size=1024)
-        taken = {}
-        for workers in (1, 2):
-            os.environ["MEDISTILL_CACHE"] = str(Path(folder) / f"cache{workers}")
-            started = time.perf_counter()
-            corpus = prepare(Path(folder) / "phantom", recipe, workers=workers)
-            taken[f"workers_{workers}"] = files / (time.perf_counter() - started)
-        started, read = time.perf_counter(), 0
-        order = np.random.default_rng(0).permutation(len(corpus.images))
-        while time.perf_counter() - started < 2:
-            for rows in np.array_split(order, max(1, len(order) // 256)):
-                read += len(torch.from_numpy(corpus.images[rows]))
-        return {**taken, "files": files, "read": read / (time.perf_counter() - started)}
-
-
-PARTS: dict[str, Callable[..., dict[str, float]]] = {
-    "memory": lambda way, steps: measure_memory(way, int(steps)),
-    "time": measure_time,
-    "error": measure_error,
-    "experts": measure_experts,
-    "corpus": measure_corpus,
-}
-
-
-def in_own_process(part: str, *arguments: str) -> dict[str, float]:
-    """Measure a part in a fresh Python."""
-    command = [sys.executable, "-m", "tests.bench.engine", "--part", part, *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def main() -> None:
-    """Measure everything and print one table."""
+def main(rounds: int) -> None:
+    """Measure everything and print it."""
     console = Console(width=120)
     console.print(f"{hardware('cpu')}; " + ", ".join(f"{name} {version}" for name, version in versions().items()))
-    seconds, error = in_own_process("time"), in_own_process("error")
-    growth = {(way, j): in_own_process("memory", way, str(j))["growth_mb"] for way in WAYS for j in (10, 20)}
-    experts, corpus = in_own_process("experts"), in_own_process("corpus")
-    values = {
-        "exact / naive, time": seconds["exact"] / seconds["naive"],
-        "exact / naive, memory growth at J = 20": growth["exact", 20] / growth["naive", 20],
-        "error of the image gradient, fp64": error["fp64"],
-        "error of the image gradient, fp32": error["fp32"],
-        "experts: micro-batches / one batch, images/s": experts["micro"] / experts["whole"],
-        "corpus read, 256 px images/s": corpus["read"],
-        "DICOM decoding, two workers / one": corpus["workers_2"] / corpus["workers_1"],
-    }
-    details = {
-        "exact / naive, time": f"{seconds['exact']:.3f} s against {seconds['naive']:.3f} s per inner step",
-        "exact / naive, memory growth at J = 20": f"{growth['exact', 20]:.0f} MB against {growth['naive', 20]:.0f} MB "
-        f"(J = 10: {growth['exact', 10]:.0f} against {growth['naive', 10]:.0f})",
-        "experts: micro-batches / one batch, images/s": f"{experts['micro']:.0f} images/s in pieces of "
-        f"{experts['micro_batch']:.0f}, {experts['whole']:.0f} whole",
-        "DICOM decoding, two workers / one": f"{corpus['workers_2']:.0f} against {corpus['workers_1']:.0f} files/s "
-        f"({corpus['files']:.0f} files of 1024 px, workers' start included)",
-    }
-    table = Table("figure", "measured", "target", "in full")
+    ways = [way for way in WAYS if way != "compiled" or shutil.which("g++")]
+    values = gradients(console, ways, rounds)
+    error = in_own_process("error")
+    values["error of the image gradient, fp64, J = 50"] = error["fp64"]
+    values["error of the image gradient, fp32, J = 20"] = error["fp32"]
+    values |= experts(console, rounds)
+    methods(console)
+    values |= corpus()
+    table = Table("figure", "measured", "target")
     for name, target in TARGETS.items():
-        table.add_row(name, f"{values[name]:.3g}", target, details.get(name, ""))
+        table.add_row(name, f"{values[name]:.3g}", target)
     console.print(table)
     console.print(
-        "Gradient: ConvNet-3 width 128, 100 images of 3 x 32 x 32, all DSA operations, fp32; error: width 32, "
-        "20 images, J = 5. Seed 0."
+        "Gradient: ConvNet-3 width 128, ten classes of 3 x 32 x 32, all DSA operations, fp32; the two rows of error: "
+        "width 32, 20 images. Methods: width 32, two classes at IPC 5, J = 10. Seed 0."
     )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--part", choices=PARTS)
-    parser.add_argument("arguments", nargs="*")
-    asked = parser.parse_args()
-    if asked.part:
-        sys.stdout.write(json.dumps(PARTS[asked.part](*asked.arguments)) + "\n")
-    else:
-        main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="times that everything compared is taken in turn")
+    main(parser.parse_args().rounds)

@@ -46,6 +46,16 @@ def test_equals_automatic_differentiation(dtype, tolerance, micro_batch):
     assert relative(matched.of_importance, of_weights) < tolerance
 
 
+@pytest.mark.parametrize(("dtype", "steps", "tolerance"), [(torch.float64, 50, 1e-12), (torch.float32, 20, 1e-6)])
+def test_stays_exact_over_many_steps(dtype, steps, tolerance):
+    network, segment, images = problem(dtype, **{**SMALL, "steps": steps})
+    ones = torch.ones(len(list(network.parameters())), dtype=dtype)
+    _, of_pixels, of_alpha, _ = naive_gradient(network, segment, images, 0.01)
+    _, gradient = exact(network, segment, images, 0.01, ones, 3)
+    assert relative(gradient.images, of_pixels) < tolerance
+    assert relative(gradient.alpha, of_alpha) < 10 * tolerance
+
+
 def test_equals_finite_differences():
     network, segment, images = problem(torch.float64, **SMALL)
     ones = torch.ones(len(list(network.parameters())), dtype=torch.float64)
@@ -110,3 +120,36 @@ def test_a_network_with_batch_statistics_is_refused():
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
     with pytest.raises(ValueError, match="batch statistics"):
         Student(network)
+
+
+class Standardised(torch.nn.Module):
+    """A network whose convolutions' weights are made of others, and of which one is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Parameter(torch.empty(4, 1, 3, 3))
+        self.shared = torch.nn.Parameter(torch.empty(4, 4, 3, 3))
+        self.classifier = torch.nn.Linear(4, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 1, H, W) -> (N, 3)."""
+        weight = self.first / self.first.norm()
+        hidden = torch.nn.functional.conv2d(images, weight, padding=1).tanh()
+        for _ in range(2):
+            hidden = torch.nn.functional.conv2d(hidden, self.shared, padding=1).tanh()
+        return self.classifier(hidden.mean(dim=(2, 3)))
+
+
+def test_a_network_that_makes_its_weights_of_others():
+    numbers = torch.Generator().manual_seed(5)
+    network = Standardised().double()
+    start = torch.randn(sum(p.numel() for p in network.parameters()), generator=numbers, dtype=torch.float64)
+    draws = [draw(AugmentationRecipe(), 4, numbers, torch.device("cpu")) for _ in range(3)]
+    segment = Segment(start, start + 0.1 * torch.randn(start.shape, generator=numbers), [torch.arange(4)] * 3, draws)
+    pixels = torch.randn(4, 1, 8, 8, generator=numbers, dtype=torch.float64)
+    images = Images(pixels, torch.eye(3, dtype=torch.float64)[[0, 1, 2, 0]], torch.ones(4, dtype=torch.float64))
+    _, of_pixels, of_alpha, _ = naive_gradient(network, segment, images, 0.1)
+    ones = torch.ones(len(list(network.parameters())), dtype=torch.float64)
+    _, gradient = exact(network, segment, images, 0.1, ones, 3)
+    assert relative(gradient.images, of_pixels) < 1e-12
+    assert relative(gradient.alpha, of_alpha) < 1e-12

@@ -1,0 +1,98 @@
+"""The ways of having the image gradient that a bench compares, and the problems that it compares them on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from medistill.engine.matching import match
+from medistill.engine.segment import Segment
+from medistill.engine.student import Student
+from medistill.engine.unroll import Images, adjoint, step_batch, unroll
+from medistill.networks.flat import split
+from medistill.networks.footprint import micro_batch_size
+from medistill.training.allocator import keep_freed_memory
+from medistill.training.augmentation import Draw
+from tests.naive_unroll import naive_gradient, problem
+
+SETTINGS = {
+    "ipc1": {"width": 128, "channels": 3, "size": 32, "count": 10, "depth": 3, "steps": 50},
+    "ipc10": {"width": 128, "channels": 3, "size": 32, "count": 100, "depth": 3, "steps": 20},
+    "ipc50": {"width": 128, "channels": 3, "size": 32, "count": 500, "depth": 3, "steps": 20},
+}
+"""ConvNet-3 of width 128 on ten classes of 3 x 32 x 32 pixels, all DSA operations."""
+ALPHA = 0.01
+Problem = tuple[nn.Module, Segment, Images]
+
+
+def made(setting: str, *, steps: int | None = None, device: str = "cpu") -> Problem:
+    """A setting's network, segment and images in fp32; ``steps`` of its own number."""
+    chosen = SETTINGS[setting]
+    network, segment, images = problem(torch.float32, **{**chosen, "steps": steps or chosen["steps"]})
+    if device == "cpu":
+        return network, segment, images
+    draws = [Draw(one.operations, {name: v.to(device) for name, v in one.numbers.items()}) for one in segment.draws]
+    rows = [one.to(device) for one in segment.batches]
+    moved = Segment(segment.start.to(device), segment.target.to(device), rows, draws)
+    return network.to(device), moved, Images(*(t.to(device) for t in (images.pixels, images.labels, images.weights)))
+
+
+def first_steps(given: Problem, steps: int) -> Problem:
+    """The same problem with fewer steps."""
+    network, segment, images = given
+    return network, replace(segment, batches=segment.batches[:steps], draws=segment.draws[:steps]), images
+
+
+def naive(network: nn.Module, segment: Segment, images: Images, student: Student) -> Tensor:
+    """Automatic differentiation through the whole loop, as MTT's reference code does."""
+    return naive_gradient(network, segment, images, ALPHA)[1]
+
+
+def exact(network: nn.Module, segment: Segment, images: Images, student: Student) -> Tensor:
+    """The gradient as the outer loop takes it, in the student's way."""
+    micro_batch = micro_batch_size(network, images.pixels.shape[1], images.pixels.shape[-1])
+    thetas = unroll(student, images, ALPHA, segment, micro_batch=micro_batch)
+    end = _end(student, thetas[-1], segment)
+    return adjoint(student, images, ALPHA, segment, thetas, end, micro_batch=micro_batch).images
+
+
+def first_order(network: nn.Module, segment: Segment, images: Images, student: Student) -> Tensor:
+    """TESLA's: every step's parameters count as constants, so the gradient takes one step's memory and is biased."""
+    thetas = unroll(student, images, ALPHA, segment, micro_batch=len(images.labels))
+    against = split(_end(student, thetas[-1], segment), student.shapes)
+    of_images = torch.zeros_like(images.pixels)
+    for step, rows in enumerate(segment.batches):
+        leaf = images.pixels[rows].detach().requires_grad_()
+        batch = step_batch(images, segment, step, leaf)
+        parts = student.parts(thetas[step])
+        loss = student.loss(parts, batch.images, batch.labels, batch.weights)
+        gradient = torch.autograd.grad(loss, parts, create_graph=True)
+        (of_leaf,) = torch.autograd.grad(gradient, leaf, against)
+        of_images.index_add_(0, rows, of_leaf, alpha=-ALPHA)
+    return of_images
+
+
+def _end(student: Student, theta: Tensor, segment: Segment) -> Tensor:
+    sizes = torch.tensor([torch.Size(shape).numel() for shape in student.shapes])
+    return match(theta, segment, torch.ones(len(sizes), dtype=theta.dtype, device=theta.device), sizes).lambda_end
+
+
+WAYS: dict[str, Callable[[nn.Module, Segment, Images, Student], Tensor]] = {
+    "naive": naive,
+    "reverse": exact,
+    "forward": exact,
+    "compiled": exact,
+    "first order": first_order,
+}
+"""Naive autograd, the exact gradient in its three ways, and the first-order one that stands for TESLA."""
+
+
+def ready(way: str, network: nn.Module) -> Callable[[Problem], Tensor]:
+    """A way, with the student and the settings of the process that the product would make."""
+    student = Student(network, way if way in ("forward", "compiled") else "reverse")
+    if WAYS[way] is exact:
+        keep_freed_memory()
+    return lambda given: WAYS[way](*given, student)
