@@ -46,3 +46,11 @@ class ArtifactError(MedistillError):
 
 class DivergedError(MedistillError):
     """The optimisation left the finite numbers; the last good state is kept."""
+
+
+class WrongDerivativeError(MedistillError):
+    """A faster way of taking derivatives does not give what the plain one gives on this machine."""
+
+
+class MemoryShortError(MedistillError):
+    """The work does not fit in memory; what was saved before is kept."""

@@ -11,9 +11,12 @@ import numpy as np
 from medistill.artifacts.atomic import read_json, read_tensors, sha256_file, write_atomically, write_json, write_tensors
 from medistill.artifacts.contact_sheet import contact_sheet
 from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError
 
-SET_SCHEMA = 1
+SET_SCHEMA = 2
+READABLE = (1, 2)
+"""Schemas that can be read. A set of schema 1 has no soft labels and no whitening; else the two are alike."""
 LIMIT = 1e4
 """Largest magnitude, in standard deviations, that a stored image may have."""
 
@@ -31,6 +34,8 @@ class DistilledSet:
         normalisation: turns images back into grey values.
         class_names: one a class.
         provenance: plain values: recipe, versions, hashes, counts. No patient's identifier.
+        soft_labels: float32 (N, classes), probabilities to train on in place of `labels`, where they were learned;
+            `labels` is then the class that each image was made for.
     """
 
     images: np.ndarray
@@ -41,6 +46,7 @@ class DistilledSet:
     normalisation: Normalisation
     class_names: tuple[str, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
+    soft_labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -56,22 +62,26 @@ class DistilledSet:
 
     def save(self, folder: Path) -> None:
         """Write ``images.safetensors``, ``contact_sheet.png`` and, last, ``manifest.json`` with their hashes."""
-        tensors = folder / "images.safetensors"
+        tensors, viewable = folder / "images.safetensors", self.viewable()
+        whitening = self.normalisation.whitening
+        soft = {} if self.soft_labels is None else {"soft_labels": self.soft_labels.astype(np.float32)}
         write_tensors(
             tensors,
             {
                 "images": self.images.astype(np.float32),
-                "viewable": self.viewable(),
+                "viewable": viewable,
                 "labels": self.labels.astype(np.int64),
                 "weights": self.weights.astype(np.float32),
                 "stage": self.stage.astype(np.int64),
                 "student_lr": np.array([self.student_lr], np.float64),
                 "mean": np.array(self.normalisation.mean, np.float64),
                 "std": np.array(self.normalisation.std, np.float64),
+                **({} if whitening is None else whitening.tensors()),
+                **soft,
             },
         )
         sheet = folder / "contact_sheet.png"
-        picture = contact_sheet(self.viewable(), self.labels, self.class_names)
+        picture = contact_sheet(viewable, self.labels, self.class_names)
         write_atomically(sheet, lambda file: picture.save(file, format="PNG"))
         write_json(
             folder / "manifest.json",
@@ -97,10 +107,10 @@ class DistilledSet:
         if not (folder / "manifest.json").is_file() and (folder / "set" / "manifest.json").is_file():
             folder = folder / "set"
         manifest = read_json(folder / "manifest.json", "distilled set")
-        if manifest.get("schema") != SET_SCHEMA:
+        if manifest.get("schema") not in READABLE:
             raise ArtifactError(
                 f"{folder / 'manifest.json'} has schema {manifest.get('schema')!r}",
-                expected=f"schema {SET_SCHEMA}",
+                expected=f"schema {' or '.join(map(str, READABLE))}",
                 do="read it with the version of medistill that wrote it",
             )
         hashes = manifest.get("files")
@@ -127,9 +137,14 @@ class DistilledSet:
                 weights=tensors["weights"],
                 stage=tensors["stage"],
                 student_lr=float(tensors["student_lr"][0]),
-                normalisation=Normalisation(tuple(map(float, tensors["mean"])), tuple(map(float, tensors["std"]))),
+                normalisation=Normalisation(
+                    tuple(map(float, tensors["mean"])),
+                    tuple(map(float, tensors["std"])),
+                    Whitening.of_tensors(tensors) if "whitening_matrix" in tensors else None,
+                ),
                 class_names=tuple(names),
                 provenance=provenance,
+                soft_labels=tensors.get("soft_labels"),
             )
         except ArtifactError as error:
             raise _unusable(folder, error.seen) from None
@@ -146,6 +161,7 @@ def _unusable(path: Path, why: str) -> ArtifactError:
 def _check(distilled: DistilledSet) -> None:
     images, count = distilled.images, len(distilled.images)
     mean, std = distilled.normalisation.mean, distilled.normalisation.std
+    whitening = distilled.normalisation.whitening
     problem = ""
     if images.ndim != 4 or images.size == 0 or images.dtype != np.float32:
         problem = f"images are {images.dtype} {images.shape}, not float32 (N, C, H, W)"
@@ -171,9 +187,21 @@ def _check(distilled: DistilledSet) -> None:
         problem = f"its learning rate is {distilled.student_lr}"
     elif not len(mean) == len(std) == images.shape[1] or not np.isfinite([*mean, *std]).all() or min(std) <= 0:
         problem = "its normalisation does not fit its channels"
+    elif whitening is not None and whitening.mean.shape != (images[0].size,):
+        problem = "its whitening does not fit its images"
+    elif distilled.soft_labels is not None:
+        problem = _soft_problem(distilled.soft_labels, (count, len(distilled.class_names)))
     if problem:
         raise ArtifactError(
             f"this distilled set cannot be used: {problem}",
             expected="a finite, consistent set",
             do="make or fetch it again",
         )
+
+
+def _soft_problem(soft: np.ndarray, shape: tuple[int, int]) -> str:
+    if soft.dtype != np.float32 or soft.shape != shape:
+        return f"soft labels are {soft.dtype} {soft.shape}, not float32 {shape}"
+    if not np.isfinite(soft).all() or soft.min() < 0 or np.abs(soft.sum(axis=1) - 1).max() > 1e-3:
+        return "a row of the soft labels is not a probability distribution"
+    return ""

@@ -38,25 +38,43 @@ class Importance:
 
     @classmethod
     def start(cls, recipe: ImportanceRecipe, trajectories: Trajectories, device: torch.device) -> "Importance":
-        """W = 1, with the groups that the recipe asks for and the first expert's movement deciding which are live."""
+        """W at its start, one for each group that the recipe asks for.
+
+        The first expert's movement decides which groups are live. With ``start`` relative, w^2 is the inverse of a
+        group's mean squared movement d, scaled so that the parameter-weighted mean of w^2 is 1: then the loss is a
+        weighted mean of the groups' relative errors.
+        """
         names, sizes = _groups(recipe.granularity, trajectories)
         moved = torch.from_numpy(trajectories.snapshot(0, trajectories.epochs) - trajectories.snapshot(0, 0)).double()
         mean_square = torch.stack([part.square().mean() for part in moved.split(sizes)])
         live = mean_square > DEAD * moved.square().mean()
-        ones = torch.ones(len(sizes), device=device)
-        return cls(tuple(names), torch.tensor(sizes), live.to(device), ones, torch.zeros_like(ones))
+        weights = torch.ones(len(sizes))
+        if recipe.start == "relative":
+            weights = _held(torch.where(live, mean_square, 1).rsqrt().float(), torch.tensor(sizes), live)
+        return cls(
+            tuple(names), torch.tensor(sizes), live.to(device), weights.to(device), torch.zeros_like(weights).to(device)
+        )
 
     def update(self, gradient: Float[Tensor, " G"], recipe: ImportanceRecipe) -> None:
         """One step of SGD with momentum along or against the gradient, then the constraint."""
         if recipe.direction == "frozen":
             return
         along = gradient if recipe.direction == "descent" else -gradient
-        self.velocity = recipe.momentum * self.velocity + along * self.live
-        self.weights = (self.weights - recipe.lr * self.velocity).clamp_min(0)
+        if recipe.scale == "log":
+            self.velocity = recipe.momentum * self.velocity + along * self.weights * self.live
+            self.weights = self.weights * torch.exp(-recipe.lr * self.velocity)
+        else:
+            self.velocity = recipe.momentum * self.velocity + along * self.live
+            self.weights = (self.weights - recipe.lr * self.velocity).clamp_min(0)
         if recipe.constraint == "mean_square":
-            sizes = self.sizes.to(self.weights.device) * self.live
-            mean_square = (sizes * self.weights.square()).sum() / sizes.sum()
-            self.weights = torch.where(self.live, self.weights / mean_square.sqrt(), self.weights)
+            self.weights = _held(self.weights, self.sizes.to(self.weights.device), self.live)
+
+
+def _held(weights: Float[Tensor, " G"], sizes: Int[Tensor, " G"], live: Bool[Tensor, " G"]) -> Float[Tensor, " G"]:
+    """W scaled so that the parameter-weighted mean of w^2 over the live groups is 1; the others as they are."""
+    counted = sizes * live
+    mean_square = (counted * weights.square()).sum() / counted.sum()
+    return torch.where(live, weights / mean_square.sqrt(), weights)
 
 
 def _groups(granularity: str, trajectories: Trajectories) -> tuple[list[str], list[int]]:

@@ -9,7 +9,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from medistill.engine.segment import Segment
@@ -31,7 +31,11 @@ class Match:
 
 
 def match(
-    end: Float[Tensor, " P"], segment: Segment, importance: Float[Tensor, " G"], sizes: Float[Tensor, " G"]
+    end: Float[Tensor, " P"],
+    segment: Segment,
+    importance: Float[Tensor, " G"],
+    sizes: Int[Tensor, " G"],
+    kept: Float[Tensor, " P"] | None = None,
 ) -> Match:
     """Compare the student's end with the expert's.
 
@@ -39,9 +43,12 @@ def match(
         end: theta_J.
         segment: start and target.
         importance: w of each group.
-        sizes: int64 (G,) parameters of each group, in the order in which they lie in theta.
+        sizes: parameters of each group, in the order in which they lie in theta.
+        kept: 1 for each parameter that is matched, 0 for the others; None matches all.
     """
     error = end - segment.target
+    if kept is not None:
+        error = error * kept
     scale = (segment.start - segment.target).square().sum()
     squares = error.square()
     scalar = len(sizes) == len(error)

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from medistill.artifacts.atomic import read_tensors, write_tensors
 from medistill.engine.importance import Importance
-from medistill.errors import ArtifactError, UsageError
-from medistill.recipe import Recipe, recipe_differences, validate_recipe
+from medistill.errors import ArtifactError
+from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
 
-STATE_SCHEMA = 1
+STATE_SCHEMA = 2
 
 
 @dataclass
@@ -29,6 +29,7 @@ class History:
         student_lr: alpha after every outer step.
         importance: W (one value a group) after each look at the validation split; empty at scalar granularity.
         looks: the outer steps after which the validation split was looked at.
+        stage: the stage of each look.
         accuracy: mean accuracy there.
         auc: mean macro AUC there.
     """
@@ -37,13 +38,14 @@ class History:
     student_lr: list[float] = field(default_factory=list)
     importance: list[list[float]] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
+    stage: list[int] = field(default_factory=list)
     accuracy: list[float] = field(default_factory=list)
     auc: list[float] = field(default_factory=list)
 
 
 @dataclass
 class State:
-    """Images, learning rate and W with their optimisers, and the best images so far.
+    """Images, their soft labels, learning rate and W with their optimisers, and the best images so far.
 
     Random numbers need no state: each outer step derives its own from the seed and its number.
 
@@ -55,10 +57,14 @@ class State:
         log_alpha_velocity: its momentum.
         importance: W.
         average: moving average of the images (the images themselves where the recipe asks for none).
-        best_pixels: images of the best look at the validation split.
+        logits: (N, classes) of the soft labels; None where labels are hard. No average is taken of them.
+        logits_velocity: momentum of their SGD.
+        best_pixels: images of the best look at the validation split in the present stage.
+        best_logits: their logits.
         best_alpha: their learning rate.
         best_step: their outer step, -1 before the first look.
         history: what happened.
+        micro_batch: images that pass the network at once, 0 before the first outer step; a resumed run keeps it.
     """
 
     iteration: int
@@ -68,14 +74,18 @@ class State:
     log_alpha_velocity: Tensor
     importance: Importance
     average: Tensor
+    logits: Tensor | None
+    logits_velocity: Tensor | None
     best_pixels: Tensor
+    best_logits: Tensor | None
     best_alpha: float
     best_step: int
     history: History
+    micro_batch: int = 0
 
     @classmethod
-    def start(cls, pixels: Tensor, alpha: float, importance: Importance) -> State:
-        """The state before the first outer step."""
+    def start(cls, pixels: Tensor, alpha: float, importance: Importance, logits: Tensor | None = None) -> State:
+        """The state before the first outer step; ``logits`` of soft labels where these are learned."""
         log_alpha = torch.tensor(alpha, dtype=torch.float64).log()
         return cls(
             iteration=0,
@@ -85,7 +95,10 @@ class State:
             log_alpha_velocity=torch.zeros_like(log_alpha),
             importance=importance,
             average=pixels.clone(),
+            logits=logits,
+            logits_velocity=None if logits is None else torch.zeros_like(logits),
             best_pixels=pixels.clone(),
+            best_logits=None if logits is None else logits.clone(),
             best_alpha=alpha,
             best_step=-1,
             history=History(),
@@ -106,6 +119,7 @@ class State:
             "trajectories": trajectories_key,
             "iteration": str(self.iteration),
             "threads": str(torch.get_num_threads()),
+            "micro_batch": str(self.micro_batch),
             "best_alpha": self.best_alpha.hex(),
             "best_step": str(self.best_step),
             "history": json.dumps(asdict(self.history)),
@@ -131,6 +145,7 @@ class State:
             if json.loads(metadata["crc32"]) != _checksums(arrays):
                 raise _damaged(path, "its checksums do not fit")
             threads = int(metadata["threads"])
+            self.micro_batch = int(metadata["micro_batch"])
             self.iteration = int(metadata["iteration"])
             self.best_alpha = float.fromhex(metadata["best_alpha"])
             self.best_step = int(metadata["best_step"])
@@ -144,6 +159,7 @@ class State:
         return threads
 
     def _tensors(self) -> dict[str, Tensor]:
+        soft = {"logits": self.logits, "logits_velocity": self.logits_velocity, "best_logits": self.best_logits}
         return {
             "pixels": self.pixels,
             "velocity": self.velocity,
@@ -153,6 +169,7 @@ class State:
             "importance_velocity": self.importance.velocity,
             "average": self.average,
             "best_pixels": self.best_pixels,
+            **{name: tensor for name, tensor in soft.items() if tensor is not None},
         }
 
 
@@ -167,13 +184,7 @@ def _check_origin(path: Path, metadata: dict[str, str], recipe: Recipe, trajecto
         settings: dict[str, Any] = json.loads(metadata["recipe"])
     except (KeyError, ValueError) as error:
         raise _damaged(path, f"its recipe cannot be read ({error})") from None
-    differences = recipe_differences(recipe, validate_recipe(settings, f"the recipe inside {path}"))
-    if differences:
-        raise UsageError(
-            f"the run in {path.parent.parent} was started under another recipe: {'; '.join(differences)}",
-            expected="the settings that it was started with",
-            do="repeat the first command with --resume, or choose another --out",
-        )
+    refuse_another_recipe(recipe, validate_recipe(settings, f"the recipe inside {path}"), path.parent.parent)
     if metadata.get("trajectories") != trajectories_key:
         raise _damaged(path, "it was made with other experts or another corpus")
 

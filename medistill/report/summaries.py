@@ -15,7 +15,7 @@ class SetSummary:
         ipc: images per class.
         shape: of one image, (channels, height, width).
         student_lr: the learning rate to train with.
-        method: "IADD" or "MTT"; empty where not known.
+        method: name of the method in capitals, as "IADD"; empty where not known.
         starts_from: "real" or "noise"; empty where not known.
         chosen_step: the outer step whose images were kept; None where not known.
         training_images: class -> real images that it was distilled from.

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medistill.networks.closed_form import ClosedForms
 from medistill.networks.flat import FlatParameters
 from medistill.recipe import AugmentationRecipe
-from medistill.training.augmentation import augment, draw
+from medistill.training.augmentation import Draw, augment, draw
 from medistill.training.images import LabelledImages
+from medistill.training.sharpness import ascent, flat_gradient
+from medistill.training.stages import part_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Schedule:
         momentum: of SGD.
         weight_decay: L2 penalty.
         decay_epoch: first epoch (from 0) at the lower rate; None never lowers it.
+        sharpness: radius of the ascent in sharpness-aware descent, rho; 0 is plain SGD at half the cost.
+        surrogate_gap: weight of the surrogate gap in it, alpha; 0 is SAM, above 0 GSAM.
     """
 
     epochs: int
@@ -34,6 +39,8 @@ class Schedule:
     momentum: float = 0.0
     weight_decay: float = 0.0
     decay_epoch: int | None = None
+    sharpness: float = 0.0
+    surrogate_gap: float = 0.0
 
 
 def train(
@@ -46,7 +53,10 @@ def train(
     micro_batch: int,
     after_epoch: Callable[[int, FlatParameters], None] | None = None,
 ) -> FlatParameters:
-    """Train a network in place by SGD on the weighted cross-entropy.
+    """Train a network in place by SGD, plain or sharpness-aware, on the weighted cross-entropy.
+
+    Where the images have stages the epochs are divided evenly over them, and stage k trains on the images of the stages
+    up to k (PDD); the learning rate falls when it would without stages.
 
     Args:
         network: without batch statistics, on the device of the images.
@@ -62,13 +72,22 @@ def train(
     """
     flat = FlatParameters(network)
     velocity = torch.zeros_like(flat.values)
+    stages = data.stages()
     network.train()
     for epoch in range(schedule.epochs):
         lowered = schedule.decay_epoch is not None and epoch >= schedule.decay_epoch
         lr = schedule.lr / 10 if lowered else schedule.lr
-        order = torch.randperm(len(data), generator=generator).to(data.labels.device)
+        shown = stages[part_of(epoch, schedule.epochs, len(stages))]
+        order = shown[torch.randperm(len(shown), generator=generator).to(shown.device)]
         for rows in order.split(schedule.batch_size):
-            _gradient(network, flat, data, rows, augmentation, generator, micro_batch)
+            drawn = draw(augmentation, len(rows), generator, rows.device)
+            _gradient(network, flat, data, rows, drawn, micro_batch)
+            if schedule.sharpness:
+                values, gradient = flat.values.clone(), flat.gradient.clone()
+                flat.values.add_(ascent(gradient, schedule.sharpness))
+                _gradient(network, flat, data, rows, drawn, micro_batch)
+                flat.gradient.copy_(flat_gradient(gradient, flat.gradient, schedule.surrogate_gap))
+                flat.values.copy_(values)
             if schedule.weight_decay:
                 flat.gradient.add_(flat.values, alpha=schedule.weight_decay)
             velocity.mul_(schedule.momentum).add_(flat.gradient)
@@ -83,26 +102,31 @@ def _gradient(
     flat: FlatParameters,
     data: LabelledImages,
     rows: Tensor,
-    augmentation: AugmentationRecipe,
-    generator: torch.Generator,
+    drawn: Draw,
     micro_batch: int,
 ) -> None:
     """Leave the gradient of the batch's mean loss in ``flat.gradient``."""
-    drawn = draw(augmentation, len(rows), generator, rows.device)
     flat.gradient.zero_()
     for start in range(0, len(rows), micro_batch):
         piece = slice(start, start + micro_batch)
         some = rows[piece]
-        losses = F.cross_entropy(network(augment(data.batch(some), drawn[piece])), data.labels[some], reduction="none")
+        targets = data.labels[some] if data.soft_labels is None else data.soft_labels[some]
+        with ClosedForms():
+            logits = network(augment(data.batch(some), drawn[piece]))
+        losses = F.cross_entropy(logits, targets, reduction="none")
         (losses @ data.weights[some] / len(rows)).backward()
 
 
-@torch.no_grad()
 def predict(network: nn.Module, data: LabelledImages, *, micro_batch: int) -> Tensor:
     """Class probabilities float32 (N, classes) of a network, without augmentation."""
+    return F.softmax(predict_logits(network, data, micro_batch=micro_batch), dim=1)
+
+
+@torch.no_grad()
+def predict_logits(network: nn.Module, data: LabelledImages, *, micro_batch: int) -> Tensor:
+    """Logits float32 (N, classes) of a network, without augmentation."""
     network.eval()
     pieces = [
-        F.softmax(network(data.batch(slice(start, start + micro_batch))).float(), dim=1)
-        for start in range(0, len(data), micro_batch)
+        network(data.batch(slice(start, start + micro_batch))).float() for start in range(0, len(data), micro_batch)
     ]
     return torch.cat(pieces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,15 +23,24 @@ from medistill.engine.student import Student
 from medistill.errors import ArtifactError, UsageError
 from medistill.evaluate.metrics import macro_auc
 from medistill.evaluate.protocol import TrainingSet, answers, random_rows, small_schedule
+from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
-from medistill.networks.registry import build_network
+from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe, recipe_differences, validate_recipe
-from medistill.training.device import choose_device
+from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
+from medistill.training.allocator import keep_freed_memory
+from medistill.training.device import choose_device, precision
 from medistill.training.images import LabelledImages
+from medistill.training.loop import predict_logits
 from medistill.training.randomness import generator
+from medistill.training.stages import image_stages
 from medistill.workflow.environment import versions
-from medistill.workflow.experts import network_spec
+from medistill.workflow.experts import network_spec, refuse_other_experts
+from medistill.workflow.micro_batch import student_micro_batch
+
+NOISE_CONFIDENCE = 0.9
+"""Probability of its own class that an image from noise starts with; nearer to 1, softmax passes hardly a gradient."""
 
 
 def distill(
@@ -39,6 +49,7 @@ def distill(
     recipe: Recipe,
     *,
     out: str | Path,
+    network: NetworkFactory | None = None,
     device: str = "auto",
     resume: bool = False,
     progress: Progress = Silent(),
@@ -48,16 +59,22 @@ def distill(
     On a CPU in fp32, with the same number of threads, an interrupted run that is resumed ends in the same bits as one
     that was not.
 
+    Args:
+        network: the user's own, where the experts were trained with it (see `train_experts`).
+
     Raises:
+        ArtifactError: the experts are of another corpus, network, normalisation or recipe, or some are missing.
         DataError: a class has fewer training images than images per class.
         UsageError: ``out`` holds a run already and ``resume`` is off, or it was started under another recipe.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
     out, place = Path(out), choose_device(device)
+    spec = network_spec(corpus, recipe, network)
+    refuse_other_experts(trajectories, corpus, recipe, network)
     checkpoint, finished = out / "state" / "checkpoint.safetensors", out / "set" / "manifest.json"
     if finished.is_file() and resume:
         done = DistilledSet.load(out / "set")
-        _refuse_another_recipe(done, recipe, out)
+        _refuse_another_recipe(done, recipe, spec, out)
         progress.say("The distilled set is finished already.")
         return done
     if (checkpoint.is_file() or finished.is_file()) and not resume:
@@ -66,10 +83,14 @@ def distill(
             expected="a new folder",
             do="add --resume to continue it, or choose another --out",
         )
-    spec = network_spec(corpus, recipe)
     labels = torch.arange(len(corpus.class_names)).repeat_interleave(recipe.distill.ipc).to(place)
     pixels = _starting_images(corpus, trajectories, recipe, place)
-    state = State.start(pixels, recipe.distill.student_lr, Importance.start(recipe.importance, trajectories, place))
+    state = State.start(
+        pixels,
+        recipe.distill.student_lr,
+        Importance.start(recipe.importance, trajectories, place),
+        _starting_logits(pixels, labels, trajectories, recipe, spec) if recipe.distill.labels == "soft" else None,
+    )
     if checkpoint.is_file():
         threads = state.restore(checkpoint, recipe, trajectories.key)
         progress.say(f"Resumed after outer step {state.iteration}.")
@@ -79,20 +100,21 @@ def distill(
                 "last digits can differ from those of an undisturbed run. OMP_NUM_THREADS sets the number."
             )
     private_folder(checkpoint.parent)
-    student = Student(build_network(spec, generator(recipe.seed, "student"), place))
+    keep_freed_memory()
+    student = Student(build_network(spec, generator(recipe.seed, "student"), place), recipe.compute.step)
     fixed = Fixed(
         recipe=recipe,
         student=student,
         trajectories=trajectories,
         labels=torch.nn.functional.one_hot(labels, len(corpus.class_names)).float(),
-        micro_batch=micro_batch_size(
-            student.network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch
-        ),
-        validate=_validator(corpus, trajectories, recipe, labels, place),
+        stage=image_stages(len(corpus.class_names), recipe.distill.ipc, recipe.distill.stages).to(place),
+        micro_batch=state.micro_batch
+        or student_micro_batch(student, spec, recipe, recipe.distill.batch_syn or len(labels)),
+        validate=_validator(corpus, trajectories, recipe, spec, place),
         save=lambda current: current.save(checkpoint, recipe, trajectories.key),
     )
     optimise(state, fixed, progress)
-    distilled = _result(state, labels, corpus, trajectories, recipe, place)
+    distilled = _result(state, fixed, corpus, spec, place)
     history = asdict(state.history)
     history["importance_names"] = list(state.importance.names) if state.history.importance else []
     write_json(out / "history.json", {**history, "chosen_step": state.best_step})
@@ -110,17 +132,34 @@ def _starting_images(corpus: Corpus, trajectories: Trajectories, recipe: Recipe,
     return LabelledImages.of_corpus(corpus, rows, trajectories.normalisation, place).batch(slice(None)).clone()
 
 
+def _starting_logits(
+    pixels: Tensor, labels: Tensor, trajectories: Trajectories, recipe: Recipe, spec: NetworkSpec
+) -> Tensor:
+    """Logits (N, classes) that soft labels start from: what expert 0 answers at its end, whether right or wrong.
+
+    Noise has no right answer: there each image starts with probability `NOISE_CONFIDENCE` for the class that it is made
+    for and the rest shared evenly.
+    """
+    if recipe.distill.init == "noise":
+        own = NOISE_CONFIDENCE * max(1, spec.classes - 1) / (1 - NOISE_CONFIDENCE)
+        return math.log(own) * torch.nn.functional.one_hot(labels, spec.classes).float()
+    network = build_network(spec, generator(recipe.seed, "student"), pixels.device)
+    FlatParameters(network).load(torch.from_numpy(trajectories.snapshot(0, trajectories.epochs)))
+    micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
+    with precision(recipe.compute.precision, pixels.device):
+        return predict_logits(network, LabelledImages.of_floats(pixels, labels), micro_batch=micro_batch)
+
+
 def _validator(
-    corpus: Corpus, trajectories: Trajectories, recipe: Recipe, labels: Tensor, place: torch.device
-) -> Callable[[Tensor, float], Look]:
+    corpus: Corpus, trajectories: Trajectories, recipe: Recipe, spec: NetworkSpec, place: torch.device
+) -> Callable[[LabelledImages, float], Look]:
     """Trains fresh networks, the same ones at every look, on given images and scores them on the validation split."""
-    spec = network_spec(corpus, recipe)
     shown = LabelledImages.of_split(corpus, "val", trajectories.normalisation, place)
     truth = shown.labels.cpu().numpy()
 
-    def validate(pixels: Tensor, alpha: float) -> Look:
+    def validate(images: LabelledImages, alpha: float) -> Look:
         schedule = small_schedule(recipe.evaluate, lr=alpha, epochs=recipe.distill.validate_epochs)
-        training = TrainingSet(LabelledImages.of_floats(pixels, labels), schedule)
+        training = TrainingSet(images, schedule)
         accuracies, aucs = [], []
         for k in range(recipe.distill.validate_networks):
             numbers = generator(recipe.seed, "look", k)
@@ -132,33 +171,30 @@ def _validator(
     return validate
 
 
-def _result(
-    state: State,
-    labels: Tensor,
-    corpus: Corpus,
-    trajectories: Trajectories,
-    recipe: Recipe,
-    place: torch.device,
-) -> DistilledSet:
-    count = len(labels)
+def _result(state: State, fixed: Fixed, corpus: Corpus, spec: NetworkSpec, place: torch.device) -> DistilledSet:
+    recipe, trajectories = fixed.recipe, fixed.trajectories
     train = corpus.rows("train")
+    soft = None if state.best_logits is None else state.best_logits.softmax(dim=1).cpu().numpy()
+    plain = recipe.method == "iadd" and recipe.importance.direction == "frozen"
     return DistilledSet(
         images=state.best_pixels.detach().cpu().numpy().astype(np.float32),
-        labels=labels.cpu().numpy(),
-        weights=np.ones(count, np.float32),
-        stage=np.zeros(count, np.int64),
+        labels=fixed.labels.argmax(dim=1).cpu().numpy(),
+        weights=np.ones(len(fixed.labels), np.float32),
+        stage=fixed.stage.cpu().numpy(),
         student_lr=state.best_alpha,
         normalisation=trajectories.normalisation,
         class_names=corpus.class_names,
         provenance={
-            "method": "MTT" if recipe.importance.direction == "frozen" else "IADD",
+            "method": "MTT" if plain else recipe.method.upper(),
             "recipe": recipe.model_dump(mode="json"),
             "recipe_digest": recipe.digest,
+            "network": spec.name,
             "versions": versions(),
             "device": place.type,
             "corpus": corpus.content,
             "trajectories": trajectories.key,
             "chosen_step": state.best_step,
+            "micro_batch": state.micro_batch,
             "training_images": {
                 name: int(np.sum(corpus.labels[train] == c)) for c, name in enumerate(corpus.class_names)
             },
@@ -166,12 +202,16 @@ def _result(
             "split_unit": corpus.split_unit,
             "synthetic_source": corpus.synthetic,
             "starts_from": recipe.distill.init,
-            "privacy": "No formal privacy guarantee was sought in this mode, and no audit was run.",
+            "stages": recipe.distill.stages,
+            "soft_labels": recipe.distill.labels == "soft",
+            "privacy": "No formal privacy guarantee was sought in this mode, and no audit was run."
+            + (" The set carries the mean and the whitening matrix of its training images." if recipe.data.zca else ""),
         },
+        soft_labels=soft,
     )
 
 
-def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, out: Path) -> None:
+def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, spec: NetworkSpec, out: Path) -> None:
     try:
         stored = validate_recipe(done.provenance["recipe"], f"the recipe inside {out / 'set'}")
     except KeyError:
@@ -180,10 +220,11 @@ def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, out: Path) -> Non
             expected="a set that medistill distilled",
             do="choose another --out",
         ) from None
-    differences = recipe_differences(recipe, stored)
-    if differences:
+    refuse_another_recipe(recipe, stored, out)
+    made_with = done.provenance.get("network", stored.network.name)
+    if made_with != spec.name:
         raise UsageError(
-            f"the run in {out} was made under another recipe: {'; '.join(differences)}",
-            expected="the settings that it was made with",
-            do="repeat the first command with --resume, or choose another --out",
+            f"the run in {out} was made with the network {made_with}",
+            expected=spec.name,
+            do="give the network that it was made with, or choose another --out",
         )

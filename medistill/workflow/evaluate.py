@@ -19,6 +19,8 @@ from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Truth, save_arm, save_truth
 from medistill.evaluate.protocol import Answers, TrainingSet, answers, held_out, training_set
 from medistill.networks.flat import FlatParameters
+from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import NetworkSpec
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe
 from medistill.training.device import choose_device
@@ -33,6 +35,7 @@ def evaluate(
     recipe: Recipe,
     *,
     out: str | Path,
+    network: NetworkFactory | None = None,
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> Evaluation:
@@ -42,14 +45,17 @@ def evaluate(
     interrupted, or is asked for more networks, trains only what is missing, and each network draws its random numbers
     from the seed, the arm and its own number.
 
+    Args:
+        network: a network of the user's own (see `train_experts`); None takes the recipe's.
+
     Raises:
         DataError: the set and the corpus have other classes or image shapes.
     """
     _check_fit(distilled, corpus)
     folder, place = private_folder(Path(out) / "evaluation"), choose_device(device)
     pieces = private_folder(folder / "networks")
-    spec = network_spec(corpus, recipe)
-    key = _key(distilled, corpus, recipe, place)
+    spec = network_spec(corpus, recipe, network)
+    key = _key(distilled, corpus, recipe, spec, place)
     shown = held_out(corpus, distilled.normalisation, place)
     truths = (_truth(corpus, "val"), _truth(corpus, "test"))
     seeds = range(recipe.evaluate.networks)
@@ -110,14 +116,18 @@ def _check_fit(distilled: DistilledSet, corpus: Corpus) -> None:
         )
 
 
-def _key(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, place: torch.device) -> str:
+def _key(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, spec: NetworkSpec, place: torch.device) -> str:
     """What decides the predictions: a stored network of another key is trained again."""
-    decisive = recipe.model_dump(mode="json", include={"seed", "network", "augmentation", "compute", "evaluate"})
+    decisive = recipe.model_dump(mode="json", include={"seed", "augmentation", "compute", "evaluate"})
+    decisive["network"] = spec.identity()
     for statistics in ("bootstrap", "confidence", "margin", "networks"):
         decisive["evaluate"].pop(statistics)
     digest = hashlib.sha256(json.dumps([decisive, corpus.content, place.type], sort_keys=True).encode())
     digest.update(distilled.images.tobytes() + distilled.labels.tobytes() + distilled.weights.tobytes())
-    digest.update(np.float64(distilled.student_lr).tobytes())
+    digest.update(distilled.stage.tobytes() + np.float64(distilled.student_lr).tobytes())
+    if distilled.soft_labels is not None:
+        digest.update(distilled.soft_labels.tobytes())
+    digest.update(json.dumps(distilled.normalisation.as_json()).encode())
     return digest.hexdigest()
 
 

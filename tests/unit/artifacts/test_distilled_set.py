@@ -19,9 +19,11 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from medistill.artifacts.atomic import read_tensors, sha256_file, write_tensors
-from medistill.artifacts.distilled_set import LIMIT, DistilledSet
+from medistill.artifacts.distilled_set import LIMIT, SET_SCHEMA, DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import ArtifactError
+
+SOFT = np.array([[0.75, 0.25], [1.0, 0.0], [0.125, 0.875], [0.5, 0.5]], np.float32)
 
 
 def _set(**changes: Any) -> DistilledSet:
@@ -73,6 +75,24 @@ def test_everything_comes_back_to_the_bit(folder: Path) -> None:
         assert loaded.class_names == made.class_names
         assert loaded.provenance == made.provenance
         assert loaded.ipc == 2
+
+
+def test_soft_labels_come_back_to_the_bit(tmp_path: Path) -> None:
+    made = _set(soft_labels=SOFT, stage=np.array([0, 1, 0, 1]))
+    made.save(tmp_path)
+    loaded = DistilledSet.load(tmp_path)
+    assert loaded.soft_labels is not None
+    assert loaded.soft_labels.dtype == np.float32
+    np.testing.assert_array_equal(loaded.soft_labels, SOFT)
+    np.testing.assert_array_equal(loaded.stage, [0, 1, 0, 1])
+    np.testing.assert_array_equal(loaded.labels, [0, 0, 1, 1])
+
+
+def test_a_set_of_the_first_schema_is_read_and_has_no_soft_labels(folder: Path) -> None:
+    assert json.loads((folder / "manifest.json").read_text())["schema"] == SET_SCHEMA
+    _edit(folder, schema=1)
+    assert DistilledSet.load(folder).soft_labels is None
+    assert "soft_labels" not in read_tensors(folder / "images.safetensors", "test")[0]
 
 
 @settings(max_examples=25, deadline=None)
@@ -158,6 +178,12 @@ def test_the_viewable_images_are_grey_values_a_person_can_see(folder: Path) -> N
         ({"normalisation": Normalisation((0.4,), (0.0,))}, "normalisation"),
         ({"normalisation": Normalisation((0.4,), (float("nan"),))}, "normalisation"),
         ({"normalisation": Normalisation((float("inf"),), (0.2,))}, "normalisation"),
+        ({"soft_labels": SOFT.astype(np.float64)}, "soft labels are float64"),
+        ({"soft_labels": SOFT[:3]}, "not float32"),
+        ({"soft_labels": np.ones((4, 1), np.float32)}, "not float32"),
+        ({"soft_labels": SOFT * np.float32(1.01)}, "not a probability distribution"),
+        ({"soft_labels": np.array([[1.5, -0.5]] * 4, np.float32)}, "not a probability distribution"),
+        ({"soft_labels": np.array([[np.nan, 1]] * 4, np.float32)}, "not a probability distribution"),
     ],
 )
 def test_an_inconsistent_set_cannot_be_made(change: dict[str, Any], said: str) -> None:
@@ -181,6 +207,9 @@ def test_an_inconsistent_set_cannot_be_made(change: dict[str, Any], said: str) -
         {"std": np.array([-0.2])},
         {"mean": np.array([np.nan])},
         {"mean": np.array([[0.4]])},
+        {"soft_labels": SOFT[::-1, :1].copy()},
+        {"soft_labels": 2 * SOFT},
+        {"soft_labels": np.zeros((4, 2), np.int64)},
     ],
     ids=lambda tensors: ", ".join(f"{k} {None if v is None else f'{v.dtype}{v.shape}'}" for k, v in tensors.items()),
 )

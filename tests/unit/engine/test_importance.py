@@ -10,6 +10,7 @@ from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import open_trajectories
 from medistill.engine.importance import Importance
 from medistill.engine.matching import match
+from medistill.engine.segment import Segment
 from medistill.recipe import ImportanceRecipe
 from tests.naive_unroll import problem
 
@@ -85,3 +86,28 @@ def test_granularity(trajectories, granularity, groups):
     importance = Importance.start(ImportanceRecipe(granularity=granularity), trajectories, CPU)
     assert len(importance.weights) == len(importance.names) == groups
     assert int(importance.sizes.sum()) == 11
+
+
+def test_relative_start_weighs_each_live_group_by_its_relative_error(trajectories):
+    importance = Importance.start(ImportanceRecipe(start="relative"), trajectories, CPU)
+    start, target = (torch.from_numpy(trajectories.snapshot(0, epoch)) for epoch in (0, 1))
+    end = target + torch.linspace(0.1, 0.5, 11)
+    end[6:9] = target[6:9]
+    loss = match(end, Segment(start, target, [], []), importance.weights, importance.sizes).loss
+    error, moved = (end - target).square(), (start - target).square()
+    relative = [error[k].sum() / moved[k].sum() for k in (slice(0, 6), slice(9, 11))]
+    weighted = (6 * relative[0] + 2 * relative[1]) / 8
+    scale = 8 / (6 / 1 + 2 / 4)  # so that the mean of w^2 over the eight live parameters is 1
+    assert float(loss / weighted) == pytest.approx(scale * 8 / float(moved.sum()), rel=1e-5)
+    assert float(importance.weights[1]) == 1
+
+
+def test_by_the_logarithm_a_step_multiplies(trajectories):
+    recipe = ImportanceRecipe(scale="log", constraint="none", lr=0.1, momentum=0.0)
+    importance = Importance.start(recipe, trajectories, CPU)
+    for _ in range(3):
+        importance.update(torch.tensor([1.0, 0.0, -2.0]), recipe)
+    u = np.zeros(3)
+    for _ in range(3):
+        u -= 0.1 * np.exp(u) * np.array([1.0, 0.0, -2.0])
+    np.testing.assert_allclose(importance.weights.numpy(), np.exp(u), rtol=1e-6)

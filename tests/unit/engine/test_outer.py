@@ -5,110 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from medistill.artifacts.normalisation import Normalisation
-from medistill.artifacts.trajectories import Trajectories, open_trajectories
-from medistill.engine.importance import Importance
-from medistill.engine.outer import ALPHA_STEP, Fixed, Look, optimise
+from medistill.engine.outer import ALPHA_STEP, Look, optimise
 from medistill.engine.segment import draw_segment
-from medistill.engine.state import State
-from medistill.engine.student import Student
 from medistill.engine.unroll import Images
 from medistill.errors import ArtifactError, DivergedError, UsageError
-from medistill.networks.flat import FlatParameters
-from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Silent, SilentTask
-from medistill.recipe import Recipe, validate_recipe
-from medistill.training.randomness import generator
+from medistill.training.images import LabelledImages
 from tests.naive_unroll import naive_gradient
-
-CPU = torch.device("cpu")
-LABELS = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
-
-
-def recipe_of(**distill: object) -> Recipe:
-    importance = distill.pop("importance", {})
-    settings = {
-        "data": {"image_size": 8},
-        "network": {"depth": 1, "width": 4},
-        "experts": {"count": 2, "epochs": 4},
-        "distill": {
-            "ipc": 2,
-            "iterations": 6,
-            "syn_steps": 3,
-            "max_start_epoch": 2,
-            "image_lr": 10.0,
-            "student_lr": 0.05,
-            "student_lr_lr": 1e-3,
-            "validate_every": 2,
-            "checkpoint_every": 1,
-            **distill,
-        },
-        "importance": importance,
-    }
-    return validate_recipe(settings, "test")
-
-
-@pytest.fixture
-def trajectories(tmp_path) -> Trajectories:
-    """Two random walks of four epochs."""
-    network = build_network(NetworkSpec(recipe_of().network, 1, 8, 2), generator(0, "walk"))
-    flat = FlatParameters(network)
-    store = open_trajectories(
-        tmp_path / "experts",
-        {
-            "key": "walks",
-            "count": 2,
-            "epochs": 4,
-            "names": list(flat.names),
-            "shapes": [list(s) for s in flat.shapes],
-            "normalisation": Normalisation((0.5,), (0.25,)).as_json(),
-        },
-    )
-    numbers = np.random.default_rng(0)
-    for expert in range(2):
-        steps = 0.05 * numbers.standard_normal((5, store.parameters), np.float32)
-        store.save_expert(expert, flat.values.numpy() + steps.cumsum(axis=0))
-    return store
-
-
-def start(recipe: Recipe, trajectories: Trajectories) -> State:
-    pixels = torch.randn(4, 1, 8, 8, generator=generator(recipe.seed, "pixels"))
-    return State.start(pixels, recipe.distill.student_lr, Importance.start(recipe.importance, trajectories, CPU))
-
-
-def fixed(recipe: Recipe, trajectories: Trajectories, path: Path | None = None, validate=None) -> Fixed:
-    network = build_network(NetworkSpec(recipe.network, 1, 8, 2), generator(0))
-
-    def save(state: State) -> None:
-        if path is not None:
-            state.save(path, recipe, trajectories.key)
-
-    return Fixed(
-        recipe=recipe,
-        student=Student(network),
-        trajectories=trajectories,
-        labels=LABELS,
-        micro_batch=3,
-        validate=validate or (lambda pixels, alpha: Look(float(pixels.mean()), float(pixels.std()))),
-        save=save,
-    )
-
-
-def bits(state: State) -> list[object]:
-    tensors = (state.pixels, state.velocity, state.average, state.best_pixels, state.importance.weights)
-    return [
-        *(t.numpy().tobytes() for t in tensors),
-        state.alpha.hex(),
-        state.best_alpha.hex(),
-        state.best_step,
-        state.history,
-    ]
+from tests.outer_problem import CPU, LABELS, bits, fixed, recipe_of, start
 
 
 def test_frozen_importance_is_mtt_written_out(trajectories):
@@ -118,7 +26,7 @@ def test_frozen_importance_is_mtt_written_out(trajectories):
     velocity, alpha_velocity = torch.zeros_like(pixels), 0.0
     network = made.student.network.double()
     for iteration in range(recipe.distill.iterations):
-        drawn = draw_segment(recipe, trajectories, 4, iteration, CPU)
+        drawn = draw_segment(recipe, trajectories, torch.arange(4), iteration, CPU)
         segment = replace(drawn, start=drawn.start.double(), target=drawn.target.double())
         images = Images(pixels, LABELS, torch.ones(4, dtype=torch.float64))
         _, of_pixels, of_alpha, _ = naive_gradient(network, segment, images, alpha)
@@ -146,7 +54,7 @@ def test_importance_at_rate_zero_gives_the_bits_of_mtt(trajectories):
 def test_alpha_starts_at_the_published_speed(trajectories):
     recipe = recipe_of(iterations=1, student_lr_lr=1e-9, momentum=0.0)
     state = start(recipe, trajectories)
-    segment = draw_segment(recipe, trajectories, 4, 0, CPU)
+    segment = draw_segment(recipe, trajectories, torch.arange(4), 0, CPU)
     made = fixed(recipe, trajectories)
     images = Images(state.pixels.clone(), LABELS, torch.ones(4))
     _, _, of_alpha, _ = naive_gradient(made.student.network, segment, images, 0.05)
@@ -169,10 +77,20 @@ class Killed(Exception):
     """Stands for a signal that leaves no time to save."""
 
 
-@pytest.mark.parametrize("importance", [{"lr": 0.05}, {"granularity": "scalar", "lr": 5.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"importance": {"lr": 0.05}},
+        {"importance": {"granularity": "scalar", "lr": 5.0}, "segments": 2},
+        {"method": "satm", "sharpness": 0.5},
+        {"method": "pdd", "stages": 2},
+        {"method": "datm", "max_start_epoch": 3},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("dies_after", [1, 3, 5])
-def test_resumes_to_the_same_bits(trajectories, tmp_path, importance, dies_after):
-    recipe = recipe_of(importance=importance, ema=0.9, batch_syn=3)
+def test_resumes_to_the_same_bits(trajectories, tmp_path, settings, dies_after):
+    recipe = recipe_of(**settings, ema=0.9, batch_syn=3)
     whole = start(recipe, trajectories)
     optimise(whole, fixed(recipe, trajectories), Silent())
 
@@ -256,8 +174,8 @@ def test_keeps_the_best_look_not_the_last(trajectories):
     scores = iter([0.6, 0.9, 0.7])
     seen = []
 
-    def validate(pixels: torch.Tensor, alpha: float) -> Look:
-        seen.append((pixels.clone(), alpha))
+    def validate(images: LabelledImages, alpha: float) -> Look:
+        seen.append((images.pixels.clone(), alpha))
         return Look(0.5, next(scores))
 
     recipe = recipe_of()
@@ -275,7 +193,7 @@ def test_the_moving_average_is_what_is_validated(trajectories):
     state = start(recipe, trajectories)
     first = state.pixels.clone()
     walked = []
-    made = fixed(recipe, trajectories, validate=lambda pixels, alpha: walked.append(pixels.clone()) or Look(0, 1))
+    made = fixed(recipe, trajectories, validate=lambda images, alpha: walked.append(images.pixels) or Look(0, 1))
     plain = start(recipe_of(iterations=2), trajectories)
     one = start(recipe_of(iterations=1), trajectories)
     optimise(one, fixed(recipe_of(iterations=1), trajectories), Silent())
