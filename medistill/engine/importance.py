@@ -1,7 +1,7 @@
 """The self-adaptive weights W of IADD, learned beside the images.
 
-Unconstrained descent on W has its only minimum at W = 0, so by default the parameter-weighted mean of w^2 is kept
-at 1. Tensors that never move (a bias before instance norm has no gradient) have no error to weigh: they keep weight 1
+Unconstrained descent on W has its only minimum at W = 0, so by default a mean of w^2 is kept at 1. It can be weighted by
+parameters, or by squared movement: then weight cannot flow into small tensors that hardly count in the loss. Tensors that never move (a bias before instance norm has no gradient) have no error to weigh: they keep weight 1
 and stay out of that mean, or the constraint would pour all weight into them.
 """
 
@@ -26,6 +26,7 @@ class Importance:
         names: what each group is called.
         sizes: parameters of each group, in the order in which they lie in theta.
         live: groups that move, and so take part.
+        share: how much each group counts in the mean of w^2 that is held; adds up to 1 over the live groups.
         weights: w of each group, from 1.
         velocity: momentum of the weights' SGD.
     """
@@ -33,6 +34,7 @@ class Importance:
     names: tuple[str, ...]
     sizes: Int[Tensor, " G"]
     live: Bool[Tensor, " G"]
+    share: Float[Tensor, " G"]
     weights: Float[Tensor, " G"]
     velocity: Float[Tensor, " G"]
 
@@ -41,19 +43,20 @@ class Importance:
         """W at its start, one for each group that the recipe asks for.
 
         The first expert's movement decides which groups are live. With ``start`` relative, w^2 is the inverse of a
-        group's mean squared movement d, scaled so that the parameter-weighted mean of w^2 is 1: then the loss is a
-        weighted mean of the groups' relative errors.
+        group's mean squared movement, scaled as the constraint asks: then the loss is a weighted mean of the groups'
+        relative errors.
         """
         names, sizes = _groups(recipe.granularity, trajectories)
         moved = torch.from_numpy(trajectories.snapshot(0, trajectories.epochs) - trajectories.snapshot(0, 0)).double()
         mean_square = torch.stack([part.square().mean() for part in moved.split(sizes)])
         live = mean_square > DEAD * moved.square().mean()
+        counted = live * torch.tensor(sizes) * (mean_square if recipe.constraint == "movement" else 1)
+        share = (counted / counted.sum()).float()
         weights = torch.ones(len(sizes))
         if recipe.start == "relative":
-            weights = _held(torch.where(live, mean_square, 1).rsqrt().float(), torch.tensor(sizes), live)
-        return cls(
-            tuple(names), torch.tensor(sizes), live.to(device), weights.to(device), torch.zeros_like(weights).to(device)
-        )
+            weights = _held(torch.where(live, mean_square, 1).rsqrt().float(), share, live)
+        on_device = (tensor.to(device) for tensor in (live, share, weights, torch.zeros_like(weights)))
+        return cls(tuple(names), torch.tensor(sizes), *on_device)
 
     def update(self, gradient: Float[Tensor, " G"], recipe: ImportanceRecipe) -> None:
         """One step of SGD with momentum along or against the gradient, then the constraint."""
@@ -66,15 +69,13 @@ class Importance:
         else:
             self.velocity = recipe.momentum * self.velocity + along * self.live
             self.weights = (self.weights - recipe.lr * self.velocity).clamp_min(0)
-        if recipe.constraint == "mean_square":
-            self.weights = _held(self.weights, self.sizes.to(self.weights.device), self.live)
+        if recipe.constraint != "none":
+            self.weights = _held(self.weights, self.share, self.live)
 
 
-def _held(weights: Float[Tensor, " G"], sizes: Int[Tensor, " G"], live: Bool[Tensor, " G"]) -> Float[Tensor, " G"]:
-    """W scaled so that the parameter-weighted mean of w^2 over the live groups is 1; the others as they are."""
-    counted = sizes * live
-    mean_square = (counted * weights.square()).sum() / counted.sum()
-    return torch.where(live, weights / mean_square.sqrt(), weights)
+def _held(weights: Float[Tensor, " G"], share: Float[Tensor, " G"], live: Bool[Tensor, " G"]) -> Float[Tensor, " G"]:
+    """W scaled so that the mean of w^2 over the live groups is 1; the others as they are."""
+    return torch.where(live, weights / torch.dot(share, weights.square()).sqrt(), weights)
 
 
 def _groups(granularity: str, trajectories: Trajectories) -> tuple[list[str], list[int]]:

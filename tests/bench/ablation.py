@@ -43,6 +43,17 @@ VARIANTS: dict[str, list[str]] = {
     "tensor, descent, none, lr 1e-2": ["importance.constraint=none", "importance.lr=1e-2"],
     "tensor, ascent, mean square, lr 1e-2": ["importance.direction=ascent", "importance.lr=1e-2"],
     "tensor, ascent, mean square, lr 1e-1": ["importance.direction=ascent", "importance.lr=1e-1"],
+    "tensor, descent, movement, lr 1e-2": ["importance.constraint=movement", "importance.lr=1e-2"],
+    "tensor, ascent, movement, lr 1e-2": [
+        "importance.constraint=movement",
+        "importance.direction=ascent",
+        "importance.lr=1e-2",
+    ],
+    "tensor, ascent, movement, lr 1e-1": [
+        "importance.constraint=movement",
+        "importance.direction=ascent",
+        "importance.lr=1e-1",
+    ],
     "layer, descent, mean square, lr 1e-2": ["importance.granularity=layer", "importance.lr=1e-2"],
     "layer, ascent, mean square, lr 1e-2": [
         "importance.granularity=layer",

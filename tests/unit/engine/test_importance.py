@@ -66,6 +66,19 @@ def test_direction_and_constraint(trajectories, direction, sign):
     assert float(mean_square) == pytest.approx(1, rel=1e-6)
 
 
+@pytest.mark.parametrize("direction", ["descent", "ascent"])
+def test_weighted_by_movement_the_loss_of_a_student_that_stands_still_stays_one(trajectories, direction):
+    recipe = ImportanceRecipe(constraint="movement", direction=direction, lr=0.05)
+    importance = Importance.start(recipe, trajectories, CPU)
+    start, target = (torch.from_numpy(trajectories.snapshot(0, epoch)) for epoch in (0, 1))
+    segment = Segment(start, target, [], [])
+    for gradient in ([1.0, 0.0, 0.1], [0.3, 0.0, 2.0], [1.0, 0.0, 0.0]):
+        importance.update(torch.tensor(gradient), recipe)
+        loss = match(start, segment, importance.weights, importance.sizes).loss
+        assert float(loss) == pytest.approx(1, rel=1e-6)
+    assert importance.weights[0] != importance.weights[2]
+
+
 def test_literal_reading_shrinks_to_zero(trajectories):
     recipe = ImportanceRecipe(constraint="none", lr=0.5)
     importance = Importance.start(recipe, trajectories, CPU)
