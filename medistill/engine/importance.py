@@ -1,8 +1,9 @@
 """The self-adaptive weights W of IADD, learned beside the images.
 
-Unconstrained descent on W has its only minimum at W = 0, so by default a mean of w^2 is kept at 1. It can be weighted by
-parameters, or by squared movement: then weight cannot flow into small tensors that hardly count in the loss. Tensors that never move (a bias before instance norm has no gradient) have no error to weigh: they keep weight 1
-and stay out of that mean, or the constraint would pour all weight into them.
+Unconstrained descent on W has its only minimum at W = 0, so by default a mean of w^2 is kept at 1. It can be weighted
+by parameters, or by squared movement: then weight cannot flow into small tensors that hardly count in the loss. Tensors
+that never move (a bias before instance norm has no gradient) have no error to weigh: they keep weight 1 and stay out of
+that mean.
 """
 
 from dataclasses import dataclass

@@ -124,8 +124,8 @@ class ExpertsRecipe(Section):
     surrogate_gap: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the surrogate gap in it (alpha of GSAM); 0 is SAM."""
     store: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the snapshots on disk; bfloat16 halves the space. Each value is off by 0.4 % at most, the movement
-    that is matched by more (2.7 to 4.7 % of its length on the demo, decision 13)."""
+    """Number format of the snapshots on disk; bfloat16 halves the space. Each value is off by 0.4 % at most, the
+    movement that is matched by more (2.7 to 4.7 % of its length on the demo, decision 13)."""
 
 
 class DistillRecipe(Section):

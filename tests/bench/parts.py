@@ -61,6 +61,12 @@ def _kept(gradient: torch.Tensor, way: str, setting: str, folder: str) -> dict[s
     return {"norm": float(gradient.norm())}
 
 
+def measure_truth(setting: str, folder: str) -> dict[str, float]:
+    """The exact gradient of the same problem in fp64, left in ``folder`` for the fp32 ones to be held against."""
+    given = made(setting, dtype=torch.float64)
+    return _kept(ready("reverse", given[0])(given), "truth", setting, folder)
+
+
 def measure_time(way: str, setting: str, steps: str) -> dict[str, float]:
     """Seconds per inner step, after a first step that is not counted."""
     given = made(setting, steps=int(steps))
@@ -189,6 +195,7 @@ def measure_corpus(patients: int = 150) -> dict[str, float]:
 
 PARTS: dict[str, Callable[..., dict[str, float]]] = {
     "memory": measure_memory,
+    "truth": measure_truth,
     "time": measure_time,
     "error": measure_error,
     "experts": measure_experts,

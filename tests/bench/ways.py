@@ -28,16 +28,15 @@ ALPHA = 0.01
 Problem = tuple[nn.Module, Segment, Images]
 
 
-def made(setting: str, *, steps: int | None = None, device: str = "cpu") -> Problem:
-    """A setting's network, segment and images in fp32; ``steps`` of its own number."""
+def made(setting: str, *, steps: int | None = None, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Problem:
+    """A setting's network, segment and images, drawn in fp32 and turned to ``dtype``; ``steps`` of its own number."""
     chosen = SETTINGS[setting]
     network, segment, images = problem(torch.float32, **{**chosen, "steps": steps or chosen["steps"]})
-    if device == "cpu":
-        return network, segment, images
     draws = [Draw(one.operations, {name: v.to(device) for name, v in one.numbers.items()}) for one in segment.draws]
     rows = [one.to(device) for one in segment.batches]
-    moved = Segment(segment.start.to(device), segment.target.to(device), rows, draws)
-    return network.to(device), moved, Images(*(t.to(device) for t in (images.pixels, images.labels, images.weights)))
+    moved = Segment(segment.start.to(device, dtype), segment.target.to(device, dtype), rows, draws)
+    turned = Images(*(t.to(device, dtype) for t in (images.pixels, images.labels, images.weights)))
+    return network.to(device, dtype), moved, turned
 
 
 def first_steps(given: Problem, steps: int) -> Problem:
