@@ -99,7 +99,12 @@ def test_verdict_on_random_images() -> None:
     found = evaluation(base, "shown", beats="no")
     below = replace(found.differences[1], macro_auc=Estimate(-0.13, -0.24, -0.04))
     assert "They do worse" in verdict(replace(found, differences=(found.differences[0], below))).against_random
-    assert "They beat" in verdict(evaluation(base, "shown")).against_random
+    won = evaluation(base, "shown")
+    for low, unsure in ((0.02, False), (-0.01, True)):
+        gain = replace(won.differences[1], macro_auc=Estimate(0.03, low, 0.08))
+        said = verdict(replace(won, differences=(won.differences[0], gain))).against_random
+        assert "They beat" in said
+        assert ("the interval includes 0" in said) == unsure
     assert "do not beat" in verdict(evaluation(base, "shown", beats="no")).against_random
     untold = evaluation(base, "shown", beats="cannot be judged", reason="a spread needs 2 networks")
     assert "a spread needs 2 networks" in verdict(untold).against_random
