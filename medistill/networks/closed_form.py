@@ -8,7 +8,7 @@ the other. Each has a short closed form. In the block of `ClosedForms` they take
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -44,11 +44,6 @@ class ClosedForms(TorchFunctionMode):
             if made is not None:
                 return made
         return called(*args, **kwargs)
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        super().__enter__()
-        return self
 
 
 def _convolution(

@@ -12,6 +12,7 @@ from medistill.artifacts.cache import cache_root
 from medistill.engine.derivative import Batch
 from medistill.engine.student import Student
 from medistill.engine.unroll import step_curvature, step_gradient
+from medistill.networks.closed_form import ClosedForms
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
@@ -45,7 +46,9 @@ def training_micro_batch(network: torch.nn.Module, spec: NetworkSpec, recipe: Re
 
     def update(images: torch.Tensor) -> None:
         labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        torch.autograd.grad(F.cross_entropy(network(images), labels), list(network.parameters()))
+        with ClosedForms():
+            logits = network(images)
+        torch.autograd.grad(F.cross_entropy(logits, labels), list(network.parameters()))
 
     return _micro_batch("training", update, network, spec, recipe, whole)
 
