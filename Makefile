@@ -46,8 +46,9 @@ check: $(READY) ## format, lint, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) ## time and memory of the engine against naive autograd
+bench: $(READY) ## the engine against naive autograd, the statistics against scikit-learn in a loop
 	$(BIN)/python -m tests.bench.engine
+	$(BIN)/python -m tests.bench.statistics
 
 bench-gpu: $(READY) ## the same on CUDA, in pieces; repeat it until it prints its table
 	$(BIN)/python -m tests.bench.gpu build/bench-gpu

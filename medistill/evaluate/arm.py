@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from medistill.evaluate.calibration import brier, class_brier
+from medistill.evaluate.evaluation import Rule
 from medistill.evaluate.intervals import number_groups
-from medistill.evaluate.metrics import Ranking, youden_threshold
+from medistill.evaluate.metrics import Ranking
+from medistill.evaluate.operating_point import Calls, Thresholds
 from medistill.evaluate.predictions import ArmPredictions, Truth
 
 
@@ -18,21 +21,24 @@ class ArmStatistics:
 
     Attributes:
         accuracy: (R,).
+        balanced_accuracy: (R,).
+        brier: (R,).
         auc: (C, R).
-        sensitivity: (C, R).
-        specificity: (C, R).
+        class_brier: (C, R).
+        points: (K, M, C, R), for K rules the M measures of `MEASURES`.
     """
 
     accuracy: np.ndarray
+    balanced_accuracy: np.ndarray
+    brier: np.ndarray
     auc: np.ndarray
-    sensitivity: np.ndarray
-    specificity: np.ndarray
+    class_brier: np.ndarray
+    points: np.ndarray
 
     @classmethod
     def join(cls, parts: Sequence[ArmStatistics]) -> ArmStatistics:
         """Put chunks of weightings behind each other."""
-        names = ("accuracy", "auc", "sensitivity", "specificity")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names))
+        return cls(*(np.concatenate([getattr(part, one.name) for part in parts], axis=-1) for one in fields(cls)))
 
     @property
     def macro_auc(self) -> np.ndarray:
@@ -40,70 +46,104 @@ class ArmStatistics:
         return self.auc.mean(axis=0)
 
 
+class Rankings:
+    """The sorted scores of every network of an arm for every class.
+
+    Attributes:
+        reasons: one a class, why it has no area under the curve; empty where it has one.
+    """
+
+    def __init__(self, predictions: ArmPredictions, cases: np.ndarray, class_names: Sequence[str]) -> None:
+        """Sort; ``cases`` (C, N) is true where a test image is of the class."""
+        self.reasons = tuple(
+            _no_auc(predictions, cases[c], name, c, "test", "has no area under the ROC curve")
+            for c, name in enumerate(class_names)
+        )
+        self._of_class = [
+            [Ranking.of(scores[:, c], cases[c]) for scores in predictions.test] if not reason else []
+            for c, reason in enumerate(self.reasons)
+        ]
+
+    def auc(self, counts: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """Mean area under the ROC curve over the networks (C, R) under ``counts`` (G, R); NaN where there is none."""
+        absent = np.full(counts.shape[1], np.nan)
+        return np.stack(
+            [
+                np.mean([ranking.auc(counts, groups) for ranking in rankings], axis=0) if rankings else absent
+                for rankings in self._of_class
+            ]
+        )
+
+    def network_macro_auc(self, groups: np.ndarray, patients: int) -> tuple[float, ...]:
+        """Macro AUC of each network; empty where a class has none."""
+        if any(self.reasons):
+            return ()
+        once = np.ones((patients, 1))
+        table = [[float(ranking.auc(once, groups)[0]) for ranking in rankings] for rankings in self._of_class]
+        return tuple(float(value) for value in np.mean(table, axis=0))
+
+
 class PreparedArm:
     """What is worked out once for an arm, before the patients are resampled.
 
     Attributes:
         predictions: the arm's predictions.
+        cases: (C, N) bool, a test image is of the class.
         groups: (N,), patients of the test split, numbered without gaps.
         patients: how many there are, G.
-        no_auc: why a class has no area under the curve, one text a class, empty where it has one.
-        no_threshold: why a class has no threshold, likewise.
-        thresholds: of each class, one a network; empty where there is none.
+        rankings: the sorted scores.
+        no_threshold: why a class has no threshold, one text a class, empty where it has one.
+        calls: which test images are called, one entry a rule.
         case_images: (C, G), each patient's images of each class.
         control_images: (C, G), each patient's other images.
     """
 
-    def __init__(self, predictions: ArmPredictions, validation: Truth, test: Truth, class_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        predictions: ArmPredictions,
+        validation: Truth,
+        test: Truth,
+        class_names: Sequence[str],
+        specificity: float,
+    ) -> None:
         """Choose thresholds on the validation split; sort and count the test split."""
-        classes = range(len(class_names))
+        classes = np.arange(len(class_names))[:, None]
         self.predictions = predictions
         self.groups, self.patients = number_groups(test.groups)
-        self.cases = test.labels == np.array(classes)[:, None]
-        self.no_auc = [_no_auc(predictions, self.cases[c], name, c) for c, name in enumerate(class_names)]
-        validation_cases = validation.labels == np.array(classes)[:, None]
-        self.no_threshold = [
-            _no_threshold(predictions, validation_cases[c], name, c) for c, name in enumerate(class_names)
-        ]
-        self.rankings = [
-            [Ranking.of(scores[:, c], self.cases[c]) for scores in predictions.test] if not self.no_auc[c] else []
-            for c in classes
-        ]
-        self.thresholds = [
-            tuple(youden_threshold(scores[:, c], validation_cases[c]) for scores in predictions.validation)
-            if not self.no_threshold[c]
-            else ()
-            for c in classes
-        ]
-        correct = (predictions.test.argmax(axis=2) == test.labels).mean(axis=0)
-        called = np.stack(
-            [
-                (predictions.test[:, :, c] >= np.array(self.thresholds[c])[:, None]).mean(axis=0)
-                if self.thresholds[c]
-                else np.full(len(test.labels), np.nan)
-                for c in classes
-            ]
+        self.cases = test.labels == classes
+        self.rankings = Rankings(predictions, self.cases, class_names)
+        wanted = validation.labels == classes
+        self.no_threshold = tuple(
+            _no_auc(predictions, wanted[c], name, c, "validation", "has no threshold")
+            for c, name in enumerate(class_names)
         )
-        self.images = self._per_patient(np.ones((1, len(test.labels))))
-        self.correct = self._per_patient(correct[None])
+        rules: tuple[tuple[Rule, float | None], ...] = (("youden", None), ("specificity", specificity))
+        chosen = (
+            Thresholds.choose(rule, target, predictions.validation, wanted, self.no_threshold) for rule, target in rules
+        )
+        self.calls = tuple(Calls(one, predictions.test, self.cases, self.groups) for one in chosen)
+        right = predictions.test.argmax(axis=2) == test.labels
+        self._images = self._per_patient(np.ones((1, len(test.labels))))
+        self._correct = self._per_patient(right.mean(axis=0)[None])
+        self._brier = self._per_patient(brier(predictions.test, test.labels)[None])
+        self._class_brier = self._per_patient(
+            np.stack([class_brier(predictions.test[:, :, c], of_class) for c, of_class in enumerate(self.cases)])
+        )
+        self._recalled = self._per_patient(np.where(self.cases, right.mean(axis=0), 0))
         self.case_images = self._per_patient(self.cases)
         self.control_images = self._per_patient(~self.cases)
-        self.found = self._per_patient(np.where(self.cases, called, 0))
-        self.spared = self._per_patient(np.where(self.cases, 0, 1 - called))
 
     def statistics(self, counts: np.ndarray) -> ArmStatistics:
         """The statistics under each weighting ``counts`` (G, R) of the patients."""
-        absent = np.full(counts.shape[1], np.nan)
-        aucs = [
-            np.mean([ranking.auc(counts, self.groups) for ranking in rankings], axis=0) if rankings else absent
-            for rankings in self.rankings
-        ]
         weights = counts.astype(np.float64)
+        images, cases, controls = (table @ weights for table in (self._images, self.case_images, self.control_images))
         return ArmStatistics(
-            accuracy=_ratio(self.correct @ weights, self.images @ weights)[0],
-            auc=np.stack(aucs),
-            sensitivity=_ratio(self.found @ weights, self.case_images @ weights),
-            specificity=_ratio(self.spared @ weights, self.control_images @ weights),
+            accuracy=_ratio(self._correct @ weights, images)[0],
+            balanced_accuracy=_ratio(self._recalled @ weights, cases).mean(axis=0),
+            brier=_ratio(self._brier @ weights, images)[0],
+            auc=self.rankings.auc(counts, self.groups),
+            class_brier=_ratio(self._class_brier @ weights, np.broadcast_to(images, cases.shape)),
+            points=np.stack([calls.measures(counts.astype(np.float32), cases, controls) for calls in self.calls]),
         )
 
     def network_accuracy(self, labels: np.ndarray) -> tuple[float, ...]:
@@ -112,36 +152,36 @@ class PreparedArm:
 
     def network_macro_auc(self) -> tuple[float, ...]:
         """Macro AUC of each network; empty where a class has none."""
-        if any(self.no_auc):
-            return ()
-        once = np.ones((self.patients, 1))
-        table = [[float(ranking.auc(once, self.groups)[0]) for ranking in rankings] for rankings in self.rankings]
-        return tuple(float(value) for value in np.mean(table, axis=0))
+        return self.rankings.network_macro_auc(self.groups, self.patients)
+
+    def confusion(self) -> tuple[tuple[float, ...], ...]:
+        """Share of the images of each class (row) put into each class, mean over the networks; an absent class' row is
+        empty."""
+        chosen = self.predictions.test.argmax(axis=2)
+        classes = len(self.cases)
+        return tuple(
+            tuple(np.bincount(chosen[:, rows].ravel(), minlength=classes) / (rows.sum() * len(chosen)))
+            if rows.any()
+            else ()
+            for rows in self.cases
+        )
 
     def _per_patient(self, images: np.ndarray) -> np.ndarray:
         """Sum (K, N) over the images of each patient: (K, G)."""
         return np.stack([np.bincount(self.groups, weights=row, minlength=self.patients) for row in images])
 
 
-def _no_auc(predictions: ArmPredictions, cases: np.ndarray, name: str, c: int) -> str:
+def _no_auc(predictions: ArmPredictions, cases: np.ndarray, name: str, c: int, split: str, lacks: str) -> str:
+    """Why a class cannot be told from the rest in a split; empty where it can."""
+    scores = predictions.test if split == "test" else predictions.validation
     if not cases.any():
-        return f"class '{name}' has no image in the test split"
+        return f"class '{name}' has no image in the {split} split, so it {lacks}"
     if cases.all():
-        return f"every image in the test split is of class '{name}'"
-    if (np.ptp(predictions.test[:, :, c], axis=1) == 0).all():
-        return f"every network of arm '{predictions.arm}' gives all test images the same score for class '{name}'"
-    return ""
-
-
-def _no_threshold(predictions: ArmPredictions, cases: np.ndarray, name: str, c: int) -> str:
-    if not cases.any():
-        return f"class '{name}' has no image in the validation split, so no threshold can be chosen"
-    if cases.all():
-        return f"every image in the validation split is of class '{name}', so no threshold can be chosen"
-    if (np.ptp(predictions.validation[:, :, c], axis=1) == 0).all():
+        return f"every image in the {split} split is of class '{name}', so it {lacks}"
+    if (np.ptp(scores[:, :, c], axis=1) == 0).all():
         return (
-            f"every network of arm '{predictions.arm}' gives all validation images the same score for class '{name}', "
-            "so no threshold can be chosen"
+            f"every network of arm '{predictions.arm}' gives all {split} images the same score for class '{name}', so "
+            f"it {lacks}"
         )
     return ""
 

@@ -6,14 +6,47 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from medistill.artifacts.atomic import read_json
+from medistill.artifacts.corpus import Trait
 from medistill.errors import ArtifactError
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
 
-EVALUATION_SCHEMA = 1
+EVALUATION_SCHEMA = 2
 NonInferiority = Literal["shown", "not shown", "cannot be judged"]
 Superiority = Literal["yes", "no", "cannot be judged"]
+Rule = Literal["youden", "specificity"]
+"""How a threshold is chosen on the validation split: the largest sensitivity + specificity - 1, or the lowest threshold
+that reaches a wanted specificity there."""
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """One class against the rest at thresholds that were chosen on the validation split, means over the networks.
+
+    Attributes:
+        rule: how the thresholds were chosen.
+        target: the specificity that was wanted on the validation split; None for another rule.
+        thresholds: one a network; empty where none could be chosen.
+        sensitivity: share of the class's images that are found.
+        specificity: share of the other images that are left alone.
+        ppv: share of the called images that are of the class, at the prevalence of the test split.
+        npv: share of the images left alone that are not of the class, likewise.
+        f1: harmonic mean of sensitivity and ppv.
+        balanced_accuracy: mean of sensitivity and specificity.
+    """
+
+    rule: Rule
+    target: float | None
+    thresholds: tuple[float, ...]
+    sensitivity: Estimate
+    specificity: Estimate
+    ppv: Estimate
+    npv: Estimate
+    f1: Estimate
+    balanced_accuracy: Estimate
 
 
 @dataclass(frozen=True)
@@ -22,17 +55,23 @@ class ClassResult:
 
     Attributes:
         name: the class.
-        auc: area under the ROC curve, mean over the networks.
-        sensitivity: share of the class's images that are found, mean over the networks.
-        specificity: share of the other images that are left alone, mean over the networks.
-        thresholds: one a network, chosen on the validation split; empty where none could be.
+        auc: area under the ROC curve, mean over the networks, with the interval of the patient bootstrap.
+        auc_delong: the same area with DeLong's interval for clustered data (DeLong 1988, Obuchowski 1997).
+        brier: mean squared distance of the class's probability from 0 or 1, mean over the networks.
+        calibration_error: expected calibration error of the class's probability, mean over the networks.
+        points: operating points, one a rule.
     """
 
     name: str
     auc: Estimate
-    sensitivity: Estimate
-    specificity: Estimate
-    thresholds: tuple[float, ...]
+    auc_delong: Estimate
+    brier: Estimate
+    calibration_error: Estimate
+    points: tuple[OperatingPoint, ...]
+
+    def point(self, rule: Rule) -> OperatingPoint:
+        """The operating point of a rule."""
+        return next(point for point in self.points if point.rule == rule)
 
 
 @dataclass(frozen=True)
@@ -42,28 +81,49 @@ class ArmResult:
     Attributes:
         arm: what its networks were trained on.
         images: images in its training set.
+        bytes: of these images as they are stored.
         epochs: epochs of each network.
         seconds: training time of all its networks.
         accuracy: share of the test images put in their class, mean over the networks.
+        balanced_accuracy: mean over the classes of the share of a class's images that are put there.
         macro_auc: mean of the classes' areas under the ROC curve, mean over the networks.
+        brier: squared distance of the probabilities from the truth, summed over the classes (Brier 1950); 0 to 2.
+        calibration_error: expected calibration error of the largest probability.
         network_accuracy: accuracy of each network.
         network_macro_auc: macro AUC of each network; empty where it cannot be estimated.
         accuracy_spread: standard deviation of ``network_accuracy``; None for fewer than two networks.
         macro_auc_spread: standard deviation of ``network_macro_auc``; None for fewer than two.
+        confusion: (C, C), share of each true class (row) put into each class, mean over the networks;
+            a row of a class that is absent from the test split is empty.
         classes: one entry a class.
     """
 
     arm: Arm
     images: int
+    bytes: int
     epochs: int
     seconds: float
     accuracy: Estimate
+    balanced_accuracy: Estimate
     macro_auc: Estimate
+    brier: Estimate
+    calibration_error: Estimate
     network_accuracy: tuple[float, ...]
     network_macro_auc: tuple[float, ...]
     accuracy_spread: float | None
     macro_auc_spread: float | None
+    confusion: tuple[tuple[float, ...], ...]
     classes: tuple[ClassResult, ...]
+
+    @property
+    def images_seen(self) -> int:
+        """Images that one network was shown while it was trained, repeats counted."""
+        return self.images * self.epochs
+
+    @property
+    def seconds_a_network(self) -> float:
+        """Training time of one network."""
+        return self.seconds / len(self.network_accuracy)
 
 
 @dataclass(frozen=True)
@@ -75,12 +135,121 @@ class Difference:
         accuracy: difference of accuracy.
         macro_auc: difference of macro AUC.
         class_auc: difference of each class's area under the ROC curve.
+        class_auc_delong: the same with DeLong's interval for paired and clustered data.
     """
 
     minus: Arm
     accuracy: Estimate
     macro_auc: Estimate
     class_auc: tuple[Estimate, ...]
+    class_auc_delong: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True)
+class RocCurve:
+    """The ROC curve of one arm for one class, the mean over its networks at each false positive rate.
+
+    Attributes:
+        arm: the arm.
+        class_name: the class.
+        false_positive_rate: (F,), ascending, 0 to 1.
+        sensitivity: (F,).
+        low: (F,), lower limits of pointwise intervals; empty where there are none.
+        high: (F,), upper limits, likewise.
+    """
+
+    arm: Arm
+    class_name: str
+    false_positive_rate: tuple[float, ...]
+    sensitivity: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CalibrationCurve:
+    """How often images are of a class where an arm's networks say so with about the same probability.
+
+    Attributes:
+        arm: the arm.
+        class_name: the class.
+        predicted: (B,), mean probability of each bin, ascending; bins with too few patients are left out.
+        observed: (B,), share of the bin's images that are of the class.
+        low: (B,), lower limits; empty where there are none.
+        high: (B,), upper limits, likewise.
+        images: (B,), images in each bin, mean over the networks.
+    """
+
+    arm: Arm
+    class_name: str
+    predicted: tuple[float, ...]
+    observed: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    images: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DecisionCurve:
+    """Net benefit of acting on an arm's probability of a class (Vickers and Elkin 2006).
+
+    Attributes:
+        arm: the arm.
+        class_name: the class.
+        threshold: (T,), probabilities from which one acts, ascending, between 0 and 1.
+        net_benefit: (T,), true positives minus weighted false positives per image, mean over the networks.
+        low: (T,), lower limits; empty where there are none.
+        high: (T,), upper limits, likewise.
+        treat_all: (T,), net benefit of acting on every image; acting on none has 0.
+    """
+
+    arm: Arm
+    class_name: str
+    threshold: tuple[float, ...]
+    net_benefit: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    treat_all: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SubgroupArm:
+    """One arm in a subgroup.
+
+    Attributes:
+        arm: the arm.
+        accuracy: share of the subgroup's test images put in their class.
+        macro_auc: mean area under the ROC curve over the classes that have one in the subgroup.
+    """
+
+    arm: Arm
+    accuracy: Estimate
+    macro_auc: Estimate
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """The test images that share a trait.
+
+    Attributes:
+        trait: "site", "view", "sex" or "age".
+        name: its value, as "PA"; "not stated" where nothing says it.
+        images: test images; None where the cell is too small to be shown.
+        patients: test patients; None likewise.
+        classes: the classes that have an area under the ROC curve here.
+        arms: one entry an arm; empty where suppressed.
+        difference: distilled minus raw in ``macro_auc``.
+        reason: why nothing is shown; else empty.
+    """
+
+    trait: Trait
+    name: str
+    images: int | None
+    patients: int | None
+    classes: tuple[str, ...]
+    arms: tuple[SubgroupArm, ...]
+    difference: Estimate
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +257,8 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
+        network: the network that was trained, in words.
+        parameters: how many numbers it learns.
         class_names: one a class.
         class_images: test images of each class.
         class_patients: test patients with an image of each class.
@@ -98,14 +269,25 @@ class Evaluation:
         confidence: level of every interval.
         replicates: resamples of the test patients.
         margin: non-inferiority margin for the macro AUC.
+        seed: of the resamples, and of every network's random numbers.
         arms: one entry an arm, in the order of `ARMS`.
         differences: the distilled arm minus each other arm.
         non_inferiority: whether the interval of distilled minus raw stays above the margin.
         beats_random: whether distilled minus random exceeds the seed spread of both arms.
         gap_closed: (distilled - random) / (raw - random) in macro AUC.
+        hard_label_recovery: accuracy of raw minus that of distilled with hard labels (HLR of DD-Ranking, 2025); the
+            smaller, the more of the originals' worth the images have without the help of soft labels.
+        improvement_over_random: accuracy of distilled minus that of random originals (IOR of DD-Ranking).
+        roc: ROC curves.
+        calibration: calibration curves.
+        decision: decision curves.
+        subgroups: by site, view, sex and age, where known.
+        untold: trait -> why there are no subgroups by it.
         reason: why something cannot be judged; else empty.
     """
 
+    network: str
+    parameters: int
     class_names: tuple[str, ...]
     class_images: tuple[int, ...]
     class_patients: tuple[int, ...]
@@ -116,11 +298,19 @@ class Evaluation:
     confidence: float
     replicates: int
     margin: float
+    seed: int
     arms: tuple[ArmResult, ...]
     differences: tuple[Difference, ...]
     non_inferiority: NonInferiority
     beats_random: Superiority
     gap_closed: Estimate
+    hard_label_recovery: Estimate
+    improvement_over_random: Estimate
+    roc: tuple[RocCurve, ...]
+    calibration: tuple[CalibrationCurve, ...]
+    decision: tuple[DecisionCurve, ...]
+    subgroups: tuple[Subgroup, ...]
+    untold: dict[Trait, str]
     reason: str
 
     def arm(self, name: Arm) -> ArmResult | None:
@@ -130,6 +320,10 @@ class Evaluation:
     def difference(self, minus: Arm) -> Difference | None:
         """Distilled minus that arm, or None where either was not trained."""
         return next((difference for difference in self.differences if difference.minus == minus), None)
+
+    def prevalence(self, class_name: str) -> float:
+        """Share of a class in the test split, at which its predictive values stand."""
+        return self.class_images[self.class_names.index(class_name)] / self.test_images
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what cannot be estimated."""
@@ -144,16 +338,12 @@ class Evaluation:
         """
         if value.get("schema") != EVALUATION_SCHEMA:
             raise _foreign(origin, f"its schema is {value.get('schema')!r}, not {EVALUATION_SCHEMA}")
+        plain = {name: entry for name, entry in value.items() if name != "schema"}
         try:
-            plain = {name: entry for name, entry in value.items() if name != "schema"}
-            for name in ("class_names", "class_images", "class_patients"):
-                plain[name] = tuple(plain[name])
-            plain["arms"] = tuple(_arm(entry) for entry in plain["arms"])
-            plain["differences"] = tuple(_difference(entry) for entry in plain["differences"])
-            plain["gap_closed"] = Estimate.from_json(plain["gap_closed"])
-            return cls(**plain)
-        except (KeyError, TypeError, ValueError) as error:
-            raise _foreign(origin, str(error)) from None
+            return TypeAdapter(cls).validate_python(plain)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise _foreign(origin, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def load_evaluation(path: Path) -> Evaluation:
@@ -163,38 +353,6 @@ def load_evaluation(path: Path) -> Evaluation:
         ArtifactError: missing, damaged, or of another schema.
     """
     return Evaluation.from_json(read_json(path, "evaluation"), str(path))
-
-
-def _arm(value: dict[str, Any]) -> ArmResult:
-    classes = tuple(
-        ClassResult(
-            entry["name"],
-            Estimate.from_json(entry["auc"]),
-            Estimate.from_json(entry["sensitivity"]),
-            Estimate.from_json(entry["specificity"]),
-            tuple(entry["thresholds"]),
-        )
-        for entry in value["classes"]
-    )
-    return ArmResult(
-        **{
-            **value,
-            "accuracy": Estimate.from_json(value["accuracy"]),
-            "macro_auc": Estimate.from_json(value["macro_auc"]),
-            "network_accuracy": tuple(value["network_accuracy"]),
-            "network_macro_auc": tuple(value["network_macro_auc"]),
-            "classes": classes,
-        }
-    )
-
-
-def _difference(value: dict[str, Any]) -> Difference:
-    return Difference(
-        value["minus"],
-        Estimate.from_json(value["accuracy"]),
-        Estimate.from_json(value["macro_auc"]),
-        tuple(Estimate.from_json(entry) for entry in value["class_auc"]),
-    )
 
 
 def _foreign(origin: str, why: str) -> ArtifactError:

@@ -107,6 +107,26 @@ def youden_threshold(scores: np.ndarray, positive: np.ndarray) -> float:
     return float(levels[0] if best == 0 else (levels[best - 1] + levels[best]) / 2)
 
 
+def specificity_threshold(scores: np.ndarray, positive: np.ndarray, target: float) -> float:
+    """The lowest threshold that leaves at least ``target`` of the controls alone, for the rule "score >= threshold".
+
+    It lies in the middle between neighbouring scores, as for `youden_threshold`; above the highest score where even
+    that one belongs to too many controls.
+
+    Args:
+        scores: (N,), finite, with at least one control.
+        positive: (N,) bool.
+        target: specificity, between 0 and 1.
+    """
+    levels, place = np.unique(scores.astype(np.float64), return_inverse=True)
+    controls = np.bincount(place, weights=~positive, minlength=len(levels))
+    spared = np.append(0.0, np.cumsum(controls)) / controls.sum()  # by a threshold below level k
+    first = int(np.argmax(np.round(spared, 12) >= target))
+    if first == len(levels):
+        return float(np.nextafter(levels[-1], np.inf))
+    return float(levels[0] if first == 0 else (levels[first - 1] + levels[first]) / 2)
+
+
 def roc_curve(scores: np.ndarray, positive: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """Sensitivity at each false positive rate of ``grid`` (F,), linear between the points of the empirical curve.
 

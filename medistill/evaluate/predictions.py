@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -9,13 +11,18 @@ from typing import Literal, get_args
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder, read_tensors, write_tensors
+from medistill.artifacts.corpus import Trait
 from medistill.errors import ArtifactError, DataError
 
-Arm = Literal["raw", "random", "distilled"]
+Arm = Literal["raw", "random", "kmeans", "hard", "distilled"]
+"""What networks are trained on: the raw training split; as many images of it as were distilled, drawn at random, or the
+nearest to k-means centres; the set with classes for labels, where its own are soft; the set as it is."""
 ARMS: tuple[Arm, ...] = get_args(Arm)
 """Every arm, in the order in which results are shown."""
-_FACTS = ("images", "epochs", "seconds")
-_SCHEMA = "1"
+TRAITS: tuple[Trait, ...] = get_args(Trait)
+"""What subgroups are formed by."""
+_FACTS = ("images", "bytes", "epochs", "seconds")
+_SCHEMA = "2"
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,12 @@ class Truth:
     Attributes:
         labels: int64 (N,), index into the class names.
         groups: int64 (N,), patients (or images, where no patient is known).
-        sites: int64 (N,), index into the site names.
+        traits: trait -> N short texts, as "PA"; "" where nothing says it. A trait that is missing is not known at all.
     """
 
     labels: np.ndarray
     groups: np.ndarray
-    sites: np.ndarray
+    traits: Mapping[Trait, tuple[str, ...]]
 
     @property
     def patients(self) -> int:
@@ -47,6 +54,7 @@ class ArmPredictions:
         validation: float32 (S, Nv, C), softmax probabilities on the validation split.
         test: float32 (S, Nt, C), softmax probabilities on the test split.
         images: images in the arm's training set.
+        bytes: of these images as they are stored.
         epochs: epochs that each network was trained for.
         seconds: training time of all S networks together.
     """
@@ -55,6 +63,7 @@ class ArmPredictions:
     validation: np.ndarray
     test: np.ndarray
     images: int
+    bytes: int
     epochs: int
     seconds: float
 
@@ -87,12 +96,14 @@ def check_predictions(arm: ArmPredictions, validation: Truth, test: Truth, class
 
 def save_truth(folder: Path, validation: Truth, test: Truth) -> None:
     """Write ``truth.safetensors`` (mode 0600) to ``folder`` (mode 0700)."""
+    splits = {"validation": validation, "test": test}
     arrays = {
         f"{split}_{name}": getattr(truth, name).astype(np.int64)
-        for split, truth in (("validation", validation), ("test", test))
-        for name in ("labels", "groups", "sites")
+        for split, truth in splits.items()
+        for name in ("labels", "groups")
     }
-    write_tensors(private_folder(folder) / "truth.safetensors", arrays, {"schema": _SCHEMA}, private=True)
+    traits = {f"{split}_traits": json.dumps(dict(truth.traits)) for split, truth in splits.items()}
+    write_tensors(private_folder(folder) / "truth.safetensors", arrays, {"schema": _SCHEMA, **traits}, private=True)
 
 
 def load_truth(folder: Path) -> tuple[Truth, Truth]:
@@ -102,14 +113,18 @@ def load_truth(folder: Path) -> tuple[Truth, Truth]:
         ArtifactError: missing, damaged, or of another schema.
     """
     path = folder / "truth.safetensors"
-    arrays, _ = _read(path)
+    arrays, metadata = _read(path)
     try:
         validation, test = (
-            Truth(*(arrays[f"{split}_{name}"] for name in ("labels", "groups", "sites")))
+            Truth(
+                arrays[f"{split}_labels"],
+                arrays[f"{split}_groups"],
+                {trait: tuple(texts) for trait, texts in json.loads(metadata[f"{split}_traits"]).items()},
+            )
             for split in ("validation", "test")
         )
-    except KeyError as error:
-        raise _foreign(path, f"it has no array {error}") from None
+    except (KeyError, ValueError, AttributeError) as error:
+        raise _foreign(path, f"it lacks something ({error})") from None
     return validation, test
 
 
@@ -147,6 +162,7 @@ def _load_arm(path: Path, arm: Arm) -> ArmPredictions:
             validation=arrays["validation"],
             test=arrays["test"],
             images=int(metadata["images"]),
+            bytes=int(metadata["bytes"]),
             epochs=int(metadata["epochs"]),
             seconds=float(metadata["seconds"]),
         )

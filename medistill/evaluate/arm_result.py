@@ -1,0 +1,153 @@
+"""An arm's result: its statistics as estimates, each with an interval or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medistill.evaluate.arm import ArmStatistics, PreparedArm
+from medistill.evaluate.calibration import calibration_error
+from medistill.evaluate.delong import Components
+from medistill.evaluate.evaluation import ArmResult, ClassResult, OperatingPoint
+from medistill.evaluate.intervals import Estimate, percentile_estimate, proportion_estimate
+from medistill.evaluate.operating_point import MEASURES, Calls
+from medistill.evaluate.predictions import Truth
+
+
+def arm_result(
+    arm: PreparedArm,
+    point: ArmStatistics,
+    sample: ArmStatistics,
+    test: Truth,
+    class_names: Sequence[str],
+    confidence: float,
+) -> ArmResult:
+    """Put an arm's statistics into words and numbers.
+
+    Args:
+        arm: the arm.
+        point: its statistics on the patients as they are, R = 1.
+        sample: its statistics on the resamples.
+        test: what is true of the test split.
+        class_names: one a class.
+        confidence: level of the intervals.
+    """
+
+    def number(value: float, replicates: np.ndarray, reason: str = "") -> Estimate:
+        if reason:
+            return Estimate.impossible(reason)
+        return percentile_estimate(float(value), replicates, patients=arm.patients, confidence=confidence)
+
+    accuracy, macro_auc = arm.network_accuracy(test.labels), arm.network_macro_auc()
+    absent = next((f"class '{name}' has no image in the test split" for name in _absent(arm, class_names)), "")
+    told = arm.predictions
+    largest, right = told.test.max(axis=2), told.test.argmax(axis=2) == test.labels
+    return ArmResult(
+        arm=told.arm,
+        images=told.images,
+        bytes=told.bytes,
+        epochs=told.epochs,
+        seconds=told.seconds,
+        accuracy=proportion_estimate(
+            float(point.accuracy[0]), sample.accuracy, patients=arm.patients, confidence=confidence
+        ),
+        balanced_accuracy=number(point.balanced_accuracy[0], sample.balanced_accuracy, absent),
+        macro_auc=number(point.macro_auc[0], sample.macro_auc, next(filter(None, arm.rankings.reasons), "")),
+        brier=number(point.brier[0], sample.brier),
+        calibration_error=calibration_error(largest, right),
+        network_accuracy=accuracy,
+        network_macro_auc=macro_auc,
+        accuracy_spread=_spread(accuracy),
+        macro_auc_spread=_spread(macro_auc),
+        confusion=arm.confusion(),
+        classes=tuple(
+            ClassResult(
+                name=name,
+                auc=number(point.auc[c, 0], sample.auc[c], arm.rankings.reasons[c]),
+                auc_delong=_delong(arm, c, confidence),
+                brier=number(point.class_brier[c, 0], sample.class_brier[c]),
+                calibration_error=calibration_error(told.test[:, :, c], arm.cases[c]),
+                points=tuple(
+                    _operating_point(arm, calls, c, name, point.points[k, :, c, 0], sample.points[k, :, c], confidence)
+                    for k, calls in enumerate(arm.calls)
+                ),
+            )
+            for c, name in enumerate(class_names)
+        ),
+    )
+
+
+def components(arm: PreparedArm, c: int) -> Components:
+    """The structural components of an arm's area under the ROC curve for class ``c``, the mean over its networks."""
+    return Components.mean(
+        [Components.of(scores[:, c], arm.cases[c], arm.groups) for scores in arm.predictions.test],
+    )
+
+
+def _delong(arm: PreparedArm, c: int, confidence: float) -> Estimate:
+    if arm.rankings.reasons[c]:
+        return Estimate.impossible(arm.rankings.reasons[c])
+    return components(arm, c).estimate(confidence)
+
+
+def _absent(arm: PreparedArm, class_names: Sequence[str]) -> list[str]:
+    return [name for name, of_class in zip(class_names, arm.cases, strict=True) if not of_class.any()]
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _operating_point(
+    arm: PreparedArm,
+    calls: Calls,
+    c: int,
+    name: str,
+    values: np.ndarray,
+    replicates: np.ndarray,
+    confidence: float,
+) -> OperatingPoint:
+    """The measures (M,) of one class with their resamples (M, R) as estimates."""
+    with_cases, with_controls = (int(np.sum(table[c] > 0)) for table in (arm.case_images, arm.control_images))
+    no_case = "" if with_cases else f"class '{name}' has no image in the test split"
+    no_control = "" if with_controls else f"every image in the test split is of class '{name}'"
+    threshold = arm.no_threshold[c]
+    none_called = f"a network calls no test image '{name}' at its threshold"
+    none_spared = f"a network calls every test image '{name}' at its threshold"
+    said = dict(zip(MEASURES, zip(values, replicates, strict=True), strict=True))
+    proportions = {
+        "sensitivity": (with_cases, no_case or threshold),
+        "specificity": (with_controls, no_control or threshold),
+        "ppv": (int(calls.patients_called[c]), threshold or _unless(said["ppv"][0], none_called)),
+        "npv": (int(calls.patients_spared[c]), threshold or _unless(said["npv"][0], none_spared)),
+    }
+    means = {
+        "f1": no_case or threshold,
+        "balanced_accuracy": no_case or no_control or threshold,
+    }
+    found: dict[str, Estimate] = {}
+    for measure, (patients, reason) in proportions.items():
+        value, sample = said[measure]
+        found[measure] = (
+            Estimate.impossible(reason)
+            if reason
+            else proportion_estimate(float(value), sample, patients=patients, confidence=confidence)
+        )
+    for measure, reason in means.items():
+        value, sample = said[measure]
+        found[measure] = (
+            Estimate.impossible(reason)
+            if reason
+            else percentile_estimate(float(value), sample, patients=arm.patients, confidence=confidence)
+        )
+    return OperatingPoint(
+        rule=calls.thresholds.rule,
+        target=calls.thresholds.target,
+        thresholds=calls.thresholds.of_class[c],
+        **found,
+    )
+
+
+def _unless(value: float, reason: str) -> str:
+    return "" if np.isfinite(value) else reason

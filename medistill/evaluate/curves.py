@@ -1,0 +1,53 @@
+"""Curves of every arm and class: ROC, calibration and decision curves, with pointwise intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medistill.evaluate.arm import PreparedArm
+from medistill.evaluate.calibration import calibration_curve
+from medistill.evaluate.decision import decision_curve
+from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, RocCurve
+from medistill.evaluate.roc_band import roc_band
+from medistill.recipe import EvaluateRecipe
+
+RATES = np.arange(101) / 100
+"""False positive rates at which ROC curves are kept: exact hundredths, so that a step at one of them is met."""
+MOST_CLASSES = 12
+"""Tasks with more classes have no curves: nobody looks at hundreds of them."""
+BAND_REPLICATES = 512
+"""Resamples that pointwise intervals of curves are drawn from, the first of all."""
+
+Curves = tuple[tuple[RocCurve, ...], tuple[CalibrationCurve, ...], tuple[DecisionCurve, ...]]
+
+
+def curves(
+    arms: Sequence[PreparedArm], class_names: Sequence[str], counts: Sequence[np.ndarray], recipe: EvaluateRecipe
+) -> Curves:
+    """The curves of every arm for every class that can be told from the rest.
+
+    Args:
+        arms: at least one.
+        class_names: one a class.
+        counts: chunks (G, R) of the resamples that every statistic uses.
+        recipe: confidence and smallest cell.
+    """
+    if len(class_names) > MOST_CLASSES:
+        return (), (), ()
+    few = counts[: max(1, BAND_REPLICATES // counts[0].shape[1])]
+    roc, calibration, decision = [], [], []
+    for arm in arms:
+        for c, name in enumerate(class_names):
+            if arm.rankings.reasons[c]:
+                continue
+            given = (arm.predictions.test[:, :, c], arm.cases[c], arm.groups, few)
+            of, level = arm.predictions.arm, recipe.confidence
+            rows = (RATES, *roc_band(*given, confidence=level, grid=RATES))
+            roc.append(RocCurve(of, name, *(tuple(row.tolist()) for row in rows)))
+            calibration.append(
+                calibration_curve(*given, arm=of, class_name=name, confidence=level, smallest_cell=recipe.smallest_cell)
+            )
+            decision.append(decision_curve(*given, arm=of, class_name=name, confidence=level))
+    return tuple(roc), tuple(calibration), tuple(decision)

@@ -1,0 +1,76 @@
+"""Judgement: what the comparison comes to, by rules that were declared before anything was run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from medistill.evaluate.arm import ArmStatistics, PreparedArm
+from medistill.evaluate.evaluation import ArmResult, Difference, NonInferiority, Superiority
+from medistill.evaluate.intervals import Estimate, percentile_estimate
+from medistill.evaluate.predictions import Arm
+
+GUESSING = 0.5
+"""AUC of a network that knows nothing: to be no worse than such a one is no merit."""
+Entry = tuple[PreparedArm, ArmStatistics, ArmStatistics]
+"""An arm, its statistics on the patients as they are, and on the resamples."""
+
+
+def non_inferiority(
+    arms: Mapping[Arm, ArmResult], differences: Sequence[Difference], margin: float
+) -> tuple[NonInferiority, str]:
+    """Whether the interval of distilled minus raw in macro AUC lies above ``-margin``; and why it cannot be judged."""
+    against_raw = next((difference.macro_auc for difference in differences if difference.minus == "raw"), None)
+    if against_raw is None:
+        return "cannot be judged", "the arms 'distilled' and 'raw' were not both trained"
+    if against_raw.low is None:
+        return "cannot be judged", against_raw.reason
+    reference = arms["raw"].macro_auc.low
+    if reference is None or reference <= GUESSING:
+        return "cannot be judged", "networks trained on all originals do not clearly beat guessing here"
+    return ("shown" if against_raw.low > -margin else "not shown"), ""
+
+
+def beats_random(arms: Mapping[Arm, ArmResult], differences: Sequence[Difference]) -> tuple[Superiority, str]:
+    """Whether distilled minus random in macro AUC exceeds the spread of both arms' networks; and why not judged."""
+    gain = next((difference.macro_auc for difference in differences if difference.minus == "random"), None)
+    if gain is None:
+        return "cannot be judged", "the arms 'distilled' and 'random' were not both trained"
+    if gain.value is None:
+        return "cannot be judged", gain.reason
+    spreads = [spread for arm in ("distilled", "random") if (spread := arms[arm].macro_auc_spread) is not None]
+    if len(spreads) < 2:
+        return "cannot be judged", "a seed spread needs at least 2 networks an arm"
+    return ("yes" if gain.value > max(spreads) else "no"), ""
+
+
+def gap_closed(table: Mapping[Arm, Entry], confidence: float) -> Estimate:
+    """(distilled - random) / (raw - random) in macro AUC, with its interval from the same resamples."""
+    if any(name not in table for name in ("raw", "random", "distilled")):
+        return Estimate.impossible("it needs the arms 'raw', 'random' and 'distilled'")
+    reason = next((reason for arm, _, _ in table.values() for reason in arm.rankings.reasons if reason), "")
+    if reason:
+        return Estimate.impossible(reason)
+    raw, random, distilled = (table[name][1].macro_auc for name in ("raw", "random", "distilled"))
+    if raw[0] <= random[0]:
+        return Estimate.impossible("all originals do no better here than a random part of them")
+    raws, randoms, distilleds = (table[name][2].macro_auc for name in ("raw", "random", "distilled"))
+    ratios = np.divide(distilleds - randoms, raws - randoms, out=np.full(len(raws), np.nan), where=raws > randoms)
+    value = float((distilled[0] - random[0]) / (raw[0] - random[0]))
+    lacking = int(np.sum(~np.isfinite(ratios)))
+    estimate = percentile_estimate(value, ratios, patients=table["raw"][0].patients, confidence=confidence)
+    if estimate.low is None and lacking:
+        reason = f"in {lacking} of {len(ratios)} resamples of the patients all originals do no better than random ones"
+        return Estimate(value, reason=reason)
+    return estimate
+
+
+def accuracy_gain(table: Mapping[Arm, Entry], more: Arm, less: Arm, confidence: float) -> Estimate:
+    """Accuracy of one arm minus that of another, with its interval from the same resamples."""
+    missing = [name for name in (more, less) if name not in table]
+    if missing:
+        return Estimate.impossible(f"the arm '{missing[0]}' was not trained")
+    (_, high, highs), (_, low, lows) = table[more], table[less]
+    value, patients = float(high.accuracy[0] - low.accuracy[0]), table[more][0].patients
+    return percentile_estimate(value, highs.accuracy - lows.accuracy, patients=patients, confidence=confidence)
