@@ -23,6 +23,12 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 TABLE = ("labels", "groups", "sites", "splits", "views", "class_names", "site_names")
 """What the index holds of the images, and the content's hash covers."""
+STATED = ("sexes", "ages")
+"""The same, but held and covered only where any is known, so that other corpora keep their address."""
+NOT_STATED = "not stated"
+"""Name of the site of images whose site nothing says."""
+Trait = Literal["site", "view", "sex", "age"]
+"""What subgroups of images are formed by."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,15 @@ class Corpus:
 
     Attributes:
         path: its folder, mode 0700.
-        content: SHA-256 over the pixels' SHA-256, labels, groups, sites, splits, views and names.
+        content: SHA-256 over the pixels' SHA-256, labels, groups, sites, splits, views, sexes, ages and names.
         images: uint8 memory map (N, C, H, W), 0 black, 255 white.
         labels: int64 (N,), index into `class_names`.
         groups: int64 (N,), patients (or images, where no patient is known), numbered from 0 without their identifiers.
         sites: int64 (N,), index into `site_names`.
         splits: int64 (N,), index into `SPLITS`.
         views: N short texts such as "PA", "AP", "" where not stated.
+        sexes: N texts, "female", "male", "other", "" where not stated.
+        ages: N bands of years such as "18 to 39", "" where not stated.
         split_unit: "patient", or "image" where no patient is known.
         split_source: "given" by the user, or "drawn" here.
         synthetic: every file says that it is synthetic.
@@ -71,6 +79,8 @@ class Corpus:
     sites: np.ndarray
     splits: np.ndarray
     views: tuple[str, ...]
+    sexes: tuple[str, ...]
+    ages: tuple[str, ...]
     class_names: tuple[str, ...]
     site_names: tuple[str, ...]
     split_unit: Literal["patient", "image"]
@@ -83,6 +93,21 @@ class Corpus:
     def rows(self, split: Split) -> np.ndarray:
         """Indices (int64) of the images of a split, ascending."""
         return np.flatnonzero(self.splits == SPLITS.index(split))
+
+    def traits(self, split: Split) -> dict[Trait, tuple[str, ...]]:
+        """What is known of each image of a split, "" where nothing is.
+
+        A trait that is known of none is left out, and so is the site where there is only one.
+        """
+        rows = self.rows(split)
+        sites = tuple(self.site_names[s] for s in self.sites[rows])
+        told: dict[Trait, tuple[str, ...]] = {
+            "site": tuple("" if name == NOT_STATED else name for name in sites) if len(set(sites)) > 1 else (),
+            "view": tuple(self.views[row] for row in rows),
+            "sex": tuple(self.sexes[row] for row in rows),
+            "age": tuple(self.ages[row] for row in rows),
+        }
+        return {trait: texts for trait, texts in told.items() if any(texts)}
 
     def counts(self) -> dict[Split, dict[str, int]]:
         """Images of each class in each split."""
@@ -116,6 +141,8 @@ def save_corpus(
     sites: Sequence[int],
     splits: Sequence[int],
     views: Sequence[str],
+    sexes: Sequence[str] = (),
+    ages: Sequence[str] = (),
     class_names: Sequence[str],
     site_names: Sequence[str],
     split_unit: Literal["patient", "image"],
@@ -124,8 +151,13 @@ def save_corpus(
     notes: Sequence[str],
     manifest: Iterable[ManifestRow],
 ) -> Corpus:
-    """Write a corpus to ``folder/<content>`` (content-addressed; an equal corpus is left as it is) and load it."""
-    table = {
+    """Write a corpus to ``folder/<content>`` (content-addressed; an equal corpus is left as it is) and load it.
+
+    Args:
+        sexes: as in `Corpus`; empty where none is known.
+        ages: likewise.
+    """
+    table: dict[str, Any] = {
         "labels": [int(v) for v in labels],
         "groups": [int(v) for v in groups],
         "sites": [int(v) for v in sites],
@@ -133,6 +165,7 @@ def save_corpus(
         "views": list(views),
         "class_names": list(class_names),
         "site_names": list(site_names),
+        **{name: list(texts) for name, texts in (("sexes", sexes), ("ages", ages)) if any(texts)},
     }
     pixels = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
     content = _content(images.shape, pixels, table)
@@ -159,6 +192,60 @@ def save_corpus(
     }
     write_json(path / "index.json", index, private=True)  # last: a folder without it is not a corpus
     return load_corpus(path)
+
+
+def save_without_site(folder: Path, corpus: Corpus, site: str, class_names: Sequence[str]) -> Corpus:
+    """Write a corpus like another one in which a site's images are the test split and the other sites train for it.
+
+    The other sites keep their train and val splits; their test images take no part, nor do images whose site is not
+    stated, since they may be of that site, nor other images of patients who were imaged there too.
+
+    Args:
+        site: one of the corpus' site names.
+        class_names: the classes to take, of those of the corpus.
+    """
+    rows, splits = rows_without_site(corpus, site)
+    taken = np.isin(corpus.labels[rows], [corpus.class_names.index(name) for name in class_names])
+    rows, splits = rows[taken], splits[taken]
+    place = {int(row): n for n, row in enumerate(rows)}
+    reason = "it takes no part where a site is left out"
+    manifest = [
+        row
+        if row.row < 0
+        else ManifestRow(row.file, place[row.row])
+        if row.row in place
+        else ManifestRow(row.file, -1, "left out with a site", reason)
+        for row in corpus.manifest
+    ]
+    return save_corpus(
+        folder,
+        images=corpus.images[rows],
+        labels=[class_names.index(corpus.class_names[label]) for label in corpus.labels[rows]],
+        groups=corpus.groups[rows].tolist(),
+        sites=corpus.sites[rows].tolist(),
+        splits=splits.tolist(),
+        views=[corpus.views[row] for row in rows],
+        sexes=[corpus.sexes[row] for row in rows],
+        ages=[corpus.ages[row] for row in rows],
+        class_names=class_names,
+        site_names=corpus.site_names,
+        split_unit=corpus.split_unit,
+        split_source=corpus.split_source,
+        synthetic=corpus.synthetic,
+        notes=[*corpus.notes, f"Site {site} is the test split; the other sites' test images take no part."],
+        manifest=manifest,
+    )
+
+
+def rows_without_site(corpus: Corpus, site: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a corpus, ascending, and their splits (index into `SPLITS`) where a site is the test split."""
+    test = SPLITS.index("test")
+    here = corpus.sites == corpus.site_names.index(site)
+    splits = np.where(here, test, corpus.splits)
+    unknown = np.array([name == NOT_STATED for name in corpus.site_names])[corpus.sites]
+    elsewhere = (corpus.splits != test) & ~unknown & ~np.isin(corpus.groups, corpus.groups[here])
+    rows = np.flatnonzero(here | elsewhere)
+    return rows, splits[rows]
 
 
 def _content(shape: Sequence[int], pixels: str, table: dict[str, Any]) -> str:
@@ -188,7 +275,8 @@ def load_corpus(path: Path) -> Corpus:
         )
     try:
         images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
-        if _content(images.shape, index["pixels"], {name: index[name] for name in TABLE}) != index["content"]:
+        table = {name: index[name] for name in (*TABLE, *(name for name in STATED if name in index))}
+        if _content(images.shape, index["pixels"], table) != index["content"]:
             raise ValueError("its index was altered")
         arrays = {name: np.array(index[name], np.int64) for name in ("labels", "groups", "sites", "splits")}
         if images.dtype != np.uint8 or images.ndim != 4 or any(len(a) != len(images) for a in arrays.values()):
@@ -199,6 +287,8 @@ def load_corpus(path: Path) -> Corpus:
             images=images,
             **arrays,
             views=tuple(index["views"]),
+            sexes=tuple(index.get("sexes", [""] * len(images))),
+            ages=tuple(index.get("ages", [""] * len(images))),
             class_names=tuple(index["class_names"]),
             site_names=tuple(index["site_names"]),
             split_unit=index["split_unit"],

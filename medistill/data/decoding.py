@@ -27,6 +27,8 @@ from medistill.recipe import DataRecipe
 
 FEW = 64
 """Up to so many files are decoded in this process: starting workers would take longer."""
+SAID = ("fingerprint", "view", "unstated", "patient", "sex", "age", "synthetic")
+"""What is kept of a file beside its pixels."""
 CRASHED = Decoded(
     None, category="decoder crashed", reason="reading it ended the process that tried (faulty decoder, or no memory)"
 )
@@ -199,7 +201,7 @@ def _decode(pipeline: Any, path: Path) -> Decoded:
         return Decoded(None, category="unreadable", reason=f"reading it failed ({type(error).__name__})")
     meta = told["image_meta_dict"]
     pixels = np.rint(np.clip(np.asarray(told["image"]), 0, 255)).astype(np.uint8)
-    return Decoded(pixels, **{name: meta[name] for name in ("fingerprint", "view", "unstated", "patient", "synthetic")})
+    return Decoded(pixels, **{name: meta[name] for name in SAID})
 
 
 def _cause(error: BaseException | None) -> Refused | None:

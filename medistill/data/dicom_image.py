@@ -16,6 +16,7 @@ from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing, get_decoder
 from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
 
+from medistill.data.demographics import age_band, age_band_between, settled, sex_of
 from medistill.data.image import Image, check_size
 from medistill.data.refusal import Refused
 from medistill.data.view import view_of
@@ -51,6 +52,8 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
         padding=_padding(stored, header),
         view=_stated_view(header),
         patient=_patient(header),
+        sex=sex_of(_text(header, "PatientSex")),
+        age=_age(header),
         synthetic=str(header.get("SyntheticData", "")).upper() == "YES",
         states_view=True,
     )
@@ -114,7 +117,7 @@ def _check_view(header: Dataset, recipe: DataRecipe) -> None:
 
 
 def _stated_view(header: Dataset) -> str:
-    stated = str(header.get("ViewPosition", "") or "").strip()
+    stated = _text(header, "ViewPosition")
     if stated:
         return stated
     codes = list(header.get("ViewCodeSequence") or ())
@@ -201,9 +204,18 @@ def _padding(stored: np.ndarray, header: Dataset) -> np.ndarray:
 
 def _patient(header: Dataset) -> str:
     """A one-way hash of the patient's identifier, or of the study where there is none; it never leaves the reading."""
-    patient = str(header.get("PatientID", "") or "").strip()
-    issuer = str(header.get("IssuerOfPatientID", "") or "").strip()
-    study = str(header.get("StudyInstanceUID", "") or "").strip()
+    patient, issuer = _text(header, "PatientID"), _text(header, "IssuerOfPatientID")
+    study = _text(header, "StudyInstanceUID")
     if not patient and not study:
         return ""
     return hashlib.sha256(repr(("patient", patient, issuer) if patient else ("study", study)).encode()).hexdigest()
+
+
+def _age(header: Dataset) -> str | None:
+    """Band of the patient's age: as stated, else from the dates of birth and of the study, which are not kept."""
+    between = age_band_between(_text(header, "PatientBirthDate"), _text(header, "StudyDate"))
+    return settled(age_band(_text(header, "PatientAge")), between)
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    return str(header.get(keyword, "") or "").strip()

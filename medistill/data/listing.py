@@ -39,6 +39,8 @@ class Listed:
         patient: what a table calls its patient, "" where none does. Kept in memory only.
         view: what a table says of its view.
         split: given split, or None.
+        sex: what a table says of its patient's sex. Kept in memory only.
+        age: what a table says of its patient's age. Kept in memory only.
         category: why it is left out, "" where it is to be read.
         reason: the same in a sentence.
     """
@@ -49,6 +51,8 @@ class Listed:
     patient: str = ""
     view: str = ""
     split: Split | None = None
+    sex: str = ""
+    age: str = ""
     category: str = ""
     reason: str = ""
 

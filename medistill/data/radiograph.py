@@ -99,6 +99,8 @@ class RadiographReader(ImageReader):
             "view": view_words(img.view),
             "unstated": img.states_view and view_of(img.view) == "unknown",
             "patient": img.patient,
+            "sex": img.sex,
+            "age": img.age,
             "synthetic": img.synthetic,
         }
 
@@ -194,6 +196,8 @@ class Decoded:
         view: what the file says of its view.
         unstated: it could say that it is frontal, and does not.
         patient: one-way hash of its patient's identifier, empty where it has none.
+        sex: of its patient, as `sex_of` gives it.
+        age: band of its patient's age, as `age_band` gives it.
         synthetic: the file says that it was made.
         category: of the refusal, empty where accepted.
         reason: of the refusal.
@@ -204,6 +208,8 @@ class Decoded:
     view: str = ""
     unstated: bool = False
     patient: str = ""
+    sex: str | None = ""
+    age: str | None = ""
     synthetic: bool = False
     category: str = ""
     reason: str = ""

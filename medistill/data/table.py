@@ -1,4 +1,4 @@
-"""Table: labels, patients, sites, views and splits from a CSV file."""
+"""Table: labels, patients, sites, views, splits, sex and age from a CSV file."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ USUAL: dict[str, tuple[str, ...]] = {
     "site": ("site", "hospital", "centre", "center", "institution", "source"),
     "view": ("view", "view_position", "viewposition", "projection"),
     "split": ("split", "subset", "partition", "fold", "set"),
+    "sex": ("sex", "gender", "patient_sex", "patientsex", "patient_gender"),
+    "age": ("age", "patient_age", "patientage", "age_years"),
 }
 """Names under which each column is looked for, in order, in any case."""
 NEEDED = ("file", "label")
@@ -188,7 +190,7 @@ def _listed(folder: Path, file: str, said: dict[str, str], *, split_given: bool)
     if split_given and split is None:
         reason = f"its row gives no split of {', '.join(sorted(set(SPLIT_FOLDERS.values())))}"
         return Listed(file, category="no split", reason=reason)
-    return Listed(file, said["label"], said["site"], said["patient"], said["view"], split)
+    return Listed(file, said["label"], said["site"], said["patient"], said["view"], split, said["sex"], said["age"])
 
 
 def _joined(before: Listed | None, now: Listed) -> Listed:

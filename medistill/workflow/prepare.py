@@ -14,9 +14,10 @@ import numpy as np
 
 from medistill.artifacts.atomic import private_folder, read_json, sha256_file, write_json
 from medistill.artifacts.cache import cache_root
-from medistill.artifacts.corpus import SPLITS, Corpus, ManifestRow, load_corpus, save_corpus
+from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, ManifestRow, load_corpus, save_corpus
 from medistill.artifacts.lock import alone
 from medistill.data.decoding import decode
+from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.listing import Listed, files_of, list_by_folders
 from medistill.data.radiograph import Decoded
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
@@ -69,7 +70,7 @@ def prepare(
         when_taken=lambda: progress.say("Another process reads the same files: this one waits for it."),
         keep=True,
     ):
-        corpus = _cached(sources / f"{source}.json", progress)
+        corpus = cached_corpus(sources / f"{source}.json", progress)
         if corpus is not None:
             return corpus
         listed, notes = choose(listed, recipe.data)
@@ -82,8 +83,7 @@ def prepare(
         )
         decoded = refuse_copies(wanted, refuse_unstated_views(wanted, decoded, recipe.data))
         corpus = _save(listed, wanted, decoded, notes, recipe, staging)
-        entry = {"content": corpus.content, "files": {name: sha256_file(corpus.path / name) for name in CHECKED}}
-        write_json(sources / f"{source}.json", entry, private=True)
+        remember_corpus(sources / f"{source}.json", corpus)
         clear(staging)
         _tell(corpus, progress)
         return corpus
@@ -113,7 +113,13 @@ def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Reci
     return digest.hexdigest()
 
 
-def _cached(known: Path, progress: Progress) -> Corpus | None:
+def remember_corpus(known: Path, corpus: Corpus) -> None:
+    """Write down in the cache which corpus came of the files that ``known`` stands for."""
+    entry = {"content": corpus.content, "files": {name: sha256_file(corpus.path / name) for name in CHECKED}}
+    write_json(known, entry, private=True)
+
+
+def cached_corpus(known: Path, progress: Progress) -> Corpus | None:
     """The corpus that came of the same files before, if every byte of it is as it was written."""
     if not known.is_file():
         return None
@@ -152,6 +158,8 @@ def _save(
     draw = np.random.default_rng([recipe.seed, READER])
     splits, split_source, said = part([one.split for one, _ in accepted], labels, groups, sites, recipe.data, draw)
     _check_splits(labels, splits, class_names, manifest)
+    sexes = [settled(sex_of(one.sex), image.sex) for one, image in accepted]
+    ages = [settled(age_band(one.age), image.age) for one, image in accepted]
     size = recipe.data.image_size
     return save_corpus(
         private_folder(cache_root() / "corpora"),
@@ -161,12 +169,14 @@ def _save(
         sites=sites.tolist(),
         splits=splits.tolist(),
         views=[view_words(one.view) or image.view for one, image in accepted],
+        sexes=[sex or "" for sex in sexes],
+        ages=[age or "" for age in ages],
         class_names=class_names,
-        site_names=[name or "not stated" for name in site_names],
+        site_names=[name or NOT_STATED for name in site_names],
         split_unit="patient" if split_by_patient else "image",
         split_source=split_source,
         synthetic=all(image.synthetic for _, image in accepted),
-        notes=[*notes, *more, *said],
+        notes=[*notes, *more, *said, *unread("Sexes", sexes), *unread("Ages", ages)],
         manifest=manifest,
     )
 

@@ -140,6 +140,22 @@ FATES = {  # file -> what becomes of it under data.view_policy reject, and under
 }
 
 
+PEOPLE = {  # sex and age of those that state one, as a person reads them from the headers
+    "6154": ("", "40 to 64"),
+    "CR-ModalitySequenceLUT.dcm": ("male", "65 and over"),
+    "Fake_MONOHR1.dcm": ("male", "40 to 64"),
+    "GREYSCALE_IMAGE.dcm": ("male", "65 and over"),
+    "MR_small_bigendian.dcm": ("female", ""),
+    "OutOfBoundsOverlay.dcm": ("female", "18 to 39"),
+    "RG1_J2KI.dcm": ("female", "40 to 64"),
+    "RG3_JLSL": ("female", "18 to 39"),
+    "TestPattern_Palette.dcm": ("other", "0 to 17"),
+    "nema-us1_j2ki.dcm": ("male", ""),
+    "rsna_.1517875201.850819.dcm": ("male", "40 to 64"),
+    "vlut_04.dcm": ("other", ""),
+}
+
+
 @pytest.mark.parametrize("policy", ["reject", "keep"])
 def test_every_awkward_dicom_file_is_accounted_for(shared_data, tmp_path, policy):
     folder = pictures(tmp_path / "data", 5)
@@ -154,6 +170,10 @@ def test_every_awkward_dicom_file_is_accounted_for(shared_data, tmp_path, policy
     assert {path.name for path in (shared_data / "dicom").iterdir()} == {*FATES, "manifest.csv"}
     reasons = {row.file.removeprefix("Normal/"): row.reason for row in corpus.manifest}
     assert "JPEG Extended" in reasons["RG3_JPLY"]
+    taken = [name for name in FATES if not expected[name]]
+    place = {row.file.removeprefix("Normal/"): row.row for row in corpus.manifest}
+    people = {name: (corpus.sexes[place[name]], corpus.ages[place[name]]) for name in taken}
+    assert people == {name: PEOPLE.get(name, ("", "")) for name in taken}
     row_of = {row.file.removeprefix("Normal/"): row.row for row in corpus.manifest}
     chest = pydicom.dcmread(shared_data / "dicom" / "gdcm-CR-MONO1-10-chest.dcm")
     shown = corpus.images[row_of["gdcm-CR-MONO1-10-chest.dcm"], 0].astype(float)
@@ -212,6 +232,59 @@ def test_the_phantom_corpus(phantom_folder, phantom_corpus):
     kept = [path.read_bytes() for path in corpus.path.parents[1].rglob("*") if path.is_file()]
     for value in {one for values in said.values() for one in values}:
         assert not any(value.encode() in content for content in kept)
+
+
+def test_the_phantoms_sex_and_age(phantom_folder, phantom_corpus):
+    """Against the headers, with the age counted in another way; the cache holds neither age nor date of birth."""
+    corpus = phantom_corpus
+    for row in corpus.manifest:
+        header = pydicom.dcmread(phantom_folder / row.file, stop_before_pixels=True)
+        years = (int(header.StudyDate) - int(header.PatientBirthDate)) // 10_000
+        band = ("0 to 17", "18 to 39", "40 to 64", "65 and over")[(years >= 18) + (years >= 40) + (years >= 65)]
+        assert corpus.sexes[row.row] == {"F": "female", "M": "male"}[header.PatientSex]
+        assert corpus.ages[row.row] == band
+    assert len(set(corpus.ages)) > 2
+    assert corpus.traits("test")["age"] == tuple(corpus.ages[row] for row in corpus.rows("test"))
+
+
+def test_a_table_settles_sex_and_age_and_nonsense_is_counted(phantom_folder, tmp_path):
+    folder = pictures(tmp_path / "data", 6)
+    ours = sorted(phantom_folder.rglob("*.dcm"))[:2]
+    for n, file in enumerate(ours):
+        shutil.copy(file, folder / "COVID" / f"d{n}.dcm")
+    of_file = pydicom.dcmread(ours[1]).PatientSex
+    said = {
+        "COVID/000.png": ("f", "7317 days"),
+        "COVID/001.png": ("Müller", "999Y"),
+        "COVID/002.png": ("", "-3"),
+        "COVID/d0.dcm": ("O", "6 months"),
+        "COVID/d1.dcm": ("?!", ""),
+    }
+    names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()]
+    rows = [
+        {"file": n, "label": n.split("/")[0], "Geschlecht": said.get(n, ("", ""))[0], "Alter": said.get(n, ("", ""))[1]}
+        for n in names
+    ]
+    heard = Heard()
+    corpus = prepare(
+        folder,
+        recipe(sex_column="Geschlecht", age_column="Alter"),
+        labels=table(tmp_path / "labels.csv", *rows),
+        progress=heard,
+    )
+    row_of = {row.file: row.row for row in corpus.manifest}
+    told = {name: (corpus.sexes[row_of[name]], corpus.ages[row_of[name]]) for name in said}
+    assert told["COVID/000.png"] == ("female", "18 to 39")
+    assert told["COVID/001.png"] == told["COVID/002.png"] == ("", "")
+    assert told["COVID/d0.dcm"] == ("other", "0 to 17")
+    assert told["COVID/d1.dcm"][0] == {"F": "female", "M": "male"}[of_file]
+    assert told["COVID/d1.dcm"][1] != ""
+    assert "Sexes that could not be read and count as not stated: 1." in corpus.notes
+    assert "Ages that could not be read and count as not stated: 2." in corpus.notes
+    kept = [path.read_bytes() for path in corpus.path.parents[1].rglob("*") if path.is_file()]
+    for text in ("7317", "Müller", "999Y", "6 months"):
+        assert not any(text.encode() in content for content in kept)
+        assert not any(text in line for line in heard.said)
 
 
 def test_a_table_may_vouch_for_the_view(phantom_folder, tmp_path):

@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medistill.artifacts.corpus import SPLITS, Corpus, ManifestRow, load_corpus, save_corpus
+from medistill.artifacts.corpus import (
+    SPLITS,
+    Corpus,
+    ManifestRow,
+    load_corpus,
+    rows_without_site,
+    save_corpus,
+    save_without_site,
+)
 from medistill.errors import ArtifactError, MedistillError
 
 
@@ -93,6 +101,8 @@ CHANGES: dict[str, Any] = {
     "sites": [1, 0, 0, 1, 1, 1],
     "splits": [1, 0, 0, 1, 2, 2],
     "views": ["AP"] * 6,
+    "sexes": ["female"] * 6,
+    "ages": ["", "", "0 to 17", "", "", ""],
     "class_names": ["COVID", "Other"],
     "site_names": ["north", "south"],
 }
@@ -104,6 +114,87 @@ def test_the_address_follows_the_content(corpus: Corpus, changed: str) -> None:
     other = _save(corpus.path.parent, **{changed: CHANGES[changed]})
     assert other.path != corpus.path
     assert other.path.name == other.content
+
+
+def test_a_corpus_without_sex_and_age_keeps_the_address_that_it_had_before_there_were_any(corpus: Corpus) -> None:
+    assert corpus.content == "b1df5528c5e4ef25da72d37d034a8d69ab4fe0e91def4cd7de9cb319394760fe"
+    assert _save(corpus.path.parent, sexes=[""] * 6, ages=[""] * 6).content == corpus.content
+    assert corpus.sexes == corpus.ages == ("",) * 6
+    assert {"sexes", "ages"}.isdisjoint(json.loads((corpus.path / "index.json").read_text()))
+
+
+def test_sex_and_age_come_back_and_cannot_be_altered_or_taken_away(tmp_path: Path) -> None:
+    sexes, ages = ["female", "male", "", "other", "male", ""], ["0 to 17", "", "", "65 and over", "", "40 to 64"]
+    saved = _save(tmp_path, sexes=sexes, ages=ages)
+    assert (saved.sexes, saved.ages) == (tuple(sexes), tuple(ages))
+    good = (saved.path / "index.json").read_text()
+    for change in ({"sexes": sexes[::-1]}, {"ages": [""] * 6}, {"sexes": ...}, {"ages": ...}):
+        (saved.path / "index.json").write_text(good)
+        _edit(saved.path / "index.json", **change)
+        with pytest.raises(ArtifactError, match="is damaged"):
+            load_corpus(saved.path)
+
+
+def test_traits_are_those_of_the_splits_rows_and_leave_out_what_is_not_known(tmp_path: Path) -> None:
+    known = _save(
+        tmp_path,
+        sexes=["female", "", "male", "", "", "male"],
+        sites=[0, 1, 2, 0, 1, 1],
+        site_names=["north", "not stated", "south"],
+    )
+    assert known.traits("train") == {
+        "site": ("north", "", "south"),
+        "view": ("PA", "AP", ""),
+        "sex": ("female", "", "male"),
+    }
+    assert known.traits("val") == {"view": ("PA",)}
+    assert known.traits("test") == {"view": ("PA", "PA"), "sex": ("", "male")}
+    assert _save(tmp_path, views=[""] * 6).traits("test") == {}
+
+
+def test_leaving_a_site_out_keeps_its_patients_apart(tmp_path: Path) -> None:
+    """Rows 6 to 8: a patient of north imaged in the south, a test image of the south, an image of an unknown site."""
+    corpus = _save(
+        tmp_path,
+        images=np.arange(10 * 64, dtype=np.uint32).astype(np.uint8).reshape(10, 1, 8, 8),
+        labels=[0, 0, 1, 1, 0, 1, 0, 1, 0, 0],
+        groups=[0, 1, 2, 3, 4, 5, 0, 6, 7, 8],
+        sites=[0, 0, 0, 1, 1, 1, 1, 1, 2, 1],
+        splits=[0, 1, 2, 0, 0, 1, 0, 2, 0, 1],
+        views=["PA", "AP", "", "PA", "PA", "PA", "AP", "AP", "AP", "AP"],
+        sexes=["male"] * 5 + ["female"] * 5,
+        site_names=["north", "south", "not stated"],
+        manifest=[ManifestRow("broken", -1, "empty", "it is"), *(ManifestRow(f"{k}.dcm", k) for k in range(10))],
+    )
+    assert [part.tolist() for part in rows_without_site(corpus, "north")] == [
+        [0, 1, 2, 3, 4, 5, 9],
+        [2, 2, 2, 0, 0, 1, 1],
+    ]
+    without = save_without_site(tmp_path, corpus, "north", ["COVID", "Normal"])
+    assert without.content != corpus.content
+    assert without.path.parent == corpus.path.parent
+    assert {split: without.rows(split).tolist() for split in SPLITS} == {
+        "train": [3, 4],
+        "val": [5, 6],
+        "test": [0, 1, 2],
+    }
+    np.testing.assert_array_equal(without.images, corpus.images[[0, 1, 2, 3, 4, 5, 9]])
+    assert without.labels.tolist() == [0, 0, 1, 1, 0, 1, 0]
+    assert without.groups.tolist() == [0, 1, 2, 3, 4, 5, 8]
+    assert without.sexes == ("male",) * 5 + ("female",) * 2
+    assert set(without.groups[without.rows("test")]).isdisjoint(without.groups[without.splits != 2])
+    assert (without.found, without.refused) == (11, {"empty": 1, "left out with a site": 3})
+    assert [row.row for row in without.manifest] == [-1, 0, 1, 2, 3, 4, 5, -1, -1, -1, 6]
+    assert "north is the test split" in without.notes[-1]
+
+
+def test_leaving_a_site_out_may_leave_out_classes_too(corpus: Corpus) -> None:
+    """The corpus has no COVID at a site but the first one with a split to learn from."""
+    without = save_without_site(corpus.path.parent, corpus, "süd", ["Normal"])
+    assert without.class_names == ("Normal",)
+    assert without.labels.tolist() == [0] * 3
+    assert without.splits.tolist() == [0, 2, 2]
+    np.testing.assert_array_equal(without.images, corpus.images[[2, 3, 5]])
 
 
 def test_the_same_bytes_in_another_shape_have_another_address(corpus: Corpus) -> None:

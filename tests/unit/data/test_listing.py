@@ -123,6 +123,18 @@ def test_usual_columns(tmp_path, names, separator):
     assert one == Listed("x/a.png", "COVID", "north", "p1", "PA", "val")
 
 
+@pytest.mark.parametrize("names", [("sex", "age"), ("Gender", "Patient Age"), ("PatientSex", "PatientAge")])
+def test_columns_of_sex_and_age(tmp_path, names):
+    text = f"file,label,{','.join(names)}\na.png,A,F,045Y\n"
+    one = by_table(tree(tmp_path / "data", "a.png"), text)["a.png"]
+    assert (one.sex, one.age) == ("F", "045Y")
+    chosen = DataRecipe(sex_column="Geschlecht", age_column="Alter")
+    one = by_table(tmp_path / "data", "file,label,sex,Geschlecht,Alter\na.png,A,F,m,7\n", chosen)["a.png"]
+    assert (one.sex, one.age) == ("m", "7")
+    with pytest.raises(DataError, match="no column 'Alter'"):
+        by_table(tmp_path / "data", "file,label\na.png,A\n", DataRecipe(age_column="Alter"))
+
+
 def test_groups_are_preferred_to_patients(tmp_path):
     listed = by_table(tree(tmp_path / "data", "a.png"), "patient_id,group_id,label,file\np,g,A,a.png\n")
     assert listed["a.png"].patient == "g"

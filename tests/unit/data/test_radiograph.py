@@ -363,3 +363,38 @@ def test_no_bytes_end_in_anything_but_a_refusal(tmp_path_factory, content):
     path.write_bytes(b"\0" * 128 + b"DICM" + content)
     with pytest.raises(Refused):
         read_image(path, KEEP)
+
+
+@pytest.mark.parametrize(
+    ("elements", "sex", "age"),
+    [
+        ({"PatientSex": "F", "PatientAge": "045Y"}, "female", "40 to 64"),
+        ({"PatientSex": "M", "PatientAge": "007M"}, "male", "0 to 17"),
+        ({"PatientBirthDate": "19500611", "StudyDate": "20150610"}, "", "40 to 64"),
+        ({"PatientBirthDate": "19500611", "StudyDate": "20150611"}, "", "65 and over"),
+        ({"PatientAge": "030Y", "PatientBirthDate": "19500611", "StudyDate": "20150611"}, "", "18 to 39"),
+        ({"PatientAge": "999Y", "PatientBirthDate": "19500611", "StudyDate": "20150611"}, "", "65 and over"),
+        ({"PatientAge": "999Y"}, "", None),
+        ({"PatientBirthDate": "20160101", "StudyDate": "20150610"}, "", None),
+        ({"PatientSex": "", "PatientAge": ""}, "", ""),
+        ({}, "", ""),
+    ],
+    ids=str,
+)
+def test_sex_and_age_of_a_header(tmp_path, elements, sex, age):
+    pixels = np.arange(64 * 64, dtype="<u2").reshape(64, 64) % 4096
+    image = read_image(write(tmp_path / "a.dcm", pixels, **elements), DataRecipe())
+    assert (image.sex, image.age) == (sex, age)
+
+
+def test_a_header_whose_sex_and_age_are_nonsense_is_no_reason_to_refuse_an_image(tmp_path):
+    """Written past pydicom's checks, as a faulty export does it."""
+    file = tmp_path / "a.dcm"
+    pixels = np.arange(64 * 64, dtype="<u2").reshape(64, 64) % 4096
+    write(file, pixels, PatientSex="QQ", PatientAge="QQQQ", PatientBirthDate="QQQQQQQQ", StudyDate="20150611")
+    raw = file.read_bytes()
+    for bad in (b"\xff\xfe\x00\x01", b"\\\\\\\\", b"-03Y", b"    "):
+        file.write_bytes(raw.replace(b"QQQQQQQQ", bad * 2).replace(b"QQQQ", bad).replace(b"QQ", bad[:2]))
+        image = read_image(file, DataRecipe())
+        assert image.sex in ("", None)
+        assert image.age in ("", None)

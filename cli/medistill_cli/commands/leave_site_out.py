@@ -1,0 +1,89 @@
+"""`medistill leave-site-out`: what sets that were distilled without a site are worth there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medistill_cli import options
+from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
+from medistill_cli.working import working
+
+if TYPE_CHECKING:
+    from medistill.evaluate.predictions import Arm
+    from medistill.report.record import HeldOutSite
+
+ARMS: tuple[Arm, ...] = ("distilled", "raw", "random")
+
+
+def leave_site_out(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run whose set is finished.")],
+    data: options.Data = None,
+    labels: options.Labels = None,
+    device: options.Device = "auto",
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Test each site with networks that never saw it.
+
+    Where classes and sites go together, a network can learn the hospital instead of the disease, and a test on
+    patients of the same hospitals does not show it. So each site is left out in turn: a set is distilled from the
+    others, and networks that are trained on it, or on the other sites' originals, are tested there. For every site it
+    takes about as long as the run. --data and --labels are those of the run, and its recipe is taken. Ctrl-C saves;
+    the same command goes on.
+
+    \b
+    Examples:
+      medistill leave-site-out medistill-run
+      medistill leave-site-out medistill-run --data xray/ --labels table.csv
+    """
+    with working("repeat") as progress:
+        from medistill.workflow.leave_site_out import leave_site_out as leave_out
+
+        sites = leave_out(run, data=data, labels=labels, device=device, progress=progress)
+    if json:
+        print_json({"run": str(run), "sites": [_as_json(site) for site in sites]})
+        return
+    _print_table(sites)
+    print_written({"results of the sites": run / "sites"})
+    print_next([(["medistill", "report", str(run)], "write the report again, with the sites in it")])
+
+
+def _as_json(site: HeldOutSite) -> dict[str, object]:
+    evaluation = site.evaluation.as_json() if site.evaluation is not None else None
+    return {"site": site.site, "reason": site.reason, "note": site.note, "evaluation": evaluation}
+
+
+def _print_table(sites: Sequence[HeldOutSite]) -> None:
+    from rich.table import Table
+
+    from medistill.report.wording import ARM_NAMES
+
+    table = Table(title="Macro AUC at a site that was left out", title_justify="left", title_style="bold")
+    table.add_column("Site")
+    for heading in ("Images", "Classes", *(ARM_NAMES[arm] for arm in ARMS)):
+        table.add_column(heading, justify="right")
+    remarks = []
+    for site in sites:
+        found = site.evaluation
+        if found is None:
+            table.add_row(site.site, *["-"] * (2 + len(ARMS)))
+            remarks.append(f"{site.site}: cannot be estimated, because {site.reason}.")
+            continue
+        results = {arm: found.arm(arm) for arm in ARMS}
+        told = ["-" if result is None else estimate(result.macro_auc) for result in results.values()]
+        table.add_row(site.site, str(found.test_images), str(len(found.class_names)), *told)
+        remarks += [f"{site.site}: {site.note}"] if site.note else []
+        without = next((result.macro_auc for result in results.values() if result and result.macro_auc.reason), None)
+        if without is not None:
+            what = "macro AUC" if without.value is None else "interval"
+            remarks.append(f"{site.site}: no {what}, because {without.reason}.")
+            accuracies = [f"{ARM_NAMES[arm]} {estimate(result.accuracy)}" for arm, result in results.items() if result]
+            remarks.append(f"{site.site}: accuracy of {', '.join(accuracies)}.")
+    console = out_console()
+    console.print(table)
+    for remark in remarks:
+        console.print(remark, markup=False, soft_wrap=True)

@@ -1,0 +1,144 @@
+"""Leave one site out: distil from the other sites, and test on the one that none of the networks has seen."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.cache import cache_root
+from medistill.artifacts.corpus import Corpus, save_without_site
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.lock import alone
+from medistill.errors import ArtifactError, DivergedError, UsageError
+from medistill.networks.own import NetworkFactory
+from medistill.progress import Progress, Silent
+from medistill.recipe import Recipe, validate_recipe
+from medistill.report.record import HeldOutSite
+from medistill.workflow.distill import distill
+from medistill.workflow.evaluate import evaluate
+from medistill.workflow.experts import network_spec, train_experts
+from medistill.workflow.prepare import prepare
+from medistill.workflow.run import built_in_corpus
+from medistill.workflow.run_log import RunLog
+from medistill.workflow.sites import SitePlan, SitesRecord, load_sites, plan_sites
+
+
+def leave_site_out(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    labels: str | Path | None = None,
+    network: NetworkFactory | None = None,
+    device: str = "auto",
+    progress: Progress = Silent(),
+) -> tuple[HeldOutSite, ...]:
+    """For each site of a run's corpus, train experts, distil and evaluate without it, with the run's own recipe.
+
+    The other sites keep their train and validation splits. Results go to ``RUN/sites``, a site at a time; a call that
+    was interrupted goes on where it was when it is repeated, and finished sites are not done again.
+
+    Args:
+        run: folder of a run whose set is finished.
+        data: folder that it was made from; None for the built-in corpus.
+        labels: its table of labels, where it had one.
+        network: the user's own, where the run was made with it (see `train_experts`).
+
+    Raises:
+        UsageError: there is no such run, it was made from another corpus or with another network, or its corpus has
+            fewer than two sites; or ``RUN/sites`` holds results of something else.
+    """
+    run = Path(run)
+    source = _set_of(run)
+    recipe = validate_recipe(source.provenance["recipe"], f"the recipe inside {run / 'set'}")
+    folder = private_folder(run / "sites")
+    with alone(folder / ".lock", when_taken=lambda: _refuse_second(run), keep=False):
+        log = RunLog(run / "log.jsonl", progress)
+        corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
+        _check(run, source, corpus, network_spec(corpus, recipe, network).name)
+        plans = plan_sites(corpus, recipe.distill.ipc)
+        record = SitesRecord(folder / "sites.json", corpus, recipe)
+        waiting = [plan for plan in plans if not record.has(plan.site)]
+        for plan in waiting:
+            if plan.reason:
+                log.say(f"Site {plan.site} cannot be left out, because {plan.reason}.")
+                record.add(plan)
+        worked = [plan for plan in waiting if not plan.reason]
+        started = time.monotonic()
+        for n, plan in enumerate(worked):
+            left = (time.monotonic() - started) / n * (len(worked) - n) if n else None
+            log.say(
+                f"Without site {plan.site}, {n + 1} of {len(worked)} sites to do{_time_left(left)}."
+                + (f" {plan.note}" if plan.note else "")
+            )
+            record.add(_done(plan, corpus, recipe, folder / plan.folder, network, device, log))
+    return load_sites(run)
+
+
+def _time_left(seconds: float | None) -> str:
+    """The end of a sentence on the time left, where the pace is known."""
+    return "" if seconds is None else f"; about {max(1, round(seconds / 60))} min left"
+
+
+def _done(
+    plan: SitePlan,
+    corpus: Corpus,
+    recipe: Recipe,
+    out: Path,
+    network: NetworkFactory | None,
+    device: str,
+    log: RunLog,
+) -> SitePlan:
+    """Train, distil and evaluate without a site; the plan, with the reason where a training diverged."""
+    without = save_without_site(private_folder(cache_root() / "corpora"), corpus, plan.site, plan.classes)
+    try:
+        trajectories = train_experts(without, recipe, network=network, device=device, progress=log)
+        distilled = distill(
+            without, trajectories, recipe, out=out, network=network, device=device, resume=True, progress=log
+        )
+        evaluate(distilled, without, recipe, out=out, network=network, device=device, progress=log)
+    except DivergedError as error:
+        log.say(str(error))
+        return replace(plan, reason=error.seen)
+    return plan
+
+
+def _set_of(run: Path) -> DistilledSet:
+    if not (run / "set" / "manifest.json").is_file():
+        raise UsageError(
+            f"{run} holds no run with a finished set",
+            expected="the folder that `medistill distill` wrote",
+            do="check the path, or finish the run with --resume first",
+        )
+    source = DistilledSet.load(run / "set")
+    if not {"recipe", "corpus", "network"} <= set(source.provenance):
+        raise ArtifactError(
+            f"{run / 'set'} does not say what it was made of",
+            expected="a set that medistill distilled",
+            do="distil it again with `medistill distill`",
+        )
+    return source
+
+
+def _check(run: Path, source: DistilledSet, corpus: Corpus, network: str) -> None:
+    if source.provenance["corpus"] != corpus.content:
+        raise UsageError(
+            f"these files make another corpus than the one that the run in {run} was made from",
+            expected="the same folder and the same table as for `medistill distill`",
+            do="give its --data and its --labels; if the files have changed since, distil them again first",
+        )
+    if source.provenance["network"] != network:
+        raise UsageError(
+            f"the run in {run} was made with the network {source.provenance['network']}",
+            expected=f"the same network here, not {network}",
+            do="give the network that it was made with",
+        )
+
+
+def _refuse_second(run: Path) -> None:
+    raise UsageError(
+        f"another process leaves the sites of {run} out",
+        expected="one process a run",
+        do="wait until it has ended",
+    )

@@ -1,0 +1,168 @@
+"""Sites: what can be learnt without each site of a corpus, and the record of what was found there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medistill.artifacts.atomic import read_json, write_json
+from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, rows_without_site
+from medistill.errors import ArtifactError, UsageError
+from medistill.evaluate.evaluation import load_evaluation
+from medistill.recipe import Recipe
+from medistill.report.record import HeldOutSite
+
+SITES_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """What leaving one site out comes to; an entry of ``sites.json``.
+
+    Attributes:
+        site: its name.
+        folder: of its results below ``RUN/sites``; a number, since names of sites may be anything.
+        classes: classes that the other sites can teach; those that are missing are told of in ``note``.
+        images: images of the site that are of these classes.
+        patients: their patients.
+        reason: why nothing can be estimated, as the end of "cannot be estimated, because ..."; else empty.
+        note: which classes take no part and why; else empty.
+    """
+
+    site: str
+    folder: str
+    classes: tuple[str, ...]
+    images: int
+    patients: int
+    reason: str
+    note: str
+
+
+def plan_sites(corpus: Corpus, ipc: int) -> list[SitePlan]:
+    """What can be learnt without each site of a corpus, and tested there.
+
+    A class takes part if the other sites have ``ipc`` training images and a validation image of it.
+
+    Raises:
+        UsageError: the corpus has fewer than two sites.
+    """
+    sites = [name for name in corpus.site_names if name != NOT_STATED]
+    if len(sites) < 2:
+        raise UsageError(
+            f"the corpus has {'one site' if sites else 'no site'}{f' ({sites[0]})' if sites else ''}",
+            expected="images of at least two sites, so that one can be left out",
+            do="sort the files as SITE/CLASS/file, or name a table with a column for the site with --labels",
+        )
+    return [_plan(corpus, site, f"{n:02d}", ipc) for n, site in enumerate(sites, start=1)]
+
+
+def _plan(corpus: Corpus, site: str, folder: str, ipc: int) -> SitePlan:
+    rows, splits = rows_without_site(corpus, site)
+    labels, names = corpus.labels[rows], corpus.class_names
+    train, val, test = (np.bincount(labels[splits == s], minlength=len(names)) for s in range(len(SPLITS)))
+    elsewhere = np.bincount(corpus.labels[corpus.sites != corpus.site_names.index(site)], minlength=len(names))
+    taught = (train >= ipc) & (val > 0)
+    alone = [name for c, name in enumerate(names) if elsewhere[c] == 0]
+    lost = [f"no other site has images of {' or '.join(alone)}"] if alone else []
+    lost += [
+        f"the other sites have {train[c]} training and {val[c]} validation images of class {name}, "
+        f"where {ipc} and 1 are needed"
+        for c, name in enumerate(names)
+        if elsewhere[c] > 0 and not taught[c]
+    ]
+    why = " and ".join(lost)
+    tested = rows[(splits == SPLITS.index("test")) & taught[labels]]
+    reason = ""
+    if taught.sum() < 2:
+        reason = why
+    elif not test[taught].any():
+        reason = f"none of its images is of a class that the other sites can teach; {why}"
+    return SitePlan(
+        site=site,
+        folder=folder,
+        classes=tuple(name for c, name in enumerate(names) if taught[c]),
+        images=len(tested),
+        patients=len(np.unique(corpus.groups[tested])),
+        reason=reason,
+        note=f"Not every class takes part, because {why}." if lost and not reason else "",
+    )
+
+
+class SitesRecord:
+    """``RUN/sites/sites.json``: the sites that are finished, written anew after each.
+
+    Raises:
+        UsageError: what lies there was made from another corpus or under another recipe.
+    """
+
+    def __init__(self, path: Path, corpus: Corpus, recipe: Recipe) -> None:
+        self.path = path
+        self.made_of = {"corpus": corpus.content, "recipe_digest": recipe.digest}
+        self.plans: dict[str, SitePlan] = {}
+        if path.is_file():
+            earlier = read_json(path, "record of the sites")
+            self.plans = {plan.site: plan for plan in _plans_of(earlier, path)}
+            if {name: earlier.get(name) for name in self.made_of} != self.made_of:
+                raise UsageError(
+                    f"{path.parent} holds results of another corpus or recipe",
+                    expected="results of this run alone",
+                    do="remove that folder, then repeat the command",
+                )
+        else:
+            self._write()
+
+    def has(self, site: str) -> bool:
+        """Whether a site is finished."""
+        return site in self.plans
+
+    def add(self, plan: SitePlan) -> None:
+        """Keep a finished site."""
+        self.plans[plan.site] = plan
+        self._write()
+
+    def _write(self) -> None:
+        sites = [asdict(plan) for plan in sorted(self.plans.values(), key=lambda plan: plan.folder)]
+        write_json(self.path, {"schema": SITES_SCHEMA, **self.made_of, "sites": sites})
+
+
+def load_sites(run: Path) -> tuple[HeldOutSite, ...]:
+    """What sets distilled without a site were found to be worth there, for every finished site of a run.
+
+    Raises:
+        ArtifactError: the record or an evaluation is missing, damaged, or of another schema.
+    """
+    path = run / "sites" / "sites.json"
+    if not path.is_file():
+        return ()
+    found = []
+    for plan in _plans_of(read_json(path, "record of the sites"), path):
+        evaluation = run / "sites" / plan.folder / "evaluation" / "evaluation.json"
+        found.append(
+            HeldOutSite(
+                site=plan.site,
+                evaluation=None if plan.reason else load_evaluation(evaluation),
+                reason=plan.reason,
+                note=plan.note,
+            )
+        )
+    return tuple(found)
+
+
+def _plans_of(record: Mapping[str, Any], path: Path) -> list[SitePlan]:
+    try:
+        if record["schema"] != SITES_SCHEMA:
+            raise ValueError(f"its schema is {record['schema']!r}, not {SITES_SCHEMA}")
+        plans = [SitePlan(**{**entry, "classes": tuple(entry["classes"])}) for entry in record["sites"]]
+        if any(not plan.folder.isdigit() for plan in plans):
+            raise ValueError("a folder in it is not a number")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{path} cannot be used ({error})",
+            expected="the record as `medistill leave-site-out` writes it",
+            do="remove it and run `medistill leave-site-out` again; trained networks are taken up",
+        ) from None
+    return plans

@@ -1,0 +1,379 @@
+"""Leave one site out: who is learnt from and who is tested, what cannot be estimated, resuming, and the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from pydicom import dcmread
+from typer.testing import CliRunner
+
+from medistill.artifacts.cache import purge
+from medistill.artifacts.corpus import Corpus, ManifestRow, load_corpus, save_corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.data.phantom import write_phantom
+from medistill.errors import ArtifactError, DivergedError, UsageError
+from medistill.progress import Silent, SilentTask
+from medistill.recipe import Recipe
+from medistill.report.record import HeldOutSite
+from medistill.workflow.distill import distill
+from medistill.workflow.experts import train_experts
+from medistill.workflow.leave_site_out import leave_site_out
+from medistill.workflow.prepare import prepare
+from medistill.workflow.sites import load_sites, plan_sites
+from medistill_cli.main import app
+from tests.settings_restored import settings_restored
+
+ODD = '../süd "clinic"'
+"""A site whose name is no name for a folder; it has one class alone."""
+
+
+class Heard(Silent):
+    """What was said and begun; stops, as Ctrl-C does, in a task whose title begins so, at the site of that number."""
+
+    def __init__(self, stop_in: str = "", at_site: int = 0) -> None:
+        self.said: list[str] = []
+        self.tasks: list[str] = []
+        self.stop_in, self.at_site = stop_in, at_site
+
+    def task(self, title: str, total: int, *, done: int = 0) -> SilentTask:
+        self.tasks.append(title)
+        sites = sum(line.startswith("Without site") for line in self.said)
+        stops = bool(self.stop_in) and title.startswith(self.stop_in) and sites == self.at_site
+
+        class Task(SilentTask):
+            def advance(self, steps: int = 1, *, figures: str = "") -> None:
+                if stops and steps:
+                    raise KeyboardInterrupt
+
+        return Task()
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def corpus_of(
+    folder: Path, *cells: tuple[str, str, str, int], splits: tuple[str, ...] = ("train", "val", "test")
+) -> Corpus:
+    """A corpus of as many images of (site, class, split) as each cell says, a patient each."""
+    rows = [cell[:3] for cell in cells for _ in range(cell[3])]
+    sites, classes = sorted({row[0] for row in rows}), sorted({row[1] for row in rows})
+    return save_corpus(
+        folder,
+        images=np.arange(len(rows) * 64).astype(np.uint8).reshape(len(rows), 1, 8, 8),
+        labels=[classes.index(row[1]) for row in rows],
+        groups=list(range(len(rows))),
+        sites=[sites.index(row[0]) for row in rows],
+        splits=[splits.index(row[2]) for row in rows],
+        views=[""] * len(rows),
+        class_names=classes,
+        site_names=sites,
+        split_unit="patient",
+        split_source="given",
+        synthetic=True,
+        notes=[],
+        manifest=[ManifestRow(f"{k}.png", k) for k in range(len(rows))],
+    )
+
+
+def test_a_class_that_one_site_alone_has_takes_no_part_without_it(tmp_path: Path) -> None:
+    """COVID is north's alone. Without north the others teach Normal and Other, and north has Normal to test on."""
+    cells = [
+        (site, name, split, 3) for site in "ns" for name in ("Normal", "Other") for split in ("train", "val", "test")
+    ]
+    corpus = corpus_of(tmp_path, *cells, *[("n", "COVID", split, 3) for split in ("train", "val", "test")])
+    north, south = plan_sites(corpus, ipc=3)
+    assert (north.site, north.folder, north.classes) == ("n", "01", ("Normal", "Other"))
+    assert (north.images, north.patients, north.reason) == (18, 18, "")
+    assert north.note == "Not every class takes part, because no other site has images of COVID."
+    assert (south.classes, south.images, south.reason, south.note) == (("COVID", "Normal", "Other"), 18, "", "")
+
+
+def test_what_cannot_be_learnt_without_a_site_is_said(tmp_path: Path) -> None:
+    cells = [("n", "COVID", split, 3) for split in ("train", "val", "test")]
+    cells += [("s", "Normal", split, 3) for split in ("train", "val", "test")]
+    both = plan_sites(corpus_of(tmp_path, *cells), ipc=1)
+    assert [plan.reason for plan in both] == [
+        "no other site has images of COVID",
+        "no other site has images of Normal",
+    ]
+    assert [plan.images for plan in both] == [0, 0]
+    cells += [("s", "COVID", "train", 2), ("n", "Normal", "train", 4), ("n", "Normal", "val", 1)]
+    few = plan_sites(corpus_of(tmp_path, *cells), ipc=3)
+    assert few[0].reason == (
+        "the other sites have 2 training and 0 validation images of class COVID, where 3 and 1 are needed"
+    )
+    assert (few[1].reason, few[1].classes, few[1].images) == ("", ("COVID", "Normal"), 11)
+
+
+def test_a_site_whose_classes_are_its_own_has_nothing_to_be_tested_on(tmp_path: Path) -> None:
+    cells = [("s", name, split, 2) for name in ("A", "B") for split in ("train", "val", "test")]
+    own = plan_sites(corpus_of(tmp_path, *cells, *[("n", "C", split, 2) for split in ("train", "val", "test")]), ipc=1)
+    assert own[0].reason == (
+        "none of its images is of a class that the other sites can teach; no other site has images of C"
+    )
+
+
+def test_fewer_than_two_sites_are_refused_and_unknown_ones_do_not_count(tmp_path: Path) -> None:
+    cells = [("not stated", name, split, 2) for name in ("A", "B") for split in ("train", "val", "test")]
+    with pytest.raises(UsageError, match="the corpus has no site"):
+        plan_sites(corpus_of(tmp_path, *cells), ipc=1)
+    with pytest.raises(UsageError, match=r"the corpus has one site \(n\)"):
+        plan_sites(corpus_of(tmp_path, *cells, ("n", "A", "train", 2)), ipc=1)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run, what it was made from, and the cache that it used."""
+
+    run: Path
+    data: Path
+    labels: Path
+    cache: Path
+    found: tuple[HeldOutSite, ...]
+    heard: Heard
+
+
+@pytest.fixture(scope="module")
+def made(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A phantom corpus with south's COVID images given to a site of their own, and every site left out of its run."""
+    place, heard = tmp_path_factory.mktemp("sites"), Heard()
+    write_phantom(place / "xray", patients=18, size=32)
+    seen: dict[tuple[str, str], list[str]] = {}  # patients of each site and class
+    with (place / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "label", "site", "split"])
+        for path in sorted((place / "xray").rglob("*.dcm")):
+            where, label, _ = path.relative_to(place / "xray").parts
+            site = ODD if (where, label) == ("south", "COVID") else where
+            patients = seen.setdefault((where, label), [])
+            patient = str(dcmread(path, stop_before_pixels=True).PatientID)
+            patients += [] if patient in patients else [patient]
+            split = ("train", "val", "test")[patients.index(patient)]
+            rows.writerow([path.relative_to(place / "xray"), label, site, split])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("MEDISTILL_CACHE", str(place / "cache"))
+        corpus = prepare(place / "xray", tiny_recipe, labels=place / "labels.csv")
+        distill(corpus, train_experts(corpus, tiny_recipe), tiny_recipe, out=place / "run")
+        shutil.copytree(place / "run", place / "interrupted")
+        found = leave_site_out(place / "run", data=place / "xray", labels=place / "labels.csv", progress=heard)
+    return Made(place / "run", place / "xray", place / "labels.csv", place / "cache", found, heard)
+
+
+def again(made: Made, monkeypatch: pytest.MonkeyPatch, run: Path, heard: Heard) -> tuple[HeldOutSite, ...]:
+    monkeypatch.setenv("MEDISTILL_CACHE", str(made.cache))
+    return leave_site_out(run, data=made.data, labels=made.labels, progress=heard)
+
+
+def test_every_site_is_tested_by_networks_that_saw_none_of_its_patients(made: Made) -> None:
+    """Against the files: how many images and patients each site has, and who is in the corpora learnt from."""
+    with made.labels.open(newline="", encoding="utf-8") as file:
+        site_of = {row["file"]: row["site"] for row in csv.DictReader(file)}
+    patient_of = {name: str(dcmread(made.data / name, stop_before_pixels=True).PatientID) for name in site_of}
+    assert [one.site for one in made.found] == sorted(set(site_of.values()))
+    for number, one in enumerate(made.found, start=1):
+        here = {name for name, site in site_of.items() if site == one.site}
+        assert one.evaluation is not None
+        assert one.evaluation.test_images == len(here)
+        assert one.evaluation.test_patients == len({patient_of[name] for name in here})
+        distilled = DistilledSet.load(made.run / "sites" / f"{number:02d}" / "set")
+        learnt = load_corpus(made.cache / "corpora" / str(distilled.provenance["corpus"]))
+        files = {row.row: row.file for row in learnt.manifest if row.row >= 0}
+        assert {files[row] for row in learnt.rows("test")} == here
+        others = {files[row] for split in ("train", "val") for row in learnt.rows(split)}
+        assert {site_of[name] for name in others} == set(site_of.values()) - {one.site}
+        assert {patient_of[name] for name in others}.isdisjoint(patient_of[name] for name in here)
+        raw = one.evaluation.arm("raw")
+        assert raw is not None
+        assert raw.images == len(learnt.rows("train"))
+
+
+def test_the_other_sites_keep_their_splits_and_their_test_images_take_no_part(made: Made) -> None:
+    whole = load_corpus(made.cache / "corpora" / str(DistilledSet.load(made.run / "set").provenance["corpus"]))
+    split_of = {row.file: int(whole.splits[row.row]) for row in whole.manifest if row.row >= 0}
+    for one in made.found:
+        folder = json.loads((made.run / "sites" / "sites.json").read_text())["sites"]
+        number = next(entry["folder"] for entry in folder if entry["site"] == one.site)
+        content = DistilledSet.load(made.run / "sites" / number / "set").provenance["corpus"]
+        without = load_corpus(made.cache / "corpora" / str(content))
+        for row in without.manifest:
+            if row.row >= 0 and without.splits[row.row] != 2:
+                assert without.splits[row.row] == split_of[row.file] != 2
+                np.testing.assert_array_equal(
+                    without.images[row.row], whole.images[next(r.row for r in whole.manifest if r.file == row.file)]
+                )
+
+
+def test_a_site_with_one_class_says_why_it_has_no_area(made: Made) -> None:
+    odd = next(one for one in made.found if one.site == ODD)
+    assert odd.evaluation is not None
+    assert odd.evaluation.class_names == ("COVID", "Normal", "Pneumonia")
+    assert odd.evaluation.class_images[1:] == (0, 0)
+    for arm in odd.evaluation.arms:
+        assert arm.macro_auc.value is None
+        assert arm.macro_auc.reason
+        assert arm.classes[0].point("youden").sensitivity.value is not None
+
+
+def test_the_record_and_the_folders(made: Made) -> None:
+    sites = made.run / "sites"
+    record = json.loads((sites / "sites.json").read_text())
+    assert record["schema"] == 1
+    assert [(entry["site"], entry["folder"]) for entry in record["sites"]] == [
+        (ODD, "01"),
+        ("north", "02"),
+        ("south", "03"),
+    ]
+    assert record["sites"][2]["classes"] == ["COVID", "Normal", "Pneumonia"]
+    assert record["sites"][1]["images"] == made.found[1].evaluation.test_images
+    assert {entry.name for entry in sites.iterdir()} == {"01", "02", "03", "sites.json"}
+    assert load_sites(made.run) == made.found
+    begun = [line for line in made.heard.said if line.startswith("Without site")]
+    assert begun[0].startswith(f"Without site {ODD}, 1 of 3 sites to do.")
+    assert "3 of 3 sites to do; about 1 min left." in begun[2]
+
+
+def test_a_second_call_does_nothing_even_where_the_experts_are_gone(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path))
+    before = {path: path.stat().st_mtime_ns for path in (made.run / "sites").rglob("*") if path.is_file()}
+    heard = Heard()
+    assert leave_site_out(made.run, data=made.data, labels=made.labels, progress=heard) == made.found
+    assert set(heard.tasks) <= {"Reading images"}
+    assert before == {path: path.stat().st_mtime_ns for path in (made.run / "sites").rglob("*") if path.is_file()}
+    purge(tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["Distilling", "Evaluating"])
+def test_stopped_at_the_second_site_and_repeated_it_ends_as_if_undisturbed(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    run = shutil.copytree(made.run.parent / "interrupted", tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        again(made, monkeypatch, run, Heard(stop_in=stage, at_site=2))
+    assert [one.site for one in load_sites(run)] == [ODD]
+    first = {path: path.stat().st_mtime_ns for path in (run / "sites" / "01").rglob("*") if path.is_file()}
+    heard = Heard()
+    found = again(made, monkeypatch, run, heard)
+    assert [line.split(",")[0] for line in heard.said if line.startswith("Without site")] == [
+        "Without site north",
+        "Without site south",
+    ]
+    assert first == {path: path.stat().st_mtime_ns for path in first}
+    for number in ("01", "02", "03"):
+        mine, whole = run / "sites" / number, made.run / "sites" / number
+        assert (mine / "set" / "images.safetensors").read_bytes() == (whole / "set" / "images.safetensors").read_bytes()
+    for one, undisturbed in zip(found, made.found, strict=True):
+        assert one.evaluation is not None
+        assert undisturbed.evaluation is not None
+        assert one.evaluation.differences == undisturbed.evaluation.differences
+
+
+def test_a_site_whose_training_diverges_says_so_and_the_others_go_on(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, sites = shutil.copytree(made.run.parent / "interrupted", tmp_path / "run"), []
+
+    def diverging(corpus: Corpus, *args: object, **options: object) -> None:
+        sites.append(corpus.content)
+        raise DivergedError("expert 0 diverged in epoch 1", expected="finite parameters", do="lower experts.lr")
+
+    monkeypatch.setattr("medistill.workflow.leave_site_out.train_experts", diverging)
+    found = again(made, monkeypatch, run, Heard())
+    assert [one.evaluation for one in found] == [None] * 3
+    assert {one.reason for one in found} == {"expert 0 diverged in epoch 1"}
+    assert len(set(sites)) == 3
+
+
+def test_another_corpus_another_network_and_no_run_are_refused(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDISTILL_CACHE", str(made.cache))
+    with pytest.raises(UsageError, match="another corpus than the one that the run"):
+        leave_site_out(made.run, data=made.data)
+    with pytest.raises(UsageError, match="no run with a finished set"):
+        leave_site_out(tmp_path, data=made.data)
+    with (
+        FileLock(made.run / "sites" / ".lock"),
+        pytest.raises(UsageError, match="another process leaves the sites"),
+    ):
+        leave_site_out(made.run, data=made.data, labels=made.labels)
+    run = shutil.copytree(made.run.parent / "interrupted", tmp_path / "run")
+    manifest = json.loads((run / "set" / "manifest.json").read_text())
+    manifest["provenance"]["network"] = "my-own"
+    (run / "set" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match="was made with the network my-own"):
+        leave_site_out(run, data=made.data, labels=made.labels)
+
+
+def test_results_of_something_else_are_neither_taken_nor_overwritten(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(made.run, tmp_path / "run")
+    path = run / "sites" / "sites.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "recipe_digest": "0" * 64}))
+    with pytest.raises(UsageError, match="holds results of another corpus or recipe"):
+        again(made, monkeypatch, run, Heard())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 2},
+        {"sites": None},
+        {"sites": [{"site": "north"}]},
+        {"sites": [3]},
+        {"sites": ...},
+    ],
+    ids=str,
+)
+def test_a_damaged_record_is_refused(made: Made, tmp_path: Path, change: dict[str, object]) -> None:
+    (tmp_path / "sites").mkdir()
+    record = {**json.loads((made.run / "sites" / "sites.json").read_text()), **change}
+    kept = {name: value for name, value in record.items() if value is not ...}
+    (tmp_path / "sites" / "sites.json").write_text(json.dumps(kept))
+    with pytest.raises(ArtifactError, match=r"sites.json cannot be used .*leave-site-out"):
+        load_sites(tmp_path)
+
+
+def test_a_record_cannot_lead_out_of_its_folder(made: Made, tmp_path: Path) -> None:
+    record = json.loads((made.run / "sites" / "sites.json").read_text())
+    record["sites"][0]["folder"] = "../../elsewhere"
+    (tmp_path / "sites").mkdir()
+    (tmp_path / "sites" / "sites.json").write_text(json.dumps(record))
+    with pytest.raises(ArtifactError, match="a folder in it is not a number"):
+        load_sites(tmp_path)
+
+
+def test_a_run_without_sites_has_none(tmp_path: Path) -> None:
+    assert load_sites(tmp_path) == ()
+
+
+def test_the_command(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDISTILL_CACHE", str(made.cache))
+    words = ["leave-site-out", str(made.run), "--data", str(made.data), "--labels", str(made.labels)]
+    with settings_restored():
+        plain, parsed = (CliRunner().invoke(app, [*words, *more]) for more in ([], ["--json"]))
+        refused = CliRunner().invoke(app, words[:-2])
+    assert plain.exit_code == parsed.exit_code == 0, plain.stderr + parsed.stderr
+    told = json.loads(parsed.stdout)["sites"]
+    assert [entry["site"] for entry in told] == [one.site for one in made.found]
+    assert told[1]["evaluation"]["test_images"] == made.found[1].evaluation.test_images
+    rows = {one.site: next(line for line in plain.stdout.splitlines() if one.site in line) for one in made.found}
+    area = made.found[1].evaluation.arm("distilled").macro_auc.value
+    assert f"{area:.3f}" in rows["north"]
+    assert "none" in rows[ODD]
+    assert f"{ODD}: no macro AUC, because" in plain.stdout
+    accuracy = made.found[0].evaluation.arm("raw").accuracy.value
+    assert f"All originals {accuracy:.3f}" in plain.stdout
+    assert f"medistill report {made.run}" in plain.stdout.replace("\n", "")
+    assert refused.exit_code == 2
+    assert "another corpus" in refused.stderr
