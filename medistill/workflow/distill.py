@@ -37,6 +37,7 @@ from medistill.training.randomness import generator
 from medistill.training.stages import image_stages
 from medistill.workflow.environment import versions
 from medistill.workflow.experts import network_spec, refuse_other_experts
+from medistill.workflow.looks import keep_look
 from medistill.workflow.micro_batch import student_micro_batch
 
 NOISE_CONFIDENCE = 0.9
@@ -102,6 +103,7 @@ def distill(
     private_folder(checkpoint.parent)
     keep_freed_memory()
     student = Student(build_network(spec, generator(recipe.seed, "student"), place), recipe.compute.step)
+    validate = _validator(corpus, trajectories, recipe, spec, place)
     fixed = Fixed(
         recipe=recipe,
         student=student,
@@ -110,7 +112,7 @@ def distill(
         stage=image_stages(len(corpus.class_names), recipe.distill.ipc, recipe.distill.stages).to(place),
         micro_batch=state.micro_batch
         or student_micro_batch(student, spec, recipe, recipe.distill.batch_syn or len(labels)),
-        validate=_validator(corpus, trajectories, recipe, spec, place),
+        validate=_keeping(out, state, validate) if recipe.distill.keep_looks else validate,
         save=lambda current: current.save(checkpoint, recipe, trajectories.key),
     )
     optimise(state, fixed, progress)
@@ -169,6 +171,18 @@ def _validator(
         return Look(float(np.mean(accuracies)), float(np.mean(aucs)))
 
     return validate
+
+
+def _keeping(
+    out: Path, state: State, validate: Callable[[LabelledImages, float], Look]
+) -> Callable[[LabelledImages, float], Look]:
+    """The same, but the images of every look are kept in the run."""
+
+    def keep_and_validate(images: LabelledImages, alpha: float) -> Look:
+        keep_look(out, state.iteration, images, alpha)
+        return validate(images, alpha)
+
+    return keep_and_validate
 
 
 def _result(state: State, fixed: Fixed, corpus: Corpus, spec: NetworkSpec, place: torch.device) -> DistilledSet:

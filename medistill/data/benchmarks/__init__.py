@@ -1,0 +1,1 @@
+"""Benchmarks of the field, read from their official files as users have them."""
