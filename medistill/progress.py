@@ -10,7 +10,7 @@ class Task(Protocol):
     """One piece of work of known length. A context manager: leaving it ends its bar."""
 
     def advance(self, steps: int = 1, *, figures: str = "") -> None:
-        """Say that ``steps`` more are done; ``figures`` is a short text drawn beside the bar.
+        """Say that ``steps`` more are done, or with 0 what comes next; ``figures`` is a short text beside the bar.
 
         This is a safe point: everything that the step made is complete. An implementation that was asked to stop
         raises ``KeyboardInterrupt`` here and nowhere else.

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
@@ -25,6 +24,10 @@ from medistill_cli.stop import Stop
 
 PACE_SECONDS = 120.0
 """How far back the pace is measured that the time left is told from."""
+NARROW = 100
+"""Columns of a terminal below which bars are short and the time spent is left out."""
+COUNTED = 100_000
+"""Totals from here on are told as a share: nobody reads seven digits, and they take the place of words."""
 
 
 class TimeLeft(ProgressColumn):
@@ -33,10 +36,24 @@ class TimeLeft(ProgressColumn):
     max_refresh = 0.5
 
     def render(self, task: Task) -> Text:
-        """``3 min 5 s left``, or nothing."""
-        if task.finished or task.time_remaining is None:
+        """``3 min 5 s left``, or nothing; where steps take longer than the pace goes back, by the pace of them all."""
+        left = task.time_remaining
+        stepped = task.completed - task.fields["first"]
+        if left is None and task.elapsed and stepped > 0 and task.remaining is not None:
+            left = task.elapsed / stepped * task.remaining
+        if task.finished or left is None:
             return Text("")
-        return Text(f"{duration(task.time_remaining)} left", style="progress.remaining")
+        return Text(f"{duration(left)} left", style="progress.remaining")
+
+
+class Done(ProgressColumn):
+    """How much of a task is done."""
+
+    def render(self, task: Task) -> Text:
+        """``6/10``, or ``29 %`` of a large total."""
+        if task.total is not None and task.total >= COUNTED:
+            return Text(f"{task.percentage:.0f} %", style="progress.download")
+        return Text(f"{task.completed:.0f}/{task.total or 0:.0f}", style="progress.download")
 
 
 class Bars:
@@ -44,11 +61,12 @@ class Bars:
 
     def __init__(self, console: Console, stop: Stop) -> None:
         self.stop = stop
+        narrow = console.width < NARROW
         self.rich = Progress(
             TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            BarColumn(bar_width=10 if narrow else 24),
+            Done(),
+            *([] if narrow else [TimeElapsedColumn()]),
             TimeLeft(),
             TextColumn("{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             console=console,
@@ -59,7 +77,7 @@ class Bars:
 
     def task(self, title: str, total: int, *, done: int = 0) -> Bar:
         """Start a bar."""
-        return Bar(self, self.rich.add_task(escape(title), total=total, completed=done, figures=""))
+        return Bar(self, self.rich.add_task(escape(title), total=total, completed=done, figures="", first=done))
 
     def say(self, message: str) -> None:
         """Print a line above the bars."""

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from medistill_cli.commands.benchmark import benchmark
 from medistill_cli.commands.distill import distill
 from medistill_cli.commands.doctor import doctor
 from medistill_cli.commands.evaluate import evaluate
 from medistill_cli.commands.experts import experts
+from medistill_cli.commands.leave_site_out import leave_site_out
 from medistill_cli.commands.phantom import phantom
 from medistill_cli.commands.prepare import prepare
 from medistill_cli.commands.purge import purge
@@ -57,6 +59,8 @@ app.command()(guarded(distill))
 app.command()(guarded(prepare))
 app.command()(guarded(experts))
 app.command()(guarded(evaluate))
+app.command()(guarded(leave_site_out))
+app.command()(guarded(benchmark))
 app.command()(guarded(report))
 app.command()(guarded(phantom))
 app.command()(guarded(doctor))

@@ -22,8 +22,8 @@ Labels = Annotated[
     typer.Option(
         "--labels",
         metavar="CSV",
-        help="Table with a column for the file and one for the class, and if possible for patient, site, view and "
-        "split. Usual names are found; others are named in the recipe (data.label_column and its like).",
+        help="Table with a column for the file and one for the class, and if possible for patient, site, view, "
+        "split, sex and age. Usual names are found; others are named in the recipe (data.label_column and its like).",
         show_default=False,
     ),
 ]
@@ -88,6 +88,23 @@ Seed = Annotated[
         metavar="N",
         help="Number from which every random choice of the run is derived (seed of the recipe).",
         show_default=False,
+    ),
+]
+Across = Annotated[
+    str | None,
+    typer.Option(
+        "--across",
+        metavar="A,B",
+        help="Compare the arms on these networks too, separated by commas (evaluate.across): convnet, resnet18, vgg11, "
+        "alexnet, densenet121.",
+        show_default=False,
+    ),
+]
+RequireNonInferior = Annotated[
+    bool,
+    typer.Option(
+        "--require-non-inferior",
+        help="Exit with 5 unless the distilled images are shown to be non-inferior to all originals.",
     ),
 ]
 Device = Annotated[

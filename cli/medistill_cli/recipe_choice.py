@@ -79,6 +79,7 @@ def overrides_of(
     seed: int | None = None,
     sites: str | None = None,
     classes: str | None = None,
+    across: str | None = None,
 ) -> list[str]:
     """Write the options that stand for a setting as ``section.key=value``: the method, --set, then the others."""
     overrides = [*([] if method is None else [f"method={method}"]), *(settings or ())]
@@ -86,8 +87,8 @@ def overrides_of(
         overrides.append(f"distill.ipc={ipc}")
     if seed is not None:
         overrides.append(f"seed={seed}")
-    for key, names in (("sites", sites), ("classes", classes)):
+    for key, names in (("data.sites", sites), ("data.classes", classes), ("evaluate.across", across)):
         if names is not None:
             listed = [name.strip() for name in names.split(",") if name.strip()]
-            overrides.append(f"data.{key}={json.dumps(listed, ensure_ascii=False)}")
+            overrides.append(f"{key}={json.dumps(listed, ensure_ascii=False)}")
     return overrides

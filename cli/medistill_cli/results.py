@@ -9,12 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from medistill.evaluate.evaluation import Evaluation
     from medistill.evaluate.intervals import Estimate
 
+NOT_NON_INFERIOR = 5
+"""Exit code where non-inferiority was demanded and is not shown."""
 PLAIN_WIDTH = 110
 """Columns of a table where stdout is no terminal."""
 
@@ -32,31 +37,74 @@ def out_console() -> Console:
     return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else PLAIN_WIDTH)
 
 
-def print_evaluation(evaluation: Evaluation) -> None:
-    """The arms side by side, and how the distilled one compares."""
-    from rich.table import Table
-
+def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = ()) -> None:
+    """The arms side by side, what they cost, how the distilled one compares, and the same on other networks."""
     from medistill.report.verdict import verdict
     from medistill.report.wording import ARM_NAMES
+    from medistill_cli.lines import duration
 
     level = f"{evaluation.confidence:.0%}"
     units = f"{evaluation.test_images} test images"
     if evaluation.test_patients < evaluation.test_images:
         units += f" of {evaluation.test_patients} patients"
-    table = Table(title=f"Fresh networks, tested on {units}", title_justify="left", title_style="bold")
-    table.add_column("Trained on", no_wrap=True)
-    for heading in ("Images", f"Macro AUC ({level} interval)", "Seed spread", f"Accuracy ({level} interval)"):
-        table.add_column(heading, justify="right")
+    headings = ("Images", f"Macro AUC ({level} interval)", "Seed spread", f"Accuracy ({level} interval)")
+    table = _table(f"Fresh networks ({evaluation.network}), tested on {units}", "Trained on", headings)
+    costs = _table("What training takes", "Trained on", ("Stored", "Images seen by a network", "Time a network"))
     for arm in evaluation.arms:
-        spread = "-" if arm.macro_auc_spread is None else f"{arm.macro_auc_spread:.3f}"
         style = "bold" if arm.arm == "distilled" else ""
-        row = (ARM_NAMES[arm.arm], str(arm.images), estimate(arm.macro_auc), spread, estimate(arm.accuracy))
-        table.add_row(*row, style=style)
+        spread = "-" if arm.macro_auc_spread is None else f"{arm.macro_auc_spread:.3f}"
+        row = (str(arm.images), estimate(arm.macro_auc), spread, estimate(arm.accuracy))
+        table.add_row(ARM_NAMES[arm.arm], *row, style=style)
+        cost = (size(arm.bytes), str(arm.images_seen), duration(arm.seconds_a_network))
+        costs.add_row(ARM_NAMES[arm.arm], *cost, style=style)
     console = out_console()
     console.print(table)
+    console.print(costs)
     told = verdict(evaluation)
     console.print(told.against_raw, markup=False)
     console.print(told.against_random, markup=False)
+    for name, value in (
+        ("Hard-label recovery (accuracy that is lost; DD-Ranking)", evaluation.hard_label_recovery),
+        ("Improvement over random (accuracy that is gained; DD-Ranking)", evaluation.improvement_over_random),
+    ):
+        console.print(f"{name}: {estimate(value)}.", markup=False)
+    if across:
+        _print_across([evaluation, *across])
+
+
+def _print_across(evaluations: Sequence[Evaluation]) -> None:
+    """Macro AUC of every arm on every network, and what the distilled one loses against all originals."""
+    from medistill.report.wording import ARM_NAMES
+
+    headings = [*(ARM_NAMES[arm.arm] for arm in evaluations[0].arms), "Distilled minus all"]
+    table = _table("Macro AUC on each network", "Network", headings)
+    for evaluation in evaluations:
+        found = [arm.macro_auc.value for arm in evaluation.arms]
+        values = ["none" if value is None else f"{value:.3f}" for value in found]
+        difference = evaluation.difference("raw")
+        table.add_row(evaluation.network, *values, "-" if difference is None else estimate(difference.macro_auc))
+    out_console().print(table)
+
+
+def _table(title: str, first: str, headings: Sequence[str]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def demand_non_inferiority(evaluation: Evaluation) -> None:
+    """End the program with exit code 5, and say why on stderr, unless non-inferiority is shown."""
+    if evaluation.non_inferiority != "shown":
+        because = f" ({evaluation.reason})" if evaluation.reason else ""
+        sys.stderr.write(
+            f"Non-inferiority to all originals by the margin of {evaluation.margin:g}: {evaluation.non_inferiority}"
+            f"{because}. --require-non-inferior was given, so this command ends with exit code {NOT_NON_INFERIOR}.\n"
+        )
+        raise typer.Exit(NOT_NON_INFERIOR)
 
 
 def estimate(value: Estimate) -> str:

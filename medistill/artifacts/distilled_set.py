@@ -60,28 +60,28 @@ class DistilledSet:
         """The images as uint8 (N, C, H, W)."""
         return self.normalisation.invert(self.images)
 
+    def tensors(self) -> dict[str, np.ndarray]:
+        """What ``images.safetensors`` holds."""
+        whitening = self.normalisation.whitening
+        return {
+            "images": self.images.astype(np.float32),
+            "viewable": self.viewable(),
+            "labels": self.labels.astype(np.int64),
+            "weights": self.weights.astype(np.float32),
+            "stage": self.stage.astype(np.int64),
+            "student_lr": np.array([self.student_lr], np.float64),
+            "mean": np.array(self.normalisation.mean, np.float64),
+            "std": np.array(self.normalisation.std, np.float64),
+            **({} if whitening is None else whitening.tensors()),
+            **({} if self.soft_labels is None else {"soft_labels": self.soft_labels.astype(np.float32)}),
+        }
+
     def save(self, folder: Path) -> None:
         """Write ``images.safetensors``, ``contact_sheet.png`` and, last, ``manifest.json`` with their hashes."""
-        tensors, viewable = folder / "images.safetensors", self.viewable()
-        whitening = self.normalisation.whitening
-        soft = {} if self.soft_labels is None else {"soft_labels": self.soft_labels.astype(np.float32)}
-        write_tensors(
-            tensors,
-            {
-                "images": self.images.astype(np.float32),
-                "viewable": viewable,
-                "labels": self.labels.astype(np.int64),
-                "weights": self.weights.astype(np.float32),
-                "stage": self.stage.astype(np.int64),
-                "student_lr": np.array([self.student_lr], np.float64),
-                "mean": np.array(self.normalisation.mean, np.float64),
-                "std": np.array(self.normalisation.std, np.float64),
-                **({} if whitening is None else whitening.tensors()),
-                **soft,
-            },
-        )
+        tensors, held = folder / "images.safetensors", self.tensors()
+        write_tensors(tensors, held)
         sheet = folder / "contact_sheet.png"
-        picture = contact_sheet(viewable, self.labels, self.class_names)
+        picture = contact_sheet(held["viewable"], self.labels, self.class_names)
         write_atomically(sheet, lambda file: picture.save(file, format="PNG"))
         write_json(
             folder / "manifest.json",

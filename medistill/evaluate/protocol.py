@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ import torch
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
-from medistill.errors import DataError, DivergedError
-from medistill.evaluate.predictions import Arm
+from medistill.errors import DivergedError
+from medistill.evaluate.predictions import ARMS, Arm
+from medistill.evaluate.representatives import Representatives, rows_by_class
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
@@ -21,7 +23,7 @@ from medistill.recipe import EvaluateRecipe, Recipe
 from medistill.training.device import precision
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, predict, train
-from medistill.training.randomness import generator
+from medistill.training.randomness import derive_seed, generator
 
 
 @dataclass(frozen=True)
@@ -45,29 +47,69 @@ def small_schedule(recipe: EvaluateRecipe, *, lr: float, epochs: int) -> Schedul
     return Schedule(epochs, recipe.batch_size, lr, recipe.momentum, recipe.weight_decay, decay_epoch=epochs // 2 + 1)
 
 
-def training_set(
-    arm: Arm,
-    distilled: DistilledSet,
-    corpus: Corpus,
-    recipe: Recipe,
-    seed: int,
-    device: torch.device,
-    raw: Callable[[], LabelledImages],
-) -> TrainingSet:
-    """What network number ``seed`` of an arm is trained on.
+class Arms:
+    """What the networks of each arm are trained on.
 
-    The distilled arm takes the set with its learned rate; the random arm as many real images a class, drawn anew for
-    each network, under the same schedule; the raw arm the whole training split.
+    raw takes the whole training split. random and kmeans take as many real images of each class as the set has, chosen
+    anew for each network: at random, or the nearest to k-means centres. hard takes the distilled images with their
+    classes alone, where the set has soft labels. distilled takes the set as it is. All but raw have one schedule; the
+    distilled images have the learned rate.
+
+    Attributes:
+        names: the arms that are trained: the controls of the recipe, distilled, and hard where the labels are soft.
     """
-    settings = recipe.evaluate
-    if arm == "distilled":
-        schedule = small_schedule(settings, lr=distilled.student_lr, epochs=settings.epochs)
-        return TrainingSet(LabelledImages.of_set(distilled, device), schedule)
-    if arm == "random":
-        rows = random_rows(corpus, np.bincount(distilled.labels, minlength=len(corpus.class_names)), recipe.seed, seed)
-        data = LabelledImages.of_corpus(corpus, rows, distilled.normalisation, device)
+
+    def __init__(self, distilled: DistilledSet, corpus: Corpus, recipe: Recipe, device: torch.device) -> None:
+        self.distilled, self.corpus, self.recipe, self.device = distilled, corpus, recipe, device
+        wanted = {*recipe.evaluate.arms, "distilled", *(["hard"] if distilled.soft_labels is not None else [])}
+        self.names = tuple(arm for arm in ARMS if arm in wanted)
+        self._per_class = np.bincount(distilled.labels, minlength=len(corpus.class_names))
+        if {"random", "kmeans"} & wanted:
+            rows_by_class(corpus, self._per_class)
+
+    def images(self, arm: Arm) -> int:
+        """Images in an arm's training set."""
+        return len(self.corpus.rows("train")) if arm == "raw" else len(self.distilled.labels)
+
+    def bytes(self, arm: Arm) -> int:
+        """What an arm's training set takes as it is stored: a byte a grey value of an original; a distilled set whole.
+
+        A distilled set stores its images as float32 and once more as viewable bytes, its labels, and its whitening.
+        """
+        if arm in ("hard", "distilled"):
+            return sum(tensor.nbytes for tensor in self._distilled(arm).tensors().values())
+        return self.images(arm) * self.corpus.images[0].nbytes
+
+    def epochs(self, arm: Arm) -> int:
+        """Epochs of each network of an arm."""
+        settings = self.recipe.evaluate
+        return settings.raw_epochs if arm == "raw" else settings.epochs
+
+    def training_set(self, arm: Arm, number: int) -> TrainingSet:
+        """What network ``number`` of an arm is trained on."""
+        settings = self.recipe.evaluate
+        if arm in ("hard", "distilled"):
+            schedule = small_schedule(settings, lr=self.distilled.student_lr, epochs=settings.epochs)
+            return TrainingSet(LabelledImages.of_set(self._distilled(arm), self.device), schedule)
+        if arm == "raw":
+            return TrainingSet(self._raw, small_schedule(settings, lr=settings.raw_lr, epochs=settings.raw_epochs))
+        if arm == "random":
+            rows = random_rows(self.corpus, self._per_class, self.recipe.seed, number)
+        else:
+            rows = self._representatives.draw(derive_seed(self.recipe.seed, "k-means", number))
+        data = LabelledImages.of_corpus(self.corpus, rows, self.distilled.normalisation, self.device)
         return TrainingSet(data, small_schedule(settings, lr=settings.lr, epochs=settings.epochs))
-    return TrainingSet(raw(), small_schedule(settings, lr=settings.raw_lr, epochs=settings.raw_epochs))
+
+    def _distilled(self, arm: Arm) -> DistilledSet:
+        return replace(self.distilled, soft_labels=None) if arm == "hard" else self.distilled
+
+    @cached_property
+    def _raw(self) -> LabelledImages:
+        return LabelledImages.of_split(self.corpus, "train", self.distilled.normalisation, self.device)
+
+    @cached_property
+    def _representatives(self) -> Representatives:
+        return Representatives.of(self.corpus, self._per_class, self.distilled.normalisation)
 
 
 def random_rows(corpus: Corpus, per_class: Sequence[int] | np.ndarray, seed: int, draw: int) -> np.ndarray:
@@ -77,19 +119,8 @@ def random_rows(corpus: Corpus, per_class: Sequence[int] | np.ndarray, seed: int
         DataError: a class has fewer training images.
     """
     numbers = generator(seed, "random real", draw)
-    train_rows = corpus.rows("train")
-    picked = []
-    for c, count in enumerate(per_class):
-        rows = train_rows[corpus.labels[train_rows] == c]
-        if len(rows) < count:
-            smallest = min(int((corpus.labels[train_rows] == k).sum()) for k in range(len(per_class)))
-            raise DataError(
-                f"class {corpus.class_names[c]} has {len(rows)} training images, fewer than {count} images per class",
-                expected="at least as many training images in every class as images per class",
-                do=f"take --ipc {max(1, smallest)} or less, or add images of that class",
-            )
-        picked.append(rows[torch.randperm(len(rows), generator=numbers)[:count].numpy()])
-    return np.concatenate(picked)
+    found = zip(rows_by_class(corpus, per_class), per_class, strict=True)
+    return np.concatenate([rows[torch.randperm(len(rows), generator=numbers)[:count].numpy()] for rows, count in found])
 
 
 def answers(

@@ -12,6 +12,7 @@ from torch import nn
 from medistill.errors import RecipeError
 from medistill.networks.alexnet import AlexNet
 from medistill.networks.convnet import ConvNet
+from medistill.networks.densenet import densenet121
 from medistill.networks.initialise import initialise
 from medistill.networks.own import NetworkFactory, build_own, factory_name, identity
 from medistill.networks.resnet import ResNet18
@@ -42,6 +43,11 @@ class NetworkSpec:
         """What the network is called: its name in the registry, or the factory's."""
         return self.recipe.name if self.factory is None else factory_name(self.factory)
 
+    @property
+    def words(self) -> str:
+        """The network for a reader, as "ConvNet, depth 3, width 128"."""
+        return REGISTRY[self.recipe.name].words(self) if self.factory is None else factory_name(self.factory)
+
     def identity(self) -> dict[str, Any]:
         """Plain values that tell this network from others, as a key of what was trained with it needs them."""
         if self.factory is None:
@@ -53,17 +59,34 @@ class NetworkSpec:
 class _Entry:
     construct: Callable[[NetworkSpec], nn.Module]
     smallest: Callable[[NetworkSpec], int]
+    words: Callable[[NetworkSpec], str]
 
 
 REGISTRY: dict[str, _Entry] = {
     "convnet": _Entry(
         lambda s: ConvNet(s.channels, s.image_size, s.classes, depth=s.recipe.depth, width=s.recipe.width),
         lambda s: 2**s.recipe.depth,
+        lambda s: f"ConvNet, depth {s.recipe.depth}, width {s.recipe.width}",
     ),
-    "resnet18": _Entry(lambda s: ResNet18(s.channels, s.classes), lambda s: 16),
-    "vgg11": _Entry(lambda s: VGG11(s.channels, s.classes), lambda s: 32),
-    "alexnet": _Entry(lambda s: AlexNet(s.channels, s.classes), lambda s: 16),
+    "resnet18": _Entry(lambda s: ResNet18(s.channels, s.classes), lambda s: 16, lambda s: "ResNet-18"),
+    "vgg11": _Entry(lambda s: VGG11(s.channels, s.classes), lambda s: 32, lambda s: "VGG-11"),
+    "alexnet": _Entry(lambda s: AlexNet(s.channels, s.classes), lambda s: 16, lambda s: "AlexNet"),
+    "densenet121": _Entry(lambda s: densenet121(s.channels, s.classes), lambda s: 32, lambda s: "DenseNet-121"),
 }
+
+
+def check_image_size(spec: NetworkSpec) -> None:
+    """Refuse a network of the registry that the images are too small for.
+
+    Raises:
+        RecipeError: with the network and both sizes.
+    """
+    if spec.factory is None and spec.image_size < (smallest := REGISTRY[spec.recipe.name].smallest(spec)):
+        raise RecipeError(
+            f"network {spec.recipe.name} with data.image_size = {spec.image_size}",
+            expected=f"at least {smallest} pixels",
+            do="raise data.image_size, or choose another network (network.name, evaluate.across)",
+        )
 
 
 def build_network(spec: NetworkSpec, generator: torch.Generator, device: torch.device | None = None) -> nn.Module:
@@ -76,15 +99,9 @@ def build_network(spec: NetworkSpec, generator: torch.Generator, device: torch.d
     if spec.factory is not None:
         network = build_own(spec.factory, spec.channels, spec.image_size, spec.classes, generator)
         return network.to(device) if device is not None else network
-    entry = REGISTRY[spec.recipe.name]
-    if spec.image_size < entry.smallest(spec):
-        raise RecipeError(
-            f"network.name = {spec.recipe.name} with data.image_size = {spec.image_size}",
-            expected=f"at least {entry.smallest(spec)} pixels",
-            do="raise data.image_size or choose another network",
-        )
+    check_image_size(spec)
     with torch.device("meta"):
-        network = entry.construct(spec)
+        network = REGISTRY[spec.recipe.name].construct(spec)
     network = network.to_empty(device="cpu")
     initialise(network, generator)
     return network.to(device) if device is not None else network

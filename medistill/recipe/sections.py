@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from medistill.recipe.methods import Method, contradictions, with_method
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
+NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121"]
+ControlArm = Literal["raw", "random", "kmeans"]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -62,6 +64,10 @@ class DataRecipe(Section):
     """Column with the view; empty looks for the usual names."""
     split_column: str = ""
     """Column with the split (train, val, test); empty looks for the usual names."""
+    sex_column: str = ""
+    """Column with the patient's sex; empty looks for the usual names."""
+    age_column: str = ""
+    """Column with the patient's age in years, or with a unit; empty looks for the usual names."""
     zca: bool = False
     """Whiten the images (ZCA on grey values from 0 to 1), as some published settings for CIFAR do (`zca`)."""
     zca_regularisation: Positive = 0.1
@@ -71,7 +77,7 @@ class DataRecipe(Section):
 class NetworkRecipe(Section):
     """The network that is trained on raw and on distilled images."""
 
-    name: Literal["convnet", "resnet18", "vgg11", "alexnet"] = "convnet"
+    name: NetworkName = "convnet"
     """Name in the registry of networks."""
     depth: Annotated[int, Field(ge=1, le=8)] = 3
     """Blocks of a ConvNet, each halving height and width."""
@@ -175,6 +181,8 @@ class DistillRecipe(Section):
     """Fresh networks trained at each look."""
     validate_epochs: Count = 300
     """Epochs of each of them."""
+    keep_looks: bool = False
+    """Keep the images of every look, so that a benchmark can tell the best test accuracy of the run, as papers do."""
     checkpoint_every: Count = 25
     """Outer steps between two saved states."""
 
@@ -234,6 +242,14 @@ class EvaluateRecipe(Section):
     """Level of every interval."""
     margin: Positive = 0.05
     """Non-inferiority margin for the macro AUC, distilled minus raw."""
+    specificity: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Specificity that the second threshold of each class reaches on the validation split."""
+    smallest_cell: Count = 10
+    """Fewest patients for whom a subgroup's figures are shown."""
+    arms: tuple[ControlArm, ...] = ("raw", "random", "kmeans")
+    """Arms that the distilled set is compared with."""
+    across: tuple[NetworkName, ...] = ()
+    """Other networks on which the arms are compared too, by their names in the registry."""
 
 
 class ComputeRecipe(Section):

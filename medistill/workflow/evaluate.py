@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cache
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,23 @@ import torch
 from medistill.artifacts.atomic import private_folder, read_tensors, write_json, write_tensors
 from medistill.artifacts.corpus import Corpus, Split
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.errors import DataError
+from medistill.errors import DataError, DivergedError, UsageError
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
-from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Truth, save_arm, save_truth
-from medistill.evaluate.protocol import Answers, TrainingSet, answers, held_out, training_set
+from medistill.evaluate.predictions import Arm, ArmPredictions, Truth, save_arm, save_truth
+from medistill.evaluate.protocol import Answers, Arms, answers, held_out
 from medistill.networks.flat import FlatParameters
 from medistill.networks.own import NetworkFactory
-from medistill.networks.registry import NetworkSpec
-from medistill.progress import Progress, Silent
+from medistill.networks.registry import NetworkSpec, build_network
+from medistill.progress import Progress, Silent, Task
 from medistill.recipe import Recipe
 from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.experts import network_spec
+
+STATISTICS = ("bootstrap", "confidence", "margin", "specificity", "smallest_cell", "networks", "arms", "across")
+"""Settings of the evaluation that decide nothing about a single network; the stored ones outlive a change of them."""
 
 
 def evaluate(
@@ -39,65 +43,133 @@ def evaluate(
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> Evaluation:
-    """Compare networks trained on the distilled set, on random real images and on the raw training split.
+    """Compare networks trained on the distilled set with networks trained on the controls that the recipe names.
 
     Each network's predictions are kept under ``out/evaluation/networks`` when it is trained; a run that was
-    interrupted, or is asked for more networks, trains only what is missing, and each network draws its random numbers
-    from the seed, the arm and its own number.
+    interrupted, or is asked for more networks or arms, trains only what is missing, and each network draws its random
+    numbers from the seed, the arm and its own number.
 
     Args:
         network: a network of the user's own (see `train_experts`); None takes the recipe's.
 
     Raises:
         DataError: the set and the corpus have other classes or image shapes.
+        RecipeError: the images are too small for the network.
+        UsageError: ``out`` holds a finished evaluation of something else.
+        DivergedError: a network left the finite numbers.
     """
     _check_fit(distilled, corpus)
     folder, place = private_folder(Path(out) / "evaluation"), choose_device(device)
-    pieces = private_folder(folder / "networks")
     spec = network_spec(corpus, recipe, network)
-    key = _key(distilled, corpus, recipe, spec, place)
-    shown = held_out(corpus, distilled.normalisation, place)
+    parameters = sum(p.numel() for p in build_network(spec, generator(recipe.seed, "count")).parameters())
+    arms = Arms(distilled, corpus, recipe, place)
+    networks = _Networks(
+        private_folder(folder / "networks"), _key(distilled, corpus, recipe, spec, place), arms.names, recipe
+    )
+    if (folder / "evaluation.json").is_file() and not networks.found:
+        raise UsageError(
+            f"{folder} holds the evaluation of something else: another set, corpus, network, recipe or device",
+            expected="a folder that is new, or the one of this evaluation",
+            do="choose another --out, or remove that folder",
+        )
+    _train_missing(networks, arms, corpus, recipe, spec, place, progress)
     truths = (_truth(corpus, "val"), _truth(corpus, "test"))
-    seeds = range(recipe.evaluate.networks)
-
-    @cache
-    def raw() -> LabelledImages:
-        return LabelledImages.of_split(corpus, "train", distilled.normalisation, place)
-
-    paths = {(arm, k): pieces / f"{arm}_{k:03d}.safetensors" for arm in ARMS for k in seeds}
-    found = {which: _load_answers(path, key) for which, path in paths.items()}
-    epochs = {arm: recipe.evaluate.raw_epochs if arm == "raw" else recipe.evaluate.epochs for arm in ARMS}
-    sizes: dict[Arm, int] = {"raw": len(corpus.rows("train")), "random": len(distilled.labels)}
-    sizes["distilled"] = sizes["random"]
-    shows = {arm: epochs[arm] * sizes[arm] for arm in ARMS}  # images that a network sees: what its time goes by
-    done = sum(shows[arm] for (arm, _), told in found.items() if told)
-    with progress.task("Evaluating", sum(shows.values()) * len(seeds), done=done) as task:
-        for (arm, k), path in paths.items():
-            if found[arm, k] is not None:
-                continue
-            training: TrainingSet = training_set(arm, distilled, corpus, recipe, k, place, raw)
-            last = training.schedule.epochs
-
-            def tick(epoch: int, flat: FlatParameters, arm: Arm = arm, k: int = k, last: int = last) -> None:
-                if epoch < last:
-                    task.advance(sizes[arm], figures=f"{arm}, network {k + 1} of {len(seeds)}")
-
-            numbers = generator(recipe.seed, "evaluate", arm, k)
-            told = answers(training, shown, spec, recipe, numbers, place, tick)
-            _save_answers(path, told, key)
-            found[arm, k] = told
-            task.advance(sizes[arm], figures=f"{arm}, network {k + 1} of {len(seeds)}")
-    arms = [
-        _together(arm, [told for (of, _), told in found.items() if of == arm and told], sizes[arm], epochs[arm])
-        for arm in ARMS
-    ]
+    predictions = [_together(arm, networks.of(arm), arms) for arm in arms.names]
     save_truth(folder, *truths)
-    for predictions in arms:
-        save_arm(folder, predictions)
+    for of_arm in predictions:
+        save_arm(folder, of_arm)
     progress.say("Comparing the arms.")
-    evaluation = compare(arms, *truths, corpus.class_names, recipe.evaluate, seed=recipe.seed)
+    evaluation = compare(
+        predictions,
+        *truths,
+        corpus.class_names,
+        recipe.evaluate,
+        seed=recipe.seed,
+        network=spec.words,
+        parameters=parameters,
+    )
     write_json(folder / "evaluation.json", evaluation.as_json(), private=True)
     return evaluation
+
+
+class _Networks:
+    """The answers of the networks that are trained already, on disk and here."""
+
+    def __init__(self, folder: Path, key: str, arms: Sequence[Arm], recipe: Recipe) -> None:
+        self.folder, self.key, self.count = folder, key, recipe.evaluate.networks
+        wanted = [(arm, number) for arm in arms for number in range(self.count)]
+        stored = {which: _load_answers(self.path(*which), key) for which in wanted}
+        self.found = {which: told for which, told in stored.items() if told is not None}
+        self.missing = [which for which in wanted if which not in self.found]
+
+    def path(self, arm: Arm, number: int) -> Path:
+        """Where the answers of one network lie."""
+        return self.folder / f"{arm}_{number:03d}.safetensors"
+
+    def add(self, arm: Arm, number: int, told: Answers) -> None:
+        """Keep the answers of a network that has just been trained."""
+        _save_answers(self.path(arm, number), told, self.key)
+        self.found[arm, number] = told
+
+    def of(self, arm: Arm) -> list[Answers]:
+        """The answers of an arm's networks, in the order of their numbers."""
+        return [self.found[arm, number] for number in range(self.count)]
+
+
+def _train_missing(
+    networks: _Networks,
+    arms: Arms,
+    corpus: Corpus,
+    recipe: Recipe,
+    spec: NetworkSpec,
+    place: torch.device,
+    progress: Progress,
+) -> None:
+    """Train what is missing, arm by arm. Progress counts the images shown to the networks, for time goes by them."""
+    if networks.found and networks.missing:
+        progress.say(f"Networks trained already: {len(networks.found)}; to be trained: {len(networks.missing)}.")
+    shows = {arm: arms.epochs(arm) * arms.images(arm) for arm in arms.names}
+    done = sum(shows[arm] for arm, _ in networks.found)
+    shown = held_out(corpus, arms.distilled.normalisation, place) if networks.missing else ()
+    with progress.task(f"Evaluating on {spec.name}", sum(shows.values()) * networks.count, done=done) as task:
+        for arm in arms.names:
+            started, numbers = time.perf_counter(), [number for of, number in networks.missing if of == arm]
+            for number in numbers:
+                told = _trained(arm, number, arms, shown, recipe, spec, place, task)
+                networks.add(arm, number, told)
+                task.advance(arms.images(arm), figures=_figures(arm, number, recipe))
+            if numbers:
+                took = time.perf_counter() - started
+                progress.say(f"Arm {arm} on {spec.name}: {took:.0f} s for {len(numbers)} of {networks.count} networks.")
+
+
+def _trained(
+    arm: Arm,
+    number: int,
+    arms: Arms,
+    shown: Sequence[LabelledImages],
+    recipe: Recipe,
+    spec: NetworkSpec,
+    place: torch.device,
+    task: Task,
+) -> Answers:
+    """Train one network and ask it; every epoch but the last advances the task."""
+    figures = _figures(arm, number, recipe)
+    task.advance(0, figures=figures)
+    training = arms.training_set(arm, number)
+
+    def tick(epoch: int, flat: FlatParameters) -> None:
+        if epoch < training.schedule.epochs:
+            task.advance(arms.images(arm), figures=figures)
+
+    try:
+        return answers(training, shown, spec, recipe, generator(recipe.seed, "evaluate", arm, number), place, tick)
+    except DivergedError as error:
+        raise DivergedError(f"{figures}: {error.seen}", expected=error.expected, do=error.do) from None
+
+
+def _figures(arm: Arm, number: int, recipe: Recipe) -> str:
+    return f"{arm}, network {number + 1} of {recipe.evaluate.networks}"
 
 
 def _check_fit(distilled: DistilledSet, corpus: Corpus) -> None:
@@ -120,8 +192,8 @@ def _key(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, spec: NetworkS
     """What decides the predictions: a stored network of another key is trained again."""
     decisive = recipe.model_dump(mode="json", include={"seed", "augmentation", "compute", "evaluate"})
     decisive["network"] = spec.identity()
-    for statistics in ("bootstrap", "confidence", "margin", "networks"):
-        decisive["evaluate"].pop(statistics)
+    for setting in STATISTICS:
+        decisive["evaluate"].pop(setting)
     digest = hashlib.sha256(json.dumps([decisive, corpus.content, place.type], sort_keys=True).encode())
     digest.update(distilled.images.tobytes() + distilled.labels.tobytes() + distilled.weights.tobytes())
     digest.update(distilled.stage.tobytes() + np.float64(distilled.student_lr).tobytes())
@@ -133,7 +205,7 @@ def _key(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, spec: NetworkS
 
 def _truth(corpus: Corpus, split: Split) -> Truth:
     rows = corpus.rows(split)
-    return Truth(corpus.labels[rows], corpus.groups[rows], corpus.sites[rows])
+    return Truth(corpus.labels[rows], corpus.groups[rows], corpus.traits(split))
 
 
 def _save_answers(path: Path, told: Answers, key: str) -> None:
@@ -155,12 +227,13 @@ def _load_answers(path: Path, key: str) -> Answers | None:
     return Answers((arrays["validation"], arrays["test"]), float(arrays["seconds"][0]))
 
 
-def _together(arm: Arm, told: list[Answers], images: int, epochs: int) -> ArmPredictions:
+def _together(arm: Arm, told: Sequence[Answers], arms: Arms) -> ArmPredictions:
     return ArmPredictions(
         arm=arm,
         validation=np.stack([one.probabilities[0] for one in told]),
         test=np.stack([one.probabilities[1] for one in told]),
-        images=images,
-        epochs=epochs,
+        images=arms.images(arm),
+        bytes=arms.bytes(arm),
+        epochs=arms.epochs(arm),
         seconds=sum(one.seconds for one in told),
     )

@@ -23,6 +23,8 @@ from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, load_recipe, recipe_toml, refuse_another_recipe
 from medistill.report.record import Report
 from medistill.training.device import choose_device
+from medistill.workflow.across import check_across, evaluate_across
+from medistill.workflow.benchmark import BenchmarkSource, benchmark_corpus, beside_published
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
 from medistill.workflow.evaluate import evaluate
@@ -44,6 +46,7 @@ def run(
     out: str | Path,
     data: str | Path | None = None,
     labels: str | Path | None = None,
+    benchmark: BenchmarkSource | None = None,
     network: NetworkFactory | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -55,6 +58,7 @@ def run(
     Args:
         data: folder of images; None draws the built-in phantom corpus.
         labels: table of labels, where the folders do not say them.
+        benchmark: a benchmark of the field in place of ``data``; published figures are set beside the run's.
         network: a network of the user's own (see `train_experts`); None takes the recipe's.
         resume: continue the run that lies in ``out``.
         show_real: put real training images into the report, which then must not be shared.
@@ -66,18 +70,26 @@ def run(
     place = choose_device(device)
     _claim(out, recipe, resume=resume)
     with alone(out / LOCK, when_taken=lambda: _refuse_second(out), keep=False):
+        if resume:
+            _refuse_another_benchmark(out / "run.json", benchmark)
         write_text(out / "recipe.toml", recipe_toml(recipe))
         log = RunLog(out / "log.jsonl", progress)
-        record = _Record(out / "run.json", recipe, place.type, data=data, labels=labels)
-        if data is None:
-            log.say(
-                "No --data was given: the built-in SYNTHETIC phantom corpus is used. It is drawn, not taken of anybody."
-            )
-            data = record.timed("phantom", lambda: built_in_corpus(log))
-        folder = data
-        corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
+        record = _Record(out / "run.json", recipe, place.type, data=data, labels=labels, benchmark=benchmark)
+        if benchmark is not None:
+            source = benchmark
+            corpus = record.timed("prepare", lambda: benchmark_corpus(source, recipe, log))
+        else:
+            if data is None:
+                log.say(
+                    "No --data was given: the built-in SYNTHETIC phantom corpus is used. It is drawn, not taken of "
+                    "anybody."
+                )
+                data = record.timed("phantom", lambda: built_in_corpus(log))
+            folder = data
+            corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
         record.describe(corpus)
         random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)  # before hours are spent
+        check_across(corpus, recipe)
         trajectories = record.timed(
             "experts", lambda: train_experts(corpus, recipe, network=network, device=device, progress=log)
         )
@@ -87,10 +99,21 @@ def run(
                 corpus, trajectories, recipe, out=out, network=network, device=device, resume=resume, progress=log
             ),
         )
-        record.timed(
+        evaluation = record.timed(
             "evaluate",
             lambda: evaluate(distilled, corpus, recipe, out=out, network=network, device=device, progress=log),
         )
+        if recipe.evaluate.across:
+            record.timed(
+                "across", lambda: evaluate_across(distilled, corpus, recipe, out=out, device=device, progress=log)
+            )
+        if benchmark is not None:
+            record.timed(
+                "published",
+                lambda: beside_published(
+                    source, distilled, corpus, recipe, evaluation, out=out, network=network, device=device, progress=log
+                ),
+            )
         return write_report(out, show_real=show_real)
 
 
@@ -129,6 +152,20 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
         raise unwritable(out, error) from error
 
 
+def _refuse_another_benchmark(record: Path, benchmark: BenchmarkSource | None) -> None:
+    earlier = read_json(record, "run record").get("benchmark") if record.is_file() else None
+    if earlier != _benchmark_record(benchmark) and record.is_file():
+        raise UsageError(
+            f"the run in {record.parent} was started on another benchmark, or with another --limit",
+            expected=", ".join(f"{name} {value}" for name, value in (earlier or {"data of one's own": ""}).items()),
+            do="repeat the first command with --resume, or choose another --out",
+        )
+
+
+def _benchmark_record(benchmark: BenchmarkSource | None) -> dict[str, Any] | None:
+    return None if benchmark is None else {"name": benchmark.name, "limit": benchmark.limit}
+
+
 def _refuse_second(out: Path) -> None:
     raise UsageError(
         f"another process works on the run in {out}",
@@ -141,7 +178,14 @@ class _Record:
     """``run.json``: what the run was made of, written anew after every stage."""
 
     def __init__(
-        self, path: Path, recipe: Recipe, device: str, *, data: str | Path | None, labels: str | Path | None
+        self,
+        path: Path,
+        recipe: Recipe,
+        device: str,
+        *,
+        data: str | Path | None,
+        labels: str | Path | None,
+        benchmark: BenchmarkSource | None,
     ) -> None:
         earlier = read_json(path, "run record") if path.is_file() else {}
         installed = versions()
@@ -155,9 +199,11 @@ class _Record:
             "seed": recipe.seed,
             "recipe": recipe.name,
             "recipe_digest": recipe.digest,
-            "command": _command(recipe, path.parent, data, labels),
+            "command": _command(path.parent, data, labels, benchmark),
             "stages": dict(earlier.get("stages", {})),
         }
+        if benchmark is not None:
+            self.values["benchmark"] = _benchmark_record(benchmark)
 
     def timed(self, stage: str, work: Callable[[], Result]) -> Result:
         """Do a stage and add its seconds to those of earlier, interrupted tries."""
@@ -189,11 +235,16 @@ class _Record:
         write_json(self.path, self.values)
 
 
-def _command(recipe: Recipe, out: Path, data: str | Path | None, labels: str | Path | None) -> str:
+def _command(out: Path, data: str | Path | None, labels: str | Path | None, benchmark: BenchmarkSource | None) -> str:
     """The command that makes this run again; folders by their last name alone, since paths can name people."""
-    words = ["medistill", "distill", "--recipe", str(Path(out.name) / "recipe.toml")]
+    verb = ["distill"]
+    if benchmark is not None:
+        verb, data = ["benchmark", benchmark.name], benchmark.data
+    words = ["medistill", *verb, "--recipe", str(Path(out.name) / "recipe.toml")]
     if data is not None:
         words += ["--data", Path(data).name or "."]
     if labels is not None:
         words += ["--labels", Path(labels).name]
+    if benchmark is not None and benchmark.limit is not None:
+        words += ["--limit", str(benchmark.limit)]
     return shlex.join([*words, "--out", f"{out.name}-again"])

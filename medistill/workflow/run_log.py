@@ -49,12 +49,12 @@ class LoggedTask:
 
     def __init__(self, log: RunLog, inner: Task, title: str, total: int, done: int) -> None:
         self.log, self.inner, self.title, self.total, self.done = log, inner, title, total, done
-        self.last = time.monotonic()
+        self.figures, self.last = "", time.monotonic()
 
     def advance(self, steps: int = 1, *, figures: str = "") -> None:
-        """Count, log now and then, and pass on."""
-        self.done += steps
-        if time.monotonic() - self.last >= SECONDS_BETWEEN or self.done == self.total:
+        """Count, log what begins and how it goes now and then, and pass on."""
+        self.done, self.figures = self.done + steps, figures
+        if steps == 0 or time.monotonic() - self.last >= SECONDS_BETWEEN or self.done == self.total:
             self.last = time.monotonic()
             self.log.write(event="progress", task=self.title, total=self.total, done=self.done, figures=figures)
         self.inner.advance(steps, figures=figures)
@@ -66,5 +66,5 @@ class LoggedTask:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.log.write(event="end", task=self.title, total=self.total, done=self.done)
+        self.log.write(event="end", task=self.title, total=self.total, done=self.done, figures=self.figures)
         self.inner.__exit__(kind, error, trace)

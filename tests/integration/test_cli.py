@@ -115,9 +115,9 @@ def test_json_is_one_object_and_the_files_it_names_are_there(program: Program, f
     told = json.loads(out)
     for name in ("report", "set"):
         assert (program.folder / told[name]).exists()
-    assert [arm["arm"] for arm in told["evaluation"]["arms"]] == ["raw", "random", "distilled"]
+    assert [arm["arm"] for arm in told["evaluation"]["arms"]] == ["raw", "random", "kmeans", "distilled"]
     assert told["evaluation"] == json.loads((run / "evaluation" / "evaluation.json").read_text())
-    for stage in ("Training experts", "Distilling", "Evaluating"):
+    for stage in ("Training experts", "Distilling", "Evaluating on convnet"):
         assert f"{stage}: " in err
     assert "\x1b" not in err
     assert "Traceback" not in err
@@ -199,14 +199,23 @@ def test_a_run_on_files_is_not_resumed_on_the_built_in_corpus(
     assert "--data" in err
 
 
-def test_evaluate_takes_a_run_and_refuses_to_overwrite_an_evaluation(
+def test_evaluate_takes_a_run_goes_on_with_its_own_and_refuses_to_overwrite_another_evaluation(
     program: Program, finished: tuple[Path, str, str]
 ) -> None:
     words = ["evaluate", "whole", "--data", "xray", "--out", "again", "--device", "cpu"]
     code, out, err = program.run(*words, "--json")
     assert code == 0, err
-    assert len(json.loads(out)["evaluation"]["arms"]) == 3
-    code, _, err = program.run(*words)
+    first = json.loads(out)["evaluation"]
+    assert len(first["arms"]) == 4
+    code, out, err = program.run(*words, "--json", "--across", "alexnet", "--require-non-inferior")
+    told = json.loads(out)
+    assert told["evaluation"] == first
+    assert [other["network"] for other in told["across"]] == ["AlexNet"]
+    assert err.count("Evaluating on convnet: ") == 2, "nothing is left to be trained, so only begin and end are told"
+    shown = first["non_inferiority"] == "shown"
+    assert code == (0 if shown else 5)
+    assert ("exit code 5" in err) != shown
+    code, _, err = program.run(*words, "--set", "evaluate.epochs=4")
     assert code == 2
     assert "another --out" in err
 

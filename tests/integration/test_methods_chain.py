@@ -62,8 +62,8 @@ def test_from_experts_to_evaluation(raw, tiny_recipe, tmp_path, method):
 
     answers = {arm.arm: arm.test for arm in load_arms(tmp_path / "evaluation")}
     flat = replace(loaded, stage=np.zeros_like(loaded.stage), soft_labels=None)
-    evaluate(flat, raw[0], recipe, out=tmp_path, device="cpu")
-    again = {arm.arm: arm.test for arm in load_arms(tmp_path / "evaluation")}
+    evaluate(flat, raw[0], recipe, out=tmp_path / "flat", device="cpu")
+    again = {arm.arm: arm.test for arm in load_arms(tmp_path / "flat" / "evaluation")}
     assert np.array_equal(again["distilled"], answers["distilled"]) == (method == "satm")
     assert np.array_equal(again["random"], answers["random"])
 

@@ -95,7 +95,7 @@ def test_killed_and_resumed(folder: Path, undisturbed: Path, stage: str):
     finish(folder, f"killed-{stage}", "--resume")
     for name in ("set/images.safetensors", "history.json"):
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes(), name
-    for arm in ("raw", "random", "distilled"):
+    for arm in ("raw", "random", "kmeans", "distilled"):
         mine, theirs = (load_file(run / "evaluation" / f"{arm}.safetensors") for run in (out, undisturbed))
         for split in ("validation", "test"):
             np.testing.assert_array_equal(mine[split], theirs[split], err_msg=f"{arm}, {split}")

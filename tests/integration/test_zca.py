@@ -82,7 +82,7 @@ def test_from_files_to_an_evaluation(phantom_folder, tiny_recipe, tmp_path, monk
     np.testing.assert_array_equal(loaded.normalisation.apply(new), experts.normalisation.apply(new))
 
     evaluation = md.evaluate(loaded, corpus, recipe, out=tmp_path, device="cpu")
-    assert {arm.arm for arm in evaluation.arms} == {"raw", "random", "distilled"}
+    assert {arm.arm for arm in evaluation.arms} == {"raw", "random", "kmeans", "distilled"}
 
 
 def _not_again(*_: object) -> Whitening:

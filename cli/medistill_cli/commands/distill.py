@@ -10,7 +10,7 @@ import typer
 
 from medistill_cli import options
 from medistill_cli.recipe_choice import choose_recipe, overrides_of
-from medistill_cli.results import print_evaluation, print_json, print_next, print_written
+from medistill_cli.results import demand_non_inferiority, print_evaluation, print_json, print_next, print_written
 from medistill_cli.working import working
 
 
@@ -30,6 +30,8 @@ def distill(
     classes: options.Classes = None,
     settings: options.Settings = None,
     seed: options.Seed = None,
+    across: options.Across = None,
+    require_non_inferior: options.RequireNonInferior = False,
     device: options.Device = "auto",
     show_real: options.ShowReal = False,
     json: options.AsJson = False,
@@ -54,7 +56,7 @@ def distill(
             _refuse_other_data(out)
         chosen = choose_recipe(
             recipe,
-            overrides_of(settings, method=method, ipc=ipc, seed=seed, sites=sites, classes=classes),
+            overrides_of(settings, method=method, ipc=ipc, seed=seed, sites=sites, classes=classes, across=across),
             data=data,
             device=device,
             progress=progress,
@@ -75,17 +77,20 @@ def distill(
     files = {"report": out / "report.html", "distilled set": out / "set", "pictures": out / "set" / "contact_sheet.png"}
     if json:
         told = {"run": str(out), "report": str(files["report"]), "set": str(files["distilled set"])}
-        print_json({**told, "evaluation": result.evaluation.as_json()})
-        return
-    print_evaluation(result.evaluation)
-    print_written({**files, "same, for programs": out / "report.json"})
-    print_next(
-        [
-            (["medistill", "report", str(out)], "write the report again from what lies in the run"),
-            (["medistill", "evaluate", str(out), "--data", "OTHER/"], "try the set on another corpus"),
-            (["medistill", "purge"], "remove decoded images and experts from the private cache"),
-        ]
-    )
+        across_told = [other.as_json() for other in result.across]
+        print_json({**told, "evaluation": result.evaluation.as_json(), "across": across_told})
+    else:
+        print_evaluation(result.evaluation, result.across)
+        print_written({**files, "same, for programs": out / "report.json"})
+        print_next(
+            [
+                (["medistill", "report", str(out)], "write the report again from what lies in the run"),
+                (["medistill", "evaluate", str(out), "--data", "OTHER/"], "try the set on another corpus"),
+                (["medistill", "purge"], "remove decoded images and experts from the private cache"),
+            ]
+        )
+    if require_non_inferior:
+        demand_non_inferiority(result.evaluation)
 
 
 def _refuse_other_data(out: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from medistill_cli import options
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
-from medistill_cli.results import print_evaluation, print_json, print_written
+from medistill_cli.results import demand_non_inferiority, print_evaluation, print_json, print_written
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def evaluate(
     classes: options.Classes = None,
     settings: options.Settings = None,
     seed: options.Seed = None,
+    across: options.Across = None,
+    require_non_inferior: options.RequireNonInferior = False,
     device: options.Device = "auto",
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -46,32 +48,40 @@ def evaluate(
 
     Fresh networks are trained on the set, on all originals and on as few of them, and tested on patients that
     none of them has seen. The corpus may be another one than the set was made from; it needs the same classes. It is
-    split as its own: the originals that the set is compared with are its training split.
+    split as its own: the originals that the set is compared with are its training split. Repeated with the same --out
+    the command trains only what is missing, also where more networks or arms are asked for.
 
     \b
     Examples:
       medistill evaluate medistill-run --data xray/
       medistill evaluate received/set --data elsewhere/ --out runs/elsewhere
-      medistill evaluate medistill-run --data xray/ --set network.name=resnet18 --out runs/resnet
+      medistill evaluate medistill-run --data xray/ --across resnet18,vgg11 --out runs/elsewhere
+      medistill evaluate received/set --data xray/ --require-non-inferior --set evaluate.margin=0.03
     """
     with working("repeat") as progress:
         from medistill.artifacts.distilled_set import DistilledSet
 
         distilled = DistilledSet.load(source)
         names = classes if classes is not None else ",".join(distilled.class_names)
-        chosen = _recipe(distilled, source, recipe, overrides_of(settings, seed=seed, sites=sites, classes=names))
-        _refuse_finished(out)
+        overrides = overrides_of(settings, seed=seed, sites=sites, classes=names, across=across)
+        chosen = _recipe(distilled, source, recipe, overrides)
         if data is None:
             _refuse_built_in(distilled, source)
+        from medistill.workflow.across import check_across, evaluate_across
         from medistill.workflow.evaluate import evaluate as evaluate_set
 
         corpus = read_corpus(data, labels, chosen, progress)
+        check_across(corpus, chosen)
         evaluation = evaluate_set(distilled, corpus, chosen, out=out, device=device, progress=progress)
+        others = evaluate_across(distilled, corpus, chosen, out=out, device=device, progress=progress)
     if json:
-        print_json({"out": str(out), "evaluation": evaluation.as_json()})
-        return
-    print_evaluation(evaluation)
-    print_written({"results": out / "evaluation" / "evaluation.json"})
+        told = {"evaluation": evaluation.as_json(), "across": [other.as_json() for other in others]}
+        print_json({"out": str(out), **told})
+    else:
+        print_evaluation(evaluation, others)
+        print_written({"results": out / "evaluation" / "evaluation.json"})
+    if require_non_inferior:
+        demand_non_inferiority(evaluation)
 
 
 def _recipe(distilled: DistilledSet, source: Path, name: str | None, overrides: list[str]) -> Recipe:
@@ -89,15 +99,6 @@ def _recipe(distilled: DistilledSet, source: Path, name: str | None, overrides: 
         )
     origin = f"the recipe inside {source}"
     return override_recipe(validate_recipe(distilled.provenance["recipe"], origin), overrides, origin)
-
-
-def _refuse_finished(out: Path) -> None:
-    from medistill.errors import UsageError
-
-    if (out / "evaluation" / "evaluation.json").is_file():
-        raise UsageError(
-            f"{out} holds a finished evaluation", expected="a folder without one", do="choose another --out"
-        )
 
 
 def _refuse_built_in(distilled: DistilledSet, source: Path) -> None:

@@ -70,6 +70,23 @@ def test_bars_show_count_figures_and_time_left_and_print_brackets_as_they_are() 
     assert "40 s left" in text
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_bars_tell_the_arm_and_the_time_left_of_long_epochs_on_terminals_of_any_width(width: int) -> None:
+    drawn = io.StringIO()
+    clock = [0.0]
+    with Bars(Console(file=drawn, force_terminal=True, width=width, color_system=None), Stop(nothing)) as bars:
+        bars.rich.get_time = lambda: clock[0]
+        with bars.task("Evaluating on convnet", 10_000_000, done=2_000_000) as task:
+            for _ in range(2):  # ten minutes an epoch: longer than the pace is remembered
+                clock[0] += 600.0
+                task.advance(2_000_000, figures="distilled, network 2 of 5")
+            bars.rich.refresh()
+    text = drawn.getvalue()
+    assert "60 %" in text
+    assert "20 min 0 s left" in text
+    assert "distilled, network 2 of 5" in text
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_signal_waits_for_a_safe_point_and_the_second_does_not(number: signal.Signals, code: int) -> None:
     heard = []

@@ -1,0 +1,67 @@
+"""Across networks: the same arms on networks other than the one that the set was distilled with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medistill.artifacts.atomic import private_folder, write_json
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.errors import DivergedError
+from medistill.evaluate.evaluation import Evaluation
+from medistill.networks.registry import check_image_size
+from medistill.progress import Progress, Silent
+from medistill.recipe import Recipe
+from medistill.workflow.evaluate import evaluate
+from medistill.workflow.experts import network_spec
+
+
+def evaluate_across(
+    distilled: DistilledSet,
+    corpus: Corpus,
+    recipe: Recipe,
+    *,
+    out: str | Path,
+    device: str = "auto",
+    progress: Progress = Silent(),
+) -> tuple[Evaluation, ...]:
+    """Evaluate on each network of ``recipe.evaluate.across``, into ``out/across/NAME/evaluation``.
+
+    Nothing but the network changes: every rate, the learned one too, and every schedule stay what they are. A network
+    that diverges is left out; ``out/across/NAME/failed.json`` says why, and the others go on.
+
+    Raises:
+        RecipeError: the images are too small for one of the networks; nothing has been trained.
+    """
+    check_across(corpus, recipe)
+    made = []
+    for name, other in _recipes(recipe).items():
+        folder = Path(out) / "across" / name
+        failed = folder / "failed.json"
+        failed.unlink(missing_ok=True)
+        try:
+            made.append(evaluate(distilled, corpus, other, out=folder, device=device, progress=progress))
+        except DivergedError as error:
+            words = network_spec(corpus, other).words
+            write_json(private_folder(folder) / failed.name, {"network": words, "reason": error.seen}, private=True)
+            progress.say(f"No evaluation on {words}: {error.seen}. The other networks go on.")
+    return tuple(made)
+
+
+def check_across(corpus: Corpus, recipe: Recipe) -> None:
+    """Refuse images that are too small for one of the other networks.
+
+    Raises:
+        RecipeError: with the network and both sizes.
+    """
+    for other in _recipes(recipe).values():
+        check_image_size(network_spec(corpus, other))
+
+
+def _recipes(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipe of each other network, in the order in which they are named."""
+    alone = recipe.evaluate.model_copy(update={"across": ()})
+    return {
+        name: recipe.model_copy(update={"network": recipe.network.model_copy(update={"name": name}), "evaluate": alone})
+        for name in dict.fromkeys(recipe.evaluate.across)
+    }

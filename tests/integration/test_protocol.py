@@ -1,0 +1,247 @@
+"""The protocol on drawn images: which arms there are, what they cost, what is trained again, and other networks."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import nn
+
+from medistill.artifacts.corpus import Corpus
+from medistill.errors import DataError, DivergedError, RecipeError, UsageError
+from medistill.evaluate.evaluation import load_evaluation
+from medistill.evaluate.predictions import load_arms
+from medistill.evaluate.protocol import Arms
+from medistill.networks.convnet import ConvNet
+from medistill.networks.registry import REGISTRY
+from medistill.progress import Silent, SilentTask
+from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.workflow import evaluate as workflow
+from medistill.workflow.across import check_across, evaluate_across
+from medistill.workflow.evaluate import evaluate
+from medistill.workflow.run_log import RunLog
+from tests.drawn_corpus import drawn_corpus, drawn_set
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Corpus:
+    return drawn_corpus(tmp_path / "corpus")
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    settings = ["data.image_size=16", "network.depth=2", "network.width=4", "evaluate.networks=2", "evaluate.epochs=4"]
+    return load_recipe("demo", [*settings, "evaluate.raw_epochs=3", "evaluate.bootstrap=100", "distill.ipc=2"])
+
+
+@pytest.fixture
+def trainings(monkeypatch) -> Counter:
+    """How many networks of each arm have been trained, counted where they are."""
+    counted: Counter = Counter()
+    trained = workflow._trained
+
+    def count(arm, number, *others):
+        told = trained(arm, number, *others)
+        counted[arm] += 1
+        return told
+
+    monkeypatch.setattr(workflow, "_trained", count)
+    return counted
+
+
+def small(width: int = 2):
+    """A registry entry's constructor that makes a small ConvNet in place of a network that takes long."""
+    return lambda spec: ConvNet(spec.channels, spec.image_size, spec.classes, depth=1, width=width)
+
+
+class Exploding(nn.Module):
+    """Its logits leave the finite numbers at once."""
+
+    def __init__(self, spec) -> None:
+        super().__init__()
+        self.out = nn.Linear(spec.channels * spec.image_size**2, spec.classes)
+
+    def forward(self, images):
+        return self.out(images.flatten(1)) * 1e38 * 10
+
+
+def test_every_arm_is_trained_as_the_protocol_says(corpus, recipe):
+    made = drawn_set(corpus, soft=True)
+    arms = Arms(made, corpus, recipe, CPU)
+    assert arms.names == ("raw", "random", "kmeans", "hard", "distilled")
+    sets = {arm: arms.training_set(arm, 0) for arm in arms.names}
+    for arm in ("random", "kmeans"):
+        assert sets[arm].data.labels.tolist() == made.labels.tolist()
+        pixels = {image.tobytes() for image in corpus.images[corpus.rows("train")]}
+        assert {image.tobytes() for image in sets[arm].data.pixels.numpy()} <= pixels
+        assert sets[arm].schedule.lr == recipe.evaluate.lr
+        another = arms.training_set(arm, 1).data.pixels
+        assert torch.equal(arms.training_set(arm, 0).data.pixels, sets[arm].data.pixels)
+        assert arm == "kmeans" or not torch.equal(another, sets[arm].data.pixels)
+    assert sets["hard"].data.soft_labels is None
+    assert torch.equal(sets["hard"].data.pixels, sets["distilled"].data.pixels)
+    assert sets["hard"].schedule == sets["distilled"].schedule
+    assert sets["hard"].schedule.lr == made.student_lr
+    assert sets["distilled"].data.soft_labels is not None
+    assert len(sets["raw"].data) == len(corpus.rows("train"))
+
+
+def test_hard_labels_are_an_arm_only_where_labels_are_soft_and_controls_are_chosen(corpus, recipe):
+    few = override_recipe(recipe, ['evaluate.arms=["kmeans"]'], "test")
+    assert Arms(drawn_set(corpus), corpus, few, CPU).names == ("kmeans", "distilled")
+    assert Arms(drawn_set(corpus, soft=True), corpus, few, CPU).names == ("kmeans", "hard", "distilled")
+
+
+def test_each_network_draws_its_own_k_means(corpus, recipe):
+    arms = Arms(drawn_set(corpus, ipc=5), corpus, recipe, CPU)
+    drawn = {arms.training_set("kmeans", number).data.pixels.numpy().tobytes() for number in range(4)}
+    assert len(drawn) > 1
+
+
+def test_more_images_than_a_class_has_are_refused_before_anything_is_trained(corpus, recipe, trainings, tmp_path):
+    with pytest.raises(DataError, match="fewer than 13 images per class"):
+        evaluate(drawn_set(corpus, ipc=13), corpus, recipe, out=tmp_path, device="cpu")
+    assert not trainings
+
+
+def test_costs_are_those_of_the_files(corpus, recipe, tmp_path):
+    made = drawn_set(corpus, soft=True)
+    made.save(tmp_path / "set")
+    stored = sum(tensor.nbytes for tensor in load_file(tmp_path / "set" / "images.safetensors").values())
+    evaluation = evaluate(made, corpus, recipe, out=tmp_path, device="cpu")
+    train = corpus.rows("train")
+    costs = {arm.arm: (arm.images, arm.bytes, arm.epochs, arm.images_seen) for arm in evaluation.arms}
+    assert costs == {
+        "raw": (len(train), corpus.images[train].nbytes, 3, 3 * len(train)),
+        "random": (6, 6 * 16 * 16, 4, 24),
+        "kmeans": (6, 6 * 16 * 16, 4, 24),
+        "hard": (6, stored - made.soft_labels.nbytes, 4, 24),
+        "distilled": (6, stored, 4, 24),
+    }
+    assert all(0 < arm.seconds_a_network < 60 for arm in evaluation.arms)
+    assert evaluation.network == "ConvNet, depth 2, width 4"
+    network = ConvNet(1, 16, 3, depth=2, width=4)
+    assert evaluation.parameters == sum(parameter.numel() for parameter in network.parameters())
+    shares = {arm.arm: arm.accuracy.value for arm in evaluation.arms}
+    assert evaluation.hard_label_recovery.value == pytest.approx(shares["raw"] - shares["hard"])
+    assert evaluation.improvement_over_random.value == pytest.approx(shares["distilled"] - shares["random"])
+
+
+def test_what_is_asked_for_later_is_trained_and_nothing_else(corpus, recipe, trainings, tmp_path):
+    made, out = drawn_set(corpus, soft=True), tmp_path / "grown"
+    first = override_recipe(recipe, ['evaluate.arms=["raw"]', "evaluate.networks=1"], "test")
+    evaluate(made, corpus, first, out=out, device="cpu")
+    assert trainings == {"raw": 1, "hard": 1, "distilled": 1}
+    trainings.clear()
+    evaluate(made, corpus, recipe, out=out, device="cpu")
+    assert trainings == {"raw": 1, "random": 2, "kmeans": 2, "hard": 1, "distilled": 1}
+    trainings.clear()
+    changes = ["evaluate.margin=0.2", "evaluate.specificity=0.8", 'evaluate.across=["alexnet"]']
+    evaluate(made, corpus, override_recipe(recipe, changes, "test"), out=out, device="cpu")
+    assert not trainings
+    evaluate(made, corpus, recipe, out=tmp_path / "whole", device="cpu")
+    for grown, whole in zip(*(load_arms(folder / "evaluation") for folder in (out, tmp_path / "whole")), strict=True):
+        np.testing.assert_array_equal(grown.test, whole.test)
+        assert not np.array_equal(whole.test[0], whole.test[1]), "networks of an arm draw numbers of their own"
+
+
+def test_an_interrupted_evaluation_trains_only_what_is_missing(corpus, recipe, trainings, tmp_path):
+    class Stops(Silent):
+        def task(self, title, total, *, done=0):
+            class Task(SilentTask):
+                def advance(self, steps=1, *, figures=""):
+                    if figures == "kmeans, network 2 of 2":
+                        raise KeyboardInterrupt
+
+            return Task()
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(drawn_set(corpus), corpus, recipe, out=tmp_path, device="cpu", progress=Stops())
+    assert trainings == {"raw": 2, "random": 2, "kmeans": 1}
+    trainings.clear()
+    evaluate(drawn_set(corpus), corpus, recipe, out=tmp_path, device="cpu")
+    assert trainings == {"kmeans": 1, "distilled": 2}
+
+
+def test_a_finished_evaluation_of_another_set_is_not_overwritten(corpus, recipe, trainings, tmp_path):
+    evaluate(drawn_set(corpus), corpus, recipe, out=tmp_path, device="cpu")
+    before, _ = (tmp_path / "evaluation" / "evaluation.json").read_bytes(), trainings.clear()
+    other = replace(drawn_set(corpus), student_lr=0.03)
+    with pytest.raises(UsageError, match="another set"):
+        evaluate(other, corpus, recipe, out=tmp_path, device="cpu")
+    assert not trainings
+    assert (tmp_path / "evaluation" / "evaluation.json").read_bytes() == before
+
+
+def test_progress_and_log_tell_every_arm_and_network_and_the_images_add_up(corpus, recipe, tmp_path):
+    told = []
+
+    class Hears(Silent):
+        def task(self, title, total, *, done=0):
+            class Task(SilentTask):
+                def advance(self, steps=1, *, figures=""):
+                    told.append((title, total, steps))
+
+            return Task()
+
+    log = RunLog(tmp_path / "log.jsonl", Hears())
+    evaluation = evaluate(drawn_set(corpus), corpus, recipe, out=tmp_path, device="cpu", progress=log)
+    seen = sum(2 * arm.images_seen for arm in evaluation.arms)
+    assert {(title, total) for title, total, _ in told} == {("Evaluating on convnet", seen)}
+    assert sum(steps for _, _, steps in told) == seen
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    begun = [line["figures"] for line in lines if line["event"] == "progress"]
+    expected = [f"{arm.arm}, network {k} of 2" for arm in evaluation.arms for k in (1, 2)]
+    assert list(dict.fromkeys(begun)) == expected
+    said = " ".join(line["message"] for line in lines if line["event"] == "say")
+    assert all(f"Arm {arm.arm} on convnet: " in said for arm in evaluation.arms)
+    assert lines[-2] == {**lines[-2], "event": "end", "total": seen, "done": seen, "figures": expected[-1]}
+
+
+def test_other_networks_lie_beside_and_are_trained_once(corpus, recipe, trainings, tmp_path, monkeypatch):
+    for name, width in (("resnet18", 2), ("alexnet", 3)):
+        monkeypatch.setitem(REGISTRY, name, replace(REGISTRY[name], construct=small(width)))
+    wide = override_recipe(recipe, ['evaluate.across=["resnet18"]'], "test")
+    (first,) = evaluate_across(drawn_set(corpus), corpus, wide, out=tmp_path, device="cpu")
+    assert first.network == "ResNet-18"
+    assert load_evaluation(tmp_path / "across" / "resnet18" / "evaluation" / "evaluation.json") == first
+    assert sum(trainings.values()) == 8
+    trainings.clear()
+    wider = override_recipe(recipe, ['evaluate.across=["resnet18", "alexnet", "resnet18"]'], "test")
+    again, second = evaluate_across(drawn_set(corpus), corpus, wider, out=tmp_path, device="cpu")
+    assert again == first
+    assert sum(trainings.values()) == 8
+    assert (second.network, second.parameters > first.parameters) == ("AlexNet", True)
+    assert {arm.arm for arm in second.arms} == {"raw", "random", "kmeans", "distilled"}
+
+
+def test_images_too_small_for_a_network_are_refused_before_anything_is_trained(corpus, recipe, trainings, tmp_path):
+    wide = override_recipe(recipe, ['evaluate.across=["alexnet", "vgg11"]'], "test")
+    with pytest.raises(RecipeError, match=r"vgg11 with data\.image_size = 16.*at least 32 pixels"):
+        evaluate_across(drawn_set(corpus), corpus, wide, out=tmp_path, device="cpu")
+    assert not trainings
+    check_across(corpus, recipe)
+
+
+def test_a_network_that_diverges_is_told_of_and_the_others_go_on(corpus, recipe, tmp_path, monkeypatch):
+    monkeypatch.setitem(REGISTRY, "resnet18", replace(REGISTRY["resnet18"], construct=Exploding))
+    monkeypatch.setitem(REGISTRY, "alexnet", replace(REGISTRY["alexnet"], construct=small()))
+    wide = override_recipe(recipe, ['evaluate.across=["resnet18", "alexnet"]', "network.name=resnet18"], "test")
+    (made,) = evaluate_across(drawn_set(corpus), corpus, wide, out=tmp_path, device="cpu")
+    assert made.network == "AlexNet"
+    failed = json.loads((tmp_path / "across" / "resnet18" / "failed.json").read_text())
+    assert failed["network"] == "ResNet-18"
+    assert "raw, network 1 of 2: " in failed["reason"]
+    assert "diverged" in failed["reason"]
+    with pytest.raises(DivergedError, match="raw, network 1 of 2"):
+        evaluate(drawn_set(corpus), corpus, wide, out=tmp_path / "main", device="cpu")
+    monkeypatch.setitem(REGISTRY, "resnet18", replace(REGISTRY["resnet18"], construct=small()))
+    assert len(evaluate_across(drawn_set(corpus), corpus, wide, out=tmp_path, device="cpu")) == 2
+    assert not (tmp_path / "across" / "resnet18" / "failed.json").exists()
