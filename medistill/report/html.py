@@ -1,22 +1,29 @@
-"""The report as one HTML file that fetches nothing, for screens, phones and paper."""
+"""The report as one HTML file that fetches nothing and runs nothing, for screens, phones and paper."""
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
+from medistill.evaluate.evaluation import Evaluation, Rule
 from medistill.evaluate.intervals import Estimate
-from medistill.report import plots, wording
+from medistill.evaluate.predictions import TRAITS
+from medistill.report import wording
+from medistill.report.comparison import Comparison
+from medistill.report.cost import savings, size
+from medistill.report.drawings import MOST_CLASSES, comparison_drawing, drawings, pooled_and_held_out
 from medistill.report.glossary import GLOSSARY
+from medistill.report.interval_plots import TRAIT_NAMES
 from medistill.report.pictures import ClassPictures
 from medistill.report.record import Report
-from medistill.report.svg import inline_svg
+from medistill.report.tables import csv_text, tables
 
 FILTERS = (
+    size,
     wording.class_label,
     wording.count,
     wording.counted,
@@ -29,6 +36,20 @@ FILTERS = (
     wording.seconds,
     wording.thresholds,
 )
+DASHES = {"raw": "9 4", "random": "2.5 3", "kmeans": "9 3 2 3", "hard": "5 2.5"}
+"""Arm -> dashes of its key, as its lines are dashed in figures."""
+POINTS = {
+    "distilled": "M6 0l6 6-6 6-6-6z",
+    "raw": "M1 1h10v10H1z",
+    "random": "M6 .5a5.5 5.5 0 1 1 0 11a5.5 5.5 0 1 1 0-11z",
+    "kmeans": "M6 0l6 11H0z",
+    "hard": "M6 12L0 1h12z",
+}
+"""Arm -> its point as a path, as `palette.ARM_MARKERS` draws it in figures."""
+FIRST = ("distilled", "raw", "random")
+"""Arms on the first screen, where they were trained."""
+LARGEST_DOWNLOAD = 250_000
+"""Bytes of a table from which it is left to ``report.json``, so that the page stays small."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +62,68 @@ class Bar:
     point: float
 
 
+@dataclass(frozen=True)
+class NamedRule:
+    """A way to choose thresholds, and how the page calls it."""
+
+    name: Rule
+    words: str
+
+
 def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: Sequence[ClassPictures] = ()) -> str:
     """Render the report with pictures of the distilled set and, only where they may be shown, of real images."""
+    evaluation = report.evaluation
+    order = [name for name in wording.ARM_NAMES if evaluation.arm(name) is not None]
+    known = report.corpus or report.distilled
+    unit = (known.split_unit if known is not None else "") or "patient"
+    return _render(
+        "report.html.j2",
+        report=report,
+        evaluation=evaluation,
+        networks=(evaluation, *report.across),
+        arms={arm.arm: arm for arm in evaluation.arms},
+        order=order,
+        first=[name for name in FIRST if name in order],
+        unit=unit,
+        groups="images counted as patients" if unit == "image" else "patients",
+        few_classes=len(evaluation.class_names) <= MOST_CLASSES,
+        rules=_rules(evaluation),
+        figures=drawings(report),
+        bars=_bars({arm.arm: arm.macro_auc for arm in evaluation.arms}),
+        traits={
+            trait: members
+            for trait in TRAITS
+            if (members := [group for group in evaluation.subgroups if group.trait == trait])
+        },
+        trait_names=TRAIT_NAMES,
+        pooled={site: {arm: pooled for arm, pooled, _ in arms} for site, arms in pooled_and_held_out(report)},
+        savings=savings(evaluation),
+        checklists={
+            name: [row for row in report.checklist if row.checklist == name]
+            for name in dict.fromkeys(row.checklist for row in report.checklist)
+        },
+        downloads=_downloads(report),
+        methods_text=_data_address("text/plain", "\n\n".join(report.methods) + "\n"),
+        pictures=distilled,
+        real=real,
+        glossary=GLOSSARY,
+    )
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """Render runs side by side."""
+    return _render(
+        "comparison.html.j2",
+        comparison=comparison,
+        order=[name for name in wording.ARM_NAMES if any(run.arm(name) is not None for run in comparison.runs)],
+        figure=comparison_drawing(comparison),
+        downloads={},
+    )
+
+
+def _render(name: str, **values: object) -> str:
     environment = Environment(
-        loader=PackageLoader("medistill.report", "."),
+        loader=PackageLoader("medistill.report", "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -52,58 +131,25 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
     )
     for filter_ in FILTERS:
         environment.filters[filter_.__name__] = filter_
-    page = environment.get_template("template.html.j2").render(
-        report=report,
-        evaluation=report.evaluation,
-        arms={arm.arm: arm for arm in report.evaluation.arms},
-        arm_names=wording.ARM_NAMES,
-        order=[name for name in wording.ARM_NAMES if report.evaluation.arm(name) is not None],
-        figures=_figures(report),
-        bars=_bars(report),
-        pictures=distilled,
-        real=real,
-        glossary=GLOSSARY,
-    )
+    page = environment.get_template(name).render(arm_names=wording.ARM_NAMES, dashes=DASHES, points=POINTS, **values)
     return re.sub(r"\n\s*\n+", "\n", page)
 
 
-def _figures(report: Report) -> dict[str, dict[str, Markup]]:
-    """Section -> what -> drawing. Sections without a drawing are empty."""
-    evaluation, course = report.evaluation, report.course
-    drawn: dict[str, dict[str, Markup]] = {"roc": {}, "forest": {}, "course": {}}
-    for k, name in enumerate(evaluation.class_names):
-        curves = [curve for curve in report.curves if curve.class_name == name]
-        if curves:
-            arms = wording.listed([wording.ARM_NAMES[curve.arm].lower() for curve in curves])
-            description = f"ROC curves for class {wording.class_label(name)}: {arms}. The areas are in the table above."
-            drawn["roc"][name] = Markup(inline_svg(plots.roc(curves), f"roc-{k}", description))  # noqa: S704
-    for difference in evaluation.differences:
-        if difference.macro_auc.value is None and all(entry.value is None for entry in difference.class_auc):
-            continue
-        figure = plots.forest(difference, evaluation.class_names, evaluation.margin)
-        description = (
-            f"Differences in AUC, distilled images minus {wording.ARM_NAMES[difference.minus].lower()}, "
-            "with intervals; the table gives them as numbers."
+def _rules(evaluation: Evaluation) -> tuple[NamedRule, ...]:
+    """The rules of the operating points, which are the same in every arm and class."""
+    words = {"youden": "Largest sensitivity + specificity on the validation split (Youden)"}
+    points = [point for arm in evaluation.arms[:1] for result in arm.classes[:1] for point in result.points]
+    return tuple(
+        NamedRule(
+            point.rule,
+            words.get(point.rule) or f"Specificity of {wording.percent(point.target or 0, 0)} on the validation split",
         )
-        drawn["forest"][difference.minus] = Markup(inline_svg(figure, f"forest-{difference.minus}", description))  # noqa: S704
-    if course is not None:
-        for what, draw, description in (
-            ("loss", plots.loss, "Matching loss over the outer steps"),
-            ("looks", plots.looks, "Macro AUC on the validation split at each look"),
-            ("student_lr", plots.student_lr, "Learning rate of the student over the outer steps"),
-            ("importance", plots.importance, "Importance W of each group of parameters at the chosen step"),
-        ):
-            if getattr(course, {"looks": "auc"}.get(what, what)):
-                svg = inline_svg(
-                    draw(course), what.replace("_", "-"), f"{description}; chosen step {course.chosen_step}."
-                )
-                drawn["course"][what] = Markup(svg)  # noqa: S704
-    return drawn
+        for point in points
+    )
 
 
-def _bars(report: Report) -> dict[str, Bar]:
-    """Each arm's macro AUC on a common scale from 0.5, or from 0 where something lies below, to 1."""
-    estimates: dict[str, Estimate] = {arm.arm: arm.macro_auc for arm in report.evaluation.arms}
+def _bars(estimates: Mapping[str, Estimate]) -> dict[str, Bar]:
+    """Each estimate on a common scale from 0.5, or from 0 where something lies below, to 1."""
     whole = {
         arm: (estimate.value, estimate.low, estimate.high)
         for arm, estimate in estimates.items()
@@ -120,3 +166,13 @@ def _bars(report: Report) -> dict[str, Bar]:
         )
         for arm, (value, low, high) in whole.items()
     }
+
+
+def _downloads(report: Report) -> dict[str, str]:
+    """Table -> its CSV as a ``data:`` address; empty where it is too long."""
+    texts: Iterable[tuple[str, str]] = ((name, csv_text(table)) for name, table in tables(report).items())
+    return {name: _data_address("text/csv", text) if len(text) <= LARGEST_DOWNLOAD else "" for name, text in texts}
+
+
+def _data_address(kind: str, text: str) -> str:
+    return f"data:{kind};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"

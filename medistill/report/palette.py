@@ -11,7 +11,14 @@ MUTED = "#010204"
 FAINT = "#010205"
 ACCENT = "#010206"
 MARGIN = "#010207"
-ARM_INKS: dict[Arm, str] = {"distilled": "#010208", "raw": "#010209", "random": "#01020a"}
+PAPER = "#01020d"
+ARM_INKS: dict[Arm, str] = {
+    "distilled": "#010208",
+    "raw": "#010209",
+    "random": "#01020a",
+    "kmeans": "#01020b",
+    "hard": "#01020c",
+}
 """Marks, not colours: no other element of a figure uses them."""
 
 INK_NAMES: dict[str, str] = {
@@ -20,11 +27,22 @@ INK_NAMES: dict[str, str] = {
     FAINT: "faint",
     ACCENT: "distilled",
     MARGIN: "mark",
-    ARM_INKS["distilled"]: "distilled",
-    ARM_INKS["raw"]: "raw",
-    ARM_INKS["random"]: "random",
+    PAPER: "paper",
+    **{ink: arm for arm, ink in ARM_INKS.items()},
 }
 """Mark -> custom property of the style sheet. The arms' colours there are of Okabe and Ito's palette (2008)."""
 
-ARM_DASHES: dict[Arm, Any] = {"distilled": "solid", "raw": (0, (6, 2.5)), "random": (0, (1.4, 1.8))}
+ARM_DASHES: dict[Arm, Any] = {
+    "distilled": "solid",
+    "raw": (0, (6, 2.5)),
+    "random": (0, (1.4, 1.8)),
+    "kmeans": (0, (6, 2, 1.4, 2)),
+    "hard": (0, (3, 1.5)),
+}
 """Line styles, so that the arms differ without colour."""
+
+ARM_MARKERS: dict[Arm, str] = {"distilled": "D", "raw": "s", "random": "o", "kmeans": "^", "hard": "v"}
+"""Shapes of points, likewise."""
+
+BANDED: tuple[Arm, ...] = ("raw", "distilled")
+"""Arms whose curves have their intervals drawn; those of five arms would hide each other."""

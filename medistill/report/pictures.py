@@ -12,6 +12,8 @@ from PIL import Image
 
 MOST_PER_CLASS = 50
 """Pictures shown of a class, so that the page stays small."""
+MOST = 400
+"""Pictures shown in all, though at least one of each class."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,12 @@ class ClassPictures:
 
 def class_pictures(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> tuple[ClassPictures, ...]:
     """Pictures of uint8 images (N, C, H, W), in the order of the classes; a class without images is left out."""
+    most = max(1, min(MOST_PER_CLASS, MOST // len(class_names)))
     found = []
     for c, name in enumerate(class_names):
         rows = np.flatnonzero(labels == c)
         if len(rows):
-            sources = tuple(data_address(images[row]) for row in rows[:MOST_PER_CLASS])
+            sources = tuple(data_address(images[row]) for row in rows[:most])
             found.append(ClassPictures(name, len(rows), sources))
     return tuple(found)
 

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medistill.evaluate.evaluation import Evaluation
-from medistill.evaluate.predictions import Arm
+from medistill.evaluate.published import BenchmarkResult
 from medistill.report.caveats import Caveat
 from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import Verdict
 
-REPORT_SCHEMA = 1
+REPORT_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,39 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """The ROC curve of one arm for one class, the mean over its networks at each false positive rate.
+class HeldOutSite:
+    """What a set that was distilled without a site is worth there.
 
     Attributes:
-        arm: the arm.
-        class_name: the class.
-        false_positive_rate: ascending, 0 to 1.
-        sensitivity: mean over the networks.
+        site: name of the site.
+        evaluation: arms trained on the other sites, tested on this one; None where it could not be made.
+        reason: why not; else empty.
+        note: which classes take no part there and why, in a sentence; else empty.
     """
 
-    arm: Arm
-    class_name: str
-    false_positive_rate: tuple[float, ...]
-    sensitivity: tuple[float, ...]
+    site: str
+    evaluation: Evaluation | None
+    reason: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ChecklistRow:
+    """One item of a reporting checklist.
+
+    Attributes:
+        checklist: its name.
+        item: the item's number there.
+        topic: what it asks for, in our words.
+        answer: what the run knows; "not available" where it knows nothing.
+        available: whether the run knows anything.
+    """
+
+    checklist: str
+    item: str
+    topic: str
+    answer: str
+    available: bool
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,11 @@ class Making:
     stages: Mapping[str, float]
     hashes: Mapping[str, str]
 
+    def section(self, name: str) -> Mapping[str, Any]:
+        """A section of the settings; empty where they are not known."""
+        found: Mapping[str, Any] = self.settings.get(name, {})
+        return found
+
 
 @dataclass(frozen=True)
 class Report:
@@ -95,7 +119,11 @@ class Report:
         verdict: the result in words.
         not_promised: what the report does not say.
         evaluation: the numbers.
-        curves: ROC curves.
+        across: the same arms on other networks.
+        sites: what sets distilled without a site are worth there.
+        benchmark: beside published figures, where the corpus is a benchmark of the field; else None.
+        methods: text for a paper's methods section, one entry a paragraph.
+        checklist: rows of TRIPOD+AI and CLAIM.
         distilled: the set, or None.
         corpus: the corpus, or None.
         course: the course of the distillation, or None.
@@ -109,22 +137,36 @@ class Report:
     verdict: Verdict
     not_promised: tuple[Caveat, ...]
     evaluation: Evaluation
-    curves: tuple[Curve, ...]
+    across: tuple[Evaluation, ...]
+    sites: tuple[HeldOutSite, ...]
+    benchmark: BenchmarkResult | None
+    methods: tuple[str, ...]
+    checklist: tuple[ChecklistRow, ...]
     distilled: SetSummary | None
     corpus: CorpusSummary | None
     course: Course | None
     making: Making
     missing: Mapping[str, str]
 
+    @property
+    def split_unit(self) -> str:
+        """ "patient" or "image", at whose level the splits are apart; empty where not known."""
+        if self.corpus is not None:
+            return self.corpus.split_unit
+        return self.distilled.split_unit if self.distilled is not None else ""
+
     def as_json(self) -> dict[str, Any]:
         """Plain values: lists, texts, finite numbers, null for what is not available."""
-        plain = {name: _plain(value) for name, value in asdict(self).items() if name != "evaluation"}
-        return {"schema": REPORT_SCHEMA, "kind": "medistill report", **plain, "evaluation": self.evaluation_json()}
-
-    def evaluation_json(self) -> dict[str, Any]:
-        """The evaluation with its own schema number, as `Evaluation.from_json` reads it."""
-        value: dict[str, Any] = _plain(self.evaluation.as_json())
-        return value
+        evaluations = {  # each with its own schema number, as `Evaluation.from_json` reads it
+            "evaluation": self.evaluation.as_json(),
+            "across": [evaluation.as_json() for evaluation in self.across],
+            "sites": [
+                {**asdict(site), "evaluation": site.evaluation.as_json() if site.evaluation is not None else None}
+                for site in self.sites
+            ],
+        }
+        plain: dict[str, Any] = _plain({**asdict(self), **evaluations})
+        return {"schema": REPORT_SCHEMA, "kind": "medistill report", **plain}
 
 
 def _plain(value: Any) -> Any:

@@ -74,6 +74,6 @@ def _random(evaluation: Evaluation, gain: Estimate | None) -> str:
         beat = "beat" if evaluation.beats_random == "yes" else "do not beat"
         unsure = evaluation.beats_random == "yes" and gain.low is not None and gain.low <= 0
         if unsure:
-            figures += "; on other patients it could be none, since the interval includes 0"
+            figures += "; on other test images it could be none, since the interval includes 0"
         return f"They {beat} networks trained on as many random originals by more than chance in training ({figures})."
     return f"Whether they beat as many random originals cannot be judged: {evaluation.reason} ({figures})."

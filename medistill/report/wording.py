@@ -11,10 +11,14 @@ MINUS = "\u2212"
 NO_BREAK = "\u00a0"
 NARROW = "\u202f"
 """Narrow space that does not break: between a number and its unit, and between thousands."""
+NAMED = 20
+"""Most classes that a sentence names."""
 ARM_NAMES: dict[Arm, str] = {
     "distilled": "Distilled images",
     "raw": "All originals",
     "random": "Random originals",
+    "kmeans": "Chosen originals",
+    "hard": "Distilled, hard labels",
 }
 
 
@@ -22,6 +26,12 @@ def number(value: float, digits: int = 3) -> str:
     """A number with a real minus sign."""
     text = f"{abs(value):.{digits}f}"
     return f"{MINUS}{text}" if value < 0 and float(text) != 0 else text
+
+
+def short(value: float) -> str:
+    """A setting as a person would write it: 0.05, not 0.050."""
+    text = f"{abs(value):g}"
+    return f"{MINUS}{text}" if value < 0 else text
 
 
 def difference(value: float, digits: int = 3) -> str:
@@ -83,6 +93,17 @@ def seconds(value: float) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence: "a, b and c"."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def sentences(*parts: str) -> str:
+    """Sentences behind each other, empty ones left out, with plain spaces, so that they can be pasted anywhere."""
+    return " ".join(part for part in parts if part).replace(NO_BREAK, " ").replace(NARROW, " ")
+
+
+def classes_listed(names: Sequence[str]) -> str:
+    """Classes in a sentence: "3 classes: a, b and c"; many are only counted."""
+    text = counted(len(names), "class", "classes")
+    return f"{text}: {listed([class_label(name) for name in names])}" if len(names) <= NAMED else text
 
 
 def class_label(name: str) -> str:

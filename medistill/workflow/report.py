@@ -1,8 +1,9 @@
-"""Report: read what lies in a run, and write ``report.json`` and ``report.html`` beside it."""
+"""Report: read what lies in a run, and write ``report.html``, ``report.json`` and ``report.md`` beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,28 @@ from medistill.artifacts.atomic import read_json, write_json, write_text
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.errors import ArtifactError, MedistillError
+from medistill.errors import ArtifactError, MedistillError, RecipeError
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
-from medistill.evaluate.metrics import roc_curve
-from medistill.evaluate.predictions import load_arms, load_truth
-from medistill.recipe import load_recipe
+from medistill.evaluate.published import load_benchmark
+from medistill.recipe import load_recipe, validate_recipe
 from medistill.report.caveats import caveats
+from medistill.report.checklist import checklist
 from medistill.report.html import render_html
+from medistill.report.markdown import markdown
+from medistill.report.methods_text import methods
 from medistill.report.pictures import ClassPictures, class_pictures
-from medistill.report.record import Course, Curve, Making, Report
+from medistill.report.record import Course, HeldOutSite, Making, Report
 from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import verdict
 from medistill.report.wording import count, counted
+from medistill.workflow.sites import load_sites
 
-RATES = np.linspace(0, 1, 101)
-"""False positive rates at which the ROC curves are kept."""
 SOURCES = {True: "phantoms", False: "real ones", None: "originals"}
 """What the source images are called, by whether they are synthetic."""
 
 
 def write_report(run: str | Path, *, show_real: bool = False) -> Report:
-    """Write ``RUN/report.json`` and ``RUN/report.html`` from what lies in ``RUN``.
+    """Write ``report.html``, ``report.json`` and ``report.md`` to ``RUN``, from what lies there.
 
     Only the evaluation must be there; what else is missing is named as not available, with the reason.
 
@@ -44,6 +46,26 @@ def write_report(run: str | Path, *, show_real: bool = False) -> Report:
         ArtifactError: no evaluation, a damaged file, or ``show_real`` without the corpus in the cache.
     """
     folder = Path(run)
+    report = replace(read_report(folder), shows_real=show_real)
+    distilled = _distilled(folder)
+    real = _real_pictures(folder, report, per_class=distilled.ipc if distilled else 10) if show_real else ()
+    pictures = (
+        class_pictures(distilled.viewable(), distilled.labels, distilled.class_names) if distilled is not None else ()
+    )
+    page = render_html(report, pictures, real)
+    write_json(folder / "report.json", report.as_json())
+    write_text(folder / "report.md", markdown(report))
+    write_text(folder / "report.html", page, private=show_real)
+    return report
+
+
+def read_report(run: str | Path) -> Report:
+    """The report of what lies in ``RUN``; nothing is written.
+
+    Raises:
+        ArtifactError: no such folder, no evaluation in it, or a damaged file.
+    """
+    folder = Path(run)
     if not folder.is_dir():
         raise ArtifactError(f"there is no folder '{folder}'", expected="the folder of a run", do="check the path")
     if not (folder / "evaluation" / "evaluation.json").is_file():
@@ -52,28 +74,8 @@ def write_report(run: str | Path, *, show_real: bool = False) -> Report:
             expected="evaluation/evaluation.json, which the last stage of a run writes",
             do="finish the run: `medistill distill` with the same --out and --resume",
         )
-    evaluation = load_evaluation(folder / "evaluation" / "evaluation.json")
-    record = read_json(folder / "run.json", "run record") if (folder / "run.json").is_file() else {}
-    distilled = DistilledSet.load(folder / "set") if (folder / "set" / "manifest.json").is_file() else None
-    report = _report(folder, evaluation, record, distilled, show_real=show_real)
-    real = _real_pictures(record, evaluation, per_class=distilled.ipc if distilled else 10) if show_real else ()
-    pictures = (
-        class_pictures(distilled.viewable(), distilled.labels, distilled.class_names) if distilled is not None else ()
-    )
-    page = render_html(report, pictures, real)
-    write_json(folder / "report.json", report.as_json())
-    write_text(folder / "report.html", page, private=show_real)
-    return report
-
-
-def _report(
-    folder: Path,
-    evaluation: Evaluation,
-    record: Mapping[str, Any],
-    distilled: DistilledSet | None,
-    *,
-    show_real: bool,
-) -> Report:
+    evaluation, distilled = load_evaluation(folder / "evaluation" / "evaluation.json"), _distilled(folder)
+    record = _record(folder)
     missing: dict[str, str] = {}
     summary = _set_summary(folder, distilled) if distilled is not None else None
     if summary is None:
@@ -94,24 +96,46 @@ def _report(
     course = _course(folder / "history.json")
     if course is None:
         missing["course"] = "this folder holds no history of a distillation (history.json)"
-    curves = _curves(folder / "evaluation", evaluation)
-    if not curves:
-        missing["curves"] = "the networks' predictions are not in this folder, or no class has a curve"
+    if not evaluation.roc:
+        missing["curves"] = "no class has a ROC curve on this test split, or there are too many classes to draw"
     synthetic = corpus.synthetic if corpus is not None else summary.synthetic_source if summary is not None else None
-    return Report(
+    published = folder / "benchmark.json"
+    benchmark = load_benchmark(published) if published.is_file() else None
+    sites = _sites(folder, corpus, missing)
+    known = Report(
         title=_title(evaluation, summary, synthetic=synthetic),
         synthetic=synthetic,
-        shows_real=show_real,
+        shows_real=False,
         verdict=verdict(evaluation),
-        not_promised=caveats(summary, corpus, synthetic=synthetic),
+        not_promised=caveats(
+            evaluation,
+            summary,
+            corpus,
+            synthetic=synthetic,
+            held_out=any(site.evaluation is not None for site in sites),
+            benchmark=benchmark is not None,
+        ),
         evaluation=evaluation,
-        curves=curves,
+        across=_across(folder, missing),
+        sites=sites,
+        benchmark=benchmark,
+        methods=(),
+        checklist=(),
         distilled=summary,
         corpus=corpus,
         course=course,
         making=making,
         missing=missing,
     )
+    return replace(known, methods=methods(known), checklist=checklist(known))
+
+
+def _distilled(folder: Path) -> DistilledSet | None:
+    return DistilledSet.load(folder / "set") if (folder / "set" / "manifest.json").is_file() else None
+
+
+def _record(folder: Path) -> Mapping[str, Any]:
+    return read_json(folder / "run.json", "run record") if (folder / "run.json").is_file() else {}
 
 
 def _title(evaluation: Evaluation, summary: SetSummary | None, *, synthetic: bool | None) -> str:
@@ -161,9 +185,7 @@ def _corpus_summary(known: Mapping[str, Any]) -> CorpusSummary:
 def _making(folder: Path, record: Mapping[str, Any], distilled: DistilledSet | None) -> Making:
     """What the run says of itself; where it says nothing, what the set says of its own making."""
     of_set = distilled.provenance if distilled is not None else {}
-    settings: Mapping[str, Any] = of_set.get("recipe", {})
-    if (folder / "recipe.toml").is_file():
-        settings = load_recipe(folder / "recipe.toml").model_dump(mode="json")
+    settings = _settings(folder, of_set.get("recipe", {}))
     hashes = {
         "recipe": record.get("recipe_digest") or of_set.get("recipe_digest"),
         "corpus": record.get("corpus", {}).get("content") or of_set.get("corpus"),
@@ -186,6 +208,16 @@ def _making(folder: Path, record: Mapping[str, Any], distilled: DistilledSet | N
         stages={stage: float(entry["seconds"]) for stage, entry in record.get("stages", {}).items()},
         hashes={name: digest for name, digest in hashes.items() if digest},
     )
+
+
+def _settings(folder: Path, of_set: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Every setting, defaults too; none where the set's recipe is of a version that had others."""
+    if (folder / "recipe.toml").is_file():
+        return load_recipe(folder / "recipe.toml").model_dump(mode="json")
+    try:
+        return validate_recipe(of_set, "the recipe inside the set").model_dump(mode="json") if of_set else {}
+    except RecipeError:
+        return {}
 
 
 def _course(path: Path) -> Course | None:
@@ -211,30 +243,33 @@ def _course(path: Path) -> Course | None:
         ) from None
 
 
-def _curves(folder: Path, evaluation: Evaluation) -> tuple[Curve, ...]:
-    """ROC curves, mean over an arm's networks; none where the predictions are not there."""
-    if not (folder / "truth.safetensors").is_file():
-        return ()
-    _, test = load_truth(folder)
-    found = []
-    for predictions in load_arms(folder):
-        for c, name in enumerate(evaluation.class_names):
-            cases = test.labels == c
-            if not 0 < int(cases.sum()) < len(cases):
-                continue
-            mean = np.mean([roc_curve(scores[:, c], cases, RATES) for scores in predictions.test], axis=0)
-            found.append(Curve(predictions.arm, name, _rounded(RATES), _rounded(mean)))
+def _across(folder: Path, missing: dict[str, str]) -> tuple[Evaluation, ...]:
+    """Evaluations on other networks; why there is none goes to ``missing``."""
+    found, failed = [], []
+    for network in sorted((folder / "across").glob("*")):
+        if (network / "evaluation" / "evaluation.json").is_file():
+            found.append(load_evaluation(network / "evaluation" / "evaluation.json"))
+        elif (network / "failed.json").is_file():
+            known = read_json(network / "failed.json", "evaluation on another network")
+            failed.append(f"{known.get('network', network.name)}: {known.get('reason', 'it failed')}")
+    if failed:
+        missing["across"] = "; ".join(failed)
+    elif not found:
+        missing["across"] = "the run was evaluated on one network only (evaluate.across names others)"
     return tuple(found)
 
 
-def _rounded(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(value) for value in np.round(values, 4))
+def _sites(folder: Path, corpus: CorpusSummary | None, missing: dict[str, str]) -> tuple[HeldOutSite, ...]:
+    found = load_sites(folder)
+    if not found and corpus is not None and len(corpus.sites) > 1:
+        missing["sites"] = "no set was distilled without a site; the command medistill leave-site-out does it"
+    return found
 
 
-def _real_pictures(record: Mapping[str, Any], evaluation: Evaluation, *, per_class: int) -> tuple[ClassPictures, ...]:
+def _real_pictures(folder: Path, report: Report, *, per_class: int) -> tuple[ClassPictures, ...]:
     """Real training images of each class, spread over the training split."""
     try:
-        corpus = load_corpus(cache_root() / "corpora" / str(record["corpus"]["content"]))
+        corpus = load_corpus(cache_root() / "corpora" / str(_record(folder)["corpus"]["content"]))
     except (KeyError, MedistillError):
         raise ArtifactError(
             "real images cannot be shown: the corpus of this run is not in the cache",
@@ -243,7 +278,7 @@ def _real_pictures(record: Mapping[str, Any], evaluation: Evaluation, *, per_cla
         ) from None
     train = corpus.rows("train")
     picked = []
-    for c in range(len(evaluation.class_names)):
+    for c in range(len(report.evaluation.class_names)):
         rows = train[corpus.labels[train] == c]
         picked.append(rows[np.unique(np.linspace(0, len(rows) - 1, min(per_class, len(rows))).astype(int))])
     chosen = np.concatenate(picked)

@@ -7,6 +7,8 @@ import math
 import re
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,20 +17,18 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc
 
-from medistill.artifacts.atomic import private_folder, write_json, write_text
-from medistill.artifacts.corpus import ManifestRow, save_corpus
-from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.atomic import private_folder, write_json
 from medistill.errors import ArtifactError
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
-from medistill.evaluate.predictions import Arm, ArmPredictions, Truth, save_arm, save_truth
-from medistill.recipe import Recipe, load_recipe, recipe_toml
-from medistill.workflow.report import write_report
+from medistill.evaluate.predictions import Truth
+from medistill.evaluate.published import BenchmarkResult, PublishedFigure
+from medistill.recipe import Recipe, load_recipe
+from medistill.report.record import Report
+from medistill.workflow.report import read_report, write_report
+from tests import reported_run
+from tests.reported_run import EVIL, NAMES, predictions, truth
 
-EVIL = "<script>alert('x')</script>"
-NAMES = ("Normal", EVIL, "Viral_Pneumonia")
-IPC, SIZE = 3, 8
 VOID = {"meta", "img", "br", "line", "path", "circle", "use", "link", "input", "hr"}
 
 
@@ -70,143 +70,23 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", "".join(self.text))
 
 
-def truth(seed: int, patients: int) -> Truth:
-    groups = np.repeat(np.arange(patients), 2)
-    labels = np.random.default_rng(seed).permutation(np.arange(patients) % 3)[groups]
-    return Truth(labels, groups, np.zeros(len(groups), np.int64))
-
-
-def predictions(arm: Arm, splits: tuple[Truth, Truth], *, skill: float, images: int) -> ArmPredictions:
-    numbers = np.random.default_rng(len(arm))
-
-    def softmax(of: Truth) -> np.ndarray:
-        raised = np.exp(numbers.normal(size=(3, len(of.labels), 3)) + skill * np.eye(3)[of.labels])
-        return (raised / raised.sum(axis=2, keepdims=True)).astype(np.float32)
-
-    return ArmPredictions(arm, softmax(splits[0]), softmax(splits[1]), images, 10, 12.5)
-
-
-def evaluated(folder: Path, recipe: Recipe) -> None:
-    splits = truth(0, 21), truth(1, 30)
-    arms = [
-        predictions("raw", splits, skill=2.0, images=90),
-        predictions("random", splits, skill=0.6, images=9),
-        predictions("distilled", splits, skill=1.6, images=9),
-    ]
-    place = private_folder(folder / "evaluation")
-    save_truth(place, *splits)
-    for arm in arms:
-        save_arm(place, arm)
-    evaluation = compare(arms, *splits, NAMES, recipe.evaluate, seed=0)
-    write_json(place / "evaluation.json", evaluation.as_json(), private=True)
-
-
-def distilled_set(recipe: Recipe, *, synthetic: bool) -> DistilledSet:
-    count = IPC * len(NAMES)
-    return DistilledSet(
-        images=np.random.default_rng(4).normal(size=(count, 1, SIZE, SIZE)).astype(np.float32),
-        labels=np.repeat(np.arange(len(NAMES)), IPC),
-        weights=np.ones(count, np.float32),
-        stage=np.zeros(count, np.int64),
-        student_lr=0.0123,
-        normalisation=Normalisation((0.5,), (0.2,)),
-        class_names=NAMES,
-        provenance={
-            "method": "IADD",
-            "recipe": recipe.model_dump(mode="json"),
-            "recipe_digest": recipe.digest,
-            "versions": {"medistill": "0.1.0"},
-            "device": "cpu",
-            "corpus": "c" * 64,
-            "trajectories": "t" * 64,
-            "chosen_step": 20,
-            "training_images": dict.fromkeys(NAMES, 30),
-            "training_groups": 45,
-            "split_unit": "patient",
-            "synthetic_source": synthetic,
-            "starts_from": "real",
-            "privacy": "No formal privacy guarantee was sought in this mode, and no audit was run.",
-        },
-    )
-
-
-def corpus_record(folder: Path, *, synthetic: bool, split_unit: str = "patient") -> dict[str, Any]:
-    numbers = np.random.default_rng(9)
-    splits = np.repeat([0, 1, 2], 12)
-    corpus = save_corpus(
-        folder,
-        images=numbers.integers(0, 256, (36, 1, SIZE, SIZE), dtype=np.uint8),
-        labels=list(np.arange(36) % 3),
-        groups=list(range(36)),
-        sites=[0] * 36,
-        splits=list(splits),
-        views=[""] * 36,
-        class_names=NAMES,
-        site_names=["Site_A", "Site & B"],
-        split_unit=split_unit,  # type: ignore[arg-type]
-        split_source="drawn",
-        synthetic=synthetic,
-        notes=["Two files had no <window>."],
-        manifest=[*(ManifestRow(f"doe_john_{k}.dcm", k) for k in range(36)), ManifestRow("x.dcm", -1, "truncated", "")],
-    )
-    return {
-        "content": corpus.content,
-        "class_names": list(NAMES),
-        "site_names": list(corpus.site_names),
-        "counts": corpus.counts(),
-        "counts_by_site": corpus.counts_by_site(),
-        "patients": {"train": 12, "val": 12, "test": 12},
-        "found": corpus.found,
-        "refused": corpus.refused,
-        "split_unit": split_unit,
-        "split_source": "drawn",
-        "synthetic": synthetic,
-        "notes": list(corpus.notes),
-        "shape": list(corpus.images.shape),
-    }
-
-
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
     return load_recipe("demo", ["evaluate.bootstrap=100", "evaluate.networks=3"])
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> tuple[Path, Report]:
+    """A whole run and its report, for tests that change nothing."""
+    folder = tmp_path_factory.mktemp("written")
+    run = reported_run.whole_run(folder / "run", recipe, folder / "cache")
+    return run, write_report(run)
+
+
 @pytest.fixture
 def whole_run(tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "cache"))
-
-    def build(*, synthetic: bool = False, split_unit: str = "patient") -> Path:
-        run = tmp_path / "run"
-        evaluated(run, recipe)
-        distilled_set(recipe, synthetic=synthetic).save(run / "set")
-        write_text(run / "recipe.toml", recipe_toml(recipe))
-        history = {
-            "loss": [1 / (k + 1) for k in range(30)],
-            "student_lr": [0.01 + k / 1e4 for k in range(30)],
-            "importance": [[1.0, 1.1], [0.9, 1.2], [0.8, 1.3]],
-            "looks": [10, 20, 30],
-            "accuracy": [0.5, 0.6, 0.58],
-            "auc": [0.7, 0.8, 0.79],
-            "importance_names": ["features.0.weight", "classifier.weight"],
-            "chosen_step": 20,
-        }
-        write_json(run / "history.json", history)
-        record = {
-            "schema": 1,
-            "versions": {"medistill": "0.1.0", "torch": "2.13.0"},
-            "device": "cpu",
-            "hardware": "a processor, 2 threads",
-            "seed": 7,
-            "recipe": "demo",
-            "recipe_digest": recipe.digest,
-            "command": "medistill distill --recipe run/recipe.toml --data xray",
-            "stages": {"prepare": {"seconds": 3.0}, "distill": {"seconds": 75.5}},
-            "corpus": corpus_record(tmp_path / "cache" / "corpora", synthetic=synthetic, split_unit=split_unit),
-        }
-        write_json(run / "run.json", record)
-        return run
-
-    return build
+    return partial(reported_run.whole_run, tmp_path / "run", recipe, tmp_path / "cache")
 
 
 def numbers_of(value: Any) -> Iterator[float]:
@@ -232,7 +112,8 @@ def assert_sound(text: str) -> Page:
     for table_head in page.all("th"):
         assert table_head.get("scope") in ("col", "row", "rowgroup")
     for link in page.all("a"):
-        assert (link["href"] or "").removeprefix("#") in ids
+        target = link["href"] or ""
+        assert target.removeprefix("#") in ids or (target.startswith("data:text/") and link.get("download"))
     for _, attributes in page.elements:
         for label in ("aria-labelledby", "aria-describedby"):
             assert attributes.get(label, ids[0]) in ids
@@ -245,9 +126,8 @@ def assert_sound(text: str) -> Page:
     return page
 
 
-def test_report_of_a_whole_run(whole_run: Callable[..., Path], tmp_path: Path) -> None:
-    run = whole_run()
-    report = write_report(run)
+def test_report_of_a_whole_run(written: tuple[Path, Report]) -> None:
+    run, report = written
     text = (run / "report.html").read_text(encoding="utf-8")
     page = assert_sound(text)
     words = page.words.replace("\u202f", " ").replace("\u00a0", " ")
@@ -273,47 +153,43 @@ def test_report_of_a_whole_run(whole_run: Callable[..., Path], tmp_path: Path) -
         assert expected in words, expected
     assert "SYNTHETIC" not in words
     assert "DO NOT SHARE" not in words
-    assert "not available" not in words.lower()
     assert len([image for image in page.all("img") if "distilled image" in (image["alt"] or "")]) == 3 + 9
-    drawings = [drawing["aria-label"] for drawing in page.all("svg") if "aria-label" in drawing]
-    assert len(drawings) == 3 + 2 + 4
+    assert report.methods[0][:60] in words
+    assert all(row.topic in words for row in report.checklist)
     arm = report.evaluation.arm("distilled")
     assert arm is not None
     assert f"{arm.macro_auc.value:.3f}" in words
-    for private in (str(tmp_path), "doe_john", str(run), "cache"):
-        assert private not in text
-        assert private not in (run / "report.json").read_text(encoding="utf-8")
+    for private in (str(run.parent), "doe_john", str(run), "cache"):
+        for name in ("report.html", "report.json", "report.md"):
+            assert private not in (run / name).read_text(encoding="utf-8"), name
 
 
-def test_class_names_are_escaped(whole_run: Callable[..., Path]) -> None:
-    run = whole_run()
-    write_report(run)
+def test_class_names_are_escaped(written: tuple[Path, Report]) -> None:
+    run, _ = written
     text = (run / "report.html").read_text(encoding="utf-8")
     assert EVIL not in text
     assert EVIL in Page(text).words
 
 
-def test_json_goes_there_and_back_with_finite_numbers(whole_run: Callable[..., Path]) -> None:
-    run = whole_run()
-    report = write_report(run)
+def test_json_goes_there_and_back_with_finite_numbers(written: tuple[Path, Report]) -> None:
+    run, report = written
     stored = json.loads((run / "report.json").read_text(encoding="utf-8"))
     assert stored == report.as_json()
-    assert stored["schema"] == 1
+    assert stored["schema"] == 2
     assert stored["kind"] == "medistill report"
     assert all(math.isfinite(value) for value in numbers_of(stored))
     assert Evaluation.from_json(stored["evaluation"]) == report.evaluation
-    assert {(curve["arm"], curve["class_name"]) for curve in stored["curves"]} == {
-        (arm, name) for arm in ("raw", "random", "distilled") for name in NAMES
-    }
-    for curve in stored["curves"]:
+    assert {curve["class_name"] for curve in stored["evaluation"]["roc"]} == set(NAMES)
+    for curve in stored["evaluation"]["roc"]:
         assert curve["sensitivity"] == sorted(curve["sensitivity"])
         assert curve["sensitivity"][-1] == 1
     assert stored["making"]["hashes"]["corpus"] == json.loads((run / "run.json").read_text())["corpus"]["content"]
 
 
-def test_curves_have_the_areas_of_the_table(whole_run: Callable[..., Path]) -> None:
-    report = write_report(whole_run())
-    for curve in report.curves:
+def test_curves_have_the_areas_of_the_table(written: tuple[Path, Report]) -> None:
+    _, report = written
+    assert report.evaluation.roc
+    for curve in report.evaluation.roc:
         result = report.evaluation.arm(curve.arm)
         assert result is not None
         area = auc(curve.false_positive_rate, curve.sensitivity)
@@ -321,10 +197,9 @@ def test_curves_have_the_areas_of_the_table(whole_run: Callable[..., Path]) -> N
         assert area == pytest.approx(stated, abs=0.02)
 
 
-def test_same_run_gives_the_same_bytes(whole_run: Callable[..., Path]) -> None:
-    run = whole_run()
-    write_report(run)
-    first = {name: (run / name).read_bytes() for name in ("report.html", "report.json")}
+def test_same_run_gives_the_same_bytes(written: tuple[Path, Report]) -> None:
+    run, _ = written
+    first = {name: (run / name).read_bytes() for name in ("report.html", "report.json", "report.md")}
     write_report(run)
     assert first == {name: (run / name).read_bytes() for name in first}
     assert not [path for path in run.iterdir() if path.name.endswith(".tmp")]
@@ -372,10 +247,10 @@ def test_real_images_cannot_be_shown_without_the_corpus(whole_run: Callable[...,
 
 def test_evaluation_alone_is_enough(tmp_path: Path, recipe: Recipe) -> None:
     run = tmp_path / "run"
-    evaluated(run, recipe)
+    reported_run.evaluated(run, recipe)
     report = write_report(run)
     page = assert_sound((run / "report.html").read_text(encoding="utf-8"))
-    assert set(report.missing) == {"distilled", "corpus", "making", "course"}
+    assert set(report.missing) == {"distilled", "corpus", "making", "course", "across"}
     for reason in report.missing.values():
         assert reason in page.words
     assert "not available" in page.words.lower()
@@ -386,13 +261,55 @@ def test_set_and_evaluation_without_a_history(whole_run: Callable[..., Path]) ->
     run = whole_run()
     for name in ("history.json", "run.json", "recipe.toml"):
         (run / name).unlink()
-    for name in ("truth", "raw", "random", "distilled"):
-        (run / "evaluation" / f"{name}.safetensors").unlink()
+    for file in (run / "evaluation").glob("*.safetensors"):
+        file.unlink()
     report = write_report(run)
     assert_sound((run / "report.html").read_text(encoding="utf-8"))
-    assert set(report.missing) == {"corpus", "making", "course", "curves"}
+    assert set(report.missing) == {"corpus", "making", "course", "across"}
     assert report.making.settings["distill"]["ipc"] == 5
     assert report.making.commands == ()
+
+
+def test_a_set_with_settings_of_another_version_has_a_report_without_them(
+    whole_run: Callable[..., Path], recipe: Recipe
+) -> None:
+    run = whole_run()
+    (run / "recipe.toml").unlink()
+    of_old = reported_run.distilled_set(recipe, synthetic=False)
+    settings = {**of_old.provenance["recipe"], "bygone": {"x": 1}}
+    replace(of_old, provenance={**of_old.provenance, "recipe": settings}).save(run / "set")
+    report = read_report(run)
+    assert report.making.settings == {}
+    assert any(paragraph.startswith("Distillation. 9 images") for paragraph in report.methods)
+
+
+def test_other_networks_sites_and_a_benchmark_are_read(whole_run: Callable[..., Path], recipe: Recipe) -> None:
+    run = whole_run()
+    first = reported_run.evaluated(run / "across" / "vgg11", recipe, network="VGG-11")
+    write_json(run / "across" / "alexnet" / "failed.json", {"network": "AlexNet", "reason": "a network diverged"})
+    held_out = reported_run.evaluated(run / "sites" / "01", recipe)
+    plans = [
+        {"site": "Site_A", "folder": "01", "reason": "", "note": "Class 'x' takes no part."},
+        {"site": "Site & B", "folder": "02", "reason": "class 'Normal' comes from this site alone", "note": ""},
+    ]
+    about = {"classes": list(NAMES), "images": 60, "patients": 30}
+    write_json(run / "sites" / "sites.json", {"schema": 1, "sites": [{**plan, **about} for plan in plans]})
+    result = BenchmarkResult(
+        "CIFAR-10", 3, 40.0, 1.5, 41.0, 20, ("Fewer experts.",), (PublishedFigure("MTT", 46.3, "hard", "s"),)
+    )
+    write_json(run / "benchmark.json", asdict(result))
+    report = write_report(run)
+    words = assert_sound((run / "report.html").read_text(encoding="utf-8")).words
+    assert report.across == (first,)
+    assert report.missing["across"] == "AlexNet: a network diverged"
+    assert [(site.site, site.evaluation, site.note) for site in report.sites] == [
+        ("Site_A", held_out, "Class 'x' takes no part."),
+        ("Site & B", None, ""),
+    ]
+    assert report.benchmark == result
+    for expected in ("VGG-11", "comes from this site alone", "CIFAR-10", "46.3"):
+        assert expected in words, expected
+    assert json.loads((run / "report.json").read_text(encoding="utf-8")) == report.as_json()
 
 
 def test_history_without_importance(whole_run: Callable[..., Path]) -> None:
@@ -407,9 +324,9 @@ def test_what_cannot_be_estimated_is_said_with_its_reason(tmp_path: Path, recipe
     run = tmp_path / "run"
     splits = truth(0, 21), truth(1, 30)
     rows = np.flatnonzero(splits[1].labels != 2)
-    test = Truth(splits[1].labels[rows], np.zeros(len(rows), np.int64), splits[1].sites[rows])
+    test = Truth(splits[1].labels[rows], np.zeros(len(rows), np.int64), {})
     arm = predictions("distilled", (splits[0], test), skill=1.0, images=9)
-    evaluation = compare([arm], splits[0], test, NAMES, recipe.evaluate, seed=0)
+    evaluation = compare([arm], splits[0], test, NAMES, recipe.evaluate, seed=0, network="ConvNet", parameters=9)
     write_json(private_folder(run / "evaluation") / "evaluation.json", evaluation.as_json())
     report = write_report(run)
     words = assert_sound((run / "report.html").read_text(encoding="utf-8")).words
@@ -430,10 +347,11 @@ def test_run_without_an_evaluation_is_refused(tmp_path: Path) -> None:
         ("run.json", "{", "cannot be read"),
         ("history.json", '{"loss": [1.0]}', "history.json cannot be used"),
         ("evaluation/evaluation.json", '{"schema": 99}', "schema is 99"),
+        ("benchmark.json", '{"dataset": "CIFAR-10"}', "benchmark.json cannot be used: ipc"),
     ],
 )
 def test_damaged_files_are_named(whole_run: Callable[..., Path], name: str, text: str, match: str) -> None:
     run = whole_run()
     (run / name).write_text(text, encoding="utf-8")
     with pytest.raises(ArtifactError, match=match):
-        write_report(run)
+        read_report(run)

@@ -7,13 +7,27 @@ from dataclasses import replace
 
 import pytest
 
-from medistill.evaluate.evaluation import Difference, Evaluation, NonInferiority, Superiority
+from medistill.evaluate.evaluation import Difference, Evaluation, NonInferiority, Subgroup, Superiority
 from medistill.evaluate.intervals import Estimate
+from medistill.evaluate.predictions import ARMS
 from medistill.report.caveats import caveats
 from medistill.report.glossary import GLOSSARY
 from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import verdict
-from medistill.report.wording import count, difference, interval, level, listed, number, percent, seconds, thresholds
+from medistill.report.wording import (
+    ARM_NAMES,
+    count,
+    difference,
+    interval,
+    level,
+    listed,
+    number,
+    percent,
+    seconds,
+    sentences,
+    short,
+    thresholds,
+)
 
 
 def plain(text: str) -> str:
@@ -29,6 +43,9 @@ def plain(text: str) -> str:
         (difference(-0.0781), "-0.078"),
         (difference(0.0), "0.000"),
         (percent(0.7366), "73.7 %"),
+        (short(-0.05), "-0.05"),
+        (short(0.1), "0.1"),
+        (sentences("One.", "", "Two."), "One. Two."),
         (level(0.95), "95 % interval"),
         (level(0.995), "99.5 % interval"),
         (count(1234567), "1 234 567"),
@@ -51,12 +68,19 @@ def test_numbers_are_written_as_people_read_them(written: str, expected: str) ->
     assert plain(written) == expected
 
 
+def test_every_arm_has_a_name() -> None:
+    assert set(ARM_NAMES) == set(ARMS)
+    assert len(set(ARM_NAMES.values())) == len(ARMS)
+
+
 def evaluation(
     against_raw: Estimate, shown: NonInferiority, *, beats: Superiority = "yes", reason: str = ""
 ) -> Evaluation:
     none = Estimate.impossible("it is not looked at here")
     gain = Estimate(0.08, 0.05, 0.11)
     return Evaluation(
+        network="ConvNet",
+        parameters=9,
         class_names=("a", "b"),
         class_images=(5, 5),
         class_patients=(5, 5),
@@ -67,14 +91,22 @@ def evaluation(
         confidence=0.95,
         replicates=100,
         margin=0.05,
+        seed=0,
         arms=(),
         differences=(
-            Difference("raw", none, against_raw, (none, none)),
-            Difference("random", none, gain, (none, none)),
+            Difference("raw", none, against_raw, (none, none), (none, none)),
+            Difference("random", none, gain, (none, none), (none, none)),
         ),
         non_inferiority=shown,
         beats_random=beats,
         gap_closed=none,
+        hard_label_recovery=none,
+        improvement_over_random=none,
+        roc=(),
+        calibration=(),
+        decision=(),
+        subgroups=(),
+        untold={},
         reason=reason,
     )
 
@@ -113,11 +145,14 @@ def test_verdict_on_random_images() -> None:
     assert "not both trained" in verdict(alone).against_random
 
 
+BASE = evaluation(Estimate(-0.01, -0.03, 0.01), "shown")
+
+
 def test_every_report_denies_a_guarantee_and_clinical_evidence() -> None:
     real = SetSummary(4, 2, (1, 8, 8), 0.01, "IADD", "real", 10, {"a": 5}, 5, "image", False, "", {})
     corpus = CorpusSummary(("s",), {}, {}, {}, 0, {}, "image", "drawn", False, ())
     for distilled, of_corpus, synthetic in ((None, None, None), (real, corpus, False), (real, corpus, True)):
-        titles = [caveat.title for caveat in caveats(distilled, of_corpus, synthetic=synthetic)]
+        titles = [caveat.title for caveat in caveats(BASE, distilled, of_corpus, synthetic=synthetic)]
         assert titles[:2] == ["No formal privacy guarantee", "Not clinical evidence"]
         assert ("Nothing about patients" in titles) == bool(synthetic)
         assert ("Split by image, not by patient" in titles) == (of_corpus is not None)
@@ -130,12 +165,35 @@ def test_a_class_of_one_site_is_named() -> None:
         "south": {"COVID": 0, "Normal": 5, "Viral_Pneumonia": 2},
     }
     corpus = CorpusSummary(("north", "south"), {}, apart, {}, 0, {}, "patient", "drawn", False, ())
-    told = {caveat.title: caveat.text for caveat in caveats(None, corpus, synthetic=False)}
+    told = {caveat.title: caveat.text for caveat in caveats(BASE, None, corpus, synthetic=False)}
     assert told["Class and site go together"].startswith("COVID and Viral Pneumonia come from one site only")
+    assert "medistill leave-site-out" in told["Class and site go together"]
+    told = {caveat.title: caveat.text for caveat in caveats(BASE, None, corpus, synthetic=False, held_out=True)}
+    assert "stands with the figures by site" in told["Class and site go together"]
+    one = replace(corpus, counts_by_site={"north": {"COVID": 3, "Normal": 4}, "south": {"COVID": 0, "Normal": 5}})
+    told = {caveat.title: caveat.text for caveat in caveats(BASE, None, one, synthetic=False)}
+    assert told["Class and site go together"].startswith("COVID comes from one site only. A network may tell it by")
     mixed = {"north": {"COVID": 3, "Normal": 4}, "south": {"COVID": 1, "Normal": 5}}
     for by_site in (mixed, {"north": {"COVID": 3, "Normal": 4}}):
         corpus = CorpusSummary(("north",), {}, by_site, {}, 0, {}, "patient", "drawn", False, ())
-        assert "Class and site go together" not in [c.title for c in caveats(None, corpus, synthetic=False)]
+        assert "Class and site go together" not in [c.title for c in caveats(BASE, None, corpus, synthetic=False)]
+
+
+def test_small_subgroups_are_told_of() -> None:
+    hidden = Subgroup("site", "south", None, None, (), (), Estimate.impossible("few"), "fewer than 10 patients")
+    shown = replace(hidden, name="north", images=50, patients=40)
+    for groups, expected in (((shown,), ""), ((shown, hidden), "1 subgroup of the test split is left out")):
+        told = {c.title: plain(c.text) for c in caveats(replace(BASE, subgroups=groups), None, None, synthetic=False)}
+        assert told.get("Small subgroups are not shown", "").startswith(expected)
+        assert ("Small subgroups are not shown" in told) == bool(expected)
+
+
+def test_a_benchmark_has_no_patients() -> None:
+    corpus = CorpusSummary(("s",), {}, {}, {}, 0, {}, "image", "given", False, ())
+    real = SetSummary(4, 2, (1, 8, 8), 0.01, "IADD", "real", 10, {"a": 5}, 5, "image", False, "", {})
+    told = {c.title: c.text for c in caveats(BASE, real, corpus, synthetic=False, benchmark=True)}
+    assert list(told) == ["No formal privacy guarantee", "Not clinical evidence", "Split by image"]
+    assert "a person" in told["No formal privacy guarantee"]
 
 
 def test_glossary_is_sorted_and_short() -> None:

@@ -1,0 +1,257 @@
+"""Data statements: what a run knows of its data and of how the distilled images were made, in full sentences.
+
+Methods texts and checklists are made of them. Each gives "" where the run does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from medistill.report.record import Report
+from medistill.report.wording import NAMED, class_label, classes_listed, count, counted, listed, sentences, short
+
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+FITS = {"stretch": "stretched", "pad": "padded with black", "crop": "cropped to their centre"}
+METHODS = {
+    "IADD": "importance-aware adaptive dataset distillation (IADD; Li et al. 2024)",
+    "MTT": "matching of training trajectories (MTT; Cazenavette et al. 2022)",
+    "PP": "trajectory matching with parameter pruning (PP; Li et al. 2022)",
+    "FTD": "matching of flat trajectories (FTD; Du et al. 2023)",
+    "SATM": "sharpness-aware trajectory matching (SATM; Gao et al. 2025)",
+    "PDD": "progressive dataset distillation (PDD; Chen et al. 2024)",
+    "DATM": "difficulty-aligned trajectory matching (DATM; Guo et al. 2024)",
+}
+"""Method in capitals -> what it is called, and where it comes from."""
+FITS = {"stretch": "stretched", "pad": "padded with black", "crop": "cropped to their centre"}
+
+
+def goal(report: Report) -> str:
+    """What was asked, and with which margin."""
+    if report.evaluation.difference("raw") is None:
+        return ""
+    return (
+        "Networks trained on the distilled images were compared with networks trained on all training images, on the "
+        "same test images, for non-inferiority in macro AUC with a margin of "
+        f"{short(report.evaluation.margin)} that the recipe declares."
+    )
+
+
+def technology(report: Report) -> str:
+    """Which kind of machine learning."""
+    return (
+        "Deep learning: convolutional networks for image classification "
+        f"({report.evaluation.network}), and dataset distillation{by_method(report)}."
+    )
+
+
+def sources(report: Report) -> str:
+    """Where the images are from, as far as the folders say."""
+    corpus = report.corpus
+    if corpus is None:
+        return ""
+    if corpus.synthetic:
+        return f"The images are synthetic phantoms that were drawn ({counted(corpus.found, 'file')}); they show nobody."
+    if report.benchmark is not None:
+        return f"The images are those of the public benchmark {report.benchmark.dataset}."
+    sites = [class_label(site) for site in corpus.sites]
+    return f"{counted(corpus.found, 'file')} came from {counted(len(sites), 'site')}: {listed(sites)}."
+
+
+def outcome(report: Report) -> str:
+    """What is predicted."""
+    return (
+        f"The class of an image was predicted, one of {classes_listed(report.evaluation.class_names)}. "
+        "Classes are taken as they are given with the files."
+    )
+
+
+def refusals(report: Report) -> str:
+    """Which files were left out, and why."""
+    corpus = report.corpus
+    if corpus is None:
+        return ""
+    refused = sum(corpus.refused.values())
+    if not refused:
+        return f"All {counted(corpus.found, 'file')} could be used; nothing was imputed."
+    reasons = "; ".join(f"{category}: {count(n)}" for category, n in corpus.refused.items())
+    return (
+        f"Of {counted(corpus.found, 'file')}, {count(corpus.accepted)} {_were(corpus.accepted)} accepted and "
+        f"{count(refused)} refused ({reasons}); nothing was imputed."
+    )
+
+
+def criteria(report: Report) -> str:
+    """By which rules files were taken."""
+    data = report.making.section("data")
+    if not data or report.benchmark is not None:
+        return refusals(report)
+    views = (
+        "Lateral views, and DICOM files that do not state their view, were refused."
+        if data["view_policy"] == "reject"
+        else "Every view was taken."
+    )
+    return sentences(views, refusals(report))
+
+
+def selection(report: Report) -> str:
+    """Which part of the data was taken."""
+    data = report.making.section("data")
+    if not data or report.corpus is None:
+        return ""
+    preferred = set(data["prefer_sites"]) == set(report.corpus.sites)
+    taken = {"classes": data["classes"], "sites": report.corpus.sites if preferred else data["sites"]}
+    parts = [f"the {noun} {listed([class_label(name) for name in names])}" for noun, names in taken.items() if names]
+    return f"Only {listed(parts)} were taken." if parts else "No class and no site was left out by choice."
+
+
+def preparation(report: Report) -> str:
+    """What was done to the images before a network saw them."""
+    data, shape = report.making.section("data"), report.distilled.shape if report.distilled is not None else None
+    if not data or shape is None:
+        return ""
+    size = f"{shape[1]} by {shape[2]} pixels with {counted(shape[0], 'channel')} of 8 bits"
+    if report.benchmark is not None:
+        made = f"Images were used at {size}."
+    else:
+        made = (
+            f"Images were brought to {size}; oblong ones were {FITS[data['fit']]}. Grey values of files deeper than 8 "
+            f"bits were cut at percentiles {data['low_percentile']:g} and {data['high_percentile']:g}."
+        )
+    scaled = (
+        "They were whitened (ZCA, fitted on the training split)."
+        if data["zca"]
+        else "They were normalised with the mean and standard deviation of each channel on the training split."
+    )
+    operations = report.making.section("augmentation").get("operations", ())
+    drawn = f"(differentiable siamese augmentation, Zhao and Bilen 2021: {listed(operations)})"
+    return sentences(made, scaled, f"Training images were augmented {drawn}." if operations else "")
+
+
+def inputs(report: Report) -> str:
+    """What a network is shown."""
+    shape = report.distilled.shape if report.distilled is not None else None
+    if shape is None:
+        return ""
+    return (
+        f"A network is shown the image alone: {shape[1]} by {shape[2]} pixels, {counted(shape[0], 'channel')}. No "
+        "other predictor is used, and none needs judgement."
+    )
+
+
+def partition(report: Report) -> str:
+    """How images were assigned to the splits."""
+    corpus = report.corpus
+    if corpus is None:
+        return ""
+    if corpus.split_source == "given":
+        drawn = "The split into training, validation and test was given with the data"
+    else:
+        drawn = "The split into training, validation and test was drawn at random by the software"
+    return f"{drawn}. {disjoint(report)}"
+
+
+def disjoint(report: Report) -> str:
+    """At which level the splits are apart."""
+    unit = report.split_unit
+    if unit == "patient":
+        return "No patient is in more than one split."
+    if unit == "image":
+        return "The split is by image: no patient is known for the files, so one person may be in more than one split."
+    return ""
+
+
+def numbers(report: Report) -> str:
+    """Images and patients of each split."""
+    corpus = report.corpus
+    if corpus is None:
+        return ""
+    parts = []
+    for split, of_class in corpus.counts.items():
+        part = f"{SPLITS[split]}: {counted(sum(of_class.values()), 'image')}"
+        if corpus.split_unit == "patient":
+            part += f" of {counted(corpus.patients[split], 'patient')}"
+        parts.append(part)
+    return f"{'; '.join(parts).capitalize()}."
+
+
+def composition(report: Report) -> str:
+    """Images of each class in each split."""
+    corpus = report.corpus
+    if corpus is None:
+        return ""
+    parts = [f"{SPLITS[split]}: {_of_classes(of_class)}" for split, of_class in corpus.counts.items()]
+    return f"Images of each class: {'; '.join(parts)}."
+
+
+def made(report: Report) -> str:
+    """How many images were distilled from how many, and by what."""
+    distilled = report.distilled
+    if distilled is None:
+        return ""
+    source = sum(distilled.training_images.values())
+    text = f"{counted(distilled.images, 'image')} ({count(distilled.ipc)} a class) {_were(distilled.images)} distilled"
+    text += f" from {counted(source, 'training image')}" if source else ""
+    return f"{text}{by_method(report)}."
+
+
+def distillation(report: Report) -> str:
+    """How the images were made."""
+    distill = report.making.section("distill")
+    if report.distilled is None or not distill:
+        return made(report)
+    begun = {"real": "training images", "noise": "Gaussian noise"}[distill["init"]]
+    labels = {"hard": "one class each", "soft": "class probabilities, learned with the images"}[distill["labels"]]
+    grown = f" They were made in {counted(distill['stages'], 'stage')}." if distill["stages"] > 1 else ""
+    return f"{made(report)} They started from {begun}; their labels are {labels}.{grown} {_matching(report)}"
+
+
+def _matching(report: Report) -> str:
+    distill, experts = report.making.section("distill"), report.making.section("experts")
+    first, last = distill["min_start_epoch"], distill["max_start_epoch"] - 1
+    starts = f"epoch {first}" if first == last else f"epochs {first} to {last}"
+    return (
+        f"{counted(experts['count'], 'expert')} {_were(experts['count'])} trained on the training split for "
+        f"{counted(experts['epochs'], 'epoch')}. In each outer step ({count(distill['iterations'])} in all) a student "
+        f"network started from an expert's parameters after {starts} and took {counted(distill['syn_steps'], 'step')} "
+        "of gradient descent on the distilled images; these were then changed so that its parameters came closer to "
+        f"those of the expert {counted(distill['expert_epochs'], 'epoch')} later. The gradient through the student's "
+        "steps was exact."
+    )
+
+
+def choice(report: Report) -> str:
+    """How one of the looks was chosen."""
+    course, distill = report.course, report.making.section("distill")
+    if course is None:
+        return ""
+    fresh = f", at each with {counted(distill['validate_networks'], 'fresh network')}" if distill else ""
+    return (
+        f"Of {counted(len(course.looks), 'look')} at the validation split{fresh}, the one with the largest macro AUC "
+        f"was taken: the images after outer step {count(course.chosen_step)}. The test split took no part in choosing."
+    )
+
+
+def balance(report: Report) -> str:
+    """What was done about classes of unequal size."""
+    if report.distilled is None:
+        return ""
+    return (
+        f"The distilled set has {counted(report.distilled.ipc, 'image')} of every class. The training split was used "
+        "with its classes as common as they are, without resampling; predictions were not recalibrated."
+    )
+
+
+def by_method(report: Report) -> str:
+    """ " by" and the method; empty where not known."""
+    method = report.distilled.method if report.distilled is not None else ""
+    return f" by {METHODS.get(method, method)}" if method else ""
+
+
+def _of_classes(counts: Mapping[str, int]) -> str:
+    if len(counts) > NAMED:
+        return f"{count(min(counts.values()))} to {count(max(counts.values()))}"
+    return ", ".join(f"{class_label(name)} {count(n)}" for name, n in counts.items())
+
+
+def _were(value: int) -> str:
+    return "was" if value == 1 else "were"

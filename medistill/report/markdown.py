@@ -1,0 +1,201 @@
+"""Markdown: a report, or a comparison of runs, in the few lines that a pull request needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from medistill.evaluate.intervals import Estimate
+from medistill.report.comparison import ComparedRun, Comparison
+from medistill.report.record import Report
+from medistill.report.wording import ARM_NAMES, classes_listed, count, counted, interval, level, number
+from medistill.report.wording import difference as signed
+from medistill.report.wording import seconds as duration
+
+HEADINGS = {
+    "non-inferior": "Non-inferior to all originals",
+    "not shown": "Non-inferiority not shown",
+    "worse": "Worse than all originals",
+    "cannot be judged": "Cannot be judged",
+}
+"""Judgement -> how the report opens."""
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
+
+
+def escaped(text: str) -> str:
+    """Text that GitHub shows as it is: no markup, no HTML, no table cell ended, nobody mentioned."""
+    flat = " ".join(text.split())
+    safe = _SPECIAL.sub(r"\\\1", flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    return safe.replace("@", "@\u2060").replace("://", ":\u2060//")
+
+
+def markdown(report: Report) -> str:
+    """The verdict, the arms, the differences, what is not promised, and how the run was made."""
+    return "\n".join([*_opening(report), *_arms(report), *_differences(report), *_caveats(report), *_making(report)])
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """Runs side by side."""
+    runs = comparison.runs
+    confidence = level(comparison.confidence)
+    rows = [
+        ("Recipe", [escaped(run.recipe) or "not known" for run in runs]),
+        ("Method", [run.method or "not known" for run in runs]),
+        ("Images a class", ["not known" if run.ipc is None else count(run.ipc) for run in runs]),
+        ("Network", [escaped(run.network) for run in runs]),
+        ("Seed", ["not known" if run.seed is None else str(run.seed) for run in runs]),
+        ("Test images", [count(run.test_images) for run in runs]),
+    ]
+    rows += [
+        (f"Macro AUC, {ARM_NAMES[arm].lower()}", [_arm_cell(run, arm) for run in runs])
+        for arm in ARM_NAMES
+        if any(run.arm(arm) is not None for run in runs)
+    ]
+    rows += [
+        ("Distilled minus all originals", [_estimate(run.difference, sign=True) for run in runs]),
+        ("Gap closed", [_estimate(run.gap_closed) for run in runs]),
+        ("Hard-label recovery", [_estimate(run.hard_label_recovery, sign=True) for run in runs]),
+        ("Improvement over random", [_estimate(run.improvement_over_random, sign=True) for run in runs]),
+        ("Time of the run", [duration(sum(run.seconds.values())) if run.seconds else "not known" for run in runs]),
+    ]
+    lines = [f"# {counted(len(runs), 'run')} side by side", "", comparison.comparable, ""]
+    lines += [f"Macro AUC with its {confidence}.", ""]
+    lines += _table(["", *(escaped(run.name) for run in runs)], [[name, *cells] for name, cells in rows])
+    if comparison.differences:
+        lines += ["", f"## Distilled arms against that of {escaped(runs[0].name)}", ""]
+        lines += _table(
+            ["Run", f"Difference in macro AUC ({confidence})", f"Difference in accuracy ({confidence})"],
+            [
+                [escaped(entry.name), _estimate(entry.macro_auc, sign=True), _estimate(entry.accuracy, sign=True)]
+                for entry in comparison.differences
+            ],
+        )
+    if comparison.settings:
+        lines += ["", "## Settings that differ", ""]
+        lines += _table(
+            ["Setting", *(escaped(run.name) for run in runs)],
+            [[f"`{row.name}`", *(escaped(value) for value in row.values)] for row in comparison.settings],
+        )
+    return "\n".join([*lines, ""])
+
+
+def _opening(report: Report) -> Iterator[str]:
+    evaluation = report.evaluation
+    yield f"# {HEADINGS[report.verdict.judgement]}"
+    yield ""
+    if report.synthetic:
+        yield "**Synthetic source: the originals are drawn, not taken of anybody.**"
+        yield ""
+    tested = counted(evaluation.test_images, "test image")
+    if report.split_unit == "patient":
+        tested += f" of {counted(evaluation.test_patients, 'patient')}"
+    yield f"{report.title}. {escaped(classes_listed(evaluation.class_names))}. {tested}."
+    yield ""
+    yield escaped(report.verdict.against_raw)
+    yield escaped(report.verdict.against_random)
+
+
+def _arms(report: Report) -> Iterator[str]:
+    evaluation = report.evaluation
+    confidence = level(evaluation.confidence)
+    yield ""
+    yield f"## Results on {escaped(evaluation.network)}"
+    yield ""
+    yield from _table(
+        [
+            "Trained on",
+            "Images",
+            f"Macro AUC ({confidence})",
+            "Spread",
+            f"Accuracy ({confidence})",
+            "Time a network",
+        ],
+        [
+            [
+                ARM_NAMES[arm.arm],
+                count(arm.images),
+                _estimate(arm.macro_auc),
+                "none" if arm.macro_auc_spread is None else number(arm.macro_auc_spread),
+                _estimate(arm.accuracy),
+                duration(arm.seconds_a_network),
+            ]
+            for arm in evaluation.arms
+        ],
+    )
+
+
+def _differences(report: Report) -> Iterator[str]:
+    evaluation = report.evaluation
+    if not evaluation.differences:
+        return
+    confidence = level(evaluation.confidence)
+    yield ""
+    yield "## Distilled images minus other arms, paired"
+    yield ""
+    yield from _table(
+        ["Minus", f"Macro AUC ({confidence})", f"Accuracy ({confidence})"],
+        [
+            [
+                ARM_NAMES[entry.minus],
+                _estimate(entry.macro_auc, sign=True),
+                _estimate(entry.accuracy, sign=True),
+            ]
+            for entry in evaluation.differences
+        ],
+    )
+    yield ""
+    yield (
+        f"Gap closed {_estimate(evaluation.gap_closed)}. Hard-label recovery "
+        f"{_estimate(evaluation.hard_label_recovery, sign=True)}. Improvement over random "
+        f"{_estimate(evaluation.improvement_over_random, sign=True)}."
+    )
+
+
+def _caveats(report: Report) -> Iterator[str]:
+    yield ""
+    yield "## Not promised"
+    yield ""
+    for caveat in report.not_promised:
+        yield f"- **{escaped(caveat.title)}.** {escaped(caveat.text)}"
+
+
+def _making(report: Report) -> Iterator[str]:
+    making, evaluation = report.making, report.evaluation
+    facts = [
+        ("Method", report.distilled.method if report.distilled is not None else ""),
+        ("Recipe", making.recipe),
+        ("Seed", "" if making.seed is None else str(making.seed)),
+        ("Resamples", count(evaluation.replicates)),
+        ("Hardware", making.hardware),
+        ("medistill", making.versions.get("medistill", "")),
+        ("Recipe SHA-256", making.hashes.get("recipe", "")),
+        ("Set SHA-256", making.hashes.get("set/images.safetensors", "")),
+    ]
+    yield ""
+    yield "## How it was made"
+    yield ""
+    yield from (f"- {name}: {escaped(value)}" for name, value in facts if value)
+    if making.commands:
+        yield ""
+        yield "```console"
+        yield from (" ".join(command.split()).replace("```", "") for command in making.commands)
+        yield "```"
+    yield ""
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(headings)} |"
+    yield f"|{'---|' * len(headings)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _estimate(estimate: Estimate, *, sign: bool = False) -> str:
+    if estimate.value is None:
+        return f"not available ({escaped(estimate.reason)})"
+    value = signed(estimate.value) if sign else number(estimate.value)
+    return f"{value} ({interval(estimate, sign=sign) or 'no interval'})"
+
+
+def _arm_cell(run: ComparedRun, arm: str) -> str:
+    figures = next((figures for figures in run.arms if figures.arm == arm), None)
+    return _estimate(figures.macro_auc) if figures is not None else "not trained"

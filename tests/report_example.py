@@ -1,0 +1,202 @@
+"""A whole report without a run: predictions drawn at random, everything else made up, so that pages can be rendered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from medistill.evaluate.comparison import compare
+from medistill.evaluate.evaluation import Evaluation
+from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Trait, Truth
+from medistill.evaluate.published import BenchmarkResult, PublishedFigure
+from medistill.recipe import EvaluateRecipe, load_recipe
+from medistill.report.caveats import caveats
+from medistill.report.checklist import checklist
+from medistill.report.comparison import BetweenRuns, Comparison, compared_run, differing_settings
+from medistill.report.methods_text import methods
+from medistill.report.pictures import ClassPictures, class_pictures
+from medistill.report.record import Course, HeldOutSite, Making, Report
+from medistill.report.summaries import CorpusSummary, SetSummary
+from medistill.report.verdict import verdict
+
+NAMES = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
+SITES = ("bimcv", "rsna", "guangzhou", "radiopaedia")
+SKILL: dict[Arm, float] = {"raw": 2.0, "random": 0.7, "kmeans": 0.9, "hard": 1.3, "distilled": 1.7}
+RECIPE = load_recipe("covid-xray-cpu")
+SETTINGS = EvaluateRecipe(bootstrap=100, smallest_cell=10)
+
+
+def truth(seed: int, patients: int, classes: int = 4) -> Truth:
+    """Two images a patient; the site 'radiopaedia' has a handful, the site 'guangzhou' one class alone."""
+    numbers = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(patients), 2)
+    labels = (np.arange(patients) % classes)[groups]
+    site = np.where(labels == classes - 1, 2, numbers.integers(0, 2, patients)[groups])
+    site[groups >= patients - 3] = 3
+    traits: dict[Trait, tuple[str, ...]] = {
+        "site": tuple(SITES[k] for k in site),
+        "view": tuple(("PA", "AP")[k] for k in numbers.integers(0, 2, len(groups))),
+        "sex": tuple(("female", "male", "")[k] for k in numbers.integers(0, 3, patients)[groups]),
+    }
+    return Truth(labels, groups, traits)
+
+
+def predictions(arm: Arm, splits: tuple[Truth, Truth], skill: float, *, classes: int = 4) -> ArmPredictions:
+    """Three networks that know the class as well as ``skill`` says."""
+    numbers = np.random.default_rng(ARMS.index(arm))
+
+    def softmax(of: Truth) -> np.ndarray:
+        raised = np.exp(numbers.normal(size=(3, len(of.labels), classes)) + skill * np.eye(classes)[of.labels])
+        return (raised / raised.sum(axis=2, keepdims=True)).astype(np.float32)
+
+    few = arm != "raw"
+    return ArmPredictions(
+        arm,
+        softmax(splits[0]),
+        softmax(splits[1]),
+        images=10 * classes if few else 3000 * classes,
+        bytes=(10 if few else 3000) * classes * 112 * 112,
+        epochs=1000 if few else 30,
+        seconds=33.0 if few else 700.0,
+    )
+
+
+def evaluation(
+    arms: tuple[Arm, ...] = ARMS,
+    *,
+    patients: int = 120,
+    network: str = "ConvNet, depth 3, width 128",
+    weaker: float = 0,
+) -> Evaluation:
+    """Arms compared on a test split of that many patients."""
+    splits = truth(0, 60), truth(1, patients)
+    told = [predictions(arm, splits, SKILL[arm] - weaker) for arm in arms]
+    return compare(told, *splits, NAMES, SETTINGS, seed=7, network=network, parameters=319_000)
+
+
+@cache
+def whole() -> Report:
+    """Four classes, five arms, two further networks, sites left out, every section filled."""
+    found = evaluation()
+    distilled = SetSummary(
+        images=40, ipc=10, shape=(1, 112, 112), student_lr=0.0123, method="IADD", starts_from="real", chosen_step=300,
+        training_images=dict.fromkeys(NAMES, 3000), training_groups=6000, split_unit="patient", synthetic_source=False,
+        privacy="No formal privacy guarantee was sought in this mode, and no audit was run.",
+        files={"images.safetensors": "a" * 64},
+    )  # fmt: skip
+    corpus = CorpusSummary(
+        sites=SITES,
+        counts={split: dict.fromkeys(NAMES, count) for split, count in (("train", 3000), ("val", 30), ("test", 60))},
+        counts_by_site={site: dict.fromkeys(NAMES, 10 + 5 * k) for k, site in enumerate(SITES)},
+        patients={"train": 6000, "val": 60, "test": 120},
+        found=12400,
+        refused={"not a radiograph": 31, "truncated": 9},
+        split_unit="patient",
+        split_source="drawn",
+        synthetic=False,
+        notes=("Two files had no <window>.",),
+    )
+    known = Report(
+        title="40 images distilled from 12 000 real ones",
+        synthetic=False,
+        shows_real=False,
+        verdict=verdict(found),
+        not_promised=caveats(found, distilled, corpus, synthetic=False),
+        evaluation=found,
+        across=tuple(
+            evaluation(("raw", "random", "distilled"), network=name, weaker=less)
+            for name, less in (("ResNet-18", 0.3), ("DenseNet-121", 0.6))
+        ),
+        sites=(
+            HeldOutSite("bimcv", evaluation(("raw", "distilled"), patients=40, weaker=0.8), ""),
+            HeldOutSite("rsna", evaluation(("raw", "distilled"), patients=60, weaker=1.0), ""),
+            HeldOutSite("guangzhou", None, "without it, class 'Viral_Pneumonia' has no training image"),
+        ),
+        benchmark=BenchmarkResult(
+            "CIFAR-10",
+            10,
+            31.4,
+            0.6,
+            32.0,
+            300,
+            ("40 outer steps in place of 5 000.",),
+            (
+                PublishedFigure("MTT", 65.3, "hard", "Cazenavette et al., CVPR 2022, table 1"),
+                PublishedFigure("IADD", 68.1, "soft", "arXiv 2401.15863, table 2"),
+            ),
+        ),
+        methods=(),
+        checklist=(),
+        distilled=distilled,
+        corpus=corpus,
+        course=course(),
+        making=Making(
+            seed=7,
+            recipe="covid-xray-cpu",
+            settings={
+                name: values for name, values in RECIPE.model_dump(mode="json").items() if isinstance(values, dict)
+            },
+            versions={"medistill": "0.1.0", "torch": "2.13.0"},
+            device="cpu",
+            hardware="a processor, 2 threads",
+            commands=("medistill distill --recipe run/recipe.toml --data xray", "medistill report run"),
+            stages={"prepare": 31.0, "experts": 620.0, "distill": 1300.5, "evaluate": 140.0},
+            hashes={"corpus": "c" * 64, "recipe": "d" * 64},
+        ),
+        missing={},
+    )
+    return replace(known, methods=methods(known), checklist=checklist(known))
+
+
+def course() -> Course:
+    """400 steps, eight looks, the importance of eight groups kept."""
+    names = tuple(f"features.{4 * k}.{part}" for k in range(3) for part in ("weight", "bias"))
+    looks = tuple(range(50, 401, 50))
+    return Course(
+        loss=tuple(0.9 * 0.995**k + 0.02 * (k % 7) for k in range(400)),
+        student_lr=tuple(0.01 + k / 1e5 for k in range(400)),
+        importance_names=(*names, "classifier.weight", "classifier.bias"),
+        importance=tuple(tuple(1 + 0.002 * (g - 3) * look**0.8 for g in range(8)) for look in looks),
+        looks=looks,
+        accuracy=(0.4, 0.5, 0.55, 0.6, 0.61, 0.63, 0.62, 0.61),
+        auc=(0.70, 0.78, 0.81, 0.84, 0.85, 0.87, 0.86, 0.86),
+        chosen_step=300,
+    )
+
+
+def pictures() -> tuple[ClassPictures, ...]:
+    """40 pictures of 112 by 112 pixels, noise on a smooth ground, so that they have the size of real ones."""
+    numbers = np.random.default_rng(3)
+    ground = 128 + 80 * np.sin(np.linspace(0, 6, 112))[:, None] * np.cos(np.linspace(0, 5, 112))
+    images = np.clip(ground + numbers.normal(0, 12, (40, 1, 112, 112)), 0, 255).astype(np.uint8)
+    return class_pictures(images, np.arange(40) % 4, NAMES)
+
+
+def alone(report: Report) -> Report:
+    """The same, as a folder gives it that holds nothing but an evaluation."""
+    nowhere = "this folder does not hold it"
+    return replace(
+        report, across=(), sites=(), benchmark=None, methods=(), checklist=(), distilled=None, corpus=None, course=None,
+        making=Making(None, "", {}, {}, "", "", (), {}, {}),
+        missing=dict.fromkeys(("distilled", "corpus", "course", "making"), nowhere),
+    )  # fmt: skip
+
+
+def comparison() -> Comparison:
+    """Two runs side by side."""
+    first = whole()
+    second = replace(first, evaluation=first.across[0], making=replace(first.making, recipe="covid-xray-gpu", seed=8))
+    runs = tuple(compared_run(name, report) for name, report in (("run-a", first), ("run-b", second)))
+    gain = second.evaluation.differences[0]
+    return Comparison(
+        class_names=NAMES,
+        runs=runs,
+        settings=differing_settings((first, second)),
+        same_test=True,
+        comparable="Every run was tested on the same images of the same corpus.",
+        differences=(BetweenRuns("run-b", "run-a", gain.macro_auc, gain.accuracy),),
+        confidence=0.95,
+        replicates=100,
+    )

@@ -1,0 +1,115 @@
+"""The methods text: its figures against the run, its citations against its references, its grammar at one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from medistill.evaluate.published import BenchmarkResult
+from medistill.report.checklist import checklist
+from medistill.report.methods_text import REFERENCES, methods
+from medistill.report.record import Report
+from tests import report_example
+
+
+def words(report: Report) -> str:
+    return "\n".join(methods(report)).replace("\u2212", "-")
+
+
+def test_figures_are_those_of_the_run(report: Report) -> None:
+    text = words(report)
+    settings = report.making.settings
+    for expected in (
+        "37 files came from 2 sites: Site A and Site & B",
+        "36 were accepted and 1 refused (truncated: 1)",
+        "9 images (3 a class) were distilled from 90 training images",
+        f"In each outer step ({settings['distill']['iterations']} in all)",
+        f"took {settings['distill']['syn_steps']} steps",
+        f"{settings['experts']['count']} experts were trained",
+        "the images after outer step 20",
+        "3 networks an arm (ConvNet, depth 3, width 32; 12 345 parameters)",
+        "all originals (90 images, 10 epochs, 900 images shown to a network)",
+        "0.0123 on the distilled images, learned with them",
+        "95 % intervals are percentiles over 100 resamples",
+        "lies above -0.05",
+        f"a specificity of {settings['evaluate']['specificity']}",
+        "worked out by site and sex; those of fewer than 10 patients are not shown",
+        "medistill 0.1.0 and torch 2.13.0",
+        "the seed 7",
+    ):
+        assert expected in text, expected
+
+
+def test_citations_and_references_belong_together(report: Report) -> None:
+    paragraphs = methods(report)
+    text, listed = (
+        "\n".join(paragraphs[: paragraphs.index("References.")]),
+        paragraphs[paragraphs.index("References.") + 1 :],
+    )
+    marks = {mark for mark, work in REFERENCES.items() if work in listed}
+    assert marks == {mark for mark in REFERENCES if mark in text}
+    cited = set(re.findall(r"[A-Z][\w-]+(?: et al\.| and [A-Z]\w+)?,? \(?(?:19|20)\d\d\)?", text))
+    assert {re.sub(r"[,()]", "", mark) for mark in cited} == {re.sub(r"[,()]", "", mark) for mark in marks}
+    for mark in marks:
+        assert re.findall(r"\d{4}", mark)[0] in REFERENCES[mark]
+        assert mark.split()[0] in REFERENCES[mark]
+
+
+def test_what_is_not_known_stays_out(bare: Report) -> None:
+    paragraphs = methods(bare)
+    text = "\n".join(paragraphs)
+    assert not any(paragraph.startswith(("Distillation.", "Software.")) for paragraph in paragraphs)
+    assert not re.search(r"None|nan\b|\{|\}|  | \.|\.\.|\u00a0|\u202f", text)
+    assert "patients or, where none is known, images" in text
+
+
+def test_authors_fill_in_what_only_they_know(report: Report) -> None:
+    assert "[to be completed: period and place of the examinations" in words(report)
+    assert "[to be completed" not in words(replace(report, synthetic=True))
+
+
+def test_no_patients_are_claimed_where_none_are_known(report: Report) -> None:
+    assert report.corpus is not None
+    assert report.distilled is not None
+    result = BenchmarkResult("CIFAR-10", 1, 30.0, None, None, None, (), ())
+    by_image = replace(report, benchmark=result, corpus=replace(report.corpus, split_unit="image"))
+    text = words(by_image)
+    assert "public benchmark CIFAR-10" in text
+    assert "patient" not in text.replace("no patient is known for the files", "")
+    assert "Lateral views" not in text
+
+
+def test_many_classes_are_counted(report: Report) -> None:
+    names = tuple(f"class_{k}" for k in range(100))
+    assert report.corpus is not None
+    many = replace(
+        report,
+        evaluation=replace(report.evaluation, class_names=names, calibration=(), decision=()),
+        corpus=replace(report.corpus, counts={"train": dict.fromkeys(names, 5) | {"class_3": 7}}),
+    )
+    text = words(many)
+    assert "one of 100 classes. Classes are taken" in text
+    assert "class 3" not in text
+    assert "Vickers" not in text
+    assert {row.item: row.answer for row in checklist(many)}["36"] == "Images of each class: training: 5 to 7."
+
+
+def test_one_is_singular(report: Report) -> None:
+    settings = {
+        **report.making.settings,
+        "experts": {**report.making.section("experts"), "count": 1, "epochs": 1},
+        "distill": {**report.making.section("distill"), "syn_steps": 1, "expert_epochs": 1, "max_start_epoch": 1},
+    }
+    text = words(replace(report, making=replace(report.making, settings=settings)))
+    assert "1 expert was trained on the training split for 1 epoch." in text
+    assert "after epoch 0 and took 1 step of" in text
+    assert "1 epoch later" in text
+    assert not re.search(r"\b1 (?:images|epochs|networks|experts|steps|files|sites)\b", text)
+
+
+def test_other_networks_and_sites_are_told(report: Report) -> None:
+    example = report_example.whole()
+    text = words(replace(report, across=example.across, sites=example.sites))
+    assert "trained with other networks: ResNet-18; DenseNet-121." in text
+    assert "In turn each site (bimcv, rsna and guangzhou) was left out" in text
+    assert "could be done for 2 of 3 sites" in text
