@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medistill.recipe import Recipe as Recipe
     from medistill.recipe import load_recipe as load_recipe
     from medistill.report.record import Report as Report
+    from medistill.workflow.across import evaluate_across as evaluate_across
     from medistill.workflow.distill import distill as distill
     from medistill.workflow.evaluate import evaluate as evaluate
     from medistill.workflow.experts import train_experts as train_experts
@@ -31,6 +32,7 @@ _HOME = {
     "train_experts": "medistill.workflow.experts",
     "distill": "medistill.workflow.distill",
     "evaluate": "medistill.workflow.evaluate",
+    "evaluate_across": "medistill.workflow.across",
     "write_report": "medistill.workflow.report",
     "run": "medistill.workflow.run",
     "Recipe": "medistill.recipe",
