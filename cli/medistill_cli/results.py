@@ -47,15 +47,14 @@ def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = ()) 
     units = f"{evaluation.test_images} test images"
     if evaluation.test_patients < evaluation.test_images:
         units += f" of {evaluation.test_patients} patients"
-    headings = ("Images", f"Macro AUC ({level} interval)", "Seed spread", f"Accuracy ({level} interval)")
+    headings = (f"Macro AUC ({level} interval)", "Spread", f"Accuracy ({level} interval)")
     table = _table(f"Fresh networks ({evaluation.network}), tested on {units}", "Trained on", headings)
-    costs = _table("What training takes", "Trained on", ("Stored", "Images seen by a network", "Time a network"))
+    costs = _table("What training takes", "Trained on", ("Images", "Stored", "Seen by a network", "Time a network"))
     for arm in evaluation.arms:
         style = "bold" if arm.arm == "distilled" else ""
         spread = "-" if arm.macro_auc_spread is None else f"{arm.macro_auc_spread:.3f}"
-        row = (str(arm.images), estimate(arm.macro_auc), spread, estimate(arm.accuracy))
-        table.add_row(ARM_NAMES[arm.arm], *row, style=style)
-        cost = (size(arm.bytes), str(arm.images_seen), duration(arm.seconds_a_network))
+        table.add_row(ARM_NAMES[arm.arm], estimate(arm.macro_auc), spread, estimate(arm.accuracy), style=style)
+        cost = (str(arm.images), size(arm.bytes), str(arm.images_seen), duration(arm.seconds_a_network))
         costs.add_row(ARM_NAMES[arm.arm], *cost, style=style)
     console = out_console()
     console.print(table)
@@ -122,7 +121,7 @@ def print_written(paths: Mapping[str, Path]) -> None:
     console.print("\nWritten:", style="bold")
     width = max(len(name) for name in paths)
     for name, path in paths.items():
-        console.print(f"  {name:{width}}  {path}", markup=False)
+        console.print(f"  {name:{width}}  {path}", markup=False, soft_wrap=True)
 
 
 def print_next(commands: Iterable[tuple[Sequence[str], str]]) -> None:
@@ -132,7 +131,7 @@ def print_next(commands: Iterable[tuple[Sequence[str], str]]) -> None:
     told = [(shlex.join(words), what) for words, what in commands]
     width = max(len(command) for command, _ in told)
     for command, what in told:
-        console.print(f"  {command:{width}}  # {what}", markup=False)
+        console.print(f"  {command:{width}}  # {what}", markup=False, soft_wrap=True)
 
 
 def print_facts(rows: Iterable[tuple[str, str]]) -> None:

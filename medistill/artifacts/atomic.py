@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -102,7 +103,10 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         ArtifactError: missing or damaged; ``what`` names the thing in the message.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        if "\\ud" in text.lower():  # half a character: it could not be written down again
+            json.dumps(value, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise ArtifactError(f"{what}: {path} is missing", expected="that file", do="check the path") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -112,6 +116,17 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ArtifactError(f"{what}: {path} holds no JSON object", expected="a JSON object", do="make it again")
     return value
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"it holds {name}, which JSON has not")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"it holds {digits}, which is too large for a number")
+    return number
 
 
 def sha256_file(path: Path) -> str:

@@ -60,24 +60,11 @@ def compare(
     for predictions in arms:
         check_predictions(predictions, validation, test, len(class_names))
     with threadpool_limits(1):  # many small products: threads that wait for one another cost more than they save
-        return _compare(arms, validation, test, class_names, recipe, seed=seed, network=network, parameters=parameters)
-
-
-def _compare(
-    arms: Sequence[ArmPredictions],
-    validation: Truth,
-    test: Truth,
-    class_names: Sequence[str],
-    recipe: EvaluateRecipe,
-    *,
-    seed: int,
-    network: str,
-    parameters: int,
-) -> Evaluation:
-    ready = [PreparedArm(predictions, validation, test, class_names, recipe.specificity) for predictions in arms]
-    patients = ready[0].patients
-    counts = list(resamples(patients, recipe.bootstrap, np.random.default_rng(seed)))
-    table = _statistics(ready, counts)
+        ready = [PreparedArm(predictions, validation, test, class_names, recipe.specificity) for predictions in arms]
+        counts = list(resamples(ready[0].patients, recipe.bootstrap, np.random.default_rng(seed)))
+        table = _statistics(ready, counts)
+        roc, calibration, decision = curves(ready, class_names, counts, recipe)
+        groups, untold = subgroups(arms, test, class_names, recipe, seed=seed)
     results = tuple(
         arm_result(arm, point, sample, test, class_names, recipe.confidence) for arm, point, sample in table.values()
     )
@@ -89,8 +76,6 @@ def _compare(
     by_name: dict[Arm, ArmResult] = {result.arm: result for result in results}
     inferiority, why_not = non_inferiority(by_name, differences, recipe.margin)
     superiority, why_neither = beats_random(by_name, differences)
-    roc, calibration, decision = curves(ready, class_names, counts, recipe)
-    groups, untold = subgroups(arms, test, class_names, recipe, seed=seed)
     cases = ready[0].case_images
     return Evaluation(
         network=network,
@@ -99,7 +84,7 @@ def _compare(
         class_images=tuple(int(count) for count in cases.sum(axis=1)),
         class_patients=tuple(int(count) for count in (cases > 0).sum(axis=1)),
         test_images=len(test.labels),
-        test_patients=patients,
+        test_patients=ready[0].patients,
         validation_images=len(validation.labels),
         validation_patients=validation.patients,
         confidence=recipe.confidence,

@@ -117,7 +117,8 @@ class ArmResult:
 
     @property
     def images_seen(self) -> int:
-        """Images that one network was shown while it was trained, repeats counted."""
+        """Images that one network was shown while it was trained, repeats counted; for a set with stages an upper
+        bound, since early epochs show a part of it."""
         return self.images * self.epochs
 
     @property
@@ -359,5 +360,6 @@ def _foreign(origin: str, why: str) -> ArtifactError:
     return ArtifactError(
         f"{origin} cannot be used: {why}",
         expected="an evaluation as this version of medistill writes it",
-        do="run `medistill evaluate` again",
+        do="repeat the command that wrote it, `medistill distill` with --resume or `medistill evaluate` with its "
+        "--out; trained networks are taken up",
     )

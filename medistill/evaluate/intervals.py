@@ -85,7 +85,7 @@ def percentile_estimate(value: float, replicates: np.ndarray, *, patients: int, 
     lacking = len(replicates) - len(valid)
     if lacking > (1 - LEAST_VALID) * len(replicates):
         told = f"it cannot be worked out in {lacking} of {len(replicates)} resamples of the patients"
-        return Estimate(value, reason=f"{told}, since a class is missing there")
+        return Estimate(value, reason=f"{told}, which lack a class or leave no image to count")
     if np.ptp(valid) <= 1e-12:
         return Estimate(value, reason="every resample of the patients gives the same value")
     tail = (1 - confidence) / 2

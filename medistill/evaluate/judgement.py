@@ -20,14 +20,17 @@ Entry = tuple[PreparedArm, ArmStatistics, ArmStatistics]
 def non_inferiority(
     arms: Mapping[Arm, ArmResult], differences: Sequence[Difference], margin: float
 ) -> tuple[NonInferiority, str]:
-    """Whether the interval of distilled minus raw in macro AUC lies above ``-margin``; and why it cannot be judged."""
+    """Whether the interval of distilled minus raw in macro AUC lies above ``-margin``; and why it cannot be judged.
+
+    Where the difference has an interval and raw has none, raw has the same value, such as 1, in every resample.
+    """
     against_raw = next((difference.macro_auc for difference in differences if difference.minus == "raw"), None)
     if against_raw is None:
         return "cannot be judged", "the arms 'distilled' and 'raw' were not both trained"
     if against_raw.low is None:
         return "cannot be judged", against_raw.reason
-    reference = arms["raw"].macro_auc.low
-    if reference is None or reference <= GUESSING:
+    reference = arms["raw"].macro_auc
+    if reference.value is None or (reference.value if reference.low is None else reference.low) <= GUESSING:
         return "cannot be judged", "networks trained on all originals do not clearly beat guessing here"
     return ("shown" if against_raw.low > -margin else "not shown"), ""
 
@@ -47,20 +50,21 @@ def beats_random(arms: Mapping[Arm, ArmResult], differences: Sequence[Difference
 
 def gap_closed(table: Mapping[Arm, Entry], confidence: float) -> Estimate:
     """(distilled - random) / (raw - random) in macro AUC, with its interval from the same resamples."""
-    if any(name not in table for name in ("raw", "random", "distilled")):
+    needed: tuple[Arm, ...] = ("raw", "random", "distilled")
+    if any(name not in table for name in needed):
         return Estimate.impossible("it needs the arms 'raw', 'random' and 'distilled'")
-    reason = next((reason for arm, _, _ in table.values() for reason in arm.rankings.reasons if reason), "")
-    if reason:
+    reasons = (reason for name in needed for reason in table[name][0].rankings.reasons)
+    if reason := next(filter(None, reasons), ""):
         return Estimate.impossible(reason)
-    raw, random, distilled = (table[name][1].macro_auc for name in ("raw", "random", "distilled"))
+    raw, random, distilled = (table[name][1].macro_auc for name in needed)
     if raw[0] <= random[0]:
         return Estimate.impossible("all originals do no better here than a random part of them")
-    raws, randoms, distilleds = (table[name][2].macro_auc for name in ("raw", "random", "distilled"))
+    raws, randoms, distilleds = (table[name][2].macro_auc for name in needed)
     ratios = np.divide(distilleds - randoms, raws - randoms, out=np.full(len(raws), np.nan), where=raws > randoms)
     value = float((distilled[0] - random[0]) / (raw[0] - random[0]))
-    lacking = int(np.sum(~np.isfinite(ratios)))
+    lacking = int(np.sum(raws <= randoms))
     estimate = percentile_estimate(value, ratios, patients=table["raw"][0].patients, confidence=confidence)
-    if estimate.low is None and lacking:
+    if estimate.low is None and lacking > np.isnan(raws - randoms).sum():
         reason = f"in {lacking} of {len(ratios)} resamples of the patients all originals do no better than random ones"
         return Estimate(value, reason=reason)
     return estimate

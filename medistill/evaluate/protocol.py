@@ -135,7 +135,7 @@ def answers(
     """Train a fresh network and ask it for the classes of the images in ``shown``.
 
     Raises:
-        DivergedError: its parameters left the finite numbers.
+        DivergedError: its parameters or its probabilities left the finite numbers.
     """
     network = build_network(spec, numbers, device)
     micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
@@ -150,15 +150,16 @@ def answers(
             micro_batch=micro_batch,
             after_epoch=after_epoch,
         )
+        finite = bool(torch.isfinite(flat.values).all())  # waits for the device
         seconds = time.perf_counter() - started
-        if not bool(torch.isfinite(flat.values).all()):
+        told = tuple(predict(network, data, micro_batch=micro_batch).cpu().numpy() for data in shown)
+        if not finite or not all(np.isfinite(probabilities).all() for probabilities in told):
             raise DivergedError(
                 f"a network trained at learning rate {training.schedule.lr:.3g} diverged",
-                expected="finite parameters",
+                expected="finite parameters and probabilities",
                 do="lower evaluate.lr or evaluate.raw_lr; for a distilled set, distil again with a lower "
                 "distill.student_lr_lr",
             )
-        told = tuple(predict(network, data, micro_batch=micro_batch).cpu().numpy() for data in shown)
     return Answers(told, seconds)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,8 +26,9 @@ def subgroups(
 ) -> tuple[tuple[Subgroup, ...], dict[Trait, str]]:
     """The arms in each subgroup of the test split.
 
-    A cell with fewer than ``recipe.smallest_cell`` patients is not shown. Where it is the only one of its trait, the
-    next smallest is not shown either, since its count would follow from the others and the total.
+    A cell with fewer than ``recipe.smallest_cell`` patients is not shown. Where it is the only one of its trait, or all
+    such cells together have too few patients, the next smallest is not shown either: what is hidden, as a whole,
+    follows from the others and the total.
 
     Returns:
         the subgroups, and trait -> why there are none by it.
@@ -64,10 +65,15 @@ def _hidden(cells: Mapping[str, np.ndarray], groups: np.ndarray, smallest: int) 
     patients = {name: len(np.unique(groups[rows])) for name, rows in cells.items()}
     small = [name for name, count in patients.items() if count < smallest]
     hidden = dict.fromkeys(small, f"fewer than {smallest} patients, who might be recognised")
-    if len(small) == 1 and len(cells) > 1:
-        beside = min((name for name in cells if name not in small), key=lambda name: patients[name])
-        hidden[beside] = "the count of a smaller group would follow from it"
+    beside = sorted((name for name in cells if name not in small), key=lambda name: patients[name])
+    while small and beside and (len(hidden) == 1 or _together(hidden, cells, groups) < smallest):
+        hidden[beside.pop(0)] = "the count of a smaller group would follow from it"
     return hidden
+
+
+def _together(names: Iterable[str], cells: Mapping[str, np.ndarray], groups: np.ndarray) -> int:
+    """Patients of several cells."""
+    return len(np.unique(groups[np.concatenate([cells[name] for name in names])]))
 
 
 def _shown(

@@ -22,17 +22,19 @@ METHODS = {
     "DATM": "difficulty-aligned trajectory matching (DATM; Guo et al. 2024)",
 }
 """Method in capitals -> what it is called, and where it comes from."""
-FITS = {"stretch": "stretched", "pad": "padded with black", "crop": "cropped to their centre"}
 
 
 def goal(report: Report) -> str:
     """What was asked, and with which margin."""
+    margin, declared = report.evaluation.margin, report.making.section("evaluate").get("margin")
     if report.evaluation.difference("raw") is None:
         return ""
+    source = "" if declared is None else " that the recipe declares"
+    if declared not in (None, margin):
+        source = f", in place of the {short(declared)} that the recipe of the run declares"
     return (
         "Networks trained on the distilled images were compared with networks trained on all training images, on the "
-        "same test images, for non-inferiority in macro AUC with a margin of "
-        f"{short(report.evaluation.margin)} that the recipe declares."
+        f"same test images, for non-inferiority in macro AUC with a margin of {short(margin)}{source}."
     )
 
 
@@ -54,7 +56,7 @@ def sources(report: Report) -> str:
     if report.benchmark is not None:
         return f"The images are those of the public benchmark {report.benchmark.dataset}."
     sites = [class_label(site) for site in corpus.sites]
-    return f"{counted(corpus.found, 'file')} came from {counted(len(sites), 'site')}: {listed(sites)}."
+    return f"{counted(corpus.accepted, 'image')} came from {counted(len(sites), 'site')}: {listed(sites)}."
 
 
 def outcome(report: Report) -> str:
@@ -144,7 +146,10 @@ def partition(report: Report) -> str:
     if corpus is None:
         return ""
     if corpus.split_source == "given":
-        drawn = "The split into training, validation and test was given with the data"
+        drawn = (
+            "The split into training, validation and test was given with the data; a part that was not given was drawn "
+            "at random from the training images"
+        )
     else:
         drawn = "The split into training, validation and test was drawn at random by the software"
     return f"{drawn}. {disjoint(report)}"
@@ -155,6 +160,8 @@ def disjoint(report: Report) -> str:
     unit = report.split_unit
     if unit == "patient":
         return "No patient is in more than one split."
+    if unit == "image" and report.benchmark is not None:
+        return "No image is in more than one split; images that belong together, as those of one person, may be."
     if unit == "image":
         return "The split is by image: no patient is known for the files, so one person may be in more than one split."
     return ""
@@ -224,9 +231,12 @@ def choice(report: Report) -> str:
     course, distill = report.course, report.making.section("distill")
     if course is None:
         return ""
+    looks = counted(len(course.looks), "look") + " at the validation split"
+    if distill.get("stages", 1) > 1:
+        looks = "the looks at the validation split in the last stage"
     fresh = f", at each with {counted(distill['validate_networks'], 'fresh network')}" if distill else ""
     return (
-        f"Of {counted(len(course.looks), 'look')} at the validation split{fresh}, the one with the largest macro AUC "
+        f"Of {looks}{fresh}, the one with the largest macro AUC "
         f"was taken: the images after outer step {count(course.chosen_step)}. The test split took no part in choosing."
     )
 

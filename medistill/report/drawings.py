@@ -15,6 +15,7 @@ from medistill.report import course_plots, curve_plots, descriptions, interval_p
 from medistill.report.comparison import Comparison
 from medistill.report.record import Course, Report
 from medistill.report.svg import inline_svg
+from medistill.report.wording import class_label, listed
 
 MOST_CLASSES = 12
 """Classes that forest plots show and confusion matrices are written out for."""
@@ -56,7 +57,10 @@ def comparison_drawing(comparison: Comparison) -> Markup | None:
 
 
 def pooled_and_held_out(report: Report) -> list[tuple[str, list[tuple[Arm, Estimate, Estimate]]]]:
-    """Site -> (arm, macro AUC where the site had part in the making, where it was left out), sites in their order."""
+    """Site -> (arm, macro AUC where the site had part in the making, where it was left out), sites in their order.
+
+    Means over other classes do not compare: where they differ, the first stands as not available.
+    """
     absent = Estimate.impossible("the main evaluation does not show this site by itself")
     found = []
     for held_out in report.sites:
@@ -68,6 +72,10 @@ def pooled_and_held_out(report: Report) -> list[tuple[str, list[tuple[Arm, Estim
         )
         pooled = {arm.arm: arm.macro_auc for arm in group.arms} if group is not None else {}
         told = Estimate.impossible(group.reason) if group is not None and group.reason else absent
+        if group is not None and not group.reason and set(group.classes) != set(held_out.evaluation.class_names):
+            classes = listed([class_label(name) for name in group.classes]) or "no class"
+            pooled = {}
+            told = Estimate.impossible(f"there it is over other classes ({classes}), so it does not compare")
         arms = [(arm.arm, pooled.get(arm.arm, told), arm.macro_auc) for arm in held_out.evaluation.arms]
         found.append((held_out.site, arms))
     return found

@@ -72,8 +72,8 @@ def training(report: Report) -> str:
     return (
         f"Training was stochastic gradient descent with momentum {known['momentum']:g}, weight decay "
         f"{known['weight_decay']:g} and batches of up to {counted(known['batch_size'], 'image')}. Learning rates were "
-        f"{listed(rates)}; on the small sets they fell to a tenth after half of the epochs. Networks were used as they "
-        "were after the last epoch."
+        f"{listed(rates)}; each fell to a tenth after half of the epochs. Networks were used as they were after the "
+        "last epoch."
     )
 
 
@@ -135,7 +135,8 @@ def ranking(report: Report) -> str:
 
 def thresholds(report: Report) -> str:
     """How thresholds were chosen."""
-    wanted = report.making.section("evaluate").get("specificity")
+    points = [point for arm in report.evaluation.arms for result in arm.classes for point in result.points]
+    wanted = next((point.target for point in points if point.target is not None), None)
     second = f" The second is the lowest that reaches a specificity of {wanted:g} there." if wanted is not None else ""
     return (
         "Two thresholds of the probability of each class were chosen for each network on the validation split and used "
@@ -240,7 +241,7 @@ def variation(report: Report) -> str:
 
 def failures(report: Report) -> str:
     """What is known of wrong answers."""
-    return "Confusion matrices of each arm are in the report; single images were not looked at."
+    return "Confusion matrices of each arm are in the report; the software looks at no single image."
 
 
 def limitations(report: Report) -> str:
@@ -264,7 +265,7 @@ def software(report: Report) -> str:
     names = [f"{name} {version}" for name, version in making.versions.items()]
     device = f" The computation ran on {making.hardware}." if making.hardware else ""
     seed = f" All random numbers derive from the seed {making.seed}." if making.seed is not None else ""
-    return f"It was made with {listed(names)}.{device}{seed}"
+    return f"The software was {listed(names)}.{device}{seed}"
 
 
 def details(report: Report) -> str:

@@ -41,7 +41,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ),
     ("k-means", "A method that groups images by their pixels; the centre of a group is the mean of its images."),
     ("Macro AUC", "Mean of the classes' AUCs, each class counting the same."),
-    ("Margin", "The loss of macro AUC that the recipe declared acceptable before anything was run."),
+    ("Margin", "The loss of macro AUC that is taken as acceptable; the recipe declares it before anything is run."),
     ("Matching loss", "How far a network trained on the distilled images ends from one trained on the originals."),
     ("Net benefit", "Cases found less false alarms, these weighed by how probable a case must be before one acts."),
     ("Non-inferior", "The whole interval of distilled minus all originals lies above the negative margin."),

@@ -169,8 +169,11 @@ def _bars(estimates: Mapping[str, Estimate]) -> dict[str, Bar]:
 
 
 def _downloads(report: Report) -> dict[str, str]:
-    """Table -> its CSV as a ``data:`` address; empty where it is too long."""
-    texts: Iterable[tuple[str, str]] = ((name, csv_text(table)) for name, table in tables(report).items())
+    """Table -> its CSV as a ``data:`` address; empty where it is too long.
+
+    It begins with a byte order mark, without which Excel takes UTF-8 for something else.
+    """
+    texts: Iterable[tuple[str, str]] = ((name, f"\ufeff{csv_text(table)}") for name, table in tables(report).items())
     return {name: _data_address("text/csv", text) if len(text) <= LARGEST_DOWNLOAD else "" for name, text in texts}
 
 

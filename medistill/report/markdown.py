@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.report.comparison import ComparedRun, Comparison
 from medistill.report.record import Report
@@ -30,8 +31,9 @@ def escaped(text: str) -> str:
 
 
 def markdown(report: Report) -> str:
-    """The verdict, the arms, the differences, what is not promised, and how the run was made."""
-    return "\n".join([*_opening(report), *_arms(report), *_differences(report), *_caveats(report), *_making(report)])
+    """The verdict, the arms, the differences, other sites and networks, what is not promised, how the run was made."""
+    results = [*_arms(report), *_differences(report), *_elsewhere(report), *_benchmark(report)]
+    return "\n".join([*_opening(report), *results, *_caveats(report), *_making(report)])
 
 
 def comparison_markdown(comparison: Comparison) -> str:
@@ -149,6 +151,52 @@ def _differences(report: Report) -> Iterator[str]:
         f"{_estimate(evaluation.hard_label_recovery, sign=True)}. Improvement over random "
         f"{_estimate(evaluation.improvement_over_random, sign=True)}."
     )
+
+
+def _elsewhere(report: Report) -> Iterator[str]:
+    rows: list[tuple[str, Evaluation | None, str]] = [(entry.network, entry, "") for entry in report.across]
+    rows += [(f"Without site {site.site}, tested there", site.evaluation, site.reason) for site in report.sites]
+    if not rows:
+        return
+    yield ""
+    yield "## On other networks, and at sites that had no part"
+    yield ""
+    yield from _table(
+        ["", "Distilled images, macro AUC", "All originals, macro AUC"],
+        [
+            [
+                escaped(name),
+                *(
+                    _estimate(arm.macro_auc if arm is not None else Estimate.impossible(reason or "it was not trained"))
+                    for arm in (found.arm(which) if found is not None else None for which in ("distilled", "raw"))
+                ),
+            ]
+            for name, found, reason in rows
+        ],
+    )
+    for site in report.sites:
+        if site.note:
+            yield ""
+            yield f"Without site {escaped(site.site)}: {escaped(site.note)}"
+
+
+def _benchmark(report: Report) -> Iterator[str]:
+    ours = report.benchmark
+    if ours is None:
+        return
+    yield ""
+    yield f"## Beside published figures: {escaped(ours.dataset)}, {counted(ours.ipc, 'image')} a class"
+    yield ""
+    rows = [["This run, chosen on validation data", number(ours.chosen_accuracy, 1)]]
+    if ours.maximum_accuracy is not None:
+        rows.append(["This run, best over all looks at the test split", number(ours.maximum_accuracy, 1)])
+    rows += [[f"{escaped(of.method)} ({escaped(of.source)})", number(of.accuracy, 1)] for of in ours.published]
+    yield from _table(["Method", "Test accuracy in percent"], rows)
+    if ours.cut_down:
+        yield ""
+        yield "This run departs from the published setting:"
+        yield ""
+        yield from (f"- {escaped(said)}" for said in ours.cut_down)
 
 
 def _caveats(report: Report) -> Iterator[str]:

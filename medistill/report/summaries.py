@@ -80,6 +80,15 @@ class CorpusSummary:
         )
 
     @property
+    def sites_of_one_class(self) -> tuple[str, ...]:
+        """Those of several sites that have images of a single one of several classes."""
+        if len(self.counts_by_site) < 2 or any(len(of_site) < 2 for of_site in self.counts_by_site.values()):
+            return ()
+        return tuple(
+            site for site, of_site in self.counts_by_site.items() if sum(images > 0 for images in of_site.values()) == 1
+        )
+
+    @property
     def accepted(self) -> int:
         """Images in the corpus."""
         return sum(sum(of_split.values()) for of_split in self.counts.values())

@@ -299,8 +299,9 @@ def _sites(report: Report) -> Iterator[_Row]:
         )
         if pooled is not None:
             first = (held_out.site, "with the site", _cell(pooled.images), _cell(pooled.patients))
+            classes = f"macro AUC over the classes {'; '.join(pooled.classes)}"
             for arm in pooled.arms:
-                yield (*first, arm.arm, *_figure("macro AUC", arm.macro_auc), "")
+                yield (*first, arm.arm, *_figure("macro AUC", arm.macro_auc), classes)
                 yield (*first, arm.arm, *_figure("accuracy", arm.accuracy), "")
             if not pooled.arms:
                 yield (*first, "", "", "", "", "", pooled.reason, "")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
-from medistill.report.wording import difference, interval, level, number
+from medistill.report.wording import difference, interval, level, number, short
 
 Judgement = Literal["non-inferior", "not shown", "worse", "cannot be judged"]
 
@@ -27,13 +27,21 @@ class Verdict:
     against_random: str
 
 
-def verdict(evaluation: Evaluation) -> Verdict:
+def verdict(evaluation: Evaluation, *, declared_margin: float | None = None) -> Verdict:
     """Say what the paired differences mean.
 
     "Non-inferior" needs the whole interval of distilled minus raw above the margin, "worse" the whole of it below.
+
+    Args:
+        declared_margin: margin of the run's own recipe; None where not known. Another one than was used is told.
     """
     against_raw, against_random = (evaluation.difference("raw"), evaluation.difference("random"))
     judgement, sentence = _judge(evaluation, against_raw.macro_auc if against_raw else None)
+    if declared_margin not in (None, evaluation.margin):
+        sentence += (
+            f" The recipe of the run declares a margin of {short(declared_margin)}, not {short(evaluation.margin)}: "
+            "one that was chosen when figures were known shows nothing."
+        )
     return Verdict(judgement, sentence, _random(evaluation, against_random.macro_auc if against_random else None))
 
 

@@ -133,7 +133,8 @@ class _Found:
 
 
 def _paths(run: Path) -> dict[int, Path]:
-    return {int(path.stem): path for path in sorted((run / FOLDER).glob("[0-9]*.safetensors"))}
+    files = sorted((run / FOLDER).glob("*.safetensors"))
+    return {int(path.stem): path for path in files if path.stem.isdecimal()}
 
 
 def _as_set(path: Path, distilled: DistilledSet) -> DistilledSet | None:

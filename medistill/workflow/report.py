@@ -106,7 +106,7 @@ def read_report(run: str | Path) -> Report:
         title=_title(evaluation, summary, synthetic=synthetic),
         synthetic=synthetic,
         shows_real=False,
-        verdict=verdict(evaluation),
+        verdict=verdict(evaluation, declared_margin=making.section("evaluate").get("margin")),
         not_promised=caveats(
             evaluation,
             summary,
@@ -114,6 +114,7 @@ def read_report(run: str | Path) -> Report:
             synthetic=synthetic,
             held_out=any(site.evaluation is not None for site in sites),
             benchmark=benchmark is not None,
+            departs=benchmark is not None and bool(benchmark.cut_down),
         ),
         evaluation=evaluation,
         across=_across(folder, missing),
@@ -225,17 +226,24 @@ def _course(path: Path) -> Course | None:
         return None
     known = read_json(path, "history")
     try:
-        return Course(
+        course = Course(
             loss=tuple(map(float, known["loss"])),
             student_lr=tuple(map(float, known["student_lr"])),
-            importance_names=tuple(known["importance_names"]),
+            importance_names=tuple(map(str, known["importance_names"])),
             importance=tuple(tuple(map(float, row)) for row in known["importance"]),
             looks=tuple(map(int, known["looks"])),
             accuracy=tuple(map(float, known["accuracy"])),
             auc=tuple(map(float, known["auc"])),
             chosen_step=int(known["chosen_step"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+        if (
+            len(course.loss) != len(course.student_lr)
+            or not len(course.looks) == len(course.accuracy) == len(course.auc)
+            or any(len(row) != len(course.importance_names) for row in course.importance)
+        ):
+            raise ValueError("its lists are not equally long")
+        return course
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtifactError(
             f"{path} cannot be used: {error}",
             expected="a history as this version of medistill writes it",

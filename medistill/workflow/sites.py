@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.atomic import read_json, write_json
 from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, rows_without_site
@@ -42,10 +43,11 @@ class SitePlan:
     note: str
 
 
-def plan_sites(corpus: Corpus, ipc: int) -> list[SitePlan]:
+def plan_sites(corpus: Corpus, ipc: int, smallest_cell: int) -> list[SitePlan]:
     """What can be learnt without each site of a corpus, and tested there.
 
-    A class takes part if the other sites have ``ipc`` training images and a validation image of it.
+    A class takes part if the other sites have ``ipc`` training images and a validation image of it. A site is not
+    tested where fewer than ``smallest_cell`` patients would be: the table of subgroups would not show them either.
 
     Raises:
         UsageError: the corpus has fewer than two sites.
@@ -57,10 +59,10 @@ def plan_sites(corpus: Corpus, ipc: int) -> list[SitePlan]:
             expected="images of at least two sites, so that one can be left out",
             do="sort the files as SITE/CLASS/file, or name a table with a column for the site with --labels",
         )
-    return [_plan(corpus, site, f"{n:02d}", ipc) for n, site in enumerate(sites, start=1)]
+    return [_plan(corpus, site, f"{n:02d}", ipc, smallest_cell) for n, site in enumerate(sites, start=1)]
 
 
-def _plan(corpus: Corpus, site: str, folder: str, ipc: int) -> SitePlan:
+def _plan(corpus: Corpus, site: str, folder: str, ipc: int, smallest_cell: int) -> SitePlan:
     rows, splits = rows_without_site(corpus, site)
     labels, names = corpus.labels[rows], corpus.class_names
     train, val, test = (np.bincount(labels[splits == s], minlength=len(names)) for s in range(len(SPLITS)))
@@ -76,17 +78,20 @@ def _plan(corpus: Corpus, site: str, folder: str, ipc: int) -> SitePlan:
     ]
     why = " and ".join(lost)
     tested = rows[(splits == SPLITS.index("test")) & taught[labels]]
+    patients = len(np.unique(corpus.groups[tested]))
     reason = ""
     if taught.sum() < 2:
         reason = why
     elif not test[taught].any():
         reason = f"none of its images is of a class that the other sites can teach; {why}"
+    elif patients < smallest_cell:
+        reason = f"fewer than {smallest_cell} of its patients could be tested, who might be recognised"
     return SitePlan(
         site=site,
         folder=folder,
         classes=tuple(name for c, name in enumerate(names) if taught[c]),
         images=len(tested),
-        patients=len(np.unique(corpus.groups[tested])),
+        patients=patients,
         reason=reason,
         note=f"Not every class takes part, because {why}." if lost and not reason else "",
     )
@@ -156,12 +161,14 @@ def _plans_of(record: Mapping[str, Any], path: Path) -> list[SitePlan]:
     try:
         if record["schema"] != SITES_SCHEMA:
             raise ValueError(f"its schema is {record['schema']!r}, not {SITES_SCHEMA}")
-        plans = [SitePlan(**{**entry, "classes": tuple(entry["classes"])}) for entry in record["sites"]]
+        plans = TypeAdapter(list[SitePlan]).validate_python(record["sites"])
         if any(not plan.folder.isdigit() for plan in plans):
             raise ValueError("a folder in it is not a number")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, ValueError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
         raise ArtifactError(
-            f"{path} cannot be used ({error})",
+            f"{path} cannot be used ({why})",
             expected="the record as `medistill leave-site-out` writes it",
             do="remove it and run `medistill leave-site-out` again; trained networks are taken up",
         ) from None

@@ -135,7 +135,7 @@ def test_downloads_are_what_the_page_shows(browser: Any, pages: dict[str, Path])
     for link in page.query_selector_all("a[download]"):
         with page.expect_download() as caught:
             link.click()
-        files[link.get_attribute("download")] = caught.value.path().read_text(encoding="utf-8")
+        files[link.get_attribute("download")] = caught.value.path().read_text(encoding="utf-8-sig")
     assert files["methods.txt"].split("\n\n")[0] == page.inner_text(".paste p:first-child")
     rows = list(csv.DictReader(io.StringIO(files["arms.csv"])))
     stated = {row["arm"]: float(row["value"]) for row in rows if row["figure"] == "macro AUC"}

@@ -184,6 +184,13 @@ def test_the_report_of_a_folder_that_is_not_there_says_so(program: Program) -> N
     assert "there is no folder 'nowhere'" in err
 
 
+def test_a_folder_without_a_set_is_told_to_evaluate_in_plain_words(program: Program) -> None:
+    code, _, err = program.run("evaluate", "nowhere")
+    assert code == 3
+    assert "nowhere holds no distilled set" in err
+    assert "--resume" in err
+
+
 def test_a_resume_under_another_recipe_names_the_setting(program: Program, finished: tuple[Path, str, str]) -> None:
     words = ["--data", "xray", "--out", "whole", "--resume", *tiny("distill.syn_steps=3")]
     code, _, err = program.run("distill", *words)

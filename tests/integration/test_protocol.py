@@ -24,6 +24,7 @@ from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.workflow import evaluate as workflow
 from medistill.workflow.across import check_across, evaluate_across
 from medistill.workflow.evaluate import evaluate
+from medistill.workflow.experts import network_spec
 from medistill.workflow.run_log import RunLog
 from tests.drawn_corpus import drawn_corpus, drawn_set
 
@@ -91,6 +92,8 @@ def test_every_arm_is_trained_as_the_protocol_says(corpus, recipe):
     assert sets["hard"].schedule.lr == made.student_lr
     assert sets["distilled"].data.soft_labels is not None
     assert len(sets["raw"].data) == len(corpus.rows("train"))
+    told = {arm: (one.schedule.epochs, one.schedule.decay_epoch, one.schedule.momentum) for arm, one in sets.items()}
+    assert told == {arm: (3, 2, 0.9) if arm == "raw" else (4, 3, 0.9) for arm in arms.names}
 
 
 def test_hard_labels_are_an_arm_only_where_labels_are_soft_and_controls_are_chosen(corpus, recipe):
@@ -152,6 +155,20 @@ def test_what_is_asked_for_later_is_trained_and_nothing_else(corpus, recipe, tra
         assert not np.array_equal(whole.test[0], whole.test[1]), "networks of an arm draw numbers of their own"
 
 
+def test_a_set_of_another_corpus_or_split_may_know_the_test_patients_and_that_is_said(corpus, recipe, tmp_path):
+    class Hears(Silent):
+        def __init__(self):
+            self.said = []
+
+        def say(self, message):
+            self.said.append(message)
+
+    for content, warned in ((corpus.content, False), ("0" * 64, True)):
+        heard, made = Hears(), replace(drawn_set(corpus), provenance={"corpus": content})
+        evaluate(made, corpus, recipe, out=tmp_path, device="cpu", progress=heard)
+        assert (workflow.OTHER_CORPUS in heard.said) is warned
+
+
 def test_an_interrupted_evaluation_trains_only_what_is_missing(corpus, recipe, trainings, tmp_path):
     class Stops(Silent):
         def task(self, title, total, *, done=0):
@@ -178,6 +195,34 @@ def test_a_finished_evaluation_of_another_set_is_not_overwritten(corpus, recipe,
         evaluate(other, corpus, recipe, out=tmp_path, device="cpu")
     assert not trainings
     assert (tmp_path / "evaluation" / "evaluation.json").read_bytes() == before
+
+
+def test_whatever_decides_a_network_makes_the_stored_one_stale(corpus, recipe):
+    made = drawn_set(corpus, soft=True)
+
+    def key(made=made, corpus=corpus, settings=(), place="cpu"):
+        chosen = override_recipe(recipe, list(settings), "test")
+        return workflow._key(made, corpus, chosen, network_spec(corpus, chosen), torch.device(place))
+
+    changed = [
+        key(made=replace(made, **{name: value}))
+        for name, value in (
+            ("images", made.images + 1),
+            ("labels", made.labels[::-1].copy()),
+            ("weights", made.weights * 2),
+            ("stage", made.stage + 1),
+            ("student_lr", 0.03),
+            ("soft_labels", made.soft_labels[::-1].copy()),
+            ("soft_labels", None),
+            ("normalisation", replace(made.normalisation, std=(0.5,))),
+        )
+    ]
+    settings = ["seed=1", "network.width=6", "augmentation.mode=all", "compute.precision=bf16"]
+    settings += [f"evaluate.{name}={value}" for name, value in (("epochs", 5), ("lr", 0.02), ("raw_lr", 0.02))]
+    changed += [key(settings=[one]) for one in settings]
+    changed += [key(corpus=replace(corpus, content="0" * 64)), key(place="cuda")]
+    assert len({key(), *changed}) == 1 + len(changed)
+    assert key(settings=["evaluate.networks=9", "evaluate.margin=0.3", "evaluate.smallest_cell=3"]) == key()
 
 
 def test_progress_and_log_tell_every_arm_and_network_and_the_images_add_up(corpus, recipe, tmp_path):
@@ -220,6 +265,23 @@ def test_other_networks_lie_beside_and_are_trained_once(corpus, recipe, training
     assert sum(trainings.values()) == 8
     assert (second.network, second.parameters > first.parameters) == ("AlexNet", True)
     assert {arm.arm for arm in second.arms} == {"raw", "random", "kmeans", "distilled"}
+
+
+def test_a_network_whose_probabilities_are_not_finite_has_diverged(corpus, recipe, tmp_path, monkeypatch):
+    """Its parameters may still be: the last step before they are not."""
+
+    class Overflows(ConvNet):
+        def forward(self, images):
+            return super().forward(images) if self.training else super().forward(images) * torch.inf
+
+    def construct(spec):
+        return Overflows(spec.channels, spec.image_size, spec.classes, depth=2, width=2)
+
+    monkeypatch.setitem(REGISTRY, "resnet18", replace(REGISTRY["resnet18"], construct=construct))
+    wide = override_recipe(recipe, ['evaluate.across=["resnet18"]'], "test")
+    assert evaluate_across(drawn_set(corpus), corpus, wide, out=tmp_path, device="cpu") == ()
+    assert "diverged" in json.loads((tmp_path / "across" / "resnet18" / "failed.json").read_text())["reason"]
+    assert not list((tmp_path / "across").rglob("raw_*"))
 
 
 def test_images_too_small_for_a_network_are_refused_before_anything_is_trained(corpus, recipe, trainings, tmp_path):

@@ -312,6 +312,17 @@ def test_other_networks_sites_and_a_benchmark_are_read(whole_run: Callable[..., 
     assert json.loads((run / "report.json").read_text(encoding="utf-8")) == report.as_json()
 
 
+def test_a_margin_other_than_the_recipes_is_told_with_the_verdict(
+    whole_run: Callable[..., Path], recipe: Recipe
+) -> None:
+    run = whole_run()
+    assert "declares a margin" not in read_report(run).verdict.against_raw
+    reported_run.evaluated(
+        run, recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"margin": 0.3})})
+    )
+    assert "declares a margin of 0.05, not 0.3" in read_report(run).verdict.against_raw
+
+
 def test_history_without_importance(whole_run: Callable[..., Path]) -> None:
     run = whole_run()
     history = json.loads((run / "history.json").read_text())
@@ -346,12 +357,26 @@ def test_run_without_an_evaluation_is_refused(tmp_path: Path) -> None:
         ("run.json", '{"corpus": {"site_names": []}}', "run.json cannot be used"),
         ("run.json", "{", "cannot be read"),
         ("history.json", '{"loss": [1.0]}', "history.json cannot be used"),
+        ("history.json", '{"loss": [NaN]}', "history.json cannot be read .*NaN"),
+        (
+            "history.json",
+            '{"loss": [1], "student_lr": [], "importance_names": [], "importance": [], "looks": [], "accuracy": [], '
+            '"auc": [], "chosen_step": 1}',
+            "history.json cannot be used: its lists are not equally long",
+        ),
+        (
+            "sites/sites.json",
+            '{"schema": 1, "sites": [{"site": 5, "folder": "01", "classes": [], "images": 1, "patients": 1, '
+            '"reason": "", "note": ""}]}',
+            "sites.json cannot be used",
+        ),
         ("evaluation/evaluation.json", '{"schema": 99}', "schema is 99"),
         ("benchmark.json", '{"dataset": "CIFAR-10"}', "benchmark.json cannot be used: ipc"),
     ],
 )
 def test_damaged_files_are_named(whole_run: Callable[..., Path], name: str, text: str, match: str) -> None:
     run = whole_run()
+    (run / name).parent.mkdir(exist_ok=True)
     (run / name).write_text(text, encoding="utf-8")
     with pytest.raises(ArtifactError, match=match):
         read_report(run)

@@ -81,7 +81,8 @@ def distill(
         print_json({**told, "evaluation": result.evaluation.as_json(), "across": across_told})
     else:
         print_evaluation(result.evaluation, result.across)
-        print_written({**files, "same, for programs": out / "report.json"})
+        same = {"same, for programs": out / "report.json", "same, for pull requests": out / "report.md"}
+        print_written({**files, **same})
         print_next(
             [
                 (["medistill", "report", str(out)], "write the report again from what lies in the run"),

@@ -10,7 +10,7 @@ import typer
 from medistill_cli import options
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
-from medistill_cli.results import demand_non_inferiority, print_evaluation, print_json, print_written
+from medistill_cli.results import demand_non_inferiority, print_evaluation, print_json, print_next, print_written
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def evaluate(
     with working("repeat") as progress:
         from medistill.artifacts.distilled_set import DistilledSet
 
+        _refuse_no_set(source)
         distilled = DistilledSet.load(source)
         names = classes if classes is not None else ",".join(distilled.class_names)
         overrides = overrides_of(settings, seed=seed, sites=sites, classes=names, across=across)
@@ -80,6 +81,7 @@ def evaluate(
     else:
         print_evaluation(evaluation, others)
         print_written({"results": out / "evaluation" / "evaluation.json"})
+        print_next([(["medistill", "report", str(out)], "write the report of it")])
     if require_non_inferior:
         demand_non_inferiority(evaluation)
 
@@ -99,6 +101,17 @@ def _recipe(distilled: DistilledSet, source: Path, name: str | None, overrides: 
         )
     origin = f"the recipe inside {source}"
     return override_recipe(validate_recipe(distilled.provenance["recipe"], origin), overrides, origin)
+
+
+def _refuse_no_set(source: Path) -> None:
+    from medistill.errors import ArtifactError
+
+    if not any((folder / "manifest.json").is_file() for folder in (source, source / "set")):
+        raise ArtifactError(
+            f"{source} holds no distilled set",
+            expected="the folder of a set, or of a run whose set is finished",
+            do="check the path; a run that was stopped goes on with `medistill distill` and --resume",
+        )
 
 
 def _refuse_built_in(distilled: DistilledSet, source: Path) -> None:

@@ -15,6 +15,10 @@ from typing import Any
 
 import numpy as np
 
+CODES = 2**20
+"""Most instructions of a pickle. Each may make an object; 50,000 labels and names take half of them at most."""
+TUPLES = 2**16
+"""Most tuples of a pickle. Each may hold the last one, and a depth of twice as many overflows Python's own stack."""
 NUMBERS = ("b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
 """Types of numbers that an array may have; objects and records are not among them."""
 _ENCODINGS = ("latin1", "latin-1", "iso-8859-1")
@@ -34,25 +38,33 @@ def load_arrays(content: bytes) -> dict[str, Any]:
         RefusedPickleError: it names a function or class that no array needs, is no dict, or is damaged.
     """
     try:
-        _check_places(content)
-        loaded = _ArraysUnpickler(io.BytesIO(content), encoding="bytes").load()
+        _check_codes(content)
+        loaded = _ArraysUnpickler(content).load()
+        if not isinstance(loaded, dict):
+            raise RefusedPickleError(f"it holds a {type(loaded).__name__}, not a dict")
+        return {_text(key): value.array() if isinstance(value, _Array) else value for key, value in loaded.items()}
     except RefusedPickleError:
         raise
-    except (pickle.UnpicklingError, ValueError, TypeError, AttributeError, LookupError, EOFError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001  # a hostile pickle raises what it likes
         raise RefusedPickleError(f"it is damaged ({error})") from None
-    if not isinstance(loaded, dict):
-        raise RefusedPickleError(f"it holds a {type(loaded).__name__}, not a dict")
-    return {_text(key): value.array() if isinstance(value, _Array) else value for key, value in loaded.items()}
 
 
-def _check_places(content: bytes) -> None:
-    """Refuse a place in the unpickler's memory beyond the file's length: it would be allocated up to there."""
-    for code, argument, _ in pickletools.genops(content):
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > len(content):
+def _check_codes(content: bytes) -> None:
+    """Refuse what would take much more memory than the file: places up to a number, objects, tuples in tuples."""
+    tuples = 0
+    for count, (code, argument, _) in enumerate(pickletools.genops(content), start=1):
+        tuples += code.name.startswith("TUPLE")
+        if count > CODES or tuples > TUPLES:
+            raise RefusedPickleError(f"it makes more than {TUPLES} tuples, or takes more than {CODES} instructions")
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > count:
             raise RefusedPickleError(f"it asks for {argument} places of memory")
 
 
 class _ArraysUnpickler(pickle.Unpickler):
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self.stand_ins = {**_STAND_INS, ("_codecs", "encode"): _Encode(len(content))}
+
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for a name that arrays need.
 
@@ -60,9 +72,9 @@ class _ArraysUnpickler(pickle.Unpickler):
             RefusedPickleError: any other name.
         """
         try:
-            return _STAND_INS[module, name]
+            return self.stand_ins[module, name]
         except KeyError:
-            raise RefusedPickleError(f"it wants to call {module}.{name}") from None
+            raise RefusedPickleError(f"it wants to call {ascii(f'{module}.{name}'[:80])[1:-1]}") from None
 
     def persistent_load(self, pid: Any) -> Any:
         """Refuse references to objects outside the file.
@@ -144,13 +156,23 @@ class _Scalar:
 
 
 class _Encode:
-    """Stands in for ``_codecs.encode``, by which Python 3 writes bytes for Python 2."""
+    """Stands in for ``_codecs.encode``, by which Python 3 writes bytes for Python 2; all of them fit into the file."""
 
-    __slots__ = ()
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def __setstate__(self, state: Any) -> None:
+        """Refuse to be altered."""
+        raise RefusedPickleError("it wants to alter a function")
 
     def __call__(self, text: Any, encoding: Any) -> bytes:
         if _text(encoding) not in _ENCODINGS or not isinstance(text, str):
             raise RefusedPickleError("it wants to call _codecs.encode with another encoding than latin1")
+        self.left -= len(text)
+        if self.left < 0:
+            raise RefusedPickleError("it makes more bytes than it holds")
         return text.encode("latin1")
 
 
@@ -159,7 +181,6 @@ _STAND_INS: dict[tuple[str, str], Any] = {
     **{(module, "scalar"): _Scalar() for module in _MULTIARRAY},
     ("numpy", "ndarray"): _Ndarray(),
     ("numpy", "dtype"): _MakeDtype(),
-    ("_codecs", "encode"): _Encode(),
 }
 
 

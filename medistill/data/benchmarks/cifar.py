@@ -159,12 +159,16 @@ def _pickled(content: bytes, images: int, version: Version, classes: int, where:
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (images, PIXELS):
         seen = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else "no array"
         raise altered(where, f"its 'data' is {seen}", f"uint8 ({images}, {PIXELS})")
-    if not isinstance(labels, list) or len(labels) != images or not all(type(label) is int for label in labels):
+    if (
+        not isinstance(labels, list)
+        or len(labels) != images
+        or not all(type(label) is int and label.bit_length() < 32 for label in labels)
+    ):
         seen = f"a list of {len(labels)}" if isinstance(labels, list) else "no list"
         raise altered(where, f"its '{version.label[0]}' is {seen}", f"a list of {images} whole numbers")
-    if not all(0 <= label < classes for label in labels):
-        raise altered(where, f"its labels go from {min(labels)} to {max(labels)}", f"labels from 0 to {classes - 1}")
-    return pixels, np.array(labels, np.int64)
+    numbers = np.array(labels, np.int64)
+    check_labels(numbers, classes, where)
+    return pixels, numbers
 
 
 def _class_names(content: bytes, version: Version, classes: int, where: str) -> tuple[str, ...]:

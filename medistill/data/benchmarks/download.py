@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from medistill.artifacts.atomic import PRIVATE_FILE, private_folder, unwritable
 from medistill.data.benchmarks.catalogue import OfficialFile
@@ -19,7 +18,7 @@ PATIENCE = 60.0
 
 
 def download(file: OfficialFile, folder: Path, progress: Progress) -> Path:
-    """Fetch a file into ``folder`` (mode 0700); one that is there already and whole is left as it is.
+    """Fetch a file into ``folder``, made with mode 0700 where it is not there; a whole one there is left as it is.
 
     Raises:
         DataError: another file has its name; no connection, an error of the server, a broken transfer, or bytes of
@@ -40,12 +39,17 @@ def download(file: OfficialFile, folder: Path, progress: Progress) -> Path:
             expected=f"{file.bytes} bytes with {file.known_hash}",
             do="take it away, then repeat the command",
         )
-    private_folder(folder)
+    if not folder.is_dir():
+        private_folder(folder)  # one that the user has may be shared with others
     _check_room(file, folder)
     pooch.get_logger().setLevel("WARNING")
     try:
         with progress.task(f"Fetching {file.name} (MB)", max(1, file.bytes // MEGABYTE)) as task:
-            fetch = pooch.HTTPDownloader(progressbar=_Bar(task), chunk_size=PIECE, timeout=PATIENCE)
+
+            def fetch(url: str, arriving: str, mill: pooch.Pooch) -> None:
+                bar = _Bar(task, file, Path(arriving))
+                pooch.HTTPDownloader(progressbar=bar, chunk_size=PIECE, timeout=PATIENCE)(url, arriving, mill)
+
             pooch.retrieve(file.url, file.known_hash, fname=file.name, path=folder, downloader=fetch)
     except requests.exceptions.HTTPError as error:
         answer = "with an error" if error.response is None else str(error.response.status_code)
@@ -86,21 +90,27 @@ def _failed(file: OfficialFile, why: str) -> DataError:
 
 
 class _Bar:
-    """What pooch tells of a transfer, passed on in megabytes. Pooch counts whole pieces, and starts anew at the end."""
+    """How much of a transfer is there, told in megabytes. Pooch's own count takes every piece for a whole one."""
 
-    def __init__(self, task: Task) -> None:
-        self.task, self.total, self.seen, self.told, self.over = task, 0, 0, 0, False
+    def __init__(self, task: Task, file: OfficialFile, arriving: Path) -> None:
+        self.task, self.file, self.arriving = task, file, arriving
+        self.total, self.told = 0, 0
 
     def update(self, count: int) -> None:
-        """Count bytes; a safe point, since a transfer that is broken off leaves nothing."""
-        self.seen += count
-        if not self.over and (whole := self.seen // MEGABYTE) > self.told:
+        """Tell; a safe point, since a transfer that is broken off leaves nothing.
+
+        Raises:
+            DataError: more comes than the file has, which would go on until the disk is full.
+        """
+        there = self.arriving.stat().st_size
+        if there > self.file.bytes:
+            raise _failed(self.file, "more came than the file has")
+        if (whole := there // MEGABYTE) > self.told:
             self.task.advance(whole - self.told)
             self.told = whole
 
     def reset(self) -> None:
-        """The end: pooch then says the total once more, which is known already."""
-        self.over = True
+        """Nothing to reset: what was told is what is there."""
 
-    def close(self) -> Any:
+    def close(self) -> None:
         """Nothing to close: the task's own block ends it."""

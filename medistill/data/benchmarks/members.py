@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -35,7 +34,9 @@ def find(data: Path, folder: str, archive: str, telltale: str) -> Path | None:
         return data if data.name == archive else None
     if (data / telltale).exists() or data.name == folder:
         return data
-    return next((place for place in (data / folder, data / archive) if place.exists()), None)
+    if (data / folder).is_dir():
+        return data / folder
+    return data / archive if (data / archive).is_file() else None
 
 
 def read_members(place: Path, folder: str, sizes: Mapping[str, int]) -> dict[str, bytes]:
@@ -89,7 +90,9 @@ def _from_archive(place: Path, folder: str, sizes: Mapping[str, int]) -> dict[st
                 found[name] = b"" if content is None else content.read()
             while stream.read(PIECE):
                 """The checksum of the whole comes last."""
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # tarfile raises many kinds on headers that make no sense
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise altered(place, f"it is cut off or damaged ({error})", "a whole .tar.gz archive") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ import numpy as np
 
 from medistill.artifacts.corpus import SPLITS
 from medistill.data.benchmarks.catalogue import Benchmark
-from medistill.data.benchmarks.images import BenchmarkImages, altered
+from medistill.data.benchmarks.images import BenchmarkImages, altered, check_class_names
 from medistill.data.benchmarks.members import find
 from medistill.errors import DataError
 from medistill.progress import Progress
@@ -62,10 +61,11 @@ def read_tiny_imagenet(place: Path, benchmark: Benchmark, progress: Progress) ->
     if place.is_dir():
         return _read(_Folder(place), benchmark, progress)
     try:
-        with zipfile.ZipFile(place) as archive:
-            return _read(_Zip(place, archive), benchmark, progress)
-    except zipfile.BadZipFile as error:
+        archive = zipfile.ZipFile(place)
+    except (ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise altered(place, f"it is cut off or damaged ({error})", "a whole .zip archive") from None
+    with archive:
+        return _read(_Zip(place, archive), benchmark, progress)
 
 
 def _read(files: _Files, benchmark: Benchmark, progress: Progress) -> BenchmarkImages:
@@ -97,7 +97,7 @@ def _annotations(files: _Files, codes: Sequence[str], images: int) -> list[tuple
         raise altered(where, f"it lists {len(rows)} images", f"{images} different images")
     told = []
     for row in rows:
-        if len(row) != 2 or row[1] not in known or "/" in row[0] or "\\" in row[0]:
+        if len(row) != 2 or row[1] not in known or "/" in row[0] or "\\" in row[0] or not row[0].isprintable():
             raise altered(where, "a line has no class of wnids.txt", "file name and class, parted by tabs")
         told.append((row[0], row[1]))
     return told
@@ -110,7 +110,8 @@ def _class_names(files: _Files, codes: Sequence[str]) -> tuple[str, ...]:
         raise altered(files.where("words.txt"), f"it does not name {len(unknown)} classes", "a line for every class")
     first = [words[code].split(",")[0].strip() for code in codes]
     often = Counter(first)
-    return tuple(name if often[name] == 1 else f"{name} ({code})" for name, code in zip(first, codes, strict=True))
+    names = [name if often[name] == 1 else f"{name} ({code})" for name, code in zip(first, codes, strict=True)]
+    return check_class_names(names, len(codes), files.where("words.txt"))
 
 
 def _lines(files: _Files, name: str) -> list[str]:
@@ -160,7 +161,7 @@ class _Folder:
         try:
             with (self.place / name).open("rb") as file:
                 return _within(file.read(limit + 1), limit, self.where(name))
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise _absent(str(self.place), name) from None
 
     def where(self, name: str) -> str:
@@ -179,7 +180,11 @@ class _Zip:
                 return _within(file.read(limit + 1), limit, self.where(name))
         except KeyError:
             raise _absent(str(self.place), name) from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # every decompressor under zipfile has its own kinds
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise altered(self.where(name), f"it is damaged ({error})", "the authors' archive") from None
 
     def where(self, name: str) -> str:

@@ -122,6 +122,19 @@ def test_json_that_is_damaged_is_named(tmp_path: Path, content: bytes, said: str
     assert "some record" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [('{"a": NaN}', "NaN"), ('{"a": 1e999}', "1e999"), ('{"a": "\\ud800"}', "surrogates")],
+)
+def test_json_that_could_not_be_written_again_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(ArtifactError, match=said):
+        read_json(path, "some record")
+    path.write_text('{"a": "\\ud83d\\ude00", "b": 1e300}')
+    assert read_json(path, "some record") == {"a": "\U0001f600", "b": 1e300}
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     for read in (read_json, read_tensors):
         with pytest.raises(ArtifactError, match=r"nothing\.here is missing"):

@@ -107,12 +107,34 @@ def opcodes(*globals_and_rest: bytes) -> bytes:
         (b"Pname\n", "outside the file"),
         (b"U\x02abr\xff\xff\xff\x7f", "places of memory"),
         (b"cnumpy.core.multiarray\n_reconstruct\n}U\x08__call__K\x01sb", "damaged"),
+        (b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R", "damaged"),
+        (b"c_codecs\nencode\n(N}U\x04leftJ\xff\xff\xff\x7fstb", "alter a function"),
+        (b"c\x1b[2J\nsystem\n", r"call \\x1b\[2J\.system"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else None,
 )
 def test_what_numpys_own_functions_or_odd_opcodes_are_used_for_is_refused(body: bytes, why: str) -> None:
     with pytest.raises(RefusedPickleError, match=why):
         load_arrays(opcodes(body))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\x80\x02})" + b"\x85" * 500_000 + b"K\x01s.", "tuples"),
+        (b"\x80\x04" + b"\x8f" * 2_000_000 + b"}.", "instructions"),
+        (b"\x80\x02}r\x00\x00\x0f\x00" + b"N0" * 500_000 + b".", "places of memory"),
+        (
+            b"\x80\x02c_codecs\nencode\nq\x01X\x40\x42\x0f\x00" + b"a" * 10**6 + b"q\x02U\x06latin1q\x03"
+            b"" + b"h\x01h\x02h\x03\x86R" * 1000 + b"}.",
+            "more bytes than it holds",
+        ),
+    ],
+    ids=["a key so deep that its hash overflows the stack", "sets", "places", "one text encoded many times"],
+)
+def test_what_would_take_much_more_memory_than_the_file_is_refused(content: bytes, why: str) -> None:
+    with pytest.raises(RefusedPickleError, match=why):
+        load_arrays(content)
 
 
 def test_a_refused_pickle_leaves_the_unpickler_as_it_was() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import tarfile
@@ -111,6 +112,7 @@ def batch_with(path: Path, **changes: object) -> None:
         (0, lambda f: cut(f / "data_batch_2", 50), r"data_batch_2 is not as its authors publish it: it is damaged"),
         (0, lambda f: batch_with(f / "test_batch", labels=[3] * 6), r"'labels' is a list of 6.*list of 7 whole"),
         (0, lambda f: batch_with(f / "test_batch", labels=[10] * 7), r"labels go from 10 to 10.*from 0 to 9"),
+        (0, lambda f: batch_with(f / "test_batch", labels=[10**5000] * 7), r"list of 7 whole numbers"),
         (0, lambda f: batch_with(f / "test_batch", labels=[True] * 7), r"list of 7 whole numbers"),
         (0, lambda f: batch_with(f / "test_batch", data=np.zeros((7, 99), np.uint8)), r"\(7, 99\).*\(7, 3072\)"),
         (0, lambda f: batch_with(f / "test_batch", data=np.zeros((7, 3072))), r"float64.*uint8 \(7, 3072\)"),
@@ -173,6 +175,21 @@ def test_a_member_that_is_no_plain_file_is_refused(kind: bytes, tmp_path: Path) 
 def test_a_member_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     archive = tar_of(tmp_path, entry("cifar-10-batches-bin/test_batch.bin", content=bytes(7 * 3073)))
     with pytest.raises(DataError, match=r"test_batch\.bin in .* there twice"):
+        read(archive, CIFAR["cifar10"])
+
+
+def test_headers_that_make_no_sense_are_named(tmp_path: Path) -> None:
+    """GNU's sparse headers with words in place of numbers, and headers of headers without an end."""
+    sparse = tarfile.TarInfo("x")
+    sparse.pax_headers = {"GNU.sparse.map": "a,b"}
+    (tmp_path / "1").mkdir()
+    with pytest.raises(DataError, match=r"cut off or damaged"):
+        read(tar_of(tmp_path / "1", (sparse, b"")), CIFAR["cifar10"])
+    (tmp_path / "2").mkdir()
+    archive = tar_of(tmp_path / "2")
+    long, _ = entry("x", tarfile.GNUTYPE_LONGNAME, content=b"name\0")
+    archive.write_bytes(gzip.compress((long.tobuf() + b"name\0".ljust(512, b"\0")) * 3000))
+    with pytest.raises(DataError, match=r"cut off or damaged"):
         read(archive, CIFAR["cifar10"])
 
 
@@ -249,6 +266,10 @@ def test_tiny_imagenet_as_folder_and_as_zip(zipped: bool, tmp_path: Path) -> Non
         ("words.txt", b"n01443537\tgoldfish\n", r"does not name 2 classes"),
         ("val/val_annotations.txt", b"val_0.JPEG\tn01443537\n", r"lists 1 images.*4 different images"),
         ("val/val_annotations.txt", b"a\tn9\nb\tn9\nc\tn9\nd\tn9\n", r"no class of wnids\.txt"),
+        ("val/val_annotations.txt", b"a\0\tn01443537\nb\tn01443537\nc\tn01443537\nd\tn01443537\n", r"no class of"),
+        ("val/val_annotations.txt", b"..\tn01443537\nb\tn01443537\nc\tn01443537\nd\tn01443537\n", r"lacks val"),
+        ("words.txt", b"n01443537\t\x1b[2J\nn01629819\tb\nn01641577\tc\n", r"names 3 classes.*3 different names"),
+        ("words.txt", b"n01443537\ta\nn01629819\ta\nn01641577\ta (n01443537)\n", r"names 2 classes"),
         ("val/val_annotations.txt", b"../a\tn01443537\nb\tn01443537\nc\tn01443537\nd\tn01443537\n", r"no class of"),
         ("val/images/val_1.JPEG", None, r"lacks val/images/val_1\.JPEG"),
         ("val/images/val_1.JPEG", picture()[:400], r"val_1\.JPEG.*no whole JPEG"),
@@ -273,6 +294,25 @@ def test_a_cut_zip_is_named(tmp_path: Path) -> None:
     cut(write_tiny(tmp_path, tiny_files(), zipped=True) / tiny_imagenet.ARCHIVE, 300)
     with pytest.raises(DataError, match=r"tiny-imagenet-200\.zip is not .* cut off or damaged"):
         read(tmp_path, TINY, 64)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_altered_bytes_of_a_zip_are_named(method: int, tmp_path: Path) -> None:
+    """Whatever the decompressor says of them, wherever they lie: in a file, in its header, in the list of files."""
+    path = tmp_path / tiny_imagenet.ARCHIVE
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in tiny_files().items():
+            archive.writestr(f"tiny-imagenet-200/{name}", content)
+    whole, numbers, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for place in numbers.integers(len(whole), size=60):
+        altered = bytearray(whole)
+        altered[place] ^= 0xFF
+        path.write_bytes(altered)
+        try:
+            read(tmp_path, TINY, 64)
+        except DataError:
+            refused += 1
+    assert refused > 40
 
 
 def pneumonia(size: int = 28) -> dict[str, np.ndarray]:
@@ -329,6 +369,25 @@ def test_altered_arrays_of_pneumoniamnist_are_named(
         read(tmp_path, PNEUMONIA, 28)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no array",
+        b"\x93NUMPY\x01\x00\x76\x00"
+        + b"{'descr': '|u1', 'fortran_order': False, 'shape': (2305843009213693951,)}".ljust(118),
+        b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (".ljust(118),
+    ],
+    ids=["no header", "larger than any memory", "a header without an end"],
+)
+def test_an_array_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "pneumoniamnist.npz"
+    np.savez(path, **{name: value for name, value in pneumonia().items() if name != "val_images"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("val_images.npy", content)
+    with pytest.raises(DataError, match=r"cut off or damaged"):
+        read(tmp_path, PNEUMONIA, 28)
+
+
 def test_a_cut_npz_is_named(tmp_path: Path) -> None:
     path = tmp_path / "pneumoniamnist.npz"
     np.savez(path, **pneumonia())
@@ -347,6 +406,7 @@ def test_a_cut_npz_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=list(BENCHMARKS))
 def test_where_nothing_is_nothing_is_found(benchmark: Benchmark, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / benchmark.files[0].name).mkdir()
     assert find_files(tmp_path, benchmark, benchmark.sizes[0]) is None
     assert find_files(tmp_path / "notes.txt", benchmark, benchmark.sizes[0]) is None
     assert all(file.url.startswith("https://") for file in benchmark.files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import stat
@@ -34,6 +35,21 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self.path.startswith("/silent"):
             self.server.shutdown_request(self.request)
+            return
+        if self.path.startswith("/pieces"):
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for n in range(0, len(CONTENT), 5000):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece := CONTENT[n : n + 5000]), piece))
+            self.wfile.write(b"0\r\n\r\n")
+            return
+        if self.path.startswith("/endless"):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    self.wfile.write(CONTENT)
             return
         content = CONTENT[:-1] + b"!" if self.path.startswith("/altered") else CONTENT
         self.send_response(200)
@@ -80,6 +96,7 @@ def test_a_whole_file_gets_its_name_and_is_not_asked_for_again(
         ("altered", "what came has another hash"),
         ("broken", "the transfer broke off"),
         ("missing", "the server answered 404"),
+        ("endless", "more came than the file has"),
         ("silent", "there is no connection"),
     ],
 )
@@ -94,6 +111,13 @@ def test_what_goes_wrong_is_named_and_leaves_nothing(
     assert "--data" in caught.value.do
     assert list(tmp_path.iterdir()) == []
     assert download(official(f"{url}/whole"), tmp_path, Silent()).read_bytes() == CONTENT
+
+
+def test_a_folder_that_was_there_keeps_its_mode(server: tuple[str, list[str]], tmp_path: Path) -> None:
+    """It may hold the data of a whole group."""
+    tmp_path.chmod(0o755)
+    download(official(f"{server[0]}/whole"), tmp_path, Silent())
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
 def test_no_server_at_all_is_said(tmp_path: Path) -> None:
@@ -162,6 +186,9 @@ def test_progress_is_told_in_megabytes_and_ctrl_c_leaves_nothing(server: tuple[s
     watching = Watching()
     download(official(f"{server[0]}/whole"), tmp_path / "a", watching)
     assert (watching.told, watching.counted.done) == (("Fetching set.tar.gz (MB)", 3), 3)
+    in_pieces = Watching()
+    download(official(f"{server[0]}/pieces"), tmp_path / "c", in_pieces)
+    assert in_pieces.counted.done == 3
     with pytest.raises(KeyboardInterrupt):
         download(official(f"{server[0]}/whole"), tmp_path / "b", Watching(stop_at=1))
     assert list((tmp_path / "b").iterdir()) == []

@@ -26,6 +26,7 @@ from medistill.errors import ArtifactError, DataError
 from medistill.evaluate.comparison import compare as compare_arms
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate, proportion_estimate, resamples
+from medistill.evaluate.judgement import beats_random
 from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Truth, load_arms, load_truth, save_arm, save_truth
 from medistill.recipe import EvaluateRecipe
 
@@ -191,11 +192,25 @@ def test_intervals_are_those_of_a_bootstrap_in_plain_loops(
         ):
             low, high = np.quantile([sample[key] for sample in found], [0.025, 0.975])
             assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-7)
-    gains = [mine["macro"] - other["macro"] for mine, other in zip(samples["distilled"], samples["raw"], strict=True)]
     difference = evaluation.difference("raw")
     assert difference is not None
-    paired = (difference.macro_auc.low, difference.macro_auc.high)
-    assert paired == pytest.approx(tuple(np.quantile(gains, [0.025, 0.975])), abs=1e-9)
+    for key, estimate in (
+        ("macro", difference.macro_auc),
+        ("auc 1", difference.class_auc[1]),
+        ("accuracy", difference.accuracy),
+    ):
+        gains = [mine[key] - other[key] for mine, other in zip(samples["distilled"], samples["raw"], strict=True)]
+        assert (estimate.low, estimate.high) == pytest.approx(tuple(np.quantile(gains, [0.025, 0.975])), abs=1e-9)
+    lost = [other["accuracy"] - mine["accuracy"] for mine, other in zip(*samples.values(), strict=True)]
+    recovery = evaluation.hard_label_recovery
+    assert (recovery.low, recovery.high) == pytest.approx(tuple(np.quantile(lost, [0.025, 0.975])), abs=1e-9)
+
+
+def test_delongs_differences_are_those_of_the_bootstrap_with_an_interval_about_as_wide(evaluation: Evaluation) -> None:
+    for difference in evaluation.differences:
+        for bootstrap, delong in zip(difference.class_auc, difference.class_auc_delong, strict=True):
+            assert delong.value == pytest.approx(bootstrap.value, abs=1e-12)
+            assert delong.high - delong.low == pytest.approx(bootstrap.high - bootstrap.low, rel=0.35)
 
 
 def test_proportion_that_is_exactly_one_has_the_exact_binomial_limit() -> None:
@@ -205,6 +220,19 @@ def test_proportion_that_is_exactly_one_has_the_exact_binomial_limit() -> None:
     none_found = proportion_estimate(0.0, np.zeros(100), patients=30, confidence=0.95)
     assert none_found.high == pytest.approx(1 - 0.025 ** (1 / 30))
     assert none_found.low == 0.0
+
+
+def test_proportions_without_an_error_have_the_limit_for_the_patients_they_are_shares_of(
+    truths: tuple[Truth, Truth],
+) -> None:
+    perfect = arm("raw", *truths, skill=40, seed=1)
+    missed = np.isin(truths[1].groups, np.unique(truths[1].groups[truths[1].labels == 0])[:4])
+    perfect.test[0, missed] = (0, 0.5, 0.5)
+    result = compare([perfect], *truths, NAMES, SETTINGS, seed=0).arm("raw")
+    assert result is not None
+    point, other = (result.classes[c].point("youden") for c in (0, 1))
+    assert [point.ppv.low, point.specificity.low] == pytest.approx([0.025 ** (1 / 6), 0.025 ** (1 / 20)])
+    assert [other.sensitivity.low, other.npv.low] == pytest.approx([0.025 ** (1 / 10), 0.025 ** (1 / 16)])
 
 
 def test_an_arm_does_not_differ_from_itself(arms: list[ArmPredictions], truths: tuple[Truth, Truth]) -> None:
@@ -229,10 +257,26 @@ def test_non_inferiority_needs_the_whole_interval_above_the_margin(
     assert found.non_inferiority == expected == ("shown" if difference.macro_auc.low > -margin else "not shown")
 
 
+def test_non_inferiority_is_not_shown_by_the_value_alone(
+    evaluation: Evaluation, arms: list[ArmPredictions], truths: tuple[Truth, Truth]
+) -> None:
+    told = evaluation.difference("raw").macro_auc
+    margin = -(told.value + told.low) / 2
+    assert told.low < -margin < told.value
+    found = compare(arms, *truths, NAMES, SETTINGS.model_copy(update={"margin": margin}), seed=5)
+    assert found.difference("raw").macro_auc == told
+    assert found.non_inferiority == "not shown"
+
+
 def test_beating_random_needs_more_than_the_seed_spread(
     evaluation: Evaluation, arms: list[ArmPredictions], truths: tuple[Truth, Truth]
 ) -> None:
     assert evaluation.beats_random == "yes"
+    gain, results = evaluation.difference("random").macro_auc.value, {entry.arm: entry for entry in evaluation.arms}
+    for wide in ("distilled", "random"):
+        spreads = {name: replace(results[name], macro_auc_spread=gain / 2) for name in ("distilled", "random")}
+        spreads[wide] = replace(results[wide], macro_auc_spread=gain * 2)
+        assert beats_random(spreads, evaluation.differences) == ("no", ""), "both arms' spread counts"
     twins = [arms[0], replace(arms[0], arm="random")]
     assert compare(twins, *truths, NAMES, SETTINGS, seed=0).beats_random == "no"
     single = [replace(entry, validation=entry.validation[:1], test=entry.test[:1]) for entry in arms]
@@ -333,14 +377,50 @@ def test_raw_no_better_than_random_leaves_no_gap(arms: list[ArmPredictions], tru
 
 
 def test_uncertain_gap_says_why_it_has_no_interval(arms: list[ArmPredictions], truths: tuple[Truth, Truth]) -> None:
-    close = arm("raw", *truths, skill=0.55, seed=40)
+    close = arm("raw", *truths, skill=0.8, seed=40)
     candidates = [arms[0], close, arms[2]]
     found = finite(compare(candidates, *truths, NAMES, SETTINGS, seed=0))
-    if found.gap_closed.value is None:
-        assert "no better" in found.gap_closed.reason
-    else:
-        assert found.gap_closed.low is None
-        assert "resamples of the patients all originals" in found.gap_closed.reason
+    assert found.gap_closed.value is not None
+    assert found.gap_closed.low is None
+    assert "resamples of the patients all originals" in found.gap_closed.reason
+
+
+def test_gap_closed_is_the_share_of_the_gap_and_needs_its_own_three_arms_only(
+    evaluation: Evaluation, arms: list[ArmPredictions], truths: tuple[Truth, Truth]
+) -> None:
+    raw, random, distilled = (result.macro_auc.value for result in evaluation.arms)
+    assert raw is not None
+    assert random is not None
+    assert distilled is not None
+    assert evaluation.gap_closed.value == pytest.approx((distilled - random) / (raw - random))
+    assert evaluation.gap_closed.low is not None
+    constant = replace(arms[2], arm="kmeans", test=np.full_like(arms[2].test, 1 / 3))
+    assert compare([*arms, constant], *truths, NAMES, SETTINGS, seed=5).gap_closed == evaluation.gap_closed
+
+
+def test_a_gap_for_want_of_a_class_does_not_blame_the_originals(
+    arms: list[ArmPredictions], truths: tuple[Truth, Truth]
+) -> None:
+    rows = np.append(without(truths[1], 1), np.flatnonzero(truths[1].labels == 1)[:1])
+    fewer = [replace(entry, test=entry.test[:, rows]) for entry in arms]
+    found = finite(compare(fewer, truths[0], cut(truths[1], rows), NAMES, SETTINGS, seed=0))
+    assert found.gap_closed.low is None
+    assert "lack a class" in found.gap_closed.reason
+
+
+@pytest.mark.parametrize(("skill", "margin", "expected"), [(1.5, 0.5, "shown"), (0.0, 0.001, "not shown")])
+def test_originals_that_are_told_without_an_error_are_no_guesses(
+    truths: tuple[Truth, Truth], skill: float, margin: float, expected: str
+) -> None:
+    """Their macro AUC is 1 in every resample, so it has no interval; the difference has one."""
+    perfect, less = arm("raw", *truths, skill=40, seed=1), arm("distilled", *truths, skill=skill, seed=3)
+    settings = SETTINGS.model_copy(update={"margin": margin})
+    found = finite(compare([perfect, less], *truths, NAMES, settings, seed=0))
+    result = found.arm("raw")
+    assert result is not None
+    assert (result.macro_auc.value, result.macro_auc.low) == (1, None)
+    assert found.non_inferiority == expected
+    assert "guessing" not in found.reason
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

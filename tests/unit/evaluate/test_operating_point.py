@@ -41,6 +41,14 @@ def test_measures_are_means_over_the_networks() -> None:
     assert calls.patients_called.tolist() == [2]
 
 
+def test_patients_called_and_spared_are_those_of_the_network_with_the_fewest() -> None:
+    """Patient 0 has two images, one of them called by neither network."""
+    scores = np.array([[0.1, 0.9, 0.9, 0.9, 0.9, 0.1], [0.1, 0.9, 0.9, 0.9, 0.1, 0.1]])[:, :, None]
+    groups, cases = np.array([0, 0, 1, 2, 3, 4]), np.array([[True, True, True, False, False, False]])
+    calls = Calls(Thresholds("youden", None, ((0.5, 0.5),)), scores, cases, groups)
+    assert (calls.patients_called.tolist(), calls.patients_spared.tolist()) == ([3], [2])
+
+
 def test_a_network_that_calls_nothing_has_no_predictive_value() -> None:
     scores = np.array([[0.1, 0.2], [0.9, 0.2]])[:, :, None]
     cases = np.array([[True, False]])

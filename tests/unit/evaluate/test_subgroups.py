@@ -54,6 +54,15 @@ def test_figures_are_those_of_the_rows_alone() -> None:
     assert cell.difference.value == pytest.approx(areas["distilled"] - areas["raw"], abs=1e-6)
 
 
+def test_differences_are_paired() -> None:
+    labels = labels_of()
+    arms = [predictions("raw", labels, 1), predictions("distilled", labels, 1)]
+    truth = Truth(labels, np.arange(IMAGES), {"view": ("AP", "PA", "AP") * (IMAGES // 3)})
+    cells, _ = subgroups(arms, truth, NAMES, SETTINGS, seed=0)
+    assert [cell.difference.value for cell in cells] == [0, 0]
+    assert {cell.difference.reason for cell in cells} == {"every resample of the patients gives the same value"}
+
+
 def test_small_cells_are_not_shown_and_cannot_be_worked_out() -> None:
     sites = ("big",) * 70 + ("middle",) * 41 + ("tiny",) * 9
     cells, _ = found({"site": sites}, labels_of())
@@ -70,6 +79,14 @@ def test_two_small_cells_hide_each_other() -> None:
     cells, _ = found({"site": sites}, labels_of())
     assert cells["big"].images == 104
     assert cells["tiny"].images is cells["small"].images is None
+
+
+def test_small_cells_that_are_few_together_hide_a_larger_one() -> None:
+    """Two patients of two sites: what the shown sites leave of the total would be theirs, image by image."""
+    sites = ("big",) * 68 + ("larger",) * 50 + ("one",) + ("two",)
+    cells, _ = found({"site": sites}, labels_of())
+    assert {name for name, cell in cells.items() if cell.images is None} == {"one", "two", "larger"}
+    assert "would follow" in cells["larger"].reason
 
 
 def test_patients_count_and_not_images() -> None:

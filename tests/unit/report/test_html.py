@@ -137,7 +137,7 @@ def test_downloads_are_the_tables(page: str) -> None:
     for name, table in tables(report).items():
         text = csv_text(table)
         if len(text) <= LARGEST_DOWNLOAD:
-            assert base64.b64decode(links[f"{name}.csv"].partition("base64,")[2]).decode() == text
+            assert base64.b64decode(links[f"{name}.csv"].partition("base64,")[2]) == b"\xef\xbb\xbf" + text.encode()
     assert base64.b64decode(links["methods.txt"].partition("base64,")[2]).decode() == "\n\n".join(report.methods) + "\n"
 
 
@@ -221,6 +221,10 @@ def without_looks() -> Report:
         (lambda: bare_of(lambda e: replace(e, untold={"site": "no site is named"})), ["no site is named"]),
         (lambda: replace(bare(), sites=(HeldOutSite("north", None, "it is the only site"),)), ["it is the only site"]),
         (
+            lambda: replace(bare(), sites=(HeldOutSite("bimcv", bare().evaluation, "", "COVID takes no part."),)),
+            ["COVID takes no part.", "there it is over other classes (COVID, Lung Opacity and Normal)"],
+        ),
+        (
             lambda: replace(bare(), course=Course((0.5, 0.4), (0.01, 0.01), (), (), (), (), (), 0)),
             ["the run did not keep it"],
         ),
@@ -232,7 +236,8 @@ def without_looks() -> Report:
     ],
     ids=[
         *("an evaluation alone", "no curve", "a class and patients lacking", "one arm", "no number", "no subgroup"),
-        *("a trait untold", "sites untold", "no looks", "a benchmark without looks", "networks failed"),
+        *("a trait untold", "sites untold", "a site of other classes", "no looks", "a benchmark without looks"),
+        "networks failed",
     ],
 )
 def test_what_is_lacking_is_said_with_its_reason(build: Callable[[], Report], reasons: list[str]) -> None:

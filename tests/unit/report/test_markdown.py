@@ -44,7 +44,7 @@ class Shown(HTMLParser):
 
 
 def test_a_report_is_short_and_its_tables_are_whole(report: Report) -> None:
-    text = markdown(replace(report, across=report_example.whole().across))
+    text = markdown(report)
     assert len(text.splitlines()) < 80
     shown = Shown(text)
     assert shown.tags.count("table") == 2
@@ -59,6 +59,25 @@ def test_a_report_is_short_and_its_tables_are_whole(report: Report) -> None:
     assert re.sub(r"\s", " ", report.verdict.against_raw) in re.sub(r"\s", " ", shown.text)
     for expected in ("No formal privacy guarantee", "medistill distill --recipe run/recipe.toml", "Seed: 7", "60"):
         assert expected in shown.text
+
+
+def test_other_networks_sites_and_published_figures_are_told() -> None:
+    whole = report_example.whole()
+    noted = replace(whole, sites=(replace(whole.sites[0], note="COVID takes no part."), *whole.sites[1:]))
+    shown = Shown(markdown(noted))
+    rows = {row[0]: row[1:] for row in shown.rows}
+    held = whole.sites[0].evaluation
+    assert held is not None
+    for name, found in (("ResNet-18", whole.across[0]), ("Without site bimcv, tested there", held)):
+        for cell, arm in zip(rows[name], ("distilled", "raw"), strict=True):
+            result = found.arm(arm)  # type: ignore[arg-type]
+            assert result is not None
+            assert cell.startswith(f"{result.macro_auc.value:.3f}")
+    assert "has no training image" in rows["Without site guangzhou, tested there"][0]
+    assert "Without site bimcv: COVID takes no part." in shown.text
+    assert rows["This run, chosen on validation data"] == ["31.4"]
+    assert rows["MTT (Cazenavette et al., CVPR 2022, table 1)"] == ["65.3"]
+    assert "40 outer steps in place of 5 000." in shown.text
 
 
 def test_a_script_in_a_class_name_is_text(report: Report) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from medistill.evaluate.protocol import small_schedule
 from medistill.evaluate.published import BenchmarkResult
+from medistill.recipe import Recipe
 from medistill.report.checklist import checklist
 from medistill.report.methods_text import REFERENCES, methods
 from medistill.report.record import Report
@@ -20,7 +22,7 @@ def test_figures_are_those_of_the_run(report: Report) -> None:
     text = words(report)
     settings = report.making.settings
     for expected in (
-        "37 files came from 2 sites: Site A and Site & B",
+        "36 images came from 2 sites: Site A and Site & B",
         "36 were accepted and 1 refused (truncated: 1)",
         "9 images (3 a class) were distilled from 90 training images",
         f"In each outer step ({settings['distill']['iterations']} in all)",
@@ -75,8 +77,36 @@ def test_no_patients_are_claimed_where_none_are_known(report: Report) -> None:
     by_image = replace(report, benchmark=result, corpus=replace(report.corpus, split_unit="image"))
     text = words(by_image)
     assert "public benchmark CIFAR-10" in text
-    assert "patient" not in text.replace("no patient is known for the files", "")
+    assert "patient" not in text
+    assert "one person, may be" in text
     assert "Lateral views" not in text
+
+
+def test_every_arm_lowers_its_learning_rate(report: Report, recipe: Recipe) -> None:
+    for rate in (recipe.evaluate.raw_lr, recipe.evaluate.lr):
+        assert small_schedule(recipe.evaluate, lr=rate, epochs=20).decay_epoch == 11
+    assert "learned with them; each fell to a tenth after half of the epochs" in words(report)
+
+
+def test_a_margin_that_is_not_the_recipes_is_not_called_declared(report: Report) -> None:
+    assert "with a margin of 0.05 that the recipe declares" in words(report)
+    changed = replace(report, evaluation=replace(report.evaluation, margin=0.2))
+    assert "with a margin of 0.2, in place of the 0.05 that the recipe of the run declares" in words(changed)
+    unknown = replace(changed, making=replace(changed.making, settings={}))
+    assert "with a margin of 0.2. " in words(unknown)
+
+
+def test_a_set_in_stages_is_chosen_in_the_last(report: Report) -> None:
+    assert "Of 3 looks at the validation split" in words(report)
+    distill = {**report.making.section("distill"), "stages": 2}
+    staged = replace(report, making=replace(report.making, settings={**report.making.settings, "distill": distill}))
+    assert "Of the looks at the validation split in the last stage" in words(staged)
+
+
+def test_a_given_split_may_lack_a_part(report: Report) -> None:
+    assert report.corpus is not None
+    text = words(replace(report, corpus=replace(report.corpus, split_source="given")))
+    assert "given with the data; a part that was not given was drawn at random from the training images." in text
 
 
 def test_many_classes_are_counted(report: Report) -> None:

@@ -169,14 +169,27 @@ def test_a_class_of_one_site_is_named() -> None:
     assert told["Class and site go together"].startswith("COVID and Viral Pneumonia come from one site only")
     assert "medistill leave-site-out" in told["Class and site go together"]
     told = {caveat.title: caveat.text for caveat in caveats(BASE, None, corpus, synthetic=False, held_out=True)}
-    assert "stands with the figures by site" in told["Class and site go together"]
+    assert "as far as it can be told, stands with the figures by site" in told["Class and site go together"]
     one = replace(corpus, counts_by_site={"north": {"COVID": 3, "Normal": 4}, "south": {"COVID": 0, "Normal": 5}})
     told = {caveat.title: caveat.text for caveat in caveats(BASE, None, one, synthetic=False)}
-    assert told["Class and site go together"].startswith("COVID comes from one site only. A network may tell it by")
+    assert told["Class and site go together"].startswith(
+        "COVID comes from one site only. south has images of one class only. A network may tell classes by"
+    )
     mixed = {"north": {"COVID": 3, "Normal": 4}, "south": {"COVID": 1, "Normal": 5}}
     for by_site in (mixed, {"north": {"COVID": 3, "Normal": 4}}):
         corpus = CorpusSummary(("north",), {}, by_site, {}, 0, {}, "patient", "drawn", False, ())
         assert "Class and site go together" not in [c.title for c in caveats(BASE, None, corpus, synthetic=False)]
+
+
+def test_sites_of_one_class_are_named_where_no_class_is_of_one_site() -> None:
+    by_site = {
+        "raddb": {"COVID": 880, "Normal": 880},
+        "hannover": {"COVID": 243, "Normal": 0},
+        "nih": {"COVID": 0, "Normal": 360},
+    }
+    corpus = CorpusSummary(tuple(by_site), {}, by_site, {}, 0, {}, "patient", "given", False, ())
+    told = {caveat.title: caveat.text for caveat in caveats(BASE, None, corpus, synthetic=False)}
+    assert told["Class and site go together"].startswith("hannover and nih have images of one class only. A network")
 
 
 def test_small_subgroups_are_told_of() -> None:
@@ -196,6 +209,17 @@ def test_a_benchmark_has_no_patients() -> None:
     assert "a person" in told["No formal privacy guarantee"]
 
 
+def test_a_run_that_departs_from_the_published_setting_says_so() -> None:
+    told = {c.title for c in caveats(BASE, None, None, synthetic=False, benchmark=True, departs=True)}
+    assert "Not the published setting" in told
+
+
+def test_the_verdict_tells_of_a_margin_that_is_not_the_recipes() -> None:
+    assert "declares a margin of 0.02, not 0.05" in verdict(BASE, declared_margin=0.02).against_raw
+    for declared in (None, BASE.margin):
+        assert "declares" not in verdict(BASE, declared_margin=declared).against_raw
+
+
 def test_glossary_is_sorted_and_short() -> None:
     terms = [term.lower() for term, _ in GLOSSARY]
     assert terms == sorted(terms)
@@ -208,3 +232,15 @@ def test_what_cannot_be_judged_is_not_called_non_inferior() -> None:
     )
     assert told.judgement == "cannot be judged"
     assert "only guess" in told.against_raw
+
+
+def test_few_patients_of_a_class_are_told_of() -> None:
+    for patients, expected in (
+        ((20, 40), ""),
+        ((19, 40), "The test split has fewer than 20 images of a."),
+        ((0, 40), ""),
+    ):
+        few = replace(BASE, class_names=("a", "b"), class_patients=patients)
+        told = {caveat.title: caveat.text for caveat in caveats(few, None, None, synthetic=False)}
+        assert told.get("Few test patients", "").startswith(expected)
+        assert ("Few test patients" in told) == bool(expected)

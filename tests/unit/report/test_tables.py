@@ -83,6 +83,8 @@ def test_sites_stand_with_and_without_their_images() -> None:
     sites = rows_of(tables(report_example.whole())["sites"])
     ways = {(row["site"], row["trained"]) for row in sites if row["value"]}
     assert {("bimcv", "with the site"), ("bimcv", "without the site")} <= ways
+    pooled = next(row for row in sites if row["trained"] == "with the site" and row["figure"] == "macro AUC")
+    assert pooled["note"] == "macro AUC over the classes COVID; Lung_Opacity; Normal"
     (lost,) = [row for row in sites if (row["site"], row["trained"]) == ("guangzhou", "without the site")]
     assert lost["reason"] == "without it, class 'Viral_Pneumonia' has no training image"
 
