@@ -93,8 +93,8 @@ def caveats(
             Caveat(
                 "Few test patients",
                 f"The test split has fewer than {FEW_PATIENTS} {'patients' if unit == 'patient' else 'images'} of "
-                f"{listed(few)}. With so few an interval is too narrow: in a simulation one of 95 % held the true value "
-                "in 80 % of test sets with 4 patients of a class, in 90 % with 20.",
+                f"{listed(few)}. With so few an interval is too narrow: in a simulation, 95 % intervals held the true "
+                "value in 80 % of test sets with 4 patients of a class and in 90 % with 20.",
             )
         )
     if synthetic:
