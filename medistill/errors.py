@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class MedistillError(ValueError):
@@ -54,3 +58,9 @@ class WrongDerivativeError(MedistillError):
 
 class MemoryShortError(MedistillError):
     """The work does not fit in memory; what was saved before is kept."""
+
+
+def first_complaint(error: ValidationError) -> str:
+    """What pydantic has against a record, in one line: the field and what is wrong with it."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -9,6 +9,7 @@ import pytest
 from medistill.artifacts.corpus import Corpus
 from medistill.data.phantom import write_phantom
 from medistill.recipe import Recipe, load_recipe
+from tests.tiny import TINY
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -40,25 +41,7 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_recipe() -> Recipe:
     """The demo recipe, cut down until the whole chain takes seconds."""
-    return load_recipe(
-        "demo",
-        [
-            "network.width=4",
-            "experts.count=2",
-            "experts.epochs=3",
-            "distill.ipc=2",
-            "distill.iterations=4",
-            "distill.syn_steps=2",
-            "distill.max_start_epoch=2",
-            "distill.validate_every=2",
-            "distill.validate_epochs=3",
-            "distill.validate_networks=1",
-            "evaluate.networks=2",
-            "evaluate.epochs=5",
-            "evaluate.raw_epochs=2",
-            "evaluate.bootstrap=100",
-        ],
-    )
+    return load_recipe("demo", [*TINY, "distill.ipc=2"])
 
 
 @pytest.fixture

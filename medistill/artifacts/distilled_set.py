@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,12 @@ class DistilledSet:
     def viewable(self) -> np.ndarray:
         """The images as uint8 (N, C, H, W)."""
         return self.normalisation.invert(self.images)
+
+    def training_bytes(self) -> bytes:
+        """All that decides what a network learns from the set, as bytes to take a digest of."""
+        arrays = (self.images, self.labels, self.weights, self.stage, np.float64(self.student_lr), self.soft_labels)
+        told = b"".join(array.tobytes() for array in arrays if array is not None)
+        return told + json.dumps(self.normalisation.as_json()).encode()
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What ``images.safetensors`` holds."""

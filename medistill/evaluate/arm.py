@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
 from medistill.evaluate.calibration import brier, class_brier
+from medistill.evaluate.delong import Components
 from medistill.evaluate.evaluation import Rule
 from medistill.evaluate.intervals import number_groups
 from medistill.evaluate.metrics import Ranking
@@ -144,6 +146,14 @@ class PreparedArm:
             auc=self.rankings.auc(counts, self.groups),
             class_brier=_ratio(self._class_brier @ weights, np.broadcast_to(images, cases.shape)),
             points=np.stack([calls.measures(counts.astype(np.float32), cases, controls) for calls in self.calls]),
+        )
+
+    @cached_property
+    def components(self) -> tuple[Components, ...]:
+        """The structural components of each class's area under the ROC curve, means over the networks."""
+        return tuple(
+            Components.mean([Components.of(scores[:, c], of_class, self.groups) for scores in self.predictions.test])
+            for c, of_class in enumerate(self.cases)
         )
 
     def network_accuracy(self, labels: np.ndarray) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from medistill.evaluate.arm import ArmStatistics, PreparedArm
 from medistill.evaluate.calibration import calibration_error
-from medistill.evaluate.delong import Components
+from medistill.evaluate.delong import delong_estimate
 from medistill.evaluate.evaluation import ArmResult, ClassResult, OperatingPoint
 from medistill.evaluate.intervals import Estimate, percentile_estimate, proportion_estimate
 from medistill.evaluate.operating_point import MEASURES, Calls
@@ -35,9 +35,9 @@ def arm_result(
     """
 
     def number(value: float, replicates: np.ndarray, reason: str = "") -> Estimate:
-        if reason:
-            return Estimate.impossible(reason)
-        return percentile_estimate(float(value), replicates, patients=arm.patients, confidence=confidence)
+        return percentile_estimate(
+            float(value), replicates, patients=arm.patients, confidence=confidence, reason=reason
+        )
 
     accuracy, macro_auc = arm.network_accuracy(test.labels), arm.network_macro_auc()
     absent = next((f"class '{name}' has no image in the test split" for name in _absent(arm, class_names)), "")
@@ -65,7 +65,7 @@ def arm_result(
             ClassResult(
                 name=name,
                 auc=number(point.auc[c, 0], sample.auc[c], arm.rankings.reasons[c]),
-                auc_delong=_delong(arm, c, confidence),
+                auc_delong=delong_estimate(arm.components[c], arm.rankings.reasons[c], confidence),
                 brier=number(point.class_brier[c, 0], sample.class_brier[c]),
                 calibration_error=calibration_error(told.test[:, :, c], arm.cases[c]),
                 points=tuple(
@@ -76,19 +76,6 @@ def arm_result(
             for c, name in enumerate(class_names)
         ),
     )
-
-
-def components(arm: PreparedArm, c: int) -> Components:
-    """The structural components of an arm's area under the ROC curve for class ``c``, the mean over its networks."""
-    return Components.mean(
-        [Components.of(scores[:, c], arm.cases[c], arm.groups) for scores in arm.predictions.test],
-    )
-
-
-def _delong(arm: PreparedArm, c: int, confidence: float) -> Estimate:
-    if arm.rankings.reasons[c]:
-        return Estimate.impossible(arm.rankings.reasons[c])
-    return components(arm, c).estimate(confidence)
 
 
 def _absent(arm: PreparedArm, class_names: Sequence[str]) -> list[str]:
@@ -129,17 +116,13 @@ def _operating_point(
     found: dict[str, Estimate] = {}
     for measure, (patients, reason) in proportions.items():
         value, sample = said[measure]
-        found[measure] = (
-            Estimate.impossible(reason)
-            if reason
-            else proportion_estimate(float(value), sample, patients=patients, confidence=confidence)
+        found[measure] = proportion_estimate(
+            float(value), sample, patients=patients, confidence=confidence, reason=reason
         )
     for measure, reason in means.items():
         value, sample = said[measure]
-        found[measure] = (
-            Estimate.impossible(reason)
-            if reason
-            else percentile_estimate(float(value), sample, patients=arm.patients, confidence=confidence)
+        found[measure] = percentile_estimate(
+            float(value), sample, patients=arm.patients, confidence=confidence, reason=reason
         )
     return OperatingPoint(
         rule=calls.thresholds.rule,

@@ -57,9 +57,7 @@ def paired_difference(
     macro_auc, accuracy = ((float(once[k][0]), np.concatenate([part[k] for part in drawn])) for k in range(len(once)))
     reason = next((reason for ranking in rankings for reason in ranking.reasons if reason), "")
     return (
-        Estimate.impossible(reason)
-        if reason
-        else percentile_estimate(*macro_auc, patients=patients, confidence=confidence),
+        percentile_estimate(*macro_auc, patients=patients, confidence=confidence, reason=reason),
         percentile_estimate(*accuracy, patients=patients, confidence=confidence),
     )
 

@@ -9,8 +9,9 @@ from threadpoolctl import threadpool_limits
 
 from medistill.errors import DataError
 from medistill.evaluate.arm import ArmStatistics, PreparedArm
-from medistill.evaluate.arm_result import arm_result, components
+from medistill.evaluate.arm_result import arm_result
 from medistill.evaluate.curves import curves
+from medistill.evaluate.delong import delong_estimate
 from medistill.evaluate.evaluation import ArmResult, Difference, Evaluation
 from medistill.evaluate.intervals import Estimate, percentile_estimate, resamples
 from medistill.evaluate.judgement import Entry, accuracy_gain, beats_random, gap_closed, non_inferiority
@@ -123,15 +124,9 @@ def _statistics(ready: Sequence[PreparedArm], counts: Sequence[np.ndarray]) -> M
 def _difference(mine: Entry, other: Entry, confidence: float) -> Difference:
     def paired(value: float, replicates: np.ndarray, *reasons: str) -> Estimate:
         reason = next(filter(None, reasons), "")
-        if reason:
-            return Estimate.impossible(reason)
-        return percentile_estimate(float(value), replicates, patients=mine[0].patients, confidence=confidence)
-
-    def delong(c: int) -> Estimate:
-        reason = why[c] or other_why[c]
-        if reason:
-            return Estimate.impossible(reason)
-        return components(arm, c).minus(components(other_arm, c)).estimate(confidence)
+        return percentile_estimate(
+            float(value), replicates, patients=mine[0].patients, confidence=confidence, reason=reason
+        )
 
     (arm, point, sample), (other_arm, other_point, other_sample) = mine, other
     why, other_why = arm.rankings.reasons, other_arm.rankings.reasons
@@ -141,5 +136,8 @@ def _difference(mine: Entry, other: Entry, confidence: float) -> Difference:
         accuracy=paired((point.accuracy - other_point.accuracy)[0], sample.accuracy - other_sample.accuracy),
         macro_auc=paired(auc.mean(axis=0)[0], auc_samples.mean(axis=0), *why, *other_why),
         class_auc=tuple(paired(auc[c, 0], auc_samples[c], why[c], other_why[c]) for c in range(len(auc))),
-        class_auc_delong=tuple(delong(c) for c in range(len(auc))),
+        class_auc_delong=tuple(
+            delong_estimate(arm.components[c].minus(other_arm.components[c]), why[c] or other_why[c], confidence)
+            for c in range(len(auc))
+        ),
     )

@@ -141,6 +141,11 @@ class Components:
         return "every image adds the same to the area, which leaves no variance to measure"
 
 
+def delong_estimate(components: Components, reason: str, confidence: float) -> Estimate:
+    """`Components.estimate`, or why there is no area."""
+    return Estimate.impossible(reason) if reason else components.estimate(confidence)
+
+
 def _share_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Share of ``others`` (M,) that each of ``scores`` (K,) exceeds, ties counting half; zeros where M is 0."""
     ordered = np.sort(others)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.atomic import read_json
 from medistill.artifacts.corpus import Trait
-from medistill.errors import ArtifactError
+from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
 
@@ -343,8 +343,7 @@ class Evaluation:
         try:
             return TypeAdapter(cls).validate_python(plain)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise _foreign(origin, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise _foreign(origin, first_complaint(error)) from None
 
 
 def load_evaluation(path: Path) -> Evaluation:

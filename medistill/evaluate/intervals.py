@@ -70,7 +70,9 @@ def resamples(patients: int, replicates: int, numbers: np.random.Generator) -> I
         yield np.bincount(drawn.ravel(), minlength=patients * size).reshape(patients, size).astype(np.float32)
 
 
-def percentile_estimate(value: float, replicates: np.ndarray, *, patients: int, confidence: float) -> Estimate:
+def percentile_estimate(
+    value: float, replicates: np.ndarray, *, patients: int, confidence: float, reason: str = ""
+) -> Estimate:
     """Percentile interval (Efron 1981) of a statistic from its bootstrap replicates.
 
     Args:
@@ -78,7 +80,10 @@ def percentile_estimate(value: float, replicates: np.ndarray, *, patients: int, 
         replicates: (R,), the statistic on each resample, NaN where a resample has none.
         patients: how many patients the resamples drew from.
         confidence: level of the interval, such as 0.95.
+        reason: why there is no value; where it is given, it is all that is told.
     """
+    if reason:
+        return Estimate.impossible(reason)
     if patients < 2:
         return Estimate(value, reason="an interval needs at least 2 patients, and there is only 1")
     valid = replicates[np.isfinite(replicates)]
@@ -93,13 +98,15 @@ def percentile_estimate(value: float, replicates: np.ndarray, *, patients: int, 
     return Estimate(value, float(low), float(high))
 
 
-def proportion_estimate(value: float, replicates: np.ndarray, *, patients: int, confidence: float) -> Estimate:
+def proportion_estimate(
+    value: float, replicates: np.ndarray, *, patients: int, confidence: float, reason: str = ""
+) -> Estimate:
     """Like `percentile_estimate`, for a proportion over ``patients`` patients.
 
     Where the proportion is exactly 0 or 1 no resample differs from it and the percentile interval has no width. The
     exact binomial limit (Clopper and Pearson 1934) for ``patients`` patients who all agree is given instead.
     """
-    if value in (0.0, 1.0) and patients > 0:
+    if not reason and value in (0.0, 1.0) and patients > 0:
         limit = ((1 - confidence) / 2) ** (1 / patients)
         return Estimate(value, limit, 1.0) if value == 1.0 else Estimate(value, 0.0, 1 - limit)
-    return percentile_estimate(value, replicates, patients=patients, confidence=confidence)
+    return percentile_estimate(value, replicates, patients=patients, confidence=confidence, reason=reason)

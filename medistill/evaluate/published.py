@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.atomic import read_json
-from medistill.errors import ArtifactError
+from medistill.errors import ArtifactError, first_complaint
 
 PUBLISHED_IPC = (1, 10, 50)
 """Images per class for which there are published figures."""
@@ -87,9 +87,8 @@ def load_benchmark(path: Path) -> BenchmarkResult:
     try:
         return TypeAdapter(BenchmarkResult).validate_python(read_json(path, "benchmark result"))
     except ValidationError as error:
-        first = error.errors()[0]
         raise ArtifactError(
-            f"{path} cannot be used: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"{path} cannot be used: {first_complaint(error)}",
             expected="a result as this version of medistill writes it",
             do="repeat the benchmark's command with --resume",
         ) from None

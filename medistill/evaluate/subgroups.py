@@ -111,7 +111,7 @@ def _shown(
             SubgroupArm(
                 arm.arm,
                 proportion_estimate(float(right.mean()), shares, patients=patients, confidence=recipe.confidence),
-                _estimate(value, sample, reason, patients, recipe.confidence),
+                percentile_estimate(value, sample, patients=patients, confidence=recipe.confidence, reason=reason),
             )
         )
     return Subgroup(
@@ -136,10 +136,6 @@ def _difference(areas: Mapping[Arm, tuple[float, np.ndarray, str]], patients: in
         return Estimate.impossible("the arms 'distilled' and 'raw' were not both trained")
     (mine, my_sample, reason), (other, other_sample, other_reason) = areas["distilled"], areas["raw"]
     sample = my_sample - other_sample if not (reason or other_reason) else my_sample
-    return _estimate(mine - other, sample, reason or other_reason, patients, confidence)
-
-
-def _estimate(value: float, sample: np.ndarray, reason: str, patients: int, confidence: float) -> Estimate:
-    if reason:
-        return Estimate.impossible(reason)
-    return percentile_estimate(value, sample, patients=patients, confidence=confidence)
+    return percentile_estimate(
+        mine - other, sample, patients=patients, confidence=confidence, reason=reason or other_reason
+    )

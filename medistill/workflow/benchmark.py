@@ -17,7 +17,6 @@ from medistill.artifacts.atomic import private_folder, write_json
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, ManifestRow, Split, save_corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.lock import alone
 from medistill.data.benchmarks.catalogue import Benchmark, find_benchmark
 from medistill.data.benchmarks.download import download
 from medistill.data.benchmarks.images import BenchmarkImages, missing
@@ -33,7 +32,7 @@ from medistill.recipe import Recipe, load_recipe
 from medistill.training.device import choose_device
 from medistill.workflow.experts import network_spec
 from medistill.workflow.looks import best_look
-from medistill.workflow.prepare import cached_corpus, remember_corpus
+from medistill.workflow.prepare import cached_corpus, remember_corpus, sole_reader
 
 READER = 1
 """Version of the reading; raise it when the same files come to other pixels or splits."""
@@ -103,13 +102,7 @@ def benchmark_corpus(source: BenchmarkSource, recipe: Recipe, progress: Progress
     _check_recipe(benchmark, recipe, source.limit)
     size = recipe.data.image_size
     place = _place(source, benchmark, size, progress)
-    sources = private_folder(cache_root() / "sources")
-    known = sources / f"{_source(place, benchmark, recipe, source.limit)}.json"
-    with alone(
-        known.with_suffix(".lock"),
-        when_taken=lambda: progress.say("Another process reads the same files: this one waits for it."),
-        keep=True,
-    ):
+    with sole_reader(_source(place, benchmark, recipe, source.limit), progress) as known:
         corpus = cached_corpus(known, progress)
         if corpus is None:
             progress.say(f"Reading {benchmark.title} from {place}.")

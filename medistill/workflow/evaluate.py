@@ -201,11 +201,7 @@ def _key(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, spec: NetworkS
     for setting in STATISTICS:
         decisive["evaluate"].pop(setting)
     digest = hashlib.sha256(json.dumps([decisive, corpus.content, place.type], sort_keys=True).encode())
-    digest.update(distilled.images.tobytes() + distilled.labels.tobytes() + distilled.weights.tobytes())
-    digest.update(distilled.stage.tobytes() + np.float64(distilled.student_lr).tobytes())
-    if distilled.soft_labels is not None:
-        digest.update(distilled.soft_labels.tobytes())
-    digest.update(json.dumps(distilled.normalisation.as_json()).encode())
+    digest.update(distilled.training_bytes())
     return digest.hexdigest()
 
 

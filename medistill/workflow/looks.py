@@ -170,6 +170,5 @@ def _key(
     decisive = [settings, spec.identity(), corpus.content, device.type]
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
     for look in looks.values():
-        soft = b"" if look.soft_labels is None else look.soft_labels.tobytes()
-        digest.update(look.images.tobytes() + np.float64(look.student_lr).tobytes() + soft)
+        digest.update(look.training_bytes())
     return digest.hexdigest()

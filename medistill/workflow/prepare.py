@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -64,26 +65,21 @@ def prepare(
         listed = list_by_table(folder, files, table, recipe.data)
     listed = sorted(listed, key=lambda one: one.file)
     source = _source(folder, files, table, recipe)
-    sources = private_folder(cache_root() / "sources")
-    with alone(
-        sources / f"{source}.lock",
-        when_taken=lambda: progress.say("Another process reads the same files: this one waits for it."),
-        keep=True,
-    ):
-        corpus = cached_corpus(sources / f"{source}.json", progress)
+    with sole_reader(source, progress) as known:
+        corpus = cached_corpus(known, progress)
         if corpus is not None:
             return corpus
         listed, notes = choose(listed, recipe.data)
         notes += _tables_unused(files) if table is None else []
         wanted = [one for one in listed if not one.category]
         refuse_shared_patients([one.split for one in wanted], [one.patient for one in wanted])
-        staging = sources / source
+        staging = known.with_suffix("")
         decoded = decode(
             folder, [one.file for one in wanted], recipe.data, staging=staging, workers=workers, progress=progress
         )
         decoded = refuse_copies(wanted, refuse_unstated_views(wanted, decoded, recipe.data))
         corpus = _save(listed, wanted, decoded, notes, recipe, staging)
-        remember_corpus(sources / f"{source}.json", corpus)
+        remember_corpus(known, corpus)
         clear(staging)
         _tell(corpus, progress)
         return corpus
@@ -111,6 +107,18 @@ def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Reci
         facts = (folder / file).lstat()
         digest.update(f"{file}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+@contextmanager
+def sole_reader(source: str, progress: Progress) -> Iterator[Path]:
+    """Be the only process that reads the files that ``source`` stands for; give its entry in the cache."""
+    known = private_folder(cache_root() / "sources") / f"{source}.json"
+    with alone(
+        known.with_suffix(".lock"),
+        when_taken=lambda: progress.say("Another process reads the same files: this one waits for it."),
+        keep=True,
+    ):
+        yield known
 
 
 def remember_corpus(known: Path, corpus: Corpus) -> None:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.atomic import read_json, write_json
 from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, rows_without_site
-from medistill.errors import ArtifactError, UsageError
+from medistill.errors import ArtifactError, UsageError, first_complaint
 from medistill.evaluate.evaluation import load_evaluation
 from medistill.recipe import Recipe
 from medistill.report.record import HeldOutSite
@@ -165,8 +165,7 @@ def _plans_of(record: Mapping[str, Any], path: Path) -> list[SitePlan]:
         if any(not plan.folder.isdigit() for plan in plans):
             raise ValueError("a folder in it is not a number")
     except (KeyError, ValueError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        why = first_complaint(error) if isinstance(error, ValidationError) else str(error)
         raise ArtifactError(
             f"{path} cannot be used ({why})",
             expected="the record as `medistill leave-site-out` writes it",

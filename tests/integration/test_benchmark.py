@@ -35,24 +35,10 @@ from medistill.workflow.benchmark import BenchmarkSource, benchmark_corpus, benc
 from medistill.workflow.experts import network_spec
 from medistill.workflow.looks import best_look
 from medistill_cli.main import app
+from tests.tiny import TINY
 
 WORDS = ("benchmark", "pneumoniamnist", "--ipc", "1", "--device", "cpu")
 COUNTS = {"train": 60, "val": 12, "test": 20}
-SMALL = [
-    "network.width=4",
-    "experts.count=2",
-    "experts.epochs=3",
-    "distill.iterations=4",
-    "distill.syn_steps=2",
-    "distill.max_start_epoch=2",
-    "distill.validate_every=2",
-    "distill.validate_epochs=3",
-    "distill.validate_networks=1",
-    "evaluate.networks=2",
-    "evaluate.epochs=5",
-    "evaluate.raw_epochs=2",
-    "evaluate.bootstrap=100",
-]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +80,7 @@ def cli(*words: str) -> tuple[int, str, str]:
 
 
 def settings(*more: str) -> list[str]:
-    return [word for setting in (*SMALL, *more) for word in ("--set", setting)]
+    return [word for setting in (*TINY, *more) for word in ("--set", setting)]
 
 
 def test_from_official_file_to_figures_beside_published_ones(finished: tuple[Path, str, str]) -> None:
@@ -107,7 +93,7 @@ def test_from_official_file_to_figures_beside_published_ones(finished: tuple[Pat
     assert result["chosen_spread"] == pytest.approx(100 * np.std(distilled["network_accuracy"], ddof=1))
     assert [figure["accuracy"] for figure in result["published"]] == [83.1]
     assert {sentence.split(" is ")[0] for sentence in result["cut_down"]} == {
-        setting.partition("=")[0] for setting in SMALL
+        setting.partition("=")[0] for setting in TINY
     } - {"evaluate.bootstrap"}
     assert "experts.count is 2 in place of 20." in result["cut_down"]
 
