@@ -8,6 +8,9 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
 	command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { command -v $$name; break; }; done)
 
+# Threads that wait sleep instead of spinning: on a shared machine they would take the cores that they wait for.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check bench bench-gpu docs clean
 

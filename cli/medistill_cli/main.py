@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -71,7 +72,12 @@ app.add_typer(recipes, name="recipes")
 
 
 def main() -> None:
-    """Run the program."""
+    """Run the program.
+
+    Threads of PyTorch that have nothing to do sleep, unless the user's environment says otherwise. By default they
+    spin, and on a machine that others use too they take the very cores that they wait for (decision 19).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app(prog_name="medistill")
 
 

@@ -72,8 +72,8 @@ def pooled_and_held_out(report: Report) -> list[tuple[str, list[tuple[Arm, Estim
         )
         pooled = {arm.arm: arm.macro_auc for arm in group.arms} if group is not None else {}
         told = Estimate.impossible(group.reason) if group is not None and group.reason else absent
-        if group is not None and not group.reason and set(group.classes) != set(held_out.evaluation.class_names):
-            classes = listed([class_label(name) for name in group.classes]) or "no class"
+        if group is not None and group.classes and set(group.classes) != set(held_out.evaluation.class_names):
+            classes = listed([class_label(name) for name in group.classes])
             pooled = {}
             told = Estimate.impossible(f"there it is over other classes ({classes}), so it does not compare")
         arms = [(arm.arm, pooled.get(arm.arm, told), arm.macro_auc) for arm in held_out.evaluation.arms]

@@ -244,9 +244,13 @@ def test_a_users_own_network_goes_through_the_whole_chain(corpus: Corpus, tiny_r
     others = md.train_experts(corpus, tiny_recipe, network=other_network)
     with pytest.raises(UsageError, match=r"made with the network .*own_network"):
         md.distill(corpus, others, tiny_recipe, network=other_network, out=tmp_path, resume=True)
-    raw = {path.name: path.read_bytes() for path in (tmp_path / "evaluation" / "networks").iterdir()}
-    md.evaluate(made, corpus, tiny_recipe, network=other_network, out=tmp_path)
-    assert all(path.read_bytes() != raw[path.name] for path in (tmp_path / "evaluation" / "networks").iterdir())
+    with pytest.raises(UsageError, match="another set, corpus, network"):
+        md.evaluate(made, corpus, tiny_recipe, network=other_network, out=tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    assert md.evaluate(made, corpus, tiny_recipe, network=other_network, out=elsewhere).network != evaluation.network
+    mine, others_networks = (folder / "evaluation" / "networks" for folder in (tmp_path, elsewhere))
+    for path in mine.iterdir():
+        assert path.read_bytes() != (others_networks / path.name).read_bytes()
 
 
 def test_a_run_takes_a_network_too(

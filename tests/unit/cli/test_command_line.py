@@ -272,3 +272,12 @@ def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="no_such_name"):
         md.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(given: str | None, expected: str) -> None:
+    ask = "import os, medistill_cli.main as m; m.app = lambda **_: print(os.environ['OMP_WAIT_POLICY']); m.main()"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": given} if given else {}
+    done = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected

@@ -136,6 +136,13 @@ def test_a_site_shows_the_pooled_and_the_held_out_figure() -> None:
     report = report_example.whole()
     other = pooled_and_held_out(report)[0][1][0][1]
     assert "over other classes (COVID, Lung Opacity and Normal), so it does not compare" in other.reason
+    nothing = Estimate.impossible("every test image here is of class 'COVID'")
+    one_class = tuple(
+        replace(group, classes=(), arms=tuple(replace(arm, macro_auc=nothing) for arm in group.arms))
+        for group in report.evaluation.subgroups
+    )
+    alone = replace(report, evaluation=replace(report.evaluation, subgroups=one_class))
+    assert pooled_and_held_out(alone)[0][1][0][1] == nothing
     groups = tuple(replace(group, classes=report_example.NAMES) for group in report.evaluation.subgroups)
     report = replace(report, evaluation=replace(report.evaluation, subgroups=groups))
     (site, arms), *_ = pooled_and_held_out(report)
