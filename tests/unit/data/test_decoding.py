@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -137,7 +138,9 @@ def test_a_file_that_kills_its_process_is_refused_and_the_others_are_read(tmp_pa
             kills.append(workers_of_this_process())
             for worker in kills[-1]:
                 os.kill(worker, signal.SIGKILL)
-            time.sleep(0.1)
+            left = select.poll()
+            left.register(writer, 0)
+            left.poll(10_000)  # an error: nobody reads any more; killed processes may take their time
             os.close(writer)
 
     killer = threading.Thread(target=kill_whoever_opens_it)
