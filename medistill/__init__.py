@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from medistill.data.phantom import write_phantom as write_phantom
     from medistill.errors import MedistillError as MedistillError
     from medistill.evaluate.evaluation import Evaluation as Evaluation
+    from medistill.privacy.audit import Audit as Audit
     from medistill.recipe import Recipe as Recipe
     from medistill.recipe import load_recipe as load_recipe
     from medistill.report.record import Report as Report
     from medistill.workflow.across import evaluate_across as evaluate_across
+    from medistill.workflow.audit import audit as audit
     from medistill.workflow.distill import distill as distill
     from medistill.workflow.evaluate import evaluate as evaluate
     from medistill.workflow.experts import train_experts as train_experts
@@ -33,6 +35,7 @@ _HOME = {
     "distill": "medistill.workflow.distill",
     "evaluate": "medistill.workflow.evaluate",
     "evaluate_across": "medistill.workflow.across",
+    "audit": "medistill.workflow.audit",
     "write_report": "medistill.workflow.report",
     "run": "medistill.workflow.run",
     "Recipe": "medistill.recipe",
@@ -40,6 +43,7 @@ _HOME = {
     "Trajectories": "medistill.artifacts.trajectories",
     "DistilledSet": "medistill.artifacts.distilled_set",
     "Evaluation": "medistill.evaluate.evaluation",
+    "Audit": "medistill.privacy.audit",
     "Report": "medistill.report.record",
     "MedistillError": "medistill.errors",
 }

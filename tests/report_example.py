@@ -9,8 +9,20 @@ import numpy as np
 
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
+from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Trait, Truth
 from medistill.evaluate.published import BenchmarkResult, PublishedFigure
+from medistill.privacy.audit import (
+    SPACES,
+    Audit,
+    CopyFigures,
+    CopyRule,
+    Criterion,
+    GroupCopies,
+    ResidueFigures,
+)
+from medistill.privacy.canaries import CanaryTest
+from medistill.privacy.membership import SOURCES, AttackCell, Detection, Membership, MembershipAttack
 from medistill.recipe import EvaluateRecipe, load_recipe
 from medistill.report.caveats import caveats
 from medistill.report.checklist import checklist
@@ -83,7 +95,7 @@ def whole() -> Report:
     distilled = SetSummary(
         images=40, ipc=10, shape=(1, 112, 112), student_lr=0.0123, method="IADD", starts_from="real", chosen_step=300,
         training_images=dict.fromkeys(NAMES, 3000), training_groups=6000, split_unit="patient", synthetic_source=False,
-        privacy="No formal privacy guarantee was sought in this mode, and no audit was run.",
+        privacy="No formal privacy guarantee was sought in this mode.",
         files={"images.safetensors": "a" * 64},
     )  # fmt: skip
     corpus = CorpusSummary(
@@ -103,7 +115,7 @@ def whole() -> Report:
         synthetic=False,
         shows_real=False,
         verdict=verdict(found),
-        not_promised=caveats(found, distilled, corpus, synthetic=False),
+        not_promised=caveats(found, distilled, corpus, synthetic=False, audit=audited()),
         evaluation=found,
         across=tuple(
             evaluation(("raw", "random", "distilled"), network=name, weaker=less)
@@ -114,6 +126,7 @@ def whole() -> Report:
             HeldOutSite("rsna", evaluation(("raw", "distilled"), patients=60, weaker=1.0), ""),
             HeldOutSite("guangzhou", None, "without it, class 'Viral_Pneumonia' has no training image"),
         ),
+        audit=audited(),
         benchmark=BenchmarkResult(
             "CIFAR-10",
             10,
@@ -150,6 +163,78 @@ def whole() -> Report:
     return replace(known, methods=methods(known), checklist=checklist(known))
 
 
+def audited() -> Audit:
+    """A set that fails for its starting images, every part filled, one site and one attack without figures."""
+    share = Estimate(0.3, 0.17, 0.46)
+    nothing = Estimate.impossible("a false positive rate of 1 in 1,000 needs 1,000 non-members, and there are 180")
+    classes = tuple(GroupCopies(name, 10, 0) for name in NAMES)
+    sites = (*(GroupCopies(site, 13, 0) for site in SITES[:3]), GroupCopies(SITES[3], None, None))
+    cell = AttackCell("all", "", 6000, 180, Estimate(0.61, 0.57, 0.65), (
+        Detection(100, Estimate(0.02, 0.017, 0.024), 0.2), Detection(1000, nothing, None),
+    ))  # fmt: skip
+    hidden = Estimate.impossible("fewer than 10 patients on one side, who might be recognised")
+    by_class = AttackCell("class", "Viral_Pneumonia", None, None, hidden, (), hidden.reason)
+    return Audit(
+        verdict="fail",
+        criteria=(
+            Criterion("Held-out patients", 180, 100, "pass", ""),
+            Criterion("Copies in pixels", 0.0, 0.0, "pass", ""),
+            Criterion("Images that single out the real one they began as", 0.3, 0.05, "fail", ""),
+            Criterion("Membership inference", None, 0.05, "not enough evidence", "too few <shadows>"),
+        ),
+        rules=tuple(CopyRule(space, 0.5, 180) for space in SPACES),
+        copies=tuple(
+            CopyFigures(
+                subject,
+                space,
+                40,
+                40 if subject == "random" else 0,
+                0.71,
+                0.98,
+                Estimate(0.53, reason="counted") if space == "pixels" else Estimate.impossible("not worked out"),
+                classes,
+                sites,
+            )
+            for space in SPACES
+            for subject in ("distilled", "random", "held out")
+        ),
+        residue=(
+            ResidueFigures("distilled", 40, 0.21, -0.01, share, 0.0003, share),
+            ResidueFigures("random", 40, 1.0, -0.01, Estimate(1.0, 0.91, 1.0), 0.0003, Estimate(1.0, 0.91, 1.0)),
+        ),
+        residue_reason="",
+        membership=Membership(
+            attacks=(
+                *(MembershipAttack("loss", source, (cell, by_class)) for source in SOURCES),
+                MembershipAttack("likelihood ratio, out only", "distilled", (), reason="there are 2 shadows"),
+            ),
+            canaries=(CanaryTest("distilled", 20, share, Estimate(0.1, 0.02, 0.3), 0.04),),
+            networks=5,
+            shadows=16,
+            shadow_networks=2,
+            shadow_experts=2,
+            shadow_iterations=20,
+            confidence=0.95,
+            seconds=600.0,
+        ),
+        guarantee="The set was made without differential privacy: nothing is guaranteed formally.",
+        not_tested=("Reconstruction was not tried.",),
+        train_images=12000,
+        held_out_images=360,
+        held_out_patients=180,
+        split_unit="patient",
+        network="ConvNet, depth 3, width 128",
+        set_digest="a" * 64,
+        corpus="c" * 64,
+        thresholds={"copy_ratio": 0.5},
+        seed=7,
+        versions={"medistill": "0.1.0"},
+        device="cpu",
+        command="medistill audit run --data xray",
+        seconds=75.0,
+    )
+
+
 def course() -> Course:
     """400 steps, eight looks, the importance of eight groups kept."""
     names = tuple(f"features.{4 * k}.{part}" for k in range(3) for part in ("weight", "bias"))
@@ -178,9 +263,10 @@ def alone(report: Report) -> Report:
     """The same, as a folder gives it that holds nothing but an evaluation."""
     nowhere = "this folder does not hold it"
     return replace(
-        report, across=(), sites=(), benchmark=None, methods=(), checklist=(), distilled=None, corpus=None, course=None,
+        report, across=(), sites=(), audit=None, benchmark=None, methods=(), checklist=(), distilled=None, corpus=None,
+        course=None,
         making=Making(None, "", {}, {}, "", "", (), {}, {}),
-        missing=dict.fromkeys(("distilled", "corpus", "course", "making"), nowhere),
+        missing=dict.fromkeys(("distilled", "corpus", "course", "making", "audit"), nowhere),
     )  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def distilled_set(recipe: Recipe, *, synthetic: bool) -> DistilledSet:
             "split_unit": "patient",
             "synthetic_source": synthetic,
             "starts_from": "real",
-            "privacy": "No formal privacy guarantee was sought in this mode, and no audit was run.",
+            "privacy": "No formal privacy guarantee was sought in this mode.",
         },
     )
 

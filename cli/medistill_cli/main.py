@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medistill_cli.commands.audit import audit
 from medistill_cli.commands.benchmark import benchmark
 from medistill_cli.commands.distill import distill
 from medistill_cli.commands.doctor import doctor
@@ -61,6 +62,7 @@ app.command()(guarded(prepare))
 app.command()(guarded(experts))
 app.command()(guarded(evaluate))
 app.command()(guarded(leave_site_out))
+app.command()(guarded(audit))
 app.command()(guarded(benchmark))
 app.command()(guarded(report))
 app.command()(guarded(phantom))

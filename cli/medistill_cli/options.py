@@ -81,6 +81,15 @@ Classes = Annotated[
         show_default=False,
     ),
 ]
+BurntInText = Annotated[
+    Literal["unchecked", "mask", "quarantine"] | None,
+    typer.Option(
+        "--burnt-in-text",
+        help="Text other than side markers that is drawn into the pixels: not looked for, painted over, or its file "
+        "refused (data.burnt_in_text). Needs the extra medistill[ocr]; up to 2 s an image on one core.",
+        show_default=False,
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(
@@ -105,6 +114,25 @@ RequireNonInferior = Annotated[
     typer.Option(
         "--require-non-inferior",
         help="Exit with 5 unless the distilled images are shown to be non-inferior to all originals.",
+    ),
+]
+DpEpsilon = Annotated[
+    float | None,
+    typer.Option(
+        "--dp-epsilon",
+        metavar="E",
+        help="Make the distilled images differentially private with this budget for the whole run (privacy.epsilon, "
+        "privacy.mode=dp). Begin with --recipe covid-xray-dp: a recipe must keep to the conditions.",
+        show_default=False,
+    ),
+]
+DpDelta = Annotated[
+    float | None,
+    typer.Option(
+        "--dp-delta",
+        metavar="D",
+        help="Probability with which that bound may fail (privacy.delta, privacy.mode=dp), below 1 / privacy.units.",
+        show_default=False,
     ),
 ]
 Device = Annotated[

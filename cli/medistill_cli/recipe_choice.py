@@ -63,11 +63,16 @@ def words_of(
     labels: Path | None,
     recipe: str | None,
     settings: Sequence[str] | None,
-    **others: str | int | None,
+    **others: str | float | None,
 ) -> list[str]:
     """The options of a command as they are typed, for the next command that should take the same."""
     named = {"data": data, "labels": labels, "recipe": recipe, **others}
-    words = [word for name, value in named.items() if value is not None for word in (f"--{name}", str(value))]
+    words = [
+        word
+        for name, value in named.items()
+        if value is not None
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
     return words + [word for setting in settings or () for word in ("--set", setting)]
 
 
@@ -80,15 +85,25 @@ def overrides_of(
     sites: str | None = None,
     classes: str | None = None,
     across: str | None = None,
+    burnt_in_text: str | None = None,
+    dp_epsilon: float | None = None,
+    dp_delta: float | None = None,
 ) -> list[str]:
     """Write the options that stand for a setting as ``section.key=value``: the method, --set, then the others."""
     overrides = [*([] if method is None else [f"method={method}"]), *(settings or ())]
     if ipc is not None:
         overrides.append(f"distill.ipc={ipc}")
+    if burnt_in_text is not None:
+        overrides.append(f"data.burnt_in_text={burnt_in_text}")
     if seed is not None:
         overrides.append(f"seed={seed}")
     for key, names in (("data.sites", sites), ("data.classes", classes), ("evaluate.across", across)):
         if names is not None:
             listed = [name.strip() for name in names.split(",") if name.strip()]
             overrides.append(f"{key}={json.dumps(listed, ensure_ascii=False)}")
+    if dp_epsilon is not None or dp_delta is not None:
+        overrides.append("privacy.mode=dp")
+    for key, value in (("privacy.epsilon", dp_epsilon), ("privacy.delta", dp_delta)):
+        if value is not None:
+            overrides.append(f"{key}={value!r}")
     return overrides

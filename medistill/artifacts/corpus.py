@@ -8,7 +8,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +23,10 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 TABLE = ("labels", "groups", "sites", "splits", "views", "class_names", "site_names")
 """What the index holds of the images, and the content's hash covers."""
-STATED = ("sexes", "ages")
+STATED = ("sexes", "ages", "text_check")
 """The same, but held and covered only where any is known, so that other corpora keep their address."""
+TEXT_MASKED = "text masked"
+"""Category in the manifest of a file that was taken, and in which text was masked."""
 NOT_STATED = "not stated"
 """Name of the site of images whose site nothing says."""
 Trait = Literal["site", "view", "sex", "age"]
@@ -38,8 +40,9 @@ class ManifestRow:
     Attributes:
         file: path relative to the data folder.
         row: index in the corpus, or -1 where the file was refused.
-        reason: empty where accepted; else why not, in words without a patient's identifier.
-        category: short machine name of the reason, counted in reports ("truncated", "lateral view", ...).
+        reason: why it was refused, or what was changed, in words without a patient's identifier; else empty.
+        category: short machine name of the reason, counted in reports ("truncated", "lateral view", ...); `TEXT_MASKED`
+            for an accepted file in which that was done.
     """
 
     file: str
@@ -49,12 +52,25 @@ class ManifestRow:
 
 
 @dataclass(frozen=True)
+class TextCheck:
+    """How text that is burnt into the pixels was looked for.
+
+    Attributes:
+        by: the programs that looked, with their versions.
+        policy: what was done about text other than side markers: "mask", or "quarantine" the file.
+    """
+
+    by: str
+    policy: str
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A corpus on disk.
 
     Attributes:
         path: its folder, mode 0700.
-        content: SHA-256 over the pixels' SHA-256, labels, groups, sites, splits, views, sexes, ages and names.
+        content: SHA-256 over the pixels' SHA-256, labels, groups, sites, splits, views, sexes, ages, names, text check.
         images: uint8 memory map (N, C, H, W), 0 black, 255 white.
         labels: int64 (N,), index into `class_names`.
         groups: int64 (N,), patients (or images, where no patient is known), numbered from 0 without their identifiers.
@@ -69,6 +85,8 @@ class Corpus:
         found: how many files were found.
         refused: category -> how many files were refused for it.
         notes: facts about the reading that the report must state.
+        text_check: how burnt-in text was looked for; None where it was not.
+        text_masked: images in which some was masked.
     """
 
     path: Path
@@ -89,6 +107,8 @@ class Corpus:
     found: int
     refused: dict[str, int]
     notes: tuple[str, ...]
+    text_check: TextCheck | None
+    text_masked: int
 
     def rows(self, split: Split) -> np.ndarray:
         """Indices (int64) of the images of a split, ascending."""
@@ -150,12 +170,14 @@ def save_corpus(
     synthetic: bool,
     notes: Sequence[str],
     manifest: Iterable[ManifestRow],
+    text_check: TextCheck | None = None,
 ) -> Corpus:
     """Write a corpus to ``folder/<content>`` (content-addressed; an equal corpus is left as it is) and load it.
 
     Args:
         sexes: as in `Corpus`; empty where none is known.
         ages: likewise.
+        text_check: as in `Corpus`.
     """
     table: dict[str, Any] = {
         "labels": [int(v) for v in labels],
@@ -166,6 +188,7 @@ def save_corpus(
         "class_names": list(class_names),
         "site_names": list(site_names),
         **{name: list(texts) for name, texts in (("sexes", sexes), ("ages", ages)) if any(texts)},
+        **({} if text_check is None else {"text_check": asdict(text_check)}),
     }
     pixels = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
     content = _content(images.shape, pixels, table)
@@ -189,6 +212,7 @@ def save_corpus(
         "found": len(rows),
         "refused": dict(sorted(Counter(row.category for row in rows if row.row < 0).items())),
         "notes": list(notes),
+        "text_masked": sum(row.row >= 0 and row.category == TEXT_MASKED for row in rows),
     }
     write_json(path / "index.json", index, private=True)  # last: a folder without it is not a corpus
     return load_corpus(path)
@@ -212,7 +236,7 @@ def save_without_site(folder: Path, corpus: Corpus, site: str, class_names: Sequ
     manifest = [
         row
         if row.row < 0
-        else ManifestRow(row.file, place[row.row])
+        else replace(row, row=place[row.row])
         if row.row in place
         else ManifestRow(row.file, -1, "left out with a site", reason)
         for row in corpus.manifest
@@ -234,6 +258,7 @@ def save_without_site(folder: Path, corpus: Corpus, site: str, class_names: Sequ
         synthetic=corpus.synthetic,
         notes=[*corpus.notes, f"Site {site} is the test split; the other sites' test images take no part."],
         manifest=manifest,
+        text_check=corpus.text_check,
     )
 
 
@@ -297,6 +322,8 @@ def load_corpus(path: Path) -> Corpus:
             found=index["found"],
             refused=dict(index["refused"]),
             notes=tuple(index["notes"]),
+            text_check=TextCheck(**index["text_check"]) if "text_check" in index else None,
+            text_masked=int(index.get("text_masked", 0)),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise ArtifactError(

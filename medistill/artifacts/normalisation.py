@@ -49,9 +49,13 @@ class Normalisation:
 
     def invert(self, images: np.ndarray) -> np.ndarray:
         """What `apply` gives (N, C, H, W) -> uint8 a person can look at, clipped to the range."""
+        return np.clip(np.rint(self.grey(images) * 255), 0, 255).astype(np.uint8)
+
+    def grey(self, images: np.ndarray) -> np.ndarray:
+        """What `apply` gives (N, C, H, W) -> float32 in units of full scale, neither rounded nor clipped."""
         mean, std = self._columns()
         images = images if self.whitening is None else self.whitening.invert(images)
-        return np.clip(np.rint((images * std + mean) * 255), 0, 255).astype(np.uint8)
+        return images * std + mean
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; of a whitening, which is stored beside them, only its SHA-256."""

@@ -27,7 +27,7 @@ from medistill.recipe import DataRecipe
 
 FEW = 64
 """Up to so many files are decoded in this process: starting workers would take longer."""
-SAID = ("fingerprint", "view", "unstated", "patient", "sex", "age", "synthetic")
+SAID = ("fingerprint", "view", "unstated", "patient", "sex", "age", "synthetic", "flags", "masked")
 """What is kept of a file beside its pixels."""
 CRASHED = Decoded(
     None, category="decoder crashed", reason="reading it ended the process that tried (faulty decoder, or no memory)"
@@ -74,7 +74,10 @@ def decode(
             return {n: chunk for n, chunk in chunks.items() if n not in done}
 
         remaining = [file for chunk in left().values() for file in chunk]
-        if len(remaining) > FEW or _may_crash(folder, remaining):
+        few = (
+            FEW if recipe.burnt_in_text == "unchecked" else CHUNK
+        )  # looking for text takes longer than starting workers
+        if len(remaining) > few or _may_crash(folder, remaining):
             try:
                 finish(_in_workers(folder, left(), recipe, max(workers, 1)))
             except NoWorkersError:

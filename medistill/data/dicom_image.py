@@ -17,6 +17,7 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply
 from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
 
 from medistill.data.demographics import age_band, age_band_between, settled, sex_of
+from medistill.data.flagged_headers import screened
 from medistill.data.image import Image, check_size
 from medistill.data.refusal import Refused
 from medistill.data.view import view_of
@@ -44,6 +45,7 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
     _check_header(header)
     check_size(int(header.Rows), int(header.Columns))
     _check_view(header, recipe)
+    flags = screened(header, recipe)
     stored = _stored_values(header)
     pixels, deep = _display_values(stored, header, recipe)
     return Image(
@@ -55,6 +57,7 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
         sex=sex_of(_text(header, "PatientSex")),
         age=_age(header),
         synthetic=str(header.get("SyntheticData", "")).upper() == "YES",
+        flags=flags,
         states_view=True,
     )
 

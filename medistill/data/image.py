@@ -25,6 +25,7 @@ class Image:
         sex: of the patient, as `sex_of` gives it.
         age: band of the patient's age, as `age_band` gives it.
         synthetic: the file says that it was made, not taken of a person.
+        flags: what the file says of itself that speaks against passing it on, as `flags_of` gives it.
         states_view: the format has a place for the view, so that saying nothing means something.
     """
 
@@ -36,6 +37,7 @@ class Image:
     sex: str | None = ""
     age: str | None = ""
     synthetic: bool = False
+    flags: tuple[str, ...] = ()
     states_view: bool = False
 
 

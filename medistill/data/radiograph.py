@@ -24,6 +24,7 @@ from monai.transforms import (
     SpatialPad,
 )
 
+from medistill.data.burnt_in_text import BurntInText
 from medistill.data.dicom_image import read_dicom
 from medistill.data.image import Image
 from medistill.data.plain_image import read_nifti, read_pillow
@@ -102,6 +103,8 @@ class RadiographReader(ImageReader):
             "sex": img.sex,
             "age": img.age,
             "synthetic": img.synthetic,
+            "flags": img.flags,
+            "masked": 0,
         }
 
 
@@ -179,6 +182,7 @@ def radiograph_pipeline(recipe: DataRecipe) -> Compose:
         [
             LoadImaged("image", reader=RadiographReader(recipe), image_only=False, ensure_channel_first=False),
             GreyScaled("image", recipe),
+            *([] if recipe.burnt_in_text == "unchecked" else [BurntInText("image", recipe)]),
             Channels("image", recipe),
             EnsureTyped("image", track_meta=False),
             Square("image", recipe),
@@ -199,6 +203,8 @@ class Decoded:
         sex: of its patient, as `sex_of` gives it.
         age: band of its patient's age, as `age_band` gives it.
         synthetic: the file says that it was made.
+        flags: what it says of itself, as `flags_of` gives it.
+        masked: in how many places text was masked.
         category: of the refusal, empty where accepted.
         reason: of the refusal.
     """
@@ -211,5 +217,7 @@ class Decoded:
     sex: str | None = ""
     age: str | None = ""
     synthetic: bool = False
+    flags: tuple[str, ...] = ()
+    masked: int = 0
     category: str = ""
     reason: str = ""

@@ -80,7 +80,7 @@ def _path(staging: Path, first: int) -> Path:
 
 def _read(path: Path) -> tuple[list[Decoded], np.ndarray]:
     arrays, metadata = read_tensors(path, "staged images")
-    decoded = [Decoded(**one) for one in json.loads(metadata["said"])]
+    decoded = [Decoded(**{**one, "flags": tuple(one["flags"])}) for one in json.loads(metadata["said"])]
     accepted = sum(not one.category for one in decoded)
     if metadata["digest"] != _digest(arrays["pixels"], metadata["said"]) or accepted != len(arrays["pixels"]):
         raise ArtifactError(

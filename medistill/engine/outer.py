@@ -51,7 +51,7 @@ class Fixed:
         labels: (N, classes) the class that each image is made for, as probabilities: what hard labels train on.
         stage: int64 (N,) the stage in which each image moves.
         micro_batch: images that pass the network at once.
-        validate: trains fresh networks on images with a learning rate.
+        validate: trains fresh networks on images with a learning rate; None takes a stage's last images unseen.
         save: writes the state to disk.
     """
 
@@ -61,7 +61,7 @@ class Fixed:
     labels: Tensor
     stage: Tensor
     micro_batch: int
-    validate: Callable[[LabelledImages, float], Look]
+    validate: Callable[[LabelledImages, float], Look] | None
     save: Callable[[State], None]
 
 
@@ -92,7 +92,7 @@ def optimise(state: State, fixed: Fixed, progress: Progress) -> None:
                 continue
             stage = part_of(state.iteration - 1, settings.iterations, settings.stages)
             ends = state.iteration == part(settings.iterations, settings.stages, stage).stop
-            looked = ends or state.iteration % settings.validate_every == 0
+            looked = ends or (fixed.validate is not None and state.iteration % settings.validate_every == 0)
             if looked:
                 _look(state, fixed, stage)
             if ends and stage + 1 < settings.stages:
@@ -229,6 +229,9 @@ def _moved_alpha(state: State, recipe: Recipe, of_alpha: float) -> tuple[Tensor,
 
 def _look(state: State, fixed: Fixed, stage: int) -> None:
     """Score the images of the stages up to this one, and keep them where no look of this stage was better."""
+    if fixed.validate is None:
+        _keep(state)
+        return
     shown = fixed.stage <= stage
     images = LabelledImages.of_floats(
         state.average[shown],
@@ -240,14 +243,19 @@ def _look(state: State, fixed: Fixed, stage: int) -> None:
     history = state.history
     earlier = [auc for auc, of in zip(history.auc, history.stage, strict=True) if of == stage]
     if not earlier or look.auc > max(earlier):
-        state.best_pixels, state.best_alpha, state.best_step = state.average.clone(), state.alpha, state.iteration
-        state.best_logits = None if state.logits is None else state.logits.clone()
+        _keep(state)
     history.looks.append(state.iteration)
     history.stage.append(stage)
     history.accuracy.append(look.accuracy)
     history.auc.append(look.auc)
     if fixed.recipe.importance.granularity != "scalar":
         history.importance.append([float(w) for w in state.importance.weights])
+
+
+def _keep(state: State) -> None:
+    """Make the images as they are now the best of their stage."""
+    state.best_pixels, state.best_alpha, state.best_step = state.average.clone(), state.alpha, state.iteration
+    state.best_logits = None if state.logits is None else state.logits.clone()
 
 
 def _freeze(state: State) -> None:

@@ -67,7 +67,7 @@ def build_own(
         raise _refused(
             factory,
             "answers an image differently in another batch",
-            "no statistics of batches",
+            "no statistics of batches, through which one patient would also change what is learned from another",
             "take nn.GroupNorm in place of batch norm",
         )
     return network
@@ -97,7 +97,7 @@ def _refuse_layers(factory: NetworkFactory, network: nn.Module) -> None:
         raise _refused(
             factory,
             f"keeps buffers ({', '.join(buffers[:3])}), as batch norm does",
-            "parameters alone: a snapshot holds nothing else",
+            "parameters alone: a snapshot holds nothing else, and what a buffer learns of patients no noise would hide",
             "take nn.GroupNorm in place of batch norm, and make a constant part of the code",
         )
     for name, module in network.named_modules():

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from medistill.errors import RecipeError, UsageError
 from medistill.recipe.methods import METHODS
-from medistill.recipe.sections import Recipe, Section
+from medistill.recipe.section import Section
+from medistill.recipe.sections import Recipe
 
 
 def recipe_names() -> list[str]:

@@ -7,22 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from medistill.recipe.methods import Method, contradictions, with_method
+from medistill.recipe.privacy import PrivacyRecipe, broken_conditions
+from medistill.recipe.section import Count, Fraction, Positive, Section
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121"]
 ControlArm = Literal["raw", "random", "kmeans"]
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A frozen part of a recipe that admits no key it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class DataRecipe(Section):
@@ -42,6 +35,14 @@ class DataRecipe(Section):
     """Grey values above this percentile of an image become white (files deeper than 8 bits only)."""
     view_policy: Literal["reject", "keep"] = "reject"
     """`reject` refuses lateral views, and DICOM files that do not say their view; `keep` takes every view."""
+    burnt_in_text: Literal["unchecked", "mask", "quarantine"] = "unchecked"
+    """Text other than side markers that is drawn into the pixels is not looked for; painted over; or its file refused.
+    Looking needs the extra `medistill[ocr]` and takes half a second to two seconds an image on one core."""
+    flagged_headers: Literal["refuse", "tell"] = "refuse"
+    """DICOM files that say that text which identifies somebody is burnt in, or that a person can be recognised
+    (BurnedInAnnotation, RecognizableVisualFeatures), are refused; or taken, and the report tells how many."""
+    secondary_captures: Literal["refuse", "tell"] = "tell"
+    """The same for DICOM files that are secondary captures, such as screenshots and scanned films."""
     classes: tuple[str, ...] = ()
     """Classes to take, in this order; empty takes all, in alphabetical order."""
     sites: tuple[str, ...] = ()
@@ -252,6 +253,37 @@ class EvaluateRecipe(Section):
     """Other networks on which the arms are compared too, by their names in the registry."""
 
 
+class AuditRecipe(Section):
+    """Thresholds of the gate, and the budget of the attacks. They are ours: no standard gives any, and they decide
+    nothing about the set itself."""
+
+    copy_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """A distilled image is a copy where the nearest training image is nearer than this share of the distance to the
+    nearest held-out one, and nearer than real images of other patients are."""
+    most_copies: Fraction = 0.0
+    """Largest share of the distilled images that may be copies."""
+    most_recovered: Fraction = 0.05
+    """Largest share of the distilled images that may single out the real image that they began as."""
+    least_held_out: Count = 100
+    """Fewest held-out images, and patients, without which no audit passes."""
+    most_found: Fraction = 0.05
+    """Largest share of the training patients that an attack may find while it is wrong about 1 in 100 others."""
+    canary_chance: Fraction = 0.01
+    """Probability below which it is no accident that networks repeat the wrong labels of canaries."""
+    networks: Annotated[int, Field(ge=1, le=100)] = 5
+    """Networks that the loss attack trains on the set, and on each control."""
+    shadows: Annotated[int, Field(ge=0)] = 16
+    """Shadow distillations, each of a random half of the training patients; fewer than 4 leave the attack out."""
+    shadow_networks: Annotated[int, Field(ge=1, le=100)] = 1
+    """Networks trained on each shadow, and on each control."""
+    shadow_experts: Count = 2
+    """Experts of a shadow distillation, in place of experts.count."""
+    shadow_iterations: Count = 50
+    """Outer steps of a shadow distillation, in place of distill.iterations."""
+    canaries: Annotated[int, Field(ge=0)] = 10
+    """Training images that get a wrong label in about half of the shadows; never more than one patient in 20."""
+
+
 class ComputeRecipe(Section):
     """How the arithmetic is done."""
 
@@ -282,7 +314,9 @@ class Recipe(Section):
     distill: DistillRecipe = DistillRecipe()
     importance: ImportanceRecipe = ImportanceRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
+    audit: AuditRecipe = AuditRecipe()
     compute: ComputeRecipe = ComputeRecipe()
+    privacy: PrivacyRecipe = PrivacyRecipe()
 
     @model_validator(mode="before")
     @classmethod
@@ -318,10 +352,12 @@ class Recipe(Section):
             )
         if self.data.val_fraction + self.data.test_fraction >= 1:
             raise ValueError("data.val_fraction + data.test_fraction leaves nothing to train on")
+        if broken := broken_conditions(self.model_dump()):
+            raise ValueError(f"differential privacy (privacy.mode = dp) would not hold: {'; '.join(broken)}")
         return self
 
     @property
     def digest(self) -> str:
-        """SHA-256 over every setting but the name and the description."""
-        settings = self.model_dump(mode="json", exclude={"name", "description"})
+        """SHA-256 over every setting but the name, the description and the audit's."""
+        settings = self.model_dump(mode="json", exclude={"name", "description", "audit"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medistill.evaluate.evaluation import Evaluation
+from medistill.privacy.audit import Audit
+from medistill.report.audit_statements import HEADINGS, verdict_sentence
 from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.wording import class_label, counted, listed
 
@@ -35,6 +37,7 @@ def caveats(
     held_out: bool = False,
     benchmark: bool = False,
     departs: bool = False,
+    audit: Audit | None = None,
 ) -> tuple[Caveat, ...]:
     """What holds for every run in this mode, and what this run adds.
 
@@ -42,15 +45,13 @@ def caveats(
         held_out: it is known what sets that were distilled without a site are worth there.
         benchmark: the corpus is a public benchmark of the field.
         departs: the run departs from the published setting of that benchmark.
+        audit: of the set, if there was one.
     """
     unit = corpus.split_unit if corpus is not None else distilled.split_unit if distilled is not None else ""
     one = "a patient" if unit == "patient" else "a person"
     found = [
-        Caveat(
-            "No formal privacy guarantee",
-            "The set was made without differential privacy and no audit was run: nothing here measures what could be "
-            f"found out about {one} from it.",
-        ),
+        _privacy(distilled, one, audited=audit is not None),
+        *([] if audit is None else [Caveat(HEADINGS[audit.verdict], verdict_sentence(audit))]),
         Caveat(
             "Not clinical evidence",
             "Networks are compared on one test split of one corpus. That says nothing about their use on patients.",
@@ -105,6 +106,14 @@ def caveats(
             )
         )
     elif not benchmark:
+        if corpus is not None and not corpus.text_by:
+            found.append(
+                Caveat(
+                    "Burnt-in text was not looked for",
+                    "Names or numbers may be drawn into the pixels of the originals. Nothing looked for them, and the "
+                    "distilled images may have kept parts of them.",
+                )
+            )
         found.append(
             Caveat(
                 "Counts can be telling",
@@ -114,6 +123,26 @@ def caveats(
             )
         )
     return tuple(found)
+
+
+def _privacy(distilled: SetSummary | None, one: str, *, audited: bool) -> Caveat:
+    guarantee = distilled.guarantee if distilled is not None else None
+    if guarantee is None:
+        return Caveat(
+            "No formal privacy guarantee",
+            "The set was made without differential privacy. The audit below tells what was tried to find out about "
+            f"{one} from it; other attacks may find more."
+            if audited
+            else "The set was made without differential privacy and no audit was run: nothing here measures what could "
+            f"be found out about {one} from it.",
+        )
+    return Caveat(
+        "What the privacy guarantee covers",
+        f"The distilled images are differentially private for one {guarantee.unit} of the training split "
+        f"(epsilon {guarantee.epsilon_text}, delta {guarantee.delta:.3g}), if no setting of the recipe was found by "
+        "trials on the same patients. That covers the images, labels and learning rate alone. This report, its counts, "
+        "and the networks trained on originals are not covered; the figures also say something of the test patients.",
+    )
 
 
 def _split_by_image(*, benchmark: bool) -> Caveat:

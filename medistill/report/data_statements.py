@@ -122,11 +122,33 @@ def preparation(report: Report) -> str:
     scaled = (
         "They were whitened (ZCA, fitted on the training split)."
         if data["zca"]
+        else "They were normalised with constants that the recipe declares, not measured on the images."
+        if distilled_privately(report)
         else "They were normalised with the mean and standard deviation of each channel on the training split."
     )
     operations = report.making.section("augmentation").get("operations", ())
     drawn = f"(differentiable siamese augmentation, Zhao and Bilen 2021: {listed(operations)})"
-    return sentences(made, scaled, f"Training images were augmented {drawn}." if operations else "")
+    text = burnt_in_text(report) if report.benchmark is None else ""
+    return sentences(made, text, scaled, f"Training images were augmented {drawn}." if operations else "")
+
+
+def burnt_in_text(report: Report) -> str:
+    """Whether text in the pixels was looked for, by what, what was done about it, and what is not seen so."""
+    corpus = report.corpus
+    if corpus is None:
+        return ""
+    if not corpus.text_by:
+        return "Text burnt into the pixels was not looked for."
+    if corpus.text_policy == "mask":
+        done = f"masked before the images were resized, in {counted(corpus.text_masked, 'image')}"
+    else:
+        done = f"a reason to refuse the file, which befell {counted(corpus.refused.get('burnt-in text', 0), 'file')}"
+    return (
+        f"Text burnt into the pixels was looked for ({corpus.text_by}); text other than side markers was {done}. Such "
+        "a reader overlooks text: on drawn images it found hardly any name that was up to 20 pixels high and 15 of "
+        "255 grey levels brighter than what lay behind it, and on large images not all that were up to 14 pixels high. "
+        "It is not made for handwriting, and single letters pass. That no text is left cannot be concluded."
+    )
 
 
 def inputs(report: Report) -> str:
@@ -218,11 +240,30 @@ def _matching(report: Report) -> str:
     starts = f"epoch {first}" if first == last else f"epochs {first} to {last}"
     return (
         f"{counted(experts['count'], 'expert')} {_were(experts['count'])} trained on the training split for "
-        f"{counted(experts['epochs'], 'epoch')}. In each outer step ({count(distill['iterations'])} in all) a student "
+        f"{counted(experts['epochs'], 'epoch')}{_privately(report)}. In each outer step "
+        f"({count(distill['iterations'])} in all) a student "
         f"network started from an expert's parameters after {starts} and took {counted(distill['syn_steps'], 'step')} "
         "of gradient descent on the distilled images; these were then changed so that its parameters came closer to "
         f"those of the expert {counted(distill['expert_epochs'], 'epoch')} later. The gradient through the student's "
         "steps was exact."
+    )
+
+
+def distilled_privately(report: Report) -> bool:
+    """Whether the set is differentially private."""
+    return report.distilled is not None and report.distilled.guarantee is not None
+
+
+def _privately(report: Report) -> str:
+    """How experts were trained, as a part of a sentence, where they were trained under differential privacy."""
+    guarantee = report.distilled.guarantee if report.distilled is not None else None
+    if guarantee is None:
+        return ""
+    return (
+        f" by DP-SGD (each {guarantee.unit} in an update with probability {short(guarantee.sample_rate)}, its gradient "
+        f"clipped to norm {short(guarantee.clip)}, noise of {short(guarantee.sigma)} times that; epsilon "
+        f"{guarantee.epsilon_text} at delta {guarantee.delta:.3g} for all experts together, by the "
+        f"{guarantee.accountant} accountant)"
     )
 
 
@@ -231,6 +272,10 @@ def choice(report: Report) -> str:
     course, distill = report.course, report.making.section("distill")
     if course is None:
         return ""
+    if distilled_privately(report) and not course.looks:
+        return (
+            f"The images after the last outer step, {count(course.chosen_step)}, were taken; none was chosen on data."
+        )
     looks = counted(len(course.looks), "look") + " at the validation split"
     if distill.get("stages", 1) > 1:
         looks = "the looks at the validation split in the last stage"

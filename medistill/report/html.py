@@ -12,9 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from medistill.evaluate.evaluation import Evaluation, Rule
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import TRAITS
-from medistill.report import wording
+from medistill.privacy.gate import SPACE_NAMES
+from medistill.report import audit_statements, wording
 from medistill.report.comparison import Comparison
 from medistill.report.cost import savings, size
+from medistill.report.data_statements import burnt_in_text
 from medistill.report.drawings import MOST_CLASSES, comparison_drawing, drawings, pooled_and_held_out
 from medistill.report.glossary import GLOSSARY
 from medistill.report.interval_plots import TRAIT_NAMES
@@ -24,6 +26,7 @@ from medistill.report.tables import csv_text, tables
 
 FILTERS = (
     size,
+    audit_statements.figure_text,
     wording.class_label,
     wording.count,
     wording.counted,
@@ -76,7 +79,7 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
     order = [name for name in wording.ARM_NAMES if evaluation.arm(name) is not None]
     known = report.corpus or report.distilled
     unit = (known.split_unit if known is not None else "") or "patient"
-    return _render(
+    return render(
         "report.html.j2",
         report=report,
         evaluation=evaluation,
@@ -104,15 +107,23 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         },
         downloads=_downloads(report),
         methods_text=_data_address("text/plain", "\n\n".join(report.methods) + "\n"),
+        burnt_in_text=burnt_in_text(report) if report.benchmark is None else "",
         pictures=distilled,
         real=real,
         glossary=GLOSSARY,
+        audit_headings=audit_statements.HEADINGS,
+        audit_verdict=audit_statements.verdict_sentence(report.audit) if report.audit is not None else "",
+        audit_adversary=audit_statements.ADVERSARY,
+        audit_subjects=audit_statements.SUBJECT_NAMES,
+        audit_sources=audit_statements.SOURCE_NAMES,
+        audit_spaces=SPACE_NAMES,
+        audit_attacks=audit_statements.attack_rows(report.audit) if report.audit is not None else (),
     )
 
 
 def render_comparison(comparison: Comparison) -> str:
     """Render runs side by side."""
-    return _render(
+    return render(
         "comparison.html.j2",
         comparison=comparison,
         order=[name for name in wording.ARM_NAMES if any(run.arm(name) is not None for run in comparison.runs)],
@@ -121,7 +132,8 @@ def render_comparison(comparison: Comparison) -> str:
     )
 
 
-def _render(name: str, **values: object) -> str:
+def render(name: str, **values: object) -> str:
+    """A template of this room with the report's filters; blank lines are taken out."""
     environment = Environment(
         loader=PackageLoader("medistill.report", "templates"),
         autoescape=True,

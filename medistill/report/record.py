@@ -8,6 +8,7 @@ from typing import Any
 
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import BenchmarkResult
+from medistill.privacy.audit import Audit
 from medistill.report.caveats import Caveat
 from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import Verdict
@@ -121,6 +122,7 @@ class Report:
         evaluation: the numbers.
         across: the same arms on other networks.
         sites: what sets distilled without a site are worth there.
+        audit: what was tried on the set and whether it passes the gate, or None.
         benchmark: beside published figures, where the corpus is a benchmark of the field; else None.
         methods: text for a paper's methods section, one entry a paragraph.
         checklist: rows of TRIPOD+AI and CLAIM.
@@ -139,6 +141,7 @@ class Report:
     evaluation: Evaluation
     across: tuple[Evaluation, ...]
     sites: tuple[HeldOutSite, ...]
+    audit: Audit | None
     benchmark: BenchmarkResult | None
     methods: tuple[str, ...]
     checklist: tuple[ChecklistRow, ...]
@@ -164,6 +167,7 @@ class Report:
                 {**asdict(site), "evaluation": site.evaluation.as_json() if site.evaluation is not None else None}
                 for site in self.sites
             ],
+            "audit": self.audit.as_json() if self.audit is not None else None,
         }
         plain: dict[str, Any] = _plain({**asdict(self), **evaluations})
         return {"schema": REPORT_SCHEMA, "kind": "medistill report", **plain}

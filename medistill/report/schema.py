@@ -15,11 +15,17 @@ from pydantic import TypeAdapter
 
 from medistill.evaluate import evaluation, intervals, published
 from medistill.evaluate.evaluation import EVALUATION_SCHEMA
+from medistill.privacy import accounting, audit, canaries, membership
+from medistill.privacy.audit import AUDIT_SCHEMA
 from medistill.report import caveats, record, summaries, verdict
 from medistill.report.record import REPORT_SCHEMA, Report
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_HOMES = (record, caveats, summaries, verdict, evaluation, intervals, published)
+_HOMES = (
+    *(record, caveats, summaries, verdict),
+    *(evaluation, intervals, published),
+    *(accounting, audit, membership, canaries),
+)
 """Where the records are defined."""
 
 
@@ -31,6 +37,7 @@ def report_schema() -> dict[str, Any]:
     for name, part in records.items():
         _close(part, _docstring(name))
     _number(parts["Evaluation"], EVALUATION_SCHEMA)
+    _number(parts["Audit"], AUDIT_SCHEMA)
     _number(generated, REPORT_SCHEMA)
     generated["properties"] = {"kind": {"const": "medistill report"}, **generated["properties"]}
     generated["required"].append("kind")

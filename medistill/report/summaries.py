@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from medistill.privacy.accounting import Guarantee
+
 
 @dataclass(frozen=True)
 class SetSummary:
@@ -24,6 +26,7 @@ class SetSummary:
         synthetic_source: whether the source was synthetic itself; None where not known.
         privacy: what was, and was not, done for privacy.
         files: file -> SHA-256.
+        guarantee: its differential privacy; None where it has none.
     """
 
     images: int
@@ -39,6 +42,7 @@ class SetSummary:
     synthetic_source: bool | None
     privacy: str
     files: Mapping[str, str]
+    guarantee: Guarantee | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,9 @@ class CorpusSummary:
         split_source: "given" or "drawn".
         synthetic: every file says that it is synthetic.
         notes: facts about the reading.
+        text_by: what looked for burnt-in text; empty where it was not looked for.
+        text_policy: "mask" or "quarantine"; empty where it was not looked for.
+        text_masked: images in which text was masked.
     """
 
     sites: tuple[str, ...]
@@ -68,6 +75,9 @@ class CorpusSummary:
     split_source: str
     synthetic: bool
     notes: tuple[str, ...]
+    text_by: str = ""
+    text_policy: str = ""
+    text_masked: int = 0
 
     @property
     def classes_of_one_site(self) -> tuple[str, ...]:

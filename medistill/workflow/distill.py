@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec, build_network
+from medistill.privacy.accounting import Guarantee
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
 from medistill.training.allocator import keep_freed_memory
@@ -103,7 +105,8 @@ def distill(
     private_folder(checkpoint.parent)
     keep_freed_memory()
     student = Student(build_network(spec, generator(recipe.seed, "student"), place), recipe.compute.step)
-    validate = _validator(corpus, trajectories, recipe, spec, place)
+    unseen = recipe.privacy.mode == "dp" and recipe.privacy.choose == "off"
+    validate = None if unseen else _validator(corpus, trajectories, recipe, spec, place)
     fixed = Fixed(
         recipe=recipe,
         student=student,
@@ -112,7 +115,7 @@ def distill(
         stage=image_stages(len(corpus.class_names), recipe.distill.ipc, recipe.distill.stages).to(place),
         micro_batch=state.micro_batch
         or student_micro_batch(student, spec, recipe, recipe.distill.batch_syn or len(labels)),
-        validate=_keeping(out, state, validate) if recipe.distill.keep_looks else validate,
+        validate=_keeping(out, state, validate) if validate and recipe.distill.keep_looks else validate,
         save=lambda current: current.save(checkpoint, recipe, trajectories.key),
     )
     optimise(state, fixed, progress)
@@ -187,8 +190,8 @@ def _keeping(
 
 def _result(state: State, fixed: Fixed, corpus: Corpus, spec: NetworkSpec, place: torch.device) -> DistilledSet:
     recipe, trajectories = fixed.recipe, fixed.trajectories
-    train = corpus.rows("train")
     soft = None if state.best_logits is None else state.best_logits.softmax(dim=1).cpu().numpy()
+    guarantee = Guarantee.of(recipe)
     plain = recipe.method == "iadd" and recipe.importance.direction == "frozen"
     return DistilledSet(
         images=state.best_pixels.detach().cpu().numpy().astype(np.float32),
@@ -209,20 +212,33 @@ def _result(state: State, fixed: Fixed, corpus: Corpus, spec: NetworkSpec, place
             "trajectories": trajectories.key,
             "chosen_step": state.best_step,
             "micro_batch": state.micro_batch,
-            "training_images": {
-                name: int(np.sum(corpus.labels[train] == c)) for c, name in enumerate(corpus.class_names)
-            },
-            "training_groups": len(np.unique(corpus.groups[train])),
+            **({} if guarantee is not None else _counts(corpus)),
             "split_unit": corpus.split_unit,
             "synthetic_source": corpus.synthetic,
             "starts_from": recipe.distill.init,
             "stages": recipe.distill.stages,
             "soft_labels": recipe.distill.labels == "soft",
-            "privacy": "No formal privacy guarantee was sought in this mode, and no audit was run."
-            + (" The set carries the mean and the whitening matrix of its training images." if recipe.data.zca else ""),
+            **_privacy(recipe, guarantee),
         },
         soft_labels=soft,
     )
+
+
+def _counts(corpus: Corpus) -> dict[str, Any]:
+    """How much the set was distilled from, which under differential privacy it does not tell."""
+    train = corpus.rows("train")
+    return {
+        "training_images": {name: int(np.sum(corpus.labels[train] == c)) for c, name in enumerate(corpus.class_names)},
+        "training_groups": len(np.unique(corpus.groups[train])),
+    }
+
+
+def _privacy(recipe: Recipe, guarantee: Guarantee | None) -> dict[str, Any]:
+    """What was done for privacy, in words, and the guarantee where there is one."""
+    if guarantee is not None:
+        return {"privacy": guarantee.sentence, "differential_privacy": guarantee.as_json()}
+    whitened = " The set carries the mean and the whitening matrix of its training images." if recipe.data.zca else ""
+    return {"privacy": f"No formal privacy guarantee was sought in this mode.{whitened}"}
 
 
 def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, spec: NetworkSpec, out: Path) -> None:

@@ -17,14 +17,16 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories, open_trajectories
 from medistill.artifacts.whitening import Whitening
-from medistill.errors import ArtifactError, DivergedError
+from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.networks.flat import FlatParameters
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec, build_network
+from medistill.privacy.accounting import Guarantee, steps_an_epoch
 from medistill.progress import Progress, Silent, Task
 from medistill.recipe import Recipe
 from medistill.training.allocator import keep_freed_memory
 from medistill.training.device import choose_device, precision
+from medistill.training.dp import PrivateSchedule, train_privately
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
@@ -59,6 +61,9 @@ def train_experts(
     all, and draws its random numbers from the seed and its own number: one that was interrupted is trained again to the
     same bits on the same machine. Several processes, on one machine or many, may fill one store; none waits.
 
+    Under differential privacy experts are trained by DP-SGD. Its random numbers are secret: an expert that is trained
+    again is another one.
+
     Args:
         network: makes a network of the user's own, called with channels, image size and classes; None takes the
             recipe's.
@@ -66,10 +71,12 @@ def train_experts(
 
     Raises:
         DivergedError: an expert's parameters left the finite numbers.
-        UsageError: the shard does not exist, or the user's own network cannot be used.
+        UsageError: the shard does not exist, or the user's own network cannot be used; or, under differential privacy,
+            the budget cannot be kept, patients are not known, or the extra ``dp`` is not installed.
     """
     part = Shard.parse(shard)
     place = choose_device(device)
+    _refuse_unknown_patients(corpus, recipe)
     spec = network_spec(corpus, recipe, network)
     trajectories = _store(corpus, recipe, spec, progress)
     mine = [expert for expert in range(trajectories.count) if part.has(expert)]
@@ -140,13 +147,18 @@ def refuse_other_experts(
 
 def _normalisation(corpus: Corpus, recipe: Recipe) -> Normalisation:
     """What the experts see, but for a whitening: that one is fitted when their store is made."""
+    channels = corpus.images.shape[1]
+    if recipe.privacy.mode == "dp":
+        return Normalisation((recipe.privacy.mean,) * channels, (recipe.privacy.std,) * channels)
     if recipe.data.zca:
-        return Normalisation.full_scale(corpus.images.shape[1])
+        return Normalisation.full_scale(channels)
     return Normalisation.of(corpus.images[corpus.rows("train")])
 
 
 def _made_with(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, normalisation: Normalisation) -> dict[str, Any]:
-    """Everything that decides the snapshots but for rounding."""
+    """Everything that decides the snapshots but for rounding, and, under differential privacy, for secret numbers."""
+    guarantee = Guarantee.of(recipe)
+    private = ("unit", "mechanism", "sigma", "clip", "sample_rate", "steps", "experts")
     return {
         "seed": recipe.seed,
         "corpus": corpus.content,
@@ -156,7 +168,26 @@ def _made_with(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, normalisation:
         "precision": recipe.compute.precision,
         "normalisation": normalisation.as_json(),
         "zca": recipe.data.zca_regularisation if recipe.data.zca else None,
+        **({} if guarantee is None else {"privacy": {name: guarantee.as_json()[name] for name in private}}),
     }
+
+
+def _refuse_unknown_patients(corpus: Corpus, recipe: Recipe) -> None:
+    if recipe.privacy.mode == "dp" and recipe.privacy.unit == "patient" and corpus.split_unit != "patient":
+        raise UsageError(
+            "differential privacy was asked for patients, but no patient is known for these files: one with several "
+            "images would count as several, and would be protected less than the guarantee says",
+            expected="files or a table that name the patient",
+            do="add a patient column (--labels), or state the weaker unit openly: --set privacy.unit=image",
+        )
+
+
+def _units(corpus: Corpus, recipe: Recipe) -> np.ndarray:
+    """Int64 (N,): the unit of each training image, patients or the images themselves, numbered from 0."""
+    rows = corpus.rows("train")
+    if recipe.privacy.unit == "image":
+        return np.arange(len(rows))
+    return np.unique(corpus.groups[rows], return_inverse=True)[1]
 
 
 def _store(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, progress: Progress) -> Trajectories:
@@ -191,6 +222,7 @@ class _Work:
 
     Attributes:
         at_once: experts trained side by side.
+        units: int64 (N,) the unit of each training image, and ``guarantee`` what it has, where there is one.
     """
 
     recipe: Recipe
@@ -200,6 +232,8 @@ class _Work:
     place: torch.device
     micro_batch: int
     at_once: int
+    units: Tensor
+    guarantee: Guarantee | None
 
     @classmethod
     def of(
@@ -209,7 +243,8 @@ class _Work:
         keep_freed_memory()
         network = build_network(spec, generator(recipe.seed, "expert", 0), place)
         one = (recipe.experts.epochs + 1) * trajectories.parameters * 4
-        batched = place.type == "cuda" and spec.factory is None
+        guarantee = Guarantee.of(recipe)
+        batched = place.type == "cuda" and spec.factory is None and guarantee is None
         return cls(
             recipe=recipe,
             spec=spec,
@@ -218,6 +253,8 @@ class _Work:
             place=place,
             micro_batch=training_micro_batch(network, spec, recipe, recipe.experts.batch_size),
             at_once=max(1, min(TOGETHER, SNAPSHOT_BYTES // one)) if batched else 1,
+            units=torch.from_numpy(_units(corpus, recipe)).to(place),
+            guarantee=guarantee,
         )
 
     def train(self, group: list[int], task: Task) -> None:
@@ -254,7 +291,17 @@ class _Work:
             task.advance(len(group), figures=f"{which} of {self.trajectories.count}")
 
         augmentation, micro_batch = self.recipe.augmentation, self.micro_batch
-        if len(group) == 1:
+        if self.guarantee is not None:
+            train_privately(
+                networks[0],
+                self.data,
+                self.units,
+                _private_schedule(self.recipe, self.guarantee),
+                augmentation,
+                micro_batch=micro_batch,
+                after_epoch=lambda epoch, flat: keep(epoch, flat.values[None]),
+            )
+        elif len(group) == 1:
             train(
                 networks[0],
                 self.data,
@@ -277,6 +324,21 @@ class _Work:
             "micro_batch": self.micro_batch,
             "together": together,
         }
+
+
+def _private_schedule(recipe: Recipe, guarantee: Guarantee) -> PrivateSchedule:
+    settings = recipe.experts
+    return PrivateSchedule(
+        epochs=settings.epochs,
+        steps=steps_an_epoch(recipe),
+        expected_batch=settings.batch_size,
+        rate=guarantee.sample_rate,
+        lr=settings.lr,
+        clip=guarantee.clip,
+        sigma=guarantee.sigma,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
 
 
 def _train_all(waiting: list[int], work: _Work, task: Task, progress: Progress) -> None:

@@ -46,12 +46,19 @@ def leave_site_out(
         network: the user's own, where the run was made with it (see `train_experts`).
 
     Raises:
-        UsageError: there is no such run, it was made from another corpus or with another network, or its corpus has
-            fewer than two sites; or ``RUN/sites`` holds results of something else.
+        UsageError: there is no such run, it is differentially private, it was made from another corpus or with another
+            network, or its corpus has fewer than two sites; or ``RUN/sites`` holds results of something else.
     """
     run = Path(run)
     source = _set_of(run)
     recipe = validate_recipe(source.provenance["recipe"], f"the recipe inside {run / 'set'}")
+    if recipe.privacy.mode == "dp":
+        raise UsageError(
+            f"the set in {run} is differentially private",
+            expected="a set without a privacy budget: experts without each site would use the same patients again, "
+            "and spend the budget as often",
+            do="leave sites out of a run with privacy.mode = none that never leaves the house",
+        )
     folder = private_folder(run / "sites")
     with alone(folder / ".lock", when_taken=lambda: _refuse_second(run), keep=False):
         log = RunLog(run / "log.jsonl", progress)

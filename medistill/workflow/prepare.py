@@ -15,10 +15,21 @@ import numpy as np
 
 from medistill.artifacts.atomic import private_folder, read_json, sha256_file, write_json
 from medistill.artifacts.cache import cache_root
-from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, ManifestRow, load_corpus, save_corpus
+from medistill.artifacts.corpus import (
+    NOT_STATED,
+    SPLITS,
+    TEXT_MASKED,
+    Corpus,
+    ManifestRow,
+    TextCheck,
+    load_corpus,
+    save_corpus,
+)
 from medistill.artifacts.lock import alone
+from medistill.data.burnt_in_text import text_check
 from medistill.data.decoding import decode
 from medistill.data.demographics import age_band, settled, sex_of, unread
+from medistill.data.flagged_headers import told_of
 from medistill.data.listing import Listed, files_of, list_by_folders
 from medistill.data.radiograph import Decoded
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
@@ -55,8 +66,10 @@ def prepare(
     Raises:
         DataError: there is nothing to read, or what was read makes no corpus.
         ArtifactError: the cache cannot be written.
+        UsageError: the recipe asks to look for burnt-in text, and what should look is not installed.
     """
     folder, table = Path(data), None if labels is None else Path(labels)
+    check = text_check(recipe.data)
     files = files_of(folder)
     if table is None:
         listed = list_by_folders(folder, files)
@@ -64,7 +77,7 @@ def prepare(
         files = [file for file in files if not _is(folder / file, table)]
         listed = list_by_table(folder, files, table, recipe.data)
     listed = sorted(listed, key=lambda one: one.file)
-    source = _source(folder, files, table, recipe)
+    source = _source(folder, files, table, recipe, check)
     with sole_reader(source, progress) as known:
         corpus = cached_corpus(known, progress)
         if corpus is not None:
@@ -78,7 +91,7 @@ def prepare(
             folder, [one.file for one in wanted], recipe.data, staging=staging, workers=workers, progress=progress
         )
         decoded = refuse_copies(wanted, refuse_unstated_views(wanted, decoded, recipe.data))
-        corpus = _save(listed, wanted, decoded, notes, recipe, staging)
+        corpus = _save(listed, wanted, decoded, notes, recipe, check, staging)
         remember_corpus(known, corpus)
         clear(staging)
         _tell(corpus, progress)
@@ -95,12 +108,14 @@ def _tables_unused(files: Sequence[str]) -> list[str]:
     return ["A CSV file lies in the folder and was not read: a table of labels and patients is named with --labels."]
 
 
-def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Recipe) -> str:
+def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Recipe, check: TextCheck | None) -> str:
     """SHA-256 over what decides a corpus without opening the images: names, sizes, times, table, settings, versions."""
     digest = hashlib.sha256()
     reading = recipe.data.model_dump(mode="json", exclude={"zca", "zca_regularisation"})
     settings = [READER, reading, recipe.seed, {name: version(name) for name in DECISIVE}]
     digest.update(json.dumps(settings, sort_keys=True).encode())
+    if check is not None:
+        digest.update(check.by.encode())
     digest.update(b"" if table is None else table.read_bytes())
     digest.update(os.fsencode(folder.resolve()))
     for file in files:
@@ -150,6 +165,7 @@ def _save(
     decoded: Sequence[Decoded],
     notes: list[str],
     recipe: Recipe,
+    check: TextCheck | None,
     staging: Path,
 ) -> Corpus:
     numbers = [n for n, image in enumerate(decoded) if not image.category]
@@ -184,8 +200,16 @@ def _save(
         split_unit="patient" if split_by_patient else "image",
         split_source=split_source,
         synthetic=all(image.synthetic for _, image in accepted),
-        notes=[*notes, *more, *said, *unread("Sexes", sexes), *unread("Ages", ages)],
+        notes=[
+            *notes,
+            *more,
+            *said,
+            *unread("Sexes", sexes),
+            *unread("Ages", ages),
+            *told_of(image.flags for _, image in accepted),
+        ],
         manifest=manifest,
+        text_check=check,
     )
 
 
@@ -230,7 +254,10 @@ def _manifest(listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Seque
         elif image.category:
             rows.append(ManifestRow(name, -1, image.category, image.reason))
         else:
-            rows.append(ManifestRow(name, number))
+            done = (TEXT_MASKED, f"text was masked in {image.masked} place{'s' * (image.masked > 1)}") * (
+                image.masked > 0
+            )
+            rows.append(ManifestRow(name, number, *done))
             number += 1
     return rows
 
@@ -282,6 +309,17 @@ def _tell(corpus: Corpus, progress: Progress) -> None:
         progress.say(f"Not taken: {told}. Each file with its reason: {corpus.path / 'manifest.csv'}")
     for note in corpus.notes:
         progress.say(note)
+    if not corpus.synthetic:
+        progress.say(_text_in_words(corpus))
+
+
+def _text_in_words(corpus: Corpus) -> str:
+    if corpus.text_check is None:
+        return "Text burnt into the pixels was not looked for; data.burnt_in_text=mask (or quarantine) looks for it."
+    done = f"images in which some was masked: {corpus.text_masked}"
+    if corpus.text_check.policy == "quarantine":
+        done = f"files refused for it: {corpus.refused.get('burnt-in text', 0)}"
+    return f"Text burnt into the pixels was looked for; {done}."
 
 
 def _in_words(corpus: Corpus) -> str:

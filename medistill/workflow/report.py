@@ -16,6 +16,8 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, MedistillError, RecipeError
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.published import load_benchmark
+from medistill.privacy.accounting import Guarantee
+from medistill.privacy.audit import Audit, load_audit
 from medistill.recipe import load_recipe, validate_recipe
 from medistill.report.caveats import caveats
 from medistill.report.checklist import checklist
@@ -101,7 +103,7 @@ def read_report(run: str | Path) -> Report:
     synthetic = corpus.synthetic if corpus is not None else summary.synthetic_source if summary is not None else None
     published = folder / "benchmark.json"
     benchmark = load_benchmark(published) if published.is_file() else None
-    sites = _sites(folder, corpus, missing)
+    sites, audit = _sites(folder, corpus, missing), _audit(folder, summary, missing)
     known = Report(
         title=_title(evaluation, summary, synthetic=synthetic),
         synthetic=synthetic,
@@ -115,10 +117,12 @@ def read_report(run: str | Path) -> Report:
             held_out=any(site.evaluation is not None for site in sites),
             benchmark=benchmark is not None,
             departs=benchmark is not None and bool(benchmark.cut_down),
+            audit=audit,
         ),
         evaluation=evaluation,
         across=_across(folder, missing),
         sites=sites,
+        audit=audit,
         benchmark=benchmark,
         methods=(),
         checklist=(),
@@ -165,6 +169,7 @@ def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         synthetic_source=known.get("synthetic_source"),
         privacy=str(known.get("privacy", "")),
         files=dict(read_json(folder / "set" / "manifest.json", "distilled set")["files"]),
+        guarantee=Guarantee.from_json(stated) if (stated := known.get("differential_privacy")) is not None else None,
     )
 
 
@@ -180,6 +185,9 @@ def _corpus_summary(known: Mapping[str, Any]) -> CorpusSummary:
         split_source=known["split_source"],
         synthetic=bool(known["synthetic"]),
         notes=tuple(known["notes"]),
+        text_by=str((known.get("text_check") or {}).get("by", "")),
+        text_policy=str((known.get("text_check") or {}).get("policy", "")),
+        text_masked=int(known.get("text_masked", 0)),
     )
 
 
@@ -272,6 +280,19 @@ def _sites(folder: Path, corpus: CorpusSummary | None, missing: dict[str, str]) 
     if not found and corpus is not None and len(corpus.sites) > 1:
         missing["sites"] = "no set was distilled without a site; the command medistill leave-site-out does it"
     return found
+
+
+def _audit(folder: Path, summary: SetSummary | None, missing: dict[str, str]) -> Audit | None:
+    """The audit of the run's set; why there is none goes to ``missing``."""
+    path = folder / "audit" / "audit.json"
+    if not path.is_file():
+        missing["audit"] = "no audit was run; the command medistill audit does it"
+        return None
+    audit = load_audit(path)
+    if summary is None or summary.files.get("images.safetensors") != audit.set_digest:
+        missing["audit"] = "the audit in this folder is of another set; the command medistill audit makes it again"
+        return None
+    return audit
 
 
 def _real_pictures(folder: Path, report: Report, *, per_class: int) -> tuple[ClassPictures, ...]:

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
 from medistill.evaluate.protocol import random_rows
 from medistill.networks.own import NetworkFactory
+from medistill.privacy.accounting import Guarantee
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, load_recipe, recipe_toml, refuse_another_recipe
 from medistill.report.record import Report
@@ -68,6 +70,7 @@ def run(
     """
     out = Path(out)
     place = choose_device(device)
+    Guarantee.of(recipe)  # refused before anything is read
     _claim(out, recipe, resume=resume)
     with alone(out / LOCK, when_taken=lambda: _refuse_second(out), keep=False):
         if resume:
@@ -230,6 +233,8 @@ class _Record:
             "split_source": corpus.split_source,
             "synthetic": corpus.synthetic,
             "notes": list(corpus.notes),
+            "text_check": None if corpus.text_check is None else asdict(corpus.text_check),
+            "text_masked": corpus.text_masked,
             "shape": list(corpus.images.shape),
         }
         write_json(self.path, self.values)

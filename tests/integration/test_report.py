@@ -250,7 +250,7 @@ def test_evaluation_alone_is_enough(tmp_path: Path, recipe: Recipe) -> None:
     reported_run.evaluated(run, recipe)
     report = write_report(run)
     page = assert_sound((run / "report.html").read_text(encoding="utf-8"))
-    assert set(report.missing) == {"distilled", "corpus", "making", "course", "across"}
+    assert set(report.missing) == {"distilled", "corpus", "making", "course", "across", "audit"}
     for reason in report.missing.values():
         assert reason in page.words
     assert "not available" in page.words.lower()
@@ -265,7 +265,7 @@ def test_set_and_evaluation_without_a_history(whole_run: Callable[..., Path]) ->
         file.unlink()
     report = write_report(run)
     assert_sound((run / "report.html").read_text(encoding="utf-8"))
-    assert set(report.missing) == {"corpus", "making", "course", "across"}
+    assert set(report.missing) == {"corpus", "making", "course", "across", "audit"}
     assert report.making.settings["distill"]["ipc"] == 5
     assert report.making.commands == ()
 

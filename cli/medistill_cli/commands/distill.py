@@ -28,9 +28,12 @@ def distill(
     ] = False,
     sites: options.Sites = None,
     classes: options.Classes = None,
+    burnt_in_text: options.BurntInText = None,
     settings: options.Settings = None,
     seed: options.Seed = None,
     across: options.Across = None,
+    dp_epsilon: options.DpEpsilon = None,
+    dp_delta: options.DpDelta = None,
     require_non_inferior: options.RequireNonInferior = False,
     device: options.Device = "auto",
     show_real: options.ShowReal = False,
@@ -49,6 +52,7 @@ def distill(
       medistill distill --data xray/ --labels table.csv --ipc 5 --out runs/five
       medistill distill --data xray/ --recipe covid-xray-cpu --set distill.iterations=1000 --out runs/long
       medistill distill --data xray/ --method ftd --out runs/flat
+      medistill distill --data xray/ --recipe covid-xray-dp --dp-epsilon 3 --out runs/private
       medistill distill --data xray/ --resume
     """
     with working("resume") as progress:
@@ -56,7 +60,18 @@ def distill(
             _refuse_other_data(out)
         chosen = choose_recipe(
             recipe,
-            overrides_of(settings, method=method, ipc=ipc, seed=seed, sites=sites, classes=classes, across=across),
+            overrides_of(
+                settings,
+                method=method,
+                ipc=ipc,
+                seed=seed,
+                sites=sites,
+                classes=classes,
+                across=across,
+                burnt_in_text=burnt_in_text,
+                dp_epsilon=dp_epsilon,
+                dp_delta=dp_delta,
+            ),
             data=data,
             device=device,
             progress=progress,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,11 +11,8 @@ from medistill_cli import options
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import demand_non_inferiority, print_evaluation, print_json, print_next, print_written
+from medistill_cli.source_set import recipe_of_set, refuse_built_in, refuse_no_set
 from medistill_cli.working import working
-
-if TYPE_CHECKING:
-    from medistill.artifacts.distilled_set import DistilledSet
-    from medistill.recipe import Recipe
 
 
 def evaluate(
@@ -61,13 +58,13 @@ def evaluate(
     with working("repeat") as progress:
         from medistill.artifacts.distilled_set import DistilledSet
 
-        _refuse_no_set(source)
+        refuse_no_set(source)
         distilled = DistilledSet.load(source)
         names = classes if classes is not None else ",".join(distilled.class_names)
         overrides = overrides_of(settings, seed=seed, sites=sites, classes=names, across=across)
-        chosen = _recipe(distilled, source, recipe, overrides)
+        chosen = recipe_of_set(distilled, source, recipe, overrides)
         if data is None:
-            _refuse_built_in(distilled, source)
+            refuse_built_in(distilled, source, "evaluate on")
         from medistill.workflow.across import check_across, evaluate_across
         from medistill.workflow.evaluate import evaluate as evaluate_set
 
@@ -84,42 +81,3 @@ def evaluate(
         print_next([(["medistill", "report", str(out)], "write the report of it")])
     if require_non_inferior:
         demand_non_inferiority(evaluation)
-
-
-def _recipe(distilled: DistilledSet, source: Path, name: str | None, overrides: list[str]) -> Recipe:
-    """The recipe that was named, or the one inside the set, with the overrides on top."""
-    from medistill.errors import UsageError
-    from medistill.recipe import load_recipe, override_recipe, validate_recipe
-
-    if name is not None:
-        return load_recipe(name, overrides)
-    if "recipe" not in distilled.provenance:
-        raise UsageError(
-            f"{source} does not say which recipe it was made with",
-            expected="a set that medistill distilled, or --recipe",
-            do="add --recipe with the network that you want to evaluate",
-        )
-    origin = f"the recipe inside {source}"
-    return override_recipe(validate_recipe(distilled.provenance["recipe"], origin), overrides, origin)
-
-
-def _refuse_no_set(source: Path) -> None:
-    from medistill.errors import ArtifactError
-
-    if not any((folder / "manifest.json").is_file() for folder in (source, source / "set")):
-        raise ArtifactError(
-            f"{source} holds no distilled set",
-            expected="the folder of a set, or of a run whose set is finished",
-            do="check the path; a run that was stopped goes on with `medistill distill` and --resume",
-        )
-
-
-def _refuse_built_in(distilled: DistilledSet, source: Path) -> None:
-    from medistill.errors import UsageError
-
-    if not distilled.provenance.get("synthetic_source"):
-        raise UsageError(
-            f"{source} was made of real images, and no --data was given",
-            expected="a corpus to evaluate on",
-            do="add --data with a folder of images",
-        )

@@ -25,6 +25,8 @@ def experts(
     classes: options.Classes = None,
     settings: options.Settings = None,
     seed: options.Seed = None,
+    dp_epsilon: options.DpEpsilon = None,
+    dp_delta: options.DpDelta = None,
     shard: Annotated[
         str,
         typer.Option(
@@ -60,7 +62,15 @@ def experts(
     with working("repeat") as progress:
         chosen = choose_recipe(
             recipe,
-            overrides_of(settings, method=method, seed=seed, sites=sites, classes=classes),
+            overrides_of(
+                settings,
+                method=method,
+                seed=seed,
+                sites=sites,
+                classes=classes,
+                dp_epsilon=dp_epsilon,
+                dp_delta=dp_delta,
+            ),
             data=data,
             device=device,
             progress=progress,
@@ -100,7 +110,18 @@ def experts(
     )
     if missing:
         return
-    words = words_of(data, labels, recipe, settings, method=method, seed=seed, sites=sites, classes=classes)
+    words = words_of(
+        data,
+        labels,
+        recipe,
+        settings,
+        method=method,
+        seed=seed,
+        sites=sites,
+        classes=classes,
+        dp_epsilon=dp_epsilon,
+        dp_delta=dp_delta,
+    )
     print_next([(["medistill", "distill", *words], "distil with these experts")])
 
 

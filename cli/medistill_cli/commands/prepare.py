@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
 from medistill_cli import options
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import choose_recipe, overrides_of, words_of
 from medistill_cli.results import print_facts, print_json, print_next, print_written
 from medistill_cli.working import working
+
+if TYPE_CHECKING:
+    from medistill.artifacts.corpus import Corpus
 
 
 def prepare(
@@ -15,6 +21,7 @@ def prepare(
     recipe: options.RecipeName = None,
     sites: options.Sites = None,
     classes: options.Classes = None,
+    burnt_in_text: options.BurntInText = None,
     settings: options.Settings = None,
     seed: options.Seed = None,
     json: options.AsJson = False,
@@ -30,12 +37,13 @@ def prepare(
     Examples:
       medistill prepare --data xray/
       medistill prepare --data xray/ --labels table.csv --set data.image_size=64
+      medistill prepare --data xray/ --burnt-in-text mask
       medistill prepare --data xray/ --set data.view_policy=keep --json
     """
     with working("repeat") as progress:
         chosen = choose_recipe(
             recipe,
-            overrides_of(settings, seed=seed, sites=sites, classes=classes),
+            overrides_of(settings, seed=seed, sites=sites, classes=classes, burnt_in_text=burnt_in_text),
             data=data,
             device="cpu",
             progress=progress,
@@ -58,6 +66,8 @@ def prepare(
                 "split_unit": corpus.split_unit,
                 "split_source": corpus.split_source,
                 "synthetic": corpus.synthetic,
+                "text_check": None if corpus.text_check is None else asdict(corpus.text_check),
+                "text_masked": corpus.text_masked,
                 "notes": list(corpus.notes),
             }
         )
@@ -74,9 +84,20 @@ def prepare(
                 for split, counts in corpus.counts().items()
             ),
             ("Splits", f"{corpus.split_source}, by {corpus.split_unit}"),
+            ("Burnt-in text", _text_in_words(corpus)),
             *(("Note", note) for note in corpus.notes),
         ]
     )
     print_written({"what became of each file": manifest, "corpus (private)": corpus.path})
-    words = words_of(data, labels, recipe, settings, seed=seed, sites=sites, classes=classes)
+    words = words_of(
+        data, labels, recipe, settings, seed=seed, sites=sites, classes=classes, burnt_in_text=burnt_in_text
+    )
     print_next([(["medistill", "distill", *words], "distil it")])
+
+
+def _text_in_words(corpus: Corpus) -> str:
+    if corpus.text_check is None:
+        return "not looked for"
+    if corpus.text_check.policy == "quarantine":
+        return f"looked for; files refused for it: {corpus.refused.get('burnt-in text', 0)}"
+    return f"looked for; images in which some was masked: {corpus.text_masked}"

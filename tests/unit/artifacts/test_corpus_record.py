@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from medistill.artifacts.corpus import (
     SPLITS,
+    TEXT_MASKED,
     Corpus,
     ManifestRow,
+    TextCheck,
     load_corpus,
     rows_without_site,
     save_corpus,
@@ -324,3 +326,21 @@ def test_a_flipped_bit_anywhere_in_the_index_is_refused_or_harms_no_array(corpus
         for name in ("images", "labels", "groups", "sites", "splits"):
             np.testing.assert_array_equal(getattr(found, name), getattr(corpus, name))
         assert (found.views, found.class_names) == (corpus.views, corpus.class_names)
+
+
+def test_how_text_was_looked_for_comes_back_and_belongs_to_the_address(corpus: Corpus) -> None:
+    check = TextCheck("a reader 1.0", "mask")
+    rows = [
+        ManifestRow("a.dcm", 0, TEXT_MASKED, "text was masked in 2 places"),
+        *(ManifestRow(f"{k}.dcm", k) for k in range(1, 6)),
+    ]
+    checked = _save(corpus.path.parent, text_check=check, manifest=rows)
+    assert (checked.text_check, checked.text_masked) == (check, 1)
+    assert checked.manifest == rows
+    assert (corpus.text_check, corpus.text_masked) == (None, 0)
+    assert checked.content != corpus.content
+    without = save_without_site(corpus.path.parent, checked, "süd", ["COVID", "Normal"])
+    assert (without.text_check, without.text_masked) == (check, 1)
+    _edit(checked.path / "index.json", text_check={"by": "a reader 2.0", "policy": "mask"})
+    with pytest.raises(ArtifactError):
+        load_corpus(checked.path)

@@ -1,0 +1,51 @@
+"""The set that a command works on, and the recipe that it was made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medistill.artifacts.distilled_set import DistilledSet
+    from medistill.recipe import Recipe
+
+
+def recipe_of_set(distilled: DistilledSet, source: Path, name: str | None, overrides: list[str]) -> Recipe:
+    """The recipe that was named, or the one inside the set, with the overrides on top."""
+    from medistill.errors import UsageError
+    from medistill.recipe import load_recipe, override_recipe, validate_recipe
+
+    if name is not None:
+        return load_recipe(name, overrides)
+    if "recipe" not in distilled.provenance:
+        raise UsageError(
+            f"{source} does not say which recipe it was made with",
+            expected="a set that medistill distilled, or --recipe",
+            do="add --recipe with the network that you want to evaluate",
+        )
+    origin = f"the recipe inside {source}"
+    return override_recipe(validate_recipe(distilled.provenance["recipe"], origin), overrides, origin)
+
+
+def refuse_no_set(source: Path) -> None:
+    """Refuse a folder that holds no set."""
+    from medistill.errors import ArtifactError
+
+    if not any((folder / "manifest.json").is_file() for folder in (source, source / "set")):
+        raise ArtifactError(
+            f"{source} holds no distilled set",
+            expected="the folder of a set, or of a run whose set is finished",
+            do="check the path; a run that was stopped goes on with `medistill distill` and --resume",
+        )
+
+
+def refuse_built_in(distilled: DistilledSet, source: Path, purpose: str) -> None:
+    """Refuse the built-in corpus for a set that was made of real images; ``purpose`` is what a corpus is needed for."""
+    from medistill.errors import UsageError
+
+    if not distilled.provenance.get("synthetic_source"):
+        raise UsageError(
+            f"{source} was made of real images, and no --data was given",
+            expected=f"a corpus to {purpose}",
+            do="add --data with a folder of images",
+        )

@@ -1,0 +1,207 @@
+"""DP accounting: what a run's experts spend together, and the noise that keeps them within a budget.
+
+All experts are trained on the same patients, so their updates compose: epochs * updates an epoch * experts applications
+of the Gaussian mechanism to a Poisson sample. The PRV accountant (Gopi, Lee and Wutschitz 2021) of Opacus composes them
+numerically and gives an upper bound. Neighbours differ in one unit that is added or removed.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from medistill.errors import ArtifactError, UsageError
+from medistill.recipe import Recipe
+
+MECHANISM = "DP-SGD: Gaussian mechanism on Poisson samples, each unit's mean gradient clipped"
+ACCOUNTANT = "PRV"
+GRID = 100
+"""Steps of sigma in a unit: it is rounded up to the next one."""
+LOWEST, FIRST, HIGHEST = 50, 400, 102_400
+"""Smallest, first and largest sigma that is tried, in steps of the grid. Below one half, where no budget in use lies,
+the accountant needs more and more memory."""
+ERROR = 0.01
+"""The accountant's numerical error as a share of the budget; its bound includes the error."""
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What differential privacy a distilled set has: (epsilon, delta) for one unit of the training split.
+
+    Attributes:
+        epsilon: what was spent, by the accountant's upper bound; at most the budget.
+        delta: probability with which that bound may fail.
+        unit: "patient" or "image".
+        mechanism: what was done to an update.
+        accountant: what composed the updates.
+        sigma: standard deviation of the noise in units of ``clip``.
+        clip: largest norm of what one unit adds to an update.
+        sample_rate: probability with which an update takes a unit.
+        steps: updates of one expert.
+        experts: how many there are; all of them compose.
+        units_public: the public number of units, of which the sample rate is a share.
+        choice: how the set was chosen among those on the way.
+    """
+
+    epsilon: float
+    delta: float
+    unit: str
+    mechanism: str
+    accountant: str
+    sigma: float
+    clip: float
+    sample_rate: float
+    steps: int
+    experts: int
+    units_public: int
+    choice: str
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Guarantee | None:
+        """The guarantee of a run under a recipe; None where the recipe asks for none.
+
+        Raises:
+            UsageError: the budget is too small for so many updates, or the extra ``dp`` is not installed.
+        """
+        privacy, experts = recipe.privacy, recipe.experts
+        if privacy.mode != "dp":
+            return None
+        rate, steps = experts.batch_size / privacy.units, experts.epochs * steps_an_epoch(recipe)
+        sigma, epsilon = solve_sigma(privacy.epsilon, privacy.delta, rate, steps * experts.count)
+        return cls(
+            epsilon=epsilon,
+            delta=privacy.delta,
+            unit=privacy.unit,
+            mechanism=MECHANISM,
+            accountant=ACCOUNTANT,
+            sigma=sigma,
+            clip=privacy.clip,
+            sample_rate=rate,
+            steps=steps,
+            experts=experts.count,
+            units_public=privacy.units,
+            choice={"off": "last outer step", "public": "validation split, declared public"}[privacy.choose],
+        )
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Guarantee:
+        """The inverse of ``as_json``.
+
+        Raises:
+            ArtifactError: not a guarantee: a field is missing, of another kind, or promises nothing.
+        """
+        try:
+            found = cls(**stored)
+            numbers = (found.epsilon, found.delta, found.sigma, found.clip, found.sample_rate)
+            counts = (found.steps, found.experts, found.units_public)
+            texts = (found.unit, found.mechanism, found.accountant, found.choice)
+            sound = (
+                all(type(number) in (int, float) and 0 < number < math.inf for number in numbers)
+                and all(type(number) is int and number > 0 for number in counts)
+                and all(isinstance(text, str) for text in texts)
+                and found.delta < 1
+            )
+        except TypeError:
+            sound = False
+        if not sound:
+            raise ArtifactError(
+                "the differential privacy that a distilled set states is not as medistill writes it",
+                expected="every field, with epsilon, delta and sigma above 0 and finite",
+                do="fetch the set again, and do not rely on a guarantee until then",
+            )
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @property
+    def epsilon_text(self) -> str:
+        """Epsilon to two decimals, rounded up: a smaller number would promise too much."""
+        return f"{math.ceil(100 * self.epsilon) / 100:g}"
+
+    @property
+    def sentence(self) -> str:
+        """What is promised, and of what."""
+        return (
+            "The distilled images, labels and learning rate are differentially private: "
+            f"epsilon = {self.epsilon_text}, delta = {self.delta:.3g} for one {self.unit} of the training split "
+            f"(DP-SGD, {self.accountant} accountant, sigma = {self.sigma:g}, {self.experts} experts composed). Counts, "
+            "hashes and the report are not covered."
+        )
+
+
+def steps_an_epoch(recipe: Recipe) -> int:
+    """Updates an epoch under differential privacy: as many as use each unit once on average, by its public number."""
+    return math.ceil(recipe.privacy.units / recipe.experts.batch_size)
+
+
+@lru_cache
+def solve_sigma(epsilon: float, delta: float, rate: float, steps: int) -> tuple[float, float]:
+    """The smallest sigma on the grid with which ``steps`` updates stay within a budget, and what they spend.
+
+    Args:
+        epsilon: the budget, above 0.
+        delta: in (0, 1).
+        rate: probability with which an update takes a unit, in (0, 1].
+        steps: updates of all experts together.
+
+    Returns:
+        sigma in units of the clip, and the accounted epsilon, which is at most ``epsilon``.
+
+    Raises:
+        UsageError: no sigma that is tried is enough.
+    """
+
+    def spent(on_grid: int) -> float:
+        return spent_epsilon(on_grid / GRID, delta, rate, steps, error=ERROR * epsilon)
+
+    low, high, reached = LOWEST - 1, FIRST, spent(FIRST)
+    while reached > epsilon:
+        if high == HIGHEST:
+            raise UsageError(
+                f"a budget of epsilon = {epsilon:g} with delta = {delta:g} is too small for {steps} updates",
+                expected=f"one that noise of {HIGHEST / GRID:g} clips can keep",
+                do="raise privacy.epsilon (--dp-epsilon), or lower experts.count, experts.epochs or experts.batch_size",
+            )
+        low, high = high, 2 * high
+        reached = spent(high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if (at_middle := spent(middle)) <= epsilon:
+            high, reached = middle, at_middle
+        else:
+            low = middle
+    return high / GRID, reached
+
+
+def spent_epsilon(sigma: float, delta: float, rate: float, steps: int, *, error: float = 0.01) -> float:
+    """Upper bound of the epsilon that ``steps`` updates spend together.
+
+    Args:
+        sigma: noise in units of the clip.
+        delta: in (0, 1).
+        rate: probability with which an update takes a unit.
+        steps: updates.
+        error: largest error of the numerical composition, which is added.
+
+    Raises:
+        UsageError: the extra ``dp`` is not installed.
+    """
+    try:
+        from opacus.accountants import PRVAccountant  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise UsageError(
+            "differential privacy was asked for, but Opacus is not installed, so no epsilon can be accounted",
+            expected="the extra dp of medistill",
+            do="run: pip install 'medistill[dp]'",
+        ) from None
+    accountant = PRVAccountant()
+    accountant.history = [(sigma, rate, steps)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a first, rough bound, and of log 0 where a probability is 0
+        return float(accountant.get_epsilon(delta, eps_error=error))

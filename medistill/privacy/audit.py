@@ -1,0 +1,210 @@
+"""Audit: what was tried on a distilled set, what came out, and whether it may leave; no patient's identifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from medistill.artifacts.atomic import read_json
+from medistill.errors import ArtifactError
+from medistill.evaluate.intervals import Estimate
+from medistill.privacy.membership import Membership
+
+AUDIT_SCHEMA = 1
+Verdict = Literal["pass", "fail", "not enough evidence"]
+Subject = Literal["distilled", "random", "held out"]
+"""The distilled images; as many random training images, which must be found; held-out images of other patients."""
+Space = Literal["pixels", "structure", "features"]
+SPACES: tuple[Space, ...] = ("pixels", "structure", "features")
+
+
+@dataclass(frozen=True)
+class GroupCopies:
+    """Copies in a part of the images.
+
+    Attributes:
+        name: of the class, or of the site of the nearest training image.
+        images: how many; None where the site has too few patients for its figures to be shown.
+        copies: how many of them are copies; None likewise.
+    """
+
+    name: str
+    images: int | None
+    copies: int | None
+
+
+@dataclass(frozen=True)
+class CopyFigures:
+    """How near images come to training images, in one space.
+
+    Attributes:
+        subject: which images.
+        space: in what they are compared.
+        images: how many; all were compared, so that counts are exact.
+        copies: how many are copies.
+        smallest_ratio: of the distance to the nearest training image in units of that to the nearest held-out one.
+        median_ratio: of the same; 1 is as near to the one as to the other.
+        nearer: mean probability that a training image is the nearest where equally many of both splits are drawn.
+        classes: copies by class.
+        sites: copies by the site of the nearest training image; empty where there is one site.
+    """
+
+    subject: Subject
+    space: Space
+    images: int
+    copies: int
+    smallest_ratio: float
+    median_ratio: float
+    nearer: Estimate
+    classes: tuple[GroupCopies, ...]
+    sites: tuple[GroupCopies, ...]
+
+
+@dataclass(frozen=True)
+class CopyRule:
+    """When an image counts as a copy, in one space.
+
+    Attributes:
+        space: in what images are compared.
+        ratio: the ratio of distances at which, and below which, it does.
+        reference_images: real held-out images that this was held against; 0 where there were too few.
+    """
+
+    space: Space
+    ratio: float
+    reference_images: int
+
+
+@dataclass(frozen=True)
+class ResidueFigures:
+    """What is left of the real images that images began as.
+
+    Attributes:
+        subject: which images; random originals began as themselves.
+        images: how many.
+        own: mean correlation with the image that each began as, the class's mean taken off.
+        others: the same with the other training images of the class.
+        recovered: share of the images that, of all training images of the class, are most like their own.
+        chance: that share where nothing is left.
+        traced: share whose permutation p-value is at most 0.05, which chance alone gives to one in twenty.
+    """
+
+    subject: Subject
+    images: int
+    own: float
+    others: float
+    recovered: Estimate
+    chance: float
+    traced: Estimate
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One thing that the gate asks.
+
+    Attributes:
+        name: what it asks for.
+        figure: what was found, or None.
+        threshold: what it is held against.
+        verdict: what follows.
+        reason: why nothing follows, or what to know of it; else empty.
+    """
+
+    name: str
+    figure: float | None
+    threshold: float
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The audit of a distilled set.
+
+    Attributes:
+        verdict: of the gate: fail where any criterion fails, pass where all pass.
+        criteria: what the gate asked.
+        rules: when an image counted as a copy.
+        copies: figures of the search for copies, the controls beside the set.
+        residue: figures of what is left of the starting images; empty where that is not known or cannot be.
+        residue_reason: why there are none; else empty.
+        membership: what attacks on membership found, or None where none was tried.
+        guarantee: what is guaranteed formally, in a sentence.
+        not_tested: what was not tried, a sentence each.
+        train_images: training images that the set was compared with.
+        held_out_images: images of the validation and the test split.
+        held_out_patients: patients of these; images where no patient is known.
+        split_unit: "patient" or "image", at whose level the splits are apart.
+        network: whose features were compared.
+        set_digest: SHA-256 of the set's ``images.safetensors``.
+        corpus: content hash of the corpus.
+        thresholds: section ``audit`` of the recipe.
+        seed: from which every random number was derived.
+        versions: package -> version.
+        device: "cpu" or "cuda".
+        command: what to type to make it again; empty where it was not made by a command.
+        seconds: what it took.
+    """
+
+    verdict: Verdict
+    criteria: tuple[Criterion, ...]
+    rules: tuple[CopyRule, ...]
+    copies: tuple[CopyFigures, ...]
+    residue: tuple[ResidueFigures, ...]
+    residue_reason: str
+    membership: Membership | None
+    guarantee: str
+    not_tested: tuple[str, ...]
+    train_images: int
+    held_out_images: int
+    held_out_patients: int
+    split_unit: str
+    network: str
+    set_digest: str
+    corpus: str
+    thresholds: Mapping[str, float]
+    seed: int
+    versions: Mapping[str, str]
+    device: str
+    command: str
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, null for what is not available."""
+        return {"schema": AUDIT_SCHEMA, **asdict(self)}
+
+    def of_subject(self, subject: Subject) -> tuple[CopyFigures, ...]:
+        """The search for copies among these images, in every space."""
+        return tuple(figures for figures in self.copies if figures.subject == subject)
+
+
+def load_audit(path: Path) -> Audit:
+    """Read ``audit.json``.
+
+    Raises:
+        ArtifactError: missing, damaged, or of another schema.
+    """
+    known = read_json(path, "audit")
+    if known.get("schema") != AUDIT_SCHEMA:
+        raise ArtifactError(
+            f"{path} has schema {known.get('schema')!r}",
+            expected=f"schema {AUDIT_SCHEMA}",
+            do="audit the set again with `medistill audit`",
+        )
+    try:
+        return TypeAdapter(Audit).validate_python(known)
+    except (ValidationError, ValueError) as error:
+        seen = (
+            f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
+        raise ArtifactError(
+            f"{path} cannot be used: {seen}",
+            expected="an audit as this version of medistill writes it",
+            do="audit the set again with `medistill audit`",
+        ) from None

@@ -1,0 +1,95 @@
+"""Exact statements about counts: the binomial interval, and tails of the hypergeometric distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from medistill.evaluate.intervals import Estimate
+
+HALVINGS = 60
+"""Steps of the bisection for a limit; it is then exact to 1e-18."""
+
+
+def exact_proportion(share: float, units: int, confidence: float) -> Estimate:
+    """A proportion with the exact binomial interval (Clopper and Pearson 1934).
+
+    The lower limit is the p at which as many successes as were seen, or more, have probability (1 - confidence) / 2,
+    and the upper one likewise for as many or fewer. Where each unit was tried several times, ``share * units`` need
+    not be whole: it is rounded outwards, which makes the interval wider (after Korn and Graubard 1998, with the units
+    for the effective sample size: trials of one unit can be no more than alike).
+
+    Args:
+        share: of successes, 0..1.
+        units: independent units behind it, such as patients, at least 1.
+        confidence: level of the interval, such as 0.95.
+    """
+    tail = (1 - confidence) / 2
+    fewest, most = math.floor(share * units + 1e-9), math.ceil(share * units - 1e-9)
+    choices = _log_choose(units)
+    low = _last(lambda p: _at_least(fewest, p, choices) < tail) if fewest > 0 else 0.0
+    high = _last(lambda p: 1 - _at_least(most + 1, p, choices) > tail) if most < units else 1.0
+    return Estimate(share, min(low, share), max(high, share))
+
+
+def chance_of_as_many(found: int, members: int, non_members: int, false_positives: int) -> float:
+    """How likely ignorance is to find as many: the exact tail for a threshold that was set on the same non-members.
+
+    Let the threshold be the (j + 1)-th largest score of the non-members, so that j lie above it. Where scores say
+    nothing of membership, every order is as likely, and ``found`` or more members lie above it exactly where the
+    ``found + j`` largest scores hold at least ``found`` members: a hypergeometric tail.
+
+    Args:
+        found: members above the threshold.
+        members: how many there are.
+        non_members: how many there are, more than j.
+        false_positives: j.
+    """
+    drawn = found + false_positives
+    return float(drawn_of(members, non_members, drawn)[found:].sum())
+
+
+def drawn_of(marked: int, others: int, drawn: int) -> np.ndarray:
+    """Hypergeometric probabilities (drawn + 1,) of 0, 1, ... marked ones among ``drawn`` of ``marked + others``."""
+    counts = np.arange(drawn + 1)
+    possible = (counts <= marked) & (drawn - counts <= others)
+    of_marked, of_others = _log_choose(marked), _log_choose(others)
+    logs = np.full(drawn + 1, -np.inf)
+    logs[possible] = of_marked[counts[possible]] + of_others[drawn - counts[possible]]
+    return np.asarray(np.exp(logs - _log_choose(marked + others)[drawn]))
+
+
+def sum_at_least(found: int, distributions: Sequence[np.ndarray]) -> float:
+    """Probability that independent counts, each with its probabilities of 0, 1, ..., add up to ``found`` or more."""
+    total = np.ones(1)
+    for probabilities in distributions:
+        total = np.convolve(total, probabilities)
+    return float(min(1.0, total[found:].sum()))
+
+
+@lru_cache(maxsize=8)
+def _log_choose(count: int) -> np.ndarray:
+    """Logarithms (count + 1,) of the binomial coefficients of ``count``."""
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])
+    return np.asarray(logs[-1] - logs - logs[::-1])
+
+
+def _at_least(successes: int, p: float, log_choices: np.ndarray) -> float:
+    """Probability of ``successes`` or more with success probability ``p`` strictly between 0 and 1."""
+    counts, units = np.arange(successes, len(log_choices)), len(log_choices) - 1
+    return float(np.exp(log_choices[successes:] + counts * math.log(p) + (units - counts) * math.log1p(-p)).sum())
+
+
+def _last(holds: Callable[[float], bool]) -> float:
+    """The largest p in 0..1 at which ``holds``, which is true below it and false above, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if 0 < middle < 1 and holds(middle):
+            low = middle
+        else:
+            high = middle
+    return low

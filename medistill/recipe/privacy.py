@@ -1,0 +1,68 @@
+"""The privacy section of a recipe, and what the other sections must keep to for differential privacy to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from medistill.recipe.section import Count, Positive, Section
+
+Unit = Literal["patient", "image"]
+
+
+class PrivacyRecipe(Section):
+    """Differential privacy (DP) of the distilled images. Every value here, and in the whole recipe, counts as public:
+    none may be read off the patients."""
+
+    mode: Literal["none", "dp"] = "none"
+    """`dp` trains the experts by DP-SGD, so that the distilled images are (epsilon, delta)-differentially private;
+    `none` promises nothing, and then the other values of this section are not used."""
+    epsilon: Positive = 8.0
+    """Budget of the whole run, all experts together; the noise is solved from it."""
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """Probability with which the bound by epsilon may fail; it has to be below 1 / `units`."""
+    unit: Literal["patient", "image"] = "patient"
+    """Whose presence is hidden: a patient with all images, or, where no patient is known, one image alone."""
+    units: Count = 1000
+    """Public, rounded number N of patients (or images, see `unit`) of the training split: an expert update takes each
+    with probability `experts.batch_size` / N. It need not be exact, and must not be counted on the patients to be
+    protected."""
+    clip: Positive = 1.0
+    """Largest L2 norm C of what one unit adds to an update."""
+    mean: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Mean of the normalisation in units of full scale: a constant, since a measured one would tell of the patients."""
+    std: Positive = 0.25
+    """Deviation of the normalisation in units of full scale."""
+    choose: Literal["off", "public"] = "off"
+    """`off` takes the images of the last outer step, without a look at the validation split. `public` chooses by that
+    split, which you thereby declare to be public data."""
+
+
+def broken_conditions(settings: Mapping[str, Any]) -> list[str]:
+    """What in a recipe's plain values breaks the guarantee, each with its consequence and remedy; empty without DP."""
+    privacy = settings["privacy"]
+    if privacy["mode"] != "dp":
+        return []
+    data, experts, units = settings["data"], settings["experts"], privacy["units"]
+    conditions = {
+        "images that start from patients' images would show them without any noise (set distill.init = noise)": (
+            settings["distill"]["init"] == "noise"
+        ),
+        "a whitening is fitted to the patients without noise (set data.zca = false)": not data["zca"],
+        "the list of classes, read off the files, would tell that some patient has a class (name data.classes)": (
+            bool(data["classes"])
+        ),
+        "which sites are taken would hang on what the corpus holds (empty data.prefer_sites; data.sites may be used)": (
+            not data["prefer_sites"]
+        ),
+        "sharpness-aware experts use each patient twice an update, which is unaccounted (set experts.sharpness = 0)": (
+            not experts["sharpness"]
+        ),
+        f"delta = {privacy['delta']:g} is not below 1 / privacy.units = {1 / units:g}: to publish one unit picked at "
+        "random would satisfy that (lower privacy.delta)": privacy["delta"] < 1 / units,
+        f"an update cannot expect {experts['batch_size']} of {units} units (lower experts.batch_size, or correct "
+        "privacy.units)": experts["batch_size"] <= units,
+    }
+    return [broken for broken, kept in conditions.items() if not kept]

@@ -1,0 +1,160 @@
+"""DP-SGD (Abadi et al. 2016) with the patient as the unit: no update depends much on any one patient.
+
+An update at parameters theta takes each unit u (a patient, or an image) with probability q, on its own, and is
+
+    g = (1 / (q N)) * (sum over taken u of clip_C(g_u) + sigma * C * z),    z ~ Normal(0, I)
+
+with g_u the mean gradient of the unit's images and clip_C(g) = g * min(1, C / ||g||). N, q and C are public constants:
+what divides the sum is the expected number of units, not the number taken, and an update that takes none is noise
+alone. To add or remove one unit moves the sum by C at most, however many images it has and whatever they show.
+Everything made of the updates (momentum, weight decay, snapshots) is post-processing.
+
+Sampling and noise come from the operating system's secret numbers: whoever could foresee them could take them off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional as F
+
+from medistill.networks.flat import FlatParameters, split
+from medistill.recipe import AugmentationRecipe
+from medistill.training.augmentation import Draw, augment, draw
+from medistill.training.images import LabelledImages
+from medistill.training.secret import secret_generator, secret_normal, secret_uniform
+
+GRADIENT_BYTES = 2**30
+"""Memory that the gradients of single images, and again those of their units, may fill."""
+
+
+@dataclass(frozen=True)
+class PrivateSchedule:
+    """How long, how fast and how private.
+
+    Attributes:
+        epochs: snapshots after the first; one is taken every ``steps`` updates.
+        steps: updates an epoch.
+        expected_batch: units that an update expects, q N; public.
+        rate: probability q with which an update takes a unit.
+        lr: learning rate.
+        clip: largest norm C of what a unit adds to the sum.
+        sigma: standard deviation of the noise in units of C.
+        momentum: of SGD.
+        weight_decay: L2 penalty.
+    """
+
+    epochs: int
+    steps: int
+    expected_batch: int
+    rate: float
+    lr: float
+    clip: float
+    sigma: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+
+def train_privately(
+    network: nn.Module,
+    data: LabelledImages,
+    units: Tensor,
+    schedule: PrivateSchedule,
+    augmentation: AugmentationRecipe,
+    *,
+    micro_batch: int,
+    after_epoch: Callable[[int, FlatParameters], None],
+) -> FlatParameters:
+    """Train a network in place by DP-SGD on the cross-entropy.
+
+    Args:
+        network: without batch statistics, on the device of the images; its parameters do not depend on the data.
+        data: the images, with hard labels and equal weights, normalised by public constants.
+        units: int64 (N,) on that device, the patient (or image) that each image is of, numbered from 0.
+        schedule: how long, how fast and how private.
+        augmentation: drawn anew for every image of every update, apart from the data.
+        micro_batch: images that pass the network at once.
+        after_epoch: called with the number of finished epochs and the parameters.
+
+    Returns:
+        The network's parameters as one vector.
+    """
+    flat = FlatParameters(network)
+    velocity = torch.zeros_like(flat.values)
+    numbers = secret_generator()
+    count = int(units.max()) + 1 if len(units) else 0
+    network.train()
+    for epoch in range(schedule.epochs):
+        for _ in range(schedule.steps):
+            taken = (secret_uniform(count) < schedule.rate).to(units.device)
+            rows = torch.nonzero(taken[units]).flatten()
+            rows = rows[units[rows].argsort(stable=True)]
+            gradients = _image_gradients(network, data, rows, draw(augmentation, len(rows), numbers, rows.device))
+            clipped = clipped_sum(flat.values, units[rows], gradients, schedule.clip, micro_batch)
+            noise = schedule.sigma * schedule.clip * secret_normal(len(clipped)).to(clipped.device)
+            update = (clipped + noise) / schedule.expected_batch
+            update.add_(flat.values, alpha=schedule.weight_decay)
+            velocity.mul_(schedule.momentum).add_(update)
+            flat.values.add_(velocity, alpha=-schedule.lr)
+        after_epoch(epoch + 1, flat)
+    return flat
+
+
+ImageGradients = Callable[[Tensor, slice], Tensor]
+"""(parameters (P,), some of the B images of an update) -> the gradient (b, P) of each image's loss."""
+
+
+def clipped_sum(values: Tensor, units: Tensor, gradients: ImageGradients, clip: float, micro_batch: int) -> Tensor:
+    """The sum (P,) over units of the mean gradient of each unit's images, clipped to norm ``clip``.
+
+    Args:
+        values: (P,) the parameters.
+        units: int64 (B,) ascending, the unit of each image of this update, which has all images of each of its units.
+        gradients: gives those of single images.
+        clip: C.
+        micro_batch: images at once.
+    """
+    total = torch.zeros_like(values)
+    at_once = max(1, min(micro_batch, GRADIENT_BYTES // (4 * len(values))))
+    _, owners, images = units.unique_consecutive(return_inverse=True, return_counts=True)
+    ends = [0, *images.cumsum(0).tolist()]
+    for first in range(0, len(images), at_once):
+        some = images[first : first + at_once]
+        of_units = values.new_zeros(len(some), len(values))
+        end = ends[first + len(some)]
+        for start in range(ends[first], end, at_once):
+            piece = slice(start, min(start + at_once, end))
+            owner = owners[piece] - first
+            of_units.index_add_(0, owner, gradients(values, piece) / some[owner, None])
+        total += _clipped(of_units, clip).sum(dim=0)
+    return total
+
+
+def _clipped(gradients: Tensor, clip: float) -> Tensor:
+    """Each row (P,) scaled down to norm ``clip``; one that is not finite, which could not be bounded, becomes 0."""
+    norms = gradients.norm(dim=1, keepdim=True)
+    scaled = gradients * (clip / norms.clamp(min=clip))
+    return torch.where(norms.isfinite(), scaled, 0)
+
+
+def _image_gradients(network: nn.Module, data: LabelledImages, rows: Tensor, drawn: Draw) -> ImageGradients:
+    """Gradients of the images in ``rows``, as augmented by ``drawn``.
+
+    It is drawn for the whole update: of one a piece, which images share an operation would hang on the other units.
+    """
+    names, shapes = zip(*((name, tuple(p.shape)) for name, p in network.named_parameters()), strict=True)
+
+    def loss(theta: Tensor, image: Tensor, label: Tensor) -> Tensor:
+        parts = dict(zip(names, split(theta, shapes), strict=True))
+        return F.cross_entropy(functional_call(network, parts, (image[None],)), label[None])
+
+    of_images = vmap(grad(loss), in_dims=(None, 0, 0))
+
+    def gradients(values: Tensor, some: slice) -> Tensor:
+        return of_images(values, augment(data.batch(rows[some]), drawn[some]), data.labels[rows[some]])
+
+    return gradients

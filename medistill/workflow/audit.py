@@ -1,0 +1,218 @@
+"""Audit: what a distilled set gives away of the training images, and whether it passes the gate."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+
+from medistill.artifacts.atomic import private_folder, write_json, write_text
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.errors import DataError, MedistillError
+from medistill.evaluate.protocol import random_rows
+from medistill.privacy import gate
+from medistill.privacy.audit import Audit, CopyFigures, Criterion, ResidueFigures
+from medistill.privacy.exact import exact_proportion
+from medistill.privacy.membership import Membership
+from medistill.privacy.residue import residue
+from medistill.progress import Progress, Silent
+from medistill.recipe import Recipe, validate_recipe
+from medistill.report.pairs import render_pairs
+from medistill.training.device import choose_device
+from medistill.workflow.environment import versions
+from medistill.workflow.experts import network_spec
+from medistill.workflow.likeness import Examined, closest, compare, copy_figures, examined, grey_of
+from medistill.workflow.membership import attack_membership
+
+
+def audit(
+    distilled: DistilledSet,
+    corpus: Corpus,
+    recipe: Recipe,
+    *,
+    out: str | Path,
+    attack: bool = True,
+    show_real: bool = False,
+    device: str = "auto",
+    command: str = "",
+    progress: Progress = Silent(),
+) -> Audit:
+    """Look for copies of training images and for remains of the starting ones; write ``out/audit.json``.
+
+    The same search runs on as many random training images, in which it must find copies, and on held-out images of
+    other patients, in which it should find none.
+
+    Args:
+        recipe: of the set; its section ``audit`` holds the thresholds.
+        attack: make the attacks on membership too (see `attack_membership`), which take longest; without them no set
+            passes.
+        show_real: write the closest pairs to ``out/pairs.html`` too, which then must not be shared.
+        command: what made it, for the record.
+
+    Raises:
+        DataError: the set was made from another corpus, or has other classes or shapes.
+        DivergedError: the network that gives the features left the finite numbers.
+    """
+    started, folder, place = time.perf_counter(), private_folder(Path(out)), choose_device(device)
+    _check_fit(distilled, corpus)
+    held_out = np.sort(np.concatenate([corpus.rows("val"), corpus.rows("test")]))
+    spec = network_spec(corpus, recipe)
+    subjects = examined(distilled, corpus, recipe, held_out, place)
+    compared = compare(subjects, distilled, corpus, recipe, held_out, spec, place, progress) if len(held_out) else {}
+    rules, copies = copy_figures(compared, subjects, corpus, recipe)
+    began_as, why_none = starting_rows(distilled, corpus)
+    remains = _residue_figures(subjects, began_as, corpus, recipe, place) if began_as is not None else ()
+    membership = (
+        attack_membership(distilled, corpus, recipe, out=folder, device=device, progress=progress) if attack else None
+    )
+    patients = len(np.unique(corpus.groups[held_out]))
+    criteria = _criteria(distilled, corpus, recipe, (len(held_out), patients), copies, remains, why_none, membership)
+    result = Audit(
+        verdict=gate.decide(criteria),
+        criteria=criteria,
+        rules=rules,
+        copies=copies,
+        residue=remains,
+        residue_reason=why_none,
+        membership=membership,
+        guarantee=_guarantee(distilled),
+        not_tested=_not_tested(membership),
+        train_images=len(corpus.rows("train")),
+        held_out_images=len(held_out),
+        held_out_patients=patients,
+        split_unit=corpus.split_unit,
+        network=spec.words,
+        set_digest=_digest(distilled),
+        corpus=corpus.content,
+        thresholds=recipe.audit.model_dump(mode="json"),
+        seed=recipe.seed,
+        versions=versions(),
+        device=place.type,
+        command=command,
+        seconds=round(time.perf_counter() - started, 2),
+    )
+    write_json(folder / "audit.json", result.as_json(), private=True)
+    if show_real:
+        pairs = closest(compared, distilled, corpus) if compared else ()
+        write_text(folder / "pairs.html", render_pairs(pairs), private=True)
+    return result
+
+
+def _check_fit(distilled: DistilledSet, corpus: Corpus) -> None:
+    if distilled.class_names != corpus.class_names:
+        raise DataError(
+            f"the set has the classes {', '.join(distilled.class_names)}; "
+            f"the corpus has {', '.join(corpus.class_names)}",
+            expected="the corpus that the set was made from, with the same classes in the same order",
+            do="give that corpus with --data and --labels",
+        )
+    if distilled.images.shape[1:] != corpus.images.shape[1:]:
+        raise DataError(
+            f"the set's images are {distilled.images.shape[1:]}, the corpus' {corpus.images.shape[1:]} (C, H, W)",
+            expected="the corpus that the set was made from, in the same shape",
+            do="give that corpus, and the recipe that the set was made with",
+        )
+    made_from = distilled.provenance.get("corpus")
+    if made_from != corpus.content:
+        raise DataError(
+            f"the set was made from the corpus {str(made_from)[:12]}, and this one is {corpus.content[:12]}"
+            if made_from
+            else "the set does not say which corpus it was made from",
+            expected="the very corpus, split as it was: an audit against other images would find nothing",
+            do="give the --data, --labels and settings that the set was made with (its recipe lies in manifest.json)",
+        )
+
+
+def starting_rows(distilled: DistilledSet, corpus: Corpus) -> tuple[np.ndarray | None, str]:
+    """Rows of the corpus that the images began as, drawn again from the seed; else why they are not known."""
+    known = distilled.provenance
+    if known.get("starts_from") == "noise":
+        return None, "the images began as noise"
+    try:
+        made_with = validate_recipe(known["recipe"], "the recipe inside the set")
+        per_class = [made_with.distill.ipc] * len(corpus.class_names)
+        if known.get("starts_from") != "real" or not np.array_equal(
+            distilled.labels, np.repeat(np.arange(len(per_class)), per_class)
+        ):
+            return None, "the set does not say that it began as the images that its recipe draws"
+        return random_rows(corpus, per_class, made_with.seed, -1), ""
+    except (KeyError, MedistillError):
+        return None, "the set holds no recipe from which its starting images could be drawn again"
+
+
+def _residue_figures(
+    subjects: tuple[Examined, ...], began_as: np.ndarray, corpus: Corpus, recipe: Recipe, place: torch.device
+) -> tuple[ResidueFigures, ...]:
+    rows, told = corpus.rows("train"), []
+    for subject, began in zip(subjects[:2], (began_as, subjects[1].rows), strict=True):
+        assert began is not None  # noqa: S101  (the random images are of the corpus)
+        found = residue(
+            subject.grey.flatten(1),
+            subject.labels,
+            began,
+            rows,
+            corpus.labels[rows],
+            lambda some: grey_of(corpus, some, place).flatten(1),
+        )
+        told.append(
+            ResidueFigures(
+                subject=subject.name,
+                images=len(began),
+                own=float(found.own.mean()),
+                others=float(found.others.mean()),
+                recovered=exact_proportion(float(found.recovered.mean()), len(began), recipe.evaluate.confidence),
+                chance=float((1 / found.candidates).mean()),
+                traced=exact_proportion(
+                    float(np.mean(found.p_values <= gate.TRACED_BY_CHANCE)), len(began), recipe.evaluate.confidence
+                ),
+            )
+        )
+    return tuple(told)
+
+
+def _criteria(
+    distilled: DistilledSet,
+    corpus: Corpus,
+    recipe: Recipe,
+    held_out: tuple[int, int],
+    copies: tuple[CopyFigures, ...],
+    remains: tuple[ResidueFigures, ...],
+    why_none: str,
+    membership: Membership | None,
+) -> tuple[Criterion, ...]:
+    starts_from = str(distilled.provenance.get("starts_from", ""))
+    return (
+        gate.evidence(*held_out, corpus.split_unit, recipe.audit),
+        *(gate.no_copies(figures, recipe.audit) for figures in copies if figures.subject == "distilled"),
+        *gate.no_residue(remains[0] if remains else None, starts_from, why_none, recipe.audit),
+        *gate.membership_hidden(membership, recipe.audit),
+    )
+
+
+def _digest(distilled: DistilledSet) -> str:
+    """SHA-256 that ``images.safetensors`` has where the set is saved."""
+    arrays = {name: np.asarray(array, order="C") for name, array in distilled.tensors().items()}
+    return hashlib.sha256(save(arrays, {})).hexdigest()
+
+
+def _guarantee(distilled: DistilledSet) -> str:
+    """The differential privacy that the set states, in a sentence, or that it states none."""
+    if "differential_privacy" in distilled.provenance:
+        return str(distilled.provenance.get("privacy", ""))
+    return "The set was made without differential privacy: nothing is guaranteed formally."
+
+
+def _not_tested(membership: Membership | None) -> tuple[str, ...]:
+    told = [
+        "Reconstruction of training images from the set with outside knowledge or a generator was not tried.",
+        "Inference of a trait of a patient from the set was not tried.",
+        "Copies that are rotated, mirrored, scaled, inverted or pasted in part are not looked for.",
+        "Shifts of more than one pixel are not looked for in pixels and in structure.",
+        "The source files' headers and text burnt into the pixels are no part of this audit.",
+    ]
+    return (*told, *([] if membership else ["Membership inference was not tried."]))

@@ -1,0 +1,268 @@
+"""Shadows: the set made again, small, from random halves of the patients, so that it is known what each was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+
+from medistill.artifacts.atomic import private_folder, read_tensors, write_tensors
+from medistill.artifacts.corpus import SPLITS, Corpus
+from medistill.errors import DivergedError
+from medistill.evaluate.protocol import Arms, answers, random_rows
+from medistill.networks.own import NetworkFactory
+from medistill.privacy.confidence import true_class_confidence
+from medistill.privacy.membership import SOURCES, Source
+from medistill.progress import Progress, Task
+from medistill.recipe import Recipe
+from medistill.training.images import LabelledImages
+from medistill.training.randomness import derive_seed, generator
+from medistill.workflow.distill import distill
+from medistill.workflow.experts import network_spec, train_experts
+
+LEFT_OUT = len(SPLITS)
+"""Number of the split of training images that a shadow does not hold; no split of a corpus has it."""
+CANARY_PATIENTS = 20
+"""One training patient in so many may become a canary, so that the shadows stay like the set."""
+
+
+@dataclass(frozen=True)
+class ShadowPlan:
+    """Which training images each of K shadows holds, and under which labels.
+
+    Attributes:
+        rows: int64 (N,), the training images, as rows of the corpus.
+        labels: int64 (N,), their labels, and the wrong ones of the canaries.
+        canaries: int64 (C,), which of the N are canaries.
+        held: bool (K, N).
+        ordinary: bool (N,), images of patients who have nothing to do with canaries.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    canaries: np.ndarray
+    held: np.ndarray
+    ordinary: np.ndarray
+
+    def corpus(self, whole: Corpus, shadow: int) -> Corpus:
+        """What a shadow is made from: the same images on disk, the others left out of the training split."""
+        held, labels, splits = self.held[shadow], whole.labels.copy(), whole.splits.copy()
+        labels[self.rows] = self.labels
+        splits[self.rows[~held]] = LEFT_OUT
+        content = hashlib.sha256(whole.content.encode() + held.tobytes() + self.labels.tobytes()).hexdigest()
+        return replace(whole, content=content, labels=labels, splits=splits)
+
+    def lacking(self, class_names: tuple[str, ...], ipc: int) -> str:
+        """Why these shadows cannot be distilled, as the end of "cannot be made, because ..."; else empty."""
+        for c, name in enumerate(class_names):
+            fewest = int(min((np.sum(held & (self.labels == c)) for held in self.held), default=ipc))
+            if fewest < ipc:
+                return f"half of the patients has only {fewest} training images of class {name}, and {ipc} are needed"
+        return ""
+
+
+def plan_shadows(corpus: Corpus, recipe: Recipe) -> ShadowPlan:
+    """Draw the halves and the canaries.
+
+    Each shadow holds half of the patients of each class, drawn without regard to the other shadows, so that these tell
+    nothing of what it holds. A patient is held with all images or with none. A canary is the first image of a patient
+    whose other images no shadow holds; a coin decides for each shadow whether it holds the canary.
+    """
+    rows = corpus.rows("train")
+    patients, first, whose = np.unique(corpus.groups[rows], return_index=True, return_inverse=True)
+    labels, classes = corpus.labels[rows].copy(), len(corpus.class_names)
+    numbers = np.random.default_rng(derive_seed(recipe.seed, "canaries"))
+    count = min(recipe.audit.canaries, len(patients) // CANARY_PATIENTS) if classes > 1 else 0
+    chosen = numbers.permutation(len(patients))[:count]
+    canaries = first[chosen]
+    labels[canaries] = (labels[canaries] + numbers.integers(1, classes, count)) % classes if count else labels[canaries]
+    class_of = corpus.labels[rows][first]
+    class_of[chosen] = -1
+    held = np.zeros((recipe.audit.shadows, len(rows)), bool)
+    for shadow in range(recipe.audit.shadows):
+        numbers = np.random.default_rng(derive_seed(recipe.seed, "shadow", shadow))
+        inside = np.zeros(len(patients), bool)
+        for c in range(classes):
+            order = numbers.permutation(np.flatnonzero(class_of == c))
+            inside[order[: (len(order) + int(numbers.integers(2))) // 2]] = True
+        held[shadow] = inside[whose]
+        held[shadow, canaries] = numbers.integers(2, size=count) == 1
+    return ShadowPlan(rows, labels, canaries, held, ~np.isin(whose, chosen))
+
+
+def shadow_recipe(recipe: Recipe, shadow: int) -> Recipe:
+    """The recipe of a run, cut down to the budget of a shadow."""
+    settings = recipe.audit
+    return recipe.model_copy(
+        update={
+            "seed": derive_seed(recipe.seed, "shadow recipe", shadow) % 2**31,
+            "experts": recipe.experts.model_copy(update={"count": min(recipe.experts.count, settings.shadow_experts)}),
+            "distill": recipe.distill.model_copy(
+                update={
+                    "iterations": max(recipe.distill.stages, settings.shadow_iterations),
+                    "validate_every": max(recipe.distill.stages, settings.shadow_iterations),
+                    "validate_networks": 1,
+                    "keep_looks": False,
+                }
+            ),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class ShadowAnswers:
+    """What the networks of K shadows say of the N training images, and of which each source was made.
+
+    Attributes:
+        confidence: source -> float32 (K, N), of the label in the plan, mean over the networks.
+        member: source -> bool (K, N), the source held the image.
+        seconds: what all of it took.
+    """
+
+    confidence: Mapping[Source, np.ndarray]
+    member: Mapping[Source, np.ndarray]
+    seconds: float
+
+
+def ask_shadows(
+    plan: ShadowPlan,
+    corpus: Corpus,
+    recipe: Recipe,
+    *,
+    folder: Path,
+    key: str,
+    network: NetworkFactory | None,
+    place: torch.device,
+    progress: Progress,
+) -> ShadowAnswers:
+    """Distil every shadow that is not there yet, train networks on it and on its controls, and ask them.
+
+    Only what the networks say is kept, privately, a file a shadow; the shadow itself and its experts are removed.
+
+    Args:
+        folder: where these files lie.
+        key: what they depend on; a file of another key is made again.
+
+    Raises:
+        DivergedError: an expert, a distillation or a network left the finite numbers, with the shadow's number.
+    """
+    paths = [folder / f"shadow_{shadow:03d}.safetensors" for shadow in range(len(plan.held))]
+    stored = [kept(path, key) for path in paths]
+    done = sum(arrays is not None for arrays in stored)
+    found: list[dict[str, np.ndarray]] = []
+    with progress.task("Attacking shadow distillations", len(paths), done=done) as task:
+        for shadow, (path, arrays) in enumerate(zip(paths, stored, strict=True)):
+            if arrays is None:
+                which = f"shadow {shadow + 1} of {len(paths)}"
+                try:
+                    run = _run_folder(folder, shadow, key)
+                    arrays = _asked(plan, shadow, corpus, recipe, run, network, place, _Inside(task, which))
+                except DivergedError as error:
+                    raise DivergedError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
+                write_tensors(path, arrays, {"key": key}, private=True)
+                task.advance(figures=which)
+            found.append(arrays)
+    return ShadowAnswers(
+        {source: np.stack([arrays[f"{source}_confidence"] for arrays in found]) for source in SOURCES},
+        {source: np.stack([arrays[f"{source}_member"] > 0 for arrays in found]) for source in SOURCES},
+        float(sum(arrays["seconds"][0] for arrays in found)),
+    )
+
+
+def kept(path: Path, key: str) -> dict[str, np.ndarray] | None:
+    """The arrays that were kept under a key, if they were."""
+    if not path.is_file():
+        return None
+    arrays, metadata = read_tensors(path, "what attacked networks said")
+    return arrays if metadata.get("key") == key else None
+
+
+def _run_folder(folder: Path, shadow: int, key: str) -> Path:
+    """Where a shadow is made; what an interrupted call with other settings left there is removed."""
+    run = folder / f"shadow_{shadow:03d}-{key[:12]}"
+    for other in folder.glob(f"shadow_{shadow:03d}-*"):
+        if other != run:
+            shutil.rmtree(other)
+    return private_folder(run)
+
+
+def _asked(
+    plan: ShadowPlan,
+    shadow: int,
+    whole: Corpus,
+    recipe: Recipe,
+    run: Path,
+    network: NetworkFactory | None,
+    place: torch.device,
+    progress: Progress,
+) -> dict[str, np.ndarray]:
+    """Make one shadow in ``run`` and ask the networks of every source; an interrupted one is taken up."""
+    started = time.monotonic()
+    corpus, recipe = plan.corpus(whole, shadow), shadow_recipe(recipe, shadow)
+    trajectories = train_experts(corpus, recipe, network=network, device=place.type, progress=progress)
+    made = distill(
+        corpus, trajectories, recipe, out=run, network=network, device=place.type, resume=True, progress=progress
+    )
+    arms, spec = Arms(made, corpus, recipe, place), network_spec(corpus, recipe, network)
+    shown = LabelledImages.of_corpus(corpus, plan.rows, made.normalisation, place)
+    subset = random_rows(corpus, np.bincount(made.labels, minlength=len(corpus.class_names)), recipe.seed, 0)
+    arrays: dict[str, np.ndarray] = {}
+    for source in SOURCES:
+        told = []
+        with progress.task(f"networks on {source}", recipe.audit.shadow_networks) as task:
+            for number in range(recipe.audit.shadow_networks):
+                training = arms.training_set(source, 0 if source == "random" else number)
+                numbers = generator(recipe.seed, "attacked", source, number)
+                (one,) = answers(
+                    training, [shown], spec, recipe, numbers, place, lambda *_: task.advance(0)
+                ).probabilities
+                told.append(true_class_confidence(one, plan.labels))
+                task.advance()
+        arrays[f"{source}_confidence"] = np.mean(told, axis=0).astype(np.float32)
+        member = np.isin(plan.rows, subset) if source == "random" else plan.held[shadow]
+        arrays[f"{source}_member"] = member.astype(np.uint8)
+    shutil.rmtree(trajectories.path)
+    shutil.rmtree(run)
+    return {**arrays, "seconds": np.array([time.monotonic() - started])}
+
+
+class _Inside:
+    """Progress of the steps of one shadow, told on the bar of all of them; each step stays a safe point to stop at."""
+
+    def __init__(self, outer: Task, which: str) -> None:
+        self.outer, self.which = outer, which
+
+    def task(self, title: str, total: int, *, done: int = 0) -> _InsideTask:
+        """A step of the shadow."""
+        return _InsideTask(self.outer, f"{self.which}: {title.lower()}", total, done)
+
+    def say(self, message: str) -> None:
+        """Nothing: a shadow's lines are those of the set's own making."""
+
+
+class _InsideTask:
+    """A step of one shadow."""
+
+    def __init__(self, outer: Task, title: str, total: int, done: int) -> None:
+        self.outer, self.title, self.total, self.done = outer, title, total, done
+
+    def advance(self, steps: int = 1, *, figures: str = "") -> None:
+        """Tell how far it is."""
+        self.done += steps
+        self.outer.advance(0, figures=f"{self.title}, {self.done} of {self.total}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing: the bar is the outer task's."""

@@ -1,0 +1,217 @@
+"""The audit: what must be caught is caught, what must not be is not, and what cannot be told is said so."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medistill.artifacts.atomic import sha256_file
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.errors import ArtifactError, DataError
+from medistill.privacy.audit import Audit, CopyFigures, Space, Subject, load_audit
+from medistill.workflow.audit import audit
+from tests import audited
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return audited.corpus(tmp_path_factory.mktemp("corpora"))
+
+
+def audit_of(distilled: DistilledSet, corpus: Corpus, out: Path, **options: bool) -> Audit:
+    return audit(distilled, corpus, audited.RECIPE, out=out, device="cpu", attack=False, **options)
+
+
+def figures(found: Audit, subject: Subject, space: Space) -> CopyFigures:
+    return next(one for one in found.copies if (one.subject, one.space) == (subject, space))
+
+
+def verdict_of(found: Audit, name: str) -> str:
+    (verdict,) = {criterion.verdict for criterion in found.criteria if name in criterion.name}
+    return verdict
+
+
+TAMPER: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "exact": lambda grey, _: grey,
+    "compressed": lambda grey, _: audited.compressed(grey),
+    "noised": lambda grey, numbers: np.clip(grey + numbers.normal(0, 6, grey.shape), 0, 255),
+    "shifted": lambda grey, _: np.roll(grey, 1, axis=3),
+    "darker": lambda grey, _: grey * 0.6 + 10,
+}
+
+
+@pytest.mark.parametrize("how", TAMPER)
+def test_real_images_in_a_set_are_caught(how: str, corpus: Corpus, tmp_path: Path) -> None:
+    grey = np.asarray(corpus.images[audited.starting_rows(corpus)])
+    altered = TAMPER[how](grey, np.random.default_rng(1)).astype(np.uint8)
+    images = audited.normalisation(corpus).apply(altered)
+    found = audit_of(audited.distilled(images, corpus, starts_from="real"), corpus, tmp_path)
+    assert found.verdict == "fail"
+    assert figures(found, "distilled", "pixels").copies == 10
+    assert verdict_of(found, "Copies in pixels") == "fail"
+    assert verdict_of(found, "began as") == "fail"
+    assert found.residue[0].recovered.value == 1.0
+
+
+def test_one_copy_among_many_is_caught_and_its_class_is_named(corpus: Corpus, tmp_path: Path) -> None:
+    images = audited.from_noise(corpus).images.copy()
+    images[7] = audited.normalisation(corpus).apply(np.asarray(corpus.images[[10]]))[0]
+    found = audit_of(audited.distilled(images, corpus, starts_from="noise"), corpus, tmp_path)
+    assert found.verdict == "fail"
+    in_pixels = figures(found, "distilled", "pixels")
+    assert in_pixels.copies == 1
+    assert [(one.name, one.copies) for one in in_pixels.classes] == [("Normal", 0), ("Pneumonia", 1)]
+    assert sum(one.copies or 0 for one in in_pixels.sites) == 1
+
+
+def test_images_from_noise_pass_the_search_but_not_the_gate(corpus: Corpus, tmp_path: Path) -> None:
+    found = audit_of(audited.from_noise(corpus), corpus, tmp_path)
+    for space in ("pixels", "structure", "features"):
+        assert figures(found, "distilled", space).copies == 0
+    assert verdict_of(found, "Copies in pixels") == "pass"
+    assert found.residue == ()
+    assert verdict_of(found, "began as") == "pass"
+    assert verdict_of(found, "Membership") == "not enough evidence"
+    assert found.verdict == "not enough evidence"
+
+
+def test_held_out_images_are_no_copies_and_random_originals_are(corpus: Corpus, tmp_path: Path) -> None:
+    found = audit_of(audited.from_noise(corpus), corpus, tmp_path)
+    for space in ("pixels", "structure", "features"):
+        assert figures(found, "random", space).copies == 10
+        assert figures(found, "held out", space).copies <= 0.02 * figures(found, "held out", space).images
+    share = figures(found, "held out", "pixels").nearer.value
+    assert share is not None
+    assert abs(share - 0.5) < 0.15
+
+
+def test_a_trace_of_the_starting_image_is_found(corpus: Corpus, tmp_path: Path) -> None:
+    """The real image under noise: no copy, but it singles out its origin far more often than by chance."""
+    real = audited.normalisation(corpus).apply(np.asarray(corpus.images[audited.starting_rows(corpus)]))
+    noise = audited.from_noise(corpus).images
+    found = audit_of(audited.distilled(real + 0.8 * noise, corpus, starts_from="real"), corpus, tmp_path)
+    assert figures(found, "distilled", "pixels").copies == 0
+    of_set, of_random = found.residue
+    assert of_set.recovered.value is not None
+    assert of_set.recovered.value > 10 * of_set.chance
+    assert of_set.own > 3 * abs(of_set.others)
+    assert of_random.recovered.value == 1.0
+    assert found.verdict == "fail"
+
+
+def test_no_trace_is_found_where_there_is_none(corpus: Corpus, tmp_path: Path) -> None:
+    noise = audited.from_noise(corpus).images
+    found = audit_of(audited.distilled(noise, corpus, starts_from="real"), corpus, tmp_path)
+    assert found.residue[0].recovered.value == 0.0
+    assert (found.residue[0].traced.low or 0) < 0.05
+    assert verdict_of(found, "began as") == verdict_of(found, "traceable") == "pass"
+
+
+def test_the_record_is_private_and_reads_back_the_same(corpus: Corpus, tmp_path: Path) -> None:
+    distilled = audited.from_noise(corpus)
+    distilled.save(tmp_path / "set")
+    found = audit_of(distilled, corpus, tmp_path / "audit")
+    assert load_audit(tmp_path / "audit" / "audit.json") == found
+    assert found.set_digest == sha256_file(tmp_path / "set" / "images.safetensors")
+    assert stat.S_IMODE((tmp_path / "audit" / "audit.json").stat().st_mode) == 0o600
+    assert not (tmp_path / "audit" / "pairs.html").exists()
+    text = (tmp_path / "audit" / "audit.json").read_text()
+    assert "doe" not in text
+    assert "anonymous" not in text
+
+
+def test_real_images_are_shown_only_when_asked_for(corpus: Corpus, tmp_path: Path) -> None:
+    audit_of(audited.from_noise(corpus), corpus, tmp_path, show_real=True)
+    page = tmp_path / "pairs.html"
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    text = page.read_text()
+    assert "DO NOT SHARE" in text
+    assert text.count("data:image/png") == 3 * 10
+    assert "doe" not in text
+
+
+@pytest.mark.parametrize(
+    ("held_out", "per_patient", "told"),
+    [(0, 1, "no held-out image"), (60, 1, "60 held-out images are too few"), (120, 2, "of 60 patients only")],
+)
+def test_too_few_held_out_is_not_enough_evidence(held_out: int, per_patient: int, told: str, tmp_path: Path) -> None:
+    corpus = audited.corpus(tmp_path, train=60, held_out=held_out, per_patient=per_patient)
+    found = audit_of(audited.from_noise(corpus), corpus, tmp_path / "audit")
+    assert found.verdict == "not enough evidence"
+    assert told in found.criteria[0].reason
+    assert load_audit(tmp_path / "audit" / "audit.json") == found
+
+
+def test_a_small_site_is_hidden_with_the_next_smallest(tmp_path: Path) -> None:
+    corpus = audited.corpus(tmp_path, train=120, held_out=40, at_third_site=4)
+    found = audit_of(audited.from_noise(corpus), corpus, tmp_path / "audit")
+    hidden = {one.name for one in figures(found, "distilled", "pixels").sites if one.images is None}
+    assert hidden == {"Site_B", "Site_C"}
+
+
+def other_corpus(distilled: DistilledSet) -> DistilledSet:
+    return replace(distilled, provenance={**distilled.provenance, "corpus": "f" * 64})
+
+
+def other_classes(distilled: DistilledSet) -> DistilledSet:
+    return replace(distilled, class_names=("Normal", "COVID"))
+
+
+def other_shape(distilled: DistilledSet) -> DistilledSet:
+    return replace(distilled, images=distilled.images[..., :8, :8])
+
+
+def unknown_corpus(distilled: DistilledSet) -> DistilledSet:
+    return replace(distilled, provenance={})
+
+
+@pytest.mark.parametrize(
+    ("alter", "told"),
+    [
+        (other_corpus, "was made from the corpus ffffffffffff"),
+        (unknown_corpus, "does not say which corpus"),
+        (other_classes, "the set has the classes Normal, COVID"),
+        (other_shape, r"the set's images are \(1, 8, 8\)"),
+    ],
+)
+def test_a_set_of_another_corpus_is_refused(
+    alter: Callable[[DistilledSet], DistilledSet], told: str, corpus: Corpus, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=told):
+        audit_of(alter(audited.from_noise(corpus)), corpus, tmp_path)
+
+
+def test_a_damaged_record_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    audit_of(audited.from_noise(corpus), corpus, tmp_path)
+    path = tmp_path / "audit.json"
+    known = json.loads(path.read_text())
+    for altered, told in (({**known, "schema": 9}, "schema 9"), ({**known, "verdict": "splendid"}, "verdict")):
+        path.write_text(json.dumps(altered))
+        with pytest.raises(ArtifactError, match=told):
+            load_audit(path)
+
+
+def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus) -> None:
+    from types import SimpleNamespace
+
+    import torch
+
+    from medistill.workflow.audit import starting_rows
+    from medistill.workflow.distill import _starting_images
+
+    recipe = audited.RECIPE.model_copy(update={"distill": audited.RECIPE.distill.model_copy(update={"init": "real"})})
+    normalisation = audited.normalisation(corpus)
+    trajectories = SimpleNamespace(normalisation=normalisation)
+    pixels = _starting_images(corpus, trajectories, recipe, torch.device("cpu"))  # type: ignore[arg-type]
+    distilled = audited.distilled(pixels.numpy(), corpus, starts_from="real", recipe=recipe)
+    rows, why = starting_rows(distilled, corpus)
+    assert why == ""
+    assert rows is not None
+    np.testing.assert_allclose(normalisation.apply(np.asarray(corpus.images[rows])), pixels.numpy(), atol=1e-5)

@@ -1,0 +1,218 @@
+"""Differential privacy through the chain: experts by DP-SGD, a set that states it, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.trajectories import Trajectories
+from medistill.errors import RecipeError, UsageError
+from medistill.privacy.accounting import Guarantee, steps_an_epoch
+from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.workflow import distill as distill_module
+from medistill.workflow import experts as experts_module
+from medistill.workflow.distill import distill
+from medistill.workflow.experts import train_experts
+from medistill.workflow.leave_site_out import leave_site_out
+from medistill.workflow.run import run
+from medistill_cli.main import app
+from tests.drawn_corpus import CLASSES, drawn_corpus
+
+pytest.importorskip("opacus")
+PRIVATE = [
+    "privacy.mode=dp",
+    "privacy.epsilon=4",
+    "privacy.delta=0.001",
+    "privacy.units=40",
+    "experts.batch_size=20",
+    "distill.init=noise",
+    "network.depth=2",
+]
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_recipe: Recipe) -> Recipe:
+    classes = f"data.classes={json.dumps(CLASSES)}"
+    return override_recipe(tiny_recipe, [*PRIVATE, classes, "data.image_size=16"], "test")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return drawn_corpus(tmp_path / "corpora")
+
+
+def snapshot(store: Trajectories, epoch: int) -> np.ndarray:
+    return np.stack([store.snapshot(expert, epoch) for expert in range(store.count)])
+
+
+def test_a_private_set_states_what_it_has(
+    corpus: Corpus, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwanted(*_: object) -> None:
+        raise AssertionError("the validation split was looked at")
+
+    monkeypatch.setattr(distill_module, "_validator", unwanted)
+    trajectories = train_experts(corpus, recipe)
+    assert (trajectories.normalisation.mean, trajectories.normalisation.std) == ((0.5,), (0.25,))
+    made = distill(corpus, trajectories, recipe, out=tmp_path / "run")
+    stated = DistilledSet.load(tmp_path / "run").provenance
+    found = Guarantee.from_json(stated["differential_privacy"])
+    assert found == Guarantee.of(recipe)
+    assert 0 < found.epsilon <= 4
+    assert (found.unit, found.experts, found.steps) == ("patient", 2, 3 * steps_an_epoch(recipe))
+    assert "epsilon" in stated["privacy"]
+    assert not {"training_images", "training_groups"} & set(stated)
+    assert made.provenance["chosen_step"] == recipe.distill.iterations
+    assert json.loads((tmp_path / "run" / "history.json").read_text())["looks"] == []
+
+
+def test_public_validation_data_may_choose(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
+    public = override_recipe(recipe, ["privacy.choose=public"], "test")
+    trajectories = train_experts(corpus, recipe)
+    made = distill(corpus, trajectories, public, out=tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "history.json").read_text())["looks"] == [2, 4]
+    assert made.provenance["differential_privacy"]["choice"] == "validation split, declared public"
+
+
+def test_noise_is_not_foretold_by_the_seed(
+    corpus: Corpus, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = []
+    for name in "ab":
+        monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / name))
+        stores.append(train_experts(corpus, recipe))
+    one, other = stores
+    assert one.key == other.key
+    assert np.array_equal(snapshot(one, 0), snapshot(other, 0))
+    apart = snapshot(one, 1) - snapshot(other, 1)
+    guarantee = Guarantee.of(recipe)
+    assert guarantee is not None
+    expected = recipe.experts.lr * guarantee.sigma * guarantee.clip / recipe.experts.batch_size
+    assert apart.std() > expected  # of two steps of independent noise, times sqrt(2)
+    assert len({walk.tobytes() for store in stores for walk in snapshot(store, 1)}) == 4
+    before = snapshot(other, 3)
+    assert np.array_equal(snapshot(train_experts(corpus, recipe), 3), before)  # kept, not drawn again
+
+
+@pytest.mark.parametrize(
+    "changed", ["privacy.mode=none", "experts.count=3", "privacy.clip=2", "privacy.unit=image", "privacy.epsilon=3"]
+)
+def test_experts_of_another_guarantee_are_not_taken(corpus: Corpus, recipe: Recipe, changed: str) -> None:
+    other = override_recipe(recipe, [changed], "test")
+    keys = {train_experts(corpus, one, shard="2/2").key for one in (recipe, other)}
+    assert len(keys) == 2
+
+
+def test_the_schedule_is_the_one_that_was_accounted(
+    corpus: Corpus, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[torch.Tensor, Any]] = []
+
+    def spy(network: nn.Module, data: object, units: torch.Tensor, schedule: Any, *rest: Any, **named: Any) -> Any:
+        seen.append((units, schedule))
+        return whole(network, data, units, schedule, *rest, **named)
+
+    whole = experts_module.train_privately
+    monkeypatch.setattr(experts_module, "train_privately", spy)
+    train_experts(corpus, recipe)
+    guarantee = Guarantee.of(recipe)
+    assert guarantee is not None
+    assert len(seen) == guarantee.experts
+    for units, schedule in seen:
+        assert schedule.epochs * schedule.steps == guarantee.steps
+        assert (schedule.sigma, schedule.clip, schedule.rate) == (guarantee.sigma, guarantee.clip, 0.5)
+        assert schedule.expected_batch == guarantee.sample_rate * guarantee.units_public
+        groups = corpus.groups[corpus.rows("train")]
+        assert np.array_equal(units[:, None] == units, groups[:, None] == groups)
+
+
+@pytest.mark.parametrize(
+    ("changed", "consequence"),
+    [
+        ("distill.init=real", "would show them without any noise"),
+        ("data.zca=true", "fitted to the patients without noise"),
+        ("data.classes=[]", "would tell that some patient has a class"),
+        ('data.prefer_sites=["east"]', "would hang on what the corpus holds"),
+        ("method=ftd", "use each patient twice an update"),
+        ("privacy.delta=0.025", "not below 1 / privacy.units"),
+        ("experts.batch_size=41", "cannot expect 41 of 40"),
+        ("privacy.epsilon=0", "greater than 0"),
+        ("privacy.epsilon=-1", "greater than 0"),
+        ("privacy.epsilon=inf", "finite"),
+    ],
+)
+def test_a_recipe_that_breaks_a_condition_is_refused(recipe: Recipe, changed: str, consequence: str) -> None:
+    with pytest.raises(RecipeError, match=consequence):
+        override_recipe(recipe, [changed], "test")
+
+
+def test_images_whose_patients_are_unknown_have_to_be_called_images(corpus: Corpus, recipe: Recipe) -> None:
+    unknown = replace(corpus, split_unit="image")
+    with pytest.raises(UsageError, match="protected less than the guarantee says"):
+        train_experts(unknown, recipe)
+    openly = override_recipe(recipe, ["privacy.unit=image"], "test")
+    assert train_experts(unknown, openly).made_with["privacy"]["unit"] == "image"
+
+
+def test_batch_statistics_are_refused(corpus: Corpus, recipe: Recipe) -> None:
+    def normed(channels: int, size: int, classes: int, *, buffers: bool = False) -> nn.Module:
+        norm = nn.BatchNorm2d(channels, track_running_stats=buffers)
+        return nn.Sequential(norm, nn.Flatten(), nn.Linear(channels * size**2, classes))
+
+    with pytest.raises(UsageError, match="one patient would also change what is learned from another"):
+        train_experts(corpus, recipe, network=normed)
+    with pytest.raises(UsageError, match="no noise would hide"):
+        train_experts(corpus, recipe, network=lambda *sizes: normed(*sizes, buffers=True))
+
+
+def test_the_whole_run_reports_it(phantom_folder: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    private = override_recipe(tiny_recipe, [*PRIVATE, "data.classes=COVID,Normal"], "test")
+    report = run(private, out=tmp_path / "private", data=phantom_folder)
+    titles = [caveat.title for caveat in report.not_promised]
+    assert "What the privacy guarantee covers" in titles
+    assert "No formal privacy guarantee" not in titles
+    page = " ".join((tmp_path / "private" / "report.html").read_text().split())
+    told = (
+        "differentially private: epsilon =",
+        "DP-SGD",
+        "constants that the recipe declares",
+        "none was chosen",
+        "the validation split was not looked at",
+    )
+    for text in told:
+        assert text in page
+    with pytest.raises(UsageError, match="spend the budget as often"):
+        leave_site_out(tmp_path / "private", data=phantom_folder)
+
+
+def test_the_command_line_takes_a_budget(tmp_path: Path) -> None:
+    def told(*words: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "run")])
+        return result.exit_code, " ".join(result.output.replace("│", " ").split())
+
+    code, text = told("distill", "--recipe", "covid-xray-dp", "--dp-epsilon", "0")
+    assert code == 2
+    assert "privacy.epsilon = 0.0" in text
+    code, text = told("distill", "--recipe", "covid-xray-dp", "--dp-delta", "0.01")
+    assert code == 2
+    assert "not below 1 / privacy.units" in text
+    code, text = told("distill", "--recipe", "demo", "--dp-epsilon", "8")
+    assert code == 2
+    assert "would show them without any noise" in text
+
+
+def test_the_shipped_recipe_is_private() -> None:
+    found = Guarantee.of(load_recipe("covid-xray-dp"))
+    assert found is not None
+    assert found.epsilon <= 8
+    assert found.unit == "patient"

@@ -1,0 +1,114 @@
+"""Burnt-in text: words in Pillow's own font on grey grounds are masked or refused, and markers left alone."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medistill.data import burnt_in_text
+from medistill.data.burnt_in_text import Box, find_text, is_side_marker, masked, text_check
+from medistill.data.decoding import decode
+from medistill.errors import UsageError
+from medistill.progress import Silent
+from medistill.recipe import DataRecipe
+from tests.burnt_in import SOMEBODY, ground, needs_reader, written
+
+
+@pytest.mark.parametrize("text", ["R", "l", "LEFT", "PA", "AP portable", "Erect L", "(R)", "8", "", "--", "SEMI-ERECT"])
+def test_side_markers(text: str) -> None:
+    assert is_side_marker(text)
+
+
+@pytest.mark.parametrize("text", ["MEIER", "R MEIER", "L 1943", "RL", "J D", "LEFTY", "12", "王明", "PA-2211"])
+def test_what_is_no_side_marker(text: str) -> None:
+    assert not is_side_marker(text)
+
+
+def test_a_box_takes_the_grey_around_it_and_nothing_else_changes() -> None:
+    pixels = np.full((1, 40, 60), 70, np.float32)
+    pixels[:, 10:20, 15:45] = 250
+    pixels[:, 30:] = 10
+    before = pixels.copy()
+    done = masked(pixels, [Box(8, 22, 13, 47)])
+    assert (done[:, 8:22, 13:47] == 70).all()
+    done[:, 8:22, 13:47] = before[:, 8:22, 13:47]
+    np.testing.assert_array_equal(done, before)
+    np.testing.assert_array_equal(pixels, before)
+
+
+def test_colours_and_a_box_as_large_as_the_image() -> None:
+    pixels = np.arange(3 * 8 * 8, dtype=np.float32).reshape(3, 8, 8)
+    whole = masked(pixels, [Box(0, 8, 0, 8)])
+    assert [np.unique(channel).tolist() for channel in whole] == [[np.median(channel)] for channel in pixels]
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise burnt_in_text.PackageNotFoundError(name)
+
+    monkeypatch.setattr(burnt_in_text, "version", absent)
+    assert text_check(DataRecipe()) is None
+    with pytest.raises(UsageError, match=r"pip install 'medistill\[ocr\]'"):
+        text_check(DataRecipe(burnt_in_text="mask"))
+
+
+def test_models_that_are_not_in_the_wheel_are_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rapidocr" / "models").mkdir(parents=True)
+    (tmp_path / "rapidocr" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(burnt_in_text, "version", lambda name: "3.10.0")
+    with pytest.raises(UsageError, match="without its models"):
+        text_check(DataRecipe(burnt_in_text="quarantine"))
+
+
+@needs_reader
+def test_the_reader_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **named: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    burnt_in_text._reader.cache_clear()
+    assert find_text(written(ground(200, 300), SOMEBODY, 20, (40, 80)))
+
+
+@needs_reader
+@pytest.mark.parametrize(("height", "width", "high"), [(256, 256, 16), (400, 300, 24), (1500, 1700, 60)])
+def test_a_name_is_found_where_it_was_written(height: int, width: int, high: int) -> None:
+    plain = ground(height, width)
+    shown = written(plain, SOMEBODY, high, (width // 8, height // 2))
+    boxes = find_text(shown)
+    done = masked(shown, boxes)
+    assert np.abs(done - plain).max() < 40  # the letters stood out by 90
+    assert sum((box.bottom - box.top) * (box.right - box.left) for box in boxes) < 0.3 * height * width
+    assert find_text(done) == []
+
+
+@needs_reader
+def test_markers_and_plain_images_are_left_as_they_are() -> None:
+    plain = ground(300, 300)
+    assert find_text(plain) == []
+    assert find_text(written(written(plain, "R", 40, (20, 20)), "PORTABLE", 24, (150, 250))) == []
+
+
+@needs_reader
+@pytest.mark.parametrize("policy", ["mask", "quarantine"])
+def test_files_are_looked_through_while_they_are_read(tmp_path: Path, policy: str) -> None:
+    plain = ground(256, 256)
+    images = {
+        "a.png": plain,
+        "b.png": written(plain, SOMEBODY, 20, (40, 120)),
+        "c.png": written(plain, "R", 30, (9, 9)),
+    }
+    for name, pixels in images.items():
+        Image.fromarray(pixels[0].astype(np.uint8)).save(tmp_path / name)
+    recipe = DataRecipe(image_size=64, burnt_in_text=policy)
+    told = decode(tmp_path, [*images], recipe, staging=tmp_path / "staging", workers=1, progress=Silent())
+    assert [one.masked for one in told] == [0, int(policy == "mask"), 0]
+    assert [one.category for one in told] == ["", "" if policy == "mask" else "burnt-in text", ""]
+    assert "MEIER" not in str(told)
+    assert all(b"MEIER" not in file.read_bytes() for file in (tmp_path / "staging").iterdir())
