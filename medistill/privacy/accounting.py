@@ -130,8 +130,8 @@ class Guarantee:
         return (
             "The distilled images, labels and learning rate are differentially private: "
             f"epsilon = {self.epsilon_text}, delta = {self.delta:.3g} for one {self.unit} of the training split "
-            f"(DP-SGD, {self.accountant} accountant, sigma = {self.sigma:g}, {self.experts} experts composed). Counts, "
-            "hashes and the report are not covered."
+            f"(DP-SGD, {self.accountant} accountant, sigma = {self.sigma:g}, {self.experts} experts composed, "
+            f"{self.units_public} {self.unit}s declared). Counts, hashes and the report are not covered."
         )
 
 
@@ -190,7 +190,7 @@ def spent_epsilon(sigma: float, delta: float, rate: float, steps: int, *, error:
         error: largest error of the numerical composition, which is added.
 
     Raises:
-        UsageError: the extra ``dp`` is not installed.
+        UsageError: the extra ``dp`` is not installed, or the accountant cannot tell.
     """
     try:
         from opacus.accountants import PRVAccountant  # type: ignore[import-untyped, unused-ignore]
@@ -204,4 +204,12 @@ def spent_epsilon(sigma: float, delta: float, rate: float, steps: int, *, error:
     accountant.history = [(sigma, rate, steps)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a first, rough bound, and of log 0 where a probability is 0
-        return float(accountant.get_epsilon(delta, eps_error=error))
+        try:
+            return float(accountant.get_epsilon(delta, eps_error=error))
+        except (RuntimeError, ValueError, MemoryError) as failure:
+            raise UsageError(
+                f"the accountant cannot tell what {steps} updates with noise of {sigma:g} clips spend "
+                f"({str(failure).rstrip('.')}), so no epsilon can be stated",
+                expected="a budget and a number of updates that it can compose to within that accuracy",
+                do="take privacy.epsilon and privacy.delta nearer to 8 and 1e-5, or fewer experts (experts.count)",
+            ) from None

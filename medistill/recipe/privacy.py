@@ -19,10 +19,12 @@ class PrivacyRecipe(Section):
     mode: Literal["none", "dp"] = "none"
     """`dp` trains the experts by DP-SGD, so that the distilled images are (epsilon, delta)-differentially private;
     `none` promises nothing, and then the other values of this section are not used."""
-    epsilon: Positive = 8.0
-    """Budget of the whole run, all experts together; the noise is solved from it."""
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    """Probability with which the bound by epsilon may fail; it has to be below 1 / `units`."""
+    epsilon: Annotated[float, Field(ge=0.1, le=100)] = 8.0
+    """Budget of the whole run, all experts together; the noise is solved from it. More than 100 would promise nothing
+    that is worth the name; less than 0.1 takes long to account and leaves nothing to learn from."""
+    delta: Annotated[float, Field(ge=1e-10, lt=1)] = 1e-5
+    """Probability with which the bound by epsilon may fail; it has to be below 1 / `units`. Below 1e-10 the
+    accountant's arithmetic is not exact enough."""
     unit: Literal["patient", "image"] = "patient"
     """Whose presence is hidden: a patient with all images, or, where no patient is known, one image alone."""
     units: Count = 1000

@@ -10,6 +10,7 @@ alone. To add or remove one unit moves the sum by C at most, however many images
 Everything made of the updates (momentum, weight decay, snapshots) is post-processing.
 
 Sampling and noise come from the operating system's secret numbers: whoever could foresee them could take them off.
+The augmentation of each update starts anew from one of them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
+from medistill.errors import UsageError
 from medistill.networks.flat import FlatParameters, split
 from medistill.recipe import AugmentationRecipe
 from medistill.training.augmentation import Draw, augment, draw
@@ -82,10 +84,12 @@ def train_privately(
 
     Returns:
         The network's parameters as one vector.
+
+    Raises:
+        UsageError: the network cannot be differentiated image by image.
     """
     flat = FlatParameters(network)
     velocity = torch.zeros_like(flat.values)
-    numbers = secret_generator()
     count = int(units.max()) + 1 if len(units) else 0
     network.train()
     for epoch in range(schedule.epochs):
@@ -93,7 +97,8 @@ def train_privately(
             taken = (secret_uniform(count) < schedule.rate).to(units.device)
             rows = torch.nonzero(taken[units]).flatten()
             rows = rows[units[rows].argsort(stable=True)]
-            gradients = _image_gradients(network, data, rows, draw(augmentation, len(rows), numbers, rows.device))
+            drawn = draw(augmentation, len(rows), secret_generator(), rows.device)
+            gradients = _image_gradients(network, data, rows, drawn)
             clipped = clipped_sum(flat.values, units[rows], gradients, schedule.clip, micro_batch)
             noise = schedule.sigma * schedule.clip * secret_normal(len(clipped)).to(clipped.device)
             update = (clipped + noise) / schedule.expected_batch
@@ -155,6 +160,17 @@ def _image_gradients(network: nn.Module, data: LabelledImages, rows: Tensor, dra
     of_images = vmap(grad(loss), in_dims=(None, 0, 0))
 
     def gradients(values: Tensor, some: slice) -> Tensor:
-        return of_images(values, augment(data.batch(rows[some]), drawn[some]), data.labels[rows[some]])
+        images = augment(data.batch(rows[some]), drawn[some])
+        try:
+            return of_images(values, images, data.labels[rows[some]])
+        except RuntimeError as error:
+            if "vmap" not in str(error):
+                raise
+            raise UsageError(
+                f"PyTorch cannot differentiate the network image by image ({str(error).partition('. ')[0]}), so no "
+                "patient's influence could be bounded",
+                expected="a network without .item() and without branches on the values of a tensor",
+                do="change its forward, or take a network of medistill",
+            ) from None
 
     return gradients

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
 from collections.abc import Callable
@@ -94,8 +95,9 @@ def distill(
         Importance.start(recipe.importance, trajectories, place),
         _starting_logits(pixels, labels, trajectories, recipe, spec) if recipe.distill.labels == "soft" else None,
     )
+    made_from = _experts_digest(trajectories) if recipe.privacy.mode == "dp" else trajectories.key
     if checkpoint.is_file():
-        threads = state.restore(checkpoint, recipe, trajectories.key)
+        threads = state.restore(checkpoint, recipe, made_from)
         progress.say(f"Resumed after outer step {state.iteration}.")
         if place.type == "cpu" and threads != torch.get_num_threads():
             progress.say(
@@ -116,7 +118,7 @@ def distill(
         micro_batch=state.micro_batch
         or student_micro_batch(student, spec, recipe, recipe.distill.batch_syn or len(labels)),
         validate=_keeping(out, state, validate) if validate and recipe.distill.keep_looks else validate,
-        save=lambda current: current.save(checkpoint, recipe, trajectories.key),
+        save=lambda current: current.save(checkpoint, recipe, made_from),
     )
     optimise(state, fixed, progress)
     distilled = _result(state, fixed, corpus, spec, place)
@@ -128,12 +130,25 @@ def distill(
     return distilled
 
 
+def _experts_digest(trajectories: Trajectories) -> str:
+    """SHA-256 over the experts themselves.
+
+    Under differential privacy the store's key does not tell them apart: trained again they are others. Images that had
+    followed both would have spent the budget twice.
+    """
+    digest = hashlib.sha256(trajectories.key.encode())
+    for expert in range(trajectories.count):
+        digest.update(trajectories.snapshot(expert, trajectories.epochs).tobytes())
+    return digest.hexdigest()
+
+
 def _starting_images(corpus: Corpus, trajectories: Trajectories, recipe: Recipe, place: torch.device) -> Tensor:
     """Normalised (N, C, H, W), class by class: real training images, or noise."""
-    rows = random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)
+    per_class = [recipe.distill.ipc] * len(corpus.class_names)
     if recipe.distill.init == "noise":
-        shape = (len(rows), *corpus.images.shape[1:])
+        shape = (sum(per_class), *corpus.images.shape[1:])
         return torch.randn(shape, generator=generator(recipe.seed, "noise")).to(place)
+    rows = random_rows(corpus, per_class, recipe.seed, -1)
     return LabelledImages.of_corpus(corpus, rows, trajectories.normalisation, place).batch(slice(None)).clone()
 
 

@@ -173,11 +173,13 @@ def _made_with(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, normalisation:
 
 
 def _refuse_unknown_patients(corpus: Corpus, recipe: Recipe) -> None:
-    if recipe.privacy.mode == "dp" and recipe.privacy.unit == "patient" and corpus.split_unit != "patient":
+    if recipe.privacy.mode != "dp" or recipe.privacy.unit != "patient":
+        return
+    if corpus.split_unit != "patient" or any("name no patient" in note for note in corpus.notes):
         raise UsageError(
-            "differential privacy was asked for patients, but no patient is known for these files: one with several "
+            "differential privacy was asked for patients, but not every file's patient is known: one with several "
             "images would count as several, and would be protected less than the guarantee says",
-            expected="files or a table that name the patient",
+            expected="a patient for every image, named by the files or a table",
             do="add a patient column (--labels), or state the weaker unit openly: --set privacy.unit=image",
         )
 
@@ -286,7 +288,8 @@ class _Work:
                     )
             if epoch == settings.epochs:
                 for expert, walk in zip(group, snapshots, strict=True):
-                    self.trajectories.save_expert(expert, walk, self.made_on(len(group)))
+                    if not self.trajectories.has(expert):  # another process may have read its own already
+                        self.trajectories.save_expert(expert, walk, self.made_on(len(group)))
             which = f"expert {group[0] + 1}" if len(group) == 1 else f"experts {', '.join(str(e + 1) for e in group)}"
             task.advance(len(group), figures=f"{which} of {self.trajectories.count}")
 

@@ -27,9 +27,33 @@ def test_epsilon_is_what_the_accountant_was_found_to_give(experts: int, epsilon:
     assert spent_epsilon(4, 1e-5, 512 / 10_000, 195 * experts) == pytest.approx(epsilon, rel=0.03)
 
 
-def test_full_batches_are_a_gaussian_mechanism() -> None:
+@pytest.mark.parametrize(
+    ("sigma", "rate", "steps", "epsilon"),
+    [
+        (0.8, 0.05, 100, 6.74105194),
+        (1.5, 0.2, 100, 8.49897786),
+        (2.0, 0.05, 1000, 4.17279991),
+        (1.5, 0.001, 1000, 0.0998206603),
+        (3.0, 0.001, 20000, 0.194031031),
+    ],
+)
+def test_epsilon_is_what_the_authors_of_the_accountant_publish(
+    sigma: float, rate: float, steps: int, epsilon: float
+) -> None:
+    """Delta 1e-6, by github.com/microsoft/prv_accountant, as listed in opacus/tests/prv_accountant.py."""
+    assert spent_epsilon(sigma, 1e-6, rate, steps) == pytest.approx(epsilon, abs=1e-5)
+
+
+@pytest.mark.parametrize(("sigma", "epochs", "renyi"), [(1.12, 60, 2.92), (0.6, 30, 9.74), (1.2, 10, 1.20)])
+def test_epsilon_lies_a_little_below_a_published_renyi_bound(sigma: float, epochs: int, renyi: float) -> None:
+    """MNIST, N 60,000, batch 256, delta 1e-5: the table in tutorials/README.md of github.com/tensorflow/privacy."""
+    assert 0.6 * renyi < spent_epsilon(sigma, 1e-5, 256 / 60_000, epochs * 60_000 // 256) < renyi
+
+
+@pytest.mark.parametrize("delta", [1e-5, 1e-10])
+def test_full_batches_are_a_gaussian_mechanism(delta: float) -> None:
     """With q = 1, k updates are one Gaussian mechanism of noise sigma / sqrt(k) (Balle and Wang 2018, theorem 8)."""
-    sigma, steps, delta = 3.0, 4, 1e-5
+    sigma, steps = 3.0, 4
     mu = np.sqrt(steps) / sigma
 
     def excess(epsilon: float) -> float:
@@ -74,6 +98,11 @@ def test_a_budget_that_no_noise_keeps_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(accounting, "HIGHEST", accounting.FIRST)
     with pytest.raises(UsageError, match=r"epsilon = 0\.5 .* too small for 200 updates"):
         solve_sigma(0.5, 1e-5, 0.2, 200)
+
+
+def test_what_the_accountant_cannot_tell_is_no_traceback() -> None:
+    with pytest.raises(UsageError, match=r"cannot tell what 240 updates .* no epsilon can be stated"):
+        spent_epsilon(4.0, 1e-17, 0.25, 240)
 
 
 def test_all_experts_share_the_budget() -> None:

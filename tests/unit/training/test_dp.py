@@ -11,9 +11,11 @@ from scipy.stats import kstest
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medistill.errors import UsageError
 from medistill.networks.convnet import ConvNet
 from medistill.networks.flat import FlatParameters
-from medistill.recipe import AugmentationRecipe
+from medistill.networks.registry import REGISTRY, NetworkSpec, build_network
+from medistill.recipe import AugmentationRecipe, NetworkRecipe
 from medistill.training import dp
 from medistill.training.augmentation import augment, draw
 from medistill.training.dp import PrivateSchedule, clipped_sum, train_privately
@@ -96,6 +98,37 @@ def test_the_sum_is_divided_by_the_public_batch_not_by_the_patients_taken() -> N
     weighty = schedule(sigma=0.0, weight_decay=0.01)
     after = train_privately(net, data, UNITS, weighty, PLAIN, micro_batch=9, after_epoch=lambda *_: None).values
     assert torch.allclose(after, before - 0.1 * (expected + 0.01 * before), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_one_patient_moves_an_update_of_any_network_by_its_share_at_most(name: str) -> None:
+    spec = NetworkSpec(NetworkRecipe(name=name, depth=2, width=8), 1, 32, 2)
+    pixels = torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    labels, units = torch.tensor([0, 1, 0]), torch.tensor([0, 1, 1])
+
+    def after(images: int) -> Tensor:
+        some = LabelledImages.of_floats(pixels[:images], labels[:images])
+        net = build_network(spec, torch.Generator().manual_seed(0))
+        plan = schedule(sigma=0.0)
+        return train_privately(
+            net, some, units[:images], plan, PLAIN, micro_batch=2, after_epoch=lambda *_: None
+        ).values
+
+    share = 0.1 * CLIP / 4
+    assert 0.1 * share < (after(3) - after(1)).norm() <= share * (1 + 1e-3)
+
+
+def test_a_network_that_cannot_be_taken_image_by_image_is_refused() -> None:
+    class Looks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(64, 3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.linear(images.flatten(1)) * (1 if images.sum().item() < 1e9 else 2)
+
+    with pytest.raises(UsageError, match="no patient's influence could be bounded"):
+        train_privately(Looks(), images(), UNITS, schedule(), PLAIN, micro_batch=4, after_epoch=lambda *_: None)
 
 
 def test_an_update_that_takes_nobody_is_noise_of_the_right_size() -> None:

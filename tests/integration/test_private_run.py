@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +12,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.trajectories import Trajectories
-from medistill.errors import RecipeError, UsageError
-from medistill.privacy.accounting import Guarantee, steps_an_epoch
+from medistill.errors import ArtifactError, RecipeError, UsageError
+from medistill.privacy.accounting import Guarantee, solve_sigma, steps_an_epoch
+from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.workflow import distill as distill_module
 from medistill.workflow import experts as experts_module
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
 from medistill.workflow.leave_site_out import leave_site_out
+from medistill.workflow.prepare import prepare
 from medistill.workflow.run import run
 from medistill_cli.main import app
 from tests.drawn_corpus import CLASSES, drawn_corpus
@@ -146,8 +152,10 @@ def test_the_schedule_is_the_one_that_was_accounted(
         ("method=ftd", "use each patient twice an update"),
         ("privacy.delta=0.025", "not below 1 / privacy.units"),
         ("experts.batch_size=41", "cannot expect 41 of 40"),
-        ("privacy.epsilon=0", "greater than 0"),
-        ("privacy.epsilon=-1", "greater than 0"),
+        ("privacy.epsilon=0", "greater than or equal to 0.1"),
+        ("privacy.epsilon=-1", "greater than or equal to 0.1"),
+        ("privacy.epsilon=1e6", "less than or equal to 100"),
+        ("privacy.delta=1e-15", "greater than or equal to 0.0000000001"),
         ("privacy.epsilon=inf", "finite"),
     ],
 )
@@ -162,6 +170,70 @@ def test_images_whose_patients_are_unknown_have_to_be_called_images(corpus: Corp
         train_experts(unknown, recipe)
     openly = override_recipe(recipe, ["privacy.unit=image"], "test")
     assert train_experts(unknown, openly).made_with["privacy"]["unit"] == "image"
+
+
+def test_one_image_without_a_patient_is_enough_to_refuse(recipe: Recipe, tmp_path: Path) -> None:
+    folder, rows = tmp_path / "xray", []
+    for label in ("COVID", "Normal"):
+        for number in range(8):
+            file = folder / label / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng([number, len(label)]).integers(0, 256, (32, 32), np.uint8)
+            Image.fromarray(pixels).save(file)
+            rows.append(f"{label}/{number}.png,{label},{'' if number == 3 else f'p{label}{number}'}")
+    named = override_recipe(recipe, ["data.classes=COVID,Normal"], "test")
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label,patient", *rows]))
+    partly = prepare(folder, named, labels=tmp_path / "labels.csv")
+    assert partly.split_unit == "patient"
+    with pytest.raises(UsageError, match="not every file's patient is known"):
+        train_experts(partly, named)
+
+
+def test_images_do_not_follow_experts_that_were_trained_again(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
+    class Stops(Silent):
+        def task(self, title: str, total: int, *, done: int = 0) -> SilentTask:
+            class Task(SilentTask):
+                def advance(self, steps: int = 1, *, figures: str = "") -> None:
+                    raise KeyboardInterrupt
+
+            return Task()
+
+    out, others = tmp_path / "run", override_recipe(recipe, ["privacy.choose=public"], "test")
+    first = train_experts(corpus, others)
+    with pytest.raises(KeyboardInterrupt):
+        distill(corpus, first, others, out=out, progress=Stops())
+    assert (out / "state" / "checkpoint.safetensors").is_file()
+    kept = (out / "state" / "checkpoint.safetensors").read_bytes()
+    distill(corpus, train_experts(corpus, others), others, out=out, resume=True)  # the same ones: goes on
+    shutil.rmtree(out)
+    private_folder(out / "state")
+    (out / "state" / "checkpoint.safetensors").write_bytes(kept)
+    shutil.rmtree(first.path)
+    again = train_experts(corpus, others)
+    assert again.key == first.key
+    with pytest.raises(ArtifactError, match="made with other experts"):
+        distill(corpus, again, others, out=out, resume=True)
+
+
+def test_the_expert_that_was_written_first_stays(
+    corpus: Corpus, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first: list[bytes] = []
+
+    def slow(*rest: Any, after_epoch: Any, **named: Any) -> Any:
+        def then(epoch: int, flat: Any) -> None:
+            if epoch == recipe.experts.epochs and not first:
+                monkeypatch.setattr(experts_module, "train_privately", whole)
+                store = train_experts(corpus, recipe)  # another process is quicker
+                first.extend(snapshot(store, epoch).tobytes() for epoch in range(recipe.experts.epochs + 1))
+            after_epoch(epoch, flat)
+
+        return whole(*rest, after_epoch=then, **named)
+
+    whole = experts_module.train_privately
+    monkeypatch.setattr(experts_module, "train_privately", slow)
+    store = train_experts(corpus, recipe)
+    assert [snapshot(store, epoch).tobytes() for epoch in range(recipe.experts.epochs + 1)] == first
 
 
 def test_batch_statistics_are_refused(corpus: Corpus, recipe: Recipe) -> None:
@@ -200,15 +272,29 @@ def test_the_command_line_takes_a_budget(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "run")])
         return result.exit_code, " ".join(result.output.replace("│", " ").split())
 
-    code, text = told("distill", "--recipe", "covid-xray-dp", "--dp-epsilon", "0")
-    assert code == 2
-    assert "privacy.epsilon = 0.0" in text
+    for budget in ("0", "-1", "nan", "inf", "1e9"):
+        code, text = told("distill", "--recipe", "covid-xray-dp", "--dp-epsilon", budget)
+        assert code == 2
+        assert f"privacy.epsilon = {float(budget)}" in text
+    for delta in ("0", "1", "nan", "1e-300"):
+        code, text = told("distill", "--recipe", "covid-xray-dp", "--dp-delta", delta)
+        assert code == 2
+        assert f"privacy.delta = {float(delta)}" in text
     code, text = told("distill", "--recipe", "covid-xray-dp", "--dp-delta", "0.01")
     assert code == 2
     assert "not below 1 / privacy.units" in text
     code, text = told("distill", "--recipe", "demo", "--dp-epsilon", "8")
     assert code == 2
     assert "would show them without any noise" in text
+
+
+def test_without_the_extra_a_run_is_refused_before_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opacus.accountants", None)
+    solve_sigma.cache_clear()
+    result = CliRunner().invoke(app, ["distill", "--recipe", "covid-xray-dp", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert "pip install 'medistill[dp]'" in " ".join(result.output.replace("│", " ").split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_shipped_recipe_is_private() -> None:
