@@ -71,7 +71,7 @@ class CopyRule:
     Attributes:
         space: in what images are compared.
         ratio: the ratio of distances at which, and below which, it does.
-        reference_images: real held-out images that this was held against; 0 where there were too few.
+        reference_images: real held-out images that this was held against.
     """
 
     space: Space

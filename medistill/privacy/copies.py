@@ -24,6 +24,8 @@ NOTHING = 5e-3
 """Distance below which two images of length 1 are the same: their product is then off 1 by rounding, 1e-5 at most."""
 Read = Callable[[np.ndarray], Tensor]
 """Rows of a corpus -> float32 (B, D), each of length 1."""
+ReadShifted = Callable[[np.ndarray], Tensor]
+"""Rows of a corpus -> float32 (B, V, D), every shift of each, as queries are given."""
 
 
 def windows(images: Tensor) -> Tensor:
@@ -124,6 +126,8 @@ class Compared:
         held_out: (Q,) distance to the nearest held-out image.
         train_rows: (Q,) that training image's row.
         held_out_rows: (Q,) likewise.
+        apart: (Q,) distance between these two real images, at the best shift; NaN where one is missing, and in spaces
+            where noise on a copy does not add to it: structure and features.
         nearer: (Q,) probability that the nearest training image is nearer than the nearest held-out one where equally
             many of both are drawn, over all such draws; NaN where it was not worked out.
     """
@@ -132,12 +136,27 @@ class Compared:
     held_out: np.ndarray
     train_rows: np.ndarray
     held_out_rows: np.ndarray
+    apart: np.ndarray
     nearer: np.ndarray
 
     @property
     def ratio(self) -> np.ndarray:
-        """(Q,) distance to the nearest training image in units of that to the nearest held-out one; 0 for the same."""
-        return np.where(self.train < NOTHING, 0.0, self.train / np.maximum(self.held_out, NOTHING))
+        """(Q,) distance to the training image in units of that to the held-out one, less what is like neither of them.
+
+        Whatever a query has that neither real image has, such as noise on a copy, adds as much to both squared
+        distances t^2 and h^2 and moves their ratio to 1. With a the distance between the two real images that part is
+        (t^2 + h^2 - a^2) / 2, by which the ratio without it is
+
+            sqrt((a^2 + t^2 - h^2) / (a^2 + h^2 - t^2)),
+
+        0 for a copy under any noise that is like no image, and t / h where there is none. t / h where a is not known;
+        1 where there is nothing to tell by.
+        """
+        with np.errstate(invalid="ignore"):
+            gap = self.held_out**2 - self.train**2
+            line = np.sqrt(np.maximum(self.apart**2 - gap, 0) / np.maximum(self.apart**2 + gap, NOTHING**2))
+            found = np.where(np.isnan(self.apart), self.train / np.maximum(self.held_out, NOTHING), line)
+        return np.where(self.train < NOTHING, 0.0, np.where(np.isfinite(gap), found, 1.0))
 
     def part(self, queries: slice) -> Compared:
         """Some of the queries."""
@@ -145,27 +164,42 @@ class Compared:
 
 
 def compare_in(
-    queries: Tensor, train: np.ndarray, held_out: np.ndarray, read: Read, groups: np.ndarray, own: np.ndarray
+    queries: Tensor,
+    train: np.ndarray,
+    held_out: np.ndarray,
+    read: Read,
+    groups: np.ndarray,
+    own: np.ndarray,
+    read_shifted: ReadShifted | None = None,
 ) -> tuple[Compared, Nearest, Nearest]:
     """Compare queries (Q, V, D) with both splits of a corpus by correlation, or by the cosine of features.
 
     Args:
         groups: (N,), patient of every image of the corpus.
         own: (Q,), patient of each query, with whose images it is not compared; -1 where it has none.
+        read_shifted: gives what `Compared.apart` needs. Left out for features: what a network makes of noise on a copy
+            does not add to what it makes of the copy.
     """
     found: dict[bool, Nearest] = {}
     level = None
-    for of_train in sorted((True, False), key=lambda of_train: len(train if of_train else held_out)):
-        rows = train if of_train else held_out
-        found[of_train] = nearest(queries, rows, read, groups=groups[rows], own=own, level=level)
-        level = found[of_train].similarity[:, 0]
+    for is_train in sorted((True, False), key=lambda is_train: len(train if is_train else held_out)):
+        rows = train if is_train else held_out
+        found[is_train] = nearest(queries, rows, read, groups=groups[rows], own=own, level=level)
+        level = found[is_train].similarity[:, 0]
     inside, outside = found[True], found[False]
     if len(train) >= len(held_out):
         nearer = drawn_above(inside.above, len(train), len(held_out))
     else:
         nearer = 1 - drawn_above(outside.above, len(held_out), len(train))
-    distances = (inside.distance, outside.distance)
-    return Compared(*distances, inside.rows[:, 0], outside.rows[:, 0], nearer), inside, outside
+    of_train, of_held_out = inside.rows[:, 0], outside.rows[:, 0]
+    apart = np.full(len(queries), np.nan)
+    if read_shifted is not None:
+        known = np.flatnonzero((of_train >= 0) & (of_held_out >= 0))
+        for block in _blocks(len(known), queries[0].numel()):
+            at = known[block]
+            product = (read_shifted(of_train[at]) @ read(of_held_out[at])[:, :, None]).flatten(1).amax(dim=1)
+            apart[at] = (2 - 2 * product).clamp(min=0).sqrt().cpu().numpy()
+    return Compared(inside.distance, outside.distance, of_train, of_held_out, apart, nearer), inside, outside
 
 
 def drawn_above(above: np.ndarray, count: int, drawn: int) -> np.ndarray:
@@ -204,7 +238,8 @@ def compare_structure(
         every = np.arange(len(best))
         found.append((np.sqrt(np.maximum(1 - similarity[every, best], 0)), split.rows[every, best]))
     (train, train_rows), (held_out, held_out_rows) = found
-    return Compared(train, held_out, train_rows, held_out_rows, np.full(len(images), np.nan))
+    unknown = np.full(len(images), np.nan)
+    return Compared(train, held_out, train_rows, held_out_rows, unknown, unknown)
 
 
 def _ssim(ours: Tensor, theirs: Tensor) -> Tensor:
@@ -222,14 +257,14 @@ class CopyLimit:
 
     Attributes:
         ratio: the limit.
-        reference_images: real held-out images that it was held against; 0 where there were too few.
+        reference_images: real held-out images that it was held against.
     """
 
     ratio: float
     reference_images: int
 
 
-def copy_limit(reference: np.ndarray, copy_ratio: float, *, least: int) -> CopyLimit:
+def copy_limit(reference: np.ndarray, copy_ratio: float) -> CopyLimit:
     """The recipe's limit, or the ratio that `REFERENCE_QUANTILE` of real images of other patients lie at, if lower.
 
     Where images of different people are much alike, some lie twice as near to a training image as to a held-out one by
@@ -238,9 +273,8 @@ def copy_limit(reference: np.ndarray, copy_ratio: float, *, least: int) -> CopyL
     Args:
         reference: (R,), ratios of real held-out images, each compared with images of other patients alone.
         copy_ratio: the recipe's.
-        least: fewest reference images for a quantile.
     """
-    if len(reference) < least:
+    if not len(reference):
         return CopyLimit(copy_ratio, 0)
     return CopyLimit(min(copy_ratio, float(np.quantile(reference, REFERENCE_QUANTILE))), len(reference))
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 class Features:
     """The input of a network's last linear layer, less its mean over some training images, at length 1.
 
+    The last is the one that is called last. Of a network without any, as one of the user's own can be, the logits.
+
     Args:
         network: trained, on the device of the images.
         micro_batch: images that pass it at once.
@@ -17,9 +19,10 @@ class Features:
 
     def __init__(self, network: nn.Module, *, micro_batch: int, centre: Tensor) -> None:
         self.network, self.micro_batch = network.eval(), micro_batch
-        last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
-        self._seen: list[Tensor] = []
-        last.register_forward_pre_hook(lambda _, inputs: self._seen.append(inputs[0]))
+        self._last: Tensor | None = None
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.register_forward_pre_hook(self._see)
         self.mean = torch.zeros((), device=centre.device)
         self.mean = self._of(centre).mean(dim=0)
 
@@ -27,9 +30,13 @@ class Features:
         """Normalised (N, C, H, W) -> float32 (N, F) at length 1."""
         return nn.functional.normalize(self._of(images), dim=1)
 
+    def _see(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._last = inputs[0]
+
     @torch.no_grad()
     def _of(self, images: Tensor) -> Tensor:
-        self._seen.clear()
+        seen = []
         for start in range(0, len(images), self.micro_batch):
-            self.network(images[start : start + self.micro_batch])
-        return torch.cat(self._seen).float().flatten(1) - self.mean
+            logits = self.network(images[start : start + self.micro_batch])
+            seen.append(logits if self._last is None else self._last)
+        return torch.cat(seen).float().flatten(1) - self.mean

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medistill.privacy.audit import CopyFigures, Criterion, ResidueFigures, Verdict
+from medistill.evaluate.intervals import Estimate
+from medistill.privacy.audit import CopyFigures, CopyRule, Criterion, ResidueFigures, Verdict
 from medistill.privacy.membership import Membership, MembershipAttack
 from medistill.recipe import AuditRecipe
 
@@ -16,6 +17,18 @@ TRACED_BY_CHANCE = 0.05
 WITHIN = "its interval holds what chance gives"
 ATTACKED_AT = 100
 """The attacks are judged where they may be wrong about one non-member in so many."""
+LEAST_LIMIT = 0.5
+"""Share of audit.copy_ratio to which real images of other patients may lower the limit; below it no search passes."""
+ALIKE = (
+    "1 in 100 held-out images is itself as near to a training image of another patient as a copy is; look for "
+    "duplicates in the corpus, and for patients under two numbers"
+)
+MORE_HELD_OUT = (
+    "more patients, or larger data.val_fraction and data.test_fraction, give more; the set is then made anew"
+)
+NO_CANARY = (
+    "no training image was given a wrong label: audit.canaries is 0, or there are fewer than 20 training patients"
+)
 NOT_ATTACKED = "membership inference was not tried, and a set that passes every search for copies can still fall to it"
 
 
@@ -32,14 +45,18 @@ def evidence(images: int, patients: int, unit: str, thresholds: AuditRecipe) -> 
             f"{least} are asked for"
         )
     verdict: Verdict = "not enough evidence" if reason else "pass"
+    reason = f"{reason}; {MORE_HELD_OUT}" if reason else ""
     return Criterion(f"Held-out {unit}s", min(images, patients), least, verdict, reason)
 
 
-def no_copies(figures: CopyFigures, thresholds: AuditRecipe) -> Criterion:
-    """Whether the share of copies, in one space, is small enough."""
-    share = figures.copies / figures.images
-    verdict: Verdict = "fail" if share > thresholds.most_copies else "pass"
-    return Criterion(f"Copies in {SPACE_NAMES[figures.space]}", share, thresholds.most_copies, verdict, "")
+def no_copies(figures: CopyFigures, rule: CopyRule, thresholds: AuditRecipe) -> Criterion:
+    """Whether the share of copies, in one space, is small enough, where a copy can be told from other images at all."""
+    share, most = figures.copies / figures.images, thresholds.most_copies
+    verdict: Verdict = "fail" if share > most else "pass"
+    reason = ""
+    if verdict == "pass" and rule.ratio < LEAST_LIMIT * thresholds.copy_ratio:
+        verdict, reason = "not enough evidence", ALIKE
+    return Criterion(f"Copies in {SPACE_NAMES[figures.space]}", share, most, verdict, reason)
 
 
 def no_residue(
@@ -47,7 +64,8 @@ def no_residue(
 ) -> tuple[Criterion, ...]:
     """Whether images single out the real image that they began as, or are traceable to it beyond chance.
 
-    The second fails where the whole interval of the share lies above what chance gives.
+    Both fail where the whole interval of the share lies above what chance gives: in a small class an image is soon the
+    most like its own.
     """
     names = ("Images that single out the real one they began as", "Images traceable to it (p of 0.05 at most)")
     limits = (thresholds.most_recovered, TRACED_BY_CHANCE)
@@ -56,9 +74,12 @@ def no_residue(
     if figures is None or figures.recovered.value is None or figures.traced.value is None:
         return (Criterion(names[0], None, limits[0], "not enough evidence", why_none),)
     recovered, traced = figures.recovered.value, figures.traced.value
+    singled: Verdict = "pass" if recovered <= limits[0] else "not enough evidence"
+    if recovered > limits[0] and (figures.recovered.low or 0.0) > figures.chance:
+        singled = "fail"
     clear = figures.traced.low is not None and figures.traced.low > TRACED_BY_CHANCE
     return (
-        Criterion(names[0], recovered, limits[0], "fail" if recovered > limits[0] else "pass", ""),
+        Criterion(names[0], recovered, limits[0], singled, WITHIN if singled == "not enough evidence" else ""),
         Criterion(names[1], traced, limits[1], "fail" if clear else "pass", "" if clear or not traced else WITHIN),
     )
 
@@ -67,32 +88,57 @@ def membership_hidden(membership: Membership | None, thresholds: AuditRecipe) ->
     """Whether no attack on networks trained on the set finds its members, and none repeats a canary's label."""
     if membership is None:
         return (Criterion("Membership inference", None, thresholds.most_found, "not enough evidence", NOT_ATTACKED),)
-    attacks = [_attack_fails(attack, thresholds) for attack in membership.attacks if attack.source == "distilled"]
+    attacks = [attack for attack in membership.attacks if attack.source == "distilled"]
+    tests = [test for test in membership.canaries if test.source == "distilled"]
+    name, least = "Chance of as many repeated canaries", thresholds.canary_chance
     canaries = []
-    for test in membership.canaries:
-        if test.source == "distilled":
-            least = thresholds.canary_chance
-            verdict: Verdict = "pass" if test.chance is not None and test.chance >= least else "fail"
-            reason = ""
-            if test.chance is None:
-                verdict, reason = "not enough evidence", "every shadow held every canary, or none did"
-            canaries.append(Criterion("Chance of as many repeated canaries", test.chance, least, verdict, reason))
-    return (*attacks, *canaries)
+    for test in tests:
+        verdict: Verdict = "pass" if test.chance is not None and test.chance >= least else "fail"
+        reason = ""
+        if test.chance is None:
+            verdict, reason = "not enough evidence", "every shadow held every canary, or none did"
+        canaries.append(Criterion(name, test.chance, least, verdict, reason))
+    if not tests:
+        why = next((attack.reason for attack in attacks if attack.reason), NO_CANARY)
+        canaries.append(Criterion(name, None, least, "not enough evidence", why))
+    return (*(one for attack in attacks for one in _attack_fails(attack, thresholds)), *canaries)
 
 
-def _attack_fails(attack: MembershipAttack, thresholds: AuditRecipe) -> Criterion:
-    """Fail where the whole interval of what is found lies above the threshold, pass where the figure does not."""
-    name, most = f"Patients found ({attack.name} attack)", thresholds.most_found
-    rates = [one.rate for cell in attack.cells[:1] for one in cell.detections if one.one_in == ATTACKED_AT]
-    if attack.reason or not rates or rates[0].value is None:
-        why = attack.reason or (rates[0].reason if rates else "the attack gives no figure")
-        return Criterion(name, None, most, "not enough evidence", why)
-    found, low = rates[0].value, rates[0].low or 0.0
-    if low > most:
-        return Criterion(name, found, most, "fail", "")
-    if found > most:
-        return Criterion(name, found, most, "not enough evidence", "its interval reaches below the threshold")
-    return Criterion(name, found, most, "pass", "")
+def _attack_fails(attack: MembershipAttack, thresholds: AuditRecipe) -> tuple[Criterion, ...]:
+    """How many patients an attack finds, and how well it ranks them all; then each class and site that fails by it.
+
+    A class or site in which little is found is not told of here: few have enough patients to be judged by themselves.
+    """
+    asked: list[Criterion] = []
+    for cell in attack.cells:
+        of = f"{attack.name} attack{f', {cell.trait} {cell.name}' if cell.name else ''}"
+        found = [
+            *(
+                _limited(f"Patients found ({of})", one.rate, thresholds.most_found)
+                for one in cell.detections
+                if one.one_in == ATTACKED_AT
+            ),
+            _limited(f"AUC ({of})", cell.auc, thresholds.most_auc),
+        ]
+        asked += [one for one in found if cell.trait == "all" or one.verdict == "fail"]
+    if not asked:
+        name = f"Patients found ({attack.name} attack)"
+        return (Criterion(name, None, thresholds.most_found, "not enough evidence", attack.reason),)
+    return tuple(asked)
+
+
+def _limited(name: str, found: Estimate, most: float) -> Criterion:
+    """Fail where the whole interval of what is found lies above the threshold, pass where the figure does not.
+
+    An area of 1 has no interval, since no pair of patients is ranked wrongly; it fails by its value.
+    """
+    if found.value is None:
+        return Criterion(name, None, most, "not enough evidence", found.reason)
+    if (found.value if found.low is None else found.low) > most:
+        return Criterion(name, found.value, most, "fail", "")
+    if found.value > most:
+        return Criterion(name, found.value, most, "not enough evidence", "its interval reaches below the threshold")
+    return Criterion(name, found.value, most, "pass", "")
 
 
 def decide(criteria: Sequence[Criterion]) -> Verdict:

@@ -268,6 +268,8 @@ class AuditRecipe(Section):
     """Fewest held-out images, and patients, without which no audit passes."""
     most_found: Fraction = 0.05
     """Largest share of the training patients that an attack may find while it is wrong about 1 in 100 others."""
+    most_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.6
+    """Largest area under the curve that an attack may have; 0.5 is guessing."""
     canary_chance: Fraction = 0.01
     """Probability below which it is no accident that networks repeat the wrong labels of canaries."""
     networks: Annotated[int, Field(ge=1, le=100)] = 5

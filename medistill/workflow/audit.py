@@ -13,10 +13,13 @@ from safetensors.numpy import save
 from medistill.artifacts.atomic import private_folder, write_json, write_text
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.errors import DataError, MedistillError
+from medistill.errors import DataError, MedistillError, UsageError
 from medistill.evaluate.protocol import random_rows
+from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import NetworkSpec
 from medistill.privacy import gate
-from medistill.privacy.audit import Audit, CopyFigures, Criterion, ResidueFigures
+from medistill.privacy.accounting import Guarantee
+from medistill.privacy.audit import Audit, CopyFigures, CopyRule, Criterion, ResidueFigures
 from medistill.privacy.exact import exact_proportion
 from medistill.privacy.membership import Membership
 from medistill.privacy.residue import residue
@@ -38,6 +41,7 @@ def audit(
     out: str | Path,
     attack: bool = True,
     show_real: bool = False,
+    network: NetworkFactory | None = None,
     device: str = "auto",
     command: str = "",
     progress: Progress = Silent(),
@@ -52,26 +56,33 @@ def audit(
         attack: make the attacks on membership too (see `attack_membership`), which take longest; without them no set
             passes.
         show_real: write the closest pairs to ``out/pairs.html`` too, which then must not be shared.
+        network: the user's own, where the set was made with it (see `train_experts`).
         command: what made it, for the record.
 
     Raises:
         DataError: the set was made from another corpus, or has other classes or shapes.
+        UsageError: it was made with another network.
         DivergedError: the network that gives the features left the finite numbers.
     """
     started, folder, place = time.perf_counter(), private_folder(Path(out)), choose_device(device)
     _check_fit(distilled, corpus)
+    spec = network_spec(corpus, recipe, network)
+    _refuse_another_network(distilled, spec)
     held_out = np.sort(np.concatenate([corpus.rows("val"), corpus.rows("test")]))
-    spec = network_spec(corpus, recipe)
     subjects = examined(distilled, corpus, recipe, held_out, place)
     compared = compare(subjects, distilled, corpus, recipe, held_out, spec, place, progress) if len(held_out) else {}
     rules, copies = copy_figures(compared, subjects, corpus, recipe)
     began_as, why_none = starting_rows(distilled, corpus)
     remains = _residue_figures(subjects, began_as, corpus, recipe, place) if began_as is not None else ()
     membership = (
-        attack_membership(distilled, corpus, recipe, out=folder, device=device, progress=progress) if attack else None
+        attack_membership(distilled, corpus, recipe, out=folder, network=network, device=device, progress=progress)
+        if attack
+        else None
     )
     patients = len(np.unique(corpus.groups[held_out]))
-    criteria = _criteria(distilled, corpus, recipe, (len(held_out), patients), copies, remains, why_none, membership)
+    criteria = _criteria(
+        distilled, corpus, recipe, (len(held_out), patients), rules, copies, remains, why_none, membership
+    )
     result = Audit(
         verdict=gate.decide(criteria),
         criteria=criteria,
@@ -97,6 +108,7 @@ def audit(
         seconds=round(time.perf_counter() - started, 2),
     )
     write_json(folder / "audit.json", result.as_json(), private=True)
+    (folder / "pairs.html").unlink(missing_ok=True)  # an earlier audit's: it holds patients' images
     if show_real:
         pairs = closest(compared, distilled, corpus) if compared else ()
         write_text(folder / "pairs.html", render_pairs(pairs), private=True)
@@ -125,6 +137,18 @@ def _check_fit(distilled: DistilledSet, corpus: Corpus) -> None:
             else "the set does not say which corpus it was made from",
             expected="the very corpus, split as it was: an audit against other images would find nothing",
             do="give the --data, --labels and settings that the set was made with (its recipe lies in manifest.json)",
+        )
+
+
+def _refuse_another_network(distilled: DistilledSet, spec: NetworkSpec) -> None:
+    """Shadows of another network would tell of another method."""
+    made_with = distilled.provenance.get("network", spec.name)
+    if made_with != spec.name:
+        raise UsageError(
+            f"the set was made with the network {made_with}, and the audit would make its shadows with {spec.name}",
+            expected="the network that the set was made with",
+            do="leave network.name as the set's recipe has it; for a network of your own, call medistill.audit with "
+            "network=, from Python",
         )
 
 
@@ -180,6 +204,7 @@ def _criteria(
     corpus: Corpus,
     recipe: Recipe,
     held_out: tuple[int, int],
+    rules: tuple[CopyRule, ...],
     copies: tuple[CopyFigures, ...],
     remains: tuple[ResidueFigures, ...],
     why_none: str,
@@ -188,7 +213,12 @@ def _criteria(
     starts_from = str(distilled.provenance.get("starts_from", ""))
     return (
         gate.evidence(*held_out, corpus.split_unit, recipe.audit),
-        *(gate.no_copies(figures, recipe.audit) for figures in copies if figures.subject == "distilled"),
+        *(
+            gate.no_copies(figures, rule, recipe.audit)
+            for rule in rules
+            for figures in copies
+            if (figures.subject, figures.space) == ("distilled", rule.space)
+        ),
         *gate.no_residue(remains[0] if remains else None, starts_from, why_none, recipe.audit),
         *gate.membership_hidden(membership, recipe.audit),
     )
@@ -202,8 +232,9 @@ def _digest(distilled: DistilledSet) -> str:
 
 def _guarantee(distilled: DistilledSet) -> str:
     """The differential privacy that the set states, in a sentence, or that it states none."""
-    if "differential_privacy" in distilled.provenance:
-        return str(distilled.provenance.get("privacy", ""))
+    stated = distilled.provenance.get("differential_privacy")
+    if stated is not None:
+        return Guarantee.from_json(stated).sentence
     return "The set was made without differential privacy: nothing is guaranteed formally."
 
 

@@ -39,6 +39,9 @@ REFERENCE = 200
 """Held-out images, drawn at random, that show how near images of other patients come to training images."""
 CENTRE = 1024
 """Training images over which the mean of the features is taken, and images that are read at once for them."""
+RANGE = (-0.5, 1.5)
+"""Grey values in units of full scale beyond which a distilled image is cut off before it is compared: a few extreme
+pixels, white or black to the eye, would else hide what the others show."""
 PAIRS = 50
 """Closest pairs that are shown."""
 
@@ -78,7 +81,7 @@ def examined(
     found = [
         Examined(
             "distilled",
-            torch.from_numpy(distilled.normalisation.grey(distilled.images).astype(np.float32)).to(place),
+            torch.from_numpy(distilled.normalisation.grey(distilled.images).astype(np.float32)).to(place).clamp(*RANGE),
             torch.from_numpy(distilled.images).to(place),
             distilled.labels,
             np.full(len(distilled.labels), -1),
@@ -120,6 +123,7 @@ def compare(
             lambda rows: contrast_normalised(crops(grey_of(corpus, rows, place)).flatten(1)),
             corpus.groups,
             own,
+            lambda rows: contrast_normalised(windows(grey_of(corpus, rows, place)).flatten(2)),
         )
         task.advance(1, figures="pixels")
         structure = compare_structure(grey, inside, outside, lambda rows: grey_of(corpus, rows, place))
@@ -166,7 +170,7 @@ def copy_figures(
     """The rule of each space, from the held-out images, and how many of each subject's images are copies by it."""
     rules, figures = [], []
     for space, parts in compared.items():
-        limit = copy_limit(parts[-1].ratio, recipe.audit.copy_ratio, least=recipe.audit.least_held_out)
+        limit = copy_limit(parts[-1].ratio, recipe.audit.copy_ratio)
         rules.append(CopyRule(space, limit.ratio, limit.reference_images))
         for subject, part in zip(subjects, parts, strict=True):
             copied = part.ratio <= limit.ratio

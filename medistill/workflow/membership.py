@@ -81,6 +81,8 @@ def attack_membership(
     reason = plan.lacking(corpus.class_names, recipe.distill.ipc)
     if recipe.audit.shadows < LEAST_SHADOWS:
         reason = f"audit.shadows is {recipe.audit.shadows}, and {LEAST_SHADOWS} are needed"
+    if not len(corpus.rows("val")) and not (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off"):
+        reason = "a shadow is chosen on validation images, and the corpus has none"
     tests: tuple[CanaryTest, ...] = ()
     if reason:
         attacks += [

@@ -22,7 +22,7 @@ from medistill.networks.own import NetworkFactory
 from medistill.privacy.confidence import true_class_confidence
 from medistill.privacy.membership import SOURCES, Source
 from medistill.progress import Progress, Task
-from medistill.recipe import Recipe
+from medistill.recipe import AuditRecipe, Recipe
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed, generator
 from medistill.workflow.distill import distill
@@ -104,6 +104,8 @@ def shadow_recipe(recipe: Recipe, shadow: int) -> Recipe:
     return recipe.model_copy(
         update={
             "seed": derive_seed(recipe.seed, "shadow recipe", shadow) % 2**31,
+            # No thresholds, so that a shadow that was begun goes on where these have changed since.
+            "audit": AuditRecipe(shadow_networks=settings.shadow_networks),
             "experts": recipe.experts.model_copy(update={"count": min(recipe.experts.count, settings.shadow_experts)}),
             "distill": recipe.distill.model_copy(
                 update={

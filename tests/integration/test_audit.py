@@ -10,12 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 from medistill.artifacts.atomic import sha256_file
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.errors import ArtifactError, DataError
+from medistill.errors import ArtifactError, DataError, UsageError
+from medistill.networks import registry
+from medistill.networks.own import factory_name
 from medistill.privacy.audit import Audit, CopyFigures, Space, Subject, load_audit
+from medistill.recipe import load_recipe
 from medistill.workflow.audit import audit
 from tests import audited
 
@@ -41,7 +45,7 @@ def verdict_of(found: Audit, name: str) -> str:
 TAMPER: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "exact": lambda grey, _: grey,
     "compressed": lambda grey, _: audited.compressed(grey),
-    "noised": lambda grey, numbers: np.clip(grey + numbers.normal(0, 6, grey.shape), 0, 255),
+    "noised": lambda grey, numbers: grey + numbers.normal(0, 12, grey.shape),
     "shifted": lambda grey, _: np.roll(grey, 1, axis=3),
     "darker": lambda grey, _: grey * 0.6 + 10,
 }
@@ -50,14 +54,33 @@ TAMPER: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 @pytest.mark.parametrize("how", TAMPER)
 def test_real_images_in_a_set_are_caught(how: str, corpus: Corpus, tmp_path: Path) -> None:
     grey = np.asarray(corpus.images[audited.starting_rows(corpus)])
-    altered = TAMPER[how](grey, np.random.default_rng(1)).astype(np.uint8)
-    images = audited.normalisation(corpus).apply(altered)
+    images = audited.normalisation(corpus).apply(TAMPER[how](grey, np.random.default_rng(1)))
     found = audit_of(audited.distilled(images, corpus, starts_from="real"), corpus, tmp_path)
     assert found.verdict == "fail"
     assert figures(found, "distilled", "pixels").copies == 10
     assert verdict_of(found, "Copies in pixels") == "fail"
     assert verdict_of(found, "began as") == "fail"
     assert found.residue[0].recovered.value == 1.0
+
+
+def test_a_few_extreme_pixels_do_not_hide_real_images(corpus: Corpus, tmp_path: Path) -> None:
+    """To the eye, and in the viewable images of the set, they are three white dots."""
+    grey = np.asarray(corpus.images[audited.starting_rows(corpus)])
+    dotted = np.where(np.arange(audited.SIZE**2).reshape(grey[:1].shape) % 101, grey, 5e4)
+    images = audited.normalisation(corpus).apply(dotted)
+    found = audit_of(audited.distilled(images, corpus, starts_from="real"), corpus, tmp_path)
+    assert verdict_of(found, "Copies in pixels") == "fail"
+    assert found.residue[0].recovered.value == 1.0
+
+
+def test_a_corpus_full_of_duplicates_under_other_numbers_lets_nothing_pass(corpus: Corpus, tmp_path: Path) -> None:
+    images, held_out = np.array(corpus.images), np.flatnonzero(corpus.splits > 0)
+    images[held_out[::10]] = images[corpus.rows("train")[: len(held_out[::10])]]
+    found = audit_of(audited.from_noise(corpus), replace(corpus, images=images), tmp_path)
+    assert found.rules[0].ratio == 0
+    told = {one.name: (one.verdict, one.reason) for one in found.criteria}
+    assert told["Copies in pixels"][0] == "not enough evidence"
+    assert "duplicates" in told["Copies in pixels"][1]
 
 
 def test_one_copy_among_many_is_caught_and_its_class_is_named(corpus: Corpus, tmp_path: Path) -> None:
@@ -96,7 +119,7 @@ def test_a_trace_of_the_starting_image_is_found(corpus: Corpus, tmp_path: Path) 
     """The real image under noise: no copy, but it singles out its origin far more often than by chance."""
     real = audited.normalisation(corpus).apply(np.asarray(corpus.images[audited.starting_rows(corpus)]))
     noise = audited.from_noise(corpus).images
-    found = audit_of(audited.distilled(real + 0.8 * noise, corpus, starts_from="real"), corpus, tmp_path)
+    found = audit_of(audited.distilled(real + 1.6 * noise, corpus, starts_from="real"), corpus, tmp_path)
     assert figures(found, "distilled", "pixels").copies == 0
     of_set, of_random = found.residue
     assert of_set.recovered.value is not None
@@ -135,6 +158,8 @@ def test_real_images_are_shown_only_when_asked_for(corpus: Corpus, tmp_path: Pat
     assert "DO NOT SHARE" in text
     assert text.count("data:image/png") == 3 * 10
     assert "doe" not in text
+    audit_of(audited.from_noise(corpus), corpus, tmp_path)
+    assert not page.exists()  # it may show another set's pairs
 
 
 @pytest.mark.parametrize(
@@ -154,6 +179,64 @@ def test_a_small_site_is_hidden_with_the_next_smallest(tmp_path: Path) -> None:
     found = audit_of(audited.from_noise(corpus), corpus, tmp_path / "audit")
     hidden = {one.name for one in figures(found, "distilled", "pixels").sites if one.images is None}
     assert hidden == {"Site_B", "Site_C"}
+
+
+QUICK = load_recipe(
+    "demo",
+    [
+        f"data.image_size={audited.SIZE}",
+        "network.width=4",
+        "network.depth=2",
+        f"distill.ipc={audited.IPC}",
+        "distill.syn_steps=2",
+        "distill.max_start_epoch=2",
+        "distill.validate_epochs=2",
+        "experts.count=2",
+        "experts.epochs=3",
+        "evaluate.epochs=3",
+        "evaluate.raw_epochs=2",
+        "audit.networks=2",
+        "audit.shadows=4",
+        "audit.shadow_iterations=2",
+    ],
+)
+
+
+@pytest.mark.parametrize("without", ["held-out", "validation"])
+def test_attacks_on_a_corpus_without_validation_images_are_not_enough_evidence(without: str, tmp_path: Path) -> None:
+    corpus = audited.corpus(tmp_path, train=60, held_out=0 if without == "held-out" else 110)
+    corpus = replace(corpus, splits=np.where(corpus.splits == 1, 2, corpus.splits))
+    found = audit(audited.from_noise(corpus), corpus, QUICK, out=tmp_path / "audit", device="cpu")
+    assert found.verdict == "not enough evidence"
+    told = {one.name: one.reason for one in found.criteria if one.verdict == "not enough evidence"}
+    assert "the corpus has none" in told["Patients found (likelihood ratio, out only attack)"]
+    assert ("there is no non-member" in told.get("AUC (loss attack)", "")) == (without == "held-out")
+    assert load_audit(tmp_path / "audit" / "audit.json") == found
+
+
+def pooled(channels: int, _: int, classes: int) -> nn.Module:
+    """A network of the user's own that has no linear layer."""
+    layers = (nn.Conv2d(channels, 6, 3), nn.GroupNorm(1, 6), nn.ReLU(), nn.Conv2d(6, classes, 1))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def test_a_set_of_ones_own_network_is_audited_with_it_and_with_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a network of the registry was built")
+
+    monkeypatch.setattr(registry, "initialise", refuse)
+    corpus = audited.corpus(tmp_path, train=60, held_out=110)
+    made = audited.from_noise(corpus)
+    made = replace(made, provenance={**made.provenance, "network": factory_name(pooled)})
+    with pytest.raises(UsageError, match=r"call medistill\.audit with network="):
+        audit(made, corpus, QUICK, out=tmp_path / "audit", device="cpu")
+    found = audit(made, corpus, QUICK, out=tmp_path / "audit", network=pooled, device="cpu")
+    assert found.network == factory_name(pooled)
+    assert found.membership is not None
+    assert found.membership.shadows == 4
+    assert all(attack.cells for attack in found.membership.attacks)
 
 
 def other_corpus(distilled: DistilledSet) -> DistilledSet:

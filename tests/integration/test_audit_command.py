@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from medistill.evaluate.protocol import random_rows
 from medistill.recipe import Recipe
 from medistill.workflow.report import read_report, write_report
 from medistill_cli.main import app
-from tests import audited, reported_run
+from tests import audited, report_example, reported_run
 
 
 @pytest.fixture
@@ -57,6 +58,7 @@ def test_a_set_of_real_images_ends_with_exit_code_4(run: Path, phantom_folder: P
     assert known["verdict"] == "fail"
     assert known["thresholds"]["copy_ratio"] == 0.4
     assert str(phantom_folder.parent) not in known["command"]
+    assert " --no-membership " in known["command"], "else the command would make another audit"
 
 
 @pytest.fixture
@@ -94,9 +96,46 @@ def test_the_report_shows_the_audit_of_its_own_set_alone(drawn: Path, tmp_path: 
     assert report.audit is not None
     assert report.audit.verdict == "not enough evidence"
     assert "audit" not in report.missing
-    assert [caveat.title for caveat in report.not_promised][1] == "Not enough evidence to pass the set"
     page = (run / "report.html").read_text()
-    assert "Not enough evidence to pass the set" in page
+    assert "Not enough evidence to pass the set" in page.split("</header>")[0]
+    assert "Not enough evidence to pass the set" in (run / "report.md").read_text().split("\n## ")[0]
+    assert json.loads((run / "report.json").read_text())["audit"]["verdict"] == "not enough evidence"
     assert "membership inference was not tried" in page
     for text in (page, (run / "report.json").read_text(), (run / "report.md").read_text()):
         assert "anonymous" not in text.lower()
+
+
+def test_the_set_inside_a_run_is_audited_into_the_run(drawn: Path, tmp_path: Path) -> None:
+    run = reported_run.whole_run(tmp_path / "run", audited.RECIPE, tmp_path / "cache")
+    shutil.rmtree(run / "set")
+    shutil.copytree(drawn, run / "set")
+    _, out, _ = invoke(run / "set", "--data", tmp_path)
+    assert f"medistill report {run}" in out
+    assert read_report(run).audit is not None
+
+
+def test_the_audit_of_another_set_is_not_written_over(drawn: Path, tmp_path: Path) -> None:
+    out = tmp_path / "audits"
+    invoke(drawn, "--data", tmp_path, "--out", out)
+    first = (out / "audit.json").read_bytes()
+    other = DistilledSet.load(drawn)
+    replace(other, images=other.images + np.float32(0.5)).save(tmp_path / "other")
+    code, told, err = invoke(tmp_path / "other", "--data", tmp_path, "--out", out)
+    assert (code, told) == (2, "")
+    assert "holds the audit of another set" in err
+    assert (out / "audit.json").read_bytes() == first
+    assert invoke(drawn, "--data", tmp_path, "--out", out)[0] == 0, "the same set may be audited again"
+
+
+def test_the_attacks_stand_beside_their_controls_and_stdout_has_the_verdict(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medistill.workflow.audit.audit", lambda *_, **__: report_example.audited())
+    told = CliRunner().invoke(app, ["audit", str(drawn), "--data", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert told.exit_code == 4
+    for figure, shown in (("AUC", "0.610 (0.570 to 0.650)"), ("found", "0.020 (0.017 to 0.024)")):
+        row = next(line for line in told.stdout.splitlines() if f"loss: {figure}" in line)
+        assert row.count(shown) == 3
+    assert "It took 1 min 15 s" in told.stdout
+    assert "What failed: Images that single out" in told.stdout
+    assert "Membership inference: too few <shadows>." in told.stdout

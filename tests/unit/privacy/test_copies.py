@@ -93,7 +93,9 @@ def test_nearer_is_what_many_equal_draws_give(inside: int, outside: int, images:
     train, held_out = np.arange(4, 4 + inside), np.arange(4 + inside, 4 + inside + outside)
     queries = unit(images[:4])[:, None]
     read = lambda some: unit(images[torch.from_numpy(some)])  # noqa: E731
-    found, _, _ = compare_in(queries, train, held_out, read, np.arange(COUNT), np.full(4, -1))
+    found, _, _ = compare_in(
+        queries, train, held_out, read, np.arange(COUNT), np.full(4, -1), lambda some: read(some)[:, None]
+    )
     similarity = (queries[:, 0] @ unit(images).T).numpy()
     size, wins = min(inside, outside), np.zeros(4)
     for _ in range(4000):
@@ -113,6 +115,7 @@ def test_structural_similarity_is_one_for_the_same_image_at_any_contrast(images:
         read,
         np.arange(COUNT),
         np.full(4, -1),
+        lambda some: contrast_normalised(windows(smooth[torch.from_numpy(some)]).flatten(2)),
     )
     found = compare_structure(queries, inside, outside, lambda some: smooth[torch.from_numpy(some)])
     np.testing.assert_array_equal(found.train_rows, np.arange(4))
@@ -123,7 +126,25 @@ def test_structural_similarity_is_one_for_the_same_image_at_any_contrast(images:
 
 def test_the_limit_falls_where_real_images_lie_as_near() -> None:
     spread = np.linspace(0.8, 1.2, 200)
-    assert copy_limit(spread, 0.5, least=100).ratio == 0.5
+    assert copy_limit(spread, 0.5) == copies.CopyLimit(0.5, 200)
     alike = np.concatenate([np.full(10, 0.3), spread])
-    assert copy_limit(alike, 0.5, least=100).ratio == pytest.approx(0.3)
-    assert copy_limit(alike[:50], 0.5, least=100) == copies.CopyLimit(0.5, 0)
+    assert copy_limit(alike, 0.5).ratio == pytest.approx(0.3)
+    assert copy_limit(alike[:0], 0.5) == copies.CopyLimit(0.5, 0)
+
+
+def test_noise_that_is_like_no_image_leaves_the_ratio_of_a_copy_at_zero() -> None:
+    """By hand on a plane: the query's foot on the line from the training image to the held-out one."""
+    train, held_out = torch.tensor([1.0, 0, 0]), torch.tensor([0, 1.0, 0])
+    for share, across in ((0.0, 0.9), (0.2, 0.0), (0.2, 0.7), (0.5, 0.4), (0.8, 0.3)):
+        query = (1 - share) * train + share * held_out + across * torch.tensor([0, 0, 1.0])
+        distances = [np.array([float((query - real).norm())]) for real in (train, held_out)]
+        row = np.zeros(1, int)
+        found = copies.Compared(*distances, row, row, np.array([2**0.5]), np.zeros(1)).ratio[0]
+        assert found == pytest.approx((share / (1 - share)) ** 0.5, abs=1e-3)
+
+
+def test_where_nobody_is_left_to_compare_with_an_image_is_no_copy() -> None:
+    for train, held_out, expected in ((0.7, np.inf, 1.0), (np.inf, np.inf, 1.0), (0.0, np.inf, 0.0)):
+        row = np.zeros(1, int)
+        one = copies.Compared(np.array([train]), np.array([held_out]), row, row - 1, np.array([np.nan]), np.zeros(1))
+        assert one.ratio[0] == expected

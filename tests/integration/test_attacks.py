@@ -178,6 +178,13 @@ def test_a_shadow_takes_the_budget_and_nothing_more():
     assert Recipe.model_validate(cut.model_dump()) == cut
 
 
+def test_a_shadow_that_was_begun_goes_on_under_other_thresholds_and_another_count():
+    begun = shadow_recipe(small_recipe("audit.shadow_networks=2"), 3)
+    assert begun.audit.shadow_networks == 2
+    later = small_recipe("audit.shadow_networks=2", "audit.shadows=40", "audit.most_found=0.2", "audit.networks=7")
+    assert shadow_recipe(later, 3) == begun
+
+
 def test_too_few_shadows_or_images_are_a_reason_and_no_crash(tmp_path, monkeypatch):
     corpus = noise_corpus(tmp_path, train=40, held_out=60)
     monkeypatch.setattr(shadows, "train_experts", None)
