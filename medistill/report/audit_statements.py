@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy.audit import Audit, Subject
+from medistill.privacy.audit import Audit, Criterion, Subject
+from medistill.privacy.gate import ATTACKED_AT
 from medistill.privacy.membership import AttackCell, MembershipAttack, Source
-from medistill.report.wording import listed, number
+from medistill.report.wording import number, short
 
 SUBJECT_NAMES: dict[Subject, str] = {
     "distilled": "Distilled images",
@@ -25,6 +28,12 @@ HEADINGS = {
     "not enough evidence": "Not enough evidence to pass the set",
 }
 """Verdict -> how it is told in a few words."""
+COUNTED = "Held-out "
+"""How the name of a criterion begins whose figure is a count; the others are shares or probabilities."""
+AT_LEAST = (COUNTED, "Chance ")
+"""How the names of the criteria begin that ask for no less than the threshold; the others ask for no more."""
+MOST_NAMED = 4
+"""Criteria that a sentence names."""
 ADVERSARY = (
     "The adversary holds the distilled set and its recipe, trains networks on the set, may hold images of some people, "
     "and asks which of these people are in the training split, or looks for their images in the set."
@@ -56,33 +65,68 @@ class AttackRow:
     reason: str
 
 
-def verdict_sentence(audit: Audit) -> str:
-    """What follows for the set, in a sentence or two."""
+def consequence(audit: Audit) -> str:
+    """What follows for the set, and from what."""
     if audit.verdict == "pass":
         return (
-            "The set passes the audit: nothing that was tried found more than the thresholds of the recipe allow. That "
-            "does not show that nothing can be found."
+            "Nothing that was tried found more than the thresholds of the recipe allow. That does not show that "
+            "nothing can be found."
         )
-    names = listed([one.name for one in audit.criteria if one.verdict == audit.verdict])
-    if audit.verdict == "fail":
-        return f"The set fails the audit and should not leave the house. What failed: {names}."
-    return f"There is not enough evidence to pass the set. What could not be judged: {names}."
+    failed = [
+        f"{one.name}, {found_text(one)} where {asked_text(one)} was asked"
+        for one in audit.criteria
+        if one.verdict == "fail"
+    ]
+    untold = [one.name for one in audit.criteria if one.verdict == "not enough evidence"]
+    return " ".join(
+        [
+            "It should not leave the house." if failed else "It should not leave the house on this evidence.",
+            *([f"What failed: {_first(failed)}."] if failed else []),
+            *([f"What could not be judged: {_first(untold)}."] if untold else []),
+        ]
+    )
 
 
-def figure_text(figure: float | None) -> str:
-    """A figure of a criterion: a count as it is, a share with three digits."""
-    if figure is None:
+def _first(told: Sequence[str]) -> str:
+    """The first of several, and how many more there are."""
+    more = len(told) - MOST_NAMED
+    return "; ".join([*told[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])
+
+
+def found_text(criterion: Criterion) -> str:
+    """What was found, as a person would write it."""
+    if criterion.figure is None:
         return "none"
-    return f"{figure:.0f}" if figure >= 2 else number(figure)
+    return f"{criterion.figure:.0f}" if criterion.name.startswith(COUNTED) else number(criterion.figure)
+
+
+def asked_text(criterion: Criterion) -> str:
+    """What was asked for: "at most 0.05"."""
+    bound = "at least" if criterion.name.startswith(AT_LEAST) else "at most"
+    return f"{bound} {short(criterion.threshold)}"
 
 
 def attack_rows(audit: Audit) -> tuple[AttackRow, ...]:
-    """Every attack on everybody, then on the classes and sites of those on the distilled set."""
-    attacks = audit.membership.attacks if audit.membership is not None else ()
-    rows = [_row(attack, cell) for attack in attacks for cell in attack.cells[:1]]
-    rows += [_without(attack) for attack in attacks if not attack.cells]
+    """Every attack on everybody, its controls beside it, then those on the distilled set by class and site."""
+    attacks = list(audit.membership.attacks) if audit.membership is not None else []
+    order = list(dict.fromkeys(attack.name for attack in attacks))
+    attacks.sort(key=lambda attack: order.index(attack.name))
+    rows = [_row(attack, attack.cells[0]) if attack.cells else _without(attack) for attack in attacks]
     ours = (attack for attack in attacks if attack.source == "distilled")
     return (*rows, *(_row(attack, cell) for attack in ours for cell in attack.cells[1:]))
+
+
+def figures_by_attack(audit: Audit, figure: Literal["auc", "found"]) -> dict[str, dict[Source, Estimate]]:
+    """Attack -> source -> its AUC, or the share of all patients that it finds where the gate judges it."""
+    told: dict[str, dict[Source, Estimate]] = {}
+    for attack in audit.membership.attacks if audit.membership is not None else ():
+        nothing = Estimate.impossible(attack.reason or "the attack gives no figure")
+        value = attack.cells[0].auc if attack.cells else nothing
+        if figure == "found":
+            rates = [one.rate for cell in attack.cells[:1] for one in cell.detections if one.one_in == ATTACKED_AT]
+            value = rates[0] if rates else nothing
+        told.setdefault(attack.name, {})[attack.source] = value
+    return told
 
 
 def _row(attack: MembershipAttack, cell: AttackCell) -> AttackRow:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from medistill.evaluate.evaluation import Evaluation
 from medistill.privacy.audit import Audit
-from medistill.report.audit_statements import HEADINGS, verdict_sentence
 from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.wording import class_label, counted, listed
 
@@ -51,7 +50,6 @@ def caveats(
     one = "a patient" if unit == "patient" else "a person"
     found = [
         _privacy(distilled, one, audited=audit is not None),
-        *([] if audit is None else [Caveat(HEADINGS[audit.verdict], verdict_sentence(audit))]),
         Caveat(
             "Not clinical evidence",
             "Networks are compared on one test split of one corpus. That says nothing about their use on patients.",
@@ -128,13 +126,17 @@ def caveats(
 def _privacy(distilled: SetSummary | None, one: str, *, audited: bool) -> Caveat:
     guarantee = distilled.guarantee if distilled is not None else None
     if guarantee is None:
+        made = (
+            "How the set was made is not known here, and"
+            if distilled is None
+            else "The set was made without differential privacy, and"
+        )
         return Caveat(
             "No formal privacy guarantee",
             "The set was made without differential privacy. The audit below tells what was tried to find out about "
             f"{one} from it; other attacks may find more."
             if audited
-            else "The set was made without differential privacy and no audit was run: nothing here measures what could "
-            f"be found out about {one} from it.",
+            else f"{made} no audit of it was run: nothing here measures what could be found out about {one} from it.",
         )
     return Caveat(
         "What the privacy guarantee covers",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, Difference, Evaluation, RocCurve
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
+from medistill.privacy.membership import Source
 from medistill.report.comparison import Comparison
 from medistill.report.course_plots import importance_row
 from medistill.report.record import Course
@@ -103,6 +104,14 @@ def held_out(pairs: Sequence[tuple[str, Sequence[tuple[Arm, Estimate, Estimate]]
         for site, of_site in pairs
     )
     return f"Macro AUC at each site. {each}."
+
+
+def attacks(entries: Sequence[tuple[str, Mapping[Source, Estimate]]], label: str) -> str:
+    """Of the plot of the attacks on membership."""
+    each = "; ".join(
+        f"{name}: {_by_arm({of: told(value) for of, value in values.items()})}" for name, values in entries
+    )
+    return f"{label}, by what the attacked networks learnt from. {each}."
 
 
 def loss(course: Course) -> str:

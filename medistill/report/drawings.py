@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, Evaluation, RocCurve
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
+from medistill.privacy.audit import Audit
+from medistill.privacy.gate import ATTACKED_AT
 from medistill.report import course_plots, curve_plots, descriptions, interval_plots
+from medistill.report.audit_statements import figures_by_attack
 from medistill.report.comparison import Comparison
 from medistill.report.record import Course, Report
 from medistill.report.svg import inline_svg
@@ -19,6 +22,11 @@ from medistill.report.wording import class_label, listed
 
 MOST_CLASSES = 12
 """Classes that forest plots show and confusion matrices are written out for."""
+ATTACK_PLOTS: tuple[tuple[Literal["found", "auc"], str, str, float], ...] = (
+    ("found", "share found", "Share of the patients found where 1 in 100 others is wrong", 1 / ATTACKED_AT),
+    ("auc", "AUC", "AUC of the attacks on membership", 0.5),
+)
+"""Figure of an attack, its name on the axis and in words, and what guessing has."""
 Curve = TypeVar("Curve", RocCurve, CalibrationCurve, DecisionCurve)
 Drawings = Mapping[str, Mapping[str, Markup]]
 
@@ -46,6 +54,7 @@ def drawings(report: Report) -> Drawings:
         "networks": _networks(report),
         "sites": _sites(report),
         "course": _course(report.course),
+        "privacy": _privacy(report.audit),
     }
 
 
@@ -137,6 +146,21 @@ def _course(course: Course | None) -> dict[str, Markup]:
         )
         if kept
     }
+
+
+def _privacy(audit: Audit | None) -> dict[str, Markup]:
+    """What the attacks on membership found: the share that the gate judges, and their AUC."""
+    if audit is None or audit.membership is None:
+        return {}
+    drawn: dict[str, Markup] = {}
+    for what, label, said, guessing in ATTACK_PLOTS:
+        of_attacks = figures_by_attack(audit, what).items()
+        entries = [entry for entry in of_attacks if any(value.value is not None for value in entry[1].values())]
+        if entries:
+            most = audit.thresholds.get(f"most_{what}")
+            figure = interval_plots.attacks(entries, label, guessing=guessing, most=most)
+            drawn[what] = _svg(figure, f"attacks-{what}", descriptions.attacks(entries, said))
+    return drawn
 
 
 def _by_class(curves: Sequence[Curve]) -> dict[str, list[Curve]]:

@@ -26,7 +26,8 @@ from medistill.report.tables import csv_text, tables
 
 FILTERS = (
     size,
-    audit_statements.figure_text,
+    audit_statements.asked_text,
+    audit_statements.found_text,
     wording.class_label,
     wording.count,
     wording.counted,
@@ -112,7 +113,7 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         real=real,
         glossary=GLOSSARY,
         audit_headings=audit_statements.HEADINGS,
-        audit_verdict=audit_statements.verdict_sentence(report.audit) if report.audit is not None else "",
+        audit_consequence=audit_statements.consequence(report.audit) if report.audit is not None else "",
         audit_adversary=audit_statements.ADVERSARY,
         audit_subjects=audit_statements.SUBJECT_NAMES,
         audit_sources=audit_statements.SOURCE_NAMES,

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from medistill.evaluate.evaluation import Evaluation, Subgroup
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
+from medistill.privacy.membership import SOURCES, Source
 from medistill.report.axes import cut, framed, named, room_for, rows
 from medistill.report.comparison import Comparison
 from medistill.report.palette import ACCENT, ARM_INKS, ARM_MARKERS, FAINT, MARGIN, MUTED, PAPER
@@ -101,7 +102,32 @@ def held_out(pairs: Sequence[tuple[str, Sequence[tuple[Arm, Estimate, Estimate]]
         )
         for site, of_site in pairs
     ]
-    return _plot(shown, "Macro AUC at the site", None, None)
+    return _plot(shown, "Macro AUC at the site")
+
+
+def attacks(
+    entries: Sequence[tuple[str, Mapping[Source, Estimate]]], label: str, *, guessing: float, most: float | None
+) -> Figure:
+    """A figure of each attack on membership, on the networks of each source below each other.
+
+    Args:
+        label: what the figure is.
+        guessing: what an attack that knows nothing has.
+        most: what the gate allows, where it asks for that.
+    """
+    shown = [
+        Row(
+            name,
+            tuple(
+                Mark(values[source], ARM_INKS[source], ARM_MARKERS[source], strong=source == "distilled")
+                for source in SOURCES
+                if source in values
+            ),
+        )
+        for name, values in entries
+    ]
+    reach = max([end for row in shown for mark in row.marks for end in _ends(mark.estimate)] + [most or guessing])
+    return _plot(shown, label, limits=(0, min(1.05 * reach, 1.02)), solid=guessing, dashed=most)
 
 
 def _areas(entries: Sequence[tuple[str, Mapping[Arm, Estimate]]]) -> Figure:
@@ -117,17 +143,25 @@ def _areas(entries: Sequence[tuple[str, Mapping[Arm, Estimate]]]) -> Figure:
         )
         for name, areas in entries
     ]
-    return _plot(shown, "Macro AUC", None, None)
+    return _plot(shown, "Macro AUC")
 
 
 def _differences(shown: Sequence[Row], margin: float | None) -> Figure:
     """A plot around 0, as far to the left as to the right."""
     ends = [end for row in shown for mark in row.marks for end in _ends(mark.estimate)]
     reach = 1.12 * max([abs(end) for end in ends] + [margin or 0.02])
-    return _plot(shown, "worse  ←  difference in AUC  →  better", (-reach, reach), margin)
+    dashed = None if margin is None else -margin
+    return _plot(shown, "worse  ←  difference in AUC  →  better", limits=(-reach, reach), solid=0, dashed=dashed)
 
 
-def _plot(shown: Sequence[Row], label: str, limits: tuple[float, float] | None, margin: float | None) -> Figure:
+def _plot(
+    shown: Sequence[Row],
+    label: str,
+    *,
+    limits: tuple[float, float] | None = None,
+    solid: float | None = None,
+    dashed: float | None = None,
+) -> Figure:
     places, depth = [], 0.0
     for row in shown:
         height = 0.3 if len(row.marks) < 2 else 0.13 * len(row.marks) + 0.17
@@ -135,10 +169,10 @@ def _plot(shown: Sequence[Row], label: str, limits: tuple[float, float] | None, 
         depth += height
     left = room_for([row.name for row in shown])
     figure, axes = framed(max(WIDTH, left + 2.3), depth + 0.56, left=left)
-    if limits is not None:
-        axes.axvline(0, color=MUTED, linewidth=1)
-    if margin is not None:
-        axes.axvline(-margin, color=MARGIN, linewidth=1.4, linestyle=(0, (4, 3)))
+    if solid is not None:
+        axes.axvline(solid, color=MUTED, linewidth=1)
+    if dashed is not None:
+        axes.axvline(dashed, color=MARGIN, linewidth=1.4, linestyle=(0, (4, 3)))
     for place, row in zip(places, shown, strict=True):
         for k, mark in enumerate(row.marks):
             _draw(axes, place + 0.13 * (k - (len(row.marks) - 1) / 2), mark)

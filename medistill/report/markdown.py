@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
+from medistill.report import audit_statements
 from medistill.report.comparison import ComparedRun, Comparison
 from medistill.report.record import Report
 from medistill.report.wording import ARM_NAMES, classes_listed, count, counted, interval, level, number
@@ -95,6 +96,13 @@ def _opening(report: Report) -> Iterator[str]:
     yield ""
     yield escaped(report.verdict.against_raw)
     yield escaped(report.verdict.against_random)
+    if report.audit is not None:
+        yield ""
+        heading = audit_statements.HEADINGS[report.audit.verdict]
+        yield f"**Privacy: {heading}.** {escaped(audit_statements.consequence(report.audit))}"
+    elif report.benchmark is None:
+        yield ""
+        yield f"**Privacy: not audited.** {escaped(report.missing['audit'])}."
 
 
 def _arms(report: Report) -> Iterator[str]:

@@ -11,9 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from medistill.report.html import render_comparison, render_html
+from medistill.report.pairs import Pair, render_pairs
 from tests import report_example
 
 pytestmark = pytest.mark.browser
@@ -27,7 +29,7 @@ PAPER = 690
 """Width of an A4 page in pixels, less margins of 14 mm."""
 BETWEEN_DOWNLOADS = 200
 """Milliseconds: Chromium drops, in silence, the eleventh download that a page starts within one second."""
-NAMES = ("report", "alone", "comparison")
+NAMES = ("report", "alone", "comparison", "pairs")
 RULES = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]},
     "resultTypes": ["violations"],
@@ -38,10 +40,12 @@ RULES = {
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     whole = report_example.whole()
+    image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
     texts = {
         "report": render_html(whole, report_example.pictures()),
         "alone": render_html(report_example.alone(whole)),
         "comparison": render_comparison(report_example.comparison()),
+        "pairs": render_pairs([Pair("Lung_Opacity", (image, image, image), (0.4, 0.8))]),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
@@ -85,6 +89,7 @@ def violations(page: Any) -> list[str]:
         ("alone", 390, "dark"),
         ("comparison", 1280, "light"),
         ("comparison", 390, "dark"),
+        ("pairs", 390, "light"),
     ],
 )
 def test_axe_finds_nothing(browser: Any, pages: dict[str, Path], name: str, width: int, scheme: str) -> None:

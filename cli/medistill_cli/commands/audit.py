@@ -11,11 +11,13 @@ import typer
 from medistill_cli import options
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
-from medistill_cli.results import out_console, print_json, print_next, print_written
+from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
 from medistill_cli.source_set import recipe_of_set, refuse_built_in, refuse_no_set
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from medistill.privacy.audit import Audit
 
 GATE_FAILED = 4
@@ -31,7 +33,8 @@ def audit(
         typer.Option(
             "--out",
             metavar="FOLDER",
-            help="Folder for audit.json; kept private. Left out: audit in the folder of the run, or medistill-audit.",
+            help="Folder for audit.json; kept private. Left out: audit in the folder of the run, or medistill-audit "
+            "for a set outside of one.",
             show_default=False,
         ),
     ] = None,
@@ -72,13 +75,15 @@ def audit(
         from medistill.workflow.audit import audit as audit_set
 
         refuse_no_set(source)
+        run = _run_of(source)
+        folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
+        if out is not None or run is None:
+            _refuse_audit_of_another_set(folder, source)
         distilled = DistilledSet.load(source)
         chosen = recipe_of_set(distilled, source, None, overrides_of(settings))
         if data is None:
             refuse_built_in(distilled, source, "compare with")
         corpus = read_corpus(data, labels, chosen, progress)
-        a_run = (source / "set" / "manifest.json").is_file()
-        folder = out or (source / "audit" if a_run else Path("medistill-audit"))
         found = audit_set(
             distilled,
             corpus,
@@ -87,7 +92,7 @@ def audit(
             attack=not no_membership,
             show_real=show_real,
             device=device,
-            command=_command(source, data, labels, settings),
+            command=_command(source, data, labels, settings, attack=not no_membership),
             progress=progress,
         )
     if json:
@@ -100,33 +105,64 @@ def audit(
                 **({"closest pairs: DO NOT SHARE": folder / "pairs.html"} if show_real else {}),
             }
         )
-        if a_run and out is None:
-            print_next([(["medistill", "report", str(source)], "write the report again, with the audit in it")])
+        if run is not None and out is None:
+            print_next([(["medistill", "report", str(run)], "write the report again, with the audit in it")])
     if found.verdict == "fail":
         raise typer.Exit(GATE_FAILED)
 
 
-def _command(source: Path, data: Path | None, labels: Path | None, settings: list[str] | None) -> str:
+def _run_of(source: Path) -> Path | None:
+    """The run that the set lies in, where it lies in one."""
+    if (source / "set" / "manifest.json").is_file():
+        return source
+    return source.parent if source.name == "set" and (source.parent / "run.json").is_file() else None
+
+
+def _refuse_audit_of_another_set(folder: Path, source: Path) -> None:
+    """Refuse to write over what was found about another set."""
+    import hashlib
+
+    from medistill.errors import ArtifactError, UsageError
+    from medistill.privacy.audit import load_audit
+
+    if not (folder / "audit.json").is_file():
+        return
+    try:
+        known = load_audit(folder / "audit.json").set_digest
+    except ArtifactError:
+        known = "unreadable"
+    images = next(place for place in (source, source / "set") if (place / "manifest.json").is_file())
+    if hashlib.sha256((images / "images.safetensors").read_bytes()).hexdigest() != known:
+        raise UsageError(
+            f"{folder} holds the audit of another set, or one that cannot be read",
+            expected="a new folder, or that of an earlier audit of this set",
+            do="name another folder with --out",
+        )
+
+
+def _command(source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, *, attack: bool) -> str:
     """The command that makes the audit again; folders by their last name alone, since paths can name people."""
     words = ["medistill", "audit", source.name or "."]
     words += ["--data", data.name or "."] if data is not None else []
     words += ["--labels", labels.name] if labels is not None else []
+    words += [] if attack else ["--no-membership"]
     return shlex.join([*words, *(word for setting in settings or () for word in ("--set", setting))])
 
 
 def _print(found: Audit) -> None:
-    """The verdict, what was asked, and the search for copies beside its controls."""
+    """What was asked, the search for copies and the attacks beside their controls, the time, and the verdict."""
     from rich.table import Table
 
     from medistill.privacy.gate import SPACE_NAMES
-    from medistill.report.audit_statements import SUBJECT_NAMES, figure_text, verdict_sentence
+    from medistill.report.audit_statements import HEADINGS, SUBJECT_NAMES, asked_text, consequence, found_text
+    from medistill_cli.lines import duration
 
     console = out_console()
     asked = Table(title="What the gate asks", title_justify="left", title_style="bold")
-    for heading in ("Criterion", "Found", "Threshold", "Verdict"):
+    for heading in ("Criterion", "Found", "Asked for", "Verdict"):
         asked.add_column(heading, justify="left" if heading in ("Criterion", "Verdict") else "right")
     for one in found.criteria:
-        asked.add_row(one.name, figure_text(one.figure), figure_text(one.threshold), one.verdict)
+        asked.add_row(one.name, found_text(one), asked_text(one), one.verdict)
     copies = Table(title="Search for copies", title_justify="left", title_style="bold")
     copies.add_column("Compared in")
     for subject in SUBJECT_NAMES.values():
@@ -138,7 +174,33 @@ def _print(found: Audit) -> None:
     console.print(asked)
     if found.rules:
         console.print(copies)
+    if found.membership is not None:
+        console.print(_attacks(found))
     for one in found.criteria:
         if one.reason:
             console.print(f"{one.name}: {one.reason}.", markup=False, soft_wrap=True)
-    console.print(verdict_sentence(found), markup=False, soft_wrap=True, style="bold")
+    console.print(f"It took {duration(found.seconds)}.", markup=False)
+    console.print(f"{HEADINGS[found.verdict]}. {consequence(found)}", markup=False, soft_wrap=True, style="bold")
+
+
+def _attacks(found: Audit) -> Table:
+    """How well each attack tells patients of the training split from others, beside the same on the originals."""
+    from rich.table import Table
+
+    from medistill.privacy.gate import ATTACKED_AT
+    from medistill.report.audit_statements import SOURCE_NAMES, figures_by_attack
+
+    table = Table(
+        title=f"Attacks on membership (found: where 1 in {ATTACKED_AT} others is wrong)",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("Attack")
+    for name in SOURCE_NAMES.values():
+        table.add_column(name, justify="right")
+    areas, shares = figures_by_attack(found, "auc"), figures_by_attack(found, "found")
+    for attack in areas:
+        for name, told in (("AUC", areas[attack]), ("found", shares[attack])):
+            figures = (estimate(told[source]) if source in told else "none" for source in SOURCE_NAMES)
+            table.add_row(f"{attack}: {name}", *figures)
+    return table

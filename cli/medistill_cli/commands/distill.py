@@ -98,8 +98,10 @@ def distill(
         print_evaluation(result.evaluation, result.across)
         same = {"same, for programs": out / "report.json", "same, for pull requests": out / "report.md"}
         print_written({**files, **same})
+        given = [word for flag, path in (("--data", data), ("--labels", labels)) if path for word in (flag, str(path))]
         print_next(
             [
+                (["medistill", "audit", str(out), *given], "measure what the set gives away, before it leaves"),
                 (["medistill", "report", str(out)], "write the report again from what lies in the run"),
                 (["medistill", "evaluate", str(out), "--data", "OTHER/"], "try the set on another corpus"),
                 (["medistill", "purge"], "remove decoded images and experts from the private cache"),

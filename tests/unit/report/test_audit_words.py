@@ -1,0 +1,138 @@
+"""An audit as the report and the command word it."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medistill.evaluate.intervals import Estimate
+from medistill.privacy import gate
+from medistill.privacy.audit import ResidueFigures
+from medistill.privacy.canaries import CanaryTest
+from medistill.privacy.membership import AttackCell, Detection, Membership, MembershipAttack
+from medistill.recipe.sections import AuditRecipe
+from medistill.report.audit_statements import HEADINGS, asked_text, consequence, figures_by_attack, found_text
+from medistill.report.caveats import caveats
+from medistill.report.drawings import drawings
+from medistill.report.html import render_html
+from medistill.report.markdown import markdown
+from medistill.report.record import Report
+from tests import report_example
+
+ASKED = AuditRecipe(least_held_out=100)
+
+
+def residue(share: float) -> ResidueFigures:
+    told = Estimate(share, max(0.0, share - 0.1), min(1.0, share + 0.1))
+    return ResidueFigures("distilled", 40, 0.2, 0.0, told, 0.01, told)
+
+
+def membership(found: float, chance: float) -> Membership:
+    cell = AttackCell("all", "", 200, 200, Estimate(0.6, 0.5, 0.7), (
+        Detection(100, Estimate(found, found - 0.01, found + 0.01), None),
+    ))  # fmt: skip
+    test = CanaryTest("distilled", 20, Estimate(0.3, 0.2, 0.4), Estimate(0.1, 0.0, 0.2), chance)
+    return Membership((MembershipAttack("loss", "distilled", (cell,)),), (test,), 5, 16, 1, 2, 50, 0.95, 1.0)
+
+
+def test_what_is_asked_for_points_to_the_side_on_which_the_gate_passes() -> None:
+    told = [
+        *(gate.evidence(n, n, unit, ASKED) for n in (1, 50, 500) for unit in ("patient", "image")),
+        *(one for share in (0.01, 0.9) for one in gate.no_residue(residue(share), "real", "", ASKED)),
+        *(
+            one
+            for bad in (0, 1)
+            for one in gate.membership_hidden(membership(0.02 + 0.5 * bad, 0.5 - 0.495 * bad), ASKED)
+        ),
+    ]
+    assert {one.verdict for one in told} == {"pass", "fail", "not enough evidence"}
+    for one in told:
+        assert one.figure is not None
+        larger_is_better = (one.figure > one.threshold) == (one.verdict == "pass")
+        assert asked_text(one).startswith("at least" if larger_is_better else "at most"), one
+        assert float(found_text(one)) == pytest.approx(one.figure)
+        assert ("." in found_text(one)) == (not one.name.startswith("Held-out"))
+
+
+def test_what_failed_and_what_could_not_be_judged_are_told_with_figures() -> None:
+    audit = report_example.audited()
+    said = consequence(audit)
+    assert said == (
+        "It should not leave the house. What failed: Images that single out the real one they began as, 0.300 where at "
+        "most 0.05 was asked. What could not be judged: Membership inference."
+    )
+    untold = replace(audit, verdict="not enough evidence", criteria=(audit.criteria[0], audit.criteria[-1]))
+    assert consequence(untold).startswith("It should not leave the house on this evidence. What could not be judged")
+    many = replace(audit, criteria=tuple(replace(audit.criteria[2], name=f"Thing {k}") for k in range(9)))
+    assert "Thing 3, " in consequence(many)
+    assert "Thing 4" not in consequence(many)
+    assert "and 5 more" in consequence(many)
+    passed = replace(audit, verdict="pass", criteria=audit.criteria[:2])
+    assert "does not show that nothing can be found" in consequence(passed)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Report:
+    return report_example.whole()
+
+
+def test_the_first_screen_and_the_markdown_open_with_the_audit_or_its_absence(whole: Report) -> None:
+    without = replace(whole, audit=None, benchmark=None, missing={**whole.missing, "audit": "no audit was run"})
+    for report, heading in ((whole, f"Privacy: {HEADINGS['fail']}"), (without, "Privacy: not audited")):
+        first_screen = render_html(report).split("</header>")[0]
+        assert heading in first_screen
+        assert f"**{heading}.**" in markdown(report).split("\n## ")[0]
+    assert "not audited" not in render_html(whole)
+
+
+def test_a_benchmark_of_public_images_needs_no_audit(whole: Report) -> None:
+    report = replace(whole, audit=None, missing={**whole.missing, "audit": "no audit was run"})
+    assert report.benchmark is not None
+    assert "Privacy: not audited" not in render_html(report).split("</header>")[0]
+    assert "not audited" not in markdown(report)
+
+
+def test_nothing_is_said_of_how_an_unknown_set_was_made(whole: Report) -> None:
+    text = {one.title: one.text for one in caveats(whole.evaluation, None, None, synthetic=None)}
+    assert "not known" in text["No formal privacy guarantee"]
+    assert "made without differential privacy" not in text["No formal privacy guarantee"]
+
+
+def test_the_budget_of_the_shadows_is_stated(whole: Report) -> None:
+    page = " ".join(render_html(whole).replace("\u00a0", " ").split())
+    assert "with 2 experts and 20 outer steps, and answers by 2 networks of each source" in page
+
+
+def test_the_drawings_of_the_attacks_have_every_source_at_its_place(whole: Report) -> None:
+    audit = whole.audit
+    assert audit is not None
+    assert audit.membership is not None
+    drawn = drawings(whole)["privacy"]
+    label = ElementTree.fromstring(str(drawn["found"])).get("aria-label") or ""
+    for source in ("distilled images", "all originals", "random originals"):
+        assert f"{source} 0.020 (0.017" in label.lower()
+    assert "0.610 (0.570" in str(drawn["auc"])
+    for figure in ("auc", "found"):
+        told = figures_by_attack(audit, figure)
+        assert told["likelihood ratio, out only"]["distilled"].reason == "there are 2 shadows"
+    without = tuple(replace(attack, cells=(), reason="there are 2 shadows") for attack in audit.membership.attacks)
+    nothing = replace(whole, audit=replace(audit, membership=replace(audit.membership, attacks=without)))
+    assert drawings(nothing)["privacy"] == {}
+    assert "there are 2 shadows" in render_html(nothing)
+    untried = render_html(replace(whole, audit=replace(audit, membership=None)))
+    assert "AUC of the attacks" not in untried
+    assert "membership inference was not tried" in untried
+
+
+def test_the_lines_of_guessing_and_of_the_gate_are_where_they_are_said_to_be() -> None:
+    from medistill.report import interval_plots
+
+    entries = [("loss", {"distilled": Estimate(0.2, 0.1, 0.3), "raw": Estimate(0.4, 0.3, 0.5)})]
+    axes = interval_plots.attacks(entries, "share found", guessing=0.01, most=0.05).axes[0]
+    upright = [np.asarray(line.get_xdata()) for line in axes.lines]
+    places = {float(xs[0]) for xs in upright if len(xs) == 2 and xs[0] == xs[1]}
+    assert places == {0.01, 0.05}
+    assert sorted(float(xs[0]) for xs in upright if len(xs) == 1) == [0.2, 0.4]
