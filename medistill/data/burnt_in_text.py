@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,8 @@ from medistill.data.refusal import Refused
 from medistill.errors import UsageError
 from medistill.recipe import DataRecipe
 
+RULES = 1
+"""Version of what is looked for and masked; raise it when the same image comes to another mask by the same reader."""
 SIDE_MARKERS = frozenset({
     "L", "R", "LT", "RT", "LEFT", "RIGHT", "PA", "AP", "LAT", "PORTABLE", "MOBILE", "ERECT", "UPRIGHT", "SUPINE",
     "SEMI", "SEMIERECT", "SITTING", "STANDING",
@@ -28,7 +29,11 @@ SIDE_MARKERS = frozenset({
 """Words that say how the image was taken, and nothing of the patient."""
 LONGEST = 1024
 """Longer images are looked at on this scale, in pixels; the reader finds more there than on the whole scale (decision
-19). Text that is lost by it is 8 pixels high or less there, which is 2 pixels in an image of 256."""
+21). Text that is lost by it is 8 pixels high or less there, which is 2 pixels in an image of 256."""
+LEGIBLE = 0.5
+"""Score (0..1) from which a reading is believed, as RapidOCR does."""
+OBLONG = 3
+"""Long by short side from which a box holds several letters, even where they cannot be read."""
 
 
 class Box(NamedTuple):
@@ -44,8 +49,10 @@ class BurntInText(MapTransform):
     """Masks text other than side markers, or refuses the image, as the recipe says. Grey values 0..255, (C, H, W)."""
 
     def __init__(self, keys: str, recipe: DataRecipe) -> None:
+        """Raises UsageError where the reader cannot be loaded; later it would look like a damaged file."""
         super().__init__(keys)
         self.policy = recipe.burnt_in_text
+        _reader()
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """The image without its text, and under ``masked`` in how many places there was any.
@@ -94,13 +101,9 @@ def find_text(pixels: np.ndarray) -> list[Box]:
         pixels: (1 or 3, H, W), 0..255.
     """
     height, width = pixels.shape[1:]
-    shown = np.rint(np.clip(pixels, 0, 255)).astype(np.uint8).transpose(1, 2, 0)
-    found = _reader()(np.ascontiguousarray(np.broadcast_to(shown, (height, width, 3))))
-    if found.txts is None:
-        return []
     boxes = []
-    for corners, text in zip(np.asarray(found.boxes), found.txts, strict=True):
-        if is_side_marker(text):
+    for corners, text, score in _read(pixels):
+        if not is_telling(text, score, corners):
             continue
         (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
         more = max(2, min(right - left, bottom - top) // 2)
@@ -115,9 +118,26 @@ def find_text(pixels: np.ndarray) -> list[Box]:
     return boxes
 
 
+def is_telling(text: str, score: float, corners: np.ndarray) -> bool:
+    """Whether a box holds text other than side markers.
+
+    What cannot be read may be a name in another script, so an oblong box counts then; others are ribs or one letter.
+
+    Args:
+        text: what was read in it.
+        score: how sure the reading is, 0..1.
+        corners: (4, 2), in the order along its edge.
+    """
+    letters = sum(map(len, _words(text)))
+    if score >= LEGIBLE and letters > 1:
+        return not is_side_marker(text)
+    sides = np.linalg.norm(corners[1:3] - corners[:2], axis=1)
+    return bool(sides.max() >= OBLONG * sides.min())
+
+
 def is_side_marker(text: str) -> bool:
     """Whether text is made of side markers alone, or has no more than one letter or digit."""
-    words = re.findall(r"[^\W_]+", text.upper())
+    words = _words(text)
     return sum(map(len, words)) <= 1 or all(word in SIDE_MARKERS for word in words)
 
 
@@ -126,17 +146,18 @@ def masked(pixels: np.ndarray, boxes: list[Box]) -> np.ndarray:
     done = np.array(pixels, copy=True)
     for box in boxes:
         rim = max(2, min(box.bottom - box.top, box.right - box.left) // 2)
-        rows = slice(max(box.top - rim, 0), box.bottom + rim)
-        columns = slice(max(box.left - rim, 0), box.right + rim)
-        around = np.ones(done.shape[1:], bool)
-        around[box.top : box.bottom, box.left : box.right] = False
-        ring = around[rows, columns]
+        top, left = max(box.top - rim, 0), max(box.left - rim, 0)
+        near = done[:, top : box.bottom + rim, left : box.right + rim]
+        ring = np.ones(near.shape[1:], bool)
+        ring[box.top - top : box.bottom - top, box.left - left : box.right - left] = False
         if not ring.any():  # the box is the whole image
             ring = ~ring
-        done[:, box.top : box.bottom, box.left : box.right] = np.median(done[:, rows, columns][:, ring], axis=1)[
-            :, None, None
-        ]
+        done[:, box.top : box.bottom, box.left : box.right] = np.median(near[:, ring], axis=1)[:, None, None]
     return done
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.upper())
 
 
 def _places(boxes: list[Box]) -> str:
@@ -146,24 +167,61 @@ def _places(boxes: list[Box]) -> str:
 def _models() -> dict[str, Path]:
     """Part of the reader -> its model in RapidOCR's wheel; given by their paths, they are never downloaded.
 
+    Others that were fetched into the same folder are left alone.
+
     Raises:
-        FileNotFoundError: one is not there.
+        PackageNotFoundError: RapidOCR is not installed.
+        FileNotFoundError: a model is not there.
     """
-    package = find_spec("rapidocr")
-    if package is None or package.origin is None:
-        raise FileNotFoundError("rapidocr")
-    folder = Path(package.origin).parent / "models"
-    found = {part: sorted(folder.glob(f"*_{part.lower()}_*.onnx")) for part in ("Det", "Cls", "Rec")}
-    if any(len(files) != 1 for files in found.values()):
-        raise FileNotFoundError(folder)
-    return {part: files[0] for part, files in found.items()}
+    wheel = files("rapidocr") or []
+    found = {part: [f for f in wheel if f.match(f"models/*_{part.lower()}_*.onnx")] for part in ("Det", "Cls", "Rec")}
+    models = {part: Path(str(listed[0].locate())) for part, listed in found.items() if len(listed) == 1}
+    if len(models) < len(found) or not all(model.is_file() for model in models.values()):
+        raise FileNotFoundError("rapidocr/models")
+    return models
 
 
 @cache
 def _reader() -> Any:
-    """The reader of this process, on one thread: files are read side by side."""
-    from rapidocr import RapidOCR
+    """The reader of this process, on one thread: files are read side by side.
 
+    Raises:
+        UsageError: it is installed, and cannot be loaded.
+    """
     one_thread = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}
-    models = {f"{part}.model_path": str(file) for part, file in _models().items()}
-    return RapidOCR(params={"Global.log_level": "critical", "Global.max_side_len": LONGEST, **one_thread, **models})
+    try:
+        import cv2
+        from rapidocr import RapidOCR
+
+        cv2.setNumThreads(1)
+        models = {f"{part}.model_path": str(file) for part, file in _models().items()}
+        reader = RapidOCR(
+            params={"Global.log_level": "critical", "Global.max_side_len": LONGEST, **one_thread, **models}
+        )
+        for use_det in (False, True):  # it loads a model when it first needs it
+            reader(np.zeros((32, 32, 3), np.uint8), use_det=use_det)
+    except Exception as error:  # noqa: BLE001  # a missing system library, a damaged model: each has its own kind
+        raise UsageError(
+            f"the text reader that data.burnt_in_text asks for cannot be loaded ({type(error).__name__})",
+            expected="RapidOCR with the models of its wheel, and ONNX Runtime, that work on this machine",
+            do="run `pip install --force-reinstall rapidocr onnxruntime`, or leave the text unchecked with "
+            "--set data.burnt_in_text=unchecked: the report then says so",
+        ) from None
+    return reader
+
+
+def _read(pixels: np.ndarray) -> list[tuple[np.ndarray, str, float]]:
+    """Corners (4, 2), column and row, of each box that looks like text, what is read in it, and how surely (0..1).
+
+    In steps, since RapidOCR as a whole leaves out the boxes that it cannot read.
+    """
+    from rapidocr.utils.process_img import map_boxes_to_original
+
+    height, width = pixels.shape[1:]
+    shown = np.rint(np.clip(pixels, 0, 255)).astype(np.uint8).transpose(1, 2, 0)
+    image, scale = _reader().preprocess_img(np.ascontiguousarray(np.broadcast_to(shown, (height, width, 3))))
+    found, _, read, _ = _reader().run_ocr_steps(image, scale)
+    if found.boxes is None:
+        return []
+    corners = map_boxes_to_original(found.boxes, scale, height, width)
+    return list(zip(corners, read.txts, read.scores, strict=True))

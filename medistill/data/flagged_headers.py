@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydicom import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from medistill.data.refusal import Refused
@@ -25,6 +26,8 @@ SETTING: dict[Flag, str] = {
     "secondary capture": "data.secondary_captures",
 }
 """Flag -> the setting that decides on it."""
+AFFIRMED = ("YES", "Y", "TRUE", "T", "1")
+"""What counts as YES, in upper case."""
 
 
 def flags_of(header: Dataset) -> tuple[Flag, ...]:
@@ -63,4 +66,7 @@ def told_of(flags: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _yes(header: Dataset, keyword: str) -> bool:
-    return str(header.get(keyword, "")).strip().upper() == "YES"
+    """Whether an element says YES, or one of the words that careless writers put in its place, in any of its values."""
+    stated = header.get(keyword, "")
+    values = stated if isinstance(stated, MultiValue) else [stated]
+    return any(str(value).strip().upper() in AFFIRMED for value in values)

@@ -26,7 +26,7 @@ from medistill.artifacts.corpus import (
     save_corpus,
 )
 from medistill.artifacts.lock import alone
-from medistill.data.burnt_in_text import text_check
+from medistill.data.burnt_in_text import RULES, text_check
 from medistill.data.decoding import decode
 from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.flagged_headers import told_of
@@ -81,6 +81,7 @@ def prepare(
     with sole_reader(source, progress) as known:
         corpus = cached_corpus(known, progress)
         if corpus is not None:
+            _tell_of_text(corpus, progress)
             return corpus
         listed, notes = choose(listed, recipe.data)
         notes += _tables_unused(files) if table is None else []
@@ -115,7 +116,7 @@ def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Reci
     settings = [READER, reading, recipe.seed, {name: version(name) for name in DECISIVE}]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     if check is not None:
-        digest.update(check.by.encode())
+        digest.update(f"{check.by}, rules {RULES}".encode())
     digest.update(b"" if table is None else table.read_bytes())
     digest.update(os.fsencode(folder.resolve()))
     for file in files:
@@ -309,17 +310,20 @@ def _tell(corpus: Corpus, progress: Progress) -> None:
         progress.say(f"Not taken: {told}. Each file with its reason: {corpus.path / 'manifest.csv'}")
     for note in corpus.notes:
         progress.say(note)
-    if not corpus.synthetic:
-        progress.say(_text_in_words(corpus))
+    _tell_of_text(corpus, progress)
 
 
-def _text_in_words(corpus: Corpus) -> str:
-    if corpus.text_check is None:
-        return "Text burnt into the pixels was not looked for; data.burnt_in_text=mask (or quarantine) looks for it."
-    done = f"images in which some was masked: {corpus.text_masked}"
-    if corpus.text_check.policy == "quarantine":
-        done = f"files refused for it: {corpus.refused.get('burnt-in text', 0)}"
-    return f"Text burnt into the pixels was looked for; {done}."
+def _tell_of_text(corpus: Corpus, progress: Progress) -> None:
+    """Whether burnt-in text was looked for; of invented patients only where it was."""
+    if corpus.text_check is not None:
+        done = f"images in which some was masked: {corpus.text_masked}"
+        if corpus.text_check.policy == "quarantine":
+            done = f"files refused for it: {corpus.refused.get('burnt-in text', 0)}"
+        progress.say(f"Text burnt into the pixels was looked for; {done}.")
+    elif not corpus.synthetic:
+        progress.say(
+            "Text burnt into the pixels was not looked for; data.burnt_in_text=mask (or quarantine) looks for it."
+        )
 
 
 def _in_words(corpus: Corpus) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from medistill.data import burnt_in_text
-from medistill.data.burnt_in_text import Box, find_text, is_side_marker, masked, text_check
+from medistill.data.burnt_in_text import Box, find_text, is_side_marker, is_telling, masked, text_check
 from medistill.data.decoding import decode
 from medistill.errors import UsageError
 from medistill.progress import Silent
 from medistill.recipe import DataRecipe
-from tests.burnt_in import SOMEBODY, ground, needs_reader, written
+from tests.burnt_in import SOMEBODY, ground, needs_reader, strokes, written
 
 
 @pytest.mark.parametrize("text", ["R", "l", "LEFT", "PA", "AP portable", "Erect L", "(R)", "8", "", "--", "SEMI-ERECT"])
@@ -26,6 +28,28 @@ def test_side_markers(text: str) -> None:
 @pytest.mark.parametrize("text", ["MEIER", "R MEIER", "L 1943", "RL", "J D", "LEFTY", "12", "王明", "PA-2211"])
 def test_what_is_no_side_marker(text: str) -> None:
     assert not is_side_marker(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "long", "short", "expected"),
+    [
+        ("MEIER", 0.9, 30, 20, True),
+        ("PORTABLE", 0.9, 90, 20, False),
+        ("R", 0.9, 40, 20, False),
+        ("PORTABLE", 0.4, 90, 20, True),
+        ("R", 0.9, 90, 20, True),
+        ("", 0.0, 90, 20, True),
+        ("\N{WHITE UP-POINTING TRIANGLE}", 0.49, 210, 26, True),
+        ("AB", 0.4, 104, 60, False),
+        ("", 0.0, 250, 250, False),
+    ],
+)
+@pytest.mark.parametrize("upright", [False, True])
+def test_what_cannot_be_read_counts_where_it_is_as_long_as_a_word(
+    text: str, score: float, long: int, short: int, expected: bool, upright: bool
+) -> None:
+    corners = np.array([[0, 0], [long, 0], [long, short], [0, short]], float)
+    assert is_telling(text, score, corners[:, ::-1] if upright else corners) is expected
 
 
 def test_a_box_takes_the_grey_around_it_and_nothing_else_changes() -> None:
@@ -56,13 +80,49 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         text_check(DataRecipe(burnt_in_text="mask"))
 
 
-def test_models_that_are_not_in_the_wheel_are_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "rapidocr" / "models").mkdir(parents=True)
-    (tmp_path / "rapidocr" / "__init__.py").touch()
+def installed(folder: Path, shipped: list[str], there: list[str]) -> None:
+    """A package that calls itself RapidOCR, whose wheel had some models, and in whose folder some lie."""
+    (folder / "rapidocr" / "models").mkdir(parents=True)
+    for name in there:
+        (folder / "rapidocr" / "models" / name).touch()
+    (folder / "rapidocr-3.10.0.dist-info").mkdir()
+    (folder / "rapidocr-3.10.0.dist-info" / "METADATA").write_text("Name: rapidocr\nVersion: 3.10.0\n")
+    (folder / "rapidocr-3.10.0.dist-info" / "RECORD").write_text("".join(f"rapidocr/models/{n},,\n" for n in shipped))
+
+
+WHEEL = ["a_det_small.onnx", "a_rec_small.onnx", "b_cls_mobile.onnx"]
+
+
+@pytest.mark.parametrize(("shipped", "there"), [([], []), (WHEEL, WHEEL[:2]), (WHEEL[:2], WHEEL)])
+def test_models_that_are_not_in_the_wheel_are_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: list[str], there: list[str]
+) -> None:
+    installed(tmp_path, shipped, there)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(burnt_in_text, "version", lambda name: "3.10.0")
     with pytest.raises(UsageError, match="without its models"):
         text_check(DataRecipe(burnt_in_text="quarantine"))
+
+
+def test_models_that_somebody_fetched_beside_those_of_the_wheel_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, WHEEL, [*WHEEL, "a_det_large.onnx"])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(burnt_in_text, "version", lambda name: "3.10.0")
+    assert text_check(DataRecipe(burnt_in_text="mask")) is not None
+    assert [file.name for file in burnt_in_text._models().values()] == [WHEEL[0], WHEEL[2], WHEEL[1]]
+
+
+def test_a_reader_that_does_not_start_is_an_error_and_no_file_is_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(ground(64, 64)[0].astype(np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setitem(sys.modules, "cv2", None)  # as where a system library that it needs is missing
+    burnt_in_text._reader.cache_clear()
+    recipe = DataRecipe(image_size=32, burnt_in_text="mask")
+    with pytest.raises(UsageError, match=r"cannot be loaded \(ModuleNotFoundError\).*pip install"):
+        decode(tmp_path, ["a.png"], recipe, staging=tmp_path / "staging", workers=1, progress=Silent())
 
 
 @needs_reader
@@ -86,6 +146,18 @@ def test_a_name_is_found_where_it_was_written(height: int, width: int, high: int
     assert np.abs(done - plain).max() < 40  # the letters stood out by 90
     assert sum((box.bottom - box.top) * (box.right - box.left) for box in boxes) < 0.3 * height * width
     assert find_text(done) == []
+
+
+@needs_reader
+def test_names_that_cannot_be_read_are_found() -> None:
+    plain = ground(256, 400)
+    upside_down = np.clip(plain + 90 * np.flipud(strokes(256, 400, SOMEBODY, 24, (50, 100))), 0, 255)
+    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    picture = Image.new("L", (400, 256))
+    ImageDraw.Draw(picture).text((40, 100), "ΠΑΠΑΔΟΠΟΥΛΟΣ", fill=90, font=ImageFont.truetype(font, 24))
+    greek = np.clip(plain + np.asarray(picture, np.float32), 0, 255)
+    for shown in (upside_down, greek):
+        assert np.abs(masked(shown, find_text(shown)) - plain).max() < 40  # the letters stood out by 90
 
 
 @needs_reader

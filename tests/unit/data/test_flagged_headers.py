@@ -18,6 +18,7 @@ from pydicom.uid import (
 
 from medistill.artifacts.corpus import Corpus
 from medistill.data.flagged_headers import flags_of
+from medistill.progress import Silent
 from medistill.recipe import DataRecipe, Recipe
 from medistill.workflow.prepare import prepare
 from tests.burnt_in import SOMEBODY, ground, needs_reader, written
@@ -48,7 +49,12 @@ def dicom(path: Path, pixels: np.ndarray, **elements: str) -> None:
         ({"BurnedInAnnotation": "NO", "RecognizableVisualFeatures": "NO"}, ()),
         ({"BurnedInAnnotation": "YES"}, ("burnt-in annotation",)),
         ({"BurnedInAnnotation": "yes ", "SOPClassUID": XRAY}, ("burnt-in annotation",)),
+        ({"BurnedInAnnotation": "True"}, ("burnt-in annotation",)),
+        ({"BurnedInAnnotation": "N"}, ()),
+        ({"BurnedInAnnotation": None}, ()),
+        ({"BurnedInAnnotation": ["NO", "YES"]}, ("burnt-in annotation",)),
         ({"RecognizableVisualFeatures": "YES"}, ("recognisable features",)),
+        ({"RecognizableVisualFeatures": "Y"}, ("recognisable features",)),
         ({"SOPClassUID": SecondaryCaptureImageStorage}, ("secondary capture",)),
         ({"SOPClassUID": MultiFrameGrayscaleByteSecondaryCaptureImageStorage}, ("secondary capture",)),
         ({"SOPClassUID": f"{SecondaryCaptureImageStorage}7.1"}, ()),
@@ -58,7 +64,7 @@ def dicom(path: Path, pixels: np.ndarray, **elements: str) -> None:
         ),
     ],
 )
-def test_flags(elements: dict[str, str], expected: tuple[str, ...]) -> None:
+def test_flags(elements: dict[str, str | list[str] | None], expected: tuple[str, ...]) -> None:
     header = Dataset()
     for name, value in elements.items():
         setattr(header, name, value)
@@ -112,6 +118,23 @@ def pictures(folder: Path) -> None:
             Image.fromarray(pixels[0].astype(np.uint8)).save(folder / label / f"{n}.png")
 
 
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_every_run_says_that_nobody_looked_for_text(tmp_path: Path) -> None:
+    pictures(tmp_path / "data")
+    heard = Heard(), Heard()
+    for one in heard:
+        prepare(tmp_path / "data", Recipe(data=DataRecipe(image_size=32)), progress=one)
+    assert "in the cache already" in heard[1].said[0]
+    assert all("not looked for" in one.said[-1] for one in heard)
+
+
 @needs_reader
 def test_what_was_done_about_text_is_kept_with_the_corpus(tmp_path: Path, private_cache: Path) -> None:
     pictures(tmp_path / "data")
@@ -134,7 +157,9 @@ def test_what_was_done_about_text_is_kept_with_the_corpus(tmp_path: Path, privat
 
 
 @needs_reader
-def test_a_second_run_does_not_look_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_does_not_look_again_unless_the_rules_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pictures(tmp_path / "data")
     recipe = Recipe(data=DataRecipe(image_size=32, burnt_in_text="mask"))
     first = prepare(tmp_path / "data", recipe)
@@ -142,3 +167,6 @@ def test_a_second_run_does_not_look_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("medistill.data.burnt_in_text.find_text", lambda pixels: looked.append(1) or [])
     assert prepare(tmp_path / "data", recipe).content == first.content
     assert not looked
+    monkeypatch.setattr("medistill.workflow.prepare.RULES", 2)
+    prepare(tmp_path / "data", recipe)
+    assert len(looked) == 10
