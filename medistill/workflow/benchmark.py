@@ -186,6 +186,12 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
             expected=f"all of {benchmark.title}, or figures cannot be compared",
             do="leave data.classes and data.sites empty; --limit takes fewer images of each class",
         )
+    if settings.burnt_in_text != "unchecked":
+        raise UsageError(
+            f"data.burnt_in_text = {settings.burnt_in_text}",
+            expected="unchecked: a benchmark's images are taken as published, and nobody looks for text in them",
+            do="leave data.burnt_in_text out",
+        )
     held_out = 0 if benchmark.val else 1
     if limit is not None and limit < recipe.distill.ipc + held_out:
         raise UsageError(

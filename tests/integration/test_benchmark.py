@@ -285,6 +285,7 @@ def test_a_second_call_reads_nothing_and_an_altered_file_is_read_again(
         (["data.channels=3"], None, r"28 pixels and 3 channels"),
         (["data.classes=['normal','pneumonia']"], None, r"takes some classes or sites alone"),
         (["distill.ipc=10"], 5, r"--limit 5.*at least 10 images"),
+        (["data.burnt_in_text=mask"], None, r"burnt_in_text = mask.*taken as published"),
     ],
 )
 def test_what_does_not_fit_the_benchmark_is_refused(
