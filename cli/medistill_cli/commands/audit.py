@@ -12,7 +12,7 @@ from medistill_cli import options
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import out_console, print_json, print_next, print_written
-from medistill_cli.source_set import recipe_of_set, refuse_built_in, refuse_no_set
+from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ GATE_FAILED = 4
 
 
 def audit(
-    source: Annotated[Path, typer.Argument(metavar="SET|RUN", help="A distilled set, or the folder of a run.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SET|RUN", help="A distilled set, its bundle, or the folder of a run.")
+    ],
     data: options.Data = None,
     labels: options.Labels = None,
     out: Annotated[
@@ -68,11 +70,9 @@ def audit(
       medistill audit received/set --data xray/ --out audits/first --set audit.copy_ratio=0.6
     """
     with working("repeat") as progress:
-        from medistill.artifacts.distilled_set import DistilledSet
         from medistill.workflow.audit import audit as audit_set
 
-        refuse_no_set(source)
-        distilled = DistilledSet.load(source)
+        distilled = load_set(source)
         chosen = recipe_of_set(distilled, source, None, overrides_of(settings))
         if data is None:
             refuse_built_in(distilled, source, "compare with")
