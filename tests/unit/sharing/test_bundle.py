@@ -93,6 +93,12 @@ def altered_audit(**changes: object) -> Files:
             lambda: listed_anew(other_tensors(unsigned(), viewable=np.zeros((4, 1, 8, 8), np.uint8))),
             "what it shows to people is not",
         ),
+        (
+            lambda: listed_anew(
+                {**unsigned(), "images.safetensors": save(load(unsigned()["images.safetensors"]), {"note": "hidden"})}
+            ),
+            "more than a distilled set",
+        ),
         (lambda: listed_anew({**unsigned(), "report.html": b"<p>"}), "belong together"),
         (lambda: altered_audit(verdict="pass"), "something else than the manifest"),
         (lambda: altered_audit(schema=9), "schema 9"),
