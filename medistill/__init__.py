@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from medistill.recipe import Recipe as Recipe
     from medistill.recipe import load_recipe as load_recipe
     from medistill.report.record import Report as Report
+    from medistill.sharing.bundle import Bundle as Bundle
     from medistill.workflow.across import evaluate_across as evaluate_across
     from medistill.workflow.audit import audit as audit
     from medistill.workflow.distill import distill as distill
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from medistill.workflow.prepare import prepare as prepare
     from medistill.workflow.report import write_report as write_report
     from medistill.workflow.run import run as run
+    from medistill.workflow.share import share as share
 
 _HOME = {
     "load_recipe": "medistill.recipe",
@@ -38,6 +40,7 @@ _HOME = {
     "audit": "medistill.workflow.audit",
     "write_report": "medistill.workflow.report",
     "run": "medistill.workflow.run",
+    "share": "medistill.workflow.share",
     "Recipe": "medistill.recipe",
     "Corpus": "medistill.artifacts.corpus",
     "Trajectories": "medistill.artifacts.trajectories",
@@ -45,6 +48,7 @@ _HOME = {
     "Evaluation": "medistill.evaluate.evaluation",
     "Audit": "medistill.privacy.audit",
     "Report": "medistill.report.record",
+    "Bundle": "medistill.sharing.bundle",
     "MedistillError": "medistill.errors",
 }
 """Where each public name lives. It is fetched when it is first used, so `import medistill` does not import torch."""

@@ -56,6 +56,12 @@ class WrongDerivativeError(MedistillError):
     """A faster way of taking derivatives does not give what the plain one gives on this machine."""
 
 
+class GateError(MedistillError):
+    """A distilled set may not leave: it fails its audit, or has none, and nobody took the risk upon themselves."""
+
+    exit_code = 4
+
+
 class MemoryShortError(MedistillError):
     """The work does not fit in memory; what was saved before is kept."""
 

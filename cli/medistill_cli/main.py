@@ -13,12 +13,19 @@ from medistill_cli.commands.distill import distill
 from medistill_cli.commands.doctor import doctor
 from medistill_cli.commands.evaluate import evaluate
 from medistill_cli.commands.experts import experts
+from medistill_cli.commands.export import export
+from medistill_cli.commands.keys import keys
 from medistill_cli.commands.leave_site_out import leave_site_out
+from medistill_cli.commands.merge import merge
 from medistill_cli.commands.phantom import phantom
 from medistill_cli.commands.prepare import prepare
 from medistill_cli.commands.purge import purge
+from medistill_cli.commands.push import push
 from medistill_cli.commands.recipes import recipes
 from medistill_cli.commands.report import report
+from medistill_cli.commands.share import share
+from medistill_cli.commands.train import train
+from medistill_cli.commands.verify import verify
 from medistill_cli.guard import guarded
 
 app = typer.Typer(
@@ -63,11 +70,18 @@ app.command()(guarded(experts))
 app.command()(guarded(evaluate))
 app.command()(guarded(leave_site_out))
 app.command()(guarded(audit))
+app.command()(guarded(share))
+app.command()(guarded(train))
+app.command()(guarded(merge))
+app.command()(guarded(export))
 app.command()(guarded(benchmark))
 app.command()(guarded(report))
+app.command()(guarded(verify))
+app.command()(guarded(push))
 app.command()(guarded(phantom))
 app.command()(guarded(doctor))
 app.command()(guarded(purge))
+app.add_typer(keys, name="keys")
 app.add_typer(recipes, name="recipes")
 
 

@@ -11,9 +11,10 @@ Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        metavar="FOLDER",
+        metavar="FOLDER|URL",
         help="Folder of DICOM, PNG, JPEG or NIfTI files, in folders by class or by site and class, or in any folders "
-        "together with --labels. Left out: the built-in corpus of invented patients.",
+        "together with --labels; or dicomweb+https://..., a PACS, with --labels. Left out: the built-in corpus of "
+        "invented patients.",
         show_default=False,
     ),
 ]
@@ -22,8 +23,9 @@ Labels = Annotated[
     typer.Option(
         "--labels",
         metavar="CSV",
-        help="Table with a column for the file and one for the class, and if possible for patient, site, view, "
-        "split, sex and age. Usual names are found; others are named in the recipe (data.label_column and its like).",
+        help="Table with a column for the file (for a PACS: StudyInstanceUID or SOPInstanceUID) and one for the class, "
+        "and if possible for patient, site, view, split, sex and age. Usual names are found; others are named in the "
+        "recipe (data.label_column and its like).",
         show_default=False,
     ),
 ]

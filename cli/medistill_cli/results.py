@@ -71,6 +71,26 @@ def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = ()) 
         _print_across([evaluation, *across])
 
 
+def print_classifier(evaluation: Evaluation) -> None:
+    """What a classifier is worth on one's own images: each class against the rest, and the whole."""
+    level, [arm] = f"{evaluation.confidence:.0%}", evaluation.arms
+    headings = ("Test images", f"AUC ({level} interval)", "Sensitivity", "Specificity")
+    title = f"{evaluation.network}, tested on {evaluation.test_images} images of {evaluation.test_patients} patients"
+    table = _table(title, "Class", headings)
+    for of_class, images in zip(arm.classes, evaluation.class_images, strict=True):
+        point = of_class.point("youden")
+        figures = (of_class.auc, point.sensitivity, point.specificity)
+        table.add_row(of_class.name, str(images), *map(estimate, figures))
+    console = out_console()
+    console.print(table)
+    console.print(f"Macro AUC: {estimate(arm.macro_auc)}. Accuracy: {estimate(arm.accuracy)}.", markup=False)
+    console.print(
+        "Sensitivity and specificity stand at thresholds chosen (Youden) on the "
+        f"{evaluation.validation_images} validation images of this corpus, not of the sender's.",
+        markup=False,
+    )
+
+
 def _print_across(evaluations: Sequence[Evaluation]) -> None:
     """Macro AUC of every arm on every network, and what the distilled one loses against all originals."""
     from medistill.report.wording import ARM_NAMES

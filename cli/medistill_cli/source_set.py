@@ -1,4 +1,4 @@
-"""The set that a command works on, and the recipe that it was made with."""
+"""The set that a command works on (a bundle, a set's folder or a run's), and the recipe that it was made with."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ def recipe_of_set(distilled: DistilledSet, source: Path, name: str | None, overr
 
 def refuse_no_set(source: Path) -> None:
     """Refuse a folder that holds no set."""
-    from medistill.errors import ArtifactError
+    from medistill.workflow.received import set_folder
 
-    if not any((folder / "manifest.json").is_file() for folder in (source, source / "set")):
-        raise ArtifactError(
-            f"{source} holds no distilled set",
-            expected="the folder of a set, or of a run whose set is finished",
-            do="check the path; a run that was stopped goes on with `medistill distill` and --resume",
-        )
+    set_folder(source)
+
+
+def load_set(source: Path) -> DistilledSet:
+    """The set in a bundle, in its own folder, or in the folder of a run."""
+    from medistill.workflow.received import receive
+
+    return receive(source).distilled
 
 
 def refuse_built_in(distilled: DistilledSet, source: Path, purpose: str) -> None:

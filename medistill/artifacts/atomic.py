@@ -103,18 +103,42 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         ArtifactError: missing or damaged; ``what`` names the thing in the message.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
-        if "\\ud" in text.lower():  # half a character: it could not be written down again
-            json.dumps(value, ensure_ascii=False).encode()
+        data = path.read_bytes()
     except FileNotFoundError:
         raise ArtifactError(f"{what}: {path} is missing", expected="that file", do="check the path") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(
-            f"{what}: {path} cannot be read ({error})", expected="a JSON object", do="make it again, or fetch it again"
-        ) from None
+    except OSError as error:
+        raise _no_json(what, path, error) from None
+    return parse_json(data, path, what)
+
+
+def parse_json(data: bytes, name: str | Path, what: str) -> dict[str, Any]:
+    """Read a JSON object from the bytes of a file; ``name`` is what the file is called, ``what`` what it should be.
+
+    Raises:
+        ArtifactError: not UTF-8, not JSON, no object, nested too deep, a key twice, or a value that JSON has not.
+    """
+    try:
+        text = data.decode("utf-8")
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_each_key_once)
+        if "\\ud" in text.lower():  # half a character: it could not be written down again
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise _no_json(what, name, error) from None
     if not isinstance(value, dict):
-        raise ArtifactError(f"{what}: {path} holds no JSON object", expected="a JSON object", do="make it again")
+        raise ArtifactError(f"{what}: {name} holds no JSON object", expected="a JSON object", do="make it again")
+    return value
+
+
+def _no_json(what: str, name: str | Path, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{what}: {name} cannot be read ({error})", expected="a JSON object", do="make it again, or fetch it again"
+    )
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key stands twice in one object")
     return value
 
 

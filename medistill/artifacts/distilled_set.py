@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from medistill.artifacts.contact_sheet import contact_sheet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from torch.utils.data import TensorDataset
 
 SET_SCHEMA = 2
 READABLE = (1, 2)
@@ -61,6 +65,19 @@ class DistilledSet:
         """The images as uint8 (N, C, H, W)."""
         return self.normalisation.invert(self.images)
 
+    def as_dataset(self) -> TensorDataset:
+        """The set for PyTorch: each item is an image, a label and a weight.
+
+        The image is float32 (C, H, W), normalised; the label int64, or float32 (classes,) probabilities where the set
+        has soft labels (`torch.nn.functional.cross_entropy` takes both); the weight float32, to multiply the loss with.
+        All stages are in it: stage k shows ``torch.utils.data.Subset(dataset, np.flatnonzero(self.stage <= k))``.
+        """
+        import torch
+        from torch.utils.data import TensorDataset
+
+        labels = self.labels if self.soft_labels is None else self.soft_labels
+        return TensorDataset(*(torch.from_numpy(array.copy()) for array in (self.images, labels, self.weights)))
+
     def training_bytes(self) -> bytes:
         """All that decides what a network learns from the set, as bytes to take a digest of."""
         arrays = (self.images, self.labels, self.weights, self.stage, np.float64(self.student_lr), self.soft_labels)
@@ -82,6 +99,12 @@ class DistilledSet:
             **({} if whitening is None else whitening.tensors()),
             **({} if self.soft_labels is None else {"soft_labels": self.soft_labels.astype(np.float32)}),
         }
+
+    def file_bytes(self) -> bytes:
+        """``images.safetensors`` as `save` writes it."""
+        from safetensors.numpy import save
+
+        return save({name: np.asarray(array, order="C") for name, array in self.tensors().items()}, {})
 
     def save(self, folder: Path) -> None:
         """Write ``images.safetensors``, ``contact_sheet.png`` and, last, ``manifest.json`` with their hashes."""
@@ -135,9 +158,23 @@ class DistilledSet:
             raise _unusable(
                 folder / "manifest.json", "its class_names or its provenance are missing or of another kind"
             )
+        if "images" in tensors and list(tensors["images"].shape) != manifest.get("shape"):
+            raise _unusable(folder, "the images do not have the shape that manifest.json gives")
         try:
-            if list(tensors["images"].shape) != manifest.get("shape"):
-                raise _unusable(folder, "the images do not have the shape that manifest.json gives")
+            return cls.of_tensors(tensors, names, provenance)
+        except ArtifactError as error:
+            raise _unusable(folder, error.seen) from None
+
+    @classmethod
+    def of_tensors(
+        cls, tensors: Mapping[str, np.ndarray], class_names: Sequence[str], provenance: dict[str, Any]
+    ) -> DistilledSet:
+        """The inverse of `tensors`.
+
+        Raises:
+            ArtifactError: a tensor is missing, of another kind, or out of range.
+        """
+        try:
             return cls(
                 images=tensors["images"],
                 labels=tensors["labels"],
@@ -149,14 +186,18 @@ class DistilledSet:
                     tuple(map(float, tensors["std"])),
                     Whitening.of_tensors(tensors) if "whitening_matrix" in tensors else None,
                 ),
-                class_names=tuple(names),
+                class_names=tuple(class_names),
                 provenance=provenance,
                 soft_labels=tensors.get("soft_labels"),
             )
-        except ArtifactError as error:
-            raise _unusable(folder, error.seen) from None
-        except (KeyError, IndexError, TypeError) as error:
-            raise _unusable(folder, f"a part is missing or of another kind ({error})") from None
+        except ArtifactError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"a part is missing or of another kind ({error})",
+                expected="the tensors of a distilled set",
+                do="fetch it again",
+            ) from None
 
 
 def _unusable(path: Path, why: str) -> ArtifactError:

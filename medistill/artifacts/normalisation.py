@@ -57,6 +57,12 @@ class Normalisation:
         images = images if self.whitening is None else self.whitening.invert(images)
         return images * std + mean
 
+    def moved(self, images: np.ndarray, to: Normalisation) -> np.ndarray:
+        """What `apply` gives (N, C, H, W) -> what `apply` of another normalisation gives of the same grey values."""
+        mean, std = to._columns()
+        scaled = ((self.grey(images) - mean) / std).astype(np.float32)
+        return scaled if to.whitening is None else to.whitening.apply(scaled)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values; of a whitening, which is stored beside them, only its SHA-256."""
         constants: dict[str, Any] = {"mean": list(self.mean), "std": list(self.std)}

@@ -46,7 +46,7 @@ def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataR
     Raises:
         DataError: the table cannot be read, lacks a column, or names none of the files.
     """
-    header, rows = _read(table)
+    header, rows = read_cells(table)
     columns = {name: _column(name, header, recipe, table) for name in USUAL}
     _settle_split(columns, header, rows, recipe, table)
     known = _Known(folder, files)
@@ -97,7 +97,12 @@ def _settle_split(
     columns["split"] = None
 
 
-def _read(table: Path) -> tuple[list[str], list[list[str]]]:
+def read_cells(table: Path) -> tuple[list[str], list[list[str]]]:
+    """The first line of a table, and the others.
+
+    Raises:
+        DataError: it cannot be read, has nothing in it, or its rows are of different lengths.
+    """
     if not table.is_file():
         raise DataError(f"there is no table {table}", expected="a CSV file", do="check the path of --labels")
     try:

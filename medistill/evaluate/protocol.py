@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import nn
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
@@ -47,6 +48,18 @@ def small_schedule(recipe: EvaluateRecipe, *, lr: float, epochs: int) -> Schedul
     return Schedule(epochs, recipe.batch_size, lr, recipe.momentum, recipe.weight_decay, decay_epoch=epochs // 2 + 1)
 
 
+def distilled_training(distilled: DistilledSet, recipe: EvaluateRecipe, device: torch.device) -> TrainingSet:
+    """A distilled set as it is, with its learned rate."""
+    schedule = small_schedule(recipe, lr=distilled.student_lr, epochs=recipe.epochs)
+    return TrainingSet(LabelledImages.of_set(distilled, device), schedule)
+
+
+def stored_bytes(distilled: DistilledSet) -> int:
+    """What a distilled set takes as it is stored: its images as float32 and once more as viewable bytes, its labels,
+    and its whitening."""
+    return sum(tensor.nbytes for tensor in distilled.tensors().values())
+
+
 class Arms:
     """What the networks of each arm are trained on.
 
@@ -72,12 +85,9 @@ class Arms:
         return len(self.corpus.rows("train")) if arm == "raw" else len(self.distilled.labels)
 
     def bytes(self, arm: Arm) -> int:
-        """What an arm's training set takes as it is stored: a byte a grey value of an original; a distilled set whole.
-
-        A distilled set stores its images as float32 and once more as viewable bytes, its labels, and its whitening.
-        """
+        """What an arm's training set takes as it is stored: an original a byte a grey value, a distilled set whole."""
         if arm in ("hard", "distilled"):
-            return sum(tensor.nbytes for tensor in self._distilled(arm).tensors().values())
+            return stored_bytes(self._distilled(arm))
         return self.images(arm) * self.corpus.images[0].nbytes
 
     def epochs(self, arm: Arm) -> int:
@@ -89,8 +99,7 @@ class Arms:
         """What network ``number`` of an arm is trained on."""
         settings = self.recipe.evaluate
         if arm in ("hard", "distilled"):
-            schedule = small_schedule(settings, lr=self.distilled.student_lr, epochs=settings.epochs)
-            return TrainingSet(LabelledImages.of_set(self._distilled(arm), self.device), schedule)
+            return distilled_training(self._distilled(arm), settings, self.device)
         if arm == "raw":
             return TrainingSet(self._raw, small_schedule(settings, lr=settings.raw_lr, epochs=settings.raw_epochs))
         if arm == "random":
@@ -123,19 +132,21 @@ def random_rows(corpus: Corpus, per_class: Sequence[int] | np.ndarray, seed: int
     return np.concatenate([rows[torch.randperm(len(rows), generator=numbers)[:count].numpy()] for rows, count in found])
 
 
-def answers(
+def trained_network(
     training: TrainingSet,
-    shown: Sequence[LabelledImages],
     spec: NetworkSpec,
     recipe: Recipe,
     numbers: torch.Generator,
     device: torch.device,
     after_epoch: Callable[[int, FlatParameters], None] | None = None,
-) -> Answers:
-    """Train a fresh network and ask it for the classes of the images in ``shown``.
+) -> tuple[nn.Module, float]:
+    """Train a fresh network.
+
+    Returns:
+        The network, and the seconds that its training took.
 
     Raises:
-        DivergedError: its parameters or its probabilities left the finite numbers.
+        DivergedError: its parameters left the finite numbers.
     """
     network = build_network(spec, numbers, device)
     micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
@@ -151,16 +162,48 @@ def answers(
             after_epoch=after_epoch,
         )
         finite = bool(torch.isfinite(flat.values).all())  # waits for the device
-        seconds = time.perf_counter() - started
-        told = tuple(predict(network, data, micro_batch=micro_batch).cpu().numpy() for data in shown)
-        if not finite or not all(np.isfinite(probabilities).all() for probabilities in told):
-            raise DivergedError(
-                f"a network trained at learning rate {training.schedule.lr:.3g} diverged",
-                expected="finite parameters and probabilities",
-                do="lower evaluate.lr or evaluate.raw_lr; for a distilled set, distil again with a lower "
-                "distill.student_lr_lr",
-            )
+    if not finite:
+        raise _diverged(training.schedule.lr)
+    return network, time.perf_counter() - started
+
+
+def probabilities(
+    network: nn.Module, shown: LabelledImages, spec: NetworkSpec, recipe: Recipe, device: torch.device
+) -> np.ndarray:
+    """A network's class probabilities float32 (N, C)."""
+    micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
+    with precision(recipe.compute.precision, device):
+        found: np.ndarray = predict(network, shown, micro_batch=micro_batch).cpu().numpy()
+    return found
+
+
+def answers(
+    training: TrainingSet,
+    shown: Sequence[LabelledImages],
+    spec: NetworkSpec,
+    recipe: Recipe,
+    numbers: torch.Generator,
+    device: torch.device,
+    after_epoch: Callable[[int, FlatParameters], None] | None = None,
+) -> Answers:
+    """Train a fresh network and ask it for the classes of the images in ``shown``.
+
+    Raises:
+        DivergedError: its parameters or its probabilities left the finite numbers.
+    """
+    network, seconds = trained_network(training, spec, recipe, numbers, device, after_epoch)
+    told = tuple(probabilities(network, data, spec, recipe, device) for data in shown)
+    if not all(np.isfinite(found).all() for found in told):
+        raise _diverged(training.schedule.lr)
     return Answers(told, seconds)
+
+
+def _diverged(lr: float) -> DivergedError:
+    return DivergedError(
+        f"a network trained at learning rate {lr:.3g} diverged",
+        expected="finite parameters and probabilities",
+        do="lower evaluate.lr or evaluate.raw_lr; for a distilled set, distil again with a lower distill.student_lr_lr",
+    )
 
 
 def held_out(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.atomic import read_json
-from medistill.errors import ArtifactError
+from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.membership import Membership
 
@@ -188,23 +188,27 @@ def load_audit(path: Path) -> Audit:
     Raises:
         ArtifactError: missing, damaged, or of another schema.
     """
-    known = read_json(path, "audit")
+    return audit_from_json(read_json(path, "audit"), str(path))
+
+
+def audit_from_json(known: Mapping[str, Any], origin: str) -> Audit:
+    """The inverse of `Audit.as_json`; ``origin`` is what an error calls the record.
+
+    Raises:
+        ArtifactError: not an audit, or of another schema.
+    """
     if known.get("schema") != AUDIT_SCHEMA:
         raise ArtifactError(
-            f"{path} has schema {known.get('schema')!r}",
+            f"{origin} has schema {known.get('schema')!r}",
             expected=f"schema {AUDIT_SCHEMA}",
             do="audit the set again with `medistill audit`",
         )
     try:
         return TypeAdapter(Audit).validate_python(known)
     except (ValidationError, ValueError) as error:
-        seen = (
-            f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
-            if isinstance(error, ValidationError)
-            else str(error)
-        )
+        seen = first_complaint(error) if isinstance(error, ValidationError) else str(error)
         raise ArtifactError(
-            f"{path} cannot be used: {seen}",
+            f"{origin} cannot be used: {seen}",
             expected="an audit as this version of medistill writes it",
             do="audit the set again with `medistill audit`",
         ) from None

@@ -37,6 +37,7 @@ def caveats(
     benchmark: bool = False,
     departs: bool = False,
     audit: Audit | None = None,
+    classifier: bool = False,
 ) -> tuple[Caveat, ...]:
     """What holds for every run in this mode, and what this run adds.
 
@@ -45,11 +46,12 @@ def caveats(
         benchmark: the corpus is a public benchmark of the field.
         departs: the run departs from the published setting of that benchmark.
         audit: of the set, if there was one.
+        classifier: a classifier was tested as it was received; nothing was trained.
     """
     unit = corpus.split_unit if corpus is not None else distilled.split_unit if distilled is not None else ""
     one = "a patient" if unit == "patient" else "a person"
     found = [
-        _privacy(distilled, one, audited=audit is not None),
+        *(_of_classifier(one) if classifier else [_privacy(distilled, one, audited=audit is not None)]),
         Caveat(
             "Not clinical evidence",
             "Networks are compared on one test split of one corpus. That says nothing about their use on patients.",
@@ -121,6 +123,26 @@ def caveats(
             )
         )
     return tuple(found)
+
+
+def _of_classifier(one: str) -> list[Caveat]:
+    return [
+        Caveat(
+            "Thresholds of this corpus",
+            "The classifier was tested as it was received, but the thresholds were chosen on the validation split of "
+            "this corpus, not of the sender's. Elsewhere another threshold would be chosen, with other figures.",
+        ),
+        Caveat(
+            "One network",
+            "The classifier is one network. How much another one would differ that was trained alike, with other "
+            "random numbers, is not in the intervals.",
+        ),
+        Caveat(
+            "Privacy is not judged here",
+            f"What the set that the classifier was trained on gives away of {one} stands with that set: in its "
+            "bundle, or in the report of its run. Nothing here measures it.",
+        ),
+    ]
 
 
 def _privacy(distilled: SetSummary | None, one: str, *, audited: bool) -> Caveat:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import save
 
 from medistill.artifacts.atomic import private_folder, write_json, write_text
 from medistill.artifacts.corpus import Corpus
@@ -98,7 +97,7 @@ def audit(
         held_out_patients=patients,
         split_unit=corpus.split_unit,
         network=spec.words,
-        set_digest=_digest(distilled),
+        set_digest=hashlib.sha256(distilled.file_bytes()).hexdigest(),
         corpus=corpus.content,
         thresholds=recipe.audit.model_dump(mode="json"),
         seed=recipe.seed,
@@ -222,12 +221,6 @@ def _criteria(
         *gate.no_residue(remains[0] if remains else None, starts_from, why_none, recipe.audit),
         *gate.membership_hidden(membership, recipe.audit),
     )
-
-
-def _digest(distilled: DistilledSet) -> str:
-    """SHA-256 that ``images.safetensors`` has where the set is saved."""
-    arrays = {name: np.asarray(array, order="C") for name, array in distilled.tensors().items()}
-    return hashlib.sha256(save(arrays, {})).hexdigest()
 
 
 def _guarantee(distilled: DistilledSet) -> str:

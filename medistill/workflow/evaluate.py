@@ -62,25 +62,39 @@ def evaluate(
         UsageError: ``out`` holds a finished evaluation of something else.
         DivergedError: a network left the finite numbers.
     """
-    _check_fit(distilled, corpus)
+    check_fit("set", distilled.class_names, distilled.images.shape[1:], corpus)
     if distilled.provenance.get("corpus", corpus.content) != corpus.content:
         progress.say(OTHER_CORPUS)
     folder, place = private_folder(Path(out) / "evaluation"), choose_device(device)
     spec = network_spec(corpus, recipe, network)
     parameters = sum(p.numel() for p in build_network(spec, generator(recipe.seed, "count")).parameters())
     arms = Arms(distilled, corpus, recipe, place)
-    networks = _Networks(
-        private_folder(folder / "networks"), _key(distilled, corpus, recipe, spec, place), arms.names, recipe
-    )
-    if (folder / "evaluation.json").is_file() and not networks.found:
-        raise UsageError(
-            f"{folder} holds the evaluation of something else: another set, corpus, network, recipe or device",
-            expected="a folder that is new, or the one of this evaluation",
-            do="choose another --out, or remove that folder",
-        )
+    key = _key(distilled, corpus, recipe, spec, place)
+    networks = StoredNetworks(folder, key, arms.names, recipe.evaluate.networks)
     _train_missing(networks, arms, corpus, recipe, spec, place, progress)
-    truths = (_truth(corpus, "val"), _truth(corpus, "test"))
     predictions = [_together(arm, networks.of(arm), arms) for arm in arms.names]
+    return write_evaluation(
+        folder, predictions, corpus, recipe, network=spec.words, parameters=parameters, progress=progress
+    )
+
+
+def write_evaluation(
+    folder: Path,
+    predictions: Sequence[ArmPredictions],
+    corpus: Corpus,
+    recipe: Recipe,
+    *,
+    network: str,
+    parameters: int,
+    progress: Progress,
+) -> Evaluation:
+    """Compare arms on the test split of a corpus; write what was true, what they said, and last ``evaluation.json``.
+
+    Args:
+        network: the network that the arms trained, in words.
+        parameters: how many numbers it learns.
+    """
+    truths = (_truth(corpus, "val"), _truth(corpus, "test"))
     save_truth(folder, *truths)
     for of_arm in predictions:
         save_arm(folder, of_arm)
@@ -91,22 +105,38 @@ def evaluate(
         corpus.class_names,
         recipe.evaluate,
         seed=recipe.seed,
-        network=spec.words,
+        network=network,
         parameters=parameters,
     )
     write_json(folder / "evaluation.json", evaluation.as_json(), private=True)
     return evaluation
 
 
-class _Networks:
-    """The answers of the networks that are trained already, on disk and here."""
+class StoredNetworks:
+    """The answers of the networks that were asked already, on disk and here.
 
-    def __init__(self, folder: Path, key: str, arms: Sequence[Arm], recipe: Recipe) -> None:
-        self.folder, self.key, self.count = folder, key, recipe.evaluate.networks
+    Args:
+        folder: of the evaluation.
+        key: of all that decides the answers; stored ones of another key are not taken.
+        arms: what the networks were trained on.
+        count: networks an arm.
+
+    Raises:
+        UsageError: the folder holds a finished evaluation of something else.
+    """
+
+    def __init__(self, folder: Path, key: str, arms: Sequence[Arm], count: int) -> None:
+        self.folder, self.key, self.count = private_folder(folder / "networks"), key, count
         wanted = [(arm, number) for arm in arms for number in range(self.count)]
         stored = {which: _load_answers(self.path(*which), key) for which in wanted}
         self.found = {which: told for which, told in stored.items() if told is not None}
         self.missing = [which for which in wanted if which not in self.found]
+        if (folder / "evaluation.json").is_file() and not self.found:
+            raise UsageError(
+                f"{folder} holds the evaluation of something else: another set, corpus, network, recipe or device",
+                expected="a folder that is new, or the one of this evaluation",
+                do="choose another --out, or remove that folder",
+            )
 
     def path(self, arm: Arm, number: int) -> Path:
         """Where the answers of one network lie."""
@@ -123,7 +153,7 @@ class _Networks:
 
 
 def _train_missing(
-    networks: _Networks,
+    networks: StoredNetworks,
     arms: Arms,
     corpus: Corpus,
     recipe: Recipe,
@@ -178,19 +208,23 @@ def _figures(arm: Arm, number: int, recipe: Recipe) -> str:
     return f"{arm}, network {number + 1} of {recipe.evaluate.networks}"
 
 
-def _check_fit(distilled: DistilledSet, corpus: Corpus) -> None:
-    if distilled.class_names != corpus.class_names:
+def check_fit(what: str, class_names: Sequence[str], shape: Sequence[int], corpus: Corpus) -> None:
+    """Refuse a corpus of other classes, or of images of another shape (C, H, W), than a set or a classifier has.
+
+    Raises:
+        DataError: with what both have.
+    """
+    if tuple(class_names) != corpus.class_names:
         raise DataError(
-            f"the set has the classes {', '.join(distilled.class_names)}; "
-            f"the corpus has {', '.join(corpus.class_names)}",
+            f"the {what} has the classes {', '.join(class_names)}; the corpus has {', '.join(corpus.class_names)}",
             expected="the same classes in the same order",
-            do="name the set's classes with --classes, or evaluate on another corpus",
+            do=f"name the {what}'s classes with --classes, or evaluate on another corpus",
         )
-    if distilled.images.shape[1:] != corpus.images.shape[1:]:
+    if tuple(shape) != corpus.images.shape[1:]:
         raise DataError(
-            f"the set's images are {distilled.images.shape[1:]}, the corpus' {corpus.images.shape[1:]} (C, H, W)",
+            f"the {what}'s images are {tuple(shape)}, the corpus' {corpus.images.shape[1:]} (C, H, W)",
             expected="the same shape",
-            do="prepare the corpus with the recipe that the set was made with",
+            do=f"prepare the corpus with the recipe that the {what} was made with",
         )
 
 

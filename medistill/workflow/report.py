@@ -11,6 +11,7 @@ import numpy as np
 
 from medistill.artifacts.atomic import read_json, write_json, write_text
 from medistill.artifacts.cache import cache_root
+from medistill.artifacts.classifier import TESTED
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, MedistillError, RecipeError
@@ -82,6 +83,7 @@ def read_report(run: str | Path) -> Report:
     summary = _set_summary(folder, distilled) if distilled is not None else None
     if summary is None:
         missing["distilled"] = "this folder holds an evaluation, but not the set"
+    classifier = (folder / "evaluation" / TESTED).is_file()
     try:
         corpus = _corpus_summary(record["corpus"]) if "corpus" in record else None
         making = _making(folder, record, distilled)
@@ -105,7 +107,7 @@ def read_report(run: str | Path) -> Report:
     benchmark = load_benchmark(published) if published.is_file() else None
     sites, audit = _sites(folder, corpus, missing), _audit(folder, summary, missing)
     known = Report(
-        title=_title(evaluation, summary, synthetic=synthetic),
+        title=_title(evaluation, summary, synthetic=synthetic, classifier=classifier),
         synthetic=synthetic,
         shows_real=False,
         verdict=verdict(evaluation, declared_margin=making.section("evaluate").get("margin")),
@@ -118,6 +120,7 @@ def read_report(run: str | Path) -> Report:
             benchmark=benchmark is not None,
             departs=benchmark is not None and bool(benchmark.cut_down),
             audit=audit,
+            classifier=classifier,
         ),
         evaluation=evaluation,
         across=_across(folder, missing),
@@ -143,9 +146,11 @@ def _record(folder: Path) -> Mapping[str, Any]:
     return read_json(folder / "run.json", "run record") if (folder / "run.json").is_file() else {}
 
 
-def _title(evaluation: Evaluation, summary: SetSummary | None, *, synthetic: bool | None) -> str:
+def _title(evaluation: Evaluation, summary: SetSummary | None, *, synthetic: bool | None, classifier: bool) -> str:
     arm, raw = evaluation.arm("distilled"), evaluation.arm("raw")
     images = summary.images if summary is not None else arm.images if arm is not None else None
+    if classifier and images is not None:
+        return f"Classifier trained on {counted(images, 'distilled image')}, tested as it was received"
     source = sum(summary.training_images.values()) if summary is not None else 0
     if not source and raw is not None:
         source = raw.images

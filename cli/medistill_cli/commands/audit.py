@@ -12,12 +12,13 @@ from medistill_cli import options
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
-from medistill_cli.source_set import recipe_of_set, refuse_built_in, refuse_no_set
+from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from medistill.artifacts.distilled_set import DistilledSet
     from medistill.privacy.audit import Audit
 
 GATE_FAILED = 4
@@ -25,7 +26,9 @@ GATE_FAILED = 4
 
 
 def audit(
-    source: Annotated[Path, typer.Argument(metavar="SET|RUN", help="A distilled set, or the folder of a run.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SET|RUN", help="A distilled set, its bundle, or the folder of a run.")
+    ],
     data: options.Data = None,
     labels: options.Labels = None,
     out: Annotated[
@@ -71,15 +74,12 @@ def audit(
       medistill audit received/set --data xray/ --out audits/first --set audit.copy_ratio=0.6
     """
     with working("repeat") as progress:
-        from medistill.artifacts.distilled_set import DistilledSet
         from medistill.workflow.audit import audit as audit_set
 
-        refuse_no_set(source)
-        run = _run_of(source)
+        distilled, run = load_set(source), _run_of(source)
         folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
         if out is not None or run is None:
-            _refuse_audit_of_another_set(folder, source)
-        distilled = DistilledSet.load(source)
+            _refuse_audit_of_another_set(folder, distilled)
         chosen = recipe_of_set(distilled, source, None, overrides_of(settings))
         if data is None:
             refuse_built_in(distilled, source, "compare with")
@@ -118,7 +118,7 @@ def _run_of(source: Path) -> Path | None:
     return source.parent if source.name == "set" and (source.parent / "run.json").is_file() else None
 
 
-def _refuse_audit_of_another_set(folder: Path, source: Path) -> None:
+def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:
     """Refuse to write over what was found about another set."""
     import hashlib
 
@@ -131,8 +131,7 @@ def _refuse_audit_of_another_set(folder: Path, source: Path) -> None:
         known = load_audit(folder / "audit.json").set_digest
     except ArtifactError:
         known = "unreadable"
-    images = next(place for place in (source, source / "set") if (place / "manifest.json").is_file())
-    if hashlib.sha256((images / "images.safetensors").read_bytes()).hexdigest() != known:
+    if hashlib.sha256(distilled.file_bytes()).hexdigest() != known:
         raise UsageError(
             f"{folder} holds the audit of another set, or one that cannot be read",
             expected="a new folder, or that of an earlier audit of this set",

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from medistill_cli import options
+from medistill_cli.corpus import on_disk
 from medistill_cli.recipe_choice import choose_recipe, overrides_of
 from medistill_cli.results import demand_non_inferiority, print_evaluation, print_json, print_next, print_written
 from medistill_cli.working import working
@@ -53,6 +54,7 @@ def distill(
       medistill distill --data xray/ --recipe covid-xray-cpu --set distill.iterations=1000 --out runs/long
       medistill distill --data xray/ --method ftd --out runs/flat
       medistill distill --data xray/ --recipe covid-xray-dp --dp-epsilon 3 --out runs/private
+      medistill distill --data "dicomweb+https://pacs.example/dicom-web?Modality=DX" --labels studies.csv
       medistill distill --data xray/ --resume
     """
     with working("resume") as progress:
@@ -79,11 +81,12 @@ def distill(
         )
         from medistill.workflow.run import run
 
+        folder, table = on_disk(data, labels, progress)
         result = run(
             chosen,
             out=out,
-            data=data,
-            labels=labels,
+            data=folder,
+            labels=table,
             device=device,
             resume=resume,
             show_real=show_real,

@@ -1,22 +1,39 @@
-"""`medistill evaluate`: what a distilled set is worth on a corpus."""
+"""`medistill evaluate`: what a distilled set, or a classifier that was trained on one, is worth on a corpus."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medistill_cli import options
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
-from medistill_cli.results import demand_non_inferiority, print_evaluation, print_json, print_next, print_written
-from medistill_cli.source_set import recipe_of_set, refuse_built_in, refuse_no_set
+from medistill_cli.results import (
+    demand_non_inferiority,
+    print_classifier,
+    print_evaluation,
+    print_json,
+    print_next,
+    print_written,
+)
+from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in
 from medistill_cli.working import working
+
+if TYPE_CHECKING:
+    from medistill.evaluate.evaluation import Evaluation
+    from medistill.progress import Progress
 
 
 def evaluate(
-    source: Annotated[Path, typer.Argument(metavar="SET", help="A distilled set, or the folder of a run.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SET",
+            help="A distilled set, its bundle, the folder of a run, or a classifier of `medistill train`.",
+        ),
+    ],
     data: options.Data = None,
     labels: options.Labels = None,
     recipe: Annotated[
@@ -48,18 +65,30 @@ def evaluate(
     split as its own: the originals that the set is compared with are its training split. Repeated with the same --out
     the command trains only what is missing, also where more networks or arms are asked for.
 
+    A classifier is not trained again: it is tested as it is, with thresholds chosen on the validation split of your
+    corpus.
+
     \b
     Examples:
       medistill evaluate medistill-run --data xray/
       medistill evaluate received/set --data elsewhere/ --out runs/elsewhere
       medistill evaluate medistill-run --data xray/ --across resnet18,vgg11 --out runs/elsewhere
       medistill evaluate received/set --data xray/ --require-non-inferior --set evaluate.margin=0.03
+      medistill evaluate model/ --data local-xray/ --out runs/local
     """
+    if (source / "preprocessing.json").is_file():
+        _refuse_of_classifier(recipe=recipe, across=across, require_non_inferior=require_non_inferior)
+        overrides = overrides_of(settings, seed=seed, sites=sites, classes=classes)
+        with working("repeat") as progress:
+            evaluation = _evaluate_classifier(source, data, labels, overrides, out, device, progress)
+        if json:
+            print_json({"out": str(out), "evaluation": evaluation.as_json()})
+            return
+        print_classifier(evaluation)
+        _print_more(out)
+        return
     with working("repeat") as progress:
-        from medistill.artifacts.distilled_set import DistilledSet
-
-        refuse_no_set(source)
-        distilled = DistilledSet.load(source)
+        distilled = load_set(source)
         names = classes if classes is not None else ",".join(distilled.class_names)
         overrides = overrides_of(settings, seed=seed, sites=sites, classes=names, across=across)
         chosen = recipe_of_set(distilled, source, recipe, overrides)
@@ -77,7 +106,51 @@ def evaluate(
         print_json({"out": str(out), **told})
     else:
         print_evaluation(evaluation, others)
-        print_written({"results": out / "evaluation" / "evaluation.json"})
-        print_next([(["medistill", "report", str(out)], "write the report of it")])
+        _print_more(out)
     if require_non_inferior:
         demand_non_inferiority(evaluation)
+
+
+def _print_more(out: Path) -> None:
+    print_written({"results": out / "evaluation" / "evaluation.json"})
+    print_next([(["medistill", "report", str(out)], "write the report of it")])
+
+
+def _evaluate_classifier(
+    source: Path,
+    data: Path | None,
+    labels: Path | None,
+    overrides: list[str],
+    out: Path,
+    device: str,
+    progress: Progress,
+) -> Evaluation:
+    from medistill.artifacts.classifier import Classifier
+    from medistill.errors import UsageError
+    from medistill.recipe import override_recipe
+    from medistill.workflow.evaluate_classifier import evaluate_classifier
+
+    classifier = Classifier.load(source)
+    if data is None:
+        raise UsageError(
+            f"{source} is a classifier, and no --data was given",
+            expected="images of your own to test it on",
+            do="add --data with a folder of images",
+        )
+    recipe = override_recipe(classifier.recipe, overrides, f"the recipe inside {source}")
+    corpus = read_corpus(data, labels, recipe, progress)
+    return evaluate_classifier(classifier, corpus, recipe, out=out, device=device, progress=progress)
+
+
+def _refuse_of_classifier(*, recipe: str | None, across: str | None, require_non_inferior: bool) -> None:
+    """Refuse what only a set can be asked."""
+    from medistill.errors import UsageError
+
+    given = {"--recipe": recipe, "--across": across, "--require-non-inferior": require_non_inferior or None}
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"{option} was given for a classifier",
+                expected="a distilled set: a classifier is tested as it is, and compared with nothing",
+                do=f"leave out {option}, or name the set that the classifier was trained on",
+            )

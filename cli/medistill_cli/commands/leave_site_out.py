@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
+from medistill_cli.corpus import on_disk
 from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
 from medistill_cli.working import working
 
@@ -43,7 +44,8 @@ def leave_site_out(
     with working("repeat") as progress:
         from medistill.workflow.leave_site_out import leave_site_out as leave_out
 
-        sites = leave_out(run, data=data, labels=labels, device=device, progress=progress)
+        folder, table = on_disk(data, labels, progress)
+        sites = leave_out(run, data=folder, labels=table, device=device, progress=progress)
     if json:
         print_json({"run": str(run), "sites": [_as_json(site) for site in sites]})
         return

@@ -18,8 +18,8 @@ def purge(
 ) -> None:
     """Remove what came from patients from the private cache.
 
-    That is every corpus and every expert. Runs, distilled sets and reports are left alone: remove their folders
-    yourself. What was purged is made again when it is needed.
+    That is every corpus, every expert and every image fetched from a PACS. Runs, distilled sets and reports are left
+    alone: remove their folders yourself. What was purged is made again when it is needed.
 
     \b
     Examples:

@@ -1,0 +1,52 @@
+"""`medistill export`: a distilled set in a form that other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from medistill_cli import options
+from medistill_cli.results import print_json, print_written
+from medistill_cli.source_set import load_set
+
+
+def export(
+    source: Annotated[
+        Path, typer.Argument(metavar="BUNDLE|SET|RUN", help="A bundle, a distilled set, or the folder of a run.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="New folder for the files.")],
+    form: Annotated[
+        Literal["dd-ranking"],
+        typer.Option("--format", help="images.pt, labels.pt and lr.pt, as DD-Ranking reads them."),
+    ] = "dd-ranking",
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            metavar="NAME",
+            help="Normalise the images as DD-Ranking does those of CIFAR10, CIFAR100, TinyImageNet or ImageNet1K. Left "
+            "out: the set's own normalisation.",
+            show_default=False,
+        ),
+    ] = None,
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write a distilled set as tensors for other programs.
+
+    Each file holds one tensor, which torch.load reads with weights_only=True. Weights and stages have no place there.
+
+    \b
+    Examples:
+      medistill export runs/cifar --out tensors/ --dataset CIFAR10
+      medistill export bundle.zip --format dd-ranking --out tensors/
+    """
+    from medistill.workflow.export import export_dd_ranking
+
+    files = export_dd_ranking(load_set(source), out=out, dataset=dataset)
+    if json:
+        print_json({"out": str(out), "format": form, "files": [file.name for file in files]})
+        return
+    print_written({file.stem: file for file in files})

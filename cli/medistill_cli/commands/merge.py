@@ -1,0 +1,111 @@
+"""`medistill merge`: unite the sets of several hospitals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medistill_cli import options
+from medistill_cli.results import out_console, print_json, print_next, print_written
+
+if TYPE_CHECKING:
+    from medistill.artifacts.distilled_set import DistilledSet
+
+
+def merge(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="BUNDLE|SET|RUN...", help="Two or more bundles, distilled sets or folders of runs."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="New folder for the united set.")],
+    label_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label-map",
+            metavar="SOURCE:OLD=NEW",
+            help="Class OLD of that source is NEW in the united set; OLD=OLD keeps one that not every set has. Without "
+            "SOURCE: for OLD of every set. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            "--image-size",
+            metavar="PIXELS",
+            min=8,
+            max=1024,
+            help="Resize images of another size to this. Left out: sets of different sizes are refused.",
+            show_default=False,
+        ),
+    ] = None,
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Unite the distilled sets of several hospitals into one.
+
+    Classes are united by name. The images go to one normalisation through their grey values. The united set says of
+    each image which set it comes from, and what was promised for that set's privacy.
+
+    \b
+    Examples:
+      medistill merge east.zip west.zip --out merged/
+      medistill merge east.zip west.zip --out merged/ --label-map "west.zip:Covid-19=COVID" --image-size 32
+    """
+    from medistill.workflow.merge import merge as merge_sets
+
+    united = merge_sets(sources, out=out, label_maps=_label_maps(label_map or (), sources), image_size=image_size)
+    if json:
+        known = united.provenance
+        told = {"sources": known["sources"], "privacy": known["privacy"], "student_lr": united.student_lr}
+        print_json({"out": str(out), "classes": list(united.class_names), "images": len(united.labels), **told})
+        return
+    _print(united, sources)
+    print_written({"united set": out})
+    print_next([(["medistill", "train", str(out), "--out", "model"], "train a classifier on it")])
+
+
+def _label_maps(given: Sequence[str], sources: Sequence[Path]) -> dict[str, dict[str, str]]:
+    """``SOURCE:OLD=NEW`` as a map for each source; without a source it goes to every set that has the class."""
+    from medistill.errors import UsageError
+    from medistill_cli.source_set import load_set
+
+    maps: dict[str, dict[str, str]] = {str(source): {} for source in sources}
+    for text in given:
+        old, equals, new = text.rpartition("=")
+        if not equals or not old or not new:
+            raise UsageError(
+                f"--label-map {text}", expected="SOURCE:OLD=NEW", do='write it as in --label-map "west.zip:Covid=COVID"'
+            )
+        named = [(name, old.removeprefix(f"{name}:")) for name in maps if old.startswith(f"{name}:")]
+        found = named or [(str(source), old) for source in sources if old in load_set(source).class_names]
+        if not found:
+            raise UsageError(
+                f"--label-map {text}: no set is called so, and none has the class '{old}'",
+                expected=f"one of {', '.join(maps)} before the colon, or a class of theirs",
+                do="write the source as it stands in the command",
+            )
+        for name, of_source in found:
+            maps[name][of_source] = new
+    return maps
+
+
+def _print(united: DistilledSet, sources: Sequence[Path]) -> None:
+    """Where the images come from, what they are, and what is promised."""
+    import numpy as np
+    from rich.table import Table
+
+    console = out_console()
+    table = Table(title=f"{len(united.labels)} images of {len(sources)} sets", title_justify="left", title_style="bold")
+    for heading in ("Images", "Sender", "Epsilon", *united.class_names):
+        table.add_column(heading, justify="left" if heading in ("Images", "Sender") else "right")
+    for part in united.provenance["sources"]:
+        first, last = part["first"], part["first"] + part["images"] - 1
+        counts = np.bincount(united.labels[first : last + 1], minlength=len(united.class_names))
+        epsilon = "none" if part["epsilon"] is None else f"{part['epsilon']:.3g}"
+        table.add_row(f"{first} to {last}", part["sender"] or "not told", epsilon, *map(str, counts))
+    console.print(table)
+    console.print(united.provenance["privacy"], markup=False, soft_wrap=True)

@@ -1,0 +1,83 @@
+"""`medistill train`: a classifier on a distilled set that was received."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medistill_cli import options
+from medistill_cli.recipe_choice import overrides_of
+from medistill_cli.results import print_facts, print_json, print_next, print_written
+from medistill_cli.source_set import load_set, recipe_of_set
+from medistill_cli.working import working
+
+
+def train(
+    source: Annotated[
+        Path, typer.Argument(metavar="BUNDLE|SET|RUN", help="A bundle, a distilled set, or the folder of a run.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="New folder for the classifier.")],
+    network: Annotated[
+        str | None,
+        typer.Option(
+            "--network",
+            metavar="NAME",
+            help="convnet, resnet18, vgg11, alexnet or densenet121 (network.name). Left out: the recipe's.",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE",
+            help="Recipe to train with. Left out: the one that the set was made with.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: options.Settings = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train a classifier on a distilled set.
+
+    No real image is needed. The schedule and the augmentation are those of `medistill evaluate`, the learning rate is
+    the one that was learned with the set. Writes weights.safetensors, and beside it preprocessing.json: classes, size,
+    normalisation and where the set comes from. Test it on your own images before you believe it.
+
+    \b
+    Examples:
+      medistill train bundle.zip --network resnet18 --out model/
+      medistill train medistill-run --out model/ --seed 3 --set evaluate.epochs=500
+    """
+    with working("anew") as progress:
+        distilled = load_set(source)
+        overrides = overrides_of(settings, seed=seed)
+        overrides += [f"network.name={network}"] if network is not None else []
+        chosen = recipe_of_set(distilled, source, recipe, overrides)
+        from medistill.workflow.train_classifier import train_classifier
+
+        classifier = train_classifier(distilled, chosen, out=out, device=device, progress=progress)
+    told = {
+        "network": classifier.recipe.network.name,
+        "classes": list(classifier.class_names),
+        "images": classifier.images,
+        "epochs": classifier.epochs,
+        "seconds": classifier.seconds,
+    }
+    if json:
+        print_json({"out": str(out), **told})
+        return
+    print_facts(
+        (
+            ("Network", str(told["network"])),
+            ("Classes", ", ".join(classifier.class_names)),
+            ("Trained on", f"{classifier.images} distilled images for {classifier.epochs} epochs"),
+        )
+    )
+    print_written({"weights": out / "weights.safetensors", "preprocessing": out / "preprocessing.json"})
+    print_next([(["medistill", "evaluate", str(out), "--data", "FOLDER"], "test it on images of your own")])

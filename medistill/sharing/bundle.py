@@ -1,0 +1,282 @@
+"""Bundle: a distilled set with all that a recipient needs to judge and use it, in one file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medistill.artifacts.atomic import parse_json
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.errors import ArtifactError
+from medistill.privacy.accounting import Guarantee
+from medistill.privacy.audit import Audit, audit_from_json
+from medistill.report.html import render_html
+from medistill.report.pictures import class_pictures
+from medistill.report.record import Report
+from medistill.sharing import previews
+from medistill.sharing.archive import read_archive
+from medistill.sharing.croissant import TENSORS, croissant
+from medistill.sharing.data_card import CARD, data_card
+from medistill.sharing.labels import LABELS, labels_csv
+from medistill.sharing.manifest import (
+    MANIFEST,
+    SIGNATURE,
+    UNLISTED,
+    AuditRecord,
+    BundleManifest,
+    FileRecord,
+    PrivacyRecord,
+    Provenance,
+    SetRecord,
+)
+from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
+from medistill.sharing.signature import check_signature
+from medistill.sharing.statement import Statement
+
+AUDIT, CROISSANT, PAGE, RECORD = "audit.json", "croissant.json", "report.html", "report.json"
+ALWAYS = (CARD, previews.SHEET, CROISSANT, TENSORS, LABELS)
+"""Files of every bundle, beside the previews."""
+PLAIN_DICOM = "1.2.840.10008.1.2.1"
+"""Explicit VR Little Endian: pixels as they are."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle in memory, checked.
+
+    Attributes:
+        manifest: what it says of itself.
+        distilled: the set.
+        files: every entry by its name, manifest and signature too.
+        audit: what the sender's audit found, as the sender says; None where none was made.
+    """
+
+    manifest: BundleManifest
+    distilled: DistilledSet
+    files: Mapping[str, bytes]
+    audit: Audit | None
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bundle:
+        """Read a bundle and check that it is whole and agrees with itself; whose the signature is, `verify` asks.
+
+        Raises:
+            ArtifactError: it is not, byte for byte, what its manifest says, or holds something out of range.
+        """
+        return cls.of_files(read_archive(path))
+
+    @classmethod
+    def of_files(cls, files: Mapping[str, bytes]) -> Bundle:
+        """The same from the files of a bundle, name -> bytes.
+
+        Raises:
+            ArtifactError: as for `open`.
+        """
+        if MANIFEST not in files:
+            raise refusal(MANIFEST, "it is missing")
+        if SIGNATURE in files:
+            check_signature(files[MANIFEST], files[SIGNATURE])
+        manifest = BundleManifest.from_bytes(files[MANIFEST])
+        _check_listed(manifest, files)
+        distilled, viewable = _read_set(manifest, files[TENSORS])
+        if manifest.set != set_record(distilled):
+            raise refusal(MANIFEST, "what it says of the set is not so")
+        if files[LABELS] != labels_csv(distilled):
+            raise refusal(LABELS, f"it does not agree with {TENSORS}")
+        previews.check_previews(files, viewable)
+        previews.check_png(previews.SHEET, files[previews.SHEET])
+        _check_dicom(files, viewable)
+        _check_privacy(manifest)
+        return cls(manifest, distilled, files, _read_audit(manifest, files))
+
+
+def pack(
+    distilled: DistilledSet,
+    statement: Statement,
+    *,
+    audit: Audit | None = None,
+    report: Report | None = None,
+    dicom: Mapping[str, bytes] | None = None,
+) -> dict[str, bytes]:
+    """The files of a bundle, its manifest with them, all but a signature. The same arguments give the same bytes.
+
+    Args:
+        statement: the sender's words.
+        audit: of this set, as it was made; what leaves of it is chosen here.
+        report: of the run, likewise.
+        dicom: the images as DICOM objects, where they are wanted.
+
+    Raises:
+        ValidationError: a text of the statement, or the name of a class, cannot stand in a manifest.
+    """
+    sites = site_names(report, audit)
+    audit = outgoing_audit(audit, sites) if audit is not None else None
+    report = outgoing_report(report, sites) if report is not None else None
+    provenance, viewable = outgoing_provenance(distilled), distilled.viewable()
+    tensors, labels = distilled.file_bytes(), labels_csv(distilled)
+    files = {
+        TENSORS: tensors,
+        LABELS: labels,
+        CROISSANT: croissant(distilled, statement, tensors, labels),
+        CARD: data_card(distilled, statement, provenance, audit, report, dicom=bool(dicom)),
+        previews.SHEET: previews.png(previews.sheet(distilled)),
+        **previews.previews(viewable),
+        **(dicom or {}),
+    }
+    if audit is not None:
+        files[AUDIT] = _json(audit.as_json())
+    if report is not None:
+        files[RECORD] = _json(report.as_json())
+        pictures = class_pictures(viewable, distilled.labels, distilled.class_names)
+        files[PAGE] = render_html(report, pictures).encode()
+    manifest = BundleManifest(
+        files={name: FileRecord(sha256=_digest(files[name]), bytes=len(files[name])) for name in sorted(files)},
+        set=set_record(distilled),
+        provenance=provenance,
+        privacy=privacy_record(provenance),
+        audit=audit_record(audit) if audit is not None else None,
+        acknowledged_risk=statement.acknowledged_risk,
+        intended_use=statement.intended_use,
+        licence=statement.licence,
+        sender=statement.sender,
+        month=statement.month,
+    )
+    return {**files, MANIFEST: manifest.to_bytes()}
+
+
+def set_record(distilled: DistilledSet) -> SetRecord:
+    """The set in counts."""
+    found = np.bincount(distilled.labels, minlength=len(distilled.class_names))
+    count, channels, height, width = distilled.images.shape
+    return SetRecord(
+        class_names=distilled.class_names,
+        shape=(count, channels, height, width),
+        ipc=distilled.ipc,
+        per_class={name: int(images) for name, images in zip(distilled.class_names, found, strict=True)},
+    )
+
+
+def audit_record(audit: Audit) -> AuditRecord:
+    """What the manifest says of an audit."""
+    return AuditRecord(verdict=audit.verdict, set_digest=audit.set_digest, thresholds=dict(audit.thresholds))
+
+
+def privacy_record(provenance: Provenance) -> PrivacyRecord | None:
+    """What the manifest says of the set's differential privacy; None where it has none."""
+    stated = provenance.differential_privacy
+    if stated is None:
+        return None
+    known = Guarantee.from_json(stated)
+    return PrivacyRecord(
+        epsilon=known.epsilon,
+        delta=known.delta,
+        unit="patient" if known.unit == "patient" else "image",
+        mechanism=known.mechanism,
+        accountant=known.accountant,
+    )
+
+
+def refusal(name: str, why: str) -> ArtifactError:
+    """Why a file of a bundle is refused."""
+    return ArtifactError(
+        f"{name} of the bundle cannot be used: {why}",
+        expected="a bundle as `medistill share` wrote it",
+        do="do not use the bundle; have it sent again",
+    )
+
+
+def _check_listed(manifest: BundleManifest, files: Mapping[str, bytes]) -> None:
+    """Refuse files that the manifest does not list, and listed ones that are missing or altered."""
+    held = {name for name in files if name not in UNLISTED}
+    for name in ALWAYS:
+        if name not in held:
+            raise refusal(name, "it is missing")
+    if extra := sorted(held - manifest.files.keys()):
+        raise refusal(extra[0], "the manifest does not list it")
+    for name, record in manifest.files.items():
+        if name not in held:
+            raise refusal(MANIFEST, "it lists a file that is missing")
+        if len(files[name]) != record.bytes or _digest(files[name]) != record.sha256:
+            raise refusal(name, "its SHA-256 is not the one in the manifest, so it was altered or damaged")
+    if (PAGE in held) != (RECORD in held):
+        raise refusal(PAGE if PAGE in held else RECORD, f"{PAGE} and {RECORD} belong together")
+
+
+def _read_set(manifest: BundleManifest, data: bytes) -> tuple[DistilledSet, np.ndarray]:
+    """The set, and its images as uint8 (N, C, H, W) as they are stored beside it."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load, save
+
+    try:
+        tensors = load(data)
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise refusal(TENSORS, f"it is no safetensors file ({type(error).__name__})") from None
+    try:
+        distilled = DistilledSet.of_tensors(tensors, manifest.set.class_names, manifest.provenance.as_json())
+    except ArtifactError as error:
+        raise refusal(TENSORS, error.seen) from None
+    if tensors.keys() != distilled.tensors().keys() or save(tensors, {}) != data:
+        raise refusal(TENSORS, "it holds more than a distilled set")
+    stored, seen = tensors["viewable"], distilled.viewable()
+    alike = stored.shape == seen.shape and stored.dtype == np.uint8
+    if not alike or np.abs(stored.astype(np.int16) - seen).max() > 1:  # another processor may round otherwise
+        raise refusal(TENSORS, "what it shows to people is not what networks are trained on")
+    return distilled, stored
+
+
+def _read_audit(manifest: BundleManifest, files: Mapping[str, bytes]) -> Audit | None:
+    if (manifest.audit is None) != (AUDIT not in files):
+        raise refusal(AUDIT, "the manifest tells of an audit, or the bundle holds one, but not both")
+    if manifest.audit is None:
+        return None
+    audit = audit_from_json(parse_json(files[AUDIT], AUDIT, "audit of the bundle"), AUDIT)
+    if audit_record(audit) != manifest.audit:
+        raise refusal(AUDIT, "it says something else than the manifest says of it")
+    if audit.set_digest != manifest.files[TENSORS].sha256:
+        raise refusal(AUDIT, "it is of another set")
+    return audit
+
+
+def _check_privacy(manifest: BundleManifest) -> None:
+    try:
+        stated = privacy_record(manifest.provenance)
+    except (ArtifactError, ValueError) as error:
+        raise refusal(MANIFEST, f"its differential privacy: {getattr(error, 'seen', 'out of range')}") from None
+    if stated != manifest.privacy:
+        raise refusal(MANIFEST, "it states one guarantee of privacy for the bundle and another for the set")
+
+
+def _check_dicom(files: Mapping[str, bytes], viewable: np.ndarray) -> None:
+    """Refuse DICOM objects that show something else than uint8 images (N, C, H, W). What their headers say is the
+    sender's."""
+    found = sorted(name for name in files if name.startswith("dicom/"))
+    if not found:
+        return
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    if len(found) != len(viewable):
+        raise refusal(found[0], "there is not one DICOM object an image")
+    for name, image in zip(found, viewable, strict=True):
+        try:
+            held = dcmread(io.BytesIO(files[name]))
+            plain = held.file_meta.TransferSyntaxUID == PLAIN_DICOM
+            shown = held.pixel_array if plain else np.empty(0)
+        except (InvalidDicomError, AttributeError, KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
+            raise refusal(name, f"it cannot be read ({type(error).__name__})") from None
+        if not np.array_equal(shown if shown.ndim == 3 else shown[..., None], np.moveaxis(image, 0, 2)):
+            raise refusal(name, "it does not show the image that it stands for")
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

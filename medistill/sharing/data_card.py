@@ -1,0 +1,237 @@
+"""Data card: ``README.md``, what a person should know before using a set, and what Hugging Face reads at its top."""
+
+from __future__ import annotations
+
+import json
+
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.evaluate.evaluation import Evaluation
+from medistill.evaluate.intervals import Estimate
+from medistill.evaluate.predictions import Arm
+from medistill.privacy.audit import Audit
+from medistill.report import wording
+from medistill.report.audit_statements import verdict_sentence
+from medistill.report.markdown import escaped
+from medistill.report.record import Report
+from medistill.sharing.manifest import Provenance
+from medistill.sharing.statement import Statement
+
+CARD = "README.md"
+FIGURES: tuple[Arm, ...] = ("distilled", "raw", "random")
+"""What the card says a set is worth: itself, all originals, as many originals drawn at random."""
+KNOWN_LICENCES = (
+    "apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-4.0",
+    "cc0-1.0", "mit", "odbl", "pddl",
+)  # fmt: skip
+"""Licences for data that Hugging Face knows by these names; any other is "other" there, with its own name beside it."""
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
+TAGS = ("medical", "radiology", "synthetic", "dataset-distillation", "medistill")
+
+
+def data_card(
+    distilled: DistilledSet,
+    statement: Statement,
+    provenance: Provenance,
+    audit: Audit | None,
+    report: Report | None,
+    *,
+    dicom: bool,
+) -> bytes:
+    """The card in Markdown, UTF-8.
+
+    Args:
+        provenance: what of the set's provenance leaves.
+        audit: what of the audit leaves, or None.
+        report: what of the report leaves, or None.
+        dicom: the bundle holds DICOM objects too.
+    """
+    count, classes = len(distilled.labels), distilled.class_names
+    title = f"{count} synthetic medical images in {len(classes)} {'class' if len(classes) == 1 else 'classes'}"
+    parts = [
+        _front_matter(count, title, statement.licence),
+        f"# {title}",
+        "![Images of the set, class by class](contact_sheet.png)",
+        "## What it is",
+        _what(distilled, provenance),
+        f"**Meant for:** {escaped(statement.intended_use)}",
+        f"**Sent by:** {escaped(statement.sender) or 'the sender does not say'}. {statement.date_sentence}",
+        "## What it was made from",
+        _source(distilled, provenance),
+        "## What it is worth",
+        *_worth(report),
+        "## What was done for privacy, and what was not",
+        *_privacy(provenance, audit, statement, report),
+        "## How to use it",
+        *_use(),
+        "## What it is not for",
+        _limits(distilled, provenance),
+        "## What lies in the bundle",
+        _files(audit, report, dicom=dicom),
+        "## Licence",
+        f"{escaped(statement.licence)}, chosen by the sender.",
+    ]
+    return ("\n\n".join(part for part in parts if part) + "\n").encode()
+
+
+def _front_matter(count: int, title: str, licence: str) -> str:
+    """What Hugging Face reads; every text is quoted as JSON, which YAML reads too."""
+    size = next((name for most, name in SIZES if count < most), "100K<n<1M")
+    known = licence.lower() in KNOWN_LICENCES
+    named = [f"license: {licence.lower()}"] if known else ["license: other", f"license_name: {json.dumps(licence)}"]
+    lines = [
+        *named,
+        f"pretty_name: {json.dumps(title)}",
+        "task_categories:",
+        "- image-classification",
+        "size_categories:",
+        f"- {json.dumps(size)}",
+        "tags:",
+        *(f"- {tag}" for tag in TAGS),
+    ]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _what(distilled: DistilledSet, provenance: Provenance) -> str:
+    count, channels, height, width = distilled.images.shape
+    colours = "grey" if channels == 1 else f"{channels}-channel"
+    per_class = wording.listed(
+        [f"{escaped(name)} ({int((distilled.labels == c).sum())})" for c, name in enumerate(distilled.class_names)]
+    )
+    soft = " Each image carries probabilities of all classes, to train on in place of its class."
+    method = f", by the method {escaped(provenance.method)}" if provenance.method else ""
+    return (
+        f"{count} {colours} images of {height} by {width} pixels: {per_class}. A computer made them{method}: they are "
+        "tuned so that a network trained on them learns what it would learn from the originals. They look blurred or "
+        f"grainy to people.{soft if distilled.soft_labels is not None else ''}"
+    )
+
+
+def _source(distilled: DistilledSet, provenance: Provenance) -> str:
+    if provenance.sources is not None:
+        rows = [
+            f"| {k} | {escaped(source.sender) or 'not told'} | {source.first} to {source.first + source.images - 1} | "
+            f"{'none' if source.epsilon is None else f'{source.epsilon:g}'} | `{source.set_digest[:12]}` |"
+            for k, source in enumerate(provenance.sources, 1)
+        ]
+        head = ["| | Sender | Images | Epsilon | SHA-256 begins |", "|---|---|---|---|---|"]
+        return "\n".join([f"Sets of {len(rows)} sources, united:", "", *head, *rows])
+    kind = {True: "Synthetic images, drawn by a program: no patient at all", False: "Real medical images"}
+    made = kind.get(provenance.synthetic_source, "Images of which the set does not say whether they are real")  # type: ignore[arg-type]
+    began = {
+        "real": "Each image began as a real training image and was changed from there.",
+        "noise": "Each image began as noise.",
+    }.get(provenance.starts_from or "", "")
+    split = {
+        "patient": "No patient is both among the originals and among the test images.",
+        "image": "Patients are not known apart: images of one may be both among the originals and the test images.",
+    }.get(provenance.split_unit or "", "")
+    network = f"A {escaped(provenance.network)} network was used." if provenance.network else ""
+    return " ".join(text for text in (f"{made}.", began, split, network) if text)
+
+
+def _worth(report: Report | None) -> list[str]:
+    if report is None:
+        return ["**Not measured.** The sender's folder holds no evaluation of this set."]
+    evaluation = report.evaluation
+    return [
+        f"Fresh networks ({escaped(evaluation.network)}) were trained on each of these, and tested on "
+        f"{evaluation.test_images} of the sender's images that no network had seen "
+        f"({evaluation.test_patients} {'images counted as patients' if report.split_unit == 'image' else 'patients'}):",
+        _figures(evaluation),
+        wording.sentences(report.verdict.against_raw, report.verdict.against_random),
+        "These are the sender's figures on the sender's images. Yours will differ: measure them (see below). The whole "
+        "report is in `report.html`.",
+    ]
+
+
+def _figures(evaluation: Evaluation) -> str:
+    level = wording.sentences(wording.level(evaluation.confidence))
+    rows = [f"| Trained on | Images | Macro AUC ({level}) | Accuracy ({level}) |", "|---|---:|---|---|"]
+    for name in FIGURES:
+        arm = evaluation.arm(name)
+        if arm is None:
+            rows.append(f"| {wording.ARM_NAMES[name]} | not trained | | |")
+        else:
+            told = (_estimate(arm.macro_auc), _estimate(arm.accuracy))
+            rows.append(f"| {wording.ARM_NAMES[name]} | {arm.images} | {told[0]} | {told[1]} |")
+    return "\n".join(rows)
+
+
+def _privacy(provenance: Provenance, audit: Audit | None, statement: Statement, report: Report | None) -> list[str]:
+    formal = escaped(provenance.privacy or "The set does not say what was done for its privacy.")
+    tried = f"**Audit:** {escaped(verdict_sentence(audit))}" if audit is not None else "**Audit:** none was made."
+    figures = (
+        []
+        if audit is None
+        else [f"- {escaped(one.name)}: {_criterion(one.figure)} ({one.verdict})" for one in audit.criteria]
+    )
+    risk = statement.acknowledged_risk
+    covered = provenance.differential_privacy is not None and (audit is not None or report is not None)
+    return [
+        f"**Formal guarantee:** {formal}",
+        tried,
+        "\n".join(figures),
+        f"**Sent without a passing audit.** The sender's reason: {escaped(risk)}" if risk is not None else "",
+        "The guarantee covers images, labels and learning rate. It does not cover the figures of the report and of the "
+        "audit in this bundle, which were worked out on patients."
+        if covered
+        else "",
+        "An audit looks for what it knows how to look for. That it found nothing does not show that nothing can be "
+        "found: shareable does not mean that nobody can be traced.",
+    ]  # fmt: skip
+
+
+def _criterion(figure: float | None) -> str:
+    return "could not be judged" if figure is None else f"{figure:.3g}"
+
+
+def _use() -> list[str]:
+    return [
+        "Check that it came as it was sent, then train a network on it:",
+        "```\nmedistill verify bundle.zip\nmedistill train bundle.zip --network resnet18 --out model/\n```",
+        "In Python:",
+        '```python\nimport medistill\n\nbundle = medistill.Bundle.open("bundle.zip")\ndataset = '
+        "bundle.distilled.as_dataset()\n```",
+        "What it is worth on images of your own:",
+        "```\nmedistill evaluate bundle.zip --data your-xrays/\n```",
+        "Without medistill: `images.safetensors` holds `images` (float32, normalised), `viewable` (uint8), `labels`, "
+        "`weights`, `stage`, `student_lr`, `mean` and `std`; `labels.csv` and `previews/` say the same in a form that "
+        "people and `croissant.json` loaders read.",
+    ]
+
+
+def _limits(distilled: DistilledSet, provenance: Provenance) -> str:
+    side = distilled.images.shape[2]
+    network = (
+        f" They were tuned for one network ({escaped(provenance.network)}); others learn less."
+        if provenance.network
+        else ""
+    )
+    return (
+        "Not for diagnosis, and not evidence about any patient or disease. "
+        f"At {side} pixels a side, small findings cannot be seen.{network} Whatever is wrong or one-sided in the "
+        "originals is in these images too. A network trained on them needs to be tested on your own patients before "
+        "anyone relies on it."
+    )  # fmt: skip
+
+
+def _files(audit: Audit | None, report: Report | None, *, dicom: bool) -> str:
+    rows = {
+        "`images.safetensors`": "images, labels, weights and learning rate in full precision",
+        "`labels.csv`": "a line an image",
+        "`previews/`, `contact_sheet.png`": "the images as people see them",
+        "`dicom/`": "the same as DICOM Secondary Capture objects" if dicom else "",
+        "`audit.json`": "what the audit tried and found" if audit is not None else "",
+        "`report.html`, `report.json`": "the whole report" if report is not None else "",
+        "`croissant.json`": "a description for catalogues and loaders of data sets",
+        "`manifest.json`": "SHA-256 of every file, and what the sender declares",
+        "`manifest.sig`": "the sender's signature, if there is one",
+    }
+    return "\n".join(["| File | What it is |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items() if v)])
+
+
+def _estimate(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "cannot be estimated"
+    between = wording.sentences(wording.interval(estimate))
+    return f"{estimate.value:.3f} ({between})" if between else f"{estimate.value:.3f} (no interval)"

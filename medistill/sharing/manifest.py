@@ -1,0 +1,192 @@
+"""BundleManifest: what a bundle says of itself, in a form in which the same statement has one spelling."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from medistill.artifacts.atomic import parse_json
+from medistill.errors import ArtifactError, first_complaint
+from medistill.privacy.audit import Verdict
+
+BUNDLE_SCHEMA = 1
+MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
+UNLISTED = (MANIFEST, SIGNATURE)
+"""The two entries of a bundle that its manifest cannot list."""
+HIDDEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+"""Unicode's categories of characters that break lines, steer a terminal, or turn text around."""
+
+
+def _one_line(text: str) -> str:
+    if any(unicodedata.category(character) in HIDDEN for character in text):
+        raise ValueError("it holds a line break or a character that cannot be seen")
+    return text
+
+
+Line = Annotated[str, Field(max_length=2000), AfterValidator(_one_line)]
+Use = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_one_line)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+_-]{1,64}$")]
+Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+Count = Annotated[int, Field(ge=0)]
+Whole = Annotated[int, Field(ge=1)]
+
+
+class Part(BaseModel):
+    """A part of the manifest: frozen, typed strictly, no unknown field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class FileRecord(Part):
+    """One file of the bundle."""
+
+    sha256: Digest
+    bytes: Count
+
+
+class SetRecord(Part):
+    """The distilled set, in counts."""
+
+    class_names: tuple[Name, ...]
+    shape: tuple[Whole, Whole, Whole, Whole]
+    """Images, channels, height, width."""
+    ipc: Whole
+    """Images of the largest class."""
+    per_class: dict[Name, Count]
+
+
+class Source(Part):
+    """A set that was united with others into this one: where its images are and what was promised for them."""
+
+    sender: Line
+    set_digest: Digest
+    """SHA-256 of its ``images.safetensors``."""
+    first: Count
+    """Index of its first image here."""
+    images: Whole
+    privacy: Line
+    epsilon: float | None
+    delta: float | None
+    unit: Line | None
+
+
+class Provenance(Part):
+    """What of the set's provenance leaves the house; a value that is not known is left out."""
+
+    method: Name | None = None
+    recipe: dict[str, Any] | None = None
+    """Settings without the sender's own words: no name, no column of a table, no site."""
+    recipe_digest: Digest | None = None
+    network: Name | None = None
+    versions: dict[Name, Version] | None = None
+    corpus: Digest | None = None
+    """Content hash of the corpus; left out under differential privacy, whose guarantee does not cover it."""
+    starts_from: Literal["real", "noise"] | None = None
+    synthetic_source: bool | None = None
+    split_unit: Literal["patient", "image"] | None = None
+    stages: Whole | None = None
+    soft_labels: bool | None = None
+    privacy: Line | None = None
+    differential_privacy: dict[Name, int | float | Line] | None = None
+    sources: tuple[Source, ...] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; what is not known does not appear."""
+        return {key: value for key, value in self.model_dump(mode="json").items() if value is not None}
+
+
+class PrivacyRecord(Part):
+    """The guarantee of differential privacy: (epsilon, delta) for one unit."""
+
+    epsilon: Annotated[float, Field(gt=0)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    unit: Literal["patient", "image"]
+    mechanism: Line
+    accountant: Line
+
+
+class AuditRecord(Part):
+    """The audit that the sender declares."""
+
+    verdict: Verdict
+    set_digest: Digest
+    thresholds: dict[Name, int | float]
+
+
+class BundleManifest(Part):
+    """What a bundle says of itself."""
+
+    files: dict[Name, FileRecord]
+    """Every entry but the manifest and its signature, in sorted order."""
+    set: SetRecord
+    provenance: Provenance
+    privacy: PrivacyRecord | None
+    audit: AuditRecord | None
+    acknowledged_risk: Line | None
+    """Why it was sent without a passing audit, in the sender's words."""
+    intended_use: Use
+    licence: Name
+    """SPDX identifier, or a text."""
+    sender: Line
+    month: Month | None = None
+    """Left out unless the sender wants it told."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; what is left out does not appear."""
+        plain = self.model_dump(mode="json")
+        plain["provenance"] = self.provenance.as_json()
+        if self.month is None:
+            del plain["month"]
+        return {"schema": BUNDLE_SCHEMA, "kind": "medistill bundle", **plain}
+
+    def to_bytes(self) -> bytes:
+        """UTF-8 JSON with sorted keys."""
+        return (
+            json.dumps(self.as_json(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        ).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> BundleManifest:
+        """The inverse of `to_bytes`, byte for byte: a key given twice, or any other spelling, is refused.
+
+        Raises:
+            ArtifactError: not a manifest, of another schema, or not as this version writes it.
+        """
+        stored = parse_json(data, MANIFEST, "bundle")
+        if stored.get("schema") != BUNDLE_SCHEMA or isinstance(stored["schema"], bool):
+            raise ArtifactError(
+                f"{MANIFEST} of the bundle has the schema {str(stored.get('schema'))[:20]!r}",
+                expected=f"schema {BUNDLE_SCHEMA}",
+                do="open it with the version of medistill that wrote it",
+            )
+        known = {key: value for key, value in stored.items() if key not in ("schema", "kind")}
+        try:
+            manifest = cls.model_validate_json(json.dumps(known))
+            same = manifest.to_bytes() == data
+        except ValidationError as error:
+            raise unusable(_shown(first_complaint(error))) from None
+        except (ValueError, RecursionError) as error:
+            raise unusable(f"a value of it has no place in JSON ({type(error).__name__})") from None
+        if not same:
+            raise unusable("it is spelt otherwise than medistill spells it, for instance with a key given twice")
+        return manifest
+
+
+def unusable(why: str) -> ArtifactError:
+    """Why a manifest is refused."""
+    return ArtifactError(
+        f"{MANIFEST} of the bundle cannot be used: {why}",
+        expected="a manifest as `medistill share` writes it",
+        do="have the bundle sent again",
+    )
+
+
+def _shown(complaint: str) -> str:
+    """A complaint that can be printed: a manifest names its own fields, and may name them anything."""
+    return re.sub(r"[^ -~]", "?", complaint)[:300]

@@ -1,0 +1,193 @@
+"""Merging: sets of several hospitals united into one; what differs is settled, or refused with what to type."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.normalisation import Normalisation
+from medistill.errors import DataError
+from medistill.sharing.lineage import source_parts, united_provenance
+from medistill.sharing.merge_source import MergeSource
+
+
+def merge_sets(sources: Sequence[MergeSource], *, image_size: int | None = None) -> DistilledSet:
+    """Unite sets.
+
+    Classes are united by their names. Images go to one normalisation through their grey values, and to one size where
+    ``image_size`` is given (bilinear, averaged where they shrink). Soft labels are carried over to the united classes;
+    a set without them gives its classes. Each set's weights keep their ratios and get the mean 1. The learning rate is
+    the geometric mean over the images. An image joins the training at the share of the epochs at which it joined
+    before, or up to a stage earlier.
+
+    Args:
+        sources: at least two, in the order that the images keep.
+        image_size: height and width that images of another size are resized to; None refuses other sizes.
+
+    Raises:
+        DataError: fewer than two sets, a set twice, classes, sizes or channels that do not fit, different whitenings.
+    """
+    _refuse_repeated(sources)
+    class_names = _united_classes(sources)
+    _refuse_other_images(sources, image_size)
+    resized = [source if image_size is None else _resized(source, image_size) for source in sources]
+    normalisation = _united_normalisation(resized)
+    sets = [source.distilled for source in resized]
+    stages = max(len(np.unique(one.stage)) for one in sets)
+    counts = [len(one.labels) for one in sets]
+    positions = [np.array([class_names.index(name) for name in source.renamed]) for source in resized]
+    soft = any(one.soft_labels is not None for one in sets)
+    return DistilledSet(
+        images=np.concatenate(
+            [
+                one.images if one.normalisation == normalisation else one.normalisation.moved(one.images, normalisation)
+                for one in sets
+            ]
+        ),
+        labels=np.concatenate([to[one.labels] for to, one in zip(positions, sets, strict=True)]),
+        weights=np.concatenate([_mean_one(source) for source in resized]),
+        stage=np.concatenate([_stretched(one.stage, stages) for one in sets]),
+        student_lr=_united_lr([one.student_lr for one in sets], counts),
+        normalisation=normalisation,
+        class_names=class_names,
+        provenance=united_provenance(sources, class_names, sets[0].images.shape[2], stages, soft=soft),
+        soft_labels=np.concatenate([_soft(one, to, len(class_names)) for to, one in zip(positions, sets, strict=True)])
+        if soft
+        else None,
+    )
+
+
+def _refuse_repeated(sources: Sequence[MergeSource]) -> None:
+    if len(sources) < 2:
+        raise DataError("there is one set to merge", expected="two or more", do="name the other sets too")
+    first: dict[str, MergeSource] = {}
+    for source in sources:
+        for part in source_parts(source):
+            earlier = first.setdefault(part.set_digest, source)
+            if earlier is not source:
+                raise DataError(
+                    f"{source.name} and {earlier.name} are, or hold, the same set",
+                    expected="different sets: one that is there twice would weigh twice",
+                    do="name each set once",
+                )
+
+
+def _united_classes(sources: Sequence[MergeSource]) -> tuple[str, ...]:
+    """Every class once, in the order in which they first appear."""
+    for source in sources:
+        unknown = [name for name in source.label_map if name not in source.distilled.class_names]
+        if unknown:
+            raise DataError(
+                f"{source.name} has no class '{unknown[0]}'; it has {', '.join(source.distilled.class_names)}",
+                expected="a label map from a class of that set",
+                do="correct --label-map",
+            )
+    united = tuple(dict.fromkeys(name for source in sources for name in source.renamed))
+    chosen = {new for source in sources for new in source.label_map.values()}
+    alone = [name for name in united if any(name not in source.renamed for source in sources) and name not in chosen]
+    if alone:
+        [owner, *_] = [source for source in sources if alone[0] in source.renamed]
+        lacking = next(source for source in sources if alone[0] not in source.renamed)
+        had = "; ".join(f"{source.name}: {', '.join(source.renamed)}" for source in sources)
+        near = next((name for name in lacking.renamed if name not in owner.renamed), lacking.renamed[0])
+        rename, keep = (shlex.quote(f"{owner.name}:{alone[0]}={name}") for name in (near, alone[0]))
+        raise DataError(
+            f"class '{alone[0]}' of {owner.name} is not in {lacking.name} ({had})",
+            expected="the same classes in every set, or a label map",
+            do=f"say what it is called there with --label-map {rename} (or another class), or keep it as a class that "
+            f"not all have with --label-map {keep}",
+        )
+    return united
+
+
+def _refuse_other_images(sources: Sequence[MergeSource], image_size: int | None) -> None:
+    channels = {source.distilled.images.shape[1] for source in sources}
+    if len(channels) > 1:
+        raise DataError(
+            f"the sets' images have {' and '.join(map(str, sorted(channels)))} channels",
+            expected="the same number in every set",
+            do="merge sets that were distilled with the same data.channels",
+        )
+    sizes = {source.distilled.images.shape[2:] for source in sources}
+    if image_size is None and len(sizes) > 1:
+        had = "; ".join(f"{s.name}: {'x'.join(map(str, s.distilled.images.shape[2:]))}" for s in sources)
+        raise DataError(
+            f"the sets' images differ in size ({had} pixels)",
+            expected="one size, or a size to resize to",
+            do=f"add --image-size {min(min(size) for size in sizes)}; resized images teach less than they were made to",
+        )
+
+
+def _resized(source: MergeSource, size: int) -> MergeSource:
+    distilled = source.distilled
+    if distilled.images.shape[2:] == (size, size):
+        return source
+    if distilled.normalisation.whitening is not None:
+        raise DataError(
+            f"{source.name} is whitened for {distilled.images.shape[2]} pixels",
+            expected="images of that size, since a whitening mixes all pixels of an image",
+            do="leave out --image-size, or merge sets that were distilled with data.zca = false",
+        )
+    images = np.stack([[resized_plane(plane, size) for plane in image] for image in distilled.images])
+    return replace(source, distilled=replace(distilled, images=images))
+
+
+def resized_plane(plane: np.ndarray, size: int) -> np.ndarray:
+    """Float32 (H, W) -> (size, size), by a triangle filter as wide as what a new pixel covers: bilinear where it grows,
+    an average where it shrinks. It is linear, so that normalised values come out as resized grey values would."""
+    return np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR), np.float32)
+
+
+def _united_normalisation(sources: Sequence[MergeSource]) -> Normalisation:
+    """The one that all have; else that of grey values drawn from every set's source alike often."""
+    found = [source.distilled.normalisation for source in sources]
+    if all(one == found[0] for one in found):
+        return found[0]
+    if any(one.whitening is not None for one in found):
+        whitened = [source.name for source in sources if source.distilled.normalisation.whitening is not None]
+        raise DataError(
+            f"{' and '.join(whitened)} {'are' if len(whitened) > 1 else 'is'} whitened, not all sets alike",
+            expected="one whitening for all, since images that were made for one teach little without it",
+            do="merge sets that were distilled with data.zca = false",
+        )
+    means, stds = np.array([one.mean for one in found]), np.array([one.std for one in found])
+    mean = means.mean(axis=0)
+    std = np.sqrt((stds**2 + means**2).mean(axis=0) - mean**2)
+    return Normalisation(tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def _mean_one(source: MergeSource) -> np.ndarray:
+    weights = source.distilled.weights
+    if not weights.any():
+        raise DataError(f"every image of {source.name} has the weight 0", expected="weights above 0", do="leave it out")
+    return (weights / weights.mean(dtype=np.float64)).astype(np.float32)
+
+
+def _stretched(stage: np.ndarray, stages: int) -> np.ndarray:
+    """Spread stages 0 to S - 1 of a set over ``stages``: an image joins at the same share of the epochs, or earlier."""
+    found, number = np.unique(stage, return_inverse=True)
+    spread: np.ndarray = number.astype(np.int64) * stages // len(found)
+    return spread
+
+
+def _united_lr(rates: Sequence[float], images: Sequence[int]) -> float:
+    if len(set(rates)) == 1:
+        return rates[0]
+    logarithms = [math.log(rate) * count for rate, count in zip(rates, images, strict=True)]
+    return math.exp(sum(logarithms) / sum(images))
+
+
+def _soft(distilled: DistilledSet, to: np.ndarray, classes: int) -> np.ndarray:
+    """Probabilities (N, classes) over the united classes; those of classes that became one are added."""
+    own = distilled.soft_labels
+    if own is None:
+        own = np.eye(len(to), dtype=np.float32)[distilled.labels]
+    united = np.zeros((len(own), classes), np.float32)
+    np.add.at(united.T, to, own.T)
+    return united

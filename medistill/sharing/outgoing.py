@@ -1,0 +1,170 @@
+"""Outgoing: what of a run's records leaves the house. Each is built anew of what is named here; nothing is scrubbed.
+
+Folder names of the sender, and so the names of sites, stay at home: sites become Site 1, Site 2 and so on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from medistill.artifacts.corpus import NOT_STATED
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.errors import RecipeError
+from medistill.evaluate.evaluation import Evaluation
+from medistill.privacy.audit import Audit
+from medistill.recipe import DataRecipe, validate_recipe
+from medistill.report.caveats import caveats
+from medistill.report.checklist import checklist
+from medistill.report.methods_text import methods
+from medistill.report.record import Making, Report
+from medistill.report.verdict import verdict
+from medistill.sharing.manifest import Provenance
+
+SECTIONS = ("network", "augmentation", "experts", "distill", "importance", "evaluate", "audit", "compute", "privacy")
+"""Sections of a recipe that hold numbers and choices alone."""
+DATA = (
+    "image_size", "channels", "fit", "voi", "low_percentile", "high_percentile", "view_policy", "burnt_in_text",
+    "flagged_headers", "secondary_captures", "classes", "val_fraction", "test_fraction", "zca", "zca_regularisation",
+)  # fmt: skip
+"""What of the section ``data`` leaves: neither columns of the sender's table nor names of sites."""
+NOT_HERE = "the run that this was shared from does not hold it, or it stayed there"
+ONE_SITE = "all test images share one site, or the corpus does not say it"
+
+
+def outgoing_recipe(stored: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A recipe without the sender's own words; None where it is of a version with other settings."""
+    try:
+        plain = validate_recipe(stored, "the recipe inside the set").model_dump(mode="json")
+    except RecipeError:
+        return None
+    data = {name: plain["data"][name] for name in DATA}
+    return {"seed": plain["seed"], "method": plain["method"], "data": data, **{name: plain[name] for name in SECTIONS}}
+
+
+def outgoing_provenance(distilled: DistilledSet) -> Provenance:
+    """What of a set's provenance leaves; what has not the form that it should have is left out."""
+    known = dict(distilled.provenance)
+    if "recipe" in known:
+        known["recipe"] = outgoing_recipe(known["recipe"]) if isinstance(known["recipe"], Mapping) else None
+    if known.get("differential_privacy"):
+        known.pop("corpus", None)
+    kept: dict[str, Any] = {}
+    for name in Provenance.model_fields:
+        try:
+            part = Provenance.model_validate_json(json.dumps({name: known.get(name)}))
+        except ValidationError:
+            continue
+        kept[name] = getattr(part, name)
+    return Provenance(**kept)
+
+
+def outgoing_audit(audit: Audit, sites: Mapping[str, str]) -> Audit:
+    """An audit with the sites renamed and without the command that made it."""
+    membership = audit.membership
+    if membership is not None:
+        attacks = tuple(
+            replace(
+                attack,
+                cells=tuple(
+                    replace(cell, name=sites[cell.name]) if cell.trait == "site" else cell for cell in attack.cells
+                ),
+            )
+            for attack in membership.attacks
+        )
+        membership = replace(membership, attacks=attacks)
+    copies = tuple(
+        replace(one, sites=tuple(replace(site, name=sites[site.name]) for site in one.sites)) for one in audit.copies
+    )
+    return replace(audit, copies=copies, membership=membership, command="")
+
+
+def site_names(report: Report | None, audit: Audit | None) -> dict[str, str]:
+    """Name of a site -> what it is called outside, in the order in which the run counts its sites."""
+    found: dict[str, None] = {}
+    if report is not None:
+        if report.corpus is not None:
+            found |= dict.fromkeys((*report.corpus.sites, *report.corpus.counts_by_site))
+        held_out = (site.evaluation for site in report.sites if site.evaluation is not None)
+        found |= dict.fromkeys(site.site for site in report.sites)
+        for evaluation in (report.evaluation, *report.across, *held_out):
+            found |= dict.fromkeys(group.name for group in evaluation.subgroups if group.trait == "site")
+    if audit is not None:
+        found |= dict.fromkeys(site.name for one in audit.copies for site in one.sites)
+        attacks = audit.membership.attacks if audit.membership is not None else ()
+        found |= dict.fromkeys(cell.name for attack in attacks for cell in attack.cells if cell.trait == "site")
+    found.pop(NOT_STATED, None)
+    return {name: f"Site {k}" for k, name in enumerate(found, 1)} | {NOT_STATED: NOT_STATED}
+
+
+def outgoing_report(report: Report, sites: Mapping[str, str]) -> Report:
+    """A report without real images, commands, the recipe's name and the reading's notes; its words are written anew."""
+    evaluation = _outgoing_evaluation(report.evaluation, sites)
+    audit = outgoing_audit(report.audit, sites) if report.audit is not None else None
+    corpus = report.corpus
+    if corpus is not None:
+        counts = {sites[name]: of_site for name, of_site in corpus.counts_by_site.items()}
+        corpus = replace(corpus, sites=tuple(sites[name] for name in corpus.sites), counts_by_site=counts, notes=())
+    held_out = tuple(
+        replace(
+            site,
+            site=sites[site.site],
+            evaluation=_outgoing_evaluation(site.evaluation, sites) if site.evaluation is not None else None,
+            reason=NOT_HERE if site.evaluation is None else "",
+            note="",
+        )
+        for site in report.sites
+    )
+    making = report.making
+    known = replace(
+        report,
+        shows_real=False,
+        verdict=verdict(evaluation, declared_margin=making.section("evaluate").get("margin")),
+        not_promised=caveats(
+            evaluation,
+            report.distilled,
+            corpus,
+            synthetic=report.synthetic,
+            held_out=any(site.evaluation is not None for site in held_out),
+            benchmark=report.benchmark is not None,
+            departs=report.benchmark is not None and bool(report.benchmark.cut_down),
+            audit=audit,
+        ),
+        evaluation=evaluation,
+        across=tuple(_outgoing_evaluation(other, sites) for other in report.across),
+        sites=held_out,
+        audit=audit,
+        corpus=corpus,
+        making=Making(
+            seed=making.seed,
+            recipe="",
+            settings=_outgoing_settings(making.settings),
+            versions=making.versions,
+            device=making.device,
+            hardware="",
+            commands=(),
+            stages=making.stages,
+            hashes=making.hashes,
+        ),
+        missing=dict.fromkeys(report.missing, NOT_HERE),
+    )
+    return replace(known, methods=methods(known), checklist=checklist(known))
+
+
+def _outgoing_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of the sections of a recipe, with defaults in place of what stays at home."""
+    data = settings.get("data", {})
+    kept = {**DataRecipe().model_dump(mode="json"), **{name: data[name] for name in DATA if name in data}}
+    return {"data": kept, **{name: settings[name] for name in SECTIONS if name in settings}} if settings else {}
+
+
+def _outgoing_evaluation(evaluation: Evaluation, sites: Mapping[str, str]) -> Evaluation:
+    subgroups = tuple(
+        replace(group, name=sites[group.name]) if group.trait == "site" else group for group in evaluation.subgroups
+    )
+    untold = {trait: ONE_SITE if trait == "site" else reason for trait, reason in evaluation.untold.items()}
+    return replace(evaluation, subgroups=subgroups, untold=untold)

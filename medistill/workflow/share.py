@@ -1,0 +1,148 @@
+"""Share: put the set of a run, with all that a recipient needs to judge it, into one bundle, if it may leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.errors import GateError, UsageError, first_complaint
+from medistill.privacy.audit import Audit, load_audit
+from medistill.progress import Progress, Silent
+from medistill.report.audit_statements import verdict_sentence
+from medistill.report.record import Report
+from medistill.sharing.archive import write_archive
+from medistill.sharing.bundle import Bundle, pack
+from medistill.sharing.keys import SigningKey
+from medistill.sharing.manifest import MANIFEST, SIGNATURE
+from medistill.sharing.signature import sign
+from medistill.sharing.statement import Statement
+from medistill.workflow.received import receive
+from medistill.workflow.report import read_report
+
+
+def share(
+    run: str | Path,
+    *,
+    out: str | Path,
+    licence: str,
+    intended_use: str,
+    sender: str = "",
+    acknowledged_risk: str | None = None,
+    month: str | None = None,
+    dicom: bool = False,
+    key: SigningKey | None = None,
+    progress: Progress = Silent(),
+) -> Bundle:
+    """Write the bundle of a run to ``out``. The same run and words give the same bytes, on any day, from any folder.
+
+    Args:
+        run: folder of a run, or of a set, which then has neither audit nor report.
+        licence: SPDX identifier or a text; there is no default, since it is the sender's to choose.
+        intended_use: what the set may be used for.
+        sender: who sends it, as it should be told; empty tells nothing.
+        acknowledged_risk: why the set leaves without a passing audit; needed only then, and told in the bundle.
+        month: "YYYY-MM" to tell when it was shared; None tells no date.
+        dicom: put the images in as DICOM Secondary Capture objects too.
+        key: what to sign with; None does not sign.
+
+    Raises:
+        UsageError: ``out`` exists, the licence or the use is missing, or a text cannot stand in a bundle.
+        GateError: the set has no passing audit, and no risk was acknowledged.
+        ArtifactError: the set or a record of the run is missing or damaged, or the bundle cannot be written.
+    """
+    folder, target = Path(run), Path(out)
+    _refuse_unsaid(folder, target, licence, intended_use, acknowledged_risk)
+    received = receive(folder)
+    distilled, audit = received.distilled, _audit_of(folder, received.set_digest)
+    passed = audit is not None and audit.verdict == "pass"
+    if not passed and acknowledged_risk is None:
+        raise _kept_back(folder, audit)
+    try:
+        statement = Statement(
+            licence=licence,
+            intended_use=intended_use,
+            sender=sender,
+            acknowledged_risk=None if passed else acknowledged_risk,
+            month=month,
+        )
+        with progress.task("Packing the bundle", 4) as task:
+            report = _report_of(folder)
+            task.advance(figures="records read")
+            objects = _dicom_objects(distilled) if dicom else None
+            task.advance(figures="images drawn")
+            files = pack(distilled, statement, audit=audit, report=report, dicom=objects)
+            if key is not None:
+                files[SIGNATURE] = sign(files[MANIFEST], key)
+            bundle = Bundle.of_files(files)
+            task.advance(figures="checked")
+            write_archive(target, files)
+            task.advance(figures="written")
+    except ValidationError as error:
+        raise UsageError(
+            f"what is to be shared cannot stand in a manifest: {first_complaint(error)}",
+            expected="texts of one line, of at most 2,000 visible characters (names: 200), and a month as 2026-11",
+            do="shorten or correct that text",
+        ) from None
+    return bundle
+
+
+def _refuse_unsaid(run: Path, out: Path, licence: str, intended_use: str, acknowledged_risk: str | None) -> None:
+    """Refuse what only the sender can decide, where it was left open."""
+    if run.is_file():
+        raise UsageError(
+            f"{run} is a bundle already", expected="the folder of a run or of a set", do="send that bundle as it is"
+        )
+    if out.exists():
+        raise UsageError(
+            f"{out} exists already", expected="a file that is new", do="remove it, or choose another --out"
+        )
+    if not licence.strip():
+        raise UsageError(
+            "no licence was chosen",
+            expected="the licence under which others may use the set: an SPDX identifier or a text",
+            do="add, for instance, --licence CC-BY-4.0 or --licence 'Data use agreement 12, section 3'",
+        )
+    if not intended_use.strip():
+        raise UsageError(
+            "it was not said what the set may be used for",
+            expected="one or two sentences",
+            do="add, for instance, --intended-use 'Research on training networks; not for diagnosis'",
+        )
+    if acknowledged_risk is not None and not acknowledged_risk.strip():
+        raise UsageError(
+            "--acknowledge-risk gives no reason",
+            expected="why the set may leave without a passing audit; recipients read it",
+            do="write the reason behind --acknowledge-risk",
+        )
+
+
+def _audit_of(folder: Path, set_digest: str) -> Audit | None:
+    """The audit of this very set; None where there is none."""
+    path = folder / "audit" / "audit.json"
+    if not path.is_file():
+        return None
+    audit = load_audit(path)
+    return audit if audit.set_digest == set_digest else None
+
+
+def _kept_back(folder: Path, audit: Audit | None) -> GateError:
+    there = (folder / "audit" / "audit.json").is_file()
+    missing = "the audit in it is of another set" if there else "it has not been audited"
+    return GateError(
+        f"the set of {folder} is not shared: {missing if audit is None else verdict_sentence(audit)}",
+        expected="an audit of this set that passes (medistill audit)",
+        do=f"run `medistill audit {folder}` with the data of the run, or take it upon yourself with --acknowledge-risk "
+        "and the reason, which recipients will read",
+    )
+
+
+def _report_of(folder: Path) -> Report | None:
+    return read_report(folder) if (folder / "evaluation" / "evaluation.json").is_file() else None
+
+
+def _dicom_objects(distilled: DistilledSet) -> dict[str, bytes]:
+    from medistill.sharing.dicom import dicom_files
+
+    return dicom_files(distilled)

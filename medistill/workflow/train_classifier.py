@@ -1,0 +1,88 @@
+"""Train a classifier: one network on a distilled set, kept with all that its images need."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from medistill.artifacts.classifier import Classifier
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.new_folder import new_folder, refuse_taken
+from medistill.evaluate.protocol import distilled_training, stored_bytes, trained_network
+from medistill.networks.flat import FlatParameters
+from medistill.networks.registry import NetworkSpec, check_image_size
+from medistill.progress import Progress, Silent
+from medistill.recipe import Recipe
+from medistill.training.device import choose_device
+from medistill.training.randomness import generator
+from medistill.workflow.environment import versions
+
+
+def train_classifier(
+    distilled: DistilledSet,
+    recipe: Recipe,
+    *,
+    out: str | Path,
+    device: str = "auto",
+    progress: Progress = Silent(),
+) -> Classifier:
+    """Train a classifier on a distilled set as `evaluate` trains the networks of its arm ``distilled``.
+
+    It is the first of those networks: the same seed gives the same weights on the same machine. Nothing is written
+    before the training is done.
+
+    Args:
+        recipe: network, augmentation, schedule (``evaluate.epochs`` and its neighbours) and seed.
+        out: folder of the classifier, new or empty.
+
+    Raises:
+        UsageError: ``out`` holds something already.
+        RecipeError: the images are too small for the network.
+        DivergedError: the weights left the finite numbers.
+    """
+    folder, place = Path(out), choose_device(device)
+    refuse_taken(folder)
+    channels, height, width = distilled.images.shape[1:]
+    spec = NetworkSpec(recipe.network, channels, height, len(distilled.class_names))
+    check_image_size(spec)
+    training = distilled_training(distilled, recipe.evaluate, place)
+    with progress.task(f"Training {spec.words}", training.schedule.epochs) as task:
+
+        def tick(epoch: int, flat: FlatParameters) -> None:
+            task.advance()
+
+        numbers = generator(recipe.seed, "evaluate", "distilled", 0)
+        network, seconds = trained_network(training, spec, recipe, numbers, place, tick)
+    classifier = Classifier(
+        weights={name: array.cpu().numpy().copy() for name, array in network.state_dict().items()},
+        class_names=distilled.class_names,
+        shape=(channels, height, width),
+        normalisation=distilled.normalisation,
+        recipe=_for_any_site(recipe, distilled),
+        images=len(distilled.labels),
+        bytes=stored_bytes(distilled),
+        epochs=training.schedule.epochs,
+        seconds=seconds,
+        provenance={
+            "set": distilled.provenance,
+            "set_digest": hashlib.sha256(distilled.training_bytes()).hexdigest(),
+            "lr": distilled.student_lr,
+            "device": place.type,
+            "versions": versions(),
+        },
+    )
+    with new_folder(folder) as written:
+        classifier.save(written)
+    return classifier
+
+
+def _for_any_site(recipe: Recipe, distilled: DistilledSet) -> Recipe:
+    """The recipe with the set's own classes and image size, and no site of whoever made the set."""
+    data = {
+        "classes": distilled.class_names,
+        "image_size": distilled.images.shape[2],
+        "channels": distilled.images.shape[1],
+        "sites": (),
+        "prefer_sites": (),
+    }
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=data)})

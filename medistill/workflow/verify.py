@@ -1,0 +1,186 @@
+"""Verify: is a bundle whole, who signed it, and what does its sender declare? Nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from medistill.errors import ArtifactError, UsageError
+from medistill.sharing.bundle import Bundle
+from medistill.sharing.keys import find_key, keys_root, known_keys
+from medistill.sharing.manifest import SIGNATURE, BundleManifest
+from medistill.sharing.public_key import PublicKey
+from medistill.sharing.signature import Signature
+
+State = Literal["passed", "declared", "missing"]
+"""Passed: checked here. Declared: the sender says so, and nothing here can tell. Missing: there is none."""
+NOT_SHOWN = (
+    "that what the sender declares is true: the audit, the guarantee of privacy and the origin of the images are "
+    "claims, which a signature ties to a key and nothing more",
+    "that the set is of use for your patients: evaluate it on images of your own",
+    "that nobody can be told from the images: a set is shareable at a risk that its sender judged, never anonymous",
+    "that README.md and report.html are what medistill would write: a browser runs what a page holds",
+)
+"""What a verified bundle does not show."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table: what was looked at, what came of it, and the words for it."""
+
+    name: str
+    state: State
+    told: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A bundle that was not refused.
+
+    Attributes:
+        checks: in the order in which they were made.
+        signer: name of the key here, or none where the bundle is not signed.
+        fingerprint: of that key.
+        manifest: what the sender declares.
+    """
+
+    checks: tuple[Check, ...]
+    signer: str | None
+    fingerprint: str | None
+    manifest: BundleManifest
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "accepted": True,
+            "checks": [asdict(check) for check in self.checks],
+            "signer": self.signer,
+            "fingerprint": self.fingerprint,
+            "not_shown": list(NOT_SHOWN),
+        }
+
+
+def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Verification:
+    """Check a bundle: archive, hashes, schema, ranges, signature; and tell what it declares.
+
+    A bundle without a signature is told of, not refused, unless ``trust`` is given. A signature that is there must be
+    right, and by a key that is known here and has not expired.
+
+    Args:
+        bundle: the file.
+        trust: name of a known key, or the file of a public key, by which the bundle must be signed.
+        today: the day on which the key must still be good.
+
+    Raises:
+        UsageError: ``trust`` names no key.
+        ArtifactError: the bundle is refused.
+    """
+    demanded = None if trust is None else _demanded(trust)
+    opened = Bundle.open(bundle)
+    manifest = opened.manifest
+    signed = opened.files.get(SIGNATURE)
+    signature = None if signed is None else Signature.from_bytes(signed)
+    key = _signer(bundle, signature, demanded, today)
+    count, *shape = manifest.set.shape
+    held = sum(map(len, opened.files.values()))
+    checks = (
+        Check("Archive", "passed", f"{len(opened.files)} files, {held} bytes, laid out as medistill writes them"),
+        Check("Files", "passed", "none missing, none added; the SHA-256 of each is the one in the manifest"),
+        Check(
+            "Distilled set",
+            "passed",
+            f"{count} images of {' x '.join(map(str, shape))}, {len(manifest.set.class_names)} classes; finite and "
+            "within their ranges",
+        ),
+        _signature_check(key),
+        *_declared(manifest),
+    )
+    return Verification(
+        checks,
+        signer=None if key is None else key.name,
+        fingerprint=None if key is None else key.fingerprint,
+        manifest=manifest,
+    )
+
+
+def _demanded(trust: str) -> PublicKey:
+    """The key of that name, or the one in that file."""
+    try:
+        return find_key(keys_root(), trust)
+    except UsageError:
+        if not Path(trust).is_file():
+            raise
+        return PublicKey.of_file(Path(trust))
+
+
+def _signer(
+    bundle: str | Path, signature: Signature | None, demanded: PublicKey | None, today: date
+) -> PublicKey | None:
+    """The key that signed, if it may be trusted."""
+    if signature is None:
+        if demanded is None:
+            return None
+        raise ArtifactError(
+            f"{bundle} is not signed, and --trust was given",
+            expected=f"a signature by the key {demanded.name!r}",
+            do="ask the sender to share it with --sign",
+        )
+    if demanded is not None and demanded.raw != signature.public_key:
+        raise ArtifactError(
+            f"{bundle} is signed by the key {signature.fingerprint}, which calls itself {signature.key_name!r}",
+            expected=f"a signature by the key {demanded.name!r}, {demanded.fingerprint}",
+            do="ask the sender which key signed it, by another way than the bundle came",
+        )
+    known = [one.key for one in known_keys(keys_root()) if one.key.raw == signature.public_key]
+    key = demanded or (known[0] if known else None)
+    if key is None:
+        raise ArtifactError(
+            f"{bundle} is whole, but signed by a key that is not known here: {signature.fingerprint}, which calls "
+            f"itself {signature.key_name!r}",
+            expected="the key of a sender whom you trust",
+            do="ask the sender for the file of the key, compare the fingerprint by another way, such as the "
+            "telephone, then `medistill keys trust FILE --as NAME`",
+        )
+    if key.expired(today):
+        raise ArtifactError(
+            f"{bundle} is signed by the key {key.name!r}, which expired on {key.expires}",
+            expected="a key that is still good",
+            do="ask the sender for the bundle signed anew, and for the new key",
+        )
+    return key
+
+
+def _signature_check(key: PublicKey | None) -> Check:
+    if key is None:
+        return Check("Signature", "missing", "nobody vouches for it: whoever had the file could have made another")
+    last = "without end" if key.expires is None else f"until {key.expires}"
+    return Check("Signature", "passed", f"by {key.name}, {key.fingerprint}, good {last}")
+
+
+def _declared(manifest: BundleManifest) -> tuple[Check, ...]:
+    """What nothing here can tell the truth of."""
+    audit, privacy, risk = manifest.audit, manifest.privacy, manifest.acknowledged_risk
+    return (
+        Check("Audit", "missing", "none")
+        if audit is None
+        else Check("Audit", "declared", f"{audit.verdict}, of the set in this bundle"),
+        Check("Differential privacy", "missing", "no formal guarantee")
+        if privacy is None
+        else Check(
+            "Differential privacy",
+            "declared",
+            f"epsilon {privacy.epsilon:.3g}, delta {privacy.delta:.3g} for one {privacy.unit}",
+        ),
+        *(
+            Check(
+                "United from", "declared", f"{source.images} images of {source.sender or 'unnamed'}: {source.privacy}"
+            )
+            for source in manifest.provenance.sources or ()
+        ),
+        *(() if risk is None else (Check("Acknowledged risk", "declared", risk),)),
+        Check("Sender", "declared" if manifest.sender else "missing", manifest.sender or "does not say"),
+        Check("Intended use", "declared", manifest.intended_use),
+        Check("Licence", "declared", manifest.licence),
+    )

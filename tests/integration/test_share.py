@@ -1,0 +1,338 @@
+"""`medistill share`: what gets out of a run, what does not, and when nothing does."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import dcmread
+from safetensors.numpy import load
+from typer.testing import CliRunner
+
+from medistill.artifacts.corpus import load_corpus
+from medistill.errors import ArtifactError, GateError, UsageError
+from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.report.pictures import data_address
+from medistill.sharing.bundle import Bundle
+from medistill.workflow.audit import audit
+from medistill.workflow.run import run as run_all
+from medistill.workflow.share import share
+from medistill_cli.main import app
+from tests import report_example, reported_run
+from tests.integration.test_identifiers import identifiers
+
+HOUSE, SITES, WORDS = "Quarksmann", ("Klinik_Zauberwald", "Praxis_Nebelhorn"), "Vertraulich-4711"
+USER, HOST = "eva.quarksmann", "zauberwald-pacs-7"
+TEXTS = {"licence": "CC-BY-4.0", "intended_use": "Research on exchange; not for diagnosis."}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of invented figures, without an audit."""
+    folder = tmp_path_factory.mktemp("finished")
+    recipe = load_recipe("demo", ["evaluate.bootstrap=100", "evaluate.networks=3"])
+    return reported_run.whole_run(folder / "run", recipe, folder / "cache")
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """The same, for a test of its own."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture
+def bare(run: Path) -> Path:
+    """The same without an evaluation, and so without a report, which takes a second to draw."""
+    shutil.rmtree(run / "evaluation")
+    return run
+
+
+def put_audit(run: Path, verdict: str, digest: str = "") -> None:
+    """An audit of the run's set."""
+    digest = digest or hashlib.sha256((run / "set" / "images.safetensors").read_bytes()).hexdigest()
+    found = replace(report_example.audited(), verdict=verdict, set_digest=digest)  # type: ignore[arg-type]
+    (run / "audit").mkdir(exist_ok=True)
+    (run / "audit" / "audit.json").write_text(json.dumps(found.as_json()))
+
+
+def pngs(files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Every PNG: as a file, and inside the report."""
+    for name, held in files.items():
+        if name.endswith(".png"):
+            yield name, held
+    for k, found in enumerate(re.findall(rb"data:image/png;base64,([A-Za-z0-9+/=]+)", files.get("report.html", b""))):
+        yield f"report.html picture {k}", base64.b64decode(found)
+
+
+def readable(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Every byte of a bundle, and besides all that is packed in it: pictures, and tables inside the report."""
+    places = {f"entry {name}": held for name, held in files.items()}
+    places["names of entries"] = "\n".join(files).encode()
+    for name, held in pngs(files):
+        picture = Image.open(io.BytesIO(held))
+        places[f"pixels of {name}"] = picture.tobytes()
+        places[f"words of {name}"] = repr(picture.info).encode()
+    page = files.get("report.html", b"")
+    for k, (kind, held) in enumerate(re.findall(rb"data:(text/[a-z]+)[^,\"]*;base64,([A-Za-z0-9+/=]+)", page)):
+        places[f"report.html download {k} ({kind.decode()})"] = base64.b64decode(held)
+    return places
+
+
+def unzipped(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {entry.filename: archive.read(entry) for entry in archive.infolist()}
+
+
+@pytest.fixture(scope="module")
+def sent(phantom_folder: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory):
+    """A house with names in every place, its run with real images in the report, and what it shares of it."""
+    base = tmp_path_factory.mktemp("house") / HOUSE
+    data = base / "Archiv" / USER
+    for file in sorted(phantom_folder.rglob("*.dcm")):
+        site = SITES[sorted(p.name for p in phantom_folder.iterdir() if p.is_dir()).index(file.parts[-3])]
+        name = str(dcmread(file, stop_before_pixels=True).PatientName).replace("^", "_").replace(" ", "_")
+        place = data / site / file.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place / f"{name}_{file.name}")
+    recipe = override_recipe(
+        tiny_recipe,
+        [f"name={HOUSE}", f"description={WORDS}", f"data.site_column={WORDS}", "distill.ipc=2"],
+        "a test",
+    )
+    patch = pytest.MonkeyPatch()
+    for variable, value in (("USER", USER), ("LOGNAME", USER), ("HOSTNAME", HOST), ("HOME", str(base / "home"))):
+        patch.setenv(variable, value)
+    patch.setenv("MEDISTILL_CACHE", str(base / "cache"))
+    patch.setattr(socket, "gethostname", lambda: HOST)
+    run = base / f"run_{USER}"
+    try:
+        run_all(recipe, out=run, data=data, show_real=True, device="cpu")
+        corpus = load_corpus(
+            base / "cache" / "corpora" / json.loads((run / "run.json").read_text())["corpus"]["content"]
+        )
+        from medistill.artifacts.distilled_set import DistilledSet
+
+        command = f"medistill audit {run} --data {data}"
+        distilled = DistilledSet.load(run)
+        audit(distilled, corpus, recipe, out=run / "audit", attack=False, command=command, device="cpu")
+        share(run, out=base / "bundle.zip", acknowledged_risk="drawn, not taken of anybody", **TEXTS)
+    finally:
+        patch.undo()
+    return data, run, corpus, unzipped(base / "bundle.zip")
+
+
+def house_words(data: Path) -> set[str]:
+    """What must not get out: patients, folders, files, people, machines, and the day."""
+    day = datetime.now(UTC)
+    known = {HOUSE, *SITES, WORDS, USER, HOST, str(data), str(Path.home()), socket.gethostname(), getpass.getuser()}
+    known |= {site.replace("_", " ") for site in SITES}
+    known |= {file.stem for file in data.rglob("*.dcm")}
+    known |= {f"{day:%Y-%m}", f"{day:%Y%m%d}", f"{day:%d.%m.%Y}", f"{day:%b %d}"}
+    return identifiers(data) | {word for word in known if len(word) >= 6}
+
+
+def found_in(places: dict[str, bytes], words: set[str]) -> set[tuple[str, str]]:
+    lower = {place: held.lower() for place, held in places.items()}
+    return {(place, word) for word in words for place, held in lower.items() if word.lower().encode() in held}
+
+
+def test_no_name_of_a_patient_a_place_a_person_or_a_day_gets_out(sent) -> None:
+    data, _, _, files = sent
+    assert {"README.md", "audit.json", "croissant.json", "report.html", "report.json", "labels.csv"} <= files.keys()
+    assert found_in(readable(files), house_words(data)) == set()
+
+
+def test_the_search_finds_what_the_run_itself_says(sent) -> None:
+    data, run, _, _ = sent
+    own = {str(file.relative_to(run)): file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    leaks = found_in(readable({"report.html": own["report.html"]}) | own, house_words(data))
+    assert {SITES[0], SITES[1], WORDS, HOUSE} <= {word for _, word in leaks}
+    assert any("download" in place and SITES[0] == word for place, word in leaks)
+    assert any(place == "audit/audit.json" and word == USER for place, word in leaks)
+    headers = {"a header": next(data.rglob("*.dcm")).read_bytes()}
+    assert found_in(headers, house_words(data))
+
+
+def test_no_pixel_of_a_real_image_gets_out(sent) -> None:
+    _, run, corpus, files = sent
+    real = np.asarray(corpus.images)
+    addresses = {data_address(image).encode() for image in real}
+    own, sent_page = (run / "report.html").read_bytes(), files["report.html"]
+    assert any(address in own for address in addresses)  # the run was made with --show-real
+    assert not any(address in sent_page for address in addresses)
+    grey = {image.tobytes() for image in real}
+    places = readable(files)
+    assert not any(image in held for image in grey for held in places.values())
+    assert any(image in held for image in {image.tobytes() for image in load(files["images.safetensors"])["viewable"]}
+               for held in places.values())  # fmt: skip
+    shown = {Image.open(io.BytesIO(held)).tobytes() for _, held in pngs(files)}
+    assert shown
+    assert not shown & grey
+
+
+def test_the_bundle_opens_and_holds_the_set_of_the_run(sent, tmp_path: Path) -> None:
+    _, run, _, files = sent
+    bundle = Bundle.of_files(files)
+    assert files["images.safetensors"] == (run / "set" / "images.safetensors").read_bytes()
+    assert bundle.manifest.acknowledged_risk == "drawn, not taken of anybody"
+    assert bundle.audit is not None
+    assert bundle.audit.set_digest == hashlib.sha256(files["images.safetensors"]).hexdigest()
+    known = json.loads(files["report.json"])
+    own = json.loads((run / "report.json").read_text())
+    assert known["evaluation"]["arms"] == own["evaluation"]["arms"]
+    assert known["making"]["commands"] == []
+    assert not known["shows_real"]
+
+
+def test_the_same_run_gives_the_same_bytes_from_anywhere_at_any_time(run: Path, tmp_path: Path, monkeypatch) -> None:
+    put_audit(run, "pass")
+    share(run, out=tmp_path / "first.zip", **TEXTS)
+    elsewhere = tmp_path / "else" / "where"
+    shutil.copytree(run, elsewhere / "another name")
+    for file in elsewhere.rglob("*"):
+        os.utime(file, (1e9, 1e9))
+    monkeypatch.chdir(elsewhere)
+    earlier, now = os.umask(0o077), time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 4e6)
+    try:
+        share("another name", out="second.zip", **TEXTS)
+    finally:
+        os.umask(earlier)
+    monkeypatch.undo()
+    code = (
+        "from medistill.workflow.share import share; import sys; "
+        f"share(sys.argv[1], out=sys.argv[2], licence={TEXTS['licence']!r}, intended_use={TEXTS['intended_use']!r})"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "77", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    third = tmp_path / "third.zip"
+    subprocess.run([sys.executable, "-c", code, str(run), str(third)], check=True, env=environment)
+    first = (tmp_path / "first.zip").read_bytes()
+    assert (elsewhere / "second.zip").read_bytes() == first
+    assert third.read_bytes() == first
+    assert Bundle.open(third).manifest.acknowledged_risk is None
+
+
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        (lambda run: None, "has not been audited"),
+        (lambda run: put_audit(run, "fail"), "fails the audit"),
+        (lambda run: put_audit(run, "not enough evidence"), "not enough evidence"),
+        (lambda run: put_audit(run, "pass", "0" * 64), "of another set"),
+    ],
+)
+def test_without_a_passing_audit_of_this_set_nothing_is_written(
+    bare: Path, tmp_path: Path, prepare: Callable[[Path], None], why: str
+) -> None:
+    prepare(bare)
+    with pytest.raises(GateError, match=why) as refused:
+        share(bare, out=tmp_path / "bundle.zip", **TEXTS)
+    assert refused.value.exit_code == 4
+    assert not (tmp_path / "bundle.zip").exists()
+    bundle = share(bare, out=tmp_path / "bundle.zip", acknowledged_risk="They know.", **TEXTS)
+    assert bundle.manifest.acknowledged_risk == "They know."
+    assert "They know." in bundle.files["README.md"].decode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"licence": " "}, "--licence CC-BY-4.0"),
+        ({"intended_use": ""}, "--intended-use"),
+        ({"acknowledged_risk": ""}, "no reason"),
+        ({"sender": "St\nExample"}, "sender"),
+        ({"intended_use": "x" * 2001}, "intended_use"),
+        ({"month": "November"}, "month"),
+    ],
+)
+def test_words_that_are_missing_or_cannot_stand_there(bare: Path, tmp_path: Path, changes, why: str) -> None:
+    put_audit(bare, "fail")
+    with pytest.raises(UsageError, match=why):
+        share(bare, out=tmp_path / "bundle.zip", **{"acknowledged_risk": "a test", **TEXTS, **changes})
+    assert not (tmp_path / "bundle.zip").exists()
+
+
+def test_nothing_is_written_over_and_a_bundle_is_no_run(bare: Path, tmp_path: Path) -> None:
+    put_audit(bare, "pass")
+    out = tmp_path / "thesis.docx"
+    out.write_text("years of work")
+    with pytest.raises(UsageError, match="exists already"):
+        share(bare, out=out, **TEXTS)
+    assert out.read_text() == "years of work"
+    share(bare, out=tmp_path / "a.zip", **TEXTS)
+    with pytest.raises(UsageError, match="is a bundle already"):
+        share(tmp_path / "a.zip", out=tmp_path / "b.zip", **TEXTS)
+    with pytest.raises(ArtifactError, match="holds no distilled set"):
+        share(tmp_path / "nowhere", out=tmp_path / "b.zip", **TEXTS)
+
+
+def test_dicom_objects_are_put_in_on_request(bare: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="the dicom extra is not installed")
+    put_audit(bare, "pass")
+    bundle = share(bare, out=tmp_path / "b.zip", dicom=True, **TEXTS)
+    held = [dcmread(io.BytesIO(bundle.files[f"dicom/{k:04d}.dcm"])) for k in range(9)]
+    assert np.array_equal(np.stack([one.pixel_array for one in held]), bundle.distilled.viewable()[:, 0])
+    assert "`dicom/`" in bundle.files["README.md"].decode()
+
+
+def test_the_command_signs_tells_the_month_and_names_what_the_recipient_does(
+    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_audit(bare, "pass")
+    monkeypatch.setenv("MEDISTILL_KEYS", str(tmp_path / "keys"))
+    monkeypatch.delenv("MEDISTILL_PASSPHRASE", raising=False)
+    told = CliRunner()
+    assert told.invoke(app, ["keys", "new", "st-example"]).exit_code == 0
+    words = ["--licence", "CC0-1.0", "--intended-use", "Tests", "--sender", "St Example", "--month"]
+    out = tmp_path / "signed.zip"
+    done = told.invoke(app, ["share", str(bare), "--out", str(out), "--sign", "st-example", *words])
+    assert done.exit_code == 0, done.stderr
+    assert f"medistill verify {out}" in done.stdout
+    bundle = Bundle.open(out)
+    assert "manifest.sig" in bundle.files
+    assert bundle.manifest.month == f"{datetime.now(UTC):%Y-%m}"
+    checked = told.invoke(app, ["verify", str(out), "--json"])
+    assert checked.exit_code == 0, checked.stderr
+
+
+def test_the_command_refuses_with_the_exit_code_of_the_gate(bare: Path, tmp_path: Path) -> None:
+    told = CliRunner()
+    words = ["share", str(bare), "--out", str(tmp_path / "b.zip")]
+    assert told.invoke(app, words).exit_code == 2
+    assert "no licence was chosen" in told.invoke(app, words).stderr
+    allowed = [*words, "--licence", "CC0-1.0", "--intended-use", "Tests"]
+    refused = told.invoke(app, allowed)
+    assert refused.exit_code == 4
+    assert "--acknowledge-risk" in refused.stderr
+    done = told.invoke(app, [*allowed, "--acknowledge-risk", "a test", "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["manifest"]["acknowledged_risk"] == "a test"
+
+
+def test_the_lines_of_the_data_card_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_audit(run, "pass")
+    share(run, out=tmp_path / "bundle.zip", **TEXTS)
+    card = Bundle.open(tmp_path / "bundle.zip").files["README.md"].decode()
+    [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert len(names["dataset"]) == 9  # type: ignore[arg-type]

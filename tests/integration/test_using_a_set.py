@@ -1,0 +1,292 @@
+"""A recipient's way: train on a set, test on images of one's own, unite sets, export; nothing half-written is left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from typer.testing import CliRunner, Result
+
+from medistill.artifacts.atomic import sha256_file
+from medistill.artifacts.classifier import Classifier
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.errors import ArtifactError, DataError, UsageError
+from medistill.evaluate.evaluation import load_evaluation
+from medistill.networks.restored import restored_network
+from medistill.progress import Silent, SilentTask
+from medistill.recipe import Recipe, load_recipe
+from medistill.workflow.evaluate import OTHER_CORPUS, evaluate
+from medistill.workflow.evaluate_classifier import OWN_THRESHOLDS, evaluate_classifier
+from medistill.workflow.export import export_dd_ranking
+from medistill.workflow.merge import merge
+from medistill.workflow.report import write_report
+from medistill.workflow.share import share
+from medistill.workflow.train_classifier import train_classifier
+from medistill_cli.main import app
+from tests.drawn_corpus import drawn_corpus, drawn_set
+from tests.settings_restored import settings_restored
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "using-a-set.md"
+
+
+class Heard(Silent):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+class Impatient(Silent):
+    """Wants to stop at the third safe point."""
+
+    def task(self, title: str, total: int, *, done: int = 0) -> SilentTask:
+        class Third(SilentTask):
+            steps = 0
+
+            def advance(self, steps: int = 1, *, figures: str = "") -> None:
+                self.steps += 1
+                if self.steps == 3:
+                    raise KeyboardInterrupt
+
+        return Third()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return drawn_corpus(tmp_path / "corpus")
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    settings = ["data.image_size=16", "network.depth=2", "network.width=4", "evaluate.networks=2", "evaluate.epochs=4"]
+    return load_recipe("demo", [*settings, "evaluate.arms=[]", "evaluate.bootstrap=100", "distill.ipc=2"])
+
+
+def _told(distilled: DistilledSet, recipe: Recipe, number: int = 0) -> DistilledSet:
+    """The set with a provenance as a run writes it, and other images for another number."""
+    provenance = {"recipe": recipe.model_dump(mode="json"), "synthetic_source": True, "privacy": "None was sought."}
+    return replace(distilled, images=distilled.images + np.float32(number), provenance=provenance)
+
+
+def test_a_classifier_is_the_first_network_that_an_evaluation_trains(
+    tmp_path: Path, corpus: Corpus, recipe: Recipe
+) -> None:
+    made = drawn_set(corpus, soft=True)
+    evaluate(made, corpus, recipe, out=tmp_path / "of-set")
+    train_classifier(made, recipe, out=tmp_path / "model")
+    classifier = Classifier.load(tmp_path / "model")
+    evaluation = evaluate_classifier(classifier, corpus, recipe, out=tmp_path / "of-model")
+    stored = [
+        load_file(tmp_path / of / "evaluation/networks/distilled_000.safetensors") for of in ("of-set", "of-model")
+    ]
+    for split in ("validation", "test"):
+        np.testing.assert_allclose(stored[0][split], stored[1][split], atol=1e-6)
+    network = restored_network(classifier)
+    images = torch.from_numpy(classifier.normalisation.apply(np.asarray(corpus.images[corpus.rows("test")])))
+    with torch.no_grad():
+        right = (network(images).argmax(1).numpy() == corpus.labels[corpus.rows("test")]).mean()
+    assert evaluation.arms[0].accuracy.value == pytest.approx(right)
+    assert evaluation.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert load_evaluation(tmp_path / "of-model/evaluation/evaluation.json").arms[0].images == len(made.labels)
+    report = write_report(tmp_path / "of-model")
+    assert report.title == "Classifier trained on 6\xa0distilled images, tested as it was received"
+    told = {caveat.title for caveat in report.not_promised}
+    assert {"Thresholds of this corpus", "Privacy is not judged here"} <= told
+    assert "No formal privacy guarantee" not in told
+    assert "tested as it was received" in (tmp_path / "of-model" / "report.html").read_text(encoding="utf-8")
+
+
+def test_thresholds_are_chosen_on_the_recipients_validation_split(
+    tmp_path: Path, corpus: Corpus, recipe: Recipe
+) -> None:
+    made = replace(drawn_set(corpus), provenance={"corpus": "of another hospital"})
+    classifier = train_classifier(made, recipe, out=tmp_path / "model")
+    heard = Heard()
+    evaluation = evaluate_classifier(classifier, corpus, recipe, out=tmp_path / "run", progress=heard)
+    assert heard.said[:2] == [OTHER_CORPUS, OWN_THRESHOLDS]
+    told = load_file(tmp_path / "run/evaluation/distilled.safetensors")["validation"][0]
+    for c, of_class in enumerate(evaluation.arms[0].classes):
+        [threshold] = of_class.point("youden").thresholds
+        cases = corpus.labels[corpus.rows("val")] == c
+        scores = told[:, c]
+
+        def youden(at: float, scores: np.ndarray = scores, cases: np.ndarray = cases) -> float:
+            return float((scores[cases] >= at).mean() - (scores[~cases] >= at).mean())
+
+        assert youden(threshold) == pytest.approx(max(youden(at) for at in scores))
+
+
+def test_other_classes_shapes_and_folders_are_refused(tmp_path: Path, corpus: Corpus, recipe: Recipe) -> None:
+    made = drawn_set(corpus)
+    classifier = train_classifier(made, recipe, out=tmp_path / "model")
+    assert classifier.recipe.data.classes == corpus.class_names
+    with pytest.raises(UsageError, match="holds something already"):
+        train_classifier(made, recipe, out=tmp_path / "model")
+    with pytest.raises(DataError, match="the classifier has the classes viral, Normal"):
+        evaluate_classifier(
+            replace(classifier, class_names=("viral", "Normal", "Pneumonia")), corpus, recipe, out=tmp_path / "run"
+        )
+    larger = drawn_corpus(tmp_path / "larger", size=32)
+    with pytest.raises(DataError, match="the classifier's images are"):
+        evaluate_classifier(classifier, larger, recipe, out=tmp_path / "run")
+    evaluate_classifier(classifier, corpus, recipe, out=tmp_path / "run")
+    other = {name: array + 1 for name, array in classifier.weights.items()}
+    with pytest.raises(UsageError, match="the evaluation of something else"):
+        evaluate_classifier(replace(classifier, weights=other), corpus, recipe, out=tmp_path / "run")
+
+
+def test_a_training_that_is_stopped_leaves_nothing(tmp_path: Path, corpus: Corpus, recipe: Recipe) -> None:
+    before = set(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(drawn_set(corpus), recipe, out=tmp_path / "model", progress=Impatient())
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_sets_are_united_from_disk_and_a_full_disk_leaves_nothing(
+    tmp_path: Path, corpus: Corpus, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [_told(drawn_set(corpus), recipe, number) for number in range(2)]
+    for name, one in zip(("east", "west"), made, strict=True):
+        one.save(tmp_path / name / "set")
+    united = merge([tmp_path / "east", tmp_path / "west" / "set"], out=tmp_path / "merged")
+    read = DistilledSet.load(tmp_path / "merged")
+    assert np.array_equal(read.images, np.concatenate([one.images for one in made]))
+    assert [part["set_digest"] for part in united.provenance["sources"]] == [
+        sha256_file(tmp_path / name / "set" / "images.safetensors") for name in ("east", "west")
+    ]
+    with pytest.raises(UsageError, match="label map for north"):
+        merge([tmp_path / "east", tmp_path / "west"], out=tmp_path / "m2", label_maps={"north": {"a": "b"}})
+    with pytest.raises(ArtifactError, match="holds no distilled set"):
+        merge([tmp_path / "east", tmp_path / "corpus"], out=tmp_path / "m2")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("medistill.artifacts.distilled_set.write_json", full)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(ArtifactError, match="disk is full"):
+        merge([tmp_path / "east", tmp_path / "west"], out=tmp_path / "m2")
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_dd_ranking_files_load_without_unpickling_code(tmp_path: Path, corpus: Corpus) -> None:
+    for soft in (False, True):
+        made, out = drawn_set(corpus, soft=soft), tmp_path / f"soft-{soft}"
+        files = export_dd_ranking(made, out=out)
+        images, labels, lr = (torch.load(file, weights_only=True) for file in files)
+        assert [file.name for file in sorted(out.iterdir())] == ["images.pt", "labels.pt", "lr.pt"]
+        assert images.dtype == torch.float32
+        assert images.shape == made.images.shape
+        assert lr.item() == pytest.approx(made.student_lr)
+        if soft:
+            np.testing.assert_allclose(torch.softmax(labels, 1).numpy(), made.soft_labels, atol=1e-6)
+        else:
+            per_class = len(made.labels) // len(made.class_names)
+            assert torch.equal(labels, torch.arange(len(made.class_names)).repeat_interleave(per_class))
+
+
+def test_a_dataset_for_pytorch_trains_as_the_set_says(corpus: Corpus) -> None:
+    made = replace(drawn_set(corpus), weights=np.array([0.5, 1.5, 1, 1, 1, 1], np.float32))
+    loaded = torch.utils.data.DataLoader(made.as_dataset(), batch_size=4)
+    images, labels, weights = (torch.cat(parts) for parts in zip(*loaded, strict=True))
+    assert np.array_equal(images, made.images)
+    assert np.array_equal(labels, made.labels)
+    assert np.array_equal(weights, made.weights)
+    soft = drawn_set(corpus, soft=True)
+    assert np.array_equal(torch.stack([label for _, label, _ in soft.as_dataset()]), soft.soft_labels)
+    images += 1
+    assert not np.array_equal(images, made.images)
+
+
+@contextlib.contextmanager
+def _in(folder: Path) -> Iterator[None]:
+    with contextlib.chdir(folder), settings_restored():
+        yield
+
+
+def _run(folder: Path, *words: str) -> Result:
+    with _in(folder):
+        return CliRunner().invoke(app, list(words))
+
+
+def test_the_commands_from_two_sets_to_figures(
+    tmp_path: Path, corpus: Corpus, recipe: Recipe, phantom_folder: Path
+) -> None:
+    for number, name in enumerate(("east", "west")):
+        made = _told(drawn_set(corpus), recipe, number)
+        renamed = made if name == "east" else replace(made, class_names=("Covid-19", *corpus.class_names[1:]))
+        renamed.save(tmp_path / name / "set")
+        share(
+            tmp_path / name,
+            out=tmp_path / f"{name}.zip",
+            licence="CC-BY-4.0",
+            intended_use="tests",
+            sender=f"Hospital {name}",
+            acknowledged_risk="drawn images",
+        )
+    _told(drawn_set(corpus), recipe, 2).save(tmp_path / "north")
+    bundles = ("east.zip", "west.zip")
+    refused = _run(tmp_path, "merge", *bundles, "--out", "merged")
+    assert refused.exit_code == 3
+    assert "--label-map east.zip:COVID=Covid-19" in refused.stderr
+    renaming = ("--label-map", "west.zip:Covid-19=COVID")
+    merged = _run(tmp_path, "merge", *bundles, "--out", "merged", *renaming, "--json")
+    assert merged.exit_code == 0, merged.stderr
+    told = json.loads(merged.stdout)
+    assert told["classes"] == list(corpus.class_names)
+    assert [(part["sender"], part["first"], part["images"]) for part in told["sources"]] == [
+        ("Hospital east", 0, 6),
+        ("Hospital west", 6, 6),
+    ]
+    for wrong, complaint in (("Covid-19", "SOURCE:OLD=NEW"), ("north:Covid-19=COVID", "no set is called so")):
+        again = _run(tmp_path, "merge", *bundles, "--out", "other", "--label-map", wrong)
+        assert again.exit_code == 2
+        assert complaint in again.stderr
+    plain = _run(tmp_path, "merge", *bundles, "--out", "plain", "--label-map", "Covid-19=COVID")
+    assert plain.exit_code == 0, plain.stderr
+    assert (
+        DistilledSet.load(tmp_path / "plain").training_bytes()
+        == DistilledSet.load(tmp_path / "merged").training_bytes()
+    )
+    trained = _run(tmp_path, "train", "merged", "--out", "model", "--network", "alexnet", "--set", "evaluate.epochs=2")
+    assert trained.exit_code == 0, trained.stderr
+    assert "12 distilled images for 2 epochs" in trained.stdout
+    test = ("evaluate", "model", "--data", str(phantom_folder))
+    tested = _run(tmp_path, *test, "--out", "local")
+    assert tested.exit_code == 0, tested.stderr
+    assert "thresholds chosen (Youden) on the" in tested.stdout
+    assert _run(tmp_path, "report", "local").exit_code == 0
+    refusals = {
+        ("evaluate", "model"): (2, "is a classifier, and no --data was given"),
+        (*test, "--across", "vgg11"): (2, "--across was given for a classifier"),
+        (*test, "--classes", "Normal,COVID"): (3, "the classifier has the classes COVID, Normal, Pneumonia"),
+        ("train", "west.zip", "--out", "model"): (2, "holds something already"),
+        ("train", str(phantom_folder), "--out", "other"): (3, "holds no distilled set"),
+    }
+    for words, (code, complaint) in refusals.items():
+        refused = _run(tmp_path, *words)
+        assert refused.exit_code == code, refused.stderr
+        assert complaint in refused.stderr
+    exported = _run(tmp_path, "export", "west.zip", "--out", "tensors")
+    blocks = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    with _in(tmp_path):
+        for block in blocks:
+            exec(compile(block, str(GUIDE), "exec"), {})
+    assert exported.exit_code == 0, exported.stderr
+    assert torch.load(tmp_path / "tensors" / "images.pt", weights_only=True).shape == (6, 1, 16, 16)
+    share(tmp_path / "merged", out=tmp_path / "merged.zip", licence="x", intended_use="x", acknowledged_risk="x")
+    again = merge([tmp_path / "merged.zip", tmp_path / "north"], out=tmp_path / "all")
+    assert again.provenance["sources"][:2] == told["sources"]

@@ -1,0 +1,194 @@
+"""`medistill verify` as it is typed: what passes, what is demanded of a signature, and what a full disk leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from medistill.errors import ArtifactError
+from medistill.sharing.archive import write_archive
+from medistill.sharing.keys import forget_key
+from medistill.workflow.verify import verify
+from medistill_cli.main import app
+from tests import sent_bundle
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """The keys of a sender, good for 30 days."""
+    sent_bundle.make_sender(tmp_path / "theirs", valid_days=30)
+    return tmp_path / "theirs"
+
+
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of our keys, with none in it."""
+    monkeypatch.setenv("MEDISTILL_KEYS", str(tmp_path / "ours"))
+    return tmp_path / "ours"
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A bundle that is not signed."""
+    write_archive(tmp_path / "plain.zip", sent_bundle.unsigned())
+    return tmp_path / "plain.zip"
+
+
+@pytest.fixture
+def signed(tmp_path: Path, theirs: Path) -> Path:
+    """A bundle that the sender signed."""
+    write_archive(tmp_path / "signed.zip", sent_bundle.signed(sent_bundle.unsigned(), theirs))
+    return tmp_path / "signed.zip"
+
+
+def typed(*words: str | Path) -> tuple[int, str, str]:
+    told = CliRunner().invoke(app, ["verify", *map(str, words)])
+    return told.exit_code, told.stdout, told.stderr
+
+
+def test_a_bundle_without_a_signature_passes_and_that_is_said(plain: Path, ours: Path) -> None:
+    code, out, _ = typed(plain)
+    assert code == 0
+    assert "nobody vouches for it" in out
+    assert "never anonymous" in out
+    assert "A test." in out
+    assert not ours.exists()
+
+
+def test_json_tells_each_check(plain: Path, ours: Path) -> None:
+    code, out, _ = typed(plain, "--json")
+    told = json.loads(out)
+    states = {check["name"]: check["state"] for check in told["checks"]}
+    assert code == 0
+    assert (told["accepted"], told["signer"]) == (True, None)
+    assert states["Files"] == states["Distilled set"] == "passed"
+    assert states["Signature"] == states["Audit"] == states["Differential privacy"] == "missing"
+    assert states["Acknowledged risk"] == "declared"
+
+
+def test_the_signature_of_a_trusted_key_passes(signed: Path, theirs: Path, ours: Path) -> None:
+    sent = sent_bundle.trust_sender(theirs, ours)
+    for trust in (None, sent_bundle.SENDER, str(sent)):
+        found = verify(signed, trust=trust, today=sent_bundle.TODAY)
+        assert found.signer == sent_bundle.SENDER
+        assert {check.state for check in found.checks if check.name == "Signature"} == {"passed"}
+
+
+def test_the_file_of_a_key_is_enough(signed: Path, theirs: Path, ours: Path, tmp_path: Path) -> None:
+    sent = sent_bundle.trust_sender(theirs, tmp_path / "elsewhere")
+    assert verify(signed, trust=str(sent), today=sent_bundle.TODAY).signer == sent_bundle.SENDER
+    assert not ours.exists()
+
+
+def test_ones_own_signature_passes(signed: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDISTILL_KEYS", str(theirs))
+    assert verify(signed, today=sent_bundle.TODAY).signer == sent_bundle.SENDER
+
+
+def test_the_signature_of_an_unknown_key_is_refused(signed: Path, theirs: Path, ours: Path) -> None:
+    code, out, err = typed(signed)
+    assert (code, out) == (3, "")
+    assert "not known here" in err
+    assert "medistill keys trust" in err
+    sent_bundle.trust_sender(theirs, ours)
+    verify(signed, today=sent_bundle.TODAY)
+    forget_key(ours, sent_bundle.SENDER)
+    with pytest.raises(ArtifactError, match="not known here"):
+        verify(signed, today=sent_bundle.TODAY)
+
+
+def test_an_expired_key_is_refused_from_the_day_after(signed: Path, theirs: Path, ours: Path) -> None:
+    sent = sent_bundle.trust_sender(theirs, ours)
+    last = sent_bundle.TODAY + timedelta(days=30)
+    assert verify(signed, today=last).signer == sent_bundle.SENDER
+    for trust in (None, sent_bundle.SENDER, str(sent)):
+        with pytest.raises(ArtifactError, match="expired on 2026-12-21"):
+            verify(signed, trust=trust, today=last + timedelta(days=1))
+
+
+def test_another_key_than_the_one_demanded_is_refused(signed: Path, theirs: Path, ours: Path) -> None:
+    sent_bundle.trust_sender(theirs, ours)
+    sent_bundle.make_sender(ours, "ward-7")
+    code, _, err = typed(signed, "--trust", "ward-7")
+    assert code == 3
+    assert "a signature by the key 'ward-7'" in err
+
+
+def test_a_signature_that_is_demanded_must_be_there(plain: Path, theirs: Path, ours: Path) -> None:
+    sent_bundle.trust_sender(theirs, ours)
+    code, _, err = typed(plain, "--trust", sent_bundle.SENDER)
+    assert code == 3
+    assert "is not signed" in err
+
+
+def test_a_key_that_is_nowhere_is_a_slip_of_the_user(plain: Path, ours: Path) -> None:
+    assert typed(plain, "--trust", "nobody")[0] == 2
+
+
+def test_a_signed_bundle_changed_by_its_owner_needs_a_new_signature(tmp_path: Path, theirs: Path, ours: Path) -> None:
+    sent_bundle.trust_sender(theirs, ours)
+    files = sent_bundle.signed(sent_bundle.unsigned(), theirs)
+    changed = sent_bundle.listed_anew(files, sender="St Example")
+    write_archive(tmp_path / "old.zip", changed)
+    write_archive(tmp_path / "new.zip", sent_bundle.signed(changed, theirs))
+    code, _, err = typed(tmp_path / "old.zip")
+    assert code == 3
+    assert "does not fit the manifest" in err
+    assert verify(tmp_path / "new.zip", today=sent_bundle.TODAY).manifest.sender == "St Example"
+
+
+def test_a_bundle_unpacked_and_zipped_again_is_refused(signed: Path, theirs: Path, ours: Path, tmp_path: Path) -> None:
+    sent_bundle.trust_sender(theirs, ours)
+    shutil.unpack_archive(signed, tmp_path / "unpacked")
+    again = Path(shutil.make_archive(str(tmp_path / "again"), "zip", tmp_path / "unpacked"))
+    code, _, err = typed(again)
+    assert code == 3
+    assert "never zipped again" in err
+    code, _, err = typed(tmp_path / "unpacked")
+    assert code == 3
+    assert "is no file" in err
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    mount = shutil.which("mount")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = mount and os.geteuid() == 0
+    if (
+        not made
+        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode
+    ):
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_fills_half_way_leaves_nothing(small_disk: Path) -> None:
+    write_archive(small_disk / "bundle.zip", {"README.md": b"first"})
+    before = (small_disk / "bundle.zip").read_bytes()
+    with pytest.raises(ArtifactError, match="disk is full"):
+        write_archive(small_disk / "bundle.zip", {"README.md": b"x" * 30_000, "labels.csv": b"x" * 60_000})
+    assert os.listdir(small_disk) == ["bundle.zip"]
+    assert (small_disk / "bundle.zip").read_bytes() == before
+    (small_disk / "filler").write_bytes(b"x" * 56_000)
+
+    def make_many() -> None:
+        for k in range(40):
+            sent_bundle.make_sender(small_disk / "keys", f"ward-{k}")
+
+    with pytest.raises(ArtifactError, match="disk is full"):
+        make_many()
+    held = os.listdir(small_disk / "keys" / "own")
+    assert sorted(name for name in held if name.endswith(".json")) == sorted(
+        name.replace(".pem", ".json") for name in held if name.endswith(".pem")
+    )

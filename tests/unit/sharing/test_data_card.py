@@ -1,0 +1,101 @@
+"""The data card: what a catalogue reads at its top, the figures of the report, and no markup of a sender's."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from markdown_it import MarkdownIt
+
+from medistill.sharing.data_card import data_card
+from medistill.sharing.manifest import Provenance, Source
+from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
+from medistill.sharing.statement import Statement
+from tests import report_example
+from tests.sent_bundle import small_set
+
+yaml = pytest.importorskip("yaml", reason="PyYAML, with which the front matter is read, is not installed")
+
+
+def card(statement: Statement, **changes: object) -> str:
+    distilled = small_set()
+    known = {"audit": None, "report": None, "dicom": False, **changes}
+    provenance = known.pop("provenance", outgoing_provenance(distilled))
+    return data_card(distilled, statement, provenance, **known).decode()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("licence", "front"),
+    [
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("Agreement 12: 'section' \"3\"", {"license": "other", "license_name": "Agreement 12: 'section' \"3\""}),
+    ],
+)
+def test_the_front_matter_is_yaml(licence: str, front: dict[str, str]) -> None:
+    text = card(Statement(licence, "Tests", acknowledged_risk="a test"))
+    _, matter, _ = text.split("---\n", 2)
+    found = yaml.safe_load(matter)
+    assert front.items() <= found.items()
+    assert found["task_categories"] == ["image-classification"]
+    assert found["size_categories"] == ["n<1K"]
+    assert "synthetic" in found["tags"]
+    assert found["pretty_name"] == "4 synthetic medical images in 2 classes"
+
+
+def test_a_person_finds_the_three_figures_and_what_the_audit_says() -> None:
+    report = report_example.whole()
+    sites = site_names(report, report.audit)
+    assert report.audit is not None
+    left, audit = outgoing_report(report, sites), outgoing_audit(report.audit, sites)
+    text = card(Statement("CC0-1.0", "Tests", acknowledged_risk="phantoms only"), audit=audit, report=left)
+    for name, words in (("distilled", "Distilled images"), ("raw", "All originals"), ("random", "Random originals")):
+        arm = report.evaluation.arm(name)  # type: ignore[arg-type]
+        assert arm is not None
+        auc = arm.macro_auc
+        row = f"| {words} | {arm.images} | {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f}) |"
+        assert row in text
+    assert "The set fails the audit" in text
+    assert "**Sent without a passing audit.** The sender's reason: phantoms only" in text
+    assert "No formal privacy guarantee" in text
+    assert "anonym" not in text.lower()
+
+
+def test_what_is_not_known_is_said() -> None:
+    text = card(Statement("CC0-1.0", "Tests"))
+    assert "**Not measured.**" in text
+    assert "**Audit:** none was made." in text
+    assert "Sent without" not in text
+
+
+def test_a_united_set_names_its_sources() -> None:
+    source = Source(
+        sender="St Example", set_digest="e" * 64, first=0, images=3, privacy="", epsilon=7.9, delta=1e-5, unit="patient"
+    )
+    other = replace_source(source, sender="", first=3, images=1, epsilon=None)
+    text = card(Statement("CC0-1.0", "Tests"), provenance=Provenance(sources=(source, other)))
+    assert "| 1 | St Example | 0 to 2 | 7.9 |" in text
+    assert "| 2 | not told | 3 to 3 | none |" in text
+
+
+def replace_source(source: Source, **changes: object) -> Source:
+    return source.model_copy(update=changes)
+
+
+def test_a_senders_markup_is_shown_as_it_is() -> None:
+    evil = "<img src=x onerror=alert(1)> [here](https://evil.example) ![x](y) | **bold**"
+    distilled = replace(small_set(), class_names=("Normal", evil))
+    text = data_card(
+        distilled,
+        Statement("CC0-1.0", evil, evil, evil),
+        outgoing_provenance(distilled),
+        None,
+        None,
+        dicom=False,
+    ).decode()
+    assert text.count("evil.example") == 4
+    page = MarkdownIt("commonmark").enable("table").render(text.split("---\n", 2)[2])
+    assert re.findall(r"<(a|img|script)\b[^>]*>", page) == ["img"]
+    assert 'src="contact_sheet.png"' in page
+    assert "<strong>bold" not in page
+    assert "**bold**" in page
