@@ -65,6 +65,11 @@ class AttackRow:
     reason: str
 
 
+def verdict_sentence(audit: Audit) -> str:
+    """The verdict, and what follows."""
+    return f"{HEADINGS[audit.verdict]}. {consequence(audit)}"
+
+
 def consequence(audit: Audit) -> str:
     """What follows for the set, and from what."""
     if audit.verdict == "pass":

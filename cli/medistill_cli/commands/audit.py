@@ -153,7 +153,7 @@ def _print(found: Audit) -> None:
     from rich.table import Table
 
     from medistill.privacy.gate import SPACE_NAMES
-    from medistill.report.audit_statements import HEADINGS, SUBJECT_NAMES, asked_text, consequence, found_text
+    from medistill.report.audit_statements import SUBJECT_NAMES, asked_text, found_text, verdict_sentence
     from medistill_cli.lines import duration
 
     console = out_console()
@@ -178,8 +178,9 @@ def _print(found: Audit) -> None:
     for one in found.criteria:
         if one.reason:
             console.print(f"{one.name}: {one.reason}.", markup=False, soft_wrap=True)
-    console.print(f"It took {duration(found.seconds)}.", markup=False)
-    console.print(f"{HEADINGS[found.verdict]}. {consequence(found)}", markup=False, soft_wrap=True, style="bold")
+    attacks = f"; all calls together spent {duration(found.membership.seconds)} on attacks" if found.membership else ""
+    console.print(f"It took {duration(found.seconds)}{attacks}.", markup=False, soft_wrap=True)
+    console.print(verdict_sentence(found), markup=False, soft_wrap=True, style="bold")
 
 
 def _attacks(found: Audit) -> Table:
