@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench bench-gpu docs clean
+.PHONY: help demo test test-slow fuzz check bench bench-gpu docs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ test: $(READY) ## set up, then run the tests
 
 test-slow: $(READY) ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(READY) ## search for bytes that a bundle should not open, ten minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt atheris
+	$(BIN)/python -m tests.fuzz.bundle archive -max_total_time=300
+	$(BIN)/python -m tests.fuzz.bundle files -max_total_time=300
 
 check: $(READY) ## format, lint, types, import layers
 	$(BIN)/ruff format --check .

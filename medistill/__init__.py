@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medistill.artifacts.classifier import Classifier as Classifier
     from medistill.artifacts.corpus import Corpus as Corpus
     from medistill.artifacts.distilled_set import DistilledSet as DistilledSet
     from medistill.artifacts.trajectories import Trajectories as Trajectories
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
     from medistill.workflow.prepare import prepare as prepare
     from medistill.workflow.report import write_report as write_report
     from medistill.workflow.run import run as run
+    from medistill.workflow.evaluate_classifier import evaluate_classifier as evaluate_classifier
+    from medistill.workflow.export import export_dd_ranking as export_dd_ranking
+    from medistill.workflow.merge import merge as merge
     from medistill.workflow.share import share as share
+    from medistill.workflow.train_classifier import train_classifier as train_classifier
+    from medistill.workflow.verify import verify as verify
 
 _HOME = {
     "load_recipe": "medistill.recipe",
@@ -41,6 +47,11 @@ _HOME = {
     "write_report": "medistill.workflow.report",
     "run": "medistill.workflow.run",
     "share": "medistill.workflow.share",
+    "verify": "medistill.workflow.verify",
+    "train_classifier": "medistill.workflow.train_classifier",
+    "evaluate_classifier": "medistill.workflow.evaluate_classifier",
+    "merge": "medistill.workflow.merge",
+    "export_dd_ranking": "medistill.workflow.export",
     "Recipe": "medistill.recipe",
     "Corpus": "medistill.artifacts.corpus",
     "Trajectories": "medistill.artifacts.trajectories",
@@ -48,6 +59,7 @@ _HOME = {
     "Evaluation": "medistill.evaluate.evaluation",
     "Audit": "medistill.privacy.audit",
     "Report": "medistill.report.record",
+    "Classifier": "medistill.artifacts.classifier",
     "Bundle": "medistill.sharing.bundle",
     "MedistillError": "medistill.errors",
 }

@@ -90,7 +90,10 @@ def test_every_help_shows_an_example_that_the_program_would_take(words: list[str
 def test_the_root_help_lists_the_commands_in_the_order_of_the_work() -> None:
     told = CliRunner().invoke(app, ["--help"]).output.partition("Commands:")[2]
     verbs = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line.split()]
-    expected = "distill prepare experts evaluate leave-site-out audit benchmark report phantom doctor purge recipes"
+    expected = (
+        "distill prepare experts evaluate leave-site-out audit share verify train merge export push benchmark report "
+        "phantom doctor purge keys recipes"
+    )
     assert " ".join(verbs) == expected
     assert "..." not in told
 
