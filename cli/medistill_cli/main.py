@@ -54,7 +54,8 @@ def root(
     """Distil a folder of medical images into a few synthetic images per class, and measure what they are worth.
 
     `distill` does the whole job. The other commands do one part of it each, or look after what it leaves.
-    This mode gives no formal privacy guarantee, and its figures are not clinical evidence.
+    Without --dp-epsilon no privacy is guaranteed formally; `audit` measures what a set gives away. No figure is
+    clinical evidence.
 
     \b
     Examples:
