@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from medistill.workflow.audit import audit as audit
     from medistill.workflow.distill import distill as distill
     from medistill.workflow.evaluate import evaluate as evaluate
+    from medistill.workflow.evaluate_classifier import evaluate_classifier as evaluate_classifier
     from medistill.workflow.experts import train_experts as train_experts
+    from medistill.workflow.export import export_dd_ranking as export_dd_ranking
+    from medistill.workflow.merge import merge as merge
     from medistill.workflow.prepare import prepare as prepare
     from medistill.workflow.report import write_report as write_report
     from medistill.workflow.run import run as run
-    from medistill.workflow.evaluate_classifier import evaluate_classifier as evaluate_classifier
-    from medistill.workflow.export import export_dd_ranking as export_dd_ranking
-    from medistill.workflow.merge import merge as merge
     from medistill.workflow.share import share as share
     from medistill.workflow.train_classifier import train_classifier as train_classifier
     from medistill.workflow.verify import verify as verify

@@ -34,7 +34,7 @@ def export(
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write a distilled set as tensors for other programs.
+    """Write a distilled set as tensors for other code.
 
     Each file holds one tensor, which torch.load reads with weights_only=True. Weights and stages have no place there.
 
