@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
+from medistill.privacy.audit import Audit, Verdict
 from medistill.sharing.bundle import pack
 from medistill.sharing.keys import export_key, load_private, new_key, trust_key
 from medistill.sharing.manifest import UNLISTED, BundleManifest, FileRecord
 from medistill.sharing.signature import sign
 from medistill.sharing.statement import Statement
+from tests import report_example
 
 TODAY = date(2026, 11, 21)
 SENDER = "st-example"
@@ -34,6 +37,13 @@ def small_set() -> DistilledSet:
         class_names=("Normal", "Pneumonia"),
         provenance={"starts_from": "noise", "privacy": "No formal privacy guarantee was sought in this mode."},
     )
+
+
+def audit_of(digest: str, verdict: Verdict) -> Audit:
+    """An audit of the set with that digest, with the criteria that give the verdict."""
+    whole, worse = report_example.audited(), {"pass": ("fail", "not enough evidence"), "not enough evidence": ("fail",)}
+    criteria = tuple(one for one in whole.criteria if one.verdict not in worse.get(verdict, ()))
+    return replace(whole, verdict=verdict, criteria=criteria, set_digest=digest)
 
 
 def unsigned() -> dict[str, bytes]:

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -117,7 +118,7 @@ class DicomwebService:
                 expected="the extra for DICOMweb",
                 do="run `pip install 'medistill[dicomweb]'`",
             ) from None
-        for name in ("dicomweb_client", "retrying", "urllib3"):  # they log addresses, which hold UIDs
+        for name in ("dicomweb_client", "pydicom", "retrying", "urllib3"):  # they log addresses with UIDs, and headers
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._place = f"the DICOMweb service at {address.url}"
         self._filters = dict(address.filters)
@@ -160,13 +161,16 @@ class DicomwebService:
         read = self._ask(lambda: self._client.retrieve_instance(one.study, one.series, one.instance), gone=lambda: None)
         if read is None:
             return None
-        if (read.get("StudyInstanceUID"), read.get("SOPInstanceUID")) != (one.study, one.instance):
-            raise self._wrong("another image than the one that was asked for")
         buffer = io.BytesIO()
         try:
-            read.save_as(buffer, enforce_file_format=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they quote the header
+                same = (read.get("StudyInstanceUID"), read.get("SOPInstanceUID")) == (one.study, one.instance)
+                read.save_as(buffer, enforce_file_format=True)
         except Exception:  # noqa: BLE001  # pydicom raises many kinds; its words may quote the header
             raise self._wrong("an image whose header is damaged") from None
+        if not same:
+            raise self._wrong("another image than the one that was asked for")
         return buffer.getvalue()
 
     def store(self, content: bytes) -> None:
@@ -206,7 +210,9 @@ class DicomwebService:
             if attempt:
                 time.sleep(self._pause * 2 ** (attempt - 1))
             try:
-                return question()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # pydicom's quote headers
+                    return question()
             except MedistillError:
                 raise
             except requests.HTTPError as error:

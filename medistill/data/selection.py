@@ -63,7 +63,7 @@ def _refuse_absent(noun: str, option: str, wanted: Sequence[str], present: Seque
         raise DataError(
             f"there is no {noun} {' or '.join(absent)}; this corpus has {has}",
             expected=f"a {noun} that is there",
-            do=f"correct --{option}",
+            do=f"correct --{option}, or give the {noun} that name in the folders or the table",
         )
 
 

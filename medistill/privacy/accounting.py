@@ -104,6 +104,7 @@ class Guarantee:
                 and all(type(number) is int and number > 0 for number in counts)
                 and all(isinstance(text, str) for text in texts)
                 and found.delta < 1
+                and found.sample_rate <= 1
             )
         except TypeError:
             sound = False

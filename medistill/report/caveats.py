@@ -57,6 +57,14 @@ def caveats(
             "Networks are compared on one test split of one corpus. That says nothing about their use on patients.",
         ),
     ]
+    if corpus is None:
+        found.append(
+            Caveat(
+                "Test patients may not be new",
+                "This folder does not hold what the set was made from. Where it was made from some of the test "
+                "patients, its figures are too good.",
+            )
+        )
     if departs:
         found.append(
             Caveat(

@@ -48,7 +48,7 @@ def verdict(evaluation: Evaluation, *, declared_margin: float | None = None) -> 
 def _judge(evaluation: Evaluation, gain: Estimate | None) -> tuple[Judgement, str]:
     margin = number(evaluation.margin, 3).rstrip("0")
     if gain is None or gain.value is None or gain.low is None or gain.high is None:
-        why = gain.reason if gain is not None else "the arms 'distilled' and 'raw' were not both trained"
+        why = gain.reason if gain is not None else "no network was trained on all originals"
         return "cannot be judged", f"How the distilled images compare with all originals cannot be judged: {why}."
     figures = (
         f"difference in macro AUC {difference(gain.value)}, {level(evaluation.confidence)} {interval(gain, sign=True)}"
@@ -71,7 +71,7 @@ def _judge(evaluation: Evaluation, gain: Estimate | None) -> tuple[Judgement, st
 
 def _random(evaluation: Evaluation, gain: Estimate | None) -> str:
     if gain is None or gain.value is None:
-        why = gain.reason if gain is not None else "the arms 'distilled' and 'random' were not both trained"
+        why = gain.reason if gain is not None else "no network was trained on random originals"
         return f"How they compare with as many random originals cannot be judged: {why}."
     figures = f"difference {difference(gain.value)}"
     if gain.low is not None:

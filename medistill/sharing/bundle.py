@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-from collections.abc import Mapping
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from medistill.artifacts.atomic import parse_json
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError
 from medistill.privacy.accounting import Guarantee
-from medistill.privacy.audit import Audit, audit_from_json
+from medistill.privacy.audit import Audit
 from medistill.report.html import render_html
 from medistill.report.pictures import class_pictures
 from medistill.report.record import Report
 from medistill.sharing import previews
 from medistill.sharing.archive import read_archive
+from medistill.sharing.audit_file import audit_bytes, audit_of_bytes, audit_record, json_bytes
 from medistill.sharing.croissant import TENSORS, croissant
 from medistill.sharing.data_card import CARD, data_card
 from medistill.sharing.labels import LABELS, labels_csv
@@ -28,12 +30,12 @@ from medistill.sharing.manifest import (
     MANIFEST,
     SIGNATURE,
     UNLISTED,
-    AuditRecord,
     BundleManifest,
     FileRecord,
     PrivacyRecord,
     Provenance,
     SetRecord,
+    printable,
 )
 from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
 from medistill.sharing.signature import check_signature
@@ -42,6 +44,8 @@ from medistill.sharing.statement import Statement
 AUDIT, CROISSANT, PAGE, RECORD = "audit.json", "croissant.json", "report.html", "report.json"
 ALWAYS = (CARD, previews.SHEET, CROISSANT, TENSORS, LABELS)
 """Files of every bundle, beside the previews."""
+EPSILON = re.compile(r"epsilon *= *([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)", re.IGNORECASE)
+"""How medistill tells one in a sentence."""
 PLAIN_DICOM = "1.2.840.10008.1.2.1"
 """Explicit VR Little Endian: pixels as they are."""
 
@@ -55,12 +59,14 @@ class Bundle:
         distilled: the set.
         files: every entry by its name, manifest and signature too.
         audit: what the sender's audit found, as the sender says; None where none was made.
+        viewable: the images as uint8 (N, C, H, W).
     """
 
     manifest: BundleManifest
     distilled: DistilledSet
     files: Mapping[str, bytes]
     audit: Audit | None
+    viewable: np.ndarray
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
@@ -92,8 +98,10 @@ class Bundle:
         previews.check_previews(files, viewable)
         previews.check_png(previews.SHEET, files[previews.SHEET])
         _check_dicom(files, viewable)
+        if files[CROISSANT] != croissant(distilled, Statement.of(manifest), files[TENSORS], files[LABELS]):
+            raise refusal(CROISSANT, "it describes something else, and loaders go where it says")
         _check_privacy(manifest)
-        return cls(manifest, distilled, files, _read_audit(manifest, files))
+        return cls(manifest, distilled, files, _read_audit(manifest, files), viewable)
 
 
 def pack(
@@ -117,8 +125,9 @@ def pack(
     """
     sites = site_names(report, audit)
     audit = outgoing_audit(audit, sites) if audit is not None else None
-    report = outgoing_report(report, sites) if report is not None else None
     provenance, viewable = outgoing_provenance(distilled), distilled.viewable()
+    if report is not None:
+        report = outgoing_report(report, sites, recipe_digest=provenance.recipe_digest)
     tensors, labels = distilled.file_bytes(), labels_csv(distilled)
     files = {
         TENSORS: tensors,
@@ -130,11 +139,10 @@ def pack(
         **(dicom or {}),
     }
     if audit is not None:
-        files[AUDIT] = _json(audit.as_json())
+        files[AUDIT] = audit_bytes(audit)
     if report is not None:
-        files[RECORD] = _json(report.as_json())
-        pictures = class_pictures(viewable, distilled.labels, distilled.class_names)
-        files[PAGE] = render_html(report, pictures).encode()
+        files[RECORD] = json_bytes(report.as_json())
+        files[PAGE] = page(report, distilled, viewable)
     manifest = BundleManifest(
         files={name: FileRecord(sha256=_digest(files[name]), bytes=len(files[name])) for name in sorted(files)},
         set=set_record(distilled),
@@ -150,6 +158,11 @@ def pack(
     return {**files, MANIFEST: manifest.to_bytes()}
 
 
+def page(report: Report, distilled: DistilledSet, viewable: np.ndarray) -> bytes:
+    """``report.html`` of a report that may leave, with uint8 pictures (N, C, H, W) of the set alone."""
+    return render_html(report, class_pictures(viewable, distilled.labels, distilled.class_names)).encode()
+
+
 def set_record(distilled: DistilledSet) -> SetRecord:
     """The set in counts."""
     found = np.bincount(distilled.labels, minlength=len(distilled.class_names))
@@ -160,11 +173,6 @@ def set_record(distilled: DistilledSet) -> SetRecord:
         ipc=distilled.ipc,
         per_class={name: int(images) for name, images in zip(distilled.class_names, found, strict=True)},
     )
-
-
-def audit_record(audit: Audit) -> AuditRecord:
-    """What the manifest says of an audit."""
-    return AuditRecord(verdict=audit.verdict, set_digest=audit.set_digest, thresholds=dict(audit.thresholds))
 
 
 def privacy_record(provenance: Provenance) -> PrivacyRecord | None:
@@ -235,7 +243,10 @@ def _read_audit(manifest: BundleManifest, files: Mapping[str, bytes]) -> Audit |
         raise refusal(AUDIT, "the manifest tells of an audit, or the bundle holds one, but not both")
     if manifest.audit is None:
         return None
-    audit = audit_from_json(parse_json(files[AUDIT], AUDIT, "audit of the bundle"), AUDIT)
+    try:
+        audit = audit_of_bytes(files[AUDIT])
+    except ArtifactError as error:
+        raise refusal(AUDIT, printable(error.seen)) from None
     if audit_record(audit) != manifest.audit:
         raise refusal(AUDIT, "it says something else than the manifest says of it")
     if audit.set_digest != manifest.files[TENSORS].sha256:
@@ -250,6 +261,20 @@ def _check_privacy(manifest: BundleManifest) -> None:
         raise refusal(MANIFEST, f"its differential privacy: {getattr(error, 'seen', 'out of range')}") from None
     if stated != manifest.privacy:
         raise refusal(MANIFEST, "it states one guarantee of privacy for the bundle and another for the set")
+    sources = manifest.provenance.sources or ()
+    ends = [0, *(source.first + source.images for source in sources)]
+    if sources and [*(source.first for source in sources), manifest.set.shape[0]] != ends:
+        raise refusal(MANIFEST, "the sets that it was united from do not make up its images")
+    promised = [source.epsilon for source in sources] or [None if stated is None else stated.epsilon]
+    told = [(manifest.provenance.privacy or "", promised), *((source.privacy, [source.epsilon]) for source in sources)]
+    if any(not _keeps(text, epsilons) for text, epsilons in told):
+        raise refusal(MANIFEST, "its words on privacy tell a smaller epsilon than its figures")
+
+
+def _keeps(text: str, promised: Sequence[float | None]) -> bool:
+    """Whether no epsilon that a text tells is smaller than the largest that was promised, if all were."""
+    least = math.inf if None in promised else 0.99 * max(one for one in promised if one is not None)
+    return all(float(told) >= least for told in EPSILON.findall(text))
 
 
 def _check_dicom(files: Mapping[str, bytes], viewable: np.ndarray) -> None:
@@ -259,23 +284,20 @@ def _check_dicom(files: Mapping[str, bytes], viewable: np.ndarray) -> None:
     if not found:
         return
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
     if len(found) != len(viewable):
         raise refusal(found[0], "there is not one DICOM object an image")
     for name, image in zip(found, viewable, strict=True):
         try:
-            held = dcmread(io.BytesIO(files[name]))
-            plain = held.file_meta.TransferSyntaxUID == PLAIN_DICOM
-            shown = held.pixel_array if plain else np.empty(0)
-        except (InvalidDicomError, AttributeError, KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they quote the header
+                held = dcmread(io.BytesIO(files[name]))
+                plain = held.file_meta.TransferSyntaxUID == PLAIN_DICOM
+                shown = held.pixel_array if plain else np.empty(0)
+        except Exception as error:  # noqa: BLE001  # pydicom raises many kinds; their words may quote the header
             raise refusal(name, f"it cannot be read ({type(error).__name__})") from None
         if not np.array_equal(shown if shown.ndim == 3 else shown[..., None], np.moveaxis(image, 0, 2)):
             raise refusal(name, "it does not show the image that it stands for")
-
-
-def _json(value: Mapping[str, object]) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _digest(data: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.evaluate.evaluation import Evaluation
@@ -23,7 +24,8 @@ KNOWN_LICENCES = (
     "apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-4.0",
     "cc0-1.0", "mit", "odbl", "pddl",
 )  # fmt: skip
-"""Licences for data that Hugging Face knows by these names; any other is "other" there, with its own name beside it."""
+"""Licences for data that Hugging Face knows by these names; any other is "other" there, with an
+identifier made of its name beside it; the name itself stands at the end of the card."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 TAGS = ("medical", "radiology", "synthetic", "dataset-distillation", "medistill")
 
@@ -77,7 +79,8 @@ def _front_matter(count: int, title: str, licence: str) -> str:
     """What Hugging Face reads; every text is quoted as JSON, which YAML reads too."""
     size = next((name for most, name in SIZES if count < most), "100K<n<1M")
     known = licence.lower() in KNOWN_LICENCES
-    named = [f"license: {licence.lower()}"] if known else ["license: other", f"license_name: {json.dumps(licence)}"]
+    slug = re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-.") or "see-below"
+    named = [f"license: {licence.lower()}"] if known else ["license: other", f"license_name: {json.dumps(slug)}"]
     lines = [
         *named,
         f"pretty_name: {json.dumps(title)}",
@@ -101,8 +104,8 @@ def _what(distilled: DistilledSet, provenance: Provenance) -> str:
     method = f", by the method {escaped(provenance.method)}" if provenance.method else ""
     return (
         f"{count} {colours} images of {height} by {width} pixels: {per_class}. A computer made them{method}: they are "
-        "tuned so that a network trained on them learns what it would learn from the originals. They look blurred or "
-        f"grainy to people.{soft if distilled.soft_labels is not None else ''}"
+        "tuned so that a network trained on them learns much of what it would learn from the originals. They look "
+        f"blurred or grainy to people.{soft if distilled.soft_labels is not None else ''}"
     )
 
 
@@ -118,7 +121,8 @@ def _source(distilled: DistilledSet, provenance: Provenance) -> str:
     kind = {True: "Synthetic images, drawn by a program: no patient at all", False: "Real medical images"}
     made = kind.get(provenance.synthetic_source, "Images of which the set does not say whether they are real")  # type: ignore[arg-type]
     began = {
-        "real": "Each image began as a real training image and was changed from there.",
+        "real": "Each image began as one of "
+        f"{'these' if provenance.synthetic_source else 'the real training images'} and was changed from there.",
         "noise": "Each image began as noise.",
     }.get(provenance.starts_from or "", "")
     split = {
@@ -138,7 +142,7 @@ def _worth(report: Report | None) -> list[str]:
         f"{evaluation.test_images} of the sender's images that no network had seen "
         f"({evaluation.test_patients} {'images counted as patients' if report.split_unit == 'image' else 'patients'}):",
         _figures(evaluation),
-        wording.sentences(report.verdict.against_raw, report.verdict.against_random),
+        escaped(wording.sentences(report.verdict.against_raw, report.verdict.against_random)),
         "These are the sender's figures on the sender's images. Yours will differ: measure them (see below). The whole "
         "report is in `report.html`.",
     ]

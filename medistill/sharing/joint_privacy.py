@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, Decimal, localcontext
 from typing import Any
 
 
@@ -35,11 +35,13 @@ def joint_privacy(sources: Sequence[Mapping[str, Any]]) -> str:
     epsilons, deltas = ([float(source[key]) for source in sources] for key in ("epsilon", "delta"))
     return (
         f"Each of the {len(sources)} sources is differentially private for one {units[0]}. Together they have "
-        f"epsilon = {_up(max(epsilons))}, delta = {max(deltas):.3g} if no {units[0]} is in two of the sources, which "
-        f"nobody has checked here; else epsilon = {_up(math.fsum(epsilons))}, delta = {math.fsum(deltas):.3g}."
+        f"epsilon = {_up(max(epsilons))}, delta = {_up(max(deltas))} if no {units[0]} is in two of the sources, which "
+        f"nobody has checked here; else epsilon = {_up(*epsilons)}, delta = {_up(*deltas)}."
     )
 
 
-def _up(epsilon: float) -> str:
-    """To two decimals, rounded up: a smaller number would promise too much."""
-    return f"{math.ceil(100 * epsilon) / 100:g}"
+def _up(*bounds: float) -> str:
+    """Their sum to three digits, rounded up: a smaller number would promise too much."""
+    whole = sum((Decimal(repr(bound)) for bound in bounds), Decimal())
+    with localcontext(prec=3, rounding=ROUND_CEILING):
+        return f"{float(+whole):g}"

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from medistill.artifacts.atomic import PRIVATE_FILE, private_folder, unwritable
+from medistill.artifacts.atomic import PRIVATE_FILE, PRIVATE_FOLDER, private_folder, unwritable
 from medistill.errors import ArtifactError, UsageError
 from medistill.sharing.public_key import MOST_FILE_BYTES, PublicKey, checked_name, damaged_key, statement
 
@@ -159,8 +159,9 @@ def known_keys(root: Path) -> list[Known]:
     """Own keys first, then trusted ones, each by name.
 
     Raises:
-        ArtifactError: one of them is damaged.
+        ArtifactError: one of them is damaged, or others may have put one there.
     """
+    _refuse_open(root)
     return [
         Known(replace(PublicKey.of_file(path), name=path.stem), whose)
         for whose in WHOSE
@@ -173,7 +174,9 @@ def find_key(root: Path, name: str) -> PublicKey:
 
     Raises:
         UsageError: there is none.
+        ArtifactError: it is damaged, or others may have put it there.
     """
+    _refuse_open(root)
     for whose in WHOSE:
         path = root / whose / f"{checked_name(name)}.json"
         if path.is_file():
@@ -243,6 +246,17 @@ def _own(root: Path, name: str) -> tuple[Path, Path]:
 def _private_folder(root: Path, whose: Whose) -> Path:
     """Make the folder of those keys, which its owner alone can enter."""
     return private_folder(private_folder(root) / whose)
+
+
+def _refuse_open(root: Path) -> None:
+    """Refuse folders of keys in which others may write: a key that they put there would be trusted."""
+    for folder in (root, *(root / whose for whose in WHOSE)):
+        if folder.is_dir() and folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ArtifactError(
+                f"others can write in the folder {folder}, so a key in it may not be one that you trusted",
+                expected=f"mode {PRIVATE_FOLDER:04o}",
+                do=f"chmod 700 {folder}, then forget what you do not know of what `medistill keys list` shows",
+            )
 
 
 def _read_private(path: Path) -> bytes:

@@ -40,7 +40,7 @@ def united_provenance(
         key: known[0][key] for key in SHARED if known[0].get(key) and all(k.get(key) == known[0][key] for k in known)
     }
     synthetic = [one.get("synthetic_source") for one in known]
-    corpora = [str(one["corpus"]) for one in known if "corpus" in one]
+    corpora = [str(one["corpus"]) for one in known if "corpus" in one and not one.get("differential_privacy")]
     counts = _training_images(sources)
     return {
         **same,

@@ -20,6 +20,9 @@ UNLISTED = (MANIFEST, SIGNATURE)
 HIDDEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 """Unicode's categories of characters that break lines, steer a terminal, or turn text around."""
 
+FORMULA = re.compile(r"\s*([=@\uff1d\uff20]|[-+\uff0d\uff0b].*[(|!])")
+"""How a text begins that a table program calculates or runs. A sign alone, as in -1 or +ve, does no harm."""
+
 
 def _one_line(text: str) -> str:
     if any(unicodedata.category(character) in HIDDEN for character in text):
@@ -27,9 +30,32 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it says nothing")
+    return text
+
+
+def _no_formula(name: str) -> str:
+    if FORMULA.match(name):
+        raise ValueError("a table program would take it for a formula, since labels.csv holds it")
+    return name
+
+
+def _lines_throughout(value: Any) -> Any:
+    """Check every text in plain values of any depth, the names too."""
+    if isinstance(value, str):
+        _one_line(value)
+    for part in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _lines_throughout(part)
+    return value
+
+
 Line = Annotated[str, Field(max_length=2000), AfterValidator(_one_line)]
-Use = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_one_line)]
+Use = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_one_line), AfterValidator(_said)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+ClassName = Annotated[Name, AfterValidator(_no_formula)]
+Settings = Annotated[dict[str, Any], AfterValidator(_lines_throughout)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+_-]{1,64}$")]
 Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
@@ -53,12 +79,12 @@ class FileRecord(Part):
 class SetRecord(Part):
     """The distilled set, in counts."""
 
-    class_names: tuple[Name, ...]
+    class_names: tuple[ClassName, ...]
     shape: tuple[Whole, Whole, Whole, Whole]
     """Images, channels, height, width."""
     ipc: Whole
     """Images of the largest class."""
-    per_class: dict[Name, Count]
+    per_class: dict[ClassName, Count]
 
 
 class Source(Part):
@@ -80,7 +106,7 @@ class Provenance(Part):
     """What of the set's provenance leaves the house; a value that is not known is left out."""
 
     method: Name | None = None
-    recipe: dict[str, Any] | None = None
+    recipe: Settings | None = None
     """Settings without the sender's own words: no name, no column of a table, no site."""
     recipe_digest: Digest | None = None
     network: Name | None = None
@@ -128,7 +154,7 @@ class BundleManifest(Part):
     provenance: Provenance
     privacy: PrivacyRecord | None
     audit: AuditRecord | None
-    acknowledged_risk: Line | None
+    acknowledged_risk: Use | None
     """Why it was sent without a passing audit, in the sender's words."""
     intended_use: Use
     licence: Name
@@ -170,7 +196,7 @@ class BundleManifest(Part):
             manifest = cls.model_validate_json(json.dumps(known))
             same = manifest.to_bytes() == data
         except ValidationError as error:
-            raise unusable(_shown(first_complaint(error))) from None
+            raise unusable(printable(first_complaint(error))) from None
         except (ValueError, RecursionError) as error:
             raise unusable(f"a value of it has no place in JSON ({type(error).__name__})") from None
         if not same:
@@ -187,6 +213,6 @@ def unusable(why: str) -> ArtifactError:
     )
 
 
-def _shown(complaint: str) -> str:
-    """A complaint that can be printed: a manifest names its own fields, and may name them anything."""
+def printable(complaint: str) -> str:
+    """A complaint that can be printed: a record names its own fields, and may name them anything."""
     return re.sub(r"[^ -~]", "?", complaint)[:300]

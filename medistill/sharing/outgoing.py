@@ -33,6 +33,8 @@ DATA = (
 )  # fmt: skip
 """What of the section ``data`` leaves: neither columns of the sender's table nor names of sites."""
 NOT_HERE = "the run that this was shared from does not hold it, or it stayed there"
+SET_HASHES = "set/"
+"""How the names of those hashes begin that leave: on those of what stays at home, guesses of it could be tried."""
 ONE_SITE = "all test images share one site, or the corpus does not say it"
 
 
@@ -51,6 +53,8 @@ def outgoing_provenance(distilled: DistilledSet) -> Provenance:
     known = dict(distilled.provenance)
     if "recipe" in known:
         known["recipe"] = outgoing_recipe(known["recipe"]) if isinstance(known["recipe"], Mapping) else None
+    left = known.get("recipe")  # the digest of the whole recipe would let guesses of the sender's words be tried
+    known["recipe_digest"] = validate_recipe(left, "the recipe that leaves").digest if left else None
     if known.get("differential_privacy"):
         known.pop("corpus", None)
     kept: dict[str, Any] = {}
@@ -64,7 +68,8 @@ def outgoing_provenance(distilled: DistilledSet) -> Provenance:
 
 
 def outgoing_audit(audit: Audit, sites: Mapping[str, str]) -> Audit:
-    """An audit with the sites renamed and without the command that made it."""
+    """An audit with the sites renamed, without the corpus' hash, which the provenance tells where it may be told, and
+    without the command that made it."""
     membership = audit.membership
     if membership is not None:
         attacks = tuple(
@@ -80,7 +85,7 @@ def outgoing_audit(audit: Audit, sites: Mapping[str, str]) -> Audit:
     copies = tuple(
         replace(one, sites=tuple(replace(site, name=sites[site.name]) for site in one.sites)) for one in audit.copies
     )
-    return replace(audit, copies=copies, membership=membership, command="")
+    return replace(audit, copies=copies, membership=membership, corpus="", command="")
 
 
 def site_names(report: Report | None, audit: Audit | None) -> dict[str, str]:
@@ -101,8 +106,12 @@ def site_names(report: Report | None, audit: Audit | None) -> dict[str, str]:
     return {name: f"Site {k}" for k, name in enumerate(found, 1)} | {NOT_STATED: NOT_STATED}
 
 
-def outgoing_report(report: Report, sites: Mapping[str, str]) -> Report:
-    """A report without real images, commands, the recipe's name and the reading's notes; its words are written anew."""
+def outgoing_report(report: Report, sites: Mapping[str, str], *, recipe_digest: str | None = None) -> Report:
+    """A report without real images, commands, the recipe's name and the reading's notes; its words are written anew.
+
+    Args:
+        recipe_digest: SHA-256 of the recipe as it leaves; None where it does not.
+    """
     evaluation = _outgoing_evaluation(report.evaluation, sites)
     audit = outgoing_audit(report.audit, sites) if report.audit is not None else None
     corpus = report.corpus
@@ -148,7 +157,8 @@ def outgoing_report(report: Report, sites: Mapping[str, str]) -> Report:
             hardware="",
             commands=(),
             stages=making.stages,
-            hashes=making.hashes,
+            hashes={name: digest for name, digest in making.hashes.items() if name.startswith(SET_HASHES)}
+            | ({} if recipe_digest is None else {"recipe": recipe_digest}),
         ),
         missing=dict.fromkeys(report.missing, NOT_HERE),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic.dataclasses import dataclass
 
-from medistill.sharing.manifest import Line, Month, Name, Use
+from medistill.sharing.manifest import BundleManifest, Line, Month, Name, Use
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,13 @@ class Statement:
     licence: Name
     intended_use: Use
     sender: Line = ""
-    acknowledged_risk: Line | None = None
+    acknowledged_risk: Use | None = None
     month: Month | None = None
+
+    @classmethod
+    def of(cls, manifest: BundleManifest) -> Statement:
+        """The one in a manifest."""
+        return cls(manifest.licence, manifest.intended_use, manifest.sender, manifest.acknowledged_risk, manifest.month)
 
     @property
     def date_sentence(self) -> str:

@@ -32,8 +32,8 @@ from medistill.workflow.experts import network_spec
 STATISTICS = ("bootstrap", "confidence", "margin", "specificity", "smallest_cell", "networks", "arms", "across")
 """Settings of the evaluation that decide nothing about a single network; the stored ones outlive a change of them."""
 OTHER_CORPUS = (
-    "The set was made from another corpus, or another split of this one. Where both have patients in common, it may "
-    "have been made from some of the test patients here, and its figures are then too good."
+    "The set was made from another corpus or another split of this one, or does not say from which. Where both have "
+    "patients in common, it may have been made from some of the test patients here, and its figures are then too good."
 )
 
 
@@ -63,7 +63,7 @@ def evaluate(
         DivergedError: a network left the finite numbers.
     """
     check_fit("set", distilled.class_names, distilled.images.shape[1:], corpus)
-    if distilled.provenance.get("corpus", corpus.content) != corpus.content:
+    if distilled.provenance.get("corpus") != corpus.content:
         progress.say(OTHER_CORPUS)
     folder, place = private_folder(Path(out) / "evaluation"), choose_device(device)
     spec = network_spec(corpus, recipe, network)

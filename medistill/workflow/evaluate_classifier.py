@@ -57,7 +57,7 @@ def evaluate_classifier(
     """
     check_fit("classifier", classifier.class_names, classifier.shape, corpus)
     of_set = classifier.provenance.get("set", {})
-    if of_set.get("corpus", corpus.content) != corpus.content:
+    if of_set.get("corpus") != corpus.content:
         progress.say(OTHER_CORPUS)
     progress.say(OWN_THRESHOLDS)
     place, spec = choose_device(device), classifier_spec(classifier)

@@ -21,11 +21,13 @@ class Pushed:
         images: of the bundle, all of which the PACS lists now.
         sent: how many of them were sent; the others were there.
         patient: the invented PatientID under which they are found.
+        acknowledged_risk: why they were shared without a passing audit, in the sender's words; None where it passed.
     """
 
     images: int
     sent: int
     patient: str
+    acknowledged_risk: str | None
 
 
 def push(bundle: str | Path, address: str, *, pause: float = 1.0, progress: Progress = Silent()) -> Pushed:
@@ -69,7 +71,12 @@ def push(bundle: str | Path, address: str, *, pause: float = 1.0, progress: Prog
             expected="that it lists them all",
             do="repeat the command later: some services list what they took after a while",
         )
-    return Pushed(images=len(files), sent=len(missing), patient=str(first.PatientID))
+    return Pushed(
+        images=len(files),
+        sent=len(missing),
+        patient=str(first.PatientID),
+        acknowledged_risk=opened.manifest.acknowledged_risk,
+    )
 
 
 def _refuse_unaudited(path: str | Path, bundle: Bundle) -> None:

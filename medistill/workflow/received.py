@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from medistill.artifacts.atomic import sha256_file
+from medistill.artifacts.atomic import read_json, sha256_file
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError
 from medistill.sharing.bundle import Bundle
@@ -45,10 +45,16 @@ def set_folder(source: Path) -> Path:
     """The folder of the set in a folder: itself, or that of the run.
 
     Raises:
-        ArtifactError: it holds no set.
+        ArtifactError: it holds no set, or is a bundle that was unpacked.
     """
     for folder in (source, source / "set"):
         if (folder / "manifest.json").is_file():
+            if read_json(folder / "manifest.json", "distilled set").get("kind") == "medistill bundle":
+                raise ArtifactError(
+                    f"{folder} is a bundle that was unpacked",
+                    expected="the bundle as it came: only the whole file can be checked",
+                    do="name the zip file itself",
+                )
             return folder
     raise ArtifactError(
         f"{source} holds no distilled set",

@@ -93,6 +93,8 @@ def read_report(run: str | Path) -> Report:
             expected="a run record as this version of medistill writes it",
             do="repeat the run's command with --resume",
         ) from None
+    if classifier:
+        missing["training"] = "one classifier was tested as it was received; nothing was trained to compare it with"
     if corpus is None:
         missing["corpus"] = "this folder holds no record of a run (run.json)"
     if not record:
@@ -106,6 +108,8 @@ def read_report(run: str | Path) -> Report:
     published = folder / "benchmark.json"
     benchmark = load_benchmark(published) if published.is_file() else None
     sites, audit = _sites(folder, corpus, missing), _audit(folder, summary, missing)
+    if classifier:
+        missing["audit"] = "an audit stands with the set that the classifier was trained on"
     known = Report(
         title=_title(evaluation, summary, synthetic=synthetic, classifier=classifier),
         synthetic=synthetic,

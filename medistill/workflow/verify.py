@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medistill.errors import ArtifactError, UsageError
+from medistill.privacy.accounting import Guarantee
 from medistill.sharing.bundle import Bundle
+from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.keys import find_key, keys_root, known_keys
 from medistill.sharing.manifest import SIGNATURE, BundleManifest
+from medistill.sharing.pages import unconfirmed_pages
 from medistill.sharing.public_key import PublicKey
 from medistill.sharing.signature import Signature
 
@@ -21,7 +24,6 @@ NOT_SHOWN = (
     "claims, which a signature ties to a key and nothing more",
     "that the set is of use for your patients: evaluate it on images of your own",
     "that nobody can be told from the images: a set is shareable at a risk that its sender judged, never anonymous",
-    "that README.md and report.html are what medistill would write: a browser runs what a page holds",
 )
 """What a verified bundle does not show."""
 
@@ -94,6 +96,7 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
             f"{count} images of {' x '.join(map(str, shape))}, {len(manifest.set.class_names)} classes; finite and "
             "within their ranges",
         ),
+        _pages_check(unconfirmed_pages(opened)),
         _signature_check(key),
         *_declared(manifest),
     )
@@ -159,20 +162,43 @@ def _signature_check(key: PublicKey | None) -> Check:
     return Check("Signature", "passed", f"by {key.name}, {key.fingerprint}, good {last}")
 
 
+def _pages_check(unconfirmed: tuple[str, ...]) -> Check:
+    if not unconfirmed:
+        return Check("Pages", "passed", "data card, pictures and report are what medistill writes of these records")
+    return Check(
+        "Pages",
+        "declared",
+        f"{', '.join(unconfirmed)}: not as this medistill writes them; another version did, or another hand, and a "
+        "browser runs what a page holds. Do not open them unless you trust the sender",
+    )
+
+
+def _privacy_check(manifest: BundleManifest) -> Check:
+    """The guarantee; refused where its own noise, rate and steps do not give it."""
+    name, privacy = "Differential privacy", manifest.privacy
+    if privacy is None:
+        return Check(name, "missing", "no formal guarantee")
+    claim = Guarantee.from_json(manifest.provenance.differential_privacy or {})
+    least = least_epsilon(claim)
+    if least is not None and least > claim.epsilon:
+        raise ArtifactError(
+            f"the bundle states epsilon {claim.epsilon:.3g}; its own noise, rate and steps give {least:.3g} or more",
+            expected="an epsilon that follows from them",
+            do="do not rely on the guarantee; ask the sender how it was accounted",
+        )
+    follows = "not worked out again here" if least is None else "it follows from the noise, rate and steps declared"
+    told = f"epsilon {claim.epsilon_text}, delta {claim.delta:.3g} for one {claim.unit}; {follows}"
+    return Check(name, "declared", told)
+
+
 def _declared(manifest: BundleManifest) -> tuple[Check, ...]:
     """What nothing here can tell the truth of."""
-    audit, privacy, risk = manifest.audit, manifest.privacy, manifest.acknowledged_risk
+    audit, risk = manifest.audit, manifest.acknowledged_risk
     return (
         Check("Audit", "missing", "none")
         if audit is None
         else Check("Audit", "declared", f"{audit.verdict}, of the set in this bundle"),
-        Check("Differential privacy", "missing", "no formal guarantee")
-        if privacy is None
-        else Check(
-            "Differential privacy",
-            "declared",
-            f"epsilon {privacy.epsilon:.3g}, delta {privacy.delta:.3g} for one {privacy.unit}",
-        ),
+        _privacy_check(manifest),
         *(
             Check(
                 "United from", "declared", f"{source.images} images of {source.sender or 'unnamed'}: {source.privacy}"

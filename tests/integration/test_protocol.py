@@ -163,8 +163,8 @@ def test_a_set_of_another_corpus_or_split_may_know_the_test_patients_and_that_is
         def say(self, message):
             self.said.append(message)
 
-    for content, warned in ((corpus.content, False), ("0" * 64, True)):
-        heard, made = Hears(), replace(drawn_set(corpus), provenance={"corpus": content})
+    for known, warned in (({"corpus": corpus.content}, False), ({"corpus": "0" * 64}, True), ({}, True)):
+        heard, made = Hears(), replace(drawn_set(corpus), provenance=known)
         evaluate(made, corpus, recipe, out=tmp_path, device="cpu", progress=heard)
         assert (workflow.OTHER_CORPUS in heard.said) is warned
 

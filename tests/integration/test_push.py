@@ -67,7 +67,7 @@ def test_a_push_that_broke_off_goes_on_and_a_second_one_sends_nothing(
         push(file, pacs.url, pause=0.001)
     assert len(set(pacs.files) - before) == 2
     again = push(file, pacs.url, pause=0.001)
-    assert (again.images, again.sent) == (4, 2)
+    assert (again.images, again.sent, again.acknowledged_risk) == (4, 2, "a test")
     assert push(file, pacs.url, pause=0.001).sent == 0
     made = [dcmread(io.BytesIO(pacs.files[uids])) for uids in pacs.files if uids not in before]
     shown = {one.InstanceNumber: one.pixel_array for one in made}

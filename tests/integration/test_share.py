@@ -16,7 +16,6 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,7 +35,7 @@ from medistill.workflow.audit import audit
 from medistill.workflow.run import run as run_all
 from medistill.workflow.share import share
 from medistill_cli.main import app
-from tests import report_example, reported_run
+from tests import reported_run, sent_bundle
 from tests.integration.test_identifiers import identifiers
 
 HOUSE, SITES, WORDS = "Quarksmann", ("Klinik_Zauberwald", "Praxis_Nebelhorn"), "Vertraulich-4711"
@@ -68,7 +67,7 @@ def bare(run: Path) -> Path:
 def put_audit(run: Path, verdict: str, digest: str = "") -> None:
     """An audit of the run's set."""
     digest = digest or hashlib.sha256((run / "set" / "images.safetensors").read_bytes()).hexdigest()
-    found = replace(report_example.audited(), verdict=verdict, set_digest=digest)  # type: ignore[arg-type]
+    found = sent_bundle.audit_of(digest, verdict)  # type: ignore[arg-type]
     (run / "audit").mkdir(exist_ok=True)
     (run / "audit" / "audit.json").write_text(json.dumps(found.as_json()))
 
@@ -235,7 +234,7 @@ def test_the_same_run_gives_the_same_bytes_from_anywhere_at_any_time(run: Path, 
     [
         (lambda run: None, "has not been audited"),
         (lambda run: put_audit(run, "fail"), "fails the audit"),
-        (lambda run: put_audit(run, "not enough evidence"), "not enough evidence"),
+        (lambda run: put_audit(run, "not enough evidence"), "Not enough evidence"),
         (lambda run: put_audit(run, "pass", "0" * 64), "of another set"),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -103,9 +105,13 @@ def test_a_classifier_is_the_first_network_that_an_evaluation_trains(
     report = write_report(tmp_path / "of-model")
     assert report.title == "Classifier trained on 6\xa0distilled images, tested as it was received"
     told = {caveat.title for caveat in report.not_promised}
-    assert {"Thresholds of this corpus", "Privacy is not judged here"} <= told
+    assert {"Thresholds of this corpus", "Privacy is not judged here", "Test patients may not be new"} <= told
     assert "No formal privacy guarantee" not in told
-    assert "tested as it was received" in (tmp_path / "of-model" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "of-model" / "report.html").read_text(encoding="utf-8")
+    assert "tested as it was received" in page
+    assert "no network was trained on all originals" in page
+    for wrong in ("that had no part in making them", "Fresh networks were trained on each", "no audit was run"):
+        assert wrong not in page
 
 
 def test_thresholds_are_chosen_on_the_recipients_validation_split(
@@ -113,9 +119,10 @@ def test_thresholds_are_chosen_on_the_recipients_validation_split(
 ) -> None:
     made = replace(drawn_set(corpus), provenance={"corpus": "of another hospital"})
     classifier = train_classifier(made, recipe, out=tmp_path / "model")
-    heard = Heard()
-    evaluation = evaluate_classifier(classifier, corpus, recipe, out=tmp_path / "run", progress=heard)
-    assert heard.said[:2] == [OTHER_CORPUS, OWN_THRESHOLDS]
+    for known, warned in (({"corpus": corpus.content}, []), ({}, [OTHER_CORPUS]), (made.provenance, [OTHER_CORPUS])):
+        heard, of_set = Heard(), replace(classifier, provenance={"set": known})
+        evaluation = evaluate_classifier(of_set, corpus, recipe, out=tmp_path / "run", progress=heard)
+        assert [line for line in heard.said if line in (OTHER_CORPUS, OWN_THRESHOLDS)] == [*warned, OWN_THRESHOLDS]
     told = load_file(tmp_path / "run/evaluation/distilled.safetensors")["validation"][0]
     for c, of_class in enumerate(evaluation.arms[0].classes):
         [threshold] = of_class.point("youden").thresholds
@@ -267,9 +274,19 @@ def test_the_commands_from_two_sets_to_figures(
     tested = _run(tmp_path, *test, "--out", "local")
     assert tested.exit_code == 0, tested.stderr
     assert "thresholds chosen (Youden) on the" in tested.stdout
-    assert _run(tmp_path, "report", "local").exit_code == 0
+    reported = _run(tmp_path, "report", "local")
+    assert reported.exit_code == 0
+    assert "thresholds chosen (Youden) on the" in reported.stdout
+    assert "Fresh networks" not in reported.stdout
+    with zipfile.ZipFile(tmp_path / "west.zip") as archive:
+        archive.extractall(tmp_path / "unpacked")
+    shutil.copytree(tmp_path / "model", tmp_path / "cut")
+    (tmp_path / "cut" / "preprocessing.json").unlink()
     refusals = {
+        ("train", "unpacked", "--out", "other"): (3, "is a bundle that was unpacked"),
+        ("evaluate", "cut", "--data", str(phantom_folder)): (3, "preprocessing.json is missing"),
         ("evaluate", "model"): (2, "is a classifier, and no --data was given"),
+        (*test, "--set", "network.depth=3"): (2, "a classifier keeps its network"),
         (*test, "--across", "vgg11"): (2, "--across was given for a classifier"),
         (*test, "--classes", "Normal,COVID"): (3, "the classifier has the classes COVID, Normal, Pneumonia"),
         ("train", "west.zip", "--out", "model"): (2, "holds something already"),

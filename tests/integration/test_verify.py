@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,11 +15,15 @@ import pytest
 from typer.testing import CliRunner
 
 from medistill.errors import ArtifactError
+from medistill.privacy.accounting import ACCOUNTANT, MECHANISM, Guarantee, spent_epsilon
 from medistill.sharing.archive import write_archive
+from medistill.sharing.bundle import pack
+from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.keys import forget_key
+from medistill.sharing.statement import Statement
 from medistill.workflow.verify import verify
 from medistill_cli.main import app
-from tests import sent_bundle
+from tests import report_example, sent_bundle
 
 
 @pytest.fixture
@@ -136,13 +141,13 @@ def test_a_key_that_is_nowhere_is_a_slip_of_the_user(plain: Path, ours: Path) ->
 def test_a_signed_bundle_changed_by_its_owner_needs_a_new_signature(tmp_path: Path, theirs: Path, ours: Path) -> None:
     sent_bundle.trust_sender(theirs, ours)
     files = sent_bundle.signed(sent_bundle.unsigned(), theirs)
-    changed = sent_bundle.listed_anew(files, sender="St Example")
+    changed = sent_bundle.listed_anew(files, acknowledged_risk="Another one.")
     write_archive(tmp_path / "old.zip", changed)
     write_archive(tmp_path / "new.zip", sent_bundle.signed(changed, theirs))
     code, _, err = typed(tmp_path / "old.zip")
     assert code == 3
     assert "does not fit the manifest" in err
-    assert verify(tmp_path / "new.zip", today=sent_bundle.TODAY).manifest.sender == "St Example"
+    assert verify(tmp_path / "new.zip", today=sent_bundle.TODAY).manifest.acknowledged_risk == "Another one."
 
 
 def test_a_bundle_unpacked_and_zipped_again_is_refused(signed: Path, theirs: Path, ours: Path, tmp_path: Path) -> None:
@@ -192,3 +197,86 @@ def test_a_disk_that_fills_half_way_leaves_nothing(small_disk: Path) -> None:
     assert sorted(name for name in held if name.endswith(".json")) == sorted(
         name.replace(".pem", ".json") for name in held if name.endswith(".pem")
     )
+
+
+def state_of(path: Path, name: str) -> tuple[str, str]:
+    [check] = [check for check in verify(path, today=sent_bundle.TODAY).checks if check.name == name]
+    return check.state, check.told
+
+
+def test_pages_that_medistill_would_not_write_are_told_of(tmp_path: Path, ours: Path) -> None:
+    report = report_example.whole()
+    good = pack(sent_bundle.small_set(), Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test."), report=report)
+    write_archive(tmp_path / "good.zip", good)
+    assert state_of(tmp_path / "good.zip", "Pages")[0] == "passed"
+    script = good["report.html"].replace(b"</body>", b"<script>fetch('https://example.org')</script></body>")
+    record = good["report.json"].replace(b'"shows_real": false', b'"shows_real": true')
+    picture = good["previews/0000.png"]
+    for name, held, named in (
+        ("report.html", script, "report.html"),
+        ("report.json", record, "report.html"),
+        ("README.md", good["README.md"] + b"<img src=https://example.org/x.png>", "README.md"),
+        ("contact_sheet.png", picture, "contact_sheet.png"),
+    ):
+        assert held != good[name]
+        write_archive(tmp_path / f"{name}.zip", sent_bundle.listed_anew({**good, name: held}))
+        state, told = state_of(tmp_path / f"{name}.zip", "Pages")
+        assert state == "declared"
+        assert told.startswith(named)
+
+
+def test_dicom_headers_that_medistill_would_not_write_are_told_of(tmp_path: Path, ours: Path) -> None:
+    pytest.importorskip("highdicom", reason="the dicom extra is not installed")
+    from medistill.sharing.dicom import dicom_files
+
+    made = sent_bundle.small_set()
+    objects = dicom_files(made)
+    for name, first in (("same", objects["dicom/0000.dcm"]), ("other", b"MZ" + objects["dicom/0000.dcm"][2:])):
+        files = pack(made, Statement("CC-BY-4.0", "Tests"), dicom={**objects, "dicom/0000.dcm": first})
+        write_archive(tmp_path / f"{name}.zip", files)
+    assert state_of(tmp_path / "same.zip", "Pages")[0] == "passed"
+    state, told = state_of(tmp_path / "other.zip", "Pages")
+    assert (state, told.startswith("dicom/")) == ("declared", True)
+
+
+GUARANTEE = {
+    "epsilon": 2.7, "delta": 1e-5, "unit": "patient", "mechanism": MECHANISM, "accountant": ACCOUNTANT, "sigma": 1.2,
+    "clip": 1.0, "sample_rate": 0.1, "steps": 10, "experts": 2, "units_public": 1000, "choice": "last outer step",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "follows"),
+    [
+        ({}, "follows"),
+        ({"sigma": 0.01, "steps": 10**12}, "not worked out"),
+        ({"delta": 1e-200}, "not worked out"),
+        ({"accountant": "an own one"}, "not worked out"),
+        ({"epsilon": 0.5}, None),
+        ({"steps": 1000}, None),
+        ({"sample_rate": 0.5}, None),
+    ],
+)
+def test_an_epsilon_has_to_follow_from_its_own_figures(
+    changes: dict[str, object], follows: str | None, tmp_path: Path, ours: Path
+) -> None:
+    pytest.importorskip("opacus", reason="the dp extra is not installed")
+    private = replace(sent_bundle.small_set(), provenance={"differential_privacy": {**GUARANTEE, **changes}})
+    write_archive(tmp_path / "b.zip", pack(private, Statement("CC-BY-4.0", "Tests")))
+    if follows is None:
+        with pytest.raises(ArtifactError, match="its own noise, rate and steps give"):
+            verify(tmp_path / "b.zip", today=sent_bundle.TODAY)
+    else:
+        state, told = state_of(tmp_path / "b.zip", "Differential privacy")
+        assert state == "declared"
+        assert follows in told
+
+
+def test_the_accountants_own_epsilon_is_never_refused() -> None:
+    pytest.importorskip("opacus", reason="the dp extra is not installed")
+    for sigma, rate, steps in ((0.6, 0.05, 300), (2.0, 0.01, 20_000), (40.0, 0.2, 5_000)):
+        spent = spent_epsilon(sigma, 1e-5, rate, steps)
+        plain = {**GUARANTEE, "epsilon": spent, "sigma": sigma, "sample_rate": rate, "steps": steps, "experts": 1}
+        least = least_epsilon(Guarantee(**plain))  # type: ignore[arg-type]
+        assert least is not None
+        assert 0.5 * spent < least <= spent

@@ -76,7 +76,7 @@ def evaluate(
       medistill evaluate received/set --data xray/ --require-non-inferior --set evaluate.margin=0.03
       medistill evaluate model/ --data local-xray/ --out runs/local
     """
-    if (source / "preprocessing.json").is_file():
+    if any((source / name).is_file() for name in ("preprocessing.json", "weights.safetensors")):
         _refuse_of_classifier(recipe=recipe, across=across, require_non_inferior=require_non_inferior)
         overrides = overrides_of(settings, seed=seed, sites=sites, classes=classes)
         with working("repeat") as progress:
@@ -138,6 +138,12 @@ def _evaluate_classifier(
             do="add --data with a folder of images",
         )
     recipe = override_recipe(classifier.recipe, overrides, f"the recipe inside {source}")
+    if recipe.network != classifier.recipe.network:
+        raise UsageError(
+            "a setting of the section network was given for a classifier",
+            expected="settings of how images are read and figures worked out: a classifier keeps its network",
+            do="leave it out, or train another classifier with it",
+        )
     corpus = read_corpus(data, labels, recipe, progress)
     return evaluate_classifier(classifier, corpus, recipe, out=out, device=device, progress=progress)
 

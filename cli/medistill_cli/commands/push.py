@@ -42,8 +42,11 @@ def push(
 
         done = push_bundle(bundle, dicomweb, progress=progress)
     if json:
-        print_json({"images": done.images, "sent": done.sent, "patient_id": done.patient})
+        told = {"images": done.images, "sent": done.sent, "patient_id": done.patient}
+        print_json({**told, "acknowledged_risk": done.acknowledged_risk})
         return
     typer.echo(
         f"The PACS has all {done.images} images; {done.sent} were sent now. Look for the patient ID {done.patient}."
     )
+    if done.acknowledged_risk is not None:
+        typer.echo(f"They were shared without a passing audit; their sender's reason: {done.acknowledged_risk}")

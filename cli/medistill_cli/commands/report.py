@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.results import estimate, out_console, print_evaluation, print_json, print_written
+from medistill_cli.results import estimate, out_console, print_classifier, print_evaluation, print_json, print_written
 
 if TYPE_CHECKING:
     from medistill.report.comparison import Comparison
@@ -68,7 +68,10 @@ def _write(runs: list[Path], *, show_real: bool, json: bool) -> None:
             places = {"run": str(run), "report": str(run / "report.html"), "set": str(run / "set")}
             told.append({**places, "evaluation": result.evaluation.as_json()})
             continue
-        print_evaluation(result.evaluation, result.across)
+        if "training" in result.missing:
+            print_classifier(result.evaluation)
+        else:
+            print_evaluation(result.evaluation, result.across)
         print_written(
             {
                 "report": run / "report.html",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import ssl
 import stat
 import time
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -250,6 +252,19 @@ def test_a_wrong_image_is_never_kept(pacs: Pacs, answer: Answer, said: str) -> N
     with pytest.raises(DataError, match=said) as told:
         asked.fetch(first)
     assert not any(word in str(told.value) for word in pacs.identifiers())
+
+
+def test_a_damaged_header_is_quoted_by_no_warning_and_no_log(pacs: Pacs, caplog: pytest.LogCaptureFixture) -> None:
+    asked = service(pacs)
+    first = asked.of_study(pacs.studies[0])[0]
+    uids = (first.study, first.series, first.instance)
+    text = dcmread(io.BytesIO(pacs.files[uids])).SpecificCharacterSet.encode()
+    assert pacs.files[uids].count(text) == 1
+    pacs.files[uids] = pacs.files[uids].replace(text, b"QUARKSMANN"[: len(text)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert asked.fetch(first) is not None
+    assert "QUARKS" not in caplog.text
 
 
 def test_an_image_that_is_gone_is_listed_as_missing(pacs: Pacs, tmp_path: Path) -> None:

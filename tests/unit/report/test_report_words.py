@@ -142,7 +142,7 @@ def test_verdict_on_random_images() -> None:
     assert "a spread needs 2 networks" in verdict(untold).against_random
     alone = replace(untold, differences=())
     assert verdict(alone).judgement == "cannot be judged"
-    assert "not both trained" in verdict(alone).against_random
+    assert "no network was trained on random originals" in verdict(alone).against_random
 
 
 BASE = evaluation(Estimate(-0.01, -0.03, 0.01), "shown")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -16,21 +18,22 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError
-from medistill.privacy.audit import Audit
-from medistill.sharing.bundle import Bundle, audit_record, pack
+from medistill.privacy.audit import Audit, Criterion, Verdict
+from medistill.sharing.audit_file import audit_record
+from medistill.sharing.bundle import Bundle, _check_dicom, pack
 from medistill.sharing.labels import labels_csv
 from medistill.sharing.merging import MergeSource, merge_sets
 from medistill.sharing.statement import Statement
-from tests import report_example
+from tests import sent_bundle
 from tests.sent_bundle import listed_anew, small_set, unsigned
 
 PLAIN = Statement("CC-BY-4.0", "Tests", acknowledged_risk="a test")
 Files = dict[str, bytes]
 
 
-def audit_of(distilled: DistilledSet, **changes: object) -> Audit:
+def audit_of(distilled: DistilledSet, verdict: Verdict) -> Audit:
     digest = json.loads(pack(distilled, PLAIN)["manifest.json"])["files"]["images.safetensors"]["sha256"]
-    return replace(report_example.audited(), set_digest=digest, **changes)  # type: ignore[arg-type]
+    return sent_bundle.audit_of(digest, verdict)
 
 
 def soft() -> DistilledSet:
@@ -66,7 +69,7 @@ def test_the_table_of_labels_gives_every_number_back() -> None:
 
 
 def test_an_audit_travels_with_the_set() -> None:
-    audit = audit_of(small_set(), verdict="pass")
+    audit = audit_of(small_set(), "pass")
     found = Bundle.of_files(pack(small_set(), PLAIN, audit=audit))
     assert found.manifest.audit == audit_record(audit)
     assert found.audit is not None
@@ -79,9 +82,17 @@ def other_tensors(files: Files, **changes: np.ndarray) -> Files:
 
 
 def altered_audit(**changes: object) -> Files:
-    files = pack(small_set(), PLAIN, audit=audit_of(small_set(), verdict="fail"))
+    files = pack(small_set(), PLAIN, audit=audit_of(small_set(), "fail"))
     told = {**json.loads(files["audit.json"]), **changes}
     return listed_anew({**files, "audit.json": (json.dumps(told, indent=2) + "\n").encode()})
+
+
+def passing(criterion: Criterion) -> Files:
+    return pack(small_set(), PLAIN, audit=replace(audit_of(small_set(), "pass"), criteria=(criterion,)))
+
+
+def elsewhere() -> bytes:
+    return unsigned()["croissant.json"].replace(b'"contentUrl": "', b'"contentUrl": "https://example.org/')
 
 
 @pytest.mark.parametrize(
@@ -100,10 +111,16 @@ def altered_audit(**changes: object) -> Files:
             "more than a distilled set",
         ),
         (lambda: listed_anew({**unsigned(), "report.html": b"<p>"}), "belong together"),
-        (lambda: altered_audit(verdict="pass"), "something else than the manifest"),
+        (lambda: altered_audit(seed=8, thresholds={"copy_ratio": 0.1}), "something else than the manifest"),
+        (lambda: altered_audit(verdict="pass"), "says 'pass', and its criteria give 'fail'"),
+        (lambda: altered_audit(note="hidden"), "more than an audit"),
+        (lambda: passing(Criterion("Copies in pixels", 0.9, 0.0, "pass", "")), "passes whose figure does not"),
+        (lambda: passing(Criterion("Held-out patients", 3, 100, "pass", "")), "passes whose figure does not"),
+        (lambda: passing(Criterion("Membership", None, 0.05, "pass", "so it is")), "passes whose figure does not"),
+        (lambda: listed_anew({**unsigned(), "croissant.json": elsewhere()}), "croissant.json.*something else"),
         (lambda: altered_audit(schema=9), "schema 9"),
         (
-            lambda: pack(small_set(), PLAIN, audit=replace(report_example.audited(), set_digest="f" * 64)),
+            lambda: pack(small_set(), PLAIN, audit=sent_bundle.audit_of("f" * 64, "fail")),
             "of another set",
         ),
     ],
@@ -111,6 +128,12 @@ def altered_audit(**changes: object) -> Files:
 def test_parts_that_do_not_agree_are_refused(tampered: Callable[[], Files], why: str) -> None:
     with pytest.raises(ArtifactError, match=why):
         Bundle.of_files(tampered())
+
+
+def test_an_audit_cannot_steer_the_terminal_that_tells_why_it_is_refused() -> None:
+    with pytest.raises(ArtifactError) as refused:
+        Bundle.of_files(altered_audit(thresholds={"\x1b[2J": "x"}))
+    assert str(refused.value).isprintable()
 
 
 def test_dicom_objects_have_to_show_the_images() -> None:
@@ -145,6 +168,22 @@ def test_a_guarantee_is_told_and_has_to_be_the_one_of_the_set() -> None:
             Bundle.of_files(listed_anew(files, **false))
 
 
+def test_an_object_that_breaks_the_reader_of_dicom_is_refused_without_a_warning() -> None:
+    pytest.importorskip("highdicom", reason="the dicom extra is not installed")
+    from medistill.sharing.dicom import dicom_files
+
+    objects, numbers = dicom_files(small_set()), np.random.default_rng(4)
+    good = bytearray(objects["dicom/0001.dcm"])
+    for _ in range(150):
+        held = bytearray(good)
+        for place in numbers.integers(128, 1300, 4):
+            held[place] = numbers.integers(256)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with suppress(ArtifactError):
+                _check_dicom({**objects, "dicom/0001.dcm": bytes(held)}, small_set().viewable())
+
+
 def test_a_united_set_keeps_its_sources() -> None:
     other = replace(small_set(), images=-small_set().images, provenance={"differential_privacy": GUARANTEE})
     united = merge_sets(
@@ -153,3 +192,26 @@ def test_a_united_set_keeps_its_sources() -> None:
     bundle = Bundle.of_files(pack(united, PLAIN))
     assert bundle.distilled.provenance["sources"] == united.provenance["sources"]
     assert "| 2 | Ward 7 | 4 to 7 | 7.9 |" in bundle.files["README.md"].decode()
+
+
+def test_words_cannot_promise_more_privacy_than_the_figures() -> None:
+    better, honest = "It has epsilon = 0.1, delta = 1e-9.", "epsilon = 7.91, delta = 1e-05"
+    private = {"differential_privacy": GUARANTEE}
+    one, other = (replace(small_set(), images=k * small_set().images, provenance=private) for k in (1, -1))
+    whole = merge_sets([MergeSource("a", one, "a" * 64), MergeSource("b", other, "b" * 64)])
+    united = whole.provenance
+    assert "epsilon = " in united["privacy"]
+    half = {**united, "sources": [{**united["sources"][0], "epsilon": None, "delta": None}, united["sources"][1]]}
+    for known in (
+        {"privacy": better},
+        {**private, "privacy": better},
+        {**united, "privacy": better},
+        {**united, "sources": [{**united["sources"][0], "privacy": better}, united["sources"][1]]},
+        half,
+    ):
+        with pytest.raises(ArtifactError, match="smaller epsilon than its figures"):
+            Bundle.of_files(pack(replace(whole, provenance=known), PLAIN))
+    for known in ({**private, "privacy": honest}, united):
+        assert Bundle.of_files(pack(replace(whole, provenance=known), PLAIN)).distilled.provenance
+    with pytest.raises(ArtifactError, match="do not make up its images"):
+        Bundle.of_files(pack(replace(small_set(), provenance=united), PLAIN))

@@ -29,7 +29,9 @@ def card(statement: Statement, **changes: object) -> str:
     ("licence", "front"),
     [
         ("CC-BY-4.0", {"license": "cc-by-4.0"}),
-        ("Agreement 12: 'section' \"3\"", {"license": "other", "license_name": "Agreement 12: 'section' \"3\""}),
+        ("Agreement 12: 'section' \"3\"", {"license": "other", "license_name": "agreement-12-section-3"}),
+        ("契約", {"license": "other", "license_name": "see-below"}),
+        ("1.0", {"license": "other", "license_name": "1.0"}),
     ],
 )
 def test_the_front_matter_is_yaml(licence: str, front: dict[str, str]) -> None:
@@ -99,3 +101,15 @@ def test_a_senders_markup_is_shown_as_it_is() -> None:
     assert 'src="contact_sheet.png"' in page
     assert "<strong>bold" not in page
     assert "**bold**" in page
+
+
+def test_what_the_images_began_as_is_called_by_its_name() -> None:
+    for synthetic, words in ((True, "began as one of these"), (False, "began as one of the real training images")):
+        known = Provenance(synthetic_source=synthetic, starts_from="real")
+        assert words in card(Statement("CC0-1.0", "Tests"), provenance=known)
+
+
+def test_the_words_of_a_report_that_was_altered_are_no_markup_either() -> None:
+    report, active = report_example.whole(), "<img src=x onerror=alert(1)>"
+    verdict = replace(report.verdict, against_raw=active, against_random=active)
+    assert active not in card(Statement("CC-BY-4.0", "Tests"), report=replace(report, verdict=verdict))

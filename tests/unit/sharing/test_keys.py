@@ -243,3 +243,16 @@ def test_a_private_key_of_another_pair_is_refused(tmp_path: Path) -> None:
 def test_the_fingerprint_is_sha256_of_the_raw_key() -> None:
     # printf "%032d" 0 | sha256sum
     assert fingerprint(b"0" * 32) == "84e0 c0ea faa9 5a34 c293 f278 ac52 e45c"
+
+
+@pytest.mark.parametrize("folder", [".", "trusted"])
+@pytest.mark.parametrize("wide", [0o770, 0o707])
+def test_a_key_that_others_may_have_put_there_is_not_trusted(tmp_path: Path, folder: str, wide: int) -> None:
+    make(tmp_path / "theirs")
+    export_key(tmp_path / "theirs", "ward-7", tmp_path / "sent.json")
+    trust_key(tmp_path / "ours", tmp_path / "sent.json", "ward-7", today=TODAY)
+    assert find_key(tmp_path / "ours", "ward-7").name == "ward-7"
+    (tmp_path / "ours" / folder).chmod(wide)
+    for look in (lambda: known_keys(tmp_path / "ours"), lambda: find_key(tmp_path / "ours", "ward-7")):
+        with pytest.raises(ArtifactError, match="others can write"):
+            look()

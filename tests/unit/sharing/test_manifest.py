@@ -30,7 +30,7 @@ def manifest(**changes: object) -> BundleManifest:
     return BundleManifest(**{**values, **changes})
 
 
-@given(use=WORDS.filter(bool), sender=WORDS, month=st.none() | st.sampled_from(["2026-11", "1999-01"]))
+@given(use=WORDS.filter(str.strip), sender=WORDS, month=st.none() | st.sampled_from(["2026-11", "1999-01"]))
 def test_what_is_written_is_read_again(use: str, sender: str, month: str | None) -> None:
     written = manifest(intended_use=use, sender=sender, month=month)
     assert BundleManifest.from_bytes(written.to_bytes()) == written
@@ -79,3 +79,26 @@ def test_another_schema_is_refused_with_what_to_do(schema: object) -> None:
 def test_what_the_schema_does_not_know_cannot_be_written(changes: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         manifest(**changes)
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", " =1+1", "@SUM(1)", "+cmd|'x'!A0", "-2+3+cmd|' /C'!A0", "＝1"])
+def test_a_class_that_a_table_program_would_run_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="formula"):
+        SetRecord(class_names=(name,), shape=(2, 1, 8, 8), ipc=2, per_class={"Normal": 2})
+
+
+@pytest.mark.parametrize("name", ["-1", "+ve", "a=b", "Covid-19", "< 5 mm"])
+def test_other_signs_in_a_class_are_not(name: str) -> None:
+    assert SetRecord(class_names=(name,), shape=(2, 1, 8, 8), ipc=2, per_class={name: 2}).class_names == (name,)
+
+
+@pytest.mark.parametrize("recipe", [{"data": {"classes": ["\x1b[2J"]}}, {"\u202e": 1}, {"a": [{"b": "x\ny"}]}])
+def test_a_recipe_cannot_steer_the_terminal_either(recipe: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="cannot be seen"):
+        Provenance(recipe=recipe)
+
+
+def test_a_risk_is_not_acknowledged_by_saying_nothing() -> None:
+    for risk in ("", "  "):
+        with pytest.raises(ValidationError, match="acknowledged_risk"):
+            manifest(acknowledged_risk=risk)

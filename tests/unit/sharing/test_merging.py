@@ -252,6 +252,9 @@ def test_the_joint_guarantee_is_the_largest_for_disjoint_patients_and_the_sum_el
     told = _promised((2.001, 1e-5, "patient"), (3.5, 2e-5, "patient"))
     assert "epsilon = 3.5, delta = 2e-05 if no patient is in two of the sources" in told
     assert "else epsilon = 5.51, delta = 3e-05" in told  # 5.501, and never rounded down
+    narrow = _promised((0.12341, 1.2341e-5, "patient"), (0.1, 1e-5, "patient"))
+    assert "epsilon = 0.124, delta = 1.24e-05 if" in narrow
+    assert "else epsilon = 0.224, delta = 2.24e-05" in narrow
 
 
 def test_nothing_is_promised_of_all_where_one_source_promises_nothing() -> None:
@@ -287,3 +290,13 @@ def test_dd_ranking_gets_logits_in_the_order_of_the_classes_and_its_own_normalis
         dd_ranking_tensors(_set(1), "CIFAR10")
     with pytest.raises(UsageError, match="CIFAR100"):
         dd_ranking_tensors(_set(1), "MNIST")
+
+
+def test_the_hash_of_a_corpus_under_differential_privacy_leaves_no_trace(dp_guarantee: Guarantee) -> None:
+    def united(corpus: str) -> dict[str, Any]:
+        private = {"differential_privacy": dp_guarantee.as_json(), "corpus": corpus}
+        sources = [_source("a", _set(1, provenance={"corpus": "a" * 64})), _source("b", _set(2, provenance=private))]
+        return merge_sets(sources).provenance
+
+    assert united("b" * 64) == united("c" * 64)
+    assert "corpus" in united("b" * 64)

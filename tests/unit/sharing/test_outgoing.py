@@ -82,6 +82,7 @@ def test_what_of_the_provenance_is_not_named_or_malformed_stays() -> None:
     left = outgoing_provenance(replace(small_set(), provenance=known)).model_dump(exclude_none=True)
     assert SECRET not in json.dumps(left)
     assert set(left) == {"method", "recipe", "recipe_digest", "privacy"}
+    assert left["recipe_digest"] == validate_recipe(left["recipe"], "what left").digest != secretive().digest
 
 
 def test_the_hash_of_the_corpus_stays_where_a_guarantee_would_not_cover_it() -> None:
@@ -176,3 +177,14 @@ def test_an_audit_leaves_with_its_figures() -> None:
     assert left.criteria == audit.criteria
     assert [one.copies for one in left.copies] == [one.copies for one in audit.copies]
     assert [site.name for site in left.copies[0].sites] == ["Site 1", "Site 2", "Site 3", "Site 4"]
+    assert left.corpus == ""
+
+
+def test_no_hash_of_what_stays_leaves_with_the_report() -> None:
+    report = report_example.whole()
+    hashes = {"corpus": "c" * 64, "experts": "e" * 64, "recipe": "d" * 64, "set/images.safetensors": "a" * 64}
+    report = replace(report, making=replace(report.making, hashes=hashes))
+    left = outgoing_report(report, site_names(report, report.audit), recipe_digest="b" * 64)
+    assert left.making.hashes == {"set/images.safetensors": "a" * 64, "recipe": "b" * 64}
+    told = json.dumps(left.as_json())
+    assert not [name for name in ("c", "d", "e") if name * 64 in told]

@@ -1,0 +1,59 @@
+"""The audit as it leaves: ``audit.json``, and whether its verdict follows from what it says that it found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from medistill.artifacts.atomic import parse_json
+from medistill.errors import ArtifactError
+from medistill.privacy.audit import Audit, Criterion, audit_from_json
+from medistill.privacy.gate import decide
+from medistill.sharing.manifest import AuditRecord
+
+AT_LEAST = ("Held-out ", "Chance ")
+"""How those criteria begin whose figure must reach the threshold; that of any other must not pass it."""
+
+
+def audit_record(audit: Audit) -> AuditRecord:
+    """What the manifest says of an audit."""
+    return AuditRecord(verdict=audit.verdict, set_digest=audit.set_digest, thresholds=dict(audit.thresholds))
+
+
+def json_bytes(value: Mapping[str, object]) -> bytes:
+    """A record as the files of a bundle hold it."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def audit_bytes(audit: Audit) -> bytes:
+    """What ``audit.json`` holds."""
+    return json_bytes(audit.as_json())
+
+
+def audit_of_bytes(data: bytes) -> Audit:
+    """The inverse of `audit_bytes`.
+
+    Raises:
+        ArtifactError: not an audit, or its verdict is not the one that its own figures give.
+    """
+    stored = parse_json(data, "audit.json", "audit of the bundle")
+    audit = audit_from_json(stored, "audit.json")
+    if json.loads(audit_bytes(audit)) != stored:
+        raise _refused("it holds more than an audit, or another kind of value")
+    if audit.verdict != decide(audit.criteria):
+        raise _refused(f"it says {audit.verdict!r}, and its criteria give {decide(audit.criteria)!r}")
+    if any(one.verdict == "pass" and not _can_pass(one) for one in audit.criteria):
+        raise _refused("a criterion passes whose figure does not")
+    return audit
+
+
+def _can_pass(one: Criterion) -> bool:
+    """Whether the figure is on the good side of the threshold; a reason may say why another one passes."""
+    if one.figure is None:
+        return False
+    good = one.figure >= one.threshold if one.name.startswith(AT_LEAST) else one.figure <= one.threshold
+    return good or bool(one.reason)
+
+
+def _refused(why: str) -> ArtifactError:
+    return ArtifactError(why, expected="an audit as `medistill audit` writes it", do="audit the set again")

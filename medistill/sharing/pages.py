@@ -1,0 +1,74 @@
+"""Pages: the files of a bundle that people open with other programs, held against what this version would write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from pydantic import TypeAdapter
+
+from medistill.artifacts.atomic import parse_json
+from medistill.errors import ArtifactError, UsageError
+from medistill.report.record import Report
+from medistill.sharing.archive import MOST_JSON_BYTES
+from medistill.sharing.audit_file import json_bytes
+from medistill.sharing.bundle import PAGE, RECORD, Bundle, page, refusal
+from medistill.sharing.data_card import CARD, data_card
+from medistill.sharing.previews import SHEET, png, sheet
+from medistill.sharing.statement import Statement
+
+DICOM = "dicom/"
+
+
+def unconfirmed_pages(bundle: Bundle) -> tuple[str, ...]:
+    """Names of the files that this version of medistill, with its packages, does not write so of what they tell of.
+
+    Another version may have written them; so may another hand, and then they may hold anything.
+    """
+    return tuple(_unconfirmed(bundle))
+
+
+def _unconfirmed(bundle: Bundle) -> Iterator[str]:
+    files, distilled, manifest = bundle.files, bundle.distilled, bundle.manifest
+    objects = {name: held for name, held in files.items() if name.startswith(DICOM)}
+    report = None
+    if RECORD in files:
+        try:
+            report = report_of_bytes(files[RECORD])
+            same = page(report, distilled, bundle.viewable) == files[PAGE]
+        except Exception:  # noqa: BLE001  # what stands in it is a stranger's, and drawing it may fail in any way
+            same = False
+        if not same:
+            yield PAGE
+    card = data_card(distilled, Statement.of(manifest), manifest.provenance, bundle.audit, report, dicom=bool(objects))
+    if card != files[CARD]:
+        yield CARD
+    if png(sheet(distilled)) != files[SHEET]:
+        yield SHEET
+    if objects and objects != _objects(bundle):
+        yield DICOM
+
+
+def report_of_bytes(data: bytes) -> Report:
+    """The report in ``report.json``.
+
+    Raises:
+        ArtifactError: it is no report, or holds more than one.
+        ValidationError: likewise.
+    """
+    if len(data) > MOST_JSON_BYTES:
+        raise refusal(RECORD, f"it has {len(data)} bytes")
+    stored = parse_json(data, RECORD, "report of the bundle")
+    report = TypeAdapter(Report).validate_python({k: v for k, v in stored.items() if k not in ("schema", "kind")})
+    if json.loads(json_bytes(report.as_json())) != stored or report.shows_real:
+        raise refusal(RECORD, "it holds more than a report that may leave")
+    return report
+
+
+def _objects(bundle: Bundle) -> dict[str, bytes]:
+    from medistill.sharing.dicom import dicom_files
+
+    try:
+        return dicom_files(bundle.distilled)
+    except (ArtifactError, UsageError):
+        return {}
