@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, Difference, Evaluation, RocCurve
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
+from medistill.evaluate.site_matrix import Source
 from medistill.report.comparison import Comparison
 from medistill.report.course_plots import importance_row
+from medistill.report.exchange import SOURCE_NAMES
 from medistill.report.record import Course
 from medistill.report.wording import ARM_NAMES, class_label, count, difference, interval, listed, number
 
@@ -103,6 +105,16 @@ def held_out(pairs: Sequence[tuple[str, Sequence[tuple[Arm, Estimate, Estimate]]
         for site, of_site in pairs
     )
     return f"Macro AUC at each site. {each}."
+
+
+def sources(sites: Sequence[tuple[str, Sequence[tuple[Source, Estimate]]]], label: str) -> str:
+    """Of the plot of what networks learnt from, at each site."""
+    each = "; ".join(
+        f"{class_label(site)}: "
+        + listed([f"{SOURCE_NAMES[source].lower()} {told(estimate)}" for source, estimate in of_site])
+        for site, of_site in sites
+    )
+    return f"{label} of networks that learnt from each source. {each}."
 
 
 def loss(course: Course) -> str:

@@ -12,8 +12,10 @@ from matplotlib.ticker import MaxNLocator
 from medistill.evaluate.evaluation import Evaluation, Subgroup
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
+from medistill.evaluate.site_matrix import Source
 from medistill.report.axes import cut, framed, named, room_for, rows
 from medistill.report.comparison import Comparison
+from medistill.report.exchange import SOURCE_LOOKS
 from medistill.report.palette import ACCENT, ARM_INKS, ARM_MARKERS, FAINT, MARGIN, MUTED, PAPER
 from medistill.report.wording import ARM_NAMES, class_label
 
@@ -102,6 +104,19 @@ def held_out(pairs: Sequence[tuple[str, Sequence[tuple[Arm, Estimate, Estimate]]
         for site, of_site in pairs
     ]
     return _plot(shown, "Macro AUC at the site", None, None)
+
+
+def sources(sites: Sequence[tuple[str, Sequence[tuple[Source, Estimate]]]], label: str) -> Figure:
+    """A row for each site with a point for each source that networks learnt from."""
+    shown = []
+    for site, of_site in sites:
+        looks = [(source, *SOURCE_LOOKS[source], estimate) for source, estimate in of_site]
+        marks = tuple(
+            Mark(estimate, ARM_INKS[arm], ARM_MARKERS[arm], filled=full, strong=source == "all_sets")
+            for source, arm, full, estimate in looks
+        )
+        shown.append(Row(class_label(site), marks))
+    return _plot(shown, label, None, None)
 
 
 def _areas(entries: Sequence[tuple[str, Mapping[Arm, Estimate]]]) -> Figure:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from medistill.report.html import render_comparison, render_html
-from tests import report_example
+from medistill.report.html import render_comparison, render_exchange, render_html
+from tests import exchange_example, report_example
 
 pytestmark = pytest.mark.browser
 
@@ -27,7 +27,7 @@ PAPER = 690
 """Width of an A4 page in pixels, less margins of 14 mm."""
 BETWEEN_DOWNLOADS = 200
 """Milliseconds: Chromium drops, in silence, the eleventh download that a page starts within one second."""
-NAMES = ("report", "alone", "comparison")
+NAMES = ("report", "alone", "comparison", "exchange")
 RULES = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]},
     "resultTypes": ["violations"],
@@ -42,6 +42,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "report": render_html(whole, report_example.pictures()),
         "alone": render_html(report_example.alone(whole)),
         "comparison": render_comparison(report_example.comparison()),
+        "exchange": render_exchange(exchange_example.study()),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
@@ -85,6 +86,8 @@ def violations(page: Any) -> list[str]:
         ("alone", 390, "dark"),
         ("comparison", 1280, "light"),
         ("comparison", 390, "dark"),
+        ("exchange", 1280, "light"),
+        ("exchange", 390, "dark"),
     ],
 )
 def test_axe_finds_nothing(browser: Any, pages: dict[str, Path], name: str, width: int, scheme: str) -> None:

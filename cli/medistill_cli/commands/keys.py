@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a key.")]
 keys = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Make keys to sign bundles with, and say whose signatures you trust.\n\n"
+    help="Make keys to sign bundles, and say whose you trust.\n\n"
     "\b\nExamples:\n  medistill keys new st-example\n  medistill keys export st-example\n"
     "  medistill keys trust ward-7.key.json --as ward-7",
 )

@@ -74,7 +74,7 @@ def share(
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Put the set of a run into a bundle that may leave the house.
+    """Put a run's set into a bundle that may leave.
 
     A bundle is one file: images, labels, previews, a data card, what the audit and the report say, and a manifest
     with the SHA-256 of each. It holds neither real images nor names of patients, folders or sites, and the same run

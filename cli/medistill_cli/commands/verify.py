@@ -28,7 +28,7 @@ def verify(
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Check a bundle before it is used, and tell what its sender declares. Nothing is written.
+    """Check a bundle before it is used. Nothing is written.
 
     A bundle that was altered, cut off or zipped again is refused (exit code 3), and so is one whose signature is wrong
     or by a key that is unknown or has expired. One without a signature passes unless --trust is given.
