@@ -12,6 +12,7 @@ from medistill_cli.commands.benchmark import benchmark
 from medistill_cli.commands.distill import distill
 from medistill_cli.commands.doctor import doctor
 from medistill_cli.commands.evaluate import evaluate
+from medistill_cli.commands.exchange_study import exchange_study
 from medistill_cli.commands.experts import experts
 from medistill_cli.commands.export import export
 from medistill_cli.commands.keys import keys
@@ -77,6 +78,7 @@ app.command()(guarded(train))
 app.command()(guarded(merge))
 app.command()(guarded(export))
 app.command()(guarded(push))
+app.command()(guarded(exchange_study))
 app.command()(guarded(benchmark))
 app.command()(guarded(report))
 app.command()(guarded(phantom))

@@ -47,7 +47,7 @@ def subgroups(
                 found.append(Subgroup(trait, name, None, None, (), (), nothing, hidden[name]))
             else:
                 numbers = np.random.default_rng([seed, TRAITS.index(trait), number])
-                found.append(_shown(trait, name, rows, arms, test, class_names, recipe, numbers))
+                found.append(shown(trait, name, rows, arms, test, class_names, recipe, numbers))
     return tuple(found), untold
 
 
@@ -76,7 +76,7 @@ def _together(names: Iterable[str], cells: Mapping[str, np.ndarray], groups: np.
     return len(np.unique(groups[np.concatenate([cells[name] for name in names])]))
 
 
-def _shown(
+def shown(
     trait: Trait,
     name: str,
     rows: np.ndarray,
@@ -86,6 +86,7 @@ def _shown(
     recipe: EvaluateRecipe,
     numbers: np.random.Generator,
 ) -> Subgroup:
+    """The arms on the test images ``rows`` (int64), however few they are; ``numbers`` draws the resamples."""
     labels = test.labels[rows]
     groups, patients = number_groups(test.groups[rows])
     cases = labels == np.arange(len(class_names))[:, None]

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, Difference, Evaluation, RocCurve
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
+from medistill.evaluate.site_matrix import ExchangeSource
 from medistill.privacy.membership import Source
 from medistill.report.comparison import Comparison
 from medistill.report.course_plots import importance_row
+from medistill.report.exchange import SOURCE_NAMES
 from medistill.report.record import Course
 from medistill.report.wording import ARM_NAMES, class_label, count, difference, interval, listed, number
 
@@ -112,6 +114,16 @@ def attacks(entries: Sequence[tuple[str, Mapping[Source, Estimate]]], label: str
         f"{name}: {_by_arm({of: told(value) for of, value in values.items()})}" for name, values in entries
     )
     return f"{label}, by what the attacked networks learnt from. {each}."
+
+
+def sources(sites: Sequence[tuple[str, Sequence[tuple[ExchangeSource, Estimate]]]], label: str) -> str:
+    """Of the plot of what networks learnt from, at each site."""
+    each = "; ".join(
+        f"{class_label(site)}: "
+        + listed([f"{SOURCE_NAMES[source].lower()} {told(estimate)}" for source, estimate in of_site])
+        for site, of_site in sites
+    )
+    return f"{label} of networks that learnt from each source. {each}."
 
 
 def loss(course: Course) -> str:

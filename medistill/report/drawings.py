@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, Evaluation, RocCurve
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
+from medistill.evaluate.site_matrix import SOURCES, ExchangeSource
 from medistill.privacy.audit import Audit
 from medistill.privacy.gate import ATTACKED_AT
 from medistill.report import course_plots, curve_plots, descriptions, interval_plots
 from medistill.report.audit_statements import figures_by_attack
 from medistill.report.comparison import Comparison
+from medistill.report.exchange import ExchangeStudy
 from medistill.report.record import Course, Report
 from medistill.report.svg import inline_svg
 from medistill.report.wording import class_label, listed
@@ -63,6 +65,26 @@ def comparison_drawing(comparison: Comparison) -> Markup | None:
     if all(arm.macro_auc.value is None for run in comparison.runs for arm in run.arms):
         return None
     return _svg(interval_plots.runs(comparison), "runs", descriptions.runs(comparison))
+
+
+def exchange_drawings(study: ExchangeStudy) -> dict[str, Markup]:
+    """Macro AUC and accuracy of every source at every site and at all together; those that are known."""
+    found: dict[str, Markup] = {}
+    for what, label in (("macro_auc", "Macro AUC"), ("accuracy", "Accuracy")):
+        entries: list[tuple[str, list[tuple[ExchangeSource, Estimate]]]] = [
+            (site.name, [(source, getattr(study.row(source, site.name).cells[c], what)) for source in SOURCES])
+            for c, site in enumerate(study.matrix.sites)
+        ]
+        pooled = [(row.source, getattr(row.pooled, what)) for row in study.matrix.rows if not row.site]
+        told = [
+            (name, cells)
+            for name, cells in [*entries, ("All sites", pooled)]
+            if any(estimate.value is not None for _, estimate in cells)
+        ]
+        if told:
+            words = descriptions.sources(told, label)
+            found[what] = _svg(interval_plots.sources(told, label), what.replace("_", "-"), words)
+    return found
 
 
 def pooled_and_held_out(report: Report) -> list[tuple[str, list[tuple[Arm, Estimate, Estimate]]]]:

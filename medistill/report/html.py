@@ -12,12 +12,27 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from medistill.evaluate.evaluation import Evaluation, Rule
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import TRAITS
+from medistill.evaluate.site_matrix import OF_ONE_SITE
 from medistill.privacy.gate import SPACE_NAMES
 from medistill.report import audit_statements, wording
 from medistill.report.comparison import Comparison
 from medistill.report.cost import savings, size
 from medistill.report.data_statements import burnt_in_text
-from medistill.report.drawings import MOST_CLASSES, comparison_drawing, drawings, pooled_and_held_out
+from medistill.report.drawings import (
+    MOST_CLASSES,
+    comparison_drawing,
+    drawings,
+    exchange_drawings,
+    pooled_and_held_out,
+)
+from medistill.report.exchange import (
+    SOURCE_LOOKS,
+    SOURCE_MEANING,
+    SOURCE_NAMES,
+    ExchangeStudy,
+    headline,
+    statements,
+)
 from medistill.report.glossary import GLOSSARY
 from medistill.report.interval_plots import TRAIT_NAMES
 from medistill.report.pictures import ClassPictures
@@ -129,6 +144,24 @@ def render_comparison(comparison: Comparison) -> str:
         comparison=comparison,
         order=[name for name in wording.ARM_NAMES if any(run.arm(name) is not None for run in comparison.runs)],
         figure=comparison_drawing(comparison),
+        downloads={},
+    )
+
+
+def render_exchange(study: ExchangeStudy) -> str:
+    """Render the study in which sites exchange sets."""
+    return render(
+        "exchange.html.j2",
+        study=study,
+        headline=headline(study),
+        statements=statements(study),
+        figures=exchange_drawings(study),
+        sources={source: study.rows(source) for source in SOURCE_NAMES},
+        of_one_site=OF_ONE_SITE,
+        source_names=SOURCE_NAMES,
+        source_meaning=SOURCE_MEANING,
+        looks=SOURCE_LOOKS,
+        groups="images counted as patients" if study.split_unit == "image" else "patients",
         downloads={},
     )
 

@@ -12,9 +12,11 @@ from matplotlib.ticker import MaxNLocator
 from medistill.evaluate.evaluation import Evaluation, Subgroup
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
+from medistill.evaluate.site_matrix import ExchangeSource
 from medistill.privacy.membership import SOURCES, Source
 from medistill.report.axes import cut, framed, named, room_for, rows
 from medistill.report.comparison import Comparison
+from medistill.report.exchange import SOURCE_LOOKS
 from medistill.report.palette import ACCENT, ARM_INKS, ARM_MARKERS, FAINT, MARGIN, MUTED, PAPER
 from medistill.report.wording import ARM_NAMES, class_label
 
@@ -128,6 +130,19 @@ def attacks(
     ]
     reach = max([end for row in shown for mark in row.marks for end in _ends(mark.estimate)] + [most or guessing])
     return _plot(shown, label, limits=(0, min(1.05 * reach, 1.02)), solid=guessing, dashed=most)
+
+
+def sources(sites: Sequence[tuple[str, Sequence[tuple[ExchangeSource, Estimate]]]], label: str) -> Figure:
+    """A row for each site with a point for each source that networks learnt from."""
+    shown = []
+    for site, of_site in sites:
+        looks = [(source, *SOURCE_LOOKS[source], estimate) for source, estimate in of_site]
+        marks = tuple(
+            Mark(estimate, ARM_INKS[arm], ARM_MARKERS[arm], filled=full, strong=source == "all_sets")
+            for source, arm, full, estimate in looks
+        )
+        shown.append(Row(class_label(site), marks))
+    return _plot(shown, label)
 
 
 def _areas(entries: Sequence[tuple[str, Mapping[Arm, Estimate]]]) -> Figure:

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
+from medistill.evaluate.site_matrix import OF_ONE_SITE, SiteCell
 from medistill.report import audit_statements
 from medistill.report.comparison import ComparedRun, Comparison
+from medistill.report.exchange import SOURCE_MEANING, SOURCE_NAMES, ExchangeStudy, headline, row_name, statements
 from medistill.report.record import Report
-from medistill.report.wording import ARM_NAMES, classes_listed, count, counted, interval, level, number
+from medistill.report.wording import ARM_NAMES, classes_listed, count, counted, interval, level, number, percent
 from medistill.report.wording import difference as signed
 from medistill.report.wording import seconds as duration
 
@@ -80,6 +82,48 @@ def comparison_markdown(comparison: Comparison) -> str:
             [[f"`{row.name}`", *(escaped(value) for value in row.values)] for row in comparison.settings],
         )
     return "\n".join([*lines, ""])
+
+
+def exchange_markdown(study: ExchangeStudy) -> str:
+    """A study in which sites exchange sets: the matrix, what the exchange gains, what must be said beside them."""
+    sites, confidence = study.matrix.sites, level(study.confidence)
+    lines = ["# Sites that exchange distilled sets", "", headline(study), ""]
+    lines += [f"Macro AUC, or accuracy (in percent) where every test image has one class, with its {confidence}.", ""]
+    lines += _table(
+        ["Learnt from", "Images", *(escaped(site.name) for site in sites), "All sites"],
+        [
+            [
+                escaped(row_name(row)),
+                count(row.images) if row.images else "none",
+                *(_site_cell(cell) for cell in row.cells),
+                _site_cell(row.pooled),
+            ]
+            for row in study.matrix.rows
+        ],
+    )
+    lines += ["", *(f"- {name}: {SOURCE_MEANING[source]}." for source, name in SOURCE_NAMES.items())]
+    lines += ["", "## Sets of all sites, minus another source", ""]
+    lines += _table(
+        ["Tested at", "Minus", f"Macro AUC ({confidence})", f"Accuracy ({confidence})"],
+        [
+            [
+                escaped(entry.site) or "All sites",
+                f"{SOURCE_NAMES[entry.minus]}{' there' if entry.minus in OF_ONE_SITE else ''}",
+                _estimate(entry.macro_auc, sign=True),
+                _estimate(entry.accuracy, sign=True),
+            ]
+            for entry in study.matrix.differences
+        ],
+    )
+    lines += ["", "## Read with the figures", "", *(f"- {escaped(sentence)}" for sentence in statements(study))]
+    return "\n".join([*lines, ""])
+
+
+def _site_cell(cell: SiteCell) -> str:
+    if cell.macro_auc.value is None and cell.accuracy.value is not None:
+        limits = interval(cell.accuracy, share=True)
+        return f"{percent(cell.accuracy.value)} ({limits or 'no interval'})"
+    return _estimate(cell.macro_auc)
 
 
 def _opening(report: Report) -> Iterator[str]:

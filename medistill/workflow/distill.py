@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ def distill(
     recipe: Recipe,
     *,
     out: str | Path,
+    classes: Sequence[str] | None = None,
     network: NetworkFactory | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -64,6 +65,9 @@ def distill(
     that was not.
 
     Args:
+        classes: classes of the corpus that the set is to hold; None takes all. The others keep their outputs in every
+            network, so that sets of several sites, each without some classes, can be united. Of one class the images of
+            the last outer step are taken: there is no validation figure to choose by.
         network: the user's own, where the experts were trained with it (see `train_experts`).
 
     Raises:
@@ -87,8 +91,9 @@ def distill(
             expected="a new folder",
             do="add --resume to continue it, or choose another --out",
         )
-    labels = torch.arange(len(corpus.class_names)).repeat_interleave(recipe.distill.ipc).to(place)
-    pixels = _starting_images(corpus, trajectories, recipe, place)
+    held = [c for c, name in enumerate(corpus.class_names) if classes is None or name in classes]
+    labels = torch.tensor(held).repeat_interleave(recipe.distill.ipc).to(place)
+    pixels = _starting_images(corpus, held, trajectories, recipe, place)
     state = State.start(
         pixels,
         recipe.distill.student_lr,
@@ -107,14 +112,14 @@ def distill(
     private_folder(checkpoint.parent)
     keep_freed_memory()
     student = Student(build_network(spec, generator(recipe.seed, "student"), place), recipe.compute.step)
-    unseen = recipe.privacy.mode == "dp" and recipe.privacy.choose == "off"
+    unseen = len(held) < 2 or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
     validate = None if unseen else _validator(corpus, trajectories, recipe, spec, place)
     fixed = Fixed(
         recipe=recipe,
         student=student,
         trajectories=trajectories,
         labels=torch.nn.functional.one_hot(labels, len(corpus.class_names)).float(),
-        stage=image_stages(len(corpus.class_names), recipe.distill.ipc, recipe.distill.stages).to(place),
+        stage=image_stages(len(held), recipe.distill.ipc, recipe.distill.stages).to(place),
         micro_batch=state.micro_batch
         or student_micro_batch(student, spec, recipe, recipe.distill.batch_syn or len(labels)),
         validate=_keeping(out, state, validate) if validate and recipe.distill.keep_looks else validate,
@@ -142,9 +147,11 @@ def _experts_digest(trajectories: Trajectories) -> str:
     return digest.hexdigest()
 
 
-def _starting_images(corpus: Corpus, trajectories: Trajectories, recipe: Recipe, place: torch.device) -> Tensor:
-    """Normalised (N, C, H, W), class by class: real training images, or noise."""
-    per_class = [recipe.distill.ipc] * len(corpus.class_names)
+def _starting_images(
+    corpus: Corpus, held: Sequence[int], trajectories: Trajectories, recipe: Recipe, place: torch.device
+) -> Tensor:
+    """Normalised (N, C, H, W), class by class of those that the set is to hold: real training images, or noise."""
+    per_class = [recipe.distill.ipc if c in held else 0 for c in range(len(corpus.class_names))]
     if recipe.distill.init == "noise":
         shape = (sum(per_class), *corpus.images.shape[1:])
         return torch.randn(shape, generator=generator(recipe.seed, "noise")).to(place)

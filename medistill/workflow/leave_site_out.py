@@ -76,14 +76,14 @@ def leave_site_out(
         for n, plan in enumerate(worked):
             left = (time.monotonic() - started) / n * (len(worked) - n) if n else None
             log.say(
-                f"Without site {plan.site}, {n + 1} of {len(worked)} sites to do{_time_left(left)}."
+                f"Without site {plan.site}, {n + 1} of {len(worked)} sites to do{time_left(left)}."
                 + (f" {plan.note}" if plan.note else "")
             )
             record.add(_done(plan, corpus, recipe, folder / plan.folder, network, device, log))
     return load_sites(run)
 
 
-def _time_left(seconds: float | None) -> str:
+def time_left(seconds: float | None) -> str:
     """The end of a sentence on the time left, where the pace is known."""
     return "" if seconds is None else f"; about {max(1, round(seconds / 60))} min left"
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medistill.report.html import render_comparison, render_html
+from medistill.report.html import render_comparison, render_exchange, render_html
 from medistill.report.pairs import Pair, render_pairs
-from tests import report_example
+from tests import exchange_example, report_example
 
 pytestmark = pytest.mark.browser
 
@@ -29,7 +29,7 @@ PAPER = 690
 """Width of an A4 page in pixels, less margins of 14 mm."""
 BETWEEN_DOWNLOADS = 200
 """Milliseconds: Chromium drops, in silence, the eleventh download that a page starts within one second."""
-NAMES = ("report", "alone", "comparison", "pairs")
+NAMES = ("report", "alone", "comparison", "pairs", "exchange")
 RULES = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]},
     "resultTypes": ["violations"],
@@ -46,6 +46,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "alone": render_html(report_example.alone(whole)),
         "comparison": render_comparison(report_example.comparison()),
         "pairs": render_pairs([Pair("Lung_Opacity", (image, image, image), (0.4, 0.8))]),
+        "exchange": render_exchange(exchange_example.study()),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
@@ -90,6 +91,8 @@ def violations(page: Any) -> list[str]:
         ("comparison", 1280, "light"),
         ("comparison", 390, "dark"),
         ("pairs", 390, "light"),
+        ("exchange", 1280, "light"),
+        ("exchange", 390, "dark"),
     ],
 )
 def test_axe_finds_nothing(browser: Any, pages: dict[str, Path], name: str, width: int, scheme: str) -> None:

@@ -292,7 +292,8 @@ def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus
     recipe = audited.RECIPE.model_copy(update={"distill": audited.RECIPE.distill.model_copy(update={"init": "real"})})
     normalisation = audited.normalisation(corpus)
     trajectories = SimpleNamespace(normalisation=normalisation)
-    pixels = _starting_images(corpus, trajectories, recipe, torch.device("cpu"))  # type: ignore[arg-type]
+    held = range(len(corpus.class_names))
+    pixels = _starting_images(corpus, held, trajectories, recipe, torch.device("cpu"))  # type: ignore[arg-type]
     distilled = audited.distilled(pixels.numpy(), corpus, starts_from="real", recipe=recipe)
     rows, why = starting_rows(distilled, corpus)
     assert why == ""

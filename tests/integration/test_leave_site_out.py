@@ -15,9 +15,8 @@ from pydicom import dcmread
 from typer.testing import CliRunner
 
 from medistill.artifacts.cache import purge
-from medistill.artifacts.corpus import Corpus, ManifestRow, load_corpus, save_corpus
+from medistill.artifacts.corpus import Corpus, load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.data.phantom import write_phantom
 from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, override_recipe
@@ -29,9 +28,7 @@ from medistill.workflow.prepare import prepare
 from medistill.workflow.sites import load_sites, plan_sites
 from medistill_cli.main import app
 from tests.settings_restored import settings_restored
-
-ODD = '../süd "clinic"'
-"""A site whose name is no name for a folder; it has one class alone."""
+from tests.sited_corpus import ODD, corpus_of, write_sites
 
 
 class Heard(Silent):
@@ -56,30 +53,6 @@ class Heard(Silent):
 
     def say(self, message: str) -> None:
         self.said.append(message)
-
-
-def corpus_of(
-    folder: Path, *cells: tuple[str, str, str, int], splits: tuple[str, ...] = ("train", "val", "test")
-) -> Corpus:
-    """A corpus of as many images of (site, class, split) as each cell says, a patient each."""
-    rows = [cell[:3] for cell in cells for _ in range(cell[3])]
-    sites, classes = sorted({row[0] for row in rows}), sorted({row[1] for row in rows})
-    return save_corpus(
-        folder,
-        images=np.arange(len(rows) * 64).astype(np.uint8).reshape(len(rows), 1, 8, 8),
-        labels=[classes.index(row[1]) for row in rows],
-        groups=list(range(len(rows))),
-        sites=[sites.index(row[0]) for row in rows],
-        splits=[splits.index(row[2]) for row in rows],
-        views=[""] * len(rows),
-        class_names=classes,
-        site_names=sites,
-        split_unit="patient",
-        split_source="given",
-        synthetic=True,
-        notes=[],
-        manifest=[ManifestRow(f"{k}.png", k) for k in range(len(rows))],
-    )
 
 
 def test_a_class_that_one_site_alone_has_takes_no_part_without_it(tmp_path: Path) -> None:
@@ -158,19 +131,7 @@ def made(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A phantom corpus with south's COVID images given to a site of their own, and every site left out of its run."""
     place, heard = tmp_path_factory.mktemp("sites"), Heard()
     recipe = override_recipe(tiny_recipe, ["evaluate.smallest_cell=1"], "test")
-    write_phantom(place / "xray", patients=18, size=32)
-    seen: dict[tuple[str, str], list[str]] = {}  # patients of each site and class
-    with (place / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["file", "label", "site", "split"])
-        for path in sorted((place / "xray").rglob("*.dcm")):
-            where, label, _ = path.relative_to(place / "xray").parts
-            site = ODD if (where, label) == ("south", "COVID") else where
-            patients = seen.setdefault((where, label), [])
-            patient = str(dcmread(path, stop_before_pixels=True).PatientID)
-            patients += [] if patient in patients else [patient]
-            split = ("train", "val", "test")[patients.index(patient)]
-            rows.writerow([path.relative_to(place / "xray"), label, site, split])
+    write_sites(place)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("MEDISTILL_CACHE", str(place / "cache"))
         corpus = prepare(place / "xray", recipe, labels=place / "labels.csv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -26,11 +27,24 @@ COMMANDS = [
     ["experts"],
     ["evaluate"],
     ["leave-site-out"],
+    ["audit"],
+    ["share"],
+    ["verify"],
+    ["train"],
+    ["merge"],
+    ["export"],
+    ["push"],
+    ["exchange-study"],
     ["benchmark"],
     ["report"],
     ["phantom"],
     ["doctor"],
     ["purge"],
+    ["keys", "new"],
+    ["keys", "list"],
+    ["keys", "export"],
+    ["keys", "trust"],
+    ["keys", "forget"],
     ["recipes", "list"],
     ["recipes", "show"],
 ]
@@ -79,7 +93,7 @@ def test_every_help_shows_an_example_that_the_program_would_take(words: list[str
     examples = [line.strip() for line in told.output.splitlines() if line.startswith("    medistill ")]
     assert examples
     for example in examples:
-        arguments = example.partition(" > ")[0].split()[1:]
+        arguments = shlex.split(example.partition(" > ")[0])[1:]
         command = typer.main.get_command(app)
         for word in words:
             assert arguments.pop(0) == word
@@ -91,8 +105,8 @@ def test_the_root_help_lists_the_commands_in_the_order_of_the_work() -> None:
     told = CliRunner().invoke(app, ["--help"]).output.partition("Commands:")[2]
     verbs = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line.split()]
     expected = (
-        "distill prepare experts evaluate leave-site-out audit share verify train merge export push benchmark report "
-        "phantom doctor purge keys recipes"
+        "distill prepare experts evaluate leave-site-out audit share verify train merge export push exchange-study "
+        "benchmark report phantom doctor purge keys recipes"
     )
     assert " ".join(verbs) == expected
     assert "..." not in told

@@ -1,0 +1,102 @@
+"""`medistill exchange-study`: what sites would gain by exchanging distilled sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medistill_cli import options
+from medistill_cli.corpus import on_disk
+from medistill_cli.recipe_choice import choose_recipe, overrides_of
+from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
+from medistill_cli.working import working
+
+if TYPE_CHECKING:
+    from medistill.evaluate.site_matrix import SiteCell
+    from medistill.report.exchange import ExchangeStudy
+
+
+def exchange_study(
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the study.")],
+    data: options.Data = None,
+    labels: options.Labels = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE",
+            help="A recipe of `medistill recipes list`, or a TOML file. Left out: exchange-xray; demo without --data.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: options.Settings = None,
+    ipc: options.Ipc = None,
+    sites: options.Sites = None,
+    classes: options.Classes = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Find out what sites gain by exchanging distilled sets.
+
+    All sites' images lie in one folder, so this is a study, not an exchange. Each site distils its own set, and the
+    sets are united. Networks that are trained on them are tested at every site, beside networks trained on a site's
+    own originals, on the sets of the other sites, on random originals, and on all originals pooled. Ctrl-C saves; the
+    same command goes on.
+
+    \b
+    Examples:
+      medistill exchange-study --out runs/exchange
+      medistill exchange-study --data chest/ --labels chest/manifest.csv --out runs/exchange
+    """
+    overrides = overrides_of(settings, ipc=ipc, seed=seed, sites=sites, classes=classes)
+    with working("repeat") as progress:
+        from medistill.workflow.exchange_study import exchange_study as study_exchange
+
+        name = recipe or ("demo" if data is None else "exchange-xray")
+        chosen = choose_recipe(name, overrides, data=data, device=device, progress=progress)
+        folder, table = on_disk(data, labels, progress)
+        study = study_exchange(folder, chosen, out=out, labels=table, device=device, progress=progress)
+    if json:
+        print_json({"out": str(out), "study": study.as_json()})
+        return
+    _print(study)
+    print_written({"report": out / "exchange.html", "figures": out / "exchange.json", "united set": out / "united"})
+    print_next(
+        [(["medistill", "train", str(out / "united"), "--out", "model"], "train a classifier on the united set")]
+    )
+
+
+def _print(study: ExchangeStudy) -> None:
+    """The matrix, and what must be read with it."""
+    from rich.table import Table
+
+    from medistill.report.exchange import headline, row_name, statements
+
+    title = f"Macro AUC ({study.confidence:.0%} interval); accuracy in percent where a site has one class"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("Learnt from")
+    table.add_column("Images", justify="right")
+    for name in (*(site.name for site in study.matrix.sites), "All sites"):
+        table.add_column(name, justify="right")
+    for row in (row for row in study.matrix.rows if not row.reason):
+        style = "bold" if row.source == "all_sets" else ""
+        table.add_row(row_name(row), str(row.images or "-"), *map(_cell, (*row.cells, row.pooled)), style=style)
+    console = out_console()
+    console.print(table)
+    reasons = dict.fromkeys(row.reason for row in study.matrix.rows if row.reason)
+    for reason in reasons:
+        lost = "; ".join(row_name(row) for row in study.matrix.rows if row.reason == reason)
+        console.print(f"Cannot be estimated, because {reason}: {lost}.", markup=False, soft_wrap=True)
+    console.print(headline(study), markup=False, soft_wrap=True)
+    for sentence in statements(study):
+        console.print(f"- {sentence}", markup=False, soft_wrap=True)
+
+
+def _cell(cell: SiteCell) -> str:
+    if cell.macro_auc.value is None and cell.accuracy.value is not None:
+        return f"{cell.accuracy.value:.1%}"
+    return estimate(cell.macro_auc) if cell.macro_auc.value is not None else "-"

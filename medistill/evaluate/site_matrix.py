@@ -1,0 +1,271 @@
+"""Site by site: what networks that learnt at one site, or from sets of several, are worth at each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from medistill.evaluate.between_runs import paired_difference
+from medistill.evaluate.evaluation import Subgroup
+from medistill.evaluate.intervals import Estimate
+from medistill.evaluate.predictions import TRAITS, Arm, ArmPredictions, Truth
+from medistill.evaluate.subgroups import shown, subgroups
+from medistill.recipe import EvaluateRecipe
+
+ExchangeSource = Literal["own_raw", "own_set", "others_sets", "all_sets", "random", "pooled_raw"]
+"""What networks learn from: a site's originals; the set that was distilled from them; the sets of all other sites; the
+sets of all sites; as many originals of each class and site as these hold, drawn at random; the originals of all
+sites, pooled, which is what sites that exchange sets may not do."""
+SOURCES: tuple[ExchangeSource, ...] = get_args(ExchangeSource)
+"""Every source, in the order in which results are shown."""
+AS_ARMS: dict[ExchangeSource, Arm] = {
+    "own_raw": "raw",
+    "own_set": "distilled",
+    "others_sets": "distilled",
+    "all_sets": "distilled",
+    "random": "random",
+    "pooled_raw": "raw",
+}
+"""The arm of an evaluation that each source is like."""
+OF_ONE_SITE: tuple[ExchangeSource, ...] = ("own_raw", "own_set", "others_sets")
+"""Sources that differ from site to site."""
+
+
+@dataclass(frozen=True)
+class SourcePredictions:
+    """What the networks of one source say of the test images of all sites.
+
+    Attributes:
+        source: what they learnt from.
+        site: whose originals or set it is, or who is left out of the others' sets; "" where it is the same for all.
+        images: images that they learnt from; 0 where they could not learn.
+        test: float32 (S, N, C), probabilities of S networks for N test images; (0, N, C) where they could not learn.
+        reason: why they could not learn, as the end of "cannot be estimated, because ..."; else empty.
+    """
+
+    source: ExchangeSource
+    site: str
+    images: int
+    test: np.ndarray
+    reason: str = ""
+
+    def as_arm(self) -> ArmPredictions:
+        """The same as an arm of an evaluation."""
+        nothing = np.empty((len(self.test), 0, self.test.shape[2]), np.float32)
+        return ArmPredictions(AS_ARMS[self.source], nothing, self.test, self.images, bytes=0, epochs=0, seconds=0.0)
+
+
+@dataclass(frozen=True)
+class SiteCell:
+    """Networks of one source on the test images of one site, or of all.
+
+    Attributes:
+        macro_auc: mean area under the ROC curve over the classes that have one there.
+        accuracy: share of the images put in their class.
+    """
+
+    macro_auc: Estimate
+    accuracy: Estimate
+
+
+@dataclass(frozen=True)
+class TestedSite:
+    """A site as a place to be tested at.
+
+    Attributes:
+        name: its name.
+        images: test images; None where they are not told.
+        patients: their patients; likewise.
+        only_class: the class that every test image there has; "" where there are more.
+        reason: why nothing is shown of it; else empty.
+    """
+
+    name: str
+    images: int | None
+    patients: int | None
+    only_class: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """The networks of one source.
+
+    Attributes:
+        source: what they learnt from.
+        site: as in `SourcePredictions`.
+        images: images that they learnt from.
+        networks: how many there are.
+        reason: why they could not learn; else empty.
+        cells: one a site.
+        pooled: the test images of all sites together.
+    """
+
+    source: ExchangeSource
+    site: str
+    images: int
+    networks: int
+    reason: str
+    cells: tuple[SiteCell, ...]
+    pooled: SiteCell
+
+
+@dataclass(frozen=True)
+class MatrixDifference:
+    """What networks that learnt from the sets of all sites gain over those of another source, on the same patients.
+
+    Attributes:
+        site: where they are tested; "" for all sites together.
+        minus: the other source; one of a single site is that of ``site``.
+        macro_auc: difference of macro AUC.
+        accuracy: difference of accuracy.
+    """
+
+    site: str
+    minus: ExchangeSource
+    macro_auc: Estimate
+    accuracy: Estimate
+
+
+@dataclass(frozen=True)
+class SiteMatrix:
+    """The matrix.
+
+    Attributes:
+        sites: the columns.
+        test_images: of all sites together.
+        test_patients: likewise.
+        rows: by source, then by site.
+        differences: by site, all sites together last; none to a source from which nothing could be learnt.
+    """
+
+    sites: tuple[TestedSite, ...]
+    test_images: int
+    test_patients: int
+    rows: tuple[MatrixRow, ...]
+    differences: tuple[MatrixDifference, ...]
+
+
+def site_matrix(
+    found: Sequence[SourcePredictions],
+    test: Truth,
+    sites: Sequence[str],
+    class_names: Sequence[str],
+    recipe: EvaluateRecipe,
+    *,
+    seed: int,
+) -> SiteMatrix:
+    """The figures of every source at every site. All see the same resamples of the patients.
+
+    A site with fewer than ``recipe.smallest_cell`` test patients is not shown, nor one from which its count would
+    follow; it stays in the figures of all sites together.
+
+    Args:
+        found: predictions by source and site; those of "all_sets" are there.
+        test: what is true of the test images; its trait "site" names the site of each.
+        sites: the columns, in order; one may have no test image.
+        class_names: one a class.
+        recipe: replicates, confidence and smallest cell.
+        seed: of the resamples.
+    """
+    of_site = replace(test, traits={"site": test.traits["site"]})
+    with threadpool_limits(1):
+        whole = next(entry for entry in found if entry.source == "all_sets")
+        columns, pooled = _figures(whole, of_site, class_names, recipe, seed)
+        tested = tuple(_tested(site, columns.get(site), of_site, class_names) for site in sites)
+        rows = tuple(_row(entry, tested, of_site, class_names, recipe, seed) for entry in found)
+        differences = tuple(
+            _difference(whole, other, site, of_site, class_names, recipe, seed)
+            for site in (*tested, None)
+            for other in found
+            if _comparable(other, site)
+        )
+    return SiteMatrix(tested, pooled.images or 0, pooled.patients or 0, rows, differences)
+
+
+def _figures(
+    predictions: SourcePredictions, test: Truth, class_names: Sequence[str], recipe: EvaluateRecipe, seed: int
+) -> tuple[Mapping[str, Subgroup], Subgroup]:
+    """Site -> figures there, and the figures of all sites together."""
+    arms, numbers = [predictions.as_arm()], np.random.default_rng([seed, len(TRAITS)])
+    pooled = shown("site", "", np.arange(len(test.labels)), arms, test, class_names, recipe, numbers)
+    groups, _ = subgroups(arms, test, class_names, recipe, seed=seed)
+    alone = {} if groups else {test.traits["site"][0]: pooled}
+    return {group.name: group for group in groups} | alone, pooled
+
+
+def _tested(site: str, group: Subgroup | None, test: Truth, class_names: Sequence[str]) -> TestedSite:
+    if group is None:
+        return TestedSite(site, None, None, "", "it has no test images")
+    present = np.unique(test.labels[_rows(test, site)])
+    only = class_names[int(present[0])] if len(present) == 1 and not group.reason else ""
+    return TestedSite(site, group.images, group.patients, only, group.reason)
+
+
+def _rows(test: Truth, site: str) -> np.ndarray:
+    return np.flatnonzero(np.array(test.traits["site"]) == site)
+
+
+def _row(
+    predictions: SourcePredictions,
+    tested: Sequence[TestedSite],
+    test: Truth,
+    class_names: Sequence[str],
+    recipe: EvaluateRecipe,
+    seed: int,
+) -> MatrixRow:
+    told = (predictions.source, predictions.site, predictions.images, len(predictions.test), predictions.reason)
+    if predictions.reason:
+        return MatrixRow(*told, tuple(_nothing(predictions.reason) for _ in tested), _nothing(predictions.reason))
+    groups, pooled = _figures(predictions, test, class_names, recipe, seed)
+    cells = tuple(_nothing(site.reason) if site.reason else _cell(groups[site.name]) for site in tested)
+    return MatrixRow(*told, cells, _cell(pooled))
+
+
+def _cell(group: Subgroup) -> SiteCell:
+    [arm] = group.arms
+    return SiteCell(arm.macro_auc, arm.accuracy)
+
+
+def _nothing(reason: str) -> SiteCell:
+    return SiteCell(Estimate.impossible(reason), Estimate.impossible(reason))
+
+
+def _comparable(other: SourcePredictions, site: TestedSite | None) -> bool:
+    """Whether the sets of all sites are set against a source at a site: its own ones there, those of all anywhere."""
+    if other.reason:
+        return False
+    if other.source in OF_ONE_SITE:
+        return other.source != "others_sets" and site is not None and other.site == site.name
+    return other.source != "all_sets"
+
+
+def _difference(
+    mine: SourcePredictions,
+    other: SourcePredictions,
+    site: TestedSite | None,
+    test: Truth,
+    class_names: Sequence[str],
+    recipe: EvaluateRecipe,
+    seed: int,
+) -> MatrixDifference:
+    name, reason = (site.name, site.reason) if site is not None else ("", "")
+    if reason := reason or mine.reason or other.reason:
+        return MatrixDifference(name, other.source, Estimate.impossible(reason), Estimate.impossible(reason))
+    rows = _rows(test, name) if site is not None else np.arange(len(test.labels))
+    there = Truth(test.labels[rows], test.groups[rows], {})
+    sides = [replace(entry.as_arm(), test=entry.test[:, rows]) for entry in (mine, other)]
+    found = paired_difference(
+        sides[0],
+        sides[1],
+        there,
+        class_names,
+        replicates=recipe.bootstrap,
+        confidence=recipe.confidence,
+        seed=seed,
+    )
+    return MatrixDifference(name, other.source, *found)

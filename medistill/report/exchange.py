@@ -1,0 +1,200 @@
+"""Exchange: the record of a study in which sites exchange distilled sets, and what must be said beside its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from medistill.evaluate.intervals import Estimate
+from medistill.evaluate.predictions import Arm
+from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
+from medistill.report.wording import class_label, counted, interval, listed, number
+
+EXCHANGE_SCHEMA = 1
+SOURCE_NAMES: dict[ExchangeSource, str] = {
+    "own_raw": "Own originals",
+    "own_set": "Own distilled set",
+    "others_sets": "Sets of the other sites",
+    "all_sets": "Sets of all sites",
+    "random": "Random originals of all sites",
+    "pooled_raw": "All originals pooled",
+}
+SOURCE_MEANING: dict[ExchangeSource, str] = {
+    "own_raw": "what a site has without any exchange",
+    "own_set": "what a site would send, and nothing else",
+    "others_sets": "what a site gets that sends nothing",
+    "all_sets": "the exchange",
+    "random": "as many real images of each class and site as the sets hold; sending them is forbidden",
+    "pooled_raw": "forbidden: the upper bound, for which every site would have to send its patients' images",
+}
+SOURCE_LOOKS: dict[ExchangeSource, tuple[Arm, bool]] = {
+    "own_raw": ("kmeans", True),
+    "own_set": ("distilled", False),
+    "others_sets": ("hard", True),
+    "all_sets": ("distilled", True),
+    "random": ("random", True),
+    "pooled_raw": ("raw", True),
+}
+"""Source -> the arm whose colour and point it has in figures, and whether the point is full."""
+
+
+@dataclass(frozen=True)
+class StudiedSite:
+    """A site as a place where a set is made.
+
+    Attributes:
+        name: its name.
+        classes: classes that its set holds.
+        originals: its training images of these classes.
+        set_images: images of its set; 0 where it has none.
+        recovered: those of them that, of all training images of their class, are most like the one that they began as;
+            None where the set is missing or they did not begin as real images.
+        reason: why it has no set; else empty.
+        note: which of its classes take no part; else empty.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    originals: int
+    set_images: int
+    recovered: int | None
+    reason: str
+    note: str
+
+
+@dataclass(frozen=True)
+class ExchangeStudy:
+    """What sites gain by exchanging distilled sets.
+
+    Attributes:
+        class_names: one a class.
+        sites: one entry a site.
+        matrix: the figures.
+        network: the network, in words.
+        networks: trained on every source.
+        ipc: images of each class in a site's set.
+        starts_from: "real" or "noise", what the distilled images began as.
+        split_unit: "patient", or "image" where no patient is known.
+        synthetic: the images say that they are of invented patients.
+        confidence: level of every interval.
+        replicates: resamples of the test patients.
+        seed: of every random number.
+        recipe: its name.
+        recipe_digest: SHA-256 of its settings.
+        corpus: SHA-256 of the corpus.
+        versions: package -> version.
+    """
+
+    class_names: tuple[str, ...]
+    sites: tuple[StudiedSite, ...]
+    matrix: SiteMatrix
+    network: str
+    networks: int
+    ipc: int
+    starts_from: str
+    split_unit: str
+    synthetic: bool
+    confidence: float
+    replicates: int
+    seed: int
+    recipe: str
+    recipe_digest: str
+    corpus: str
+    versions: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, null for what is not available."""
+        return {"schema": EXCHANGE_SCHEMA, "kind": "medistill exchange study", **asdict(self)}
+
+    def rows(self, source: ExchangeSource) -> tuple[MatrixRow, ...]:
+        """The rows of one source."""
+        return tuple(row for row in self.matrix.rows if row.source == source)
+
+    def row(self, source: ExchangeSource, site: str) -> MatrixRow:
+        """The row of a source: of the site, where it has one of each."""
+        return next(row for row in self.rows(source) if source not in OF_ONE_SITE or row.site == site)
+
+
+def row_name(row: MatrixRow) -> str:
+    """What a row is called where it stands by itself: "Own originals, north"."""
+    left_out = "without " if row.source == "others_sets" else ""
+    return f"{SOURCE_NAMES[row.source]}{f', {left_out}{row.site}' if row.site else ''}"
+
+
+def headline(study: ExchangeStudy) -> str:
+    """Macro AUC of own originals, the sets of all sites and all originals pooled, where there is one."""
+    sources: tuple[ExchangeSource, ...] = ("own_raw", "all_sets", "pooled_raw")
+    told = []
+    for column, site in enumerate(study.matrix.sites):
+        cells = [(source, study.row(source, site.name).cells[column].macro_auc) for source in sources]
+        told += [f"at {site.name} {_told(cells)}"] if any(area.value is not None for _, area in cells) else []
+    pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site]
+    told.append(f"over the test images of all sites together {_told(pooled)}")
+    return f"Macro AUC {'; '.join(told)}."
+
+
+def _told(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
+    return listed(
+        [
+            f"{number(area.value)} ({interval(area) or 'no interval'}) from {SOURCE_NAMES[source].lower()}"
+            if area.value is not None
+            else f"not available from {SOURCE_NAMES[source].lower()}"
+            for source, area in cells
+        ]
+    )
+
+
+def statements(study: ExchangeStudy) -> tuple[str, ...]:
+    """What must be read beside the figures, a sentence or two each."""
+    found = []
+    single = [site for site in study.matrix.sites if site.only_class]
+    if single:
+        where = listed([f"{site.name} (every test image {class_label(site.only_class)})" for site in single])
+        found.append(
+            f"Class and site are confounded at {where}. No area under the ROC curve exists there; what is told is the "
+            "share that is put in that class, and a network that always answers so has 100 %. Over all sites together, "
+            "a network can tell such classes apart by the look of a hospital's images, so a high pooled figure does "
+            "not show that it knows the disease."
+        )
+    made_of_one = [site.name for site in study.sites if len(site.classes) == 1 and not site.reason]
+    if made_of_one:
+        began = (
+            " They start from real images, and experts who see one class have little to change in them: look at such a "
+            "set, and audit it, before it goes out."
+            if study.starts_from == "real"
+            else ""
+        )
+        found.append(
+            f"The {'sets' if len(made_of_one) > 1 else 'set'} of {listed(made_of_one)} "
+            f"{'hold' if len(made_of_one) > 1 else 'holds'} one class each. Nothing can be trained there on originals "
+            f"or on the own set alone, since nothing tells classes apart.{began}"
+        )
+    if any(site.recovered for site in study.sites):
+        counts = [f"{site.recovered} of {site.set_images} of {site.name}" for site in study.sites if site.recovered]
+        found.append(
+            f"Distilled images that give away the real image that they began as, since no other training image of "
+            f"their class is as like them: {listed(counts)}. Sending such an image comes close to sending the original."
+        )
+    found += [f"{site.name} has no set, because {site.reason}." for site in study.sites if site.reason]
+    found += [f"{site.name}: {site.note}" for site in study.sites if site.note]
+    hidden = [site for site in study.matrix.sites if site.reason]
+    found += [f"Figures at {site.name} are not shown: {site.reason}." for site in hidden]
+    found.append(
+        "“All originals pooled” is the upper bound that privacy forbids: nothing but this study, in which all images "
+        "lie on one machine, may train on it. The random originals are forbidden likewise."
+    )
+    found.append(
+        f"Each site distilled once, and each figure is the mean over {counted(study.networks, 'network')}. Intervals "
+        "are of the test patients; another distillation, or other networks, could move a figure further."
+    )
+    if study.split_unit == "image":
+        found.append("No patient is known: images count as patients, and intervals can be too narrow.")
+    found.append(
+        "Distillation alone promises nothing formal for privacy, and the sets of this study were not audited. "
+        "“medistill audit” comes before any of them leaves its site."
+    )
+    found.append("The figures are research results, not clinical evidence.")
+    if study.synthetic:
+        found.append("The images are of invented patients: the figures show that the program works, and nothing else.")
+    return tuple(found)

@@ -1,0 +1,89 @@
+"""Sites that exchange sets: which classes each can distil, and its share of the corpus."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus
+from medistill.errors import UsageError
+from medistill.workflow.shadows import LEFT_OUT
+
+
+@dataclass(frozen=True)
+class ExchangeSite:
+    """What one site can give.
+
+    Attributes:
+        name: of the site.
+        folder: of its set below ``OUT/sites``; a number, since names of sites may be anything.
+        classes: of its set: those of which it has enough images.
+        rows: int64, its training images of these classes, as rows of the corpus.
+        reason: why it cannot distil, as the end of "cannot be estimated, because ..."; else empty.
+        note: which of its classes take no part, and why; else empty.
+    """
+
+    name: str
+    folder: str
+    classes: tuple[str, ...]
+    rows: np.ndarray
+    reason: str
+    note: str
+
+    def share(self, corpus: Corpus) -> Corpus:
+        """What the site distils from: its training and validation images; the classes are those of the whole corpus."""
+        here = corpus.sites == corpus.site_names.index(self.name)
+        taken = here & np.isin(corpus.labels, [corpus.class_names.index(name) for name in self.classes])
+        splits = np.where(taken & (corpus.splits != SPLITS.index("test")), corpus.splits, LEFT_OUT)
+        said = json.dumps([corpus.content, self.name, self.classes])
+        return replace(corpus, content=hashlib.sha256(said.encode()).hexdigest(), splits=splits)
+
+
+def plan_exchange(corpus: Corpus, ipc: int) -> list[ExchangeSite]:
+    """What each site of a corpus can give: a class where it has ``ipc`` training images and a validation image of it.
+
+    Raises:
+        UsageError: fewer than two sites can give anything, or a class comes from none of them.
+    """
+    names = [name for name in corpus.site_names if name != NOT_STATED]
+    sites = [_site(corpus, name, f"{n:02d}", ipc) for n, name in enumerate(names, start=1)]
+    giving = [site for site in sites if not site.reason]
+    if len(giving) < 2:
+        raise UsageError(
+            f"{len(giving)} of {len(sites)} sites can distil a set of {ipc} images a class",
+            expected="at least two, or nothing can be exchanged",
+            do="sort the files as SITE/CLASS/file, or name a table with a column for the site with --labels; or lower "
+            "distill.ipc",
+        )
+    lost = [name for name in corpus.class_names if all(name not in site.classes for site in giving)]
+    if lost:
+        kept = [name for name in corpus.class_names if name not in lost]
+        raise UsageError(
+            f"no site has {ipc} training images and a validation image of class {lost[0]}",
+            expected="every class from one site at least",
+            do=f"leave it out with --classes {','.join(kept)}, or lower distill.ipc",
+        )
+    return sites
+
+
+def _site(corpus: Corpus, name: str, folder: str, ipc: int) -> ExchangeSite:
+    here, classes = corpus.sites == corpus.site_names.index(name), len(corpus.class_names)
+    train, val = (
+        np.bincount(corpus.labels[here & (corpus.splits == SPLITS.index(split))], minlength=classes)
+        for split in ("train", "val")
+    )
+    enough = (train >= ipc) & (val > 0)
+    lost = [corpus.class_names[c] for c in range(classes) if train[c] > 0 and not enough[c]]
+    why = f"fewer than {ipc} training images or no validation image of {' and of '.join(lost)}"
+    taken = here & (corpus.splits == SPLITS.index("train")) & enough[corpus.labels]
+    return ExchangeSite(
+        name=name,
+        folder=folder,
+        classes=tuple(corpus.class_names[c] for c in range(classes) if enough[c]),
+        rows=np.flatnonzero(taken),
+        reason="" if enough.any() else f"the site has {why if lost else 'no training images'}",
+        note=f"It has {why}, which take no part there." if lost and enough.any() else "",
+    )

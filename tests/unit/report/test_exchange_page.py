@@ -1,0 +1,81 @@
+"""The page, the Markdown and the sentences of a study in which sites exchange sets."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+from markdown_it import MarkdownIt
+
+from medistill.report.exchange import headline, statements
+from medistill.report.html import render_exchange
+from medistill.report.markdown import exchange_markdown
+from medistill.report.wording import number, percent
+from tests.exchange_example import SITES, study
+
+
+def test_what_must_be_read_is_said_where_it_is_true() -> None:
+    text = " ".join(statements(study()))
+    assert "Class and site are confounded at south (every test image COVID)." in text
+    assert "The sets of south and <b>west</b> hold one class each." in text
+    assert "start from real images" in text
+    assert "tiny has no set, because the site has no training images." in text
+    assert "Figures at tiny are not shown: fewer than 5 patients" in text
+    assert "their class is as like them: 3 of 20 of north_clinic and 10 of 10 of south." in text
+    assert "upper bound that privacy forbids" in text
+    assert "invented" not in text
+    plain = replace(
+        study(),
+        sites=(replace(study().sites[0], recovered=None),),
+        matrix=replace(study().matrix, sites=study().matrix.sites[:1]),
+        starts_from="noise",
+        split_unit="image",
+        synthetic=True,
+    )
+    text = " ".join(statements(plain))
+    assert "confounded" not in text
+    assert "real images" not in text
+    assert "No patient is known" in text
+    assert "invented patients" in text
+
+
+def test_the_headline_has_the_figures_of_all_sites() -> None:
+    pooled = {row.source: row.pooled.macro_auc.value for row in study().matrix.rows if not row.site}
+    here = [study().row(source, SITES[0]).cells[0].macro_auc.value for source in ("own_raw", "all_sets", "pooled_raw")]
+    assert len(pooled) == len(here) == 3
+    for value in (*pooled.values(), *here):
+        assert value is not None
+        assert number(value) in headline(study())
+    assert f"at {SITES[1]}" not in headline(study())
+
+
+def test_the_markdown_is_a_table_of_every_row_without_markup_of_a_site() -> None:
+    shown = MarkdownIt("commonmark").enable("table").render(exchange_markdown(study()))
+    first, second = shown.split("</table>")[:2]
+    assert first.count("<tr>") == 1 + len(study().matrix.rows)
+    assert second.count("<tr>") == 1 + len(study().matrix.differences)
+    assert "<b>" not in shown
+    whole = next(row for row in study().matrix.rows if row.source == "all_sets")
+    assert number(whole.cells[0].macro_auc.value) in first
+    assert percent(whole.cells[1].accuracy.value) in first
+
+
+def test_the_page_shows_every_figure_and_runs_nothing() -> None:
+    page = render_exchange(study())
+    assert "<b>west" not in page
+    assert "<script" not in page
+    assert not re.search(r"\bnan\b|None", page)
+    for row in study().matrix.rows:
+        for cell in (*row.cells, row.pooled):
+            if cell.macro_auc.value is not None:
+                assert number(cell.macro_auc.value) in page
+    for sentence in statements(study())[-3:]:
+        assert sentence in page
+    assert page.count('role="img"') == 2
+
+
+def test_the_record_is_plain_json() -> None:
+    told = json.loads(json.dumps(study().as_json(), allow_nan=False))
+    assert (told["schema"], told["kind"]) == (1, "medistill exchange study")
+    assert [site["name"] for site in told["matrix"]["sites"]] == list(SITES)
