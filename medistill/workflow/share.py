@@ -130,11 +130,13 @@ def _audit_of(folder: Path, set_digest: str) -> Audit | None:
 def _kept_back(folder: Path, audit: Audit | None) -> GateError:
     there = (folder / "audit" / "audit.json").is_file()
     missing = "the audit in it is of another set" if there else "it has not been audited"
+    first = f"run `medistill audit {folder}` with the data of the run"
+    if audit is not None and audit.verdict == "fail":
+        first = "make another set, for instance with --set distill.init=noise or --dp-epsilon 8, and audit that"
     return GateError(
         f"the set of {folder} is not shared: {missing if audit is None else verdict_sentence(audit)}",
         expected="an audit of this set that passes (medistill audit)",
-        do=f"run `medistill audit {folder}` with the data of the run, or take it upon yourself with --acknowledge-risk "
-        "and the reason, which recipients will read",
+        do=f"{first}; or take it upon yourself with --acknowledge-risk and the reason, which recipients will read",
     )
 
 
