@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DEMO := demo-run
+# Processes that run tests side by side, a file each.
+WORKERS ?= 2
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python3; do \
 	command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { command -v $$name; break; }; done)
@@ -38,7 +40,7 @@ demo: $(READY) ## set up, then run the main job on the built-in corpus
 	echo; echo "The demo took $$(( $$(date +%s) - started )) s. Open $(CURDIR)/$(DEMO)/report.html in a browser."
 
 test: $(READY) ## set up, then run the tests
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY) ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
