@@ -23,7 +23,7 @@ NOT_SHOWN = (
     "that what the sender declares is true: the audit, the guarantee of privacy and the origin of the images are "
     "claims, which a signature ties to a key and nothing more",
     "that the set is of use for your patients: evaluate it on images of your own",
-    "that nobody can be told from the images: a set is shareable at a risk that its sender judged, never anonymous",
+    "that nobody can be told from the images: a set is shareable at a risk that its sender judged, and no more",
 )
 """What a verified bundle does not show."""
 

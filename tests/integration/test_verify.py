@@ -63,7 +63,7 @@ def test_a_bundle_without_a_signature_passes_and_that_is_said(plain: Path, ours:
     code, out, _ = typed(plain)
     assert code == 0
     assert "nobody vouches for it" in out
-    assert "never anonymous" in out
+    assert "that nobody can be told from the images" in out
     assert "A test." in out
     assert not ours.exists()
 
