@@ -246,8 +246,8 @@ def bomb() -> bytes:
         ("half.png", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "unreadable"),
         ("half.jpg", b"\xff\xd8\xff\xe0" + b"\0" * 40, "unreadable"),
         ("bad.nii", b"no header", "unreadable"),
-        ("bad.nii.gz", gzip.compress(b"no header"), "unreadable"),
-        ("half.nii.gz", gzip.compress(b"x" * 1000)[:20], "unreadable"),
+        ("bad.nii.gz", gzip.compress(b"no header", mtime=0), "unreadable"),
+        ("half.nii.gz", gzip.compress(b"x" * 1000, mtime=0)[:20], "unreadable"),
         ("bomb.png", bomb(), "too large"),
     ],
 )
