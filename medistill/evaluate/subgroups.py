@@ -40,7 +40,7 @@ def subgroups(
         if len(cells) < 2:
             untold[trait] = f"all test images share one: {next(iter(cells))}" if cells else "the corpus does not say it"
             continue
-        hidden = _hidden(cells, test.groups, recipe.smallest_cell)
+        hidden = hidden_cells(cells, test.groups, recipe.smallest_cell)
         for number, (name, rows) in enumerate(cells.items()):
             if name in hidden:
                 nothing = Estimate.impossible(hidden[name])
@@ -60,8 +60,14 @@ def _cells(test: Truth, trait: Trait) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(texts == name) for name in names}
 
 
-def _hidden(cells: Mapping[str, np.ndarray], groups: np.ndarray, smallest: int) -> dict[str, str]:
-    """Value -> why it is not shown."""
+def hidden_cells(cells: Mapping[str, np.ndarray], groups: np.ndarray, smallest: int) -> dict[str, str]:
+    """Name of a cell -> why it is not shown.
+
+    Args:
+        cells: name -> int64 rows, no two with a row in common.
+        groups: int64, patient of each row.
+        smallest: fewest patients that are shown, or may be hidden together.
+    """
     patients = {name: len(np.unique(groups[rows])) for name, rows in cells.items()}
     small = [name for name, count in patients.items() if count < smallest]
     hidden = dict.fromkeys(small, f"fewer than {smallest} patients, who might be recognised")

@@ -13,6 +13,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DivergedError
 from medistill.evaluate.protocol import random_rows, small_schedule
+from medistill.evaluate.subgroups import hidden_cells
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.privacy.audit import SPACES, CopyFigures, CopyRule, GroupCopies, Space, Subject
@@ -196,24 +197,19 @@ def copy_figures(
 def _by_site(copied: np.ndarray, rows: np.ndarray, corpus: Corpus, smallest: int) -> tuple[GroupCopies, ...]:
     """Copies by the site of the nearest training image; empty where there is one site.
 
-    A site of few training patients is not shown, and neither is the next smallest where it would be the only one: its
-    figures would follow from the others.
+    A site of few training patients is not shown, nor one from which its figures would follow (as among subgroups).
     """
     train_rows = corpus.rows("train")
-    patients = {
-        int(site): len(np.unique(corpus.groups[train_rows[corpus.sites[train_rows] == site]]))
-        for site in np.unique(corpus.sites[train_rows])
-    }
-    if len(patients) == 1:
+    at = corpus.sites[train_rows]
+    cells = {corpus.site_names[site]: train_rows[at == site] for site in np.unique(at)}
+    if len(cells) == 1:
         return ()
-    by_size = sorted(patients, key=lambda site: patients[site])
-    few = sum(count < smallest for count in patients.values())
-    hidden = by_size[: 2 if few == 1 else few]
+    hidden = hidden_cells(cells, corpus.groups, smallest)
     told = []
-    for site in patients:
-        of = corpus.sites[rows] == site
-        counts = (None, None) if site in hidden else (int(of.sum()), int(np.sum(copied & of)))
-        told.append(GroupCopies(corpus.site_names[site], *counts))
+    for name in cells:
+        of = corpus.sites[rows] == corpus.site_names.index(name)
+        counts = (None, None) if name in hidden else (int(of.sum()), int(np.sum(copied & of)))
+        told.append(GroupCopies(name, *counts))
     return tuple(told)
 
 
