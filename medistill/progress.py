@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -21,6 +22,19 @@ class Task(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def every_epoch_but_last(task: Task, epochs: int, steps: int, figures: str) -> Callable[[int, object], None]:
+    """What a training calls after each epoch to advance a task by ``steps``.
+
+    The last epoch counts for whoever keeps what came of the training: a task that is stopped there would have lost it.
+    """
+
+    def after_epoch(epoch: int, _: object) -> None:
+        if epoch < epochs:
+            task.advance(steps, figures=figures)
+
+    return after_epoch
 
 
 class Progress(Protocol):

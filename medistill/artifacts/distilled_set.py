@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,6 +106,10 @@ class DistilledSet:
         from safetensors.numpy import save
 
         return save({name: np.asarray(array, order="C") for name, array in self.tensors().items()}, {})
+
+    def digest(self) -> str:
+        """SHA-256 of ``images.safetensors`` as `save` writes it, by which audits and bundles name the set."""
+        return hashlib.sha256(self.file_bytes()).hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write ``images.safetensors``, ``contact_sheet.png`` and, last, ``manifest.json`` with their hashes."""

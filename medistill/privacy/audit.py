@@ -21,6 +21,11 @@ Subject = Literal["distilled", "random", "held out"]
 Space = Literal["pixels", "structure", "features"]
 SPACES: tuple[Space, ...] = ("pixels", "structure", "features")
 
+COUNTED = "Held-out "
+"""How the name of a criterion begins whose figure is a count; the others are shares or probabilities."""
+AT_LEAST = (COUNTED, "Chance ")
+"""How the names of the criteria begin that ask for no less than the threshold."""
+
 
 @dataclass(frozen=True)
 class GroupCopies:
@@ -119,6 +124,11 @@ class Criterion:
     threshold: float
     verdict: Verdict
     reason: str
+
+    @property
+    def asks_at_least(self) -> bool:
+        """Whether the figure must reach the threshold; that of any other criterion must not pass it."""
+        return self.name.startswith(AT_LEAST)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from medistill.errors import ArtifactError
+from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.delong import Components
 from medistill.evaluate.intervals import Estimate, number_groups
 from medistill.privacy.canaries import CanaryTest
@@ -129,9 +129,8 @@ class Membership:
         try:
             return TypeAdapter(cls).validate_python(dict(value))
         except ValidationError as error:
-            first = error.errors()[0]
             raise ArtifactError(
-                f"{origin} cannot be used ({'.'.join(map(str, first['loc']))}: {first['msg']})",
+                f"{origin} cannot be used ({first_complaint(error)})",
                 expected="a record as this version of medistill writes it",
                 do="remove it and run the audit again",
             ) from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy.audit import Audit, Criterion, Subject
+from medistill.privacy.audit import COUNTED, Audit, Criterion, Subject
 from medistill.privacy.gate import ATTACKED_AT
 from medistill.privacy.membership import AttackCell, MembershipAttack, Source
 from medistill.report.wording import number, short
@@ -28,10 +28,6 @@ HEADINGS = {
     "not enough evidence": "Not enough evidence to pass the set",
 }
 """Verdict -> how it is told in a few words."""
-COUNTED = "Held-out "
-"""How the name of a criterion begins whose figure is a count; the others are shares or probabilities."""
-AT_LEAST = (COUNTED, "Chance ")
-"""How the names of the criteria begin that ask for no less than the threshold; the others ask for no more."""
 MOST_NAMED = 4
 """Criteria that a sentence names."""
 ADVERSARY = (
@@ -107,7 +103,7 @@ def found_text(criterion: Criterion) -> str:
 
 def asked_text(criterion: Criterion) -> str:
     """What was asked for: "at most 0.05"."""
-    bound = "at least" if criterion.name.startswith(AT_LEAST) else "at most"
+    bound = "at least" if criterion.asks_at_least else "at most"
     return f"{bound} {short(criterion.threshold)}"
 
 

@@ -11,9 +11,6 @@ from medistill.privacy.audit import Audit, Criterion, audit_from_json
 from medistill.privacy.gate import decide
 from medistill.sharing.manifest import AuditRecord
 
-AT_LEAST = ("Held-out ", "Chance ")
-"""How those criteria begin whose figure must reach the threshold; that of any other must not pass it."""
-
 
 def audit_record(audit: Audit) -> AuditRecord:
     """What the manifest says of an audit."""
@@ -51,7 +48,7 @@ def _can_pass(one: Criterion) -> bool:
     """Whether the figure is on the good side of the threshold; a reason may say why another one passes."""
     if one.figure is None:
         return False
-    good = one.figure >= one.threshold if one.name.startswith(AT_LEAST) else one.figure <= one.threshold
+    good = one.figure >= one.threshold if one.asks_at_least else one.figure <= one.threshold
     return good or bool(one.reason)
 
 

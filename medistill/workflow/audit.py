@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 
@@ -97,7 +96,7 @@ def audit(
         held_out_patients=patients,
         split_unit=corpus.split_unit,
         network=spec.words,
-        set_digest=hashlib.sha256(distilled.file_bytes()).hexdigest(),
+        set_digest=distilled.digest(),
         corpus=corpus.content,
         thresholds=recipe.audit.model_dump(mode="json"),
         seed=recipe.seed,

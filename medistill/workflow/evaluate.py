@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, read_tensors, write_json, write_tensors
+from medistill.artifacts.atomic import private_folder, read_kept, write_json, write_tensors
 from medistill.artifacts.corpus import Corpus, Split
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DataError, DivergedError, UsageError
@@ -19,10 +19,9 @@ from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.predictions import Arm, ArmPredictions, Truth, save_arm, save_truth
 from medistill.evaluate.protocol import Answers, Arms, answers, held_out
-from medistill.networks.flat import FlatParameters
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec, build_network
-from medistill.progress import Progress, Silent, Task
+from medistill.progress import Progress, Silent, Task, every_epoch_but_last
 from medistill.recipe import Recipe
 from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
@@ -193,11 +192,7 @@ def _trained(
     figures = _figures(arm, number, recipe)
     task.advance(0, figures=figures)
     training = arms.training_set(arm, number)
-
-    def tick(epoch: int, flat: FlatParameters) -> None:
-        if epoch < training.schedule.epochs:
-            task.advance(arms.images(arm), figures=figures)
-
+    tick = every_epoch_but_last(task, training.schedule.epochs, arms.images(arm), figures)
     try:
         return answers(training, shown, spec, recipe, generator(recipe.seed, "evaluate", arm, number), place, tick)
     except DivergedError as error:
@@ -230,13 +225,16 @@ def check_fit(what: str, class_names: Sequence[str], shape: Sequence[int], corpu
 
 def _key(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, spec: NetworkSpec, place: torch.device) -> str:
     """What decides the predictions: a stored network of another key is trained again."""
+    return hashlib.sha256(what_decides(corpus, recipe, spec, place) + distilled.training_bytes()).hexdigest()
+
+
+def what_decides(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, place: torch.device) -> bytes:
+    """What decides the answers of a network that is trained, beside the images that it is trained on."""
     decisive = recipe.model_dump(mode="json", include={"seed", "augmentation", "compute", "evaluate"})
     decisive["network"] = spec.identity()
     for setting in STATISTICS:
         decisive["evaluate"].pop(setting)
-    digest = hashlib.sha256(json.dumps([decisive, corpus.content, place.type], sort_keys=True).encode())
-    digest.update(distilled.training_bytes())
-    return digest.hexdigest()
+    return json.dumps([decisive, corpus.content, place.type], sort_keys=True).encode()
 
 
 def _truth(corpus: Corpus, split: Split) -> Truth:
@@ -255,10 +253,8 @@ def _save_answers(path: Path, told: Answers, key: str) -> None:
 
 
 def _load_answers(path: Path, key: str) -> Answers | None:
-    if not path.is_file():
-        return None
-    arrays, metadata = read_tensors(path, "stored predictions")
-    if metadata.get("key") != key:
+    arrays = read_kept(path, key, "stored predictions")
+    if arrays is None:
         return None
     return Answers((arrays["validation"], arrays["test"]), float(arrays["seconds"][0]))
 

@@ -12,22 +12,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, read_tensors, write_tensors
+from medistill.artifacts.atomic import private_folder, read_kept, write_tensors
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DivergedError
 from medistill.evaluate.protocol import TrainingSet, answers, distilled_training, random_rows, small_schedule
 from medistill.evaluate.site_matrix import SOURCES, ExchangeSource, SourcePredictions
-from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec
-from medistill.progress import Progress, Task
+from medistill.progress import Progress, Task, every_epoch_but_last
 from medistill.recipe import Recipe
 from medistill.sharing.merge_source import MergeSource
 from medistill.sharing.merging import merge_sets
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
-from medistill.workflow.evaluate import STATISTICS
+from medistill.workflow.evaluate import what_decides
 from medistill.workflow.exchange_sites import ExchangeSite
 
 
@@ -250,11 +249,7 @@ class Asked:
         """Probabilities float32 (N, C) of a fresh network; every epoch but the last advances the task."""
         figures = f"{lesson.words}, network {number + 1}"
         task.advance(0, figures=figures)
-
-        def tick(epoch: int, flat: FlatParameters) -> None:
-            if epoch < material.epochs:
-                task.advance(len(material.labels), figures=figures)
-
+        tick = every_epoch_but_last(task, material.epochs, len(material.labels), figures)
         shown = LabelledImages.of_corpus(self.corpus, self.rows, material.normalisation, self.place)
         numbers = generator(self.recipe.seed, "exchange", lesson.source, lesson.site, number)
         told = answers(material.training(number), [shown], self.spec, self.recipe, numbers, self.place, tick)
@@ -264,17 +259,10 @@ class Asked:
         return self.folder / f"{lesson.name}_{number:03d}.safetensors"
 
     def _kept(self, lesson: Lesson, number: int, key: str) -> np.ndarray | None:
-        path = self._path(lesson, number)
-        if not path.is_file():
-            return None
-        arrays, metadata = read_tensors(path, "stored predictions")
-        return arrays["test"] if metadata.get("key") == key else None
+        arrays = read_kept(self._path(lesson, number), key, "stored predictions")
+        return None if arrays is None else arrays["test"]
 
     def _key(self, material: Material) -> str:
         """What decides the predictions: a stored network of another key is trained again."""
-        decisive = self.recipe.model_dump(mode="json", include={"seed", "augmentation", "compute", "evaluate"})
-        decisive["network"] = self.spec.identity()
-        for setting in STATISTICS:
-            decisive["evaluate"].pop(setting)
-        said = json.dumps([decisive, self.corpus.content, self.place.type], sort_keys=True).encode()
+        said = what_decides(self.corpus, self.recipe, self.spec, self.place)
         return hashlib.sha256(said + self.rows.tobytes() + material.decides).hexdigest()

@@ -66,8 +66,9 @@ def exchange_study(
 
     Raises:
         UsageError: fewer than two sites can distil; a class comes from none; the recipe asks for differential privacy
-            or whitening; ``out`` holds the study of something else, or another process works there.
-        DataError: there are no test images.
+            or whitening; ``out`` holds the study of something else, or another process works there; no test image is
+            of a known site.
+        DataError: there is nothing to read, or what was read makes no corpus.
     """
     _refuse_recipe(recipe)
     folder = private_folder(Path(out))

@@ -25,9 +25,8 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, DivergedError
 from medistill.evaluate.protocol import Arms, answers
-from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec
-from medistill.progress import Progress
+from medistill.progress import Progress, every_epoch_but_last
 from medistill.recipe import Recipe
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
@@ -87,14 +86,10 @@ def best_look(
     diverged = set()
     with progress.task("Testing every look", total, done=total - len(left) * epochs) as task:
         for step, k in left:
-            words = f"look {step}, network {k + 1} of {networks}"
-
-            def tick(epoch: int, flat: FlatParameters, words: str = words) -> None:
-                if epoch < epochs:
-                    task.advance(figures=words)
-
             if step in diverged:
                 continue
+            words = f"look {step}, network {k + 1} of {networks}"
+            tick = every_epoch_but_last(task, epochs, 1, words)
             training = Arms(looks[step], corpus, recipe, device).training_set("distilled", k)
             numbers = generator(recipe.seed, "evaluate", "distilled", k)
             try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from medistill.artifacts.corpus import NOT_STATED, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DataError
 from medistill.evaluate.protocol import Arms, answers, random_rows
-from medistill.networks.flat import FlatParameters
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec
 from medistill.privacy.canaries import CanaryTest, canary_test
@@ -31,7 +29,7 @@ from medistill.privacy.membership import (
     likelihood_ratio_attack,
     loss_attack,
 )
-from medistill.progress import Progress, Silent, Task
+from medistill.progress import Progress, Silent, every_epoch_but_last
 from medistill.recipe import Recipe
 from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
@@ -154,7 +152,13 @@ def _loss_attacks(
     per_class = np.bincount(distilled.labels, minlength=len(corpus.class_names))
     subset = random_rows(corpus, per_class, recipe.seed, 0)
     arms = Arms(distilled, corpus, recipe, place)
-    key = _digest(_bytes(distilled), corpus.content, spec.identity(), _decisive(recipe), place.type)
+    key = _digest(
+        hashlib.sha256(distilled.training_bytes()).hexdigest(),
+        corpus.content,
+        spec.identity(),
+        _decisive(recipe),
+        place.type,
+    )
     wanted = [(source, number) for source in SOURCES for number in range(recipe.audit.networks)]
     paths = {which: folder / f"{which[0]}_{which[1]:03d}.safetensors" for which in wanted}
     found = {which: arrays for which in wanted if (arrays := kept(paths[which], key)) is not None}
@@ -168,7 +172,7 @@ def _loss_attacks(
             figures = f"{source}, network {number + 1} of {recipe.audit.networks}"
             training, started = arms.training_set(source, 0 if source == "random" else number), time.monotonic()
             numbers = generator(recipe.seed, "attacked", source, number)
-            tick = _tick(task, arms.images(source), training.schedule.epochs, figures)
+            tick = every_epoch_but_last(task, training.schedule.epochs, arms.images(source), figures)
             told = answers(training, [shown], spec, recipe, numbers, place, tick)
             confidence = true_class_confidence(told.probabilities[0], corpus.labels[rows]).astype(np.float32)
             arrays = {"confidence": confidence, "seconds": np.array([time.monotonic() - started])}
@@ -192,16 +196,6 @@ def _loss_attacks(
             )
         )
     return attacks, float(sum(arrays["seconds"][0] for arrays in found.values()))
-
-
-def _tick(task: Task, images: int, epochs: int, figures: str) -> Callable[[int, FlatParameters], None]:
-    """Advance the task after every epoch but the last, which counts when the answers are kept."""
-
-    def after_epoch(epoch: int, _: FlatParameters) -> None:
-        if epoch < epochs:
-            task.advance(images, figures=figures)
-
-    return after_epoch
 
 
 def _ratio_attacks(
@@ -248,10 +242,6 @@ def _decisive(recipe: Recipe) -> dict[str, object]:
         mode="json", include={"shadow_networks", "shadow_experts", "shadow_iterations", "canaries"}
     )
     return {**settings, "audit": shadow}
-
-
-def _bytes(distilled: DistilledSet) -> str:
-    return hashlib.sha256(b"".join(array.tobytes() for array in distilled.tensors().values())).hexdigest()
 
 
 def _digest(*parts: object) -> str:

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, read_tensors, write_tensors
+from medistill.artifacts.atomic import private_folder, read_kept, write_tensors
 from medistill.artifacts.corpus import SPLITS, Corpus
 from medistill.errors import DivergedError
 from medistill.evaluate.protocol import Arms, answers, random_rows
@@ -180,11 +180,8 @@ def ask_shadows(
 
 
 def kept(path: Path, key: str) -> dict[str, np.ndarray] | None:
-    """The arrays that were kept under a key, if they were."""
-    if not path.is_file():
-        return None
-    arrays, metadata = read_tensors(path, "what attacked networks said")
-    return arrays if metadata.get("key") == key else None
+    """What attacked networks said, if it was kept under this key."""
+    return read_kept(path, key, "what attacked networks said")
 
 
 def _run_folder(folder: Path, shadow: int, key: str) -> Path:

@@ -120,8 +120,6 @@ def _run_of(source: Path) -> Path | None:
 
 def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:
     """Refuse to write over what was found about another set."""
-    import hashlib
-
     from medistill.errors import ArtifactError, UsageError
     from medistill.privacy.audit import load_audit
 
@@ -131,7 +129,7 @@ def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:
         known = load_audit(folder / "audit.json").set_digest
     except ArtifactError:
         known = "unreadable"
-    if hashlib.sha256(distilled.file_bytes()).hexdigest() != known:
+    if distilled.digest() != known:
         raise UsageError(
             f"{folder} holds the audit of another set, or one that cannot be read",
             expected="a new folder, or that of an earlier audit of this set",
