@@ -8,8 +8,12 @@ from medistill.recipe.load import recipe_toml as recipe_toml
 from medistill.recipe.load import refuse_another_recipe as refuse_another_recipe
 from medistill.recipe.load import validate_recipe as validate_recipe
 from medistill.recipe.methods import METHODS as METHODS
+from medistill.recipe.methods import QUANTISING as QUANTISING
 from medistill.recipe.methods import Method as Method
 from medistill.recipe.privacy import PrivacyRecipe as PrivacyRecipe
+from medistill.recipe.quantise import AutoencoderRecipe as AutoencoderRecipe
+from medistill.recipe.quantise import QuantiseRecipe as QuantiseRecipe
+from medistill.recipe.quantise import Weighting as Weighting
 from medistill.recipe.sections import AuditRecipe as AuditRecipe
 from medistill.recipe.sections import AugmentationRecipe as AugmentationRecipe
 from medistill.recipe.sections import ComputeRecipe as ComputeRecipe

@@ -1,11 +1,13 @@
-"""The trajectory-matching methods by name: each is settings over the same parts, and nothing else."""
+"""The methods by name: each is settings over the same parts, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Method = Literal["iadd", "mtt", "pp", "ftd", "satm", "pdd", "datm"]
+Method = Literal["iadd", "mtt", "pp", "ftd", "satm", "pdd", "datm", "ddoq", "d4m"]
+QUANTISING: tuple[Method, ...] = ("ddoq", "d4m")
+"""Methods that quantise the corpus, and follow no experts."""
 
 _MTT: dict[str, Any] = {
     "experts.sharpness": 0.0,
@@ -17,6 +19,7 @@ _MTT: dict[str, Any] = {
     "importance.direction": "frozen",
     "importance.mask": "none",
 }
+_QUANTISED: dict[str, Any] = {"distill.init": "quantised", "distill.labels": "soft"}
 METHODS: dict[Method, dict[str, Any]] = {
     "iadd": {**_MTT, "importance.direction": "descent"},
     "mtt": _MTT,
@@ -25,6 +28,8 @@ METHODS: dict[Method, dict[str, Any]] = {
     "satm": {**_MTT, "distill.sharpness": 0.05},
     "pdd": {**_MTT, "distill.stages": 5},
     "datm": {**_MTT, "distill.labels": "soft", "distill.start_growth": 0.5},
+    "ddoq": {**_MTT, **_QUANTISED, "quantise.weights": "mass"},
+    "d4m": {**_MTT, **_QUANTISED, "quantise.weights": "uniform"},
 }
 """What each method sets, beside MTT's settings. A recipe may choose another value for what its method turns on."""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from medistill.recipe.methods import QUANTISING
 from medistill.recipe.section import Count, Positive, Section
 
 Unit = Literal["patient", "image"]
@@ -49,9 +50,11 @@ def broken_conditions(settings: Mapping[str, Any]) -> list[str]:
         return []
     data, experts, units = settings["data"], settings["experts"], privacy["units"]
     conditions = {
-        "images that start from patients' images would show them without any noise (set distill.init = noise)": (
-            settings["distill"]["init"] == "noise"
+        f"method {settings['method']} averages patients' images without noise (choose a method that follows experts)": (
+            settings["method"] not in QUANTISING
         ),
+        "images that start from patients' images, or from means of them, would show them without any noise (set "
+        "distill.init = noise)": settings["distill"]["init"] == "noise",
         "a whitening is fitted to the patients without noise (set data.zca = false)": not data["zca"],
         "the list of classes, read off the files, would tell that some patient has a class (name data.classes)": (
             bool(data["classes"])

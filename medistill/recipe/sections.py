@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from medistill.recipe.methods import Method, contradictions, with_method
+from medistill.recipe.methods import QUANTISING, Method, contradictions, with_method
 from medistill.recipe.privacy import PrivacyRecipe, broken_conditions
+from medistill.recipe.quantise import AutoencoderRecipe, QuantiseRecipe
 from medistill.recipe.section import Count, Fraction, Positive, Section
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
@@ -172,8 +173,9 @@ class DistillRecipe(Section):
     """Momentum of the images' and of alpha's SGD."""
     batch_syn: Annotated[int, Field(ge=0)] = 0
     """Distilled images a student step (`batch_syn`); 0 takes all of them."""
-    init: Literal["real", "noise"] = "real"
-    """Images start from real training images (`pix_init` real) or from Gaussian noise."""
+    init: Literal["real", "noise", "quantised"] = "real"
+    """Images start from real training images (`pix_init` real), from Gaussian noise, or from the decoded centroids of
+    the section `quantise`, each the mean of several patients."""
     ema: Fraction = 0.0
     """Decay of the moving average of the images that is kept as the result; 0 keeps the images themselves."""
     validate_every: Count = 100
@@ -226,7 +228,8 @@ class EvaluateRecipe(Section):
     epochs: Count = 1000
     """Epochs on the distilled and on the random real images (`epoch_eval_train`)."""
     lr: Positive = 0.01
-    """Learning rate on random real images (`lr_net`); on the distilled ones it is the learned alpha."""
+    """Learning rate on random real images (`lr_net`), and on centroids; on images that were distilled with a learning
+    rate it is that one, alpha."""
     raw_epochs: Count = 30
     """Epochs on the raw training split."""
     raw_lr: Positive = 0.01
@@ -264,6 +267,8 @@ class AuditRecipe(Section):
     """Largest share of the distilled images that may be copies."""
     most_recovered: Fraction = 0.05
     """Largest share of the distilled images that may single out the real image that they began as."""
+    least_cluster: Count = 3
+    """Fewest patients (images, where no patient is known) whose mean an image of a quantised set may have begun as."""
     least_held_out: Count = 100
     """Fewest held-out images, and patients, without which no audit passes."""
     most_found: Fraction = 0.05
@@ -315,6 +320,8 @@ class Recipe(Section):
     experts: ExpertsRecipe = ExpertsRecipe()
     distill: DistillRecipe = DistillRecipe()
     importance: ImportanceRecipe = ImportanceRecipe()
+    quantise: QuantiseRecipe = QuantiseRecipe()
+    autoencoder: AutoencoderRecipe = AutoencoderRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
     audit: AuditRecipe = AuditRecipe()
     compute: ComputeRecipe = ComputeRecipe()
@@ -352,11 +359,32 @@ class Recipe(Section):
                 f"network.depth {self.network.depth} halves the image that often, but data.image_size is only "
                 f"{self.data.image_size} pixels"
             )
+        if self.quantising and self.distill.init != "quantised":
+            raise ValueError(
+                f"method {self.method} makes images of centroids (distill.init = quantised), but distill.init is "
+                f"{self.distill.init}"
+            )
+        if list(self.quantise.nested) != sorted(set(self.quantise.nested)):
+            raise ValueError(f"quantise.nested {list(self.quantise.nested)} does not ascend")
+        if (self.quantise.encoder == "brought") != bool(self.quantise.decoder):
+            raise ValueError(
+                "quantise.encoder = brought and quantise.decoder go together; --decoder FOLDER sets them both"
+            )
+        if self.data.image_size % 2 ** (self.autoencoder.levels - 1) and self.quantise.encoder == "autoencoder":
+            raise ValueError(
+                f"autoencoder.levels {self.autoencoder.levels} halves the image {self.autoencoder.levels - 1} times, "
+                f"which data.image_size {self.data.image_size} does not allow"
+            )
         if self.data.val_fraction + self.data.test_fraction >= 1:
             raise ValueError("data.val_fraction + data.test_fraction leaves nothing to train on")
         if broken := broken_conditions(self.model_dump()):
             raise ValueError(f"differential privacy (privacy.mode = dp) would not hold: {'; '.join(broken)}")
         return self
+
+    @property
+    def quantising(self) -> bool:
+        """Whether the method quantises the corpus; the others follow experts."""
+        return self.method in QUANTISING
 
     @property
     def digest(self) -> str:

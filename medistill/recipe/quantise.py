@@ -1,0 +1,65 @@
+"""The sections on quantisation: how a class becomes a few centroids in a latent space, and what spans that space."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from medistill.recipe.section import Count, Positive, Section
+
+Weighting = Literal["uniform", "mass", "sqrt"]
+
+
+class QuantiseRecipe(Section):
+    """Optimal quantisation of each class in a latent space (DDOQ, arXiv 2501.07681)."""
+
+    encoder: Literal["pca", "autoencoder", "brought"] = "pca"
+    """What spans the latent space: principal components of the training images; an autoencoder (AutoencoderKL) that is
+    trained on them; or one that was brought with --decoder."""
+    decoder: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    """SHA-256 of the one that was brought; --decoder FOLDER sets it."""
+    components: Count = 64
+    """Principal components, for `pca`."""
+    batch_size: Annotated[int, Field(ge=16)] = 512
+    """Images that are encoded and quantised at once: what bounds the memory."""
+    passes: Count = 10
+    """Passes of competitive learning vector quantisation (CLVQ) over each class, in batches."""
+    refine: Annotated[int, Field(ge=0)] = 50
+    """Most passes after these in which every centroid becomes the mean of its whole cell (Lloyd); fewer where they
+    change nothing any more."""
+    min_cluster_size: Count = 5
+    """Fewest patients (images, where no patient is known) whose mean a distilled image is, each counted by the share of
+    the cell's images that is theirs, so that one who has most of them hides behind nobody. A cell with fewer is given
+    up and its images join the neighbours; where that goes on, a class gets fewer images than images per class."""
+    nested: tuple[Count, ...] = ()
+    """Images per class, ascending, at which smaller sets are to be parts of larger ones: with 1, 10, 50 the first 10 of
+    every class are the set of 10. Each level keeps the centroids of the levels before. Empty: all centroids at once."""
+    weights: Weighting = "mass"
+    """Weight of an image in the loss: the share of its class in its cell (`mass`), the square root of that, or the same
+    for all."""
+    priors: Literal["equal", "corpus"] = "equal"
+    """Whether the classes weigh alike, however many images each has, or as they are common in the training split."""
+    teachers: Count = 1
+    """Networks, trained on the training split as in the evaluation, whose mean answers are the soft labels."""
+    temperature: Positive = 1.0
+    """What their logits are divided by first."""
+
+
+class AutoencoderRecipe(Section):
+    """Training of the autoencoder on the training images, where quantise.encoder is `autoencoder`."""
+
+    epochs: Count = 30
+    """Passes over the training images."""
+    batch_size: Count = 32
+    """Images an update."""
+    lr: Positive = 1e-3
+    """Learning rate of Adam."""
+    width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 16
+    """Channels of its first level; twice as many on every level below."""
+    levels: Annotated[int, Field(ge=2, le=6)] = 4
+    """Levels; each but the last halves height and width."""
+    latent_channels: Annotated[int, Field(ge=1, le=64)] = 4
+    """Channels of a code; its height and width are those of the last level."""
+    kl: Annotated[float, Field(ge=0)] = 1e-6
+    """Weight of the Kullback-Leibler divergence to a normal distribution, beside the mean squared error."""
