@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from medistill.errors import MedistillError as MedistillError
     from medistill.evaluate.evaluation import Evaluation as Evaluation
     from medistill.privacy.audit import Audit as Audit
+    from medistill.quantisation.record import Quantisation as Quantisation
     from medistill.recipe import Recipe as Recipe
     from medistill.recipe import load_recipe as load_recipe
     from medistill.report.record import Report as Report
     from medistill.sharing.bundle import Bundle as Bundle
     from medistill.workflow.across import evaluate_across as evaluate_across
     from medistill.workflow.audit import audit as audit
+    from medistill.workflow.decoders import bring_decoder as bring_decoder
     from medistill.workflow.distill import distill as distill
     from medistill.workflow.evaluate import evaluate as evaluate
     from medistill.workflow.evaluate_classifier import evaluate_classifier as evaluate_classifier
@@ -40,6 +42,7 @@ _HOME = {
     "write_phantom": "medistill.data.phantom",
     "prepare": "medistill.workflow.prepare",
     "train_experts": "medistill.workflow.experts",
+    "bring_decoder": "medistill.workflow.decoders",
     "distill": "medistill.workflow.distill",
     "evaluate": "medistill.workflow.evaluate",
     "evaluate_across": "medistill.workflow.across",
@@ -58,6 +61,7 @@ _HOME = {
     "DistilledSet": "medistill.artifacts.distilled_set",
     "Evaluation": "medistill.evaluate.evaluation",
     "Audit": "medistill.privacy.audit",
+    "Quantisation": "medistill.quantisation.record",
     "Report": "medistill.report.record",
     "Classifier": "medistill.artifacts.classifier",
     "Bundle": "medistill.sharing.bundle",

@@ -40,10 +40,10 @@ RecipeName = Annotated[
     ),
 ]
 Method = Annotated[
-    Literal["iadd", "mtt", "pp", "ftd", "satm", "pdd", "datm"] | None,
+    Literal["iadd", "mtt", "pp", "ftd", "satm", "pdd", "datm", "ddoq", "d4m"] | None,
     typer.Option(
         "--method",
-        help="""Method of the family, applied to the recipe before --set; left out, the recipe's own.
+        help="""Method, applied to the recipe before --set; left out, the recipe's own.
 
 \b
 iadd: trajectories matched under learned W
@@ -52,7 +52,29 @@ pp: mtt without parameters hard to match
 ftd: mtt with experts trained to flat minima
 satm: mtt with sharpness-aware outer steps
 pdd: mtt in stages, each with more images
-datm: mtt with soft labels, early epochs first""",
+datm: mtt with soft labels, early epochs first
+ddoq: centroids of every class, weighted by their share, soft labels
+d4m: the same with equal weights""",
+        show_default=False,
+    ),
+]
+Decoder = Annotated[
+    Path | None,
+    typer.Option(
+        "--decoder",
+        metavar="FOLDER",
+        help="An encoder-decoder that others made: decoder.json and weights.safetensors. It is checked, copied to "
+        "the private cache, and spans the space in which classes are quantised (quantise.encoder=brought, "
+        "quantise.decoder its SHA-256), whatever --set says.",
+        show_default=False,
+    ),
+]
+DecoderAgain = Annotated[
+    Path | None,
+    typer.Option(
+        "--decoder",
+        metavar="FOLDER",
+        help="The encoder-decoder that the run was given, where it is not in the private cache any more.",
         show_default=False,
     ),
 ]

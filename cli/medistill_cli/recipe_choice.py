@@ -88,8 +88,12 @@ def overrides_of(
     burnt_in_text: str | None = None,
     dp_epsilon: float | None = None,
     dp_delta: float | None = None,
+    decoder: str | None = None,
 ) -> list[str]:
-    """Write the options that stand for a setting as ``section.key=value``: the method, --set, then the others."""
+    """Write the options that stand for a setting as ``section.key=value``: the method, --set, then the others.
+
+    ``decoder`` is the SHA-256 of one that was brought.
+    """
     overrides = [*([] if method is None else [f"method={method}"]), *(settings or ())]
     if ipc is not None:
         overrides.append(f"distill.ipc={ipc}")
@@ -106,4 +110,6 @@ def overrides_of(
     for key, value in (("privacy.epsilon", dp_epsilon), ("privacy.delta", dp_delta)):
         if value is not None:
             overrides.append(f"{key}={value!r}")
+    if decoder is not None:
+        overrides += ["quantise.encoder=brought", f'quantise.decoder="{decoder}"']
     return overrides

@@ -1,4 +1,4 @@
-"""Where corpora and trajectories lie between runs: a folder that only its owner can enter."""
+"""Where corpora, trajectories and encoder-decoders lie between runs: a folder that only its owner can enter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
 
-KINDS = ("sources", "staging", "pulled", "corpora", "trajectories", "tuning.json")
+KINDS = ("sources", "staging", "pulled", "corpora", "trajectories", "decoders", "tuning.json")
 """Folders and files of the cache that a purge removes: all that holds, encodes or was measured on what came from
 patients. `staging` is what older versions left."""
 BUILT_IN = "phantom"
@@ -34,13 +34,20 @@ class Held:
         bytes: of all that a purge removes.
         corpora: how many.
         trajectories: how many stores of experts.
+        decoders: how many encoder-decoders, trained here or brought.
         built_in_bytes: of the built-in corpus.
     """
 
     bytes: int
     corpora: int
     trajectories: int
+    decoders: int
     built_in_bytes: int
+
+    @property
+    def words(self) -> str:
+        """What a purge removes, for a reader."""
+        return f"{self.corpora} corpora, {self.trajectories} sets of experts and {self.decoders} encoder-decoders"
 
 
 def held(root: Path) -> Held:
@@ -49,6 +56,7 @@ def held(root: Path) -> Held:
         bytes=sum(_bytes(root / kind) for kind in KINDS),
         corpora=_folders(root / "corpora"),
         trajectories=_folders(root / "trajectories"),
+        decoders=_folders(root / "decoders"),
         built_in_bytes=_bytes(root / BUILT_IN),
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
+from medistill_cli.brought import bring_again
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
@@ -42,6 +43,7 @@ def audit(
         ),
     ] = None,
     settings: options.Settings = None,
+    decoder: options.DecoderAgain = None,
     no_membership: Annotated[
         bool,
         typer.Option(
@@ -81,6 +83,7 @@ def audit(
         if out is not None or run is None:
             _refuse_audit_of_another_set(folder, distilled)
         chosen = recipe_of_set(distilled, source, None, overrides_of(settings))
+        bring_again(decoder, chosen)
         if data is None:
             refuse_built_in(distilled, source, "compare with")
         corpus = read_corpus(data, labels, chosen, progress)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medistill_cli import options
+from medistill_cli.brought import brought, refuse_unused
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import out_console, print_evaluation, print_json, print_next, print_written
 from medistill_cli.working import working
@@ -15,7 +16,7 @@ from medistill_cli.working import working
 if TYPE_CHECKING:
     from medistill.evaluate.published import BenchmarkResult
     from medistill.progress import Progress
-    from medistill.recipe import Recipe
+    from medistill.recipe import Method, Recipe
 
 
 def benchmark(
@@ -77,6 +78,7 @@ def benchmark(
         bool, typer.Option("--resume", help="Go on with the run in --out, with the recipe that it was started with.")
     ] = False,
     settings: options.Settings = None,
+    decoder: options.Decoder = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
     json: options.AsJson = False,
@@ -98,8 +100,10 @@ def benchmark(
     """
     with working("resume") as progress:
         stored = out / "recipe.toml" if resume else None
-        overrides = overrides_of(settings, method=method, seed=seed)
-        chosen = _recipe(name, ipc, recipe, stored, overrides, progress)
+        own = brought(decoder)
+        overrides = overrides_of(settings, method=method, seed=seed, decoder=own)
+        chosen = _recipe(name, ipc, method, recipe, stored, overrides, progress)
+        refuse_unused(own, chosen)
         from medistill.workflow.benchmark import BenchmarkSource
         from medistill.workflow.run import run
 
@@ -116,13 +120,19 @@ def benchmark(
         print_json({**told, "benchmark": asdict(result), "evaluation": report.evaluation.as_json()})
         return
     print_evaluation(report.evaluation)
-    _print_benchmark(result, chosen.distill.labels)
+    _print_benchmark(result, chosen)
     print_written(files)
     print_next([(["medistill", "report", str(out)], "write the report again from what lies in the run")])
 
 
 def _recipe(
-    name: str, ipc: int | None, given: str | None, stored: Path | None, overrides: list[str], progress: Progress
+    name: str,
+    ipc: int | None,
+    method: Method | None,
+    given: str | None,
+    stored: Path | None,
+    overrides: list[str],
+    progress: Progress,
 ) -> Recipe:
     """The recipe of a run that is resumed, the one that was named, or the benchmark's own for that many images."""
     from medistill.recipe import load_recipe
@@ -134,14 +144,13 @@ def _recipe(
         return load_recipe(given, [*overrides, *asked])
     from medistill.workflow.benchmark import benchmark_recipe
 
-    own, needed = benchmark_recipe(name, 1 if ipc is None else ipc)
-    progress.say(
-        f"Recipe {own}, with {ipc} images per class: there is none for that number." if needed else f"Recipe {own}."
-    )
+    own, needed = benchmark_recipe(name, 1 if ipc is None else ipc, method or "iadd")
+    said = "" if own.endswith("-ddoq") else ": there is none for that number"
+    progress.say(f"Recipe {own}, with {ipc or 1} images per class{said}." if needed else f"Recipe {own}.")
     return load_recipe(own, [*needed, *overrides])
 
 
-def _print_benchmark(result: BenchmarkResult, labels: str) -> None:
+def _print_benchmark(result: BenchmarkResult, recipe: Recipe) -> None:
     """Our figures and those of others for the same number of images per class."""
     from rich.table import Table
 
@@ -155,9 +164,8 @@ def _print_benchmark(result: BenchmarkResult, labels: str) -> None:
     table.add_column("Labels")
     table.add_column("Source")
     spread = "" if result.chosen_spread is None else f" ± {result.chosen_spread:.1f}"
-    table.add_row(
-        "This run, chosen on validation data", f"{result.chosen_accuracy:.1f}{spread}", labels, "this run", style="bold"
-    )
+    mine, labels = "This run" if recipe.quantising else "This run, chosen on validation data", recipe.distill.labels
+    table.add_row(mine, f"{result.chosen_accuracy:.1f}{spread}", labels, "this run", style="bold")
     if result.maximum_accuracy is not None:
         row = ("This run, best on the test set, as papers report it", f"{result.maximum_accuracy:.1f}", labels)
         table.add_row(*row, f"this run, step {result.maximum_step}")

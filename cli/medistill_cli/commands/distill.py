@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from medistill_cli import options
+from medistill_cli.brought import brought, refuse_unused
 from medistill_cli.corpus import on_disk
 from medistill_cli.recipe_choice import choose_recipe, overrides_of
 from medistill_cli.results import demand_non_inferiority, print_evaluation, print_json, print_next, print_written
@@ -31,6 +32,7 @@ def distill(
     classes: options.Classes = None,
     burnt_in_text: options.BurntInText = None,
     settings: options.Settings = None,
+    decoder: options.Decoder = None,
     seed: options.Seed = None,
     across: options.Across = None,
     dp_epsilon: options.DpEpsilon = None,
@@ -43,8 +45,9 @@ def distill(
 ) -> None:
     """Do the whole job: images in, distilled set and report out.
 
-    Reads the files, trains experts, distils, and compares networks trained on the distilled images with networks
-    trained on all originals and on as few of them. Ctrl-C saves; the same command with --resume goes on.
+    Reads the files, trains experts and distils (or quantises each class, with --method ddoq), and compares networks
+    trained on the distilled images with networks trained on all originals and on as few of them. Ctrl-C saves; the same
+    command with --resume goes on.
 
     \b
     Examples:
@@ -53,6 +56,7 @@ def distill(
       medistill distill --data xray/ --labels table.csv --ipc 5 --out runs/five
       medistill distill --data xray/ --recipe covid-xray-cpu --set distill.iterations=1000 --out runs/long
       medistill distill --data xray/ --method ftd --out runs/flat
+      medistill distill --data xray/ --method ddoq --decoder public-decoder/ --out runs/quantised
       medistill distill --data xray/ --recipe covid-xray-dp --dp-epsilon 3 --out runs/private
       medistill distill --data "dicomweb+https://pacs.example/dicom-web?Modality=DX" --labels studies.csv
       medistill distill --data xray/ --resume
@@ -60,6 +64,7 @@ def distill(
     with working("resume") as progress:
         if resume and data is None:
             _refuse_other_data(out)
+        own = brought(decoder)
         chosen = choose_recipe(
             recipe,
             overrides_of(
@@ -73,12 +78,14 @@ def distill(
                 burnt_in_text=burnt_in_text,
                 dp_epsilon=dp_epsilon,
                 dp_delta=dp_delta,
+                decoder=own,
             ),
             data=data,
             device=device,
             progress=progress,
             stored=out / "recipe.toml" if resume else None,
         )
+        refuse_unused(own, chosen)
         from medistill.workflow.run import run
 
         folder, table = on_disk(data, labels, progress)
@@ -107,7 +114,7 @@ def distill(
                 (["medistill", "audit", str(out), *given], "measure what the set gives away, before it leaves"),
                 (["medistill", "report", str(out)], "write the report again from what lies in the run"),
                 (["medistill", "evaluate", str(out), "--data", "OTHER/"], "try the set on another corpus"),
-                (["medistill", "purge"], "remove decoded images and experts from the private cache"),
+                (["medistill", "purge"], "remove decoded images, experts and encoder-decoders from the private cache"),
             ]
         )
     if require_non_inferior:

@@ -70,6 +70,7 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
                     "path": str(root),
                     "corpora": inside.corpora,
                     "trajectories": inside.trajectories,
+                    "decoders": inside.decoders,
                     "patients_bytes": inside.bytes,
                     "bytes": room,
                 },
@@ -86,10 +87,7 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
         [
             ("  Device", device),
             ("  Processor cores", str(os.cpu_count())),
-            (
-                "  Private cache",
-                f"{root}, {size(room)}: {inside.corpora} corpora and {inside.trajectories} sets of experts",
-            ),
+            ("  Private cache", f"{root}, {size(room)}: {inside.words}"),
             ("  Free disk there", size(free)),
         ]
     )

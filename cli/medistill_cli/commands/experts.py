@@ -14,6 +14,7 @@ from medistill_cli.working import working
 
 if TYPE_CHECKING:
     from medistill.artifacts.trajectories import Trajectories
+    from medistill.recipe import Recipe
 
 
 def experts(
@@ -75,6 +76,7 @@ def experts(
             device=device,
             progress=progress,
         )
+        _refuse_none(chosen)
         from medistill.workflow.shard import Shard
 
         Shard.parse(shard)  # before hours are spent on reading
@@ -123,6 +125,18 @@ def experts(
         dp_delta=dp_delta,
     )
     print_next([(["medistill", "distill", *words], "distil with these experts")])
+
+
+def _refuse_none(recipe: Recipe) -> None:
+    """Refuse a method that would never look at the experts."""
+    from medistill.errors import UsageError
+
+    if recipe.quantising:
+        raise UsageError(
+            f"method {recipe.method} follows no experts",
+            expected="a method that matches trajectories",
+            do="run `medistill distill`, or choose another --method",
+        )
 
 
 def _stored(trajectories: Trajectories) -> str:

@@ -36,17 +36,22 @@ def export(
 ) -> None:
     """Write a distilled set as tensors for other code.
 
-    Each file holds one tensor, which torch.load reads with weights_only=True. Weights and stages have no place there.
+    Each file holds one tensor, which torch.load reads with weights_only=True. Weights and stages have no place there;
+    where the set has some, that is told.
 
     \b
     Examples:
       medistill export runs/cifar --out tensors/ --dataset CIFAR10
       medistill export bundle.zip --format dd-ranking --out tensors/
     """
+    from medistill.sharing.dd_ranking import left_behind
     from medistill.workflow.export import export_dd_ranking
 
-    files = export_dd_ranking(load_set(source), out=out, dataset=dataset)
+    distilled = load_set(source)
+    files, lost = export_dd_ranking(distilled, out=out, dataset=dataset), left_behind(distilled)
     if json:
-        print_json({"out": str(out), "format": form, "files": [file.name for file in files]})
+        print_json({"out": str(out), "format": form, "files": [file.name for file in files], "left_behind": lost})
         return
     print_written({file.stem: file for file in files})
+    if lost:
+        typer.echo(f"{lost}.", err=True)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
+from medistill_cli.brought import bring_again
 from medistill_cli.corpus import on_disk
 from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
+from medistill_cli.source_set import load_set, recipe_of_set
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def leave_site_out(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run whose set is finished.")],
     data: options.Data = None,
     labels: options.Labels = None,
+    decoder: options.DecoderAgain = None,
     device: options.Device = "auto",
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -44,6 +47,8 @@ def leave_site_out(
     with working("repeat") as progress:
         from medistill.workflow.leave_site_out import leave_site_out as leave_out
 
+        if decoder is not None:
+            bring_again(decoder, recipe_of_set(load_set(run), run, None, []))
         folder, table = on_disk(data, labels, progress)
         sites = leave_out(run, data=folder, labels=table, device=device, progress=progress)
     if json:

@@ -1,4 +1,4 @@
-"""`medistill purge`: remove decoded images and experts from the private cache."""
+"""`medistill purge`: remove decoded images, experts and encoder-decoders from the private cache."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ def purge(
 ) -> None:
     """Remove what came from patients from the private cache.
 
-    That is every corpus, every expert and every image fetched from a PACS. Runs, distilled sets and reports are left
-    alone: remove their folders yourself. What was purged is made again when it is needed.
+    That is every corpus, every expert, every encoder-decoder (one that was brought must be given again, with --decoder)
+    and every image fetched from a PACS. Runs, distilled sets and reports are left alone: remove their folders yourself.
+    What was purged is made again when it is needed.
 
     \b
     Examples:
@@ -39,15 +40,12 @@ def purge(
                 expected="a person at a terminal, or --yes",
                 do="add --yes",
             )
-        question = f"Remove {found.corpora} corpora and {found.trajectories} sets of experts, {size(found.bytes)}"
-        if not typer.confirm(f"{question}, from {root}?", err=True):
+        if not typer.confirm(f"Remove {found.words}, {size(found.bytes)}, from {root}?", err=True):
             typer.echo("Nothing was removed.", err=True)
             raise typer.Exit(1)
     done = purge_cache(root)
     if json:
-        told = {"bytes": done.bytes, "corpora": done.corpora, "trajectories": done.trajectories}
-        print_json({"cache": str(root), "removed": told})
+        kinds = {"corpora": done.corpora, "trajectories": done.trajectories, "decoders": done.decoders}
+        print_json({"cache": str(root), "removed": {"bytes": done.bytes, **kinds}})
         return
-    typer.echo(
-        f"Removed {done.corpora} corpora and {done.trajectories} sets of experts, {size(done.bytes)}, from {root}."
-    )
+    typer.echo(f"Removed {done.words}, {size(done.bytes)}, from {root}.")

@@ -34,14 +34,19 @@ def test_purge_counts_and_removes_only_what_is_its_own(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text("a file elsewhere")
     root = tmp_path / "cache"
-    for name, size in (("corpora/a/images.npy", 100), ("corpora/b/images.npy", 20), ("trajectories/t/e.bin", 3)):
+    for name, size in (
+        ("corpora/a/images.npy", 100),
+        ("corpora/b/images.npy", 20),
+        ("trajectories/t/e.bin", 3),
+        ("decoders/d/w", 4),
+    ):
         (root / name).parent.mkdir(parents=True)
         (root / name).write_bytes(b"x" * size)
     (root / "corpora" / "a" / "link").symlink_to(tmp_path)
     (root / "keep.txt").write_text("not a corpus")
     purged = purge(root)
-    assert (purged.bytes, purged.corpora, purged.trajectories) == (123, 2, 1)
+    assert (purged.bytes, purged.corpora, purged.trajectories, purged.decoders) == (127, 2, 1, 1)
     assert sorted(entry.name for entry in root.iterdir()) == ["keep.txt"]
     assert outside.read_text() == "a file elsewhere"
     again = purge(root)
-    assert (again.bytes, again.corpora, again.trajectories) == (0, 0, 0)
+    assert (again.bytes, again.corpora, again.trajectories, again.decoders) == (0, 0, 0, 0)

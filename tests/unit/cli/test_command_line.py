@@ -177,21 +177,23 @@ def test_doctor_lists_a_decoder_that_is_not_there(monkeypatch: pytest.MonkeyPatc
 
 def test_purge_asks_and_removes_what_came_from_patients(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    for part, count in (("corpora", 2), ("trajectories", 1), ("staging", 1), ("sources", 1), ("phantom", 1)):
+    kept = {"corpora": 2, "trajectories": 1, "decoders": 3, "staging": 1, "sources": 1, "phantom": 1}
+    for part, count in kept.items():
         for number in range(count):
             (cache / part / str(number)).mkdir(parents=True)
             (cache / part / str(number) / "file").write_bytes(bytes(1000))
     (cache / "tuning.json").write_bytes(bytes(10))
     (cache / "of-somebody-else.txt").write_bytes(bytes(100))
     held = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)["cache"]
-    assert (held["corpora"], held["trajectories"], held["patients_bytes"], held["bytes"]) == (2, 1, 5010, 6010)
+    assert (held["corpora"], held["trajectories"], held["decoders"]) == (2, 1, 3)
+    assert (held["patients_bytes"], held["bytes"]) == (8010, 9010)
     refused = CliRunner().invoke(app, ["purge"])
     assert refused.exit_code == 2
     assert "--yes" in refused.stderr
     assert (cache / "corpora" / "0" / "file").is_file()
     done = CliRunner().invoke(app, ["purge", "--yes", "--json"])
     assert done.exit_code == 0
-    assert json.loads(done.stdout)["removed"] == {"bytes": 5010, "corpora": 2, "trajectories": 1}
+    assert json.loads(done.stdout)["removed"] == {"bytes": 8010, "corpora": 2, "trajectories": 1, "decoders": 3}
     assert sorted(part.name for part in cache.iterdir()) == ["of-somebody-else.txt", "phantom"]
     assert (cache / "phantom" / "0" / "file").is_file()
 

@@ -72,6 +72,13 @@ def test_options_that_stand_for_settings_come_after_set() -> None:
     assert recipe.data.classes == ("COVID", "1", "Pneumonie à virus")
 
 
+def test_a_decoder_that_was_brought_wins_over_set() -> None:
+    given = ["quantise.encoder=pca", f"quantise.decoder='{'1' * 64}'", "quantise.components=5"]
+    recipe = load_recipe("demo", overrides_of(given, method="ddoq", decoder="2" * 64))
+    assert (recipe.quantise.encoder, recipe.quantise.decoder) == ("brought", "2" * 64)
+    assert (recipe.method, recipe.quantise.components) == ("ddoq", 5)
+
+
 def test_the_method_comes_before_set_and_after_the_recipe() -> None:
     assert overrides_of(["distill.ema=0.5"], method="ftd", seed=3) == ["method=ftd", "distill.ema=0.5", "seed=3"]
     recipe = load_recipe("demo", overrides_of(["experts.sharpness=0.3"], method="ftd"))
