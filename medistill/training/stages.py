@@ -6,6 +6,8 @@ rule: part k of a total is [k total / parts, (k + 1) total / parts), rounded dow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,6 @@ def part_of(index: int, total: int, parts: int) -> int:
     return ((index + 1) * parts - 1) // total
 
 
-def image_stages(classes: int, ipc: int, stages: int) -> Tensor:
-    """The stage int64 (classes x ipc,) of each image of a set that lies class by class."""
-    return torch.tensor([part_of(image, ipc, stages) for image in range(ipc)]).repeat(classes)
+def image_stages(per_class: Sequence[int], stages: int) -> Tensor:
+    """The stage int64 (N,) of each image of a set that lies class by class, ``per_class`` images of each."""
+    return torch.tensor([part_of(image, count, stages) for count in per_class for image in range(count)])

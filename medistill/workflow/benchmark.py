@@ -28,7 +28,7 @@ from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import PUBLISHED_IPC, BenchmarkResult, published_figures
 from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe, load_recipe
+from medistill.recipe import QUANTISING, Method, Recipe, load_recipe, recipe_names
 from medistill.training.device import choose_device
 from medistill.workflow.experts import network_spec
 from medistill.workflow.looks import best_look
@@ -52,6 +52,8 @@ FREE = (
     "experts.store",
 )
 """Settings that a published setting says nothing of, or that change no figure of the distilled set."""
+QUANTISED_BY = ("distill.ipc", "distill.labels")
+"""Settings of the section distill that count where a method quantises; those of experts and importance do not."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,10 @@ class BenchmarkSource:
     limit: int | None = None
 
 
-def benchmark_recipe(name: str, ipc: int) -> tuple[str, list[str]]:
+def benchmark_recipe(name: str, ipc: int, method: Method = "iadd") -> tuple[str, list[str]]:
     """The shipped recipe for a benchmark at ``ipc`` images per class, or the nearest with that number set.
+
+    A method that quantises takes ``NAME-ddoq``, where that is shipped, for every number.
 
     Returns:
         The recipe's name and the overrides that it needs.
@@ -84,6 +88,8 @@ def benchmark_recipe(name: str, ipc: int) -> tuple[str, list[str]]:
     find_benchmark(name)
     if ipc < 1:
         raise UsageError(f"--ipc {ipc}", expected="1 or more images per class", do="take --ipc 1, 10 or 50")
+    if method in QUANTISING and f"{name}-ddoq" in recipe_names():
+        return f"{name}-ddoq", [f"distill.ipc={ipc}"]
     nearest = min(PUBLISHED_IPC, key=lambda known: abs(math.log(known / ipc)))
     return f"{name}-ipc{nearest}", [] if nearest == ipc else [f"distill.ipc={ipc}"]
 
@@ -149,16 +155,17 @@ def beside_published(
 
 
 def departures(source: BenchmarkSource, recipe: Recipe) -> list[str]:
-    """In what a run departs from the shipped setting of its benchmark, one sentence each."""
-    name, overrides = benchmark_recipe(source.name, recipe.distill.ipc)
+    """In what a run departs from the shipped setting of its benchmark and method, one sentence each."""
+    name, overrides = benchmark_recipe(source.name, recipe.distill.ipc, recipe.method)
     setting = load_recipe(name, [f"method={recipe.method}", *overrides])
     told = []
     if source.limit is not None:
         told.append(f"At most {source.limit} training images of each class were used.")
-    if overrides:
+    if overrides and not recipe.quantising:
         told.append(f"There is no setting for {recipe.distill.ipc} images per class: that of {name} was taken.")
     mine, theirs = _settings(recipe), _settings(setting)
-    told += [f"{key} is {mine[key]} in place of {theirs[key]}." for key in theirs if mine[key] != theirs[key]]
+    both = [key for key in theirs if key in mine]
+    told += [f"{key} is {mine[key]} in place of {theirs[key]}." for key in both if mine[key] != theirs[key]]
     return told
 
 
@@ -166,7 +173,17 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     """Every setting that decides a figure, as section.key."""
     sections = recipe.model_dump(mode="json", exclude={"name", "description", "seed", "method", "compute"})
     values = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
-    return {key: value for key, value in values.items() if key not in FREE}
+    return {key: value for key, value in values.items() if key not in FREE and _is_followed(key, recipe)}
+
+
+def _is_followed(key: str, recipe: Recipe) -> bool:
+    """Whether the method looks at a setting at all."""
+    section = key.partition(".")[0]
+    if section == "quantise":
+        return recipe.distill.init == "quantised"
+    if section == "autoencoder":
+        return recipe.distill.init == "quantised" and recipe.quantise.encoder == "autoencoder"
+    return not recipe.quantising or section not in ("experts", "distill", "importance") or key in QUANTISED_BY
 
 
 def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> None:
@@ -193,11 +210,13 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
             do="leave data.burnt_in_text out",
         )
     held_out = 0 if benchmark.val else 1
-    if limit is not None and limit < recipe.distill.ipc + held_out:
+    averaged = recipe.distill.init == "quantised"
+    needed = max(recipe.distill.ipc, recipe.quantise.min_cluster_size) if averaged else recipe.distill.ipc
+    if limit is not None and limit < needed + held_out:
         raise UsageError(
             f"--limit {limit}",
-            expected=f"at least {recipe.distill.ipc + held_out} images of each class: the images start from "
-            f"{recipe.distill.ipc} of them" + (", and one is held out" if held_out else ""),
+            expected=f"at least {needed + held_out} images of each class: the images start from "
+            f"{'means of ' if averaged else ''}{needed} of them" + (", and one is held out" if held_out else ""),
             do="take a larger --limit, or fewer images per class",
         )
 

@@ -42,14 +42,17 @@ class ExchangeSite:
         return replace(corpus, content=hashlib.sha256(said.encode()).hexdigest(), splits=splits)
 
 
-def plan_exchange(corpus: Corpus, ipc: int) -> list[ExchangeSite]:
+def plan_exchange(corpus: Corpus, ipc: int, patients: int = 1) -> list[ExchangeSite]:
     """What each site of a corpus can give: a class where it has ``ipc`` training images and a validation image of it.
+
+    Args:
+        patients: fewest training patients of a class that a site needs to give it.
 
     Raises:
         UsageError: fewer than two sites can give anything, or a class comes from none of them.
     """
     names = [name for name in corpus.site_names if name != NOT_STATED]
-    sites = [_site(corpus, name, f"{n:02d}", ipc) for n, name in enumerate(names, start=1)]
+    sites = [_site(corpus, name, f"{n:02d}", ipc, patients) for n, name in enumerate(names, start=1)]
     giving = [site for site in sites if not site.reason]
     if len(giving) < 2:
         raise UsageError(
@@ -69,16 +72,19 @@ def plan_exchange(corpus: Corpus, ipc: int) -> list[ExchangeSite]:
     return sites
 
 
-def _site(corpus: Corpus, name: str, folder: str, ipc: int) -> ExchangeSite:
+def _site(corpus: Corpus, name: str, folder: str, ipc: int, patients: int) -> ExchangeSite:
     here, classes = corpus.sites == corpus.site_names.index(name), len(corpus.class_names)
     train, val = (
         np.bincount(corpus.labels[here & (corpus.splits == SPLITS.index(split))], minlength=classes)
         for split in ("train", "val")
     )
-    enough = (train >= ipc) & (val > 0)
+    training = here & (corpus.splits == SPLITS.index("train"))
+    of_class = [len(np.unique(corpus.groups[training & (corpus.labels == c)])) for c in range(classes)]
+    enough = (train >= ipc) & (val > 0) & (np.array(of_class) >= patients)
     lost = [corpus.class_names[c] for c in range(classes) if train[c] > 0 and not enough[c]]
-    why = f"fewer than {ipc} training images or no validation image of {' and of '.join(lost)}"
-    taken = here & (corpus.splits == SPLITS.index("train")) & enough[corpus.labels]
+    few = f" of {patients} patients" if patients > 1 else ""
+    why = f"fewer than {ipc} training images{few} or no validation image of {' and of '.join(lost)}"
+    taken = training & enough[corpus.labels]
     return ExchangeSite(
         name=name,
         folder=folder,

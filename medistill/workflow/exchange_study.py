@@ -32,7 +32,7 @@ from medistill.workflow.environment import versions
 from medistill.workflow.evaluate import STATISTICS
 from medistill.workflow.exchange_networks import Asked, Lessons
 from medistill.workflow.exchange_sites import ExchangeSite, plan_exchange
-from medistill.workflow.experts import network_spec, train_experts
+from medistill.workflow.experts import followed_experts, network_spec
 from medistill.workflow.leave_site_out import time_left
 from medistill.workflow.likeness import grey_of
 from medistill.workflow.prepare import prepare
@@ -77,7 +77,7 @@ def exchange_study(
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
         spec, place = network_spec(corpus, recipe, network), choose_device(device)
         check_image_size(spec)
-        sites, rows = plan_exchange(corpus, recipe.distill.ipc), _tested(corpus)
+        sites, rows = plan_exchange(corpus, recipe.distill.ipc, _fewest_patients(recipe)), _tested(corpus)
         sets, reasons = _sets(sites, corpus, recipe, folder / "sites", network, place.type, log)
         lessons = Lessons(corpus, sites, sets, reasons, recipe, place)
         lessons.united.save(private_folder(folder / "united"))
@@ -90,6 +90,11 @@ def exchange_study(
         write_text(folder / "exchange.md", exchange_markdown(study))
         write_text(folder / "exchange.html", render_exchange(study))
     return study
+
+
+def _fewest_patients(recipe: Recipe) -> int:
+    """Training patients of a class without whom a site cannot give it."""
+    return recipe.quantise.min_cluster_size if recipe.distill.init == "quantised" else 1
 
 
 def _sets(
@@ -118,7 +123,7 @@ def _sets(
             distilled = _finished(place, site, corpus, recipe, network)
             if distilled is None:
                 share = site.share(corpus)
-                experts = train_experts(share, recipe, network=network, device=device, progress=log)
+                experts = followed_experts(share, recipe, network=network, device=device, progress=log)
                 distilled = distill(
                     share,
                     experts,

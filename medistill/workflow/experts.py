@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,20 @@ def train_experts(
     return trajectories
 
 
+def followed_experts(
+    corpus: Corpus,
+    recipe: Recipe,
+    *,
+    network: NetworkFactory | None = None,
+    device: str = "auto",
+    progress: Progress = Silent(),
+) -> Trajectories | None:
+    """The experts that a recipe's method follows, as `train_experts` gives them; None where it follows none."""
+    if recipe.quantising:
+        return None
+    return train_experts(corpus, recipe, network=network, device=device, progress=progress)
+
+
 def tally(trajectories: Trajectories) -> str:
     """How many of all experts are in the store, and the numbers of those that are not."""
     missing = trajectories.missing()
@@ -143,6 +157,17 @@ def refuse_other_experts(
             expected="every expert that the recipe asks for",
             do="run `medistill experts` without --shard, or the shards that have not finished",
         )
+
+
+def fitted_normalisation(corpus: Corpus, recipe: Recipe, progress: Progress) -> Normalisation:
+    """What networks see of a corpus under a recipe, the whitening included where there is one."""
+    normalisation = _normalisation(corpus, recipe)
+    return replace(normalisation, whitening=_whitening(corpus, recipe, progress)) if recipe.data.zca else normalisation
+
+
+def _whitening(corpus: Corpus, recipe: Recipe, progress: Progress) -> Whitening:
+    progress.say("The whitening of the training images is fitted, once for this corpus.")
+    return Whitening.of(corpus.images[corpus.rows("train")], recipe.data.zca_regularisation)
 
 
 def _normalisation(corpus: Corpus, recipe: Recipe) -> Normalisation:
@@ -198,10 +223,6 @@ def _store(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, progress: Progress
     made_with = _made_with(corpus, recipe, spec, normalisation)
     flat = FlatParameters(build_network(spec, generator(recipe.seed, "expert", 0)))
 
-    def whitening() -> Whitening:
-        progress.say("The whitening of the training images is fitted, once for these experts.")
-        return Whitening.of(corpus.images[corpus.rows("train")], recipe.data.zca_regularisation)
-
     return open_trajectories(
         private_folder(cache_root() / "trajectories"),
         {
@@ -214,7 +235,7 @@ def _store(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, progress: Progress
             "store": recipe.experts.store,
             "made_with": made_with,
         },
-        whitening=whitening if recipe.data.zca else None,
+        whitening=(lambda: _whitening(corpus, recipe, progress)) if recipe.data.zca else None,
     )
 
 

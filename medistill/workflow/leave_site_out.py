@@ -18,7 +18,7 @@ from medistill.recipe import Recipe, validate_recipe
 from medistill.report.record import HeldOutSite
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.experts import network_spec, train_experts
+from medistill.workflow.experts import followed_experts, network_spec
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog
@@ -100,7 +100,7 @@ def _done(
     """Train, distil and evaluate without a site; the plan, with the reason where a training diverged."""
     without = save_without_site(private_folder(cache_root() / "corpora"), corpus, plan.site, plan.classes)
     try:
-        trajectories = train_experts(without, recipe, network=network, device=device, progress=log)
+        trajectories = followed_experts(without, recipe, network=network, device=device, progress=log)
         distilled = distill(
             without, trajectories, recipe, out=out, network=network, device=device, resume=True, progress=log
         )

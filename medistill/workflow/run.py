@@ -93,9 +93,11 @@ def run(
         record.describe(corpus)
         random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)  # before hours are spent
         check_across(corpus, recipe)
-        trajectories = record.timed(
-            "experts", lambda: train_experts(corpus, recipe, network=network, device=device, progress=log)
-        )
+        trajectories = None
+        if not recipe.quantising:
+            trajectories = record.timed(
+                "experts", lambda: train_experts(corpus, recipe, network=network, device=device, progress=log)
+            )
         distilled = record.timed(
             "distill",
             lambda: distill(

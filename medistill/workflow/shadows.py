@@ -26,7 +26,7 @@ from medistill.recipe import AuditRecipe, Recipe
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed, generator
 from medistill.workflow.distill import distill
-from medistill.workflow.experts import network_spec, train_experts
+from medistill.workflow.experts import followed_experts, network_spec
 
 LEFT_OUT = len(SPLITS)
 """Number of the split of training images that a shadow does not hold; no split of a corpus has it."""
@@ -206,7 +206,7 @@ def _asked(
     """Make one shadow in ``run`` and ask the networks of every source; an interrupted one is taken up."""
     started = time.monotonic()
     corpus, recipe = plan.corpus(whole, shadow), shadow_recipe(recipe, shadow)
-    trajectories = train_experts(corpus, recipe, network=network, device=place.type, progress=progress)
+    trajectories = followed_experts(corpus, recipe, network=network, device=place.type, progress=progress)
     made = distill(
         corpus, trajectories, recipe, out=run, network=network, device=place.type, resume=True, progress=progress
     )
@@ -228,7 +228,8 @@ def _asked(
         arrays[f"{source}_confidence"] = np.mean(told, axis=0).astype(np.float32)
         member = np.isin(plan.rows, subset) if source == "random" else plan.held[shadow]
         arrays[f"{source}_member"] = member.astype(np.uint8)
-    shutil.rmtree(trajectories.path)
+    if trajectories is not None:
+        shutil.rmtree(trajectories.path)
     shutil.rmtree(run)
     return {**arrays, "seconds": np.array([time.monotonic() - started])}
 

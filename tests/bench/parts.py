@@ -147,7 +147,7 @@ def _outer_problem(recipe: Recipe, folder: Path) -> tuple[State, Fixed]:
         student=Student(network),
         trajectories=store,
         labels=one_hot,
-        stage=image_stages(2, recipe.distill.ipc, recipe.distill.stages),
+        stage=image_stages([recipe.distill.ipc] * 2, recipe.distill.stages),
         micro_batch=micro_batch_size(network, 1, recipe.data.image_size),
         validate=lambda images, alpha: Look(0.0, 0.0),
         save=lambda state: None,

@@ -19,8 +19,11 @@ from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.networks import registry
 from medistill.networks.own import factory_name
 from medistill.privacy.audit import Audit, CopyFigures, Space, Subject, load_audit
+from medistill.privacy.gate import membership_hidden
+from medistill.privacy.membership import MembershipAttack
 from medistill.recipe import load_recipe
 from medistill.workflow.audit import audit
+from medistill.workflow.membership import attack_membership
 from tests import audited
 
 
@@ -286,16 +289,69 @@ def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus
 
     import torch
 
+    from medistill.progress import Silent
     from medistill.workflow.audit import starting_rows
-    from medistill.workflow.distill import _starting_images
+    from medistill.workflow.match import _starting_images
 
     recipe = audited.RECIPE.model_copy(update={"distill": audited.RECIPE.distill.model_copy(update={"init": "real"})})
     normalisation = audited.normalisation(corpus)
     trajectories = SimpleNamespace(normalisation=normalisation)
     held = range(len(corpus.class_names))
-    pixels = _starting_images(corpus, held, trajectories, recipe, torch.device("cpu"))  # type: ignore[arg-type]
+    cpu, out = torch.device("cpu"), Path("unused")  # real images write nothing
+    pixels, *_ = _starting_images(corpus, held, trajectories, recipe, out, cpu, Silent())  # type: ignore[arg-type]
     distilled = audited.distilled(pixels.numpy(), corpus, starts_from="real", recipe=recipe)
     rows, why = starting_rows(distilled, corpus)
     assert why == ""
     assert rows is not None
     np.testing.assert_allclose(normalisation.apply(np.asarray(corpus.images[rows])), pixels.numpy(), atol=1e-5)
+
+
+def of_means(corpus: Corpus, each: int, smallest: int) -> DistilledSet:
+    """The set of `audited.IPC` images a class, each the mean of ``each`` training images of its class."""
+    rows = corpus.rows("train")
+    chosen = [rows[corpus.labels[rows] == c][: each * audited.IPC].reshape(audited.IPC, each) for c in range(2)]
+    grey = np.concatenate([corpus.images[which].mean(axis=1) for which in chosen])
+    made = audited.distilled(audited.normalisation(corpus).apply(grey), corpus, starts_from="quantised")
+    known = {"quantisation": {"smallest_cluster": smallest, "min_cluster_size": smallest}}
+    return replace(made, provenance={**made.provenance, **known})
+
+
+def test_a_set_of_means_is_asked_of_how_many(corpus: Corpus, tmp_path: Path) -> None:
+    name, began = "Fewest patients whose mean", "single out"
+    sane = audit_of(of_means(corpus, 30, 30), corpus, tmp_path)
+    assert (verdict_of(sane, name), verdict_of(sane, began), verdict_of(sane, "Copies")) == ("pass", "pass", "pass")
+    assert sane.residue == ()
+    assert "none" not in sane.residue_reason
+    assert "mean of several" in sane.residue_reason
+    alone = audit_of(of_means(corpus, 1, 1), corpus, tmp_path)
+    assert (verdict_of(alone, name), verdict_of(alone, "Copies in pixels")) == ("fail", "fail")
+    assert [one.name for one in load_audit(tmp_path / "audit.json").criteria if one.asks_at_least][1:] == [
+        "Fewest patients whose mean an image began as"
+    ]
+
+
+def test_members_of_means_are_sought_by_the_distance_to_them(corpus: Corpus, tmp_path: Path) -> None:
+    """Five means of two images a class tell their ten members from others, five of 30 do not."""
+    few = {"shadows": 0, "networks": 1}
+    recipe = audited.RECIPE.model_copy(
+        update={
+            "audit": audited.RECIPE.audit.model_copy(update=few),
+            "evaluate": audited.RECIPE.evaluate.model_copy(update={"epochs": 1, "raw_epochs": 1}),
+        }
+    )
+    rows = corpus.rows("train")
+    found: dict[tuple[int, str], MembershipAttack] = {}
+    for each in (2, 30):
+        used = np.concatenate([rows[corpus.labels[rows] == c][: each * audited.IPC] for c in range(2)])
+        splits = np.where(
+            np.isin(np.arange(len(corpus.splits)), [*used, *np.flatnonzero(corpus.splits)]), corpus.splits, 9
+        )
+        whole = replace(corpus, splits=splits)
+        told = attack_membership(of_means(whole, each, each), whole, recipe, out=tmp_path / str(each), device="cpu")
+        found |= {(each, one.source): one for one in told.attacks if one.name == "distance"}
+        verdicts = {one.name: one.verdict for one in membership_hidden(told, recipe.audit)}
+        assert verdicts["AUC (distance attack)"] == ("fail" if each == 2 else "pass")
+    assert {source for _, source in found} == {"distilled", "random"}
+    assert found[30, "random"].cells[0].auc.value == 1
+    noise = attack_membership(audited.from_noise(corpus), corpus, recipe, out=tmp_path / "noise", device="cpu")
+    assert "distance" not in {one.name for one in noise.attacks}

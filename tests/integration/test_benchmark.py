@@ -180,18 +180,18 @@ def test_a_run_that_was_stopped_in_between_ends_in_the_same_maximum(
     finished: tuple[Path, str, str], pneumonia: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*WORDS, "--data", str(pneumonia), "--out", str(tmp_path / "cut"), *settings()]
-    from medistill.workflow import distill
+    from medistill.workflow import match
 
-    real, seen = distill.keep_look, []
+    real, seen = match.keep_look, []
 
     def stop_at_the_second(*given: object) -> None:
         if seen:
             raise KeyboardInterrupt
         seen.append(real(*given))
 
-    monkeypatch.setattr(distill, "keep_look", stop_at_the_second)
+    monkeypatch.setattr(match, "keep_look", stop_at_the_second)
     assert cli(*words)[0] == 130
-    monkeypatch.setattr(distill, "keep_look", real)
+    monkeypatch.setattr(match, "keep_look", real)
     assert cli(*words, "--resume")[0] == 0
     assert load_benchmark(tmp_path / "cut" / "benchmark.json") == load_benchmark(finished[0] / "benchmark.json")
 
@@ -217,10 +217,43 @@ def test_without_looks_there_is_no_maximum(pneumonia: Path, tmp_path: Path) -> N
     assert (record["found"], record["refused"]) == (92, {"beyond the limit": 40})
 
 
+def test_a_method_that_quantises_is_set_beside_the_same_figures(pneumonia: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = [
+        "benchmark",
+        "pneumoniamnist",
+        "--ipc",
+        "3",
+        "--method",
+        "ddoq",
+        "--data",
+        str(pneumonia),
+        "--out",
+        str(out),
+    ]
+    code, told, said = cli(*words, *settings("quantise.components=4", "distill.keep_looks=true"))
+    assert code == 0, said
+    result = load_benchmark(out / "benchmark.json")
+    assert (result.ipc, result.maximum_accuracy, result.maximum_step) == (3, None, None), (
+        "there is no course to look at"
+    )
+    assert {sentence.split(" is ")[0] for sentence in result.cut_down} == {
+        "network.width", "quantise.components", "evaluate.networks", "evaluate.epochs", "evaluate.raw_epochs"
+    }  # fmt: skip
+    assert "This run " in told
+    assert "chosen on validation data" not in told
+    assert not (out / "looks").exists()
+    assert "experts" not in json.loads((out / "run.json").read_text())["stages"]
+    assert DistilledSet.load(out / "set").provenance["starts_from"] == "quantised"
+
+
 def test_the_recipe_for_a_number_of_images() -> None:
     assert benchmark_recipe("cifar10", 10) == ("cifar10-ipc10", [])
     assert benchmark_recipe("cifar100", 5) == ("cifar100-ipc10", ["distill.ipc=5"])
     assert benchmark_recipe("tiny-imagenet", 100) == ("tiny-imagenet-ipc50", ["distill.ipc=100"])
+    assert benchmark_recipe("cifar10", 7, "ddoq") == ("cifar10-ddoq", ["distill.ipc=7"])
+    assert benchmark_recipe("cifar10", 10, "d4m") == ("cifar10-ddoq", ["distill.ipc=10"])
+    assert benchmark_recipe("pneumoniamnist", 10, "ddoq") == ("pneumoniamnist-ipc10", [])
     with pytest.raises(UsageError, match=r"there is no benchmark 'cifar'.*cifar10"):
         benchmark_recipe("cifar", 1)
     with pytest.raises(UsageError, match=r"1 or more"):
@@ -261,6 +294,28 @@ def test_a_method_is_no_departure_and_each_changed_setting_is_one() -> None:
     assert told == ["At most 7 training images of each class were used.", "distill.init is noise in place of real."]
 
 
+def test_a_method_that_quantises_is_held_against_the_recipe_of_its_own_kind() -> None:
+    def told(name: str, *changes: str) -> list[str]:
+        return departures(BenchmarkSource(name), load_recipe(changes[0], changes[1:]))
+
+    assert told("cifar10", "cifar10-ddoq") == told("cifar10", "cifar10-ddoq", "method=d4m", "distill.ipc=3") == []
+    assert told("pneumoniamnist", "pneumoniamnist-ipc10", "method=ddoq", "distill.ipc=7") == []
+    of_no_effect = ["experts.count=3", "distill.iterations=7", "importance.lr=0.5", "autoencoder.width=64"]
+    assert told("cifar10", "cifar10-ddoq", *of_no_effect) == []
+    told_of = ["quantise.components=20", "distill.labels=hard", "evaluate.epochs=9", "data.zca=false"]
+    assert told("cifar10", "cifar10-ddoq", *told_of) == [
+        "data.zca is False in place of True.",
+        "distill.labels is hard in place of soft.",
+        "quantise.components is 20 in place of 64.",
+        "evaluate.epochs is 9 in place of 1000.",
+    ]
+    assert told("cifar10", "cifar10-ddoq", "quantise.encoder=autoencoder", "autoencoder.width=64") == [
+        "quantise.encoder is autoencoder in place of pca."
+    ]
+    assert told("cifar10", "cifar10-ipc1", "quantise.components=3") == [], "nothing here is quantised"
+    assert told("cifar10", "cifar10-ipc1", "distill.init=quantised") == ["distill.init is quantised in place of real."]
+
+
 def test_a_second_call_reads_nothing_and_an_altered_file_is_read_again(
     pneumonia: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,7 +339,9 @@ def test_a_second_call_reads_nothing_and_an_altered_file_is_read_again(
     [
         (["data.channels=3"], None, r"28 pixels and 3 channels"),
         (["data.classes=['normal','pneumonia']"], None, r"takes some classes or sites alone"),
-        (["distill.ipc=10"], 5, r"--limit 5.*at least 10 images"),
+        (["distill.ipc=10"], 5, r"--limit 5.*at least 10 images of each class: the images start from 10 of them"),
+        (["method=ddoq"], 4, r"--limit 4.*at least 5 images of each class: the images start from means of 5 of them"),
+        (["method=ddoq", "distill.ipc=10"], 9, r"--limit 9.*at least 10 images.*means of 10"),
         (["data.burnt_in_text=mask"], None, r"burnt_in_text = mask.*taken as published"),
     ],
 )

@@ -19,9 +19,10 @@ from medistill.networks.registry import build_network
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import override_recipe
 from medistill.training.images import LabelledImages
-from medistill.workflow.distill import NOISE_CONFIDENCE, distill
+from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec, train_experts
+from medistill.workflow.match import NOISE_CONFIDENCE
 from medistill.workflow.prepare import prepare
 
 METHODS = {

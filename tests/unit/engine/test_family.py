@@ -266,7 +266,7 @@ def test_parts_are_even_and_make_up_the_whole(total, parts):
 
 
 def test_stages_share_out_images_and_start_epochs():
-    assert image_stages(2, 5, 2).tolist() == [0, 0, 1, 1, 1] * 2
+    assert image_stages([5, 5], 2).tolist() == [0, 0, 1, 1, 1] * 2
     settings = recipe_of("pdd", stages=2, iterations=7, max_start_epoch=3).distill
     assert [list(start_epochs(settings, iteration)) for iteration in range(7)] == [[0]] * 3 + [[1, 2]] * 4
 

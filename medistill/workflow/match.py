@@ -1,0 +1,217 @@
+"""Match: follow the experts' trajectories with a few synthetic images per class."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medistill.artifacts.atomic import private_folder, write_json
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.trajectories import Trajectories
+from medistill.engine.importance import Importance
+from medistill.engine.outer import Fixed, Look, optimise
+from medistill.engine.state import State
+from medistill.engine.student import Student
+from medistill.evaluate.metrics import macro_auc
+from medistill.evaluate.protocol import TrainingSet, answers, random_rows, small_schedule
+from medistill.networks.flat import FlatParameters
+from medistill.networks.footprint import micro_batch_size
+from medistill.networks.registry import NetworkSpec, build_network
+from medistill.progress import Progress
+from medistill.quantisation.record import Quantisation
+from medistill.recipe import Recipe
+from medistill.training.allocator import keep_freed_memory
+from medistill.training.device import precision
+from medistill.training.images import LabelledImages
+from medistill.training.loop import predict_logits
+from medistill.training.randomness import generator
+from medistill.training.stages import image_stages
+from medistill.workflow.looks import keep_look
+from medistill.workflow.micro_batch import student_micro_batch
+from medistill.workflow.provenance import provenance
+from medistill.workflow.quantise import quantise
+
+NOISE_CONFIDENCE = 0.9
+"""Probability of its own class that an image from noise starts with; nearer to 1, softmax passes hardly a gradient."""
+
+
+def match(
+    corpus: Corpus,
+    trajectories: Trajectories,
+    recipe: Recipe,
+    *,
+    out: Path,
+    held: Sequence[int],
+    spec: NetworkSpec,
+    place: torch.device,
+    progress: Progress,
+) -> DistilledSet:
+    """The set that follows the experts best; the state on the way lies in ``out/state``, whole after every checkpoint.
+
+    Args:
+        held: classes of the corpus that the set is to hold, ascending.
+
+    Raises:
+        DataError: a class has fewer training images than images per class, or cannot be quantised as it should.
+        DivergedError: the optimisation left the finite numbers; the last good state is kept.
+    """
+    checkpoint = out / "state" / "checkpoint.safetensors"
+    pixels, labels, quantisation = _starting_images(corpus, held, trajectories, recipe, out, place, progress)
+    state = State.start(
+        pixels,
+        recipe.distill.student_lr,
+        Importance.start(recipe.importance, trajectories, place),
+        _starting_logits(pixels, labels, trajectories, recipe, spec) if recipe.distill.labels == "soft" else None,
+    )
+    made_from = _experts_digest(trajectories) if recipe.privacy.mode == "dp" else trajectories.key
+    if checkpoint.is_file():
+        threads = state.restore(checkpoint, recipe, made_from)
+        progress.say(f"Resumed after outer step {state.iteration}.")
+        if place.type == "cpu" and threads != torch.get_num_threads():
+            progress.say(
+                f"The run was started with {threads} processor threads and goes on with {torch.get_num_threads()}: its "
+                "last digits can differ from those of an undisturbed run. OMP_NUM_THREADS sets the number."
+            )
+    private_folder(checkpoint.parent)
+    keep_freed_memory()
+    student = Student(build_network(spec, generator(recipe.seed, "student"), place), recipe.compute.step)
+    unseen = len(held) < 2 or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
+    validate = None if unseen else _validator(corpus, trajectories, recipe, spec, place)
+    fixed = Fixed(
+        recipe=recipe,
+        student=student,
+        trajectories=trajectories,
+        labels=torch.nn.functional.one_hot(labels, len(corpus.class_names)).float(),
+        stage=image_stages(torch.bincount(labels)[list(held)].tolist(), recipe.distill.stages).to(place),
+        micro_batch=state.micro_batch
+        or student_micro_batch(student, spec, recipe, recipe.distill.batch_syn or len(labels)),
+        validate=_keeping(out, state, validate) if validate and recipe.distill.keep_looks else validate,
+        save=lambda current: current.save(checkpoint, recipe, made_from),
+    )
+    optimise(state, fixed, progress)
+    distilled = _result(state, fixed, corpus.class_names, provenance(corpus, recipe, spec, place, quantisation))
+    history = asdict(state.history)
+    history["importance_names"] = list(state.importance.names) if state.history.importance else []
+    write_json(out / "history.json", {**history, "chosen_step": state.best_step})
+    return distilled
+
+
+def _experts_digest(trajectories: Trajectories) -> str:
+    """SHA-256 over the experts themselves.
+
+    Under differential privacy the store's key does not tell them apart: trained again they are others. Images that had
+    followed both would have spent the budget twice.
+    """
+    digest = hashlib.sha256(trajectories.key.encode())
+    for expert in range(trajectories.count):
+        digest.update(trajectories.snapshot(expert, trajectories.epochs).tobytes())
+    return digest.hexdigest()
+
+
+def _starting_images(
+    corpus: Corpus,
+    held: Sequence[int],
+    trajectories: Trajectories,
+    recipe: Recipe,
+    out: Path,
+    place: torch.device,
+    progress: Progress,
+) -> tuple[Tensor, Tensor, Quantisation | None]:
+    """Normalised (N, C, H, W), class by class of those that the set is to hold, and their labels (N,).
+
+    They are real training images, noise, or decoded centroids, of which alone a class can have fewer than asked for.
+    """
+    labels = torch.tensor(held).repeat_interleave(recipe.distill.ipc).to(place)
+    if recipe.distill.init == "noise":
+        shape = (len(labels), *corpus.images.shape[1:])
+        return torch.randn(shape, generator=generator(recipe.seed, "noise")).to(place), labels, None
+    if recipe.distill.init == "quantised":
+        centroids = quantise(corpus, recipe, held, out=out, place=place, progress=progress)
+        images = Normalisation.full_scale(corpus.images.shape[1]).moved(centroids.grey, trajectories.normalisation)
+        return torch.from_numpy(images).to(place), torch.from_numpy(centroids.labels).to(place), centroids.record
+    per_class = [recipe.distill.ipc if c in held else 0 for c in range(len(corpus.class_names))]
+    rows = random_rows(corpus, per_class, recipe.seed, -1)
+    real = LabelledImages.of_corpus(corpus, rows, trajectories.normalisation, place).batch(slice(None)).clone()
+    return real, labels, None
+
+
+def _starting_logits(
+    pixels: Tensor, labels: Tensor, trajectories: Trajectories, recipe: Recipe, spec: NetworkSpec
+) -> Tensor:
+    """Logits (N, classes) that soft labels start from: what expert 0 answers at its end, whether right or wrong.
+
+    Noise has no right answer: there each image starts with probability `NOISE_CONFIDENCE` for the class that it is made
+    for and the rest shared evenly.
+    """
+    if recipe.distill.init == "noise":
+        own = NOISE_CONFIDENCE * max(1, spec.classes - 1) / (1 - NOISE_CONFIDENCE)
+        return math.log(own) * torch.nn.functional.one_hot(labels, spec.classes).float()
+    network = build_network(spec, generator(recipe.seed, "student"), pixels.device)
+    FlatParameters(network).load(torch.from_numpy(trajectories.snapshot(0, trajectories.epochs)))
+    micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
+    with precision(recipe.compute.precision, pixels.device):
+        return predict_logits(network, LabelledImages.of_floats(pixels, labels), micro_batch=micro_batch)
+
+
+def _validator(
+    corpus: Corpus, trajectories: Trajectories, recipe: Recipe, spec: NetworkSpec, place: torch.device
+) -> Callable[[LabelledImages, float], Look]:
+    """Trains fresh networks, the same ones at every look, on given images and scores them on the validation split."""
+    shown = LabelledImages.of_split(corpus, "val", trajectories.normalisation, place)
+    truth = shown.labels.cpu().numpy()
+
+    def validate(images: LabelledImages, alpha: float) -> Look:
+        schedule = small_schedule(recipe.evaluate, lr=alpha, epochs=recipe.distill.validate_epochs)
+        training = TrainingSet(images, schedule)
+        accuracies, aucs = [], []
+        for k in range(recipe.distill.validate_networks):
+            numbers = generator(recipe.seed, "look", k)
+            (told,) = answers(training, [shown], spec, recipe, numbers, place).probabilities
+            accuracies.append(float(np.mean(told.argmax(axis=1) == truth)))
+            aucs.append(macro_auc(told, truth) or 0.0)
+        return Look(float(np.mean(accuracies)), float(np.mean(aucs)))
+
+    return validate
+
+
+def _keeping(
+    out: Path, state: State, validate: Callable[[LabelledImages, float], Look]
+) -> Callable[[LabelledImages, float], Look]:
+    """The same, but the images of every look are kept in the run."""
+
+    def keep_and_validate(images: LabelledImages, alpha: float) -> Look:
+        keep_look(out, state.iteration, images, alpha)
+        return validate(images, alpha)
+
+    return keep_and_validate
+
+
+def _result(state: State, fixed: Fixed, class_names: tuple[str, ...], made: dict[str, Any]) -> DistilledSet:
+    trajectories = fixed.trajectories
+    soft = None if state.best_logits is None else state.best_logits.softmax(dim=1).cpu().numpy()
+    return DistilledSet(
+        images=state.best_pixels.detach().cpu().numpy().astype(np.float32),
+        labels=fixed.labels.argmax(dim=1).cpu().numpy(),
+        weights=np.ones(len(fixed.labels), np.float32),
+        stage=fixed.stage.cpu().numpy(),
+        student_lr=state.best_alpha,
+        normalisation=trajectories.normalisation,
+        class_names=class_names,
+        provenance={
+            **made,
+            "trajectories": trajectories.key,
+            "chosen_step": state.best_step,
+            "micro_batch": state.micro_batch,
+        },
+        soft_labels=soft,
+    )

@@ -1,0 +1,76 @@
+"""Provenance: what a set says of its own making, whichever method made it. No patient's identifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from medistill.artifacts.corpus import Corpus
+from medistill.networks.registry import NetworkSpec
+from medistill.privacy.accounting import Guarantee
+from medistill.quantisation.record import Quantisation
+from medistill.recipe import Recipe
+from medistill.workflow.environment import versions
+
+
+def provenance(
+    corpus: Corpus, recipe: Recipe, spec: NetworkSpec, device: torch.device, quantisation: Quantisation | None
+) -> dict[str, Any]:
+    """Plain values that every distilled set carries.
+
+    Args:
+        quantisation: what its images are, or began as, the centroids of; None where they began otherwise.
+    """
+    guarantee = Guarantee.of(recipe)
+    plain = recipe.method == "iadd" and recipe.importance.direction == "frozen"
+    return {
+        "method": "MTT" if plain else recipe.method.upper(),
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_digest": recipe.digest,
+        "network": spec.name,
+        "versions": versions(),
+        "device": device.type,
+        "corpus": corpus.content,
+        **({} if guarantee is not None else _counts(corpus)),
+        "split_unit": corpus.split_unit,
+        "synthetic_source": corpus.synthetic,
+        "starts_from": recipe.distill.init,
+        **({} if quantisation is None else {"quantisation": _quantisation(quantisation, recipe)}),
+        "stages": recipe.distill.stages,
+        "soft_labels": recipe.distill.labels == "soft",
+        **_privacy(recipe, guarantee),
+    }
+
+
+def _counts(corpus: Corpus) -> dict[str, Any]:
+    """How much the set was distilled from, which under differential privacy it does not tell."""
+    train = corpus.rows("train")
+    return {
+        "training_images": {name: int(np.sum(corpus.labels[train] == c)) for c, name in enumerate(corpus.class_names)},
+        "training_groups": len(np.unique(corpus.groups[train])),
+    }
+
+
+def _quantisation(known: Quantisation, recipe: Recipe) -> dict[str, Any]:
+    """What a recipient should know of the centroids, and of the teacher where there was one."""
+    taught = recipe.quantising and recipe.distill.labels == "soft"
+    settings = recipe.quantise
+    return {
+        "encoder": known.encoder,
+        "dimension": known.dimension,
+        "min_cluster_size": known.min_cluster_size,
+        "smallest_cluster": known.smallest,
+        **({"weights": known.weights, "labels": recipe.distill.labels} if recipe.quantising else {}),
+        **({"temperature": settings.temperature, "teachers": settings.teachers} if taught else {}),
+        **({"decoder": known.decoder, "licence": known.licence} if known.decoder else {}),
+    }
+
+
+def _privacy(recipe: Recipe, guarantee: Guarantee | None) -> dict[str, Any]:
+    """What was done for privacy, in words, and the guarantee where there is one."""
+    if guarantee is not None:
+        return {"privacy": guarantee.sentence, "differential_privacy": guarantee.as_json()}
+    whitened = " The set carries the mean and the whitening matrix of its training images." if recipe.data.zca else ""
+    return {"privacy": f"No formal privacy guarantee was sought in this mode.{whitened}"}

@@ -1,0 +1,223 @@
+"""Quantise: every class of a corpus as a few weighted centroids, decoded into images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medistill.artifacts.atomic import private_folder, read_json, read_kept, write_json, write_tensors
+from medistill.artifacts.corpus import Corpus
+from medistill.errors import DataError
+from medistill.evaluate.representatives import rows_by_class
+from medistill.progress import Progress
+from medistill.quantisation.autoencoder import check_fits
+from medistill.quantisation.cells import quantise as quantise_codes
+from medistill.quantisation.codes import decoded, encode, errors
+from medistill.quantisation.encoder_decoder import EncoderDecoder
+from medistill.quantisation.pca import MOST_PASSES, fit_pca
+from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
+from medistill.quantisation.wasserstein import SAMPLED, rate, w2_mass, w2_random, w2_uniform
+from medistill.quantisation.weights import weights
+from medistill.recipe import Recipe
+from medistill.training.randomness import derive_seed
+from medistill.workflow.decoders import brought_decoder, own_autoencoder
+
+RECORD = "quantisation.json"
+DRAWS = 5
+"""Random subsets that the centroids are compared with."""
+
+
+@dataclass(frozen=True)
+class Centroids:
+    """The decoded centroids, class by class.
+
+    Attributes:
+        grey: float32 (N, C, H, W) in units of full scale, 0 to 1.
+        labels: int64 (N,).
+        weights: float32 (N,), mean 1.
+        record: what is known of them.
+    """
+
+    grey: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    record: Quantisation
+
+
+@dataclass(frozen=True)
+class _Space:
+    """A latent space, and where it comes from.
+
+    Attributes:
+        encoder: what spans it.
+        explained: share of the variance in it; None but for principal components.
+        licence: of what was brought; else empty.
+    """
+
+    encoder: EncoderDecoder
+    explained: float | None
+    licence: str
+
+
+def quantise(
+    corpus: Corpus, recipe: Recipe, held: Sequence[int], *, out: Path, place: torch.device, progress: Progress
+) -> Centroids:
+    """Quantise the training images of every class; write ``out/quantisation.json``.
+
+    The decoded centroids are kept in ``out/state`` until the set is finished, so that a run that is resumed does not
+    make them again. Codes of patients' images lie there too while they are used.
+
+    Args:
+        held: classes of the corpus that are quantised, ascending.
+
+    Raises:
+        DataError: a class has fewer images than images per class, fewer patients than a cell needs, or fewer different
+            images than centroids; the training images are all alike; or a code has more numbers than there are images.
+        ArtifactError: an encoder-decoder that was brought is not in the cache, does not fit, or gives NaN.
+        DivergedError: the training of the autoencoder left the finite numbers.
+    """
+    per_class = [recipe.distill.ipc if c in held else 0 for c in range(len(corpus.class_names))]
+    rows = rows_by_class(corpus, per_class)
+    state, key = private_folder(out / "state"), _key(corpus, recipe, held)
+    kept = read_kept(state / "centroids.safetensors", key, "centroids")
+    if kept is not None and (out / RECORD).is_file():
+        known = Quantisation.from_json(read_json(out / RECORD, "quantisation"), str(out / RECORD))
+        return Centroids(kept["grey"], kept["labels"], kept["weights"], known)
+    space = _space(corpus, recipe, place, progress)
+    settings, done = (
+        recipe.quantise,
+        [_quantised(corpus, recipe, c, rows[c], space, state, place, progress) for c in held],
+    )
+    grey, classes = [images for images, _ in done], [of_class for _, of_class in done]
+    of_cells = [np.array(of_class.cell_images) for of_class in classes]
+    in_loss = weights(of_cells, settings.weights, settings.priors, [of_class.images for of_class in classes])
+    record = Quantisation(
+        encoder=settings.encoder,
+        words=space.encoder.words,
+        dimension=space.encoder.dimension,
+        grey_codes=settings.encoder == "pca",
+        explained=space.explained,
+        decoder=settings.decoder,
+        licence=space.licence,
+        min_cluster_size=settings.min_cluster_size,
+        nested=settings.nested,
+        weights=settings.weights,
+        priors=settings.priors,
+        patient_unit=corpus.split_unit,
+        classes=tuple(classes),
+        sampled=SAMPLED,
+    )
+    centroids = Centroids(
+        grey=np.concatenate(grey),
+        labels=np.repeat(np.array(held, np.int64), [len(images) for images in grey]),
+        weights=np.concatenate(in_loss),
+        record=record,
+    )
+    arrays = {"grey": centroids.grey, "labels": centroids.labels, "weights": centroids.weights}
+    write_json(out / RECORD, record.as_json())
+    write_tensors(state / "centroids.safetensors", arrays, {"key": key}, private=True)
+    return centroids
+
+
+def _key(corpus: Corpus, recipe: Recipe, held: Sequence[int]) -> str:
+    """What decides the centroids."""
+    decisive = recipe.model_dump(mode="json", include={"seed", "quantise", "autoencoder"})
+    told = json.dumps([decisive, recipe.distill.ipc, list(held), corpus.content], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _space(corpus: Corpus, recipe: Recipe, place: torch.device, progress: Progress) -> _Space:
+    settings, rows = recipe.quantise, corpus.rows("train")
+    if settings.encoder == "pca":
+        with progress.task("Fitting principal components", (MOST_PASSES + 1) * len(rows)) as task:
+            components = fit_pca(
+                corpus.images,
+                rows,
+                components=settings.components,
+                batch=settings.batch_size,
+                seed=derive_seed(recipe.seed, "components"),
+                device=place,
+                tick=task.advance,
+            )
+        return _Space(components, components.explained, "")
+    if settings.encoder == "autoencoder":
+        space = _Space(own_autoencoder(corpus, recipe, place, progress), None, "")
+    else:
+        autoencoder, licence = brought_decoder(settings.decoder)
+        check_fits(autoencoder, corpus.images.shape[1:])
+        space = _Space(autoencoder.to(place), None, licence)
+    if space.encoder.dimension > len(rows):
+        raise DataError(
+            f"a code has {space.encoder.dimension} numbers ({space.encoder.words}), and there are {len(rows)} training "
+            "images",
+            expected="at least as many training images as numbers in a code",
+            do="take more levels or fewer channels (autoencoder.levels, autoencoder.latent_channels), another "
+            "--decoder, or quantise.encoder=pca",
+        )
+    return space
+
+
+def _quantised(
+    corpus: Corpus,
+    recipe: Recipe,
+    c: int,
+    rows: np.ndarray,
+    space: _Space,
+    state: Path,
+    place: torch.device,
+    progress: Progress,
+) -> tuple[np.ndarray, ClassQuantisation]:
+    """The decoded centroids (K, C, H, W) of a class, and what is known of them."""
+    settings, name, groups = recipe.quantise, corpus.class_names[c], corpus.groups[rows]
+    ipc, batch, encoder = recipe.distill.ipc, settings.batch_size, space.encoder
+    seed, path = derive_seed(recipe.seed, "quantise", c), state / f"codes_{c}.npy"
+    with progress.task(f"Encoding class {name}", len(rows)) as task:
+        codes = encode(corpus.images, rows, encoder, batch=batch, path=path, device=place, tick=task.advance)
+    with progress.task(f"Quantising class {name}", (settings.passes + settings.refine + 1) * len(rows)) as task:
+        cells = quantise_codes(
+            codes,
+            groups,
+            ipc,
+            levels=settings.nested,
+            least=settings.min_cluster_size,
+            passes=settings.passes,
+            refine=settings.refine,
+            batch=batch,
+            seed=seed,
+            name=name,
+            tick=task.advance,
+        )
+    # One by one: in company a product rounds otherwise, and a nested set would not be the same bits.
+    grey = decoded(encoder, cells.centres, batch=1, shape=corpus.images.shape[1:], device=place)
+    with progress.task(f"Measuring class {name}", len(rows)) as task:
+        reconstruction, error = errors(
+            corpus.images, rows, encoder, codes, grey, cells.cell, batch=batch, device=place, tick=task.advance
+        )
+    centroids = len(cells.centres)
+    if cells.given_up:
+        progress.say(
+            f"Class {name} gets {centroids} images in place of {ipc}: more would have cells of fewer than "
+            f"{settings.min_cluster_size} patients (quantise.min_cluster_size)."
+        )
+    told = ClassQuantisation(
+        class_name=name,
+        images=len(rows),
+        patients=len(np.unique(groups)),
+        given_up=cells.given_up,
+        cell_images=tuple(cells.images.tolist()),
+        cell_patients=tuple(cells.patients.tolist()),
+        reconstruction=reconstruction,
+        error=error,
+        w2=w2_mass(codes, cells.centres),
+        w2_uniform=w2_uniform(codes, cells.centres),
+        w2_random=w2_random(codes, centroids, draws=DRAWS, seed=seed),
+        rate=tuple(RatePoint(count, w2) for count, w2 in rate(codes, seed=seed)),
+    )
+    path.unlink()
+    return grey, told
