@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from medistill.evaluate.evaluation import Evaluation
 from medistill.privacy.audit import Audit
 from medistill.report.summaries import CorpusSummary, SetSummary
-from medistill.report.wording import class_label, counted, listed
+from medistill.report.wording import class_label, count, counted, listed
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def caveats(
                 "them before it leaves the house.",
             )
         )
+    if distilled is not None and distilled.starts_from == "quantised" and not synthetic and not benchmark:
+        found += _of_means(distilled, unit, audit)
     if unit == "image":
         found.append(_split_by_image(benchmark=benchmark))
     if corpus is not None and (corpus.classes_of_one_site or corpus.sites_of_one_class):
@@ -175,6 +177,41 @@ def _privacy(distilled: SetSummary | None, one: str, *, audited: bool) -> Caveat
         "trials on the same patients. That covers the images, labels and learning rate alone. This report, its counts, "
         "and the networks trained on originals are not covered; the figures also say something of the test patients.",
     )
+
+
+def _of_means(distilled: SetSummary, unit: str, audit: Audit | None) -> list[Caveat]:
+    known = distilled.quantised
+    of, means = ("patients", "images of several patients") if unit == "patient" else ("images", "several images")
+    verb = "are" if distilled.quantising else "began as"
+    fewest = (
+        f" Each is of {counted(known.smallest_cluster, of.removesuffix('s'))} or more; what would have been of fewer "
+        f"than {count(known.min_cluster_size)} was given up."
+        if known is not None
+        else ""
+    )
+    one_of_several = "" if unit == "patient" else " One person may have several images."
+    measured = "The audit measures" if audit is not None else "No audit was run, so nothing here measures"
+    found = [
+        Caveat(
+            "A mean can resemble a patient",
+            f"The distilled images {verb} means of {means}.{fewest}{one_of_several} A mean of few can still resemble "
+            f"one of them, most of all one who is unlike the others. {measured} how far these do.",
+        )
+    ]
+    if distilled.quantising and known is not None and known.labels == "soft":
+        tried = (
+            "The attacks on membership below had these labels to work with."
+            if audit is not None and audit.membership is not None
+            else "Nothing here tried to find that out."
+        )
+        found.append(
+            Caveat(
+                "Labels come from a network that saw patients",
+                "The soft labels are the answers of a teacher, a network that was trained on the training split. What "
+                f"it remembers of single {of} may show in them. {tried}",
+            )
+        )
+    return found
 
 
 def _split_by_image(*, benchmark: bool) -> Caveat:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from medistill.report.quantisation_statements import centroids, taught, weighting
 from medistill.report.record import Report
 from medistill.report.wording import NAMED, class_label, classes_listed, count, counted, listed, sentences, short
 
@@ -20,6 +21,8 @@ METHODS = {
     "SATM": "sharpness-aware trajectory matching (SATM; Gao et al. 2025)",
     "PDD": "progressive dataset distillation (PDD; Chen et al. 2024)",
     "DATM": "difficulty-aligned trajectory matching (DATM; Guo et al. 2024)",
+    "DDOQ": "optimal quantisation (DDOQ; Tan and Slade 2026)",
+    "D4M": "clustering in a latent space (as D4M does; Su et al. 2024)",
 }
 """Method in capitals -> what it is called, and where it comes from."""
 
@@ -219,7 +222,8 @@ def made(report: Report) -> str:
     if distilled is None:
         return ""
     source = sum(distilled.training_images.values())
-    text = f"{counted(distilled.images, 'image')} ({count(distilled.ipc)} a class) {_were(distilled.images)} distilled"
+    a_class = f"{'up to ' if distilled.uneven else ''}{count(distilled.ipc)} a class"
+    text = f"{counted(distilled.images, 'image')} ({a_class}) {_were(distilled.images)} distilled"
     text += f" from {counted(source, 'training image')}" if source else ""
     return f"{text}{by_method(report)}."
 
@@ -229,10 +233,17 @@ def distillation(report: Report) -> str:
     distill = report.making.section("distill")
     if report.distilled is None or not distill:
         return made(report)
-    begun = {"real": "training images", "noise": "Gaussian noise"}[distill["init"]]
+    if report.distilled.quantising:
+        return sentences(made(report), centroids(report), taught(report))
+    begun = {
+        "real": "training images",
+        "noise": "Gaussian noise",
+        "quantised": "the centroids of an optimal quantisation (Tan and Slade 2026)",
+    }[distill["init"]]
     labels = {"hard": "one class each", "soft": "class probabilities, learned with the images"}[distill["labels"]]
     grown = f" They were made in {counted(distill['stages'], 'stage')}." if distill["stages"] > 1 else ""
-    return f"{made(report)} They started from {begun}; their labels are {labels}.{grown} {_matching(report)}"
+    started = f"They started from {begun}; their labels are {labels}.{grown}"
+    return sentences(made(report), started, centroids(report), _matching(report))
 
 
 def _matching(report: Report) -> str:
@@ -271,6 +282,8 @@ def _privately(report: Report) -> str:
 def choice(report: Report) -> str:
     """How one of the looks was chosen."""
     course, distill = report.course, report.making.section("distill")
+    if report.distilled is not None and report.distilled.quantising:
+        return "No set was chosen among several: a quantisation gives one. The test split took no part in it."
     if course is None:
         return ""
     if distilled_privately(report) and not course.looks:
@@ -291,9 +304,12 @@ def balance(report: Report) -> str:
     """What was done about classes of unequal size."""
     if report.distilled is None:
         return ""
-    return (
-        f"The distilled set has {counted(report.distilled.ipc, 'image')} of every class. The training split was used "
-        "with its classes as common as they are, without resampling; predictions were not recalibrated."
+    most = f"{'up to ' if report.distilled.uneven else ''}{counted(report.distilled.ipc, 'image')}"
+    return sentences(
+        f"The distilled set has {most} of every class.",
+        weighting(report),
+        "The training split was used with its classes as common as they are, without resampling; predictions were not "
+        "recalibrated.",
     )
 
 

@@ -9,11 +9,14 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
 from medistill.evaluate.site_matrix import ExchangeSource
 from medistill.privacy.membership import Source
+from medistill.quantisation.record import Quantisation
 from medistill.report.comparison import Comparison
 from medistill.report.course_plots import importance_row
 from medistill.report.exchange import SOURCE_NAMES
+from medistill.report.quantisation_plots import rate_lines
+from medistill.report.quantisation_statements import rate_slope
 from medistill.report.record import Course
-from medistill.report.wording import ARM_NAMES, class_label, count, difference, interval, listed, number
+from medistill.report.wording import ARM_NAMES, class_label, count, counted, difference, interval, listed, number
 
 
 def told(estimate: Estimate, *, sign: bool = False) -> str:
@@ -151,6 +154,28 @@ def importance(course: Course) -> str:
     at_choice = course.importance[importance_row(course)]
     groups = "; ".join(f"{name} {value:.2f}" for name, value in zip(course.importance_names, at_choice, strict=True))
     return f"Importance W of each group of parameters, 1 at the start, at the chosen look: {groups}."
+
+
+def cells(known: Quantisation) -> str:
+    """Of the histogram of patients in a cell."""
+    held = sorted(patients for of_class in known.classes for patients in of_class.cell_patients)
+    unit = known.patient_unit
+    return (
+        f"Histogram of the {unit}s in the cells of {counted(len(held), 'distilled image')}: {count(held[0])} in the "
+        f"smallest, {count(held[len(held) // 2])} in the middle one, {count(held[-1])} in the largest. Asked for were "
+        f"at least {counted(known.min_cluster_size, unit)}."
+    )
+
+
+def rate(known: Quantisation) -> str:
+    """Of the plot of W2 over the number of centroids."""
+    each = []
+    for name, points, chosen in rate_lines(known):
+        slope = rate_slope(points)
+        steepness = "" if slope is None else f", slope {number(slope, 2)}"
+        ends = listed([f"{number(point.w2, 2)} with {count(point.centroids)}" for point in (points[0], points[-1])])
+        each.append(f"{name} {ends}{steepness}; this set {number(chosen.w2, 2)} with {count(chosen.centroids)}")
+    return f"W2 by number of centroids, both scales logarithmic. {'. '.join(each)}."
 
 
 def _by_arm(texts: Mapping[Arm, str]) -> str:

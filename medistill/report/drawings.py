@@ -14,7 +14,8 @@ from medistill.evaluate.predictions import Arm
 from medistill.evaluate.site_matrix import SOURCES, ExchangeSource
 from medistill.privacy.audit import Audit
 from medistill.privacy.gate import ATTACKED_AT
-from medistill.report import course_plots, curve_plots, descriptions, interval_plots
+from medistill.quantisation.record import Quantisation
+from medistill.report import course_plots, curve_plots, descriptions, interval_plots, quantisation_plots
 from medistill.report.audit_statements import figures_by_attack
 from medistill.report.comparison import Comparison
 from medistill.report.exchange import ExchangeStudy
@@ -55,6 +56,7 @@ def drawings(report: Report) -> Drawings:
         "subgroups": _subgroups(evaluation),
         "networks": _networks(report),
         "sites": _sites(report),
+        "quantisation": _quantisation(report.quantisation),
         "course": _course(report.course),
         "privacy": _privacy(report.audit),
     }
@@ -153,6 +155,15 @@ def _sites(report: Report) -> dict[str, Markup]:
     if all(value is None for _, arms in pairs for _, *both in arms for value in (entry.value for entry in both)):
         return {}
     return {"all": _svg(interval_plots.held_out(pairs), "sites", descriptions.held_out(pairs))}
+
+
+def _quantisation(known: Quantisation | None) -> dict[str, Markup]:
+    if known is None:
+        return {}
+    drawn = {"cells": _svg(quantisation_plots.cells(known), "cells", descriptions.cells(known))}
+    if quantisation_plots.rate_lines(known):
+        drawn["rate"] = _svg(quantisation_plots.rate(known), "rate", descriptions.rate(known))
+    return drawn
 
 
 def _course(course: Course | None) -> dict[str, Markup]:

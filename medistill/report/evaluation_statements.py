@@ -66,14 +66,20 @@ def training(report: Report) -> str:
     present = {arm.arm for arm in report.evaluation.arms}
     rates = [f"{known['raw_lr']:g} on all originals"] if "raw" in present else []
     rates += [f"{known['lr']:g} on chosen originals"] if present & {"random", "kmeans"} else []
-    rates += (
-        [f"{report.distilled.student_lr:.3g} on the distilled images, learned with them"] if report.distilled else []
+    if report.distilled is not None:
+        learned = "" if report.distilled.quantising else ", learned with them"
+        rates.append(f"{report.distilled.student_lr:.3g} on the distilled images{learned}")
+    quantised = report.distilled.quantised if report.distilled is not None else None
+    weighed = (
+        " The loss of each distilled image was multiplied by its weight."
+        if quantised is not None and quantised.weights in ("mass", "sqrt")
+        else ""
     )
     return (
         f"Training was stochastic gradient descent with momentum {known['momentum']:g}, weight decay "
         f"{known['weight_decay']:g} and batches of up to {counted(known['batch_size'], 'image')}. Learning rates were "
         f"{listed(rates)}; each fell to a tenth after half of the epochs. Networks were used as they were after the "
-        "last epoch."
+        f"last epoch.{weighed}"
     )
 
 
@@ -97,8 +103,9 @@ def held_out_sites(report: Report) -> str:
         return ""
     named = listed([class_label(site.site) for site in report.sites])
     tested = sum(site.evaluation is not None for site in report.sites)
+    experts = "" if report.distilled is not None and report.distilled.quantising else "experts, "
     return (
-        f"In turn each site ({named}) was left out: experts, distilled images and networks were made from the other "
+        f"In turn each site ({named}) was left out: {experts}distilled images and networks were made from the other "
         "sites alone and tested on all images of that site. This could be done for "
         f"{count(tested)} of {counted(len(report.sites), 'site')}."
     )

@@ -74,7 +74,8 @@ class ExchangeStudy:
         network: the network, in words.
         networks: trained on every source.
         ipc: images of each class in a site's set.
-        starts_from: "real" or "noise", what the distilled images began as.
+        starts_from: "real", "noise" or "quantised" (means of several patients' images), what the distilled images are
+            or began as.
         split_unit: "patient", or "image" where no patient is known.
         synthetic: the images say that they are of invented patients.
         confidence: level of every interval.
@@ -159,12 +160,12 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
         )
     made_of_one = [site.name for site in study.sites if len(site.classes) == 1 and not site.reason]
     if made_of_one:
-        began = (
-            " They start from real images, and experts who see one class have little to change in them: look at such a "
-            "set, and audit it, before it goes out."
-            if study.starts_from == "real"
-            else ""
-        )
+        began = {
+            "real": " They start from real images, and experts who see one class have little to change in them: look "
+            "at such a set, and audit it, before it goes out.",
+            "quantised": " Their images are means of several patients' images, or began as such: look at such a set, "
+            "and audit it, before it goes out.",
+        }.get(study.starts_from, "")
         found.append(
             f"The {'sets' if len(made_of_one) > 1 else 'set'} of {listed(made_of_one)} "
             f"{'hold' if len(made_of_one) > 1 else 'holds'} one class each. Nothing can be trained there on originals "

@@ -17,6 +17,8 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ),
     ("Calibration error", "How far probabilities are from how often they come true, on average; 0 is perfect."),
     ("Canary", "An image that was given a wrong label on purpose; only memory can make a network repeat that label."),
+    ("Cell", "The training images that lie nearer to one centroid than to any other centroid of their class."),
+    ("Centroid", "The middle of a cell: the mean of the codes of its images. Decoded, it is a distilled image."),
     (
         "Chosen originals",
         "As many originals as there are distilled images, those nearest to the centres that k-means finds.",
@@ -30,13 +32,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "Distilled image",
         "A synthetic image, computed so that networks learn from it much as they do from many originals.",
     ),
+    ("Encoder", "What turns an image into a short row of numbers, its code; a decoder turns a code into an image."),
     ("Epoch", "One pass of the training over all images of an arm."),
     ("Epsilon, delta", "Bound on what one patient changes in the distilled images; the smaller, the more private."),
     ("F1", "Harmonic mean of sensitivity and PPV."),
-    (
-        "Hard label",
-        "A label that is a class alone; a soft label gives every class a share and is learned with the images.",
-    ),
+    ("Hard label", "A label that is a class alone."),
     ("Held out", "Left out of everything that was trained or distilled, then used to test."),
     ("Importance W", "How much a group of the network's parameters counts while the images are made; 1 is neutral."),
     (
@@ -62,10 +62,14 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("ROC curve", "Sensitivity against false alarms over all thresholds."),
     ("Sensitivity", "Share of a class's images that are found, at the threshold chosen on the validation split."),
     ("Shadow", "A set made of a random half of the patients, to try attacks where the truth is known."),
+    ("Soft label", "A label that gives every class a share: learned with the images, or the answer of a teacher."),
     ("Specificity", "Share of the other images that are rightly left alone, at the same threshold."),
     ("Spread", "Standard deviation over the networks of an arm: how much chance in training alone changes the figure."),
     ("Subgroup", "The test images that share a site, a view, a sex or an age; too few patients are not shown."),
+    ("Teacher", "A network that was trained on all originals, and whose answers become soft labels."),
+    ("Temperature", "What a teacher's outputs are divided by first; the higher, the more even the soft labels."),
     ("Threshold", "The probability from which an image is called; chosen on the validation split."),
     ("Validation split", "Patients set aside to choose with; the test split is used for the figures and nothing else."),
+    ("W2", "Wasserstein distance: what moving all images of a class onto its centroids takes, root mean square."),
 )
 """Term -> one line, in alphabetical order."""

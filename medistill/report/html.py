@@ -14,7 +14,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import TRAITS
 from medistill.evaluate.site_matrix import OF_ONE_SITE
 from medistill.privacy.gate import SPACE_NAMES
-from medistill.report import audit_statements, wording
+from medistill.report import audit_statements, quantisation_statements, wording
 from medistill.report.comparison import Comparison
 from medistill.report.cost import savings, size
 from medistill.report.data_statements import burnt_in_text
@@ -37,12 +37,14 @@ from medistill.report.glossary import GLOSSARY
 from medistill.report.interval_plots import TRAIT_NAMES
 from medistill.report.pictures import ClassPictures
 from medistill.report.record import Report
-from medistill.report.tables import csv_text, tables
+from medistill.report.table import csv_text
+from medistill.report.tables import tables
 
 FILTERS = (
     size,
     audit_statements.asked_text,
     audit_statements.found_text,
+    quantisation_statements.images_of,
     wording.class_label,
     wording.count,
     wording.counted,
@@ -117,6 +119,8 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         trait_names=TRAIT_NAMES,
         pooled={site: {arm: pooled for arm, pooled, _ in arms} for site, arms in pooled_and_held_out(report)},
         savings=savings(evaluation),
+        quantising=report.distilled is not None and report.distilled.quantising,
+        quantised=_quantised(report),
         checklists={
             name: [row for row in report.checklist if row.checklist == name]
             for name in dict.fromkeys(row.checklist for row in report.checklist)
@@ -192,6 +196,20 @@ def _rules(evaluation: Evaluation) -> tuple[NamedRule, ...]:
         )
         for point in points
     )
+
+
+def _quantised(report: Report) -> dict[str, str]:
+    """What -> sentence on the quantisation; empty without a record of it."""
+    known = report.quantisation
+    if known is None:
+        return {}
+    return {
+        "given_up": quantisation_statements.given_up(known),
+        "bound": quantisation_statements.bound(known),
+        "rate": quantisation_statements.rate_words(known),
+        "labels": quantisation_statements.labels(report),
+        "weighting": quantisation_statements.weighting(report),
+    }
 
 
 def _bars(estimates: Mapping[str, Estimate]) -> dict[str, Bar]:

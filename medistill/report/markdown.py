@@ -11,6 +11,7 @@ from medistill.evaluate.site_matrix import OF_ONE_SITE, SiteCell
 from medistill.report import audit_statements
 from medistill.report.comparison import ComparedRun, Comparison
 from medistill.report.exchange import SOURCE_MEANING, SOURCE_NAMES, ExchangeStudy, headline, row_name, statements
+from medistill.report.quantisation_statements import outline
 from medistill.report.record import Report
 from medistill.report.wording import ARM_NAMES, classes_listed, count, counted, interval, level, number, percent
 from medistill.report.wording import difference as signed
@@ -263,6 +264,7 @@ def _making(report: Report) -> Iterator[str]:
     making, evaluation = report.making, report.evaluation
     facts = [
         ("Method", report.distilled.method if report.distilled is not None else ""),
+        ("Quantised", outline(report)),
         ("Recipe", making.recipe),
         ("Seed", "" if making.seed is None else str(making.seed)),
         ("Resamples", count(evaluation.replicates)),

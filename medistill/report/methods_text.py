@@ -33,6 +33,10 @@ REFERENCES = {
     "Li et al. 2025": "Li Z, et al. DD-Ranking: rethinking the evaluation of dataset distillation. 2025. "
     "arXiv:2505.13300.",
     "Obuchowski 1997": "Obuchowski NA. Nonparametric analysis of clustered ROC curve data. Biometrics 1997;53:567-578.",
+    "Su et al. 2024": "Su D, Hou J, Gao W, Tian Y, Tang B. D4M: dataset distillation via disentangled diffusion model. "
+    "CVPR 2024. arXiv:2407.15138.",
+    "Tan and Slade 2026": "Tan HY, Slade E. Dataset distillation as pushforward optimal quantization. ICLR 2026. "
+    "arXiv:2501.07681.",
     "Vickers and Elkin 2006": "Vickers AJ, Elkin EB. Decision curve analysis: a novel method for evaluating prediction "
     "models. Medical Decision Making 2006;26:565-574.",
     "Youden 1950": "Youden WJ. Index for rating diagnostic tests. Cancer 1950;3:32-35.",

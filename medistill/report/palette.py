@@ -44,5 +44,15 @@ ARM_DASHES: dict[Arm, Any] = {
 ARM_MARKERS: dict[Arm, str] = {"distilled": "D", "raw": "s", "random": "o", "kmeans": "^", "hard": "v"}
 """Shapes of points, likewise."""
 
+CLASS_LINES: tuple[tuple[str, Any], ...] = (
+    ("o", "solid"),
+    ("s", (0, (6, 2.5))),
+    ("^", (0, (1.4, 1.8))),
+    ("v", (0, (6, 2, 1.4, 2))),
+    ("P", (0, (3, 1.5))),
+    ("X", (0, (10, 3))),
+)
+"""Shapes of points and line styles of classes that share a figure and its ink."""
+
 BANDED: tuple[Arm, ...] = ("raw", "distilled")
 """Arms whose curves have their intervals drawn; those of five arms would hide each other."""

@@ -9,6 +9,7 @@ from typing import Any
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import BenchmarkResult
 from medistill.privacy.audit import Audit
+from medistill.quantisation.record import Quantisation
 from medistill.report.caveats import Caveat
 from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import Verdict
@@ -128,6 +129,7 @@ class Report:
         checklist: rows of TRIPOD+AI and CLAIM.
         distilled: the set, or None.
         corpus: the corpus, or None.
+        quantisation: how the corpus was quantised into what the images are, or began as; None where it was not.
         course: the course of the distillation, or None.
         making: what it was made with.
         missing: what -> why it is not available.
@@ -147,6 +149,7 @@ class Report:
     checklist: tuple[ChecklistRow, ...]
     distilled: SetSummary | None
     corpus: CorpusSummary | None
+    quantisation: Quantisation | None
     course: Course | None
     making: Making
     missing: Mapping[str, str]
@@ -160,7 +163,7 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: lists, texts, finite numbers, null for what is not available."""
-        evaluations = {  # each with its own schema number, as `Evaluation.from_json` reads it
+        numbered = {  # each with its own schema number, as `from_json` reads it
             "evaluation": self.evaluation.as_json(),
             "across": [evaluation.as_json() for evaluation in self.across],
             "sites": [
@@ -168,8 +171,9 @@ class Report:
                 for site in self.sites
             ],
             "audit": self.audit.as_json() if self.audit is not None else None,
+            "quantisation": self.quantisation.as_json() if self.quantisation is not None else None,
         }
-        plain: dict[str, Any] = _plain({**asdict(self), **evaluations})
+        plain: dict[str, Any] = _plain({**asdict(self), **numbered})
         return {"schema": REPORT_SCHEMA, "kind": "medistill report", **plain}
 
 

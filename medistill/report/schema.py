@@ -17,6 +17,8 @@ from medistill.evaluate import evaluation, intervals, published
 from medistill.evaluate.evaluation import EVALUATION_SCHEMA
 from medistill.privacy import accounting, audit, canaries, membership
 from medistill.privacy.audit import AUDIT_SCHEMA
+from medistill.quantisation import record as quantisation_record
+from medistill.quantisation.record import QUANTISATION_SCHEMA
 from medistill.report import caveats, record, summaries, verdict
 from medistill.report.record import REPORT_SCHEMA, Report
 
@@ -24,7 +26,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _HOMES = (
     *(record, caveats, summaries, verdict),
     *(evaluation, intervals, published),
-    *(accounting, audit, membership, canaries),
+    *(accounting, audit, membership, canaries, quantisation_record),
 )
 """Where the records are defined."""
 
@@ -38,6 +40,7 @@ def report_schema() -> dict[str, Any]:
         _close(part, _docstring(name))
     _number(parts["Evaluation"], EVALUATION_SCHEMA)
     _number(parts["Audit"], AUDIT_SCHEMA)
+    _number(parts["Quantisation"], QUANTISATION_SCHEMA)
     _number(generated, REPORT_SCHEMA)
     generated["properties"] = {"kind": {"const": "medistill report"}, **generated["properties"]}
     generated["required"].append("kind")

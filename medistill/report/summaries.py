@@ -6,6 +6,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from medistill.privacy.accounting import Guarantee
+from medistill.recipe import QUANTISING
+
+
+@dataclass(frozen=True)
+class QuantisedSummary:
+    """What a set says of the centroids that its images are, or began as.
+
+    Attributes:
+        min_cluster_size: fewest patients (images, where no patient is known) that were asked for in a cell.
+        smallest_cluster: fewest that are in one.
+        encoder: "pca", "autoencoder" or "brought"; empty where not known.
+        dimension: numbers in a code; 0 where not known.
+        weights: "uniform", "mass" or "sqrt"; empty where the images were changed afterwards and weigh alike.
+        labels: "soft" or "hard"; empty likewise.
+        temperature: what the teachers' logits were divided by; None without a teacher.
+        teachers: networks whose mean answers the soft labels are.
+        decoder: SHA-256 of an encoder-decoder that was brought; else empty.
+        licence: its licence, likewise.
+    """
+
+    min_cluster_size: int
+    smallest_cluster: int
+    encoder: str = ""
+    dimension: int = 0
+    weights: str = ""
+    labels: str = ""
+    temperature: float | None = None
+    teachers: int = 0
+    decoder: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -14,12 +44,12 @@ class SetSummary:
 
     Attributes:
         images: how many images it has.
-        ipc: images per class.
+        ipc: images per class, of the largest class.
         shape: of one image, (channels, height, width).
         student_lr: the learning rate to train with.
         method: name of the method in capitals, as "IADD"; empty where not known.
-        starts_from: "real" or "noise"; empty where not known.
-        chosen_step: the outer step whose images were kept; None where not known.
+        starts_from: "real", "noise", or "quantised" (means of several patients' images); empty where not known.
+        chosen_step: the outer step whose images were kept; None where not known, or where there is none.
         training_images: class -> real images that it was distilled from.
         training_groups: how many patients (or images) these are of; None where not known.
         split_unit: "patient" or "image"; empty where not known.
@@ -27,6 +57,8 @@ class SetSummary:
         privacy: what was, and was not, done for privacy.
         files: file -> SHA-256.
         guarantee: its differential privacy; None where it has none.
+        uneven: some class has fewer images than ``ipc``.
+        quantised: the centroids that its images are, or began as; None where there are none or it does not say.
     """
 
     images: int
@@ -43,6 +75,13 @@ class SetSummary:
     privacy: str
     files: Mapping[str, str]
     guarantee: Guarantee | None = None
+    uneven: bool = False
+    quantised: QuantisedSummary | None = None
+
+    @property
+    def quantising(self) -> bool:
+        """The images are centroids themselves: no expert, no outer step."""
+        return self.method.lower() in QUANTISING
 
 
 @dataclass(frozen=True)

@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from medistill.evaluate.evaluation import ArmResult, Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.report.record import Report
+from medistill.report.table import Row, Table, cell, long_rows
 
 FIGURE = ("figure", "value", "low", "high", "reason")
 """Columns of an estimate: what it is, the number, the limits of its interval, and why one of these is missing."""
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the start of a formula."""
-_Row = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of texts; numbers have a point and every digit that is known, and a cell without a value is empty.
-
-    Attributes:
-        name: short name, the stem of its file.
-        caption: what it shows, one sentence.
-        columns: headings.
-        rows: as many cells each as there are headings.
-    """
-
-    name: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[_Row, ...]
-
-
-def csv_text(table: Table) -> str:
-    """The table as CSV (RFC 4180).
-
-    A cell that a spreadsheet would run as a formula, as a class whose folder is called ``=1+1``, is preceded by an
-    apostrophe; numbers are left as they are.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow([_defused(name) for name in table.columns])
-    writer.writerows([_defused(cell) for cell in row] for row in table.rows)
-    return text.getvalue()
+QUANTISATION = (
+    *("class", "images", "patients", "distilled images", "fewest patients in a cell", "given up"),
+    *("reconstruction error", "error", "W2", "W2 with equal weights", "W2 of random originals"),
+)
+"""Columns of the quantisation of each class."""
 
 
 def tables(report: Report) -> dict[str, Table]:
     """Every table of a report by its name; one that would have no row is left out."""
     evaluation, course, corpus = report.evaluation, report.course, report.corpus
+    classes = report.quantisation.classes if report.quantisation is not None else ()
     wanted = [
         Table("arms", "Each arm on the test split.", ("arm", *FIGURE), tuple(_arms(evaluation))),
         Table(
@@ -128,7 +97,7 @@ def tables(report: Report) -> dict[str, Table]:
             tuple(
                 (curve.arm, curve.class_name, *cells)
                 for curve in evaluation.roc
-                for cells in _long(curve.false_positive_rate, curve.sensitivity, curve.low, curve.high)
+                for cells in long_rows(curve.false_positive_rate, curve.sensitivity, curve.low, curve.high)
             ),
         ),
         Table(
@@ -138,7 +107,7 @@ def tables(report: Report) -> dict[str, Table]:
             tuple(
                 (curve.arm, curve.class_name, *cells)
                 for curve in evaluation.calibration
-                for cells in _long(curve.predicted, curve.observed, curve.low, curve.high, curve.images)
+                for cells in long_rows(curve.predicted, curve.observed, curve.low, curve.high, curve.images)
             ),
         ),
         Table(
@@ -148,14 +117,41 @@ def tables(report: Report) -> dict[str, Table]:
             tuple(
                 (curve.arm, curve.class_name, *cells)
                 for curve in evaluation.decision
-                for cells in _long(curve.threshold, curve.net_benefit, curve.low, curve.high, curve.treat_all)
+                for cells in long_rows(curve.threshold, curve.net_benefit, curve.low, curve.high, curve.treat_all)
+            ),
+        ),
+        Table(
+            "quantisation",
+            "How each class was quantised; distances in grey levels, W2 of another encoder than PCA in units of its "
+            "code.",
+            QUANTISATION,
+            tuple(_quantisation(report)),
+        ),
+        Table(
+            "cells",
+            "How many training images and patients each distilled image is, or began as, the mean of.",
+            ("class", "distilled image", "images", "patients"),
+            tuple(
+                (of_class.class_name, str(number), *cells)
+                for of_class in classes
+                for number, cells in enumerate(long_rows(of_class.cell_images, of_class.cell_patients), start=1)
+            ),
+        ),
+        Table(
+            "rate",
+            "W2 by number of centroids, without a lower bound on the cells.",
+            ("class", "centroids", "W2"),
+            tuple(
+                (of_class.class_name, str(point.centroids), cell(point.w2))
+                for of_class in classes
+                for point in of_class.rate
             ),
         ),
         Table(
             "course",
             "Loss and learning rate after each outer step.",
             ("outer step", "matching loss", "student learning rate"),
-            tuple((str(step), *cells) for step, cells in enumerate(_long(course.loss, course.student_lr), start=1))
+            tuple((str(step), *cells) for step, cells in enumerate(long_rows(course.loss, course.student_lr), start=1))
             if course
             else (),
         ),
@@ -165,7 +161,7 @@ def tables(report: Report) -> dict[str, Table]:
             ("outer step", "accuracy", "macro AUC", "chosen"),
             tuple(
                 (str(step), *cells, "yes" if step == course.chosen_step else "no")
-                for step, cells in zip(course.looks, _long(course.accuracy, course.auc), strict=True)
+                for step, cells in zip(course.looks, long_rows(course.accuracy, course.auc), strict=True)
             )
             if course
             else (),
@@ -175,7 +171,7 @@ def tables(report: Report) -> dict[str, Table]:
             "Importance W of each group of parameters at each look.",
             ("outer step", "group", "W"),
             tuple(
-                (str(step), name, _cell(weight))
+                (str(step), name, cell(weight))
                 for step, row in zip(course.looks, course.importance, strict=False)
                 for name, weight in zip(course.importance_names, row, strict=True)
             )
@@ -213,32 +209,28 @@ def tables(report: Report) -> dict[str, Table]:
     return {table.name: table for table in wanted if table.rows}
 
 
-def _cell(value: float | int | None) -> str:
-    return "" if value is None else str(value)
+def _figure(name: str, estimate: Estimate) -> Row:
+    return (name, cell(estimate.value), cell(estimate.low), cell(estimate.high), estimate.reason)
 
 
-def _figure(name: str, estimate: Estimate) -> _Row:
-    return (name, _cell(estimate.value), _cell(estimate.low), _cell(estimate.high), estimate.reason)
-
-
-def _arms(evaluation: Evaluation) -> Iterator[_Row]:
+def _arms(evaluation: Evaluation) -> Iterator[Row]:
     for arm in evaluation.arms:
         for name in ("accuracy", "balanced_accuracy", "macro_auc", "brier", "calibration_error"):
             yield (arm.arm, *_figure(_words(name), getattr(arm, name)))
         for name in ("accuracy_spread", "macro_auc_spread"):
             value = getattr(arm, name)
             why = "" if value is not None else "a spread over networks needs at least 2 that have the figure"
-            yield (arm.arm, _words(name), _cell(value), "", "", why)
+            yield (arm.arm, _words(name), cell(value), "", "", why)
 
 
-def _networks(evaluation: Evaluation) -> Iterator[_Row]:
+def _networks(evaluation: Evaluation) -> Iterator[Row]:
     for arm in evaluation.arms:
         areas = arm.network_macro_auc or (None,) * len(arm.network_accuracy)
         for k, (accuracy, area) in enumerate(zip(arm.network_accuracy, areas, strict=True), start=1):
-            yield (arm.arm, str(k), _cell(accuracy), _cell(area))
+            yield (arm.arm, str(k), cell(accuracy), cell(area))
 
 
-def _differences(evaluation: Evaluation) -> Iterator[_Row]:
+def _differences(evaluation: Evaluation) -> Iterator[Row]:
     for difference in evaluation.differences:
         yield (difference.minus, "", *_figure("accuracy", difference.accuracy))
         yield (difference.minus, "", *_figure("macro AUC", difference.macro_auc))
@@ -250,39 +242,39 @@ def _differences(evaluation: Evaluation) -> Iterator[_Row]:
         yield ("", "", *_figure(_words(name), getattr(evaluation, name)))
 
 
-def _classes(evaluation: Evaluation) -> Iterator[_Row]:
+def _classes(evaluation: Evaluation) -> Iterator[Row]:
     for c, name in enumerate(evaluation.class_names):
         about = (name, str(evaluation.class_images[c]), str(evaluation.class_patients[c]))
         for arm in evaluation.arms:
-            result, first = arm.classes[c], (*about, _cell(evaluation.prevalence(name)), arm.arm)
+            result, first = arm.classes[c], (*about, cell(evaluation.prevalence(name)), arm.arm)
             yield (*first, *_figure("AUC", result.auc))
             yield (*first, *_figure("AUC (DeLong)", result.auc_delong))
             yield (*first, *_figure("brier", result.brier))
             yield (*first, *_figure("calibration error", result.calibration_error))
 
 
-def _points(evaluation: Evaluation) -> Iterator[_Row]:
+def _points(evaluation: Evaluation) -> Iterator[Row]:
     for c, name in enumerate(evaluation.class_names):
         for arm in evaluation.arms:
             for point in arm.classes[c].points:
-                first = (name, _cell(evaluation.prevalence(name)), arm.arm, point.rule, _cell(point.target))
+                first = (name, cell(evaluation.prevalence(name)), arm.arm, point.rule, cell(point.target))
                 for k, threshold in enumerate(point.thresholds, start=1):
-                    yield (*first, f"threshold of network {k}", _cell(threshold), "", "", "")
+                    yield (*first, f"threshold of network {k}", cell(threshold), "", "", "")
                 for figure in ("sensitivity", "specificity", "ppv", "npv", "f1", "balanced_accuracy"):
                     yield (*first, *_figure(_words(figure), getattr(point, figure)))
 
 
-def _confusion(evaluation: Evaluation) -> Iterator[_Row]:
+def _confusion(evaluation: Evaluation) -> Iterator[Row]:
     names = evaluation.class_names
     for arm in evaluation.arms:
         for true, row in zip(names, arm.confusion, strict=True):
             for put, share in zip(names, row or (None,) * len(names), strict=True):
-                yield (arm.arm, true, put, _cell(share))
+                yield (arm.arm, true, put, cell(share))
 
 
-def _subgroups(evaluation: Evaluation) -> Iterator[_Row]:
+def _subgroups(evaluation: Evaluation) -> Iterator[Row]:
     for group in evaluation.subgroups:
-        first = (group.trait, group.name, _cell(group.images), _cell(group.patients), "; ".join(group.classes))
+        first = (group.trait, group.name, cell(group.images), cell(group.patients), "; ".join(group.classes))
         for arm in group.arms:
             yield (*first, arm.arm, *_figure("accuracy", arm.accuracy))
             yield (*first, arm.arm, *_figure("macro AUC", arm.macro_auc))
@@ -291,14 +283,14 @@ def _subgroups(evaluation: Evaluation) -> Iterator[_Row]:
         yield (trait, "", "", "", "", "", "", "", "", "", reason)
 
 
-def _sites(report: Report) -> Iterator[_Row]:
+def _sites(report: Report) -> Iterator[Row]:
     for held_out in report.sites:
         pooled = next(
             (group for group in report.evaluation.subgroups if (group.trait, group.name) == ("site", held_out.site)),
             None,
         )
         if pooled is not None:
-            first = (held_out.site, "with the site", _cell(pooled.images), _cell(pooled.patients))
+            first = (held_out.site, "with the site", cell(pooled.images), cell(pooled.patients))
             classes = f"macro AUC over the classes {'; '.join(pooled.classes)}"
             for arm in pooled.arms:
                 yield (*first, arm.arm, *_figure("macro AUC", arm.macro_auc), classes)
@@ -315,7 +307,7 @@ def _sites(report: Report) -> Iterator[_Row]:
             yield (*first, result.arm, *_figure("accuracy", result.accuracy), held_out.note)
 
 
-def _cost(evaluation: Evaluation, arm: ArmResult) -> _Row:
+def _cost(evaluation: Evaluation, arm: ArmResult) -> Row:
     return (
         arm.arm,
         evaluation.network,
@@ -324,38 +316,44 @@ def _cost(evaluation: Evaluation, arm: ArmResult) -> _Row:
         str(arm.epochs),
         str(arm.images_seen),
         str(len(arm.network_accuracy)),
-        _cell(arm.seconds),
-        _cell(arm.seconds_a_network),
+        cell(arm.seconds),
+        cell(arm.seconds_a_network),
     )
 
 
-def _benchmark(report: Report) -> Iterator[_Row]:
+def _benchmark(report: Report) -> Iterator[Row]:
     if report.benchmark is None:
         return
     ours = report.benchmark
     yield (
         "this run, chosen on validation data",
         "",
-        _cell(ours.chosen_accuracy),
-        _cell(ours.chosen_spread),
+        cell(ours.chosen_accuracy),
+        cell(ours.chosen_spread),
         "this report",
     )
     if ours.maximum_accuracy is not None:
-        yield ("this run, best over all looks", "", _cell(ours.maximum_accuracy), "", "this report")
+        yield ("this run, best over all looks", "", cell(ours.maximum_accuracy), "", "this report")
     for figure in ours.published:
-        yield (figure.method, figure.labels, _cell(figure.accuracy), "", figure.source)
+        yield (figure.method, figure.labels, cell(figure.accuracy), "", figure.source)
 
 
-def _long(*columns: Iterable[float]) -> Iterator[_Row]:
-    """Rows of equally long columns; a column that is empty as a whole gives empty cells."""
-    values = [tuple(column) for column in columns]
-    for k in range(len(values[0])):
-        yield tuple(_cell(column[k]) if column else "" for column in values)
+def _quantisation(report: Report) -> Iterator[Row]:
+    for of_class in report.quantisation.classes if report.quantisation is not None else ():
+        yield (
+            of_class.class_name,
+            str(of_class.images),
+            str(of_class.patients),
+            str(len(of_class.cell_images)),
+            str(min(of_class.cell_patients)),
+            str(of_class.given_up),
+            cell(of_class.reconstruction),
+            cell(of_class.error),
+            cell(of_class.w2),
+            cell(of_class.w2_uniform),
+            cell(of_class.w2_random),
+        )
 
 
 def _words(name: str) -> str:
     return name.replace("_", " ").replace("auc", "AUC").replace("ppv", "PPV").replace("npv", "NPV").replace("f1", "F1")
-
-
-def _defused(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell) else cell

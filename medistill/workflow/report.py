@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.atomic import read_json, write_json, write_text
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.classifier import TESTED
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.errors import ArtifactError, MedistillError, RecipeError
+from medistill.errors import ArtifactError, MedistillError, RecipeError, first_complaint
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.published import load_benchmark
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import Audit, load_audit
+from medistill.quantisation.record import Quantisation
 from medistill.recipe import load_recipe, validate_recipe
 from medistill.report.caveats import caveats
 from medistill.report.checklist import checklist
@@ -27,7 +29,7 @@ from medistill.report.markdown import markdown
 from medistill.report.methods_text import methods
 from medistill.report.pictures import ClassPictures, class_pictures
 from medistill.report.record import Course, HeldOutSite, Making, Report
-from medistill.report.summaries import CorpusSummary, SetSummary
+from medistill.report.summaries import CorpusSummary, QuantisedSummary, SetSummary
 from medistill.report.verdict import verdict
 from medistill.report.wording import count, counted
 from medistill.workflow.sites import load_sites
@@ -101,7 +103,11 @@ def read_report(run: str | Path) -> Report:
         missing["making"] = "this folder holds no record of a run (run.json); what is shown comes from the set"
     course = _course(folder / "history.json")
     if course is None:
-        missing["course"] = "this folder holds no history of a distillation (history.json)"
+        missing["course"] = (
+            f"method {summary.method} has no outer steps, and so no course"
+            if summary is not None and summary.quantising
+            else "this folder holds no history of a distillation (history.json)"
+        )
     if not evaluation.roc:
         missing["curves"] = "no class has a ROC curve on this test split, or there are too many classes to draw"
     synthetic = corpus.synthetic if corpus is not None else summary.synthetic_source if summary is not None else None
@@ -135,6 +141,7 @@ def read_report(run: str | Path) -> Report:
         checklist=(),
         distilled=summary,
         corpus=corpus,
+        quantisation=_quantisation(folder, summary, missing),
         course=course,
         making=making,
         missing=missing,
@@ -163,7 +170,7 @@ def _title(evaluation: Evaluation, summary: SetSummary | None, *, synthetic: boo
 
 
 def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
-    known = distilled.provenance
+    known, per_class = distilled.provenance, np.bincount(distilled.labels)
     return SetSummary(
         images=len(distilled.labels),
         ipc=distilled.ipc,
@@ -179,7 +186,23 @@ def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         privacy=str(known.get("privacy", "")),
         files=dict(read_json(folder / "set" / "manifest.json", "distilled set")["files"]),
         guarantee=Guarantee.from_json(stated) if (stated := known.get("differential_privacy")) is not None else None,
+        uneven=bool((per_class[per_class > 0] < distilled.ipc).any()),
+        quantised=_quantised(folder, known.get("quantisation")),
     )
+
+
+def _quantised(folder: Path, known: Any) -> QuantisedSummary | None:
+    """What the set says of its centroids."""
+    if known is None:
+        return None
+    try:
+        return TypeAdapter(QuantisedSummary).validate_python(known)
+    except ValidationError as error:
+        raise ArtifactError(
+            f"{folder / 'set' / 'manifest.json'} cannot be used: quantisation.{first_complaint(error)}",
+            expected="a set that medistill distilled",
+            do="repeat the run's command with another --out",
+        ) from None
 
 
 def _corpus_summary(known: Mapping[str, Any]) -> CorpusSummary:
@@ -266,6 +289,17 @@ def _course(path: Path) -> Course | None:
             expected="a history as this version of medistill writes it",
             do="remove that file and write the report again; its figures are then left out",
         ) from None
+
+
+def _quantisation(folder: Path, summary: SetSummary | None, missing: dict[str, str]) -> Quantisation | None:
+    """How the corpus was quantised, where the set is or began as its centroids; why not known goes to ``missing``."""
+    if summary is None or summary.starts_from != "quantised":
+        return None
+    path = folder / "quantisation.json"
+    if not path.is_file():
+        missing["quantisation"] = "this folder holds no record of the quantisation (quantisation.json)"
+        return None
+    return Quantisation.from_json(read_json(path, "record of a quantisation"), str(path))
 
 
 def _across(folder: Path, missing: dict[str, str]) -> tuple[Evaluation, ...]:

@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ PAPER = 690
 """Width of an A4 page in pixels, less margins of 14 mm."""
 BETWEEN_DOWNLOADS = 200
 """Milliseconds: Chromium drops, in silence, the eleventh download that a page starts within one second."""
-NAMES = ("report", "alone", "comparison", "pairs", "exchange")
+NAMES = ("report", "quantised", "alone", "comparison", "pairs", "exchange")
 RULES = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]},
     "resultTypes": ["violations"],
@@ -43,6 +43,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
     texts = {
         "report": render_html(whole, report_example.pictures()),
+        "quantised": render_html(report_example.quantised(), report_example.pictures()),
         "alone": render_html(report_example.alone(whole)),
         "comparison": render_comparison(report_example.comparison()),
         "pairs": render_pairs([Pair("Lung_Opacity", (image, image, image), (0.4, 0.8))]),
@@ -87,6 +88,8 @@ def violations(page: Any) -> list[str]:
         ("report", 1280, "light"),
         ("report", 1280, "dark"),
         ("report", 390, "light"),
+        ("quantised", 1280, "light"),
+        ("quantised", 390, "dark"),
         ("alone", 390, "dark"),
         ("comparison", 1280, "light"),
         ("comparison", 390, "dark"),
@@ -126,8 +129,8 @@ def test_headings_are_in_order(browser: Any, pages: dict[str, Path], name: str) 
 
 def test_nothing_is_cut_off_or_lies_over_its_neighbour(browser: Any, pages: dict[str, Path]) -> None:
     """Letters of a drawing stay within the page, and tables that are wider than it scroll in their own region."""
-    for width in (1280, 390):
-        page = opened(browser, pages["report"], width=width)
+    for name, width in product(("report", "quantised"), (1280, 390)):
+        page = opened(browser, pages[name], width=width)
         out = page.evaluate(
             """[...document.querySelectorAll('figure svg text, figcaption, h1, h2, h3, p, summary')]
                .filter(entry => !entry.closest('.scroll'))

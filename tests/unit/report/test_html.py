@@ -20,7 +20,8 @@ from medistill.evaluate.predictions import Truth
 from medistill.report.cost import fraction, savings, size
 from medistill.report.html import LARGEST_DOWNLOAD, render_comparison, render_html
 from medistill.report.record import Course, HeldOutSite, Report
-from medistill.report.tables import csv_text, tables
+from medistill.report.table import csv_text
+from medistill.report.tables import tables
 from medistill.report.verdict import verdict
 from tests import report_example
 

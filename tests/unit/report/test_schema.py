@@ -33,7 +33,7 @@ def test_the_published_file_is_what_the_records_give() -> None:
 
 def test_reports_fit(report: Report, bare: Report) -> None:
     whole = report_example.whole()
-    for value in (report, bare, whole, report_example.alone(whole)):
+    for value in (report, bare, whole, report_example.alone(whole), report_example.quantised()):
         assert problems(value.as_json()) == []
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from medistill.evaluate.evaluation import OperatingPoint
 from medistill.report.record import Report
-from medistill.report.tables import Table, csv_text, tables
+from medistill.report.table import Table, csv_text
+from medistill.report.tables import tables
 from tests import report_example
 
 EVERY = {

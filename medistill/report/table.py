@@ -1,0 +1,60 @@
+"""Table: plain rows of texts, and the same as CSV that no spreadsheet takes for formulas."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the start of a formula."""
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; numbers have a point and every digit that is known, and a cell without a value is empty.
+
+    Attributes:
+        name: short name, the stem of its file.
+        caption: what it shows, one sentence.
+        columns: headings.
+        rows: as many cells each as there are headings.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def csv_text(table: Table) -> str:
+    """The table as CSV (RFC 4180).
+
+    A cell that a spreadsheet would run as a formula, as a class whose folder is called ``=1+1``, is preceded by an
+    apostrophe; numbers are left as they are.
+    """
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\r\n")
+    writer.writerow([_defused(name) for name in table.columns])
+    writer.writerows([_defused(text) for text in row] for row in table.rows)
+    return written.getvalue()
+
+
+def cell(value: float | int | None) -> str:
+    """A number with every digit; empty where there is none."""
+    return "" if value is None else str(value)
+
+
+def long_rows(*columns: Iterable[float]) -> Iterator[Row]:
+    """Rows of equally long columns; a column that is empty as a whole gives empty cells."""
+    values = [tuple(column) for column in columns]
+    for k in range(len(values[0])):
+        yield tuple(cell(column[k]) if column else "" for column in values)
+
+
+def _defused(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
