@@ -10,6 +10,7 @@ from medistill.privacy.membership import Membership, MembershipAttack
 from medistill.recipe import AuditRecipe
 
 NOISE = "the set began as noise, so nothing of a starting image can be left"
+MEANS = "no image of the set began as one real image: each began as the mean of several"
 SPACE_NAMES = {"pixels": "pixels", "structure": "structural similarity", "features": "network features"}
 """Space -> how a sentence calls it."""
 TRACED_BY_CHANCE = 0.05
@@ -71,6 +72,8 @@ def no_residue(
     limits = (thresholds.most_recovered, TRACED_BY_CHANCE)
     if figures is None and starts_from == "noise":
         return (Criterion(names[0], 0.0, limits[0], "pass", NOISE),)
+    if figures is None and starts_from == "quantised":
+        return (Criterion(names[0], 0.0, limits[0], "pass", MEANS),)
     if figures is None or figures.recovered.value is None or figures.traced.value is None:
         return (Criterion(names[0], None, limits[0], "not enough evidence", why_none),)
     recovered, traced = figures.recovered.value, figures.traced.value
@@ -82,6 +85,19 @@ def no_residue(
         Criterion(names[0], recovered, limits[0], singled, WITHIN if singled == "not enough evidence" else ""),
         Criterion(names[1], traced, limits[1], "fail" if clear else "pass", "" if clear or not traced else WITHIN),
     )
+
+
+def means_of_several(smallest: object, unit: str, thresholds: AuditRecipe) -> Criterion:
+    """Whether every image of a quantised set began as the mean of enough patients.
+
+    Args:
+        smallest: patients of the smallest cell, as the set states it.
+        unit: "patient" or "image", what the set counts.
+    """
+    name, least = f"Fewest {unit}s whose mean an image began as", thresholds.least_cluster
+    if not isinstance(smallest, int) or isinstance(smallest, bool):
+        return Criterion(name, None, least, "not enough evidence", "the set does not say how many there are")
+    return Criterion(name, smallest, least, "pass" if smallest >= least else "fail", "")
 
 
 def membership_hidden(membership: Membership | None, thresholds: AuditRecipe) -> tuple[Criterion, ...]:

@@ -11,10 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.delong import Components
-from medistill.evaluate.intervals import Estimate, number_groups
+from medistill.evaluate.intervals import Estimate
 from medistill.privacy.canaries import CanaryTest
 from medistill.privacy.exact import chance_of_as_many, exact_proportion
 from medistill.privacy.likelihood_ratio import Way, likelihood_ratio
+from medistill.privacy.trials import Trials
 
 ONE_IN = (100, 1000)
 """False positive rates that the attacks are allowed: one non-member in so many."""
@@ -23,7 +24,7 @@ REDRAWS = 199
 Source = Literal["distilled", "random", "raw"]
 """What the attacked networks learn from: the set; as many real training images, drawn at random; all of them."""
 SOURCES: tuple[Source, ...] = get_args(Source)
-AttackName = Literal["loss", "likelihood ratio, in and out", "likelihood ratio, out only"]
+AttackName = Literal["loss", "distance", "likelihood ratio, in and out", "likelihood ratio, out only"]
 RATIO_ATTACKS: dict[Way, AttackName] = {
     "in and out": "likelihood ratio, in and out",
     "out only": "likelihood ratio, out only",
@@ -99,8 +100,8 @@ class Membership:
         networks: attacked networks of each source in the loss attack.
         shadows: shadow distillations.
         shadow_networks: networks of each source for each shadow.
-        shadow_experts: experts of each shadow distillation.
-        shadow_iterations: outer steps of each.
+        shadow_experts: experts of each shadow distillation; 0 where the method follows none.
+        shadow_iterations: outer steps of each, likewise.
         confidence: level of every interval.
         seconds: the time it took, of all calls together.
     """
@@ -136,45 +137,6 @@ class Membership:
             ) from None
 
 
-@dataclass(frozen=True)
-class Trials:
-    """Images about which the adversary asks, once (the loss attack) or once a shadow.
-
-    Attributes:
-        scores: (T, N), higher speaks for membership; NaN where no score can be given.
-        member: (T, N) bool, the image was in the training data.
-        groups: int64 (N,), patients.
-    """
-
-    scores: np.ndarray
-    member: np.ndarray
-    groups: np.ndarray
-
-    def of(self, rows: np.ndarray) -> Trials:
-        """Some of the images."""
-        return Trials(self.scores[:, rows], self.member[:, rows], self.groups[rows])
-
-    def by_patient(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scores, membership and patients of every pair of patient and trial.
-
-        The patient is the unit: a score is the mean over the patient's images, for images of one patient are alike and
-        would be counted as if each were evidence of its own. Where only some of a patient's images were in the training
-        data, the others take no part.
-        """
-        groups, patients = number_groups(self.groups)
-        values, belongs, whose = [], [], []
-        for scores, member in zip(self.scores, self.member, strict=True):
-            inside = np.bincount(groups, weights=member, minlength=patients) > 0
-            taken = np.isfinite(scores) & (member == inside[groups])
-            count = np.bincount(groups[taken], minlength=patients)
-            known = np.flatnonzero(count)
-            sums = np.bincount(groups[taken], weights=scores[taken], minlength=patients)
-            values.append(sums[known] / count[known])
-            belongs.append(inside[known])
-            whose.append(known)
-        return np.concatenate(values), np.concatenate(belongs), np.concatenate(whose)
-
-
 def loss_attack(
     confidence: np.ndarray,
     member: np.ndarray,
@@ -189,18 +151,38 @@ def loss_attack(
 
     Args:
         confidence: (S, N) of S networks, from `true_class_confidence`; the loss is log(1 + exp(-confidence)).
+    """
+    scores = -np.logaddexp(0.0, -confidence).mean(axis=0)
+    return score_attack("loss", scores, member, groups, cells, source, level=level, smallest_cell=smallest_cell)
+
+
+def score_attack(
+    name: AttackName,
+    scores: np.ndarray,
+    member: np.ndarray,
+    groups: np.ndarray,
+    cells: Mapping[tuple[CellTrait, str], np.ndarray],
+    source: Source,
+    *,
+    level: float,
+    smallest_cell: int,
+) -> MembershipAttack:
+    """An attack that asks once about each image, its chance worked out exactly.
+
+    Args:
+        name: which attack.
+        scores: (N,), higher speaks for membership; NaN where none can be given.
         member: (N,) bool.
         groups: (N,), patients; none may have both members and non-members but for those whose images were drawn singly.
         cells: trait and name -> rows of the N images.
-        source: what the networks learnt from.
+        source: what was attacked, or what the attacked networks learnt from.
         level: of every interval, such as 0.95.
         smallest_cell: fewest members, and non-members, for whom figures are shown.
     """
-    scores = -np.logaddexp(0.0, -confidence).mean(axis=0)
     trials = Trials(scores[None], member[None], groups)
     everyone, *others = _cells(trials, cells, level, smallest_cell)
     told = tuple(replace(one, chance=_exact_chance(one, everyone)) for one in everyone.detections)
-    return MembershipAttack("loss", source, (replace(everyone, detections=told), *others))
+    return MembershipAttack(name, source, (replace(everyone, detections=told), *others))
 
 
 def likelihood_ratio_attack(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
+
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
 from medistill.privacy.audit import Audit
+from medistill.recipe import QUANTISING
 from medistill.report import wording
 from medistill.report.audit_statements import verdict_sentence
 from medistill.report.markdown import escaped
@@ -26,6 +29,12 @@ KNOWN_LICENCES = (
 )  # fmt: skip
 """Licences for data that Hugging Face knows by these names; any other is "other" there, with an
 identifier made of its name beside it; the name itself stands at the end of the card."""
+SPACES = {
+    "pca": "of their principal components",
+    "autoencoder": "as an autoencoder that was trained on these originals writes them",
+    "brought": "as an autoencoder that was not trained on these originals writes them",
+}
+"""Encoder of a quantised set -> in what the mean was taken."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 TAGS = ("medical", "radiology", "synthetic", "dataset-distillation", "medistill")
 
@@ -101,12 +110,23 @@ def _what(distilled: DistilledSet, provenance: Provenance) -> str:
         [f"{escaped(name)} ({int((distilled.labels == c).sum())})" for c, name in enumerate(distilled.class_names)]
     )
     soft = " Each image carries probabilities of all classes, to train on in place of its class."
+    weighty = " Each image has a weight: multiply its loss by it."
     method = f", by the method {escaped(provenance.method)}" if provenance.method else ""
-    return (
-        f"{count} {colours} images of {height} by {width} pixels: {per_class}. A computer made them{method}: they are "
-        "tuned so that a network trained on them learns much of what it would learn from the originals. They look "
-        f"blurred or grainy to people.{soft if distilled.soft_labels is not None else ''}"
+    made = (
+        "each is a mean of originals of its class that are alike, and stands for them"
+        if _centroids(provenance)
+        else "they are tuned so that a network trained on them learns much of what it would learn from the originals"
     )
+    return (
+        f"{count} {colours} images of {height} by {width} pixels: {per_class}. A computer made them{method}: {made}. "
+        f"They look blurred or grainy to people.{soft if distilled.soft_labels is not None else ''}"
+        f"{'' if np.all(distilled.weights == distilled.weights[0]) else weighty}"
+    )
+
+
+def _centroids(provenance: Provenance) -> bool:
+    """Whether the images are the centroids themselves, which nothing changed afterwards."""
+    return (provenance.method or "").lower() in QUANTISING
 
 
 def _source(distilled: DistilledSet, provenance: Provenance) -> str:
@@ -124,13 +144,34 @@ def _source(distilled: DistilledSet, provenance: Provenance) -> str:
         "real": "Each image began as one of "
         f"{'these' if provenance.synthetic_source else 'the real training images'} and was changed from there.",
         "noise": "Each image began as noise.",
+        "quantised": _means(provenance),
     }.get(provenance.starts_from or "", "")
     split = {
         "patient": "No patient is both among the originals and among the test images.",
         "image": "Patients are not known apart: images of one may be both among the originals and the test images.",
     }.get(provenance.split_unit or "", "")
-    network = f"A {escaped(provenance.network)} network was used." if provenance.network else ""
+    unused = _centroids(provenance) and distilled.soft_labels is None
+    network = f"A {escaped(provenance.network)} network was used." if provenance.network and not unused else ""
     return " ".join(text for text in (f"{made}.", began, split, network) if text)
+
+
+def _means(provenance: Provenance) -> str:
+    """Of how many patients an image of a quantised set is the mean, in which space, and who gave its labels."""
+    known, verb = provenance.quantisation, "is" if _centroids(provenance) else "began as"
+    whose = "originals" if provenance.split_unit == "image" else "patients' originals"
+    if known is None:
+        return f"Each image {verb} the mean of several {whose}; it is not said of how many."
+    space = f", {SPACES[known.encoder]}" if known.encoder else ""
+    told = [f"Each image {verb} the mean of at least {known.smallest_cluster} {whose}{space}."]
+    if known.decoder:
+        told.append(f"The autoencoder has the SHA-256 {known.decoder} and the licence: {escaped(known.licence or '')}.")
+    if known.teachers:
+        networks = "a network" if known.teachers == 1 else f"{known.teachers} networks"
+        told.append(
+            f"Its probabilities are the answers of {networks} trained on the originals, at temperature "
+            f"{known.temperature or 1:g}."
+        )
+    return " ".join(told)
 
 
 def _worth(report: Report | None) -> list[str]:
@@ -199,8 +240,8 @@ def _use() -> list[str]:
         "What it is worth on images of your own:",
         "```\nmedistill evaluate bundle.zip --data your-xrays/\n```",
         "Without medistill: `images.safetensors` holds `images` (float32, normalised), `viewable` (uint8), `labels`, "
-        "`weights`, `stage`, `student_lr`, `mean` and `std`; `labels.csv` and `previews/` say the same in a form that "
-        "people and `croissant.json` loaders read.",
+        "`weights` (of each image in the loss), `stage`, `student_lr`, `mean` and `std`; `labels.csv` and `previews/` "
+        "say the same in a form that people and `croissant.json` loaders read.",
     ]
 
 
@@ -208,7 +249,7 @@ def _limits(distilled: DistilledSet, provenance: Provenance) -> str:
     side = distilled.images.shape[2]
     network = (
         f" They were tuned for one network ({escaped(provenance.network)}); others learn less."
-        if provenance.network
+        if provenance.network and not _centroids(provenance)
         else ""
     )
     return (

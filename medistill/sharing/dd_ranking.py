@@ -54,6 +54,16 @@ def dd_ranking_tensors(distilled: DistilledSet, dataset: str | None = None) -> d
     }
 
 
+def left_behind(distilled: DistilledSet) -> str:
+    """What of a set has no place in these tensors and changes what networks learn from it; "" where nothing has."""
+    lost = {
+        "weights": "the images weigh differently in the loss" if np.ptp(distilled.weights) else "",
+        "stages": "some images join the training later" if np.ptp(distilled.stage) else "",
+    }
+    told = [f"the {name} ({why})" for name, why in lost.items() if why]
+    return f"DD-Ranking has no place for {' and '.join(told)}: its figures are not those of this set" if told else ""
+
+
 def _renormalised(distilled: DistilledSet, dataset: str) -> np.ndarray:
     if dataset not in NORMALISATIONS:
         raise UsageError(

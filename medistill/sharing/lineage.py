@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from medistill.errors import ArtifactError
 from medistill.privacy.accounting import Guarantee
 from medistill.sharing.joint_privacy import joint_privacy
-from medistill.sharing.manifest import Source
+from medistill.sharing.manifest import QuantisationRecord, Source
 from medistill.sharing.merge_source import MergeSource
 
 SHARED = ("method", "network", "starts_from", "split_unit")
@@ -44,6 +44,7 @@ def united_provenance(
     counts = _training_images(sources)
     return {
         **same,
+        **_quantisation(known),
         **_recipe(sources, class_names, size),
         **({} if None in synthetic else {"synthetic_source": all(synthetic)}),
         **({"corpus": hashlib.sha256(json.dumps(sorted(corpora)).encode()).hexdigest()} if corpora else {}),
@@ -59,6 +60,18 @@ def united_provenance(
         "source_normalisations": [source.distilled.normalisation.as_json() for source in sources],
         "source_learning_rates": [source.distilled.student_lr for source in sources],
     }
+
+
+def _quantisation(known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of how few patients an image is the mean, and what all sources say alike; empty where one does not tell."""
+    try:
+        parts = [QuantisationRecord.model_validate(one["quantisation"]) for one in known]
+    except (ValidationError, KeyError):
+        return {}
+    told = [part.model_dump(exclude_none=True) for part in parts]
+    alike = {name: value for name, value in told[0].items() if all(other.get(name) == value for other in told)}
+    fewest = {name: min(one[name] for one in told) for name in ("min_cluster_size", "smallest_cluster")}
+    return {"quantisation": {**alike, **fewest}}
 
 
 def _training_images(sources: Sequence[MergeSource]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from medistill.artifacts.atomic import parse_json
 from medistill.errors import ArtifactError, first_complaint
 from medistill.privacy.audit import Verdict
+from medistill.recipe import Weighting
 
 BUNDLE_SCHEMA = 1
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -102,6 +103,29 @@ class Source(Part):
     unit: Line | None
 
 
+class QuantisationRecord(Part):
+    """What a recipient should know of images that are, or began as, means of patients' images in a latent space."""
+
+    encoder: Literal["pca", "autoencoder", "brought"] | None = None
+    dimension: Whole | None = None
+    """Numbers in a code."""
+    min_cluster_size: Whole
+    """Fewest patients whose mean an image was allowed to be."""
+    smallest_cluster: Whole
+    """Fewest whose mean one is."""
+    weights: Weighting | None = None
+    """What the images weigh by; none where they were changed afterwards, and weigh alike."""
+    labels: Literal["hard", "soft"] | None = None
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    """Of the soft labels, where teachers gave them."""
+    teachers: Whole | None = None
+    """Networks that gave them, trained on the patients."""
+    decoder: Digest | None = None
+    """SHA-256 of an encoder-decoder that was brought, not trained on these patients."""
+    licence: Line | None = None
+    """Its licence."""
+
+
 class Provenance(Part):
     """What of the set's provenance leaves the house; a value that is not known is left out."""
 
@@ -113,7 +137,8 @@ class Provenance(Part):
     versions: dict[Name, Version] | None = None
     corpus: Digest | None = None
     """Content hash of the corpus; left out under differential privacy, whose guarantee does not cover it."""
-    starts_from: Literal["real", "noise"] | None = None
+    starts_from: Literal["real", "noise", "quantised"] | None = None
+    quantisation: QuantisationRecord | None = None
     synthetic_source: bool | None = None
     split_unit: Literal["patient", "image"] | None = None
     stages: Whole | None = None
@@ -124,7 +149,10 @@ class Provenance(Part):
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; what is not known does not appear."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if value is not None}
+        plain = {key: value for key, value in self.model_dump(mode="json").items() if value is not None}
+        if self.quantisation is not None:
+            plain["quantisation"] = {key: value for key, value in plain["quantisation"].items() if value is not None}
+        return plain
 
 
 class PrivacyRecord(Part):

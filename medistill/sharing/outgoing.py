@@ -23,9 +23,12 @@ from medistill.report.checklist import checklist
 from medistill.report.methods_text import methods
 from medistill.report.record import Making, Report
 from medistill.report.verdict import verdict
-from medistill.sharing.manifest import Provenance
+from medistill.sharing.manifest import Provenance, QuantisationRecord
 
-SECTIONS = ("network", "augmentation", "experts", "distill", "importance", "evaluate", "audit", "compute", "privacy")
+SECTIONS = (
+    "network", "augmentation", "experts", "distill", "importance", "quantise", "autoencoder", "evaluate", "audit",
+    "compute", "privacy",
+)  # fmt: skip
 """Sections of a recipe that hold numbers and choices alone."""
 DATA = (
     "image_size", "channels", "fit", "voi", "low_percentile", "high_percentile", "view_policy", "burnt_in_text",
@@ -57,6 +60,9 @@ def outgoing_provenance(distilled: DistilledSet) -> Provenance:
     known["recipe_digest"] = validate_recipe(left, "the recipe that leaves").digest if left else None
     if known.get("differential_privacy"):
         known.pop("corpus", None)
+    if isinstance(known.get("quantisation"), Mapping):
+        named = QuantisationRecord.model_fields
+        known["quantisation"] = {name: value for name, value in known["quantisation"].items() if name in named}
     kept: dict[str, Any] = {}
     for name in Provenance.model_fields:
         try:

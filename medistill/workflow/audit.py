@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,8 @@ def starting_rows(distilled: DistilledSet, corpus: Corpus) -> tuple[np.ndarray |
     known = distilled.provenance
     if known.get("starts_from") == "noise":
         return None, "the images began as noise"
+    if known.get("starts_from") == "quantised":
+        return None, "no image began as one real image: each began as the mean of several"
     try:
         made_with = validate_recipe(known["recipe"], "the recipe inside the set")
         per_class = [made_with.distill.ipc if c in distilled.labels else 0 for c in range(len(corpus.class_names))]
@@ -209,6 +212,8 @@ def _criteria(
     membership: Membership | None,
 ) -> tuple[Criterion, ...]:
     starts_from = str(distilled.provenance.get("starts_from", ""))
+    means = distilled.provenance.get("quantisation")
+    smallest = means.get("smallest_cluster") if isinstance(means, Mapping) else None
     return (
         gate.evidence(*held_out, corpus.split_unit, recipe.audit),
         *(
@@ -218,6 +223,7 @@ def _criteria(
             if (figures.subject, figures.space) == ("distilled", rule.space)
         ),
         *gate.no_residue(remains[0] if remains else None, starts_from, why_none, recipe.audit),
+        *([gate.means_of_several(smallest, corpus.split_unit, recipe.audit)] if starts_from == "quantised" else []),
         *gate.membership_hidden(membership, recipe.audit),
     )
 

@@ -19,6 +19,7 @@ from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec
 from medistill.privacy.canaries import CanaryTest, canary_test
 from medistill.privacy.confidence import true_class_confidence
+from medistill.privacy.distance import distance_scores
 from medistill.privacy.membership import (
     RATIO_ATTACKS,
     SOURCES,
@@ -28,6 +29,7 @@ from medistill.privacy.membership import (
     Source,
     likelihood_ratio_attack,
     loss_attack,
+    score_attack,
 )
 from medistill.progress import Progress, Silent, every_epoch_but_last
 from medistill.recipe import Recipe
@@ -36,6 +38,7 @@ from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed, generator
 from medistill.workflow.evaluate import STATISTICS
 from medistill.workflow.experts import network_spec
+from medistill.workflow.likeness import RANGE, grey_of
 from medistill.workflow.shadows import ShadowPlan, ask_shadows, kept, plan_shadows
 
 LEAST_SHADOWS = 4
@@ -58,8 +61,9 @@ def attack_membership(
     validation and test splits, of whom the former had a say in which images were kept. The loss attack is made on the
     set itself. The likelihood ratio attack and the canaries need many sets that were made with and without each
     patient: these are shadows, made of random halves under a smaller budget (``recipe.audit``), so they tell of the
-    method rather than of this set. All attacks are made on as many random real images and on all of them too, so that
-    the figures mean something.
+    method rather than of this set. These attacks are made on as many random real images and on all of them too, so that
+    the figures mean something. Where images began as means of several patients', the distance to the images themselves
+    is attacked as well, beside as many random real ones.
 
     What the networks say is kept in ``out/membership`` (mode 0700); a call that was interrupted trains only what is
     missing when it is repeated. The record is ``membership.json`` there.
@@ -75,11 +79,14 @@ def attack_membership(
     folder, place = private_folder(Path(out) / "membership"), choose_device(device)
     spec = network_spec(corpus, recipe, network)
     attacks, seconds = _loss_attacks(distilled, corpus, recipe, spec, folder, place, progress)
+    if distilled.provenance.get("starts_from") == "quantised":
+        attacks += distance_attacks(distilled, corpus, recipe, place)
     plan = plan_shadows(corpus, recipe)
-    reason = plan.lacking(corpus.class_names, recipe.distill.ipc)
+    reason = plan.lacking(corpus.class_names, recipe.distill.ipc) or _too_few_for_a_cell(plan, corpus, recipe)
     if recipe.audit.shadows < LEAST_SHADOWS:
         reason = f"audit.shadows is {recipe.audit.shadows}, and {LEAST_SHADOWS} are needed"
-    if not len(corpus.rows("val")) and not (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off"):
+    unchosen = recipe.quantising or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
+    if not len(corpus.rows("val")) and not unchosen:
         reason = "a shadow is chosen on validation images, and the corpus has none"
     tests: tuple[CanaryTest, ...] = ()
     if reason:
@@ -111,13 +118,25 @@ def attack_membership(
         networks=recipe.audit.networks,
         shadows=0 if reason else recipe.audit.shadows,
         shadow_networks=recipe.audit.shadow_networks,
-        shadow_experts=min(recipe.experts.count, recipe.audit.shadow_experts),
-        shadow_iterations=max(recipe.distill.stages, recipe.audit.shadow_iterations),
+        shadow_experts=0 if recipe.quantising else min(recipe.experts.count, recipe.audit.shadow_experts),
+        shadow_iterations=0 if recipe.quantising else max(recipe.distill.stages, recipe.audit.shadow_iterations),
         confidence=recipe.evaluate.confidence,
         seconds=seconds,
     )
     write_json(folder / "membership.json", found.as_json(), private=True)
     return found
+
+
+def _too_few_for_a_cell(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
+    """Why a class of a shadow cannot be quantised, as the end of "cannot be made, because ..."; else empty."""
+    if recipe.distill.init != "quantised":
+        return ""
+    groups, least = corpus.groups[plan.rows], recipe.quantise.min_cluster_size
+    for c, name in enumerate(corpus.class_names):
+        fewest = min((len(np.unique(groups[held & (plan.labels == c)])) for held in plan.held), default=least)
+        if fewest < least:
+            return f"half of the patients has only {fewest} of class {name}, and quantise.min_cluster_size is {least}"
+    return ""
 
 
 def _check(distilled: DistilledSet, corpus: Corpus) -> None:
@@ -146,8 +165,7 @@ def _loss_attacks(
     progress: Progress,
 ) -> tuple[list[MembershipAttack], float]:
     """The loss attack on the set and its controls, and the seconds that their networks took to train."""
-    train = corpus.rows("train")
-    others = np.flatnonzero(~np.isin(corpus.groups, corpus.groups[train]))
+    train, others = _members(corpus)
     rows = np.concatenate([train, others])
     per_class = np.bincount(distilled.labels, minlength=len(corpus.class_names))
     subset = random_rows(corpus, per_class, recipe.seed, 0)
@@ -196,6 +214,49 @@ def _loss_attacks(
             )
         )
     return attacks, float(sum(arrays["seconds"][0] for arrays in found.values()))
+
+
+def distance_attacks(
+    distilled: DistilledSet, corpus: Corpus, recipe: Recipe, place: torch.device
+) -> list[MembershipAttack]:
+    """The distance attack on the set, and on as many random training images, which it must find."""
+    train, others = _members(corpus)
+    drawn = random_rows(corpus, np.bincount(distilled.labels, minlength=len(corpus.class_names)), recipe.seed, 0)
+    grey = torch.from_numpy(distilled.normalisation.grey(distilled.images).astype(np.float32)).to(place).clamp(*RANGE)
+    attacked: tuple[tuple[Source, torch.Tensor, np.ndarray, np.ndarray, np.ndarray], ...] = (
+        ("distilled", grey, distilled.labels, distilled.weights, train),
+        ("random", grey_of(corpus, drawn, place), corpus.labels[drawn], np.ones(len(drawn), np.float32), drawn),
+    )
+    attacks = []
+    for source, images, labels, weights, members in attacked:
+        rows = np.concatenate([members, others])
+        scores = distance_scores(
+            images.flatten(1),
+            labels,
+            weights,
+            rows,
+            corpus.labels[rows],
+            lambda some: grey_of(corpus, some, place).flatten(1),
+        )
+        attacks.append(
+            score_attack(
+                "distance",
+                scores,
+                np.arange(len(rows)) < len(members),
+                corpus.groups[rows],
+                _cells(corpus, rows),
+                source,
+                level=recipe.evaluate.confidence,
+                smallest_cell=recipe.evaluate.smallest_cell,
+            )
+        )
+    return attacks
+
+
+def _members(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the training split, and of all images of the patients who are not in it."""
+    train = corpus.rows("train")
+    return train, np.flatnonzero(~np.isin(corpus.groups, corpus.groups[train]))
 
 
 def _ratio_attacks(

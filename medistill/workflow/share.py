@@ -132,7 +132,10 @@ def _kept_back(folder: Path, audit: Audit | None) -> GateError:
     missing = "the audit in it is of another set" if there else "it has not been audited"
     first = f"run `medistill audit {folder}` with the data of the run"
     if audit is not None and audit.verdict == "fail":
-        first = "make another set, for instance with --set distill.init=noise or --dp-epsilon 8, and audit that"
+        first = (
+            "make another set, for instance with --set distill.init=noise, --set distill.init=quantised (each image "
+            "then begins as the mean of several patients') or --dp-epsilon 8, and audit that"
+        )
     return GateError(
         f"the set of {folder} is not shared: {missing if audit is None else verdict_sentence(audit)}",
         expected="an audit of this set that passes (medistill audit)",

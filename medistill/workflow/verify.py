@@ -7,16 +7,21 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.accounting import Guarantee
 from medistill.sharing.bundle import Bundle
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.keys import find_key, keys_root, known_keys
-from medistill.sharing.manifest import SIGNATURE, BundleManifest
+from medistill.sharing.manifest import SIGNATURE, BundleManifest, Provenance, QuantisationRecord
 from medistill.sharing.pages import unconfirmed_pages
 from medistill.sharing.public_key import PublicKey
 from medistill.sharing.signature import Signature
 
+OFF = 1e-3
+"""By how much a mean of weights may be off 1, or equal weights apart, by rounding."""
 State = Literal["passed", "declared", "missing"]
 """Passed: checked here. Declared: the sender says so, and nothing here can tell. Missing: there is none."""
 NOT_SHOWN = (
@@ -96,6 +101,7 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
             f"{count} images of {' x '.join(map(str, shape))}, {len(manifest.set.class_names)} classes; finite and "
             "within their ranges",
         ),
+        *_quantisation_check(manifest, opened.distilled),
         _pages_check(unconfirmed_pages(opened)),
         _signature_check(key),
         *_declared(manifest),
@@ -189,6 +195,45 @@ def _privacy_check(manifest: BundleManifest) -> Check:
     follows = "not worked out again here" if least is None else "it follows from the noise, rate and steps declared"
     told = f"epsilon {claim.epsilon_text}, delta {claim.delta:.3g} for one {claim.unit}; {follows}"
     return Check(name, "declared", told)
+
+
+def _quantisation_check(manifest: BundleManifest, distilled: DistilledSet) -> tuple[Check, ...]:
+    """Of how many patients an image is said to be the mean; refused where the set is not what is said of it."""
+    known = manifest.provenance.quantisation
+    if known is None:
+        return ()
+    seen = _unlike(manifest.provenance, known, distilled)
+    if seen:
+        raise ArtifactError(
+            f"what the bundle says of its images as means of patients' images cannot be: {seen}",
+            expected="a set as medistill quantises it",
+            do="do not rely on it; ask the sender for the set as it was made",
+        )
+    unit = "images" if manifest.provenance.split_unit == "image" else "patients"
+    told = f"each image is, or began as, a mean of {known.smallest_cluster} {unit} or more; it agrees with itself"
+    return (Check("Quantisation", "declared", told),)
+
+
+def _unlike(provenance: Provenance, known: QuantisationRecord, distilled: DistilledSet) -> str:
+    """What of a statement on quantised images the set itself contradicts; empty where nothing does."""
+    if provenance.starts_from != "quantised":
+        return f"the images began as {provenance.starts_from or 'it does not say what'}"
+    if known.smallest_cluster < known.min_cluster_size:
+        return f"a mean of {known.smallest_cluster}, where {known.min_cluster_size} were the fewest"
+    if known.labels is not None and (known.labels == "soft") != (distilled.soft_labels is not None):
+        return f"labels are said to be {known.labels}"
+    if known.weights is None or provenance.sources is not None:
+        return ""
+    of_class = [distilled.weights[distilled.labels == label] for label in np.unique(distilled.labels)]
+    if known.weights == "uniform" and any(np.ptp(weights) > OFF for weights in of_class):
+        return "weights are said to be uniform, and differ within a class"
+    if abs(float(distilled.weights.mean(dtype=np.float64)) - 1) > OFF:
+        return "the mean of the weights is not 1"
+    settings = (provenance.recipe or {}).get("quantise")
+    alike = isinstance(settings, dict) and settings.get("priors") == "equal"
+    if alike and np.ptp([weights.sum(dtype=np.float64) for weights in of_class]) > OFF * len(distilled.weights):
+        return "classes are said to weigh alike, and do not"
+    return ""
 
 
 def _declared(manifest: BundleManifest) -> tuple[Check, ...]:

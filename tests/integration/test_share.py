@@ -284,6 +284,29 @@ def test_nothing_is_written_over_and_a_bundle_is_no_run(bare: Path, tmp_path: Pa
         share(tmp_path / "nowhere", out=tmp_path / "b.zip", **TEXTS)
 
 
+def test_teachers_decoders_and_codes_stay_at_home(bare: Path, tmp_path: Path) -> None:
+    """They were trained on patients: nothing of a run but what is named gets into a bundle."""
+    put_audit(bare, "pass")
+    before = unzipped_share(bare, tmp_path / "before.zip")
+    secret = np.random.default_rng(0).bytes(512)
+    for name in (
+        "teacher/teacher_00.safetensors", "quantisation.json", "state/codes.npy", "state/centroids.safetensors",
+        "decoders/decoder.json", "decoder/weights.safetensors", "set/teacher.safetensors", "set/decoder.json",
+        "audit/membership/shadow_000.safetensors",
+    ):  # fmt: skip
+        (bare / name).parent.mkdir(parents=True, exist_ok=True)
+        (bare / name).write_bytes(secret)
+    after = unzipped_share(bare, tmp_path / "after.zip")
+    assert after == before
+    assert secret not in (tmp_path / "after.zip").read_bytes()
+    assert not [name for name in after if any(word in name for word in ("teacher", "decoder", "codes", "quantisation"))]
+
+
+def unzipped_share(run: Path, out: Path) -> dict[str, bytes]:
+    share(run, out=out, **TEXTS)
+    return unzipped(out)
+
+
 def test_dicom_objects_are_put_in_on_request(bare: Path, tmp_path: Path) -> None:
     pytest.importorskip("highdicom", reason="the dicom extra is not installed")
     put_audit(bare, "pass")

@@ -114,6 +114,43 @@ def test_a_classifier_is_the_first_network_that_an_evaluation_trains(
         assert wrong not in page
 
 
+def test_weights_count_in_an_evaluation_and_in_a_classifier(tmp_path: Path, corpus: Corpus, recipe: Recipe) -> None:
+    """One image of weight 2 beside another of weight 0 teaches what the one image twice teaches, for every command."""
+    plain = recipe.model_copy(
+        update={
+            "augmentation": recipe.augmentation.model_copy(update={"operations": ()}),
+            "evaluate": recipe.evaluate.model_copy(update={"networks": 1}),
+        }
+    )
+    made = drawn_set(corpus, soft=True)
+    assert made.soft_labels is not None
+    first = np.repeat(np.arange(0, len(made.labels), 2), 2)
+    twice = replace(made, images=made.images[first], soft_labels=made.soft_labels[first])
+    weighty = replace(made, weights=np.tile(np.array([2, 0], np.float32), len(made.labels) // 2))
+    learnt = []
+    for name, one in (("weighty", weighty), ("twice", twice), ("made", made)):
+        classifier = train_classifier(one, plain, out=tmp_path / f"model-{name}")
+        learnt.append(np.concatenate([array.ravel() for array in classifier.weights.values()]))
+    np.testing.assert_allclose(learnt[0], learnt[1], atol=1e-5)
+    assert np.abs(learnt[0] - learnt[2]).max() > 1e-3
+    answers = []
+    for name, one in (("weighty", weighty), ("twice", twice)):
+        evaluate(one, corpus, plain, out=tmp_path / name)
+        answers.append(load_file(tmp_path / name / "evaluation/networks/distilled_000.safetensors")["test"])
+    np.testing.assert_allclose(*answers, atol=1e-5)
+
+
+def test_an_export_says_what_dd_ranking_leaves_out(tmp_path: Path, corpus: Corpus) -> None:
+    weighted = replace(drawn_set(corpus), weights=np.array([0.5, 1.5, 1, 1, 1, 1], np.float32))
+    for name, made in (("plain", drawn_set(corpus)), ("weighted", weighted)):
+        made.save(tmp_path / name)
+        told = _run(tmp_path, "export", name, "--out", f"tensors-{name}")
+        assert told.exit_code == 0, told.stderr
+        assert ("no place for the weights" in told.stderr) == (name == "weighted")
+    again = _run(tmp_path, "export", "weighted", "--out", "tensors", "--json")
+    assert "no place for the weights" in json.loads(again.stdout)["left_behind"]
+
+
 def test_thresholds_are_chosen_on_the_recipients_validation_split(
     tmp_path: Path, corpus: Corpus, recipe: Recipe
 ) -> None:

@@ -11,11 +11,13 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from medistill.errors import ArtifactError
 from medistill.privacy.accounting import ACCOUNTANT, MECHANISM, Guarantee, spent_epsilon
+from medistill.recipe import load_recipe
 from medistill.sharing.archive import write_archive
 from medistill.sharing.bundle import pack
 from medistill.sharing.claimed_epsilon import least_epsilon
@@ -280,3 +282,66 @@ def test_the_accountants_own_epsilon_is_never_refused() -> None:
         least = least_epsilon(Guarantee(**plain))  # type: ignore[arg-type]
         assert least is not None
         assert 0.5 * spent < least <= spent
+
+
+def quantised_bundle(
+    folder: Path, *, priors: str = "equal", weights: tuple[float, ...] = (0.4, 1.6, 1, 1), **said: object
+) -> Path:
+    """A bundle of four means, two a class, that says this of them."""
+    known = {"encoder": "pca", "dimension": 8, "min_cluster_size": 5, "smallest_cluster": 7, "weights": "mass"}
+    recipe = load_recipe("demo", ["method=ddoq", f"quantise.priors={priors}"]).model_dump(mode="json")
+    provenance = {
+        "starts_from": said.pop("starts_from", "quantised"), "split_unit": "patient", "recipe": recipe,
+        "quantisation": {**known, "labels": "hard", **said},
+    }  # fmt: skip
+    made = replace(sent_bundle.small_set(), weights=np.array(weights, np.float32), provenance=provenance)
+    write_archive(folder / "quantised.zip", pack(made, Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test.")))
+    return folder / "quantised.zip"
+
+
+def test_what_is_said_of_means_is_told_where_the_set_agrees(tmp_path: Path, ours: Path) -> None:
+    state, told = state_of(quantised_bundle(tmp_path), "Quantisation")
+    assert state == "declared"
+    assert "a mean of 7 patients or more" in told
+    common = quantised_bundle(tmp_path, priors="corpus", weights=(0.2, 0.6, 1.6, 1.6))
+    assert state_of(common, "Quantisation")[0] == "declared"
+    write_archive(tmp_path / "plain.zip", sent_bundle.unsigned())
+    assert "Quantisation" not in {
+        check.name for check in verify(tmp_path / "plain.zip", today=sent_bundle.TODAY).checks
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"smallest_cluster": 4}, "a mean of 4, where 5 were the fewest"),
+        ({"labels": "soft"}, "labels are said to be soft"),
+        ({"weights": (0.4, 1.7, 1, 1)}, "weights is not 1"),
+        ({"weights": (0.2, 0.6, 1.6, 1.6)}, "classes are said to weigh alike"),
+        ({"weights": (0.2, 0.6, 1.6, 1.7), "priors": "corpus"}, "weights is not 1"),
+        ({"starts_from": "noise"}, "began as noise"),
+        ({"starts_from": None}, "does not say"),
+    ],
+)
+def test_what_is_said_of_means_and_is_not_so_is_refused(
+    said: dict[str, object], why: str, tmp_path: Path, ours: Path
+) -> None:
+    with pytest.raises(ArtifactError, match=why):
+        verify(quantised_bundle(tmp_path, **said), today=sent_bundle.TODAY)  # type: ignore[arg-type]
+
+
+def test_weights_that_are_said_to_be_uniform_must_be(tmp_path: Path, ours: Path) -> None:
+    known = {"encoder": "pca", "dimension": 8, "min_cluster_size": 5, "smallest_cluster": 7, "weights": "uniform"}
+    for weights, fits in (((0.4, 1.6, 1, 1), False), ((1, 1, 1, 1), True)):
+        made = replace(
+            sent_bundle.small_set(),
+            weights=np.array(weights, np.float32),
+            provenance={"starts_from": "quantised", "quantisation": known},
+        )
+        path = tmp_path / f"{fits}.zip"
+        write_archive(path, pack(made, Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test.")))
+        if fits:
+            assert state_of(path, "Quantisation")[0] == "declared"
+        else:
+            with pytest.raises(ArtifactError, match="uniform, and differ"):
+                verify(path, today=sent_bundle.TODAY)

@@ -11,7 +11,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.privacy import membership
 from medistill.privacy.audit import Criterion, Verdict
 from medistill.privacy.canaries import canary_test
-from medistill.privacy.gate import decide, evidence, membership_hidden, no_copies, no_residue
+from medistill.privacy.gate import decide, evidence, means_of_several, membership_hidden, no_copies, no_residue
 from medistill.privacy.membership import RATIO_ATTACKS, Membership, likelihood_ratio_attack, loss_attack
 from medistill.recipe import AuditRecipe
 from tests import report_example
@@ -82,6 +82,21 @@ def test_remains_fail_beyond_chance_alone() -> None:
         assert no_residue(replace(one_of_ten, chance=chance), "real", "", THRESHOLDS)[0].verdict == expected
     (unknown,) = no_residue(None, "real", "it is not known", THRESHOLDS)
     assert (unknown.verdict, unknown.reason) == ("not enough evidence", "it is not known")
+
+
+@pytest.mark.parametrize(
+    ("smallest", "expected"),
+    [(1, "fail"), (2, "fail"), (3, "pass"), (40, "pass"), (None, "not enough evidence"), ("40", "not enough evidence")],
+)
+def test_images_that_began_as_means_must_be_of_enough_patients(smallest: object, expected: str) -> None:
+    found = means_of_several(smallest, "patient", THRESHOLDS)
+    assert (found.name, found.verdict) == ("Fewest patients whose mean an image began as", expected)
+    assert found.asks_at_least
+    assert "whose mean" in means_of_several(smallest, "image", AuditRecipe(least_cluster=50)).name
+    assert means_of_several(40, "image", AuditRecipe(least_cluster=50)).verdict == "fail"
+    (none_left,) = no_residue(None, "quantised", "", THRESHOLDS)
+    assert (none_left.verdict, none_left.figure) == ("pass", 0.0)
+    assert "mean of several" in none_left.reason
 
 
 @pytest.mark.parametrize(

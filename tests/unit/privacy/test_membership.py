@@ -13,10 +13,10 @@ from medistill.privacy.canaries import canary_test
 from medistill.privacy.confidence import true_class_confidence
 from medistill.privacy.membership import (
     Membership,
-    Trials,
     likelihood_ratio_attack,
     loss_attack,
 )
+from medistill.privacy.trials import Trials
 
 
 def loss(confidence, member, groups=None, cells=None, smallest_cell=10):

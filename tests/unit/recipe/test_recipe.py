@@ -31,7 +31,8 @@ def _sections() -> dict[str, type[BaseModel]]:
 
 
 def test_the_promised_recipes_are_shipped() -> None:
-    assert {"cifar10-ipc1", "covid-xray", "covid-xray-cpu", "demo"} <= set(recipe_names())
+    promised = {"cifar10-ipc1", "covid-xray", "covid-xray-cpu", "demo"}
+    assert promised | {"cifar10-ddoq", "covid-xray-ddoq", "covid-xray-d4m", "demo-ddoq"} <= set(recipe_names())
 
 
 @pytest.mark.parametrize("name", recipe_names())

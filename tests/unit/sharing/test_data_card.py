@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
 from medistill.sharing.data_card import data_card
-from medistill.sharing.manifest import Provenance, Source
+from medistill.sharing.manifest import Provenance, QuantisationRecord, Source
 from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
 from medistill.sharing.statement import Statement
 from tests import report_example
@@ -107,6 +108,45 @@ def test_what_the_images_began_as_is_called_by_its_name() -> None:
     for synthetic, words in ((True, "began as one of these"), (False, "began as one of the real training images")):
         known = Provenance(synthetic_source=synthetic, starts_from="real")
         assert words in card(Statement("CC0-1.0", "Tests"), provenance=known)
+
+
+def test_a_quantised_set_says_of_how_many_patients_an_image_is_the_mean() -> None:
+    means = QuantisationRecord(
+        encoder="pca", dimension=64, min_cluster_size=5, smallest_cluster=7, weights="mass", labels="soft",
+        temperature=2.0, teachers=3,
+    )  # fmt: skip
+    known = Provenance(method="DDOQ", network="convnet", starts_from="quantised", quantisation=means)
+    weighted = replace(
+        small_set(),
+        weights=np.array([0.5, 1.5, 1, 1], np.float32),
+        soft_labels=np.eye(2, dtype=np.float32)[[0, 0, 1, 1]],
+    )
+    text = data_card(weighted, Statement("CC0-1.0", "Tests"), known, None, None, dicom=False).decode()
+    for words in (
+        "Each image is the mean of at least 7 patients' originals, of their principal components.",
+        "Each image has a weight: multiply its loss by it.",
+        "the answers of 3 networks trained on the originals, at temperature 2.",
+        "each is a mean of originals of its class that are alike",
+    ):
+        assert words in text
+    assert "tuned" not in text
+    changed = known.model_copy(
+        update={
+            "method": "IADD",
+            "split_unit": "image",
+            "quantisation": means.model_copy(
+                update={"teachers": None, "encoder": "brought", "decoder": "d" * 64, "licence": "CC-BY-4.0 *as is*"}
+            ),
+        }
+    )
+    text = card(Statement("CC0-1.0", "Tests"), provenance=changed)
+    assert "Each image began as the mean of at least 7 originals, as an autoencoder that was not trained on" in text
+    assert f"SHA-256 {'d' * 64} and the licence: CC-BY-4.0 \\*as is\\*." in text
+    assert "multiply its loss" not in text
+    assert "They are tuned" not in text
+    assert "they are tuned" in text
+    silent = card(Statement("CC0-1.0", "Tests"), provenance=Provenance(starts_from="quantised"))
+    assert "it is not said of how many" in silent
 
 
 def test_the_words_of_a_report_that_was_altered_are_no_markup_either() -> None:

@@ -139,6 +139,31 @@ def test_weights_keep_their_ratios_and_the_mean_one() -> None:
         merge_sets([_source("east", _set(1)), _source("west", _set(2, weights=np.zeros(4, np.float32)))])
 
 
+def test_weights_with_the_mean_one_in_every_class_stay_as_they_are() -> None:
+    quantised = _set(2, weights=np.array([1.8, 0.5, 0.2, 1.5], np.float32))
+    plain = _set(1, weights=np.ones(4, np.float32))
+    united = merge_sets([_source("east", quantised), _source("west", plain)])
+    np.testing.assert_allclose(united.weights, [1.8, 0.5, 0.2, 1.5, 1, 1, 1, 1], rtol=1e-6)
+    for label in range(2):
+        assert united.weights[united.labels == label].mean() == pytest.approx(1)
+
+
+def test_a_set_united_of_quantised_ones_tells_the_smallest_cell_of_all() -> None:
+    def quantised(number: int, **changes: Any) -> DistilledSet:
+        known = {"encoder": "pca", "dimension": 64, "min_cluster_size": 5, "smallest_cluster": 7, "weights": "mass"}
+        return _set(number, provenance={"starts_from": "quantised", "quantisation": {**known, **changes}})
+
+    def told(*sets: DistilledSet) -> Any:
+        united = merge_sets([_source(str(k), one) for k, one in enumerate(sets)])
+        return united.provenance.get("quantisation")
+
+    assert told(quantised(1), quantised(2, smallest_cluster=4, min_cluster_size=3, dimension=32)) == {
+        "encoder": "pca", "weights": "mass", "min_cluster_size": 3, "smallest_cluster": 4,
+    }  # fmt: skip
+    assert told(quantised(1), _set(2)) is None
+    assert told(quantised(1), quantised(2, smallest_cluster="many")) is None
+
+
 def test_rates_are_averaged_by_their_logarithm_over_the_images() -> None:
     large = _set(2, student_lr=0.08)
     large = replace(
@@ -290,6 +315,18 @@ def test_dd_ranking_gets_logits_in_the_order_of_the_classes_and_its_own_normalis
         dd_ranking_tensors(_set(1), "CIFAR10")
     with pytest.raises(UsageError, match="CIFAR100"):
         dd_ranking_tensors(_set(1), "MNIST")
+
+
+def test_what_dd_ranking_has_no_place_for_is_named() -> None:
+    from medistill.sharing.dd_ranking import left_behind
+
+    plain = _set(1, weights=np.ones(4, np.float32))
+    assert left_behind(plain) == ""
+    assert "the weights (" in left_behind(_set(1))
+    assert "stages" not in left_behind(_set(1))
+    both = left_behind(_set(1, stage=np.array([0, 0, 1, 1])))
+    assert "the weights (" in both
+    assert "the stages (" in both
 
 
 def test_the_hash_of_a_corpus_under_differential_privacy_leaves_no_trace(dp_guarantee: Guarantee) -> None:

@@ -32,7 +32,7 @@ def with_words_everywhere(model: type[BaseModel], plain: dict[str, Any]) -> dict
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             plain[name] = with_words_everywhere(kind, plain[name])
-        elif kind is str:
+        elif kind is str and not field.metadata:  # a pattern leaves no room for words
             plain[name] = f"{SECRET} {name}"
         elif typing.get_origin(kind) is tuple and typing.get_args(kind)[0] is str and name != "classes":
             plain[name] = [f"{SECRET} {name}"]
@@ -83,6 +83,22 @@ def test_what_of_the_provenance_is_not_named_or_malformed_stays() -> None:
     assert SECRET not in json.dumps(left)
     assert set(left) == {"method", "recipe", "recipe_digest", "privacy"}
     assert left["recipe_digest"] == validate_recipe(left["recipe"], "what left").digest != secretive().digest
+
+
+def test_of_a_quantised_set_what_is_named_leaves_and_nothing_else() -> None:
+    stated = {
+        "encoder": "brought", "dimension": 64, "min_cluster_size": 5, "smallest_cluster": 7, "weights": "mass",
+        "labels": "soft", "temperature": 2.0, "teachers": 3, "decoder": "d" * 64, "licence": "CC-BY-4.0",
+    }  # fmt: skip
+    known = {"starts_from": "quantised", "quantisation": {**stated, "folder": SECRET, "cell_patients": [7, 9]}}
+    left = outgoing_provenance(replace(small_set(), provenance=known)).as_json()
+    assert left == {"starts_from": "quantised", "quantisation": stated}
+    short = {"encoder": "pca", "dimension": 64, "min_cluster_size": 5, "smallest_cluster": 7}
+    left = outgoing_provenance(replace(small_set(), provenance={**known, "quantisation": short})).as_json()
+    assert left["quantisation"] == short
+    for wrong in ({**stated, "decoder": SECRET}, {**stated, "licence": f"{SECRET}\n"}, {"encoder": "pca"}, SECRET):
+        left = outgoing_provenance(replace(small_set(), provenance={**known, "quantisation": wrong})).as_json()
+        assert left == {"starts_from": "quantised"}
 
 
 def test_the_hash_of_the_corpus_stays_where_a_guarantee_would_not_cover_it() -> None:
