@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 
 class Task(Protocol):
-    """One piece of work of known length. A context manager: leaving it ends its bar."""
+    """One piece of work, of known or estimated length. A context manager: leaving it without an error completes it."""
 
     def advance(self, steps: int = 1, *, figures: str = "") -> None:
         """Say that ``steps`` more are done, or with 0 what comes next; ``figures`` is a short text beside the bar.

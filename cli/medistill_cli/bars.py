@@ -77,7 +77,9 @@ class Bars:
 
     def task(self, title: str, total: int, *, done: int = 0) -> Bar:
         """Start a bar."""
-        return Bar(self, self.rich.add_task(escape(title), total=total, completed=done, figures="", first=done))
+        return Bar(
+            self, self.rich.add_task(escape(title), total=total, completed=done, figures="", first=done), total, done
+        )
 
     def say(self, message: str) -> None:
         """Print a line above the bars."""
@@ -96,12 +98,14 @@ class Bars:
 class Bar:
     """One bar."""
 
-    def __init__(self, bars: Bars, number: TaskID) -> None:
-        self.bars, self.number = bars, number
+    def __init__(self, bars: Bars, number: TaskID, total: int, done: int) -> None:
+        self.bars, self.number, self.total, self.done = bars, number, total, done
 
     def advance(self, steps: int = 1, *, figures: str = "") -> None:
         """Move on; a safe point."""
-        self.bars.rich.update(self.number, advance=steps, figures=escape(figures))
+        self.done += steps
+        self.total = max(self.total, self.done)  # which can be an estimate
+        self.bars.rich.update(self.number, advance=steps, total=self.total, figures=escape(figures))
         self.bars.stop.check()
 
     def __enter__(self) -> Self:
@@ -111,4 +115,6 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.rich.stop_task(self.number)
-        self.bars.rich.update(self.number, figures="")
+        if error is None and self.done:
+            self.total = self.done
+        self.bars.rich.update(self.number, total=self.total, figures="")

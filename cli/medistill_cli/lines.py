@@ -50,6 +50,7 @@ class LineTask:
     def advance(self, steps: int = 1, *, figures: str = "") -> None:
         """Count, tell now and then; a safe point."""
         self.done += steps
+        self.total = max(self.total, self.done)  # which can be an estimate
         self.figures = figures
         now = time.monotonic()
         if now - self.last >= SECONDS_BETWEEN:
@@ -64,6 +65,8 @@ class LineTask:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None and self.done:
+            self.total = self.done
         self._tell(f"{'done' if error is None else 'stopped'} after {duration(time.monotonic() - self.started)}")
 
     def _tell(self, end: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from medistill.errors import ArtifactError
 from medistill.networks.initialise import initialise
+from medistill.training.device import precision
 
 if TYPE_CHECKING:
     from monai.networks.nets.autoencoderkl import AutoencoderKL
@@ -148,13 +149,15 @@ class Autoencoder:
     @torch.no_grad()
     def encode(self, grey: Tensor) -> Tensor:
         """Float32 (B, C, H, W), 0 to 1 -> the mean of the latent normal, flattened to float32 (B, D)."""
-        return torch.cat([self.network.encode(part)[0].flatten(1).float() for part in grey.split(self._at_once)])
+        with precision("fp32", grey.device):
+            return torch.cat([self.network.encode(part)[0].flatten(1) for part in grey.split(self._at_once)])
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """Codes float32 (B, D) -> float32 (B, C, H, W), neither clipped nor rounded."""
         whole = codes.unflatten(1, self.architecture.code_shape)
-        return torch.cat([self.network.decode(part).float() for part in whole.split(self._at_once)])
+        with precision("fp32", codes.device):
+            return torch.cat([self.network.decode(part) for part in whole.split(self._at_once)])
 
     @property
     def _at_once(self) -> int:

@@ -23,10 +23,10 @@ class Cells:
     Attributes:
         centres: float32 (K, D), level after level, each level by falling mass.
         images: int64 (K,), codes nearest to each.
-        patients: int64 (K,), patients in the cell by their share of its images (`_patients`), or those whose mean the
-            centroid is where these are fewer: with frozen centroids, and where the passes end before the centroids
-            rest, the two are not quite the same.
+        patients: int64 (K,), patients (`patients_by_share`) whose mean the centroid is, or those in the cell where they
+            are fewer: with frozen centroids, and where the passes end before they rest, the two are not quite the same.
         given_up: centroids that are fewer than were asked for.
+        set_aside: codes that are in a cell and in no mean (`_Reader.level`).
         cell: int64 (n,), the nearest centroid of each code.
         levels: how many centroids there were after each level.
     """
@@ -35,6 +35,7 @@ class Cells:
     images: np.ndarray
     patients: np.ndarray
     given_up: int
+    set_aside: int
     cell: np.ndarray
     levels: tuple[int, ...]
 
@@ -111,7 +112,7 @@ def quantise(
         groups: int64 (n,), patient of each.
         count: centroids asked for.
         levels: numbers of centroids to stop at before, ascending; those from ``count`` on are left out.
-        least: fewest patients in a cell, counted as `_patients` does.
+        least: fewest patients in a cell, counted as `patients_by_share` does.
         passes: of CLVQ over all codes; later levels begin instead with codes that are drawn by their squared distance
             from the centroids so far, as k-means++ does.
         refine: Lloyd's passes at most. There is always one more, since a centroid that CLVQ left stands for no set of
@@ -126,10 +127,11 @@ def quantise(
         DataError: fewer different codes than centroids, or fewer patients than ``least``.
     """
     _enough(codes, groups, count, least, batch, name)
+    import sklearn.cluster  # noqa: F401  (a limit holds for the libraries that are loaded by then)
     from threadpoolctl import threadpool_limits
 
-    centres, behind = np.empty((0, codes.shape[1]), np.float32), np.empty(0, np.int64)
-    shown, reached = np.empty(0, np.int64), []
+    centres, patients = np.empty((0, codes.shape[1]), np.float32), np.empty(0, np.int64)
+    shown, reached, set_aside = np.empty(0, np.int64), [], 0
     with threadpool_limits(1):
         reader = _Reader(codes, groups, least, refine, batch, tick)
         for number, wanted in enumerate([*(level for level in levels if level < count), count]):
@@ -139,17 +141,18 @@ def quantise(
                 start = _clvq(codes, wanted, passes, batch, derive_seed(seed, "clvq"), tick)
             else:
                 start = reader.joined(centres, wanted - frozen, rng)
-            centres, averaged, found = reader.level(start, frozen, rng)
-            behind = np.concatenate([behind, _patients(averaged, groups, len(centres))[frozen:]])
-            images = np.bincount(found.cell, minlength=len(centres))
-            # Sorted only when they are shown: codes that lie as near to two centroids must not change sides meanwhile.
-            shown = np.concatenate([shown, frozen + np.argsort(-images[frozen:], kind="stable")])
+            if (added := reader.level(start, patients, rng)) is not None:
+                centres, patients, found, set_aside = added
+                images = np.bincount(found.cell, minlength=len(centres))
+                # Sorted when they are shown: codes that lie as near to two centroids must not change sides meanwhile.
+                shown = np.concatenate([shown, frozen + np.argsort(-images[frozen:], kind="stable")])
             reached.append(len(centres))
     return Cells(
         centres=centres[shown],
         images=images[shown],
-        patients=np.minimum(behind, _patients(found.cell, groups, len(centres)))[shown],
+        patients=patients[shown],
         given_up=count - len(centres),
+        set_aside=set_aside,
         cell=np.argsort(shown)[found.cell],
         levels=tuple(reached),
     )
@@ -163,13 +166,14 @@ def _enough(codes: np.ndarray, groups: np.ndarray, count: int, least: int, batch
             expected="at least as many different training images in every class as images per class",
             do=f"take --ipc {different} or less, or add images of that class",
         )
-    patients = int(_patients(np.zeros(len(groups), np.int64), groups, 1)[0])
+    patients = int(patients_by_share(np.zeros(len(groups), np.int64), groups, 1)[0])
     if patients < least:
         raise DataError(
             f"class {name} has {patients} training patients by their share of its images, fewer than "
             f"quantise.min_cluster_size = {least}: a distilled image of it would show them",
             expected="at least that many patients in every class, since a distilled image is the mean of so many",
-            do="add patients of that class or leave it out; a smaller quantise.min_cluster_size shows more of each",
+            do="add patients of that class, or leave it out with --classes; a smaller quantise.min_cluster_size shows "
+            "more of each",
         )
 
 
@@ -216,47 +220,84 @@ class _Reader:
         return centres
 
     def level(
-        self, centres: np.ndarray, frozen: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, Assignment]:
-        """Lloyd until every cell has enough patients; the first ``frozen`` centroids stay where they are.
+        self, centres: np.ndarray, before: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, Assignment, int] | None:
+        """Lloyd until every cell has enough patients; the frozen centroids stay where they are.
 
         A centroid whose cell has too few is moved into the cell with the largest distortion that is large enough for
         two; after `SPLITS` times, or where there is none, the smaller half of those centroids is removed, and their
-        codes join their neighbours. In place of a frozen centroid the nearest other one is moved or removed. It ends:
-        there are at most `SPLITS` moves, then every round removes one centroid at least, and what is left last, one
-        cell of all or the level before, has enough.
+        codes join their neighbours. In place of a frozen centroid the nearest other one is moved or removed. Codes that
+        are in a too small cell once more by then are set aside: they still belong to a cell, but no mean is taken of
+        them. One outlier would otherwise draw mean after mean to itself, each of which is removed in turn. It ends:
+        there are at most `SPLITS` moves, then every round removes one centroid at least. What is left last is one cell
+        of all codes, none of them set aside, or the level before; both have enough.
+
+        Args:
+            centres: (K, D), the frozen ones first.
+            before: (F,), patients of the frozen ones.
 
         Returns:
-            The centroids; the cells (n,) that they are the means of, but for the frozen ones; the codes' assignment.
+            The centroids, their patients, the codes' assignment, and how many codes were set aside; None where no
+            centroid could be added to the frozen ones.
         """
-        moves = 0
-        while True:
-            centres, averaged, found = self.lloyd(centres, frozen)
-            inside, behind = (_patients(cell, self.groups, len(centres)) for cell in (found.cell, averaged))
-            behind[:frozen] = inside[:frozen]
-            fewest = np.minimum(inside, behind)
-            doomed = self.doomed(centres, frozen, fewest)
+        moves, frozen = 0, len(before)
+        pulls, lonely = np.ones(len(self.codes), bool), np.zeros(len(self.codes), bool)
+        while len(centres) > frozen:
+            centres, averaged, found = self.lloyd(centres, frozen, pulls)
+            patients = np.minimum(*(self.patients(cell, pulls, len(centres)) for cell in (found.cell, averaged)))
+            patients[:frozen] = np.minimum(before, self.patients(found.cell, pulls, len(centres))[:frozen])
+            doomed = self.doomed(centres, frozen, patients)
             if not len(doomed):
-                return centres, averaged, found
-            roomy = (fewest >= 2 * self.least)[found.cell]
+                return centres, patients, found, int(np.sum(~pulls))
+            roomy = (patients >= 2 * self.least)[found.cell] & pulls
             if moves < SPLITS and found.squared[roomy].any():
                 centres = self.moved(centres, doomed, np.where(roomy, found.squared, 0.0), found.cell, rng)
                 moves += 1
+            elif len(centres) == 1:
+                pulls[:], lonely[:] = True, False
+                continue
             else:
-                centres = np.delete(centres, doomed[: (len(doomed) + 1) // 2], axis=0)
+                centres, moves = np.delete(centres, doomed[: (len(doomed) + 1) // 2], axis=0), SPLITS
+            alone = (patients < self.least)[found.cell]
+            if moves == SPLITS:
+                pulls &= ~(alone & lonely)
+            lonely |= alone
+        return None
 
-    def lloyd(self, centres: np.ndarray, frozen: int) -> tuple[np.ndarray, np.ndarray, Assignment]:
-        """As `level`, whatever the size of the cells. An empty cell keeps its centroid."""
+    def patients(self, cell: np.ndarray, pulls: np.ndarray, count: int) -> np.ndarray:
+        """Int64 (K,), patients of each cell (n,) among the codes that means are taken of."""
+        return patients_by_share(cell[pulls], self.groups[pulls], count)
+
+    def lloyd(self, centres: np.ndarray, frozen: int, pulls: np.ndarray) -> tuple[np.ndarray, np.ndarray, Assignment]:
+        """Lloyd's passes, whatever the size of the cells. An empty cell keeps its centroid.
+
+        Args:
+            centres: (K, D).
+            frozen: how many of them stay.
+            pulls: bool (n,), codes that means are taken of.
+
+        Returns:
+            The centroids; the cells (n,) that those which moved are the means of; the codes' assignment.
+        """
         found = self.assign(centres)
         for _ in range(self.refine + 1):
-            averaged, counts = found.cell, np.bincount(found.cell, minlength=len(centres))
+            averaged, counts = found.cell, np.bincount(found.cell[pulls], minlength=len(centres))
             moving = (counts > 0) & (np.arange(len(centres)) >= frozen)
             before, centres = centres, centres.copy()
-            centres[moving] = found.sums[moving] / counts[moving, None]
+            centres[moving] = self.sums(found, pulls)[moving] / counts[moving, None]
             if np.array_equal(before, centres):
                 break
             found = self.assign(centres)
         return centres, averaged, found
+
+    def sums(self, found: Assignment, pulls: np.ndarray) -> np.ndarray:
+        """Float64 (K, D), sum of the codes of each cell that means are taken of."""
+        aside = np.flatnonzero(~pulls)
+        if not len(aside):
+            return found.sums
+        sums = found.sums.copy()
+        np.subtract.at(sums, found.cell[aside], self.codes[aside].astype(np.float64))
+        return sums
 
     def doomed(self, centres: np.ndarray, frozen: int, patients: np.ndarray) -> np.ndarray:
         """Centroids to move or remove, those of the fewest patients first."""
@@ -288,7 +329,7 @@ def _drawn(squared: np.ndarray, rng: np.random.Generator) -> int:
     return int(np.searchsorted(cumulated, rng.random() * cumulated[-1], side="right"))
 
 
-def _patients(cell: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+def patients_by_share(cell: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
     """Int64 (K,), patients in each cell by their share of its images: n^2 / sum n_p^2, rounded down.
 
     It is how many patients there are where all have as many images there, and near 1 where nearly all are of one.

@@ -118,6 +118,8 @@ class _Checked:
 
 
 def _checked(folder: Path) -> _Checked:
+    if not folder.is_dir():
+        raise _unusable(folder, "it is no folder" if folder.exists() else "there is no such folder")
     description = _bytes(folder, DESCRIPTION, ROOM)
     known = parse_json(description, folder / DESCRIPTION, "decoder")
     if known.get("schema") != DECODER_SCHEMA:
@@ -209,5 +211,5 @@ def _unusable(folder: Path, why: str) -> ArtifactError:
     return ArtifactError(
         f"the decoder in {folder} cannot be used: {why}",
         expected=f"a folder with {DESCRIPTION} and {WEIGHTS} as docs/formats.md describes them, licence included",
-        do="ask whoever made it for an intact one, or make one (docs/formats.md, The decoder folder)",
+        do="ask whoever made it for an intact one, or make one (docs/api-tour.md, An encoder-decoder for others)",
     )

@@ -35,14 +35,15 @@ class ClassQuantisation:
         images: training images.
         patients: training patients (images, where no patient is known).
         given_up: centroids that were given up because too few patients were in their cell.
+        set_aside: images, unlike most, that are in a cell and in no mean, since they drew others with them.
         cell_images: images in each cell, in the order of the distilled images.
         cell_patients: patients in each cell by the share of its images that is theirs (n^2 / sum n_p^2, rounded down),
             likewise.
         reconstruction: root mean squared difference of a pixel between an image and its decoded code, in grey levels.
         error: likewise between an image and the distilled image of its cell.
         w2: with the mass of each cell as its centroid's weight: the root mean squared distance to the nearest one.
-        w2_uniform: with the same centroids and equal weights, by optimal transport; None where it was not measured.
-        w2_random: of as many random training images with the masses of their cells, mean over draws; None likewise.
+        w2_uniform: with the same centroids and equal weights, by optimal transport.
+        w2_random: of as many random training images with the masses of their cells, mean over draws.
         rate: by number of centroids, without a lower bound on the cells.
     """
 
@@ -50,13 +51,14 @@ class ClassQuantisation:
     images: int
     patients: int
     given_up: int
+    set_aside: int
     cell_images: tuple[int, ...]
     cell_patients: tuple[int, ...]
     reconstruction: float
     error: float
     w2: float
-    w2_uniform: float | None
-    w2_random: float | None
+    w2_uniform: float
+    w2_random: float
     rate: tuple[RatePoint, ...]
 
 

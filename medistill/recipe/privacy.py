@@ -54,7 +54,7 @@ def broken_conditions(settings: Mapping[str, Any]) -> list[str]:
             settings["method"] not in QUANTISING
         ),
         "images that start from patients' images, or from means of them, would show them without any noise (set "
-        "distill.init = noise)": settings["distill"]["init"] == "noise",
+        "distill.init = noise)": settings["method"] in QUANTISING or settings["distill"]["init"] == "noise",
         "a whitening is fitted to the patients without noise (set data.zca = false)": not data["zca"],
         "the list of classes, read off the files, would tell that some patient has a class (name data.classes)": (
             bool(data["classes"])

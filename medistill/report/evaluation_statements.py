@@ -48,6 +48,12 @@ def networks(report: Report) -> str:
     )
 
 
+def this_run(report: Report) -> str:
+    """What this run is called beside published figures: of a quantisation there is one set, and nothing to choose."""
+    chosen = report.distilled is None or not report.distilled.quantising
+    return "This run, chosen on validation data" if chosen else "This run"
+
+
 def arms(report: Report) -> str:
     """What networks were trained on."""
     parts = [

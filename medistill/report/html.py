@@ -25,6 +25,7 @@ from medistill.report.drawings import (
     exchange_drawings,
     pooled_and_held_out,
 )
+from medistill.report.evaluation_statements import this_run
 from medistill.report.exchange import (
     SOURCE_LOOKS,
     SOURCE_MEANING,
@@ -121,6 +122,7 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         savings=savings(evaluation),
         quantising=report.distilled is not None and report.distilled.quantising,
         quantised=_quantised(report),
+        this_run=this_run(report),
         checklists={
             name: [row for row in report.checklist if row.checklist == name]
             for name in dict.fromkeys(row.checklist for row in report.checklist)

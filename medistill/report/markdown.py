@@ -10,6 +10,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.site_matrix import OF_ONE_SITE, SiteCell
 from medistill.report import audit_statements
 from medistill.report.comparison import ComparedRun, Comparison
+from medistill.report.evaluation_statements import this_run
 from medistill.report.exchange import SOURCE_MEANING, SOURCE_NAMES, ExchangeStudy, headline, row_name, statements
 from medistill.report.quantisation_statements import outline
 from medistill.report.record import Report
@@ -240,7 +241,7 @@ def _benchmark(report: Report) -> Iterator[str]:
     yield ""
     yield f"## Beside published figures: {escaped(ours.dataset)}, {counted(ours.ipc, 'image')} a class"
     yield ""
-    rows = [["This run, chosen on validation data", number(ours.chosen_accuracy, 1)]]
+    rows = [[this_run(report), number(ours.chosen_accuracy, 1)]]
     if ours.maximum_accuracy is not None:
         rows.append(["This run, best over all looks at the test split", number(ours.maximum_accuracy, 1)])
     rows += [[f"{escaped(of.method)} ({escaped(of.source)})", number(of.accuracy, 1)] for of in ours.published]

@@ -129,13 +129,18 @@ def given_up(known: Quantisation) -> str:
     """How many centroids were given up, and of which classes."""
     lost = {of_class.class_name: of_class.given_up for of_class in known.classes if of_class.given_up}
     least = counted(known.min_cluster_size, known.patient_unit)
+    aside = sum(of_class.set_aside for of_class in known.classes)
+    alone = f" {counted(aside, 'image')} unlike most {'is' if aside == 1 else 'are'} in no mean." if aside else ""
     if not lost:
-        return f"No centroid had to be given up: every cell has {least} or more."
+        return f"No centroid had to be given up: every cell has {least} or more.{alone}"
     total = counted(sum(lost.values()), "centroid")
     named = [f"{class_label(name)} has {counted(n, 'image')} fewer" for name, n in lost.items()]
     told = listed(named) if len(named) <= NAMED else f"{counted(len(named), 'class', 'classes')} have fewer images"
     were, where = ("was", "its cell") if sum(lost.values()) == 1 else ("were", "each of their cells")
-    return f"{total} {were} given up, since fewer than {least} would have been in {where}: {told} than was asked for."
+    return (
+        f"{total} {were} given up, since fewer than {least} would have been in {where}: {told} than was asked for."
+        f"{alone}"
+    )
 
 
 def bound(known: Quantisation) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter, ValidationError
+
+from medistill.errors import ArtifactError, first_complaint
 from medistill.privacy.accounting import Guarantee
 from medistill.recipe import QUANTISING
 
@@ -36,6 +39,22 @@ class QuantisedSummary:
     teachers: int = 0
     decoder: str = ""
     licence: str = ""
+
+    @classmethod
+    def from_json(cls, value: object, origin: str) -> QuantisedSummary:
+        """What a set's provenance says; ``origin`` names the file in messages.
+
+        Raises:
+            ArtifactError: something is missing or of another kind.
+        """
+        try:
+            return TypeAdapter(cls).validate_python(value)
+        except ValidationError as error:
+            raise ArtifactError(
+                f"{origin} cannot be used: quantisation.{first_complaint(error)}",
+                expected="a set that medistill distilled",
+                do="repeat the run's command with another --out",
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,18 @@ from collections.abc import Iterator
 
 from medistill.evaluate.evaluation import ArmResult, Evaluation
 from medistill.evaluate.intervals import Estimate
+from medistill.report.evaluation_statements import this_run
+from medistill.report.quantisation_tables import quantisation_tables
 from medistill.report.record import Report
 from medistill.report.table import Row, Table, cell, long_rows
 
 FIGURE = ("figure", "value", "low", "high", "reason")
 """Columns of an estimate: what it is, the number, the limits of its interval, and why one of these is missing."""
-QUANTISATION = (
-    *("class", "images", "patients", "distilled images", "fewest patients in a cell", "given up"),
-    *("reconstruction error", "error", "W2", "W2 with equal weights", "W2 of random originals"),
-)
-"""Columns of the quantisation of each class."""
 
 
 def tables(report: Report) -> dict[str, Table]:
     """Every table of a report by its name; one that would have no row is left out."""
     evaluation, course, corpus = report.evaluation, report.course, report.corpus
-    classes = report.quantisation.classes if report.quantisation is not None else ()
     wanted = [
         Table("arms", "Each arm on the test split.", ("arm", *FIGURE), tuple(_arms(evaluation))),
         Table(
@@ -120,33 +116,7 @@ def tables(report: Report) -> dict[str, Table]:
                 for cells in long_rows(curve.threshold, curve.net_benefit, curve.low, curve.high, curve.treat_all)
             ),
         ),
-        Table(
-            "quantisation",
-            "How each class was quantised; distances in grey levels, W2 of another encoder than PCA in units of its "
-            "code.",
-            QUANTISATION,
-            tuple(_quantisation(report)),
-        ),
-        Table(
-            "cells",
-            "How many training images and patients each distilled image is, or began as, the mean of.",
-            ("class", "distilled image", "images", "patients"),
-            tuple(
-                (of_class.class_name, str(number), *cells)
-                for of_class in classes
-                for number, cells in enumerate(long_rows(of_class.cell_images, of_class.cell_patients), start=1)
-            ),
-        ),
-        Table(
-            "rate",
-            "W2 by number of centroids, without a lower bound on the cells.",
-            ("class", "centroids", "W2"),
-            tuple(
-                (of_class.class_name, str(point.centroids), cell(point.w2))
-                for of_class in classes
-                for point in of_class.rate
-            ),
-        ),
+        *quantisation_tables(report.quantisation),
         Table(
             "course",
             "Loss and learning rate after each outer step.",
@@ -325,34 +295,11 @@ def _benchmark(report: Report) -> Iterator[Row]:
     if report.benchmark is None:
         return
     ours = report.benchmark
-    yield (
-        "this run, chosen on validation data",
-        "",
-        cell(ours.chosen_accuracy),
-        cell(ours.chosen_spread),
-        "this report",
-    )
+    yield (this_run(report).lower(), "", cell(ours.chosen_accuracy), cell(ours.chosen_spread), "this report")
     if ours.maximum_accuracy is not None:
         yield ("this run, best over all looks", "", cell(ours.maximum_accuracy), "", "this report")
     for figure in ours.published:
         yield (figure.method, figure.labels, cell(figure.accuracy), "", figure.source)
-
-
-def _quantisation(report: Report) -> Iterator[Row]:
-    for of_class in report.quantisation.classes if report.quantisation is not None else ():
-        yield (
-            of_class.class_name,
-            str(of_class.images),
-            str(of_class.patients),
-            str(len(of_class.cell_images)),
-            str(min(of_class.cell_patients)),
-            str(of_class.given_up),
-            cell(of_class.reconstruction),
-            cell(of_class.error),
-            cell(of_class.w2),
-            cell(of_class.w2_uniform),
-            cell(of_class.w2_random),
-        )
 
 
 def _words(name: str) -> str:

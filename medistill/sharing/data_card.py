@@ -30,7 +30,7 @@ KNOWN_LICENCES = (
 """Licences for data that Hugging Face knows by these names; any other is "other" there, with an
 identifier made of its name beside it; the name itself stands at the end of the card."""
 SPACES = {
-    "pca": "of their principal components",
+    "pca": "as their principal components show them",
     "autoencoder": "as an autoencoder that was trained on these originals writes them",
     "brought": "as an autoencoder that was not trained on these originals writes them",
 }
@@ -240,8 +240,9 @@ def _use() -> list[str]:
         "What it is worth on images of your own:",
         "```\nmedistill evaluate bundle.zip --data your-xrays/\n```",
         "Without medistill: `images.safetensors` holds `images` (float32, normalised), `viewable` (uint8), `labels`, "
-        "`weights` (of each image in the loss), `stage`, `student_lr`, `mean` and `std`; `labels.csv` and `previews/` "
-        "say the same in a form that people and `croissant.json` loaders read.",
+        "`soft_labels` (probabilities, if it has any), `weights` (of each image in the loss), `stage`, `student_lr`, "
+        "`mean` and `std`; `labels.csv` and `previews/` say the same in a form that people and `croissant.json` "
+        "loaders read.",
     ]
 
 

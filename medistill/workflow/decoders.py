@@ -16,7 +16,7 @@ from medistill.artifacts.lock import alone
 from medistill.errors import ArtifactError, UsageError
 from medistill.progress import Progress, Silent
 from medistill.quantisation.autoencoder import Architecture, Autoencoder
-from medistill.quantisation.autoencoder_training import train_autoencoder
+from medistill.quantisation.autoencoder_training import OWN_LICENCE, train_autoencoder
 from medistill.quantisation.decoder_folder import DESCRIPTION, bring, load
 from medistill.recipe import Recipe
 from medistill.training.device import precision
@@ -33,8 +33,15 @@ def bring_decoder(path: str | Path) -> str:
 
     Raises:
         ArtifactError: it is damaged, states no licence, or its weights are not finite or of another network.
+        UsageError: it is one that medistill trained on a corpus here, which would pass for one that saw no patient.
     """
-    _, _, sha256 = load(Path(path))
+    _, licence, sha256 = load(Path(path))
+    if licence == OWN_LICENCE:
+        raise UsageError(
+            f"the decoder in {path} was fitted to a corpus by quantise.encoder = autoencoder",
+            expected="one that was not trained on patients of this house, which is what sets say of it",
+            do="set quantise.encoder=autoencoder: it is trained on the corpus at hand",
+        )
     folder = _decoders()
     with alone(folder / f"{sha256}.lock", when_taken=lambda: None, keep=True):
         if _intact(folder / sha256, sha256) is None:
@@ -75,17 +82,9 @@ def own_autoencoder(corpus: Corpus, recipe: Recipe, device: torch.device, progre
     """
     settings, (channels, size, _) = recipe.autoencoder, corpus.images.shape[1:]
     architecture = Architecture(channels, size, settings.width, settings.levels, settings.latent_channels)
-    made_with = {
-        "corpus": corpus.content,
-        "shape": [channels, size, size],
-        "autoencoder": settings.model_dump(mode="json"),
-        "seed": recipe.seed,
-        "precision": recipe.compute.precision,
-    }
-    key = hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
-    folder = _decoders() / key
+    folder = _own_folder(corpus, recipe)
     with alone(
-        folder.with_name(f"{key}.lock"),
+        folder.with_name(f"{folder.name}.lock"),
         when_taken=lambda: progress.say("Another process trains the same autoencoder: this one waits for it."),
         keep=True,
     ):
@@ -109,6 +108,24 @@ def own_autoencoder(corpus: Corpus, recipe: Recipe, device: torch.device, progre
                 folder=folder,
                 progress=progress,
             )
+
+
+def forget_autoencoder(corpus: Corpus, recipe: Recipe) -> None:
+    """Remove the autoencoder of a corpus that nobody will ask for again, where there is one."""
+    folder = _own_folder(corpus, recipe)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
+
+
+def _own_folder(corpus: Corpus, recipe: Recipe) -> Path:
+    made_with = {
+        "corpus": corpus.content,
+        "shape": list(corpus.images.shape[1:]),
+        "autoencoder": recipe.autoencoder.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "precision": recipe.compute.precision,
+    }
+    return _decoders() / hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
 
 
 def _decoders() -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 
 from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus
 from medistill.errors import UsageError
+from medistill.quantisation.cells import patients_by_share
 from medistill.workflow.shadows import LEFT_OUT
 
 
@@ -46,7 +47,7 @@ def plan_exchange(corpus: Corpus, ipc: int, patients: int = 1) -> list[ExchangeS
     """What each site of a corpus can give: a class where it has ``ipc`` training images and a validation image of it.
 
     Args:
-        patients: fewest training patients of a class that a site needs to give it.
+        patients: fewest training patients of a class that a site needs to give it, by their share of its images.
 
     Raises:
         UsageError: fewer than two sites can give anything, or a class comes from none of them.
@@ -79,8 +80,8 @@ def _site(corpus: Corpus, name: str, folder: str, ipc: int, patients: int) -> Ex
         for split in ("train", "val")
     )
     training = here & (corpus.splits == SPLITS.index("train"))
-    of_class = [len(np.unique(corpus.groups[training & (corpus.labels == c)])) for c in range(classes)]
-    enough = (train >= ipc) & (val > 0) & (np.array(of_class) >= patients)
+    of_class = patients_by_share(corpus.labels[training], corpus.groups[training], classes)
+    enough = (train >= ipc) & (val > 0) & (of_class >= patients)
     lost = [corpus.class_names[c] for c in range(classes) if train[c] > 0 and not enough[c]]
     few = f" of {patients} patients" if patients > 1 else ""
     why = f"fewer than {ipc} training images{few} or no validation image of {' and of '.join(lost)}"

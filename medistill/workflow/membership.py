@@ -32,6 +32,7 @@ from medistill.privacy.membership import (
     score_attack,
 )
 from medistill.progress import Progress, Silent, every_epoch_but_last
+from medistill.quantisation.cells import patients_by_share
 from medistill.recipe import Recipe
 from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
@@ -89,15 +90,20 @@ def attack_membership(
     if not len(corpus.rows("val")) and not unchosen:
         reason = "a shadow is chosen on validation images, and the corpus has none"
     tests: tuple[CanaryTest, ...] = ()
-    if reason:
+    told = None
+    if not reason:
+        key = _digest(corpus.content, spec.identity(), _decisive(recipe), place.type)
+        try:
+            told = ask_shadows(
+                plan, corpus, recipe, folder=folder, key=key, network=network, place=place, progress=progress
+            )
+        except DataError as error:  # half of the patients can be too few to quantise, where all of them are enough
+            reason = f"a set of half of the patients is impossible ({error.seen})"
+    if told is None:
         attacks += [
             MembershipAttack(name, source, (), reason=reason) for source in SOURCES for name in RATIO_ATTACKS.values()
         ]
     else:
-        key = _digest(corpus.content, spec.identity(), _decisive(recipe), place.type)
-        told = ask_shadows(
-            plan, corpus, recipe, folder=folder, key=key, network=network, place=place, progress=progress
-        )
         seconds += told.seconds
         progress.say("Working out the likelihood ratios.")
         for source in SOURCES:
@@ -132,10 +138,15 @@ def _too_few_for_a_cell(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str
     if recipe.distill.init != "quantised":
         return ""
     groups, least = corpus.groups[plan.rows], recipe.quantise.min_cluster_size
-    for c, name in enumerate(corpus.class_names):
-        fewest = min((len(np.unique(groups[held & (plan.labels == c)])) for held in plan.held), default=least)
-        if fewest < least:
-            return f"half of the patients has only {fewest} of class {name}, and quantise.min_cluster_size is {least}"
+    classes = len(corpus.class_names)
+    by_share = [patients_by_share(plan.labels[held], groups[held], classes) for held in plan.held]
+    fewest = np.min(by_share, axis=0) if by_share else np.full(classes, least)
+    for name, count in zip(corpus.class_names, fewest, strict=True):
+        if count < least:
+            return (
+                f"half of the patients has only {count} of class {name} by their share of its images, and "
+                f"quantise.min_cluster_size is {least}"
+            )
     return ""
 
 
@@ -219,7 +230,13 @@ def _loss_attacks(
 def distance_attacks(
     distilled: DistilledSet, corpus: Corpus, recipe: Recipe, place: torch.device
 ) -> list[MembershipAttack]:
-    """The distance attack on the set, and on as many random training images, which it must find."""
+    """The distance attack on the set, and on as many random training images, which it must find.
+
+    One image is the mean of its set: every distance to it would be in units of itself, and nobody would be found.
+    """
+    if len(distilled.images) == 1:
+        reason = "the set is one image, and there is no other distance to hold the distance to it against"
+        return [MembershipAttack("distance", source, (), reason=reason) for source in ("distilled", "random")]
     train, others = _members(corpus)
     drawn = random_rows(corpus, np.bincount(distilled.labels, minlength=len(corpus.class_names)), recipe.seed, 0)
     grey = torch.from_numpy(distilled.normalisation.grey(distilled.images).astype(np.float32)).to(place).clamp(*RANGE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 
 from medistill.artifacts.atomic import private_folder, read_json, read_kept, write_json, write_tensors
 from medistill.artifacts.corpus import Corpus
-from medistill.errors import DataError
+from medistill.errors import DataError, MedistillError
 from medistill.evaluate.representatives import rows_by_class
 from medistill.progress import Progress
 from medistill.quantisation.autoencoder import check_fits
@@ -71,7 +72,8 @@ def quantise(
     """Quantise the training images of every class; write ``out/quantisation.json``.
 
     The decoded centroids are kept in ``out/state`` until the set is finished, so that a run that is resumed does not
-    make them again. Codes of patients' images lie there too while they are used.
+    make them again. Codes of patients' images are on that disk too while they are used, in a file that has lost its
+    name.
 
     Args:
         held: classes of the corpus that are quantised, ascending.
@@ -89,30 +91,21 @@ def quantise(
     if kept is not None and (out / RECORD).is_file():
         known = Quantisation.from_json(read_json(out / RECORD, "quantisation"), str(out / RECORD))
         return Centroids(kept["grey"], kept["labels"], kept["weights"], known)
-    space = _space(corpus, recipe, place, progress)
-    settings, done = (
-        recipe.quantise,
-        [_quantised(corpus, recipe, c, rows[c], space, state, place, progress) for c in held],
+    try:
+        space = _space(corpus, recipe, place, progress)
+        done = [_quantised(corpus, recipe, c, rows[c], space, state, place, progress) for c in held]
+    except MedistillError:
+        with suppress(OSError):
+            state.rmdir()  # nothing is in it: ``out`` can be taken again, with the settings that were asked for
+        raise
+    grey, classes = [images for images, _ in done], tuple(of_class for _, of_class in done)
+    in_loss = weights(
+        [np.array(of_class.cell_images) for of_class in classes],
+        recipe.quantise.weights,
+        recipe.quantise.priors,
+        [of_class.images for of_class in classes],
     )
-    grey, classes = [images for images, _ in done], [of_class for _, of_class in done]
-    of_cells = [np.array(of_class.cell_images) for of_class in classes]
-    in_loss = weights(of_cells, settings.weights, settings.priors, [of_class.images for of_class in classes])
-    record = Quantisation(
-        encoder=settings.encoder,
-        words=space.encoder.words,
-        dimension=space.encoder.dimension,
-        grey_codes=settings.encoder == "pca",
-        explained=space.explained,
-        decoder=settings.decoder,
-        licence=space.licence,
-        min_cluster_size=settings.min_cluster_size,
-        nested=settings.nested,
-        weights=settings.weights,
-        priors=settings.priors,
-        patient_unit=corpus.split_unit,
-        classes=tuple(classes),
-        sampled=SAMPLED,
-    )
+    record = _record(corpus, recipe, space, classes)
     centroids = Centroids(
         grey=np.concatenate(grey),
         labels=np.repeat(np.array(held, np.int64), [len(images) for images in grey]),
@@ -128,8 +121,29 @@ def quantise(
 def _key(corpus: Corpus, recipe: Recipe, held: Sequence[int]) -> str:
     """What decides the centroids."""
     decisive = recipe.model_dump(mode="json", include={"seed", "quantise", "autoencoder"})
-    told = json.dumps([decisive, recipe.distill.ipc, list(held), corpus.content], sort_keys=True)
+    others = [recipe.distill.ipc, recipe.compute.precision, list(held), corpus.content]
+    told = json.dumps([decisive, *others], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _record(corpus: Corpus, recipe: Recipe, space: _Space, classes: tuple[ClassQuantisation, ...]) -> Quantisation:
+    settings = recipe.quantise
+    return Quantisation(
+        encoder=settings.encoder,
+        words=space.encoder.words,
+        dimension=space.encoder.dimension,
+        grey_codes=settings.encoder == "pca",
+        explained=space.explained,
+        decoder=settings.decoder,
+        licence=space.licence,
+        min_cluster_size=settings.min_cluster_size,
+        nested=settings.nested,
+        weights=settings.weights,
+        priors=settings.priors,
+        patient_unit=corpus.split_unit,
+        classes=classes,
+        sampled=SAMPLED,
+    )
 
 
 def _space(corpus: Corpus, recipe: Recipe, place: torch.device, progress: Progress) -> _Space:
@@ -179,6 +193,7 @@ def _quantised(
     seed, path = derive_seed(recipe.seed, "quantise", c), state / f"codes_{c}.npy"
     with progress.task(f"Encoding class {name}", len(rows)) as task:
         codes = encode(corpus.images, rows, encoder, batch=batch, path=path, device=place, tick=task.advance)
+    path.unlink()  # what is mapped stays readable here, and a run that fails or is killed leaves no codes behind
     with progress.task(f"Quantising class {name}", (settings.passes + settings.refine + 1) * len(rows)) as task:
         cells = quantise_codes(
             codes,
@@ -205,11 +220,17 @@ def _quantised(
             f"Class {name} gets {centroids} images in place of {ipc}: more would have cells of fewer than "
             f"{settings.min_cluster_size} patients (quantise.min_cluster_size)."
         )
+    if cells.set_aside:
+        progress.say(
+            f"Class {name}: {cells.set_aside} of {len(rows)} images are in no mean: they are unlike most, and drew "
+            "others with them."
+        )
     told = ClassQuantisation(
         class_name=name,
         images=len(rows),
         patients=len(np.unique(groups)),
         given_up=cells.given_up,
+        set_aside=cells.set_aside,
         cell_images=tuple(cells.images.tolist()),
         cell_patients=tuple(cells.patients.tolist()),
         reconstruction=reconstruction,
@@ -219,5 +240,4 @@ def _quantised(
         w2_random=w2_random(codes, centroids, draws=DRAWS, seed=seed),
         rate=tuple(RatePoint(count, w2) for count, w2 in rate(codes, seed=seed)),
     )
-    path.unlink()
     return grey, told

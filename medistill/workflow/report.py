@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.atomic import read_json, write_json, write_text
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.classifier import TESTED
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.errors import ArtifactError, MedistillError, RecipeError, first_complaint
+from medistill.errors import ArtifactError, MedistillError, RecipeError
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.published import load_benchmark
 from medistill.privacy.accounting import Guarantee
@@ -171,6 +170,7 @@ def _title(evaluation: Evaluation, summary: SetSummary | None, *, synthetic: boo
 
 def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
     known, per_class = distilled.provenance, np.bincount(distilled.labels)
+    manifest, means = folder / "set" / "manifest.json", known.get("quantisation")
     return SetSummary(
         images=len(distilled.labels),
         ipc=distilled.ipc,
@@ -184,25 +184,11 @@ def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         split_unit=str(known.get("split_unit", "")),
         synthetic_source=known.get("synthetic_source"),
         privacy=str(known.get("privacy", "")),
-        files=dict(read_json(folder / "set" / "manifest.json", "distilled set")["files"]),
+        files=dict(read_json(manifest, "distilled set")["files"]),
         guarantee=Guarantee.from_json(stated) if (stated := known.get("differential_privacy")) is not None else None,
         uneven=bool((per_class[per_class > 0] < distilled.ipc).any()),
-        quantised=_quantised(folder, known.get("quantisation")),
+        quantised=QuantisedSummary.from_json(means, str(manifest)) if means is not None else None,
     )
-
-
-def _quantised(folder: Path, known: Any) -> QuantisedSummary | None:
-    """What the set says of its centroids."""
-    if known is None:
-        return None
-    try:
-        return TypeAdapter(QuantisedSummary).validate_python(known)
-    except ValidationError as error:
-        raise ArtifactError(
-            f"{folder / 'set' / 'manifest.json'} cannot be used: quantisation.{first_complaint(error)}",
-            expected="a set that medistill distilled",
-            do="repeat the run's command with another --out",
-        ) from None
 
 
 def _corpus_summary(known: Mapping[str, Any]) -> CorpusSummary:

@@ -32,6 +32,7 @@ from medistill.workflow.environment import hardware, versions
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
+from medistill.workflow.quantise import quantise
 from medistill.workflow.report import write_report
 from medistill.workflow.run_log import RunLog
 
@@ -95,13 +96,16 @@ def run(
         check_across(corpus, recipe)
         trajectories = None
         if not recipe.quantising:
+            if recipe.distill.init == "quantised" and not (out / "set").is_dir():  # before hours are spent, too
+                held = range(len(corpus.class_names))
+                record.timed("distill", lambda: quantise(corpus, recipe, held, out=out, place=place, progress=log))
             trajectories = record.timed(
                 "experts", lambda: train_experts(corpus, recipe, network=network, device=device, progress=log)
             )
-        distilled = record.timed(
+        distilled = record.timed(  # resumed in any case: `_claim` has refused the folder of another run
             "distill",
             lambda: distill(
-                corpus, trajectories, recipe, out=out, network=network, device=device, resume=resume, progress=log
+                corpus, trajectories, recipe, out=out, network=network, device=device, resume=True, progress=log
             ),
         )
         evaluation = record.timed(

@@ -16,7 +16,7 @@ import torch
 
 from medistill.artifacts.atomic import private_folder, read_kept, write_tensors
 from medistill.artifacts.corpus import SPLITS, Corpus
-from medistill.errors import DivergedError
+from medistill.errors import DataError, DivergedError
 from medistill.evaluate.protocol import Arms, answers, random_rows
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.confidence import true_class_confidence
@@ -25,6 +25,7 @@ from medistill.progress import Progress, Task
 from medistill.recipe import AuditRecipe, Recipe
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed, generator
+from medistill.workflow.decoders import forget_autoencoder
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts, network_spec
 
@@ -155,6 +156,7 @@ def ask_shadows(
 
     Raises:
         DivergedError: an expert, a distillation or a network left the finite numbers, with the shadow's number.
+        DataError: a shadow's half of the patients is too small to be quantised, likewise.
     """
     paths = [folder / f"shadow_{shadow:03d}.safetensors" for shadow in range(len(plan.held))]
     stored = [kept(path, key) for path in paths]
@@ -163,12 +165,14 @@ def ask_shadows(
     with progress.task("Attacking shadow distillations", len(paths), done=done) as task:
         for shadow, (path, arrays) in enumerate(zip(paths, stored, strict=True)):
             if arrays is None:
-                which = f"shadow {shadow + 1} of {len(paths)}"
+                which, run = f"shadow {shadow + 1} of {len(paths)}", _run_folder(folder, shadow, key)
                 try:
-                    run = _run_folder(folder, shadow, key)
                     arrays = _asked(plan, shadow, corpus, recipe, run, network, place, _Inside(task, which))
                 except DivergedError as error:
                     raise DivergedError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
+                except DataError as error:
+                    shutil.rmtree(run)
+                    raise DataError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
                 write_tensors(path, arrays, {"key": key}, private=True)
                 task.advance(figures=which)
             found.append(arrays)
@@ -230,6 +234,7 @@ def _asked(
         arrays[f"{source}_member"] = member.astype(np.uint8)
     if trajectories is not None:
         shutil.rmtree(trajectories.path)
+    forget_autoencoder(corpus, recipe)
     shutil.rmtree(run)
     return {**arrays, "seconds": np.array([time.monotonic() - started])}
 

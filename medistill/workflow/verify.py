@@ -199,7 +199,11 @@ def _privacy_check(manifest: BundleManifest) -> Check:
 
 def _quantisation_check(manifest: BundleManifest, distilled: DistilledSet) -> tuple[Check, ...]:
     """Of how many patients an image is said to be the mean; refused where the set is not what is said of it."""
-    known = manifest.provenance.quantisation
+    known, name = manifest.provenance.quantisation, "Quantisation"
+    if known is None and manifest.provenance.starts_from == "quantised":
+        return (
+            Check(name, "missing", "the images are, or began as, means of patients' images; of how many is not said"),
+        )
     if known is None:
         return ()
     seen = _unlike(manifest.provenance, known, distilled)
@@ -211,7 +215,7 @@ def _quantisation_check(manifest: BundleManifest, distilled: DistilledSet) -> tu
         )
     unit = "images" if manifest.provenance.split_unit == "image" else "patients"
     told = f"each image is, or began as, a mean of {known.smallest_cluster} {unit} or more; it agrees with itself"
-    return (Check("Quantisation", "declared", told),)
+    return (Check(name, "declared", told),)
 
 
 def _unlike(provenance: Provenance, known: QuantisationRecord, distilled: DistilledSet) -> str:
@@ -222,6 +226,12 @@ def _unlike(provenance: Provenance, known: QuantisationRecord, distilled: Distil
         return f"a mean of {known.smallest_cluster}, where {known.min_cluster_size} were the fewest"
     if known.labels is not None and (known.labels == "soft") != (distilled.soft_labels is not None):
         return f"labels are said to be {known.labels}"
+    settings = (provenance.recipe or {}).get("quantise")
+    asked = settings if isinstance(settings, dict) and provenance.sources is None else {}
+    for name in ("encoder", "min_cluster_size", "weights", "temperature", "teachers", "decoder"):
+        stated = getattr(known, name)
+        if stated is not None and name in asked and asked[name] != stated:
+            return f"{name} is said to be {stated}, and {str(asked[name])[:64]} in the recipe"
     if known.weights is None or provenance.sources is not None:
         return ""
     of_class = [distilled.weights[distilled.labels == label] for label in np.unique(distilled.labels)]
@@ -229,9 +239,9 @@ def _unlike(provenance: Provenance, known: QuantisationRecord, distilled: Distil
         return "weights are said to be uniform, and differ within a class"
     if abs(float(distilled.weights.mean(dtype=np.float64)) - 1) > OFF:
         return "the mean of the weights is not 1"
-    settings = (provenance.recipe or {}).get("quantise")
-    alike = isinstance(settings, dict) and settings.get("priors") == "equal"
-    if alike and np.ptp([weights.sum(dtype=np.float64) for weights in of_class]) > OFF * len(distilled.weights):
+    if asked.get("priors") == "equal" and np.ptp([weights.sum(dtype=np.float64) for weights in of_class]) > OFF * len(
+        distilled.weights
+    ):
         return "classes are said to weigh alike, and do not"
     return ""
 

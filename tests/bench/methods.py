@@ -4,10 +4,10 @@
         --ipc 1,10,50 --seeds 0,1,2 --set-iadd distill.iterations=100
 
 A cell is a method, a number of images per class and a seed: the run DIR/METHOD-IPC-SEED, with what it cost in the file
-of that name and the ending .cost, and what it said in .log. It is made by `medistill distill` in a process of its own
-and then searched for copies by `medistill audit --no-membership`. A finished cell is not made again, so that this can
-be stopped and gone on with, and cells of other calls take part. The table is Markdown. One thread (OMP_NUM_THREADS=1)
-makes processor seconds comparable.
+of that name and the ending .cost, and what it said in .log. It is made by `medistill distill` in a process of its own,
+then searched for copies by `medistill audit --no-membership` and asked by distance who is in it. A finished cell is
+not made again, so that this can be stopped and gone on with, and cells of other calls take part. The table is Markdown.
+One thread (OMP_NUM_THREADS=1) makes processor seconds comparable.
 
 Random and k-means-chosen originals are arms of the cells that `CONTROLS` names; `ddoq-hard` is the arm `hard` of ddoq:
 the same images and weights with their classes for labels.
@@ -28,7 +28,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from medistill.artifacts.cache import cache_root
+from medistill.artifacts.corpus import load_corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.recipe import load_recipe
 from medistill.workflow.environment import hardware, versions
+from medistill.workflow.membership import distance_attacks
 
 METHODS: dict[str, tuple[str, list[str]]] = {
     "ddoq": ("ddoq", ["--method", "ddoq"]),
@@ -51,7 +58,7 @@ GATE_FAILED = 4
 """How `medistill audit` ends where a set fails: the figures are there."""
 HEADINGS = (
     "method", "images a class", "seeds", "macro AUC (range)", "making, processor s", "command, processor s", "peak MB",
-    f"copies: {' / '.join(SPACES)}", "points to its start", "patients in its mean",
+    f"copies: {' / '.join(SPACES)}", "points to its start", "patients in its mean", "members told by distance, AUC",
 )  # fmt: skip
 
 
@@ -135,6 +142,23 @@ def make(cell: Cell, asked: argparse.Namespace) -> None:
         if code not in (0, GATE_FAILED):
             sys.stderr.write(f"{cell.run.name}: its audit ended with {code}; see {cell.beside('log')}\n")
 
+    if cell.cost and not cell.beside("distance").is_file():
+        cell.beside("distance").write_text(json.dumps(distances(cell)))
+
+
+def distances(cell: Cell) -> dict[str, float | None]:
+    """Area under the curve of the attack on membership by distance, on the set and on as many random originals."""
+    distilled, recipe = DistilledSet.load(cell.run), load_recipe(cell.run / "recipe.toml")
+    corpus = load_corpus(cache_root() / "corpora" / str(distilled.provenance["corpus"]))
+    attacks = distance_attacks(distilled, corpus, recipe, torch.device("cpu"))
+    return {attack.source: attack.cells[0].auc.value for attack in attacks}
+
+
+def _told_apart(cells: list[Cell], source: str) -> str:
+    told = [json.loads(cell.beside("distance").read_text()) for cell in cells if cell.beside("distance").is_file()]
+    values = [one[source] for one in told if one.get(source) is not None]
+    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})" if values else "–"
+
 
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
@@ -169,6 +193,7 @@ def row(name: str, done: list[Cell]) -> list[str]:
         _copies(done, {"random": "random", "kmeans": ""}.get(name, "distilled")),
         "each is an original" if name in CONTROLS else _residue(done),
         _averaged(done) if name not in CONTROLS else "1",
+        _told_apart(done, {"random": "random", "kmeans": ""}.get(name, "distilled")),
     ]
 
 
@@ -246,7 +271,8 @@ def table(asked: argparse.Namespace) -> str:
         "their share of the run's seconds; the command also reads, evaluates and reports. Peak: of any of the "
         "commands. Copies: of all images of all seeds; random originals are copies of themselves, and the search is "
         "to find them. Points to its start: share of the images that single out the original that "
-        "they began as, among all of the class; – where none began as one.",
+        "they began as, among all of the class; – where none began as one. Members told by distance: area under the "
+        "curve of the attack that asks how near a patient's image lies to the set (0.5: it guesses).",
         f"{hardware('cpu')}; " + ", ".join(f"{name} {version}" for name, version in versions().items()) + ".",
         *notes(list(seen.values())),
     ]

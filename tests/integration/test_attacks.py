@@ -8,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from medistill.artifacts.corpus import Corpus, save_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DataError
+from medistill.privacy.gate import membership_hidden
 from medistill.privacy.membership import Membership, MembershipAttack
 from medistill.progress import Silent, SilentTask
+from medistill.quantisation.autoencoder_training import train_autoencoder
 from medistill.recipe import Recipe, load_recipe
 from medistill.training.randomness import derive_seed
-from medistill.workflow import membership, shadows
+from medistill.workflow import decoders, membership, shadows
 from medistill.workflow.membership import attack_membership
 from medistill.workflow.shadows import plan_shadows, shadow_recipe
 from tests.drawn_corpus import drawn_set
@@ -187,7 +190,7 @@ def test_a_shadow_that_was_begun_goes_on_under_other_thresholds_and_another_coun
 
 def test_too_few_shadows_or_images_are_a_reason_and_no_crash(tmp_path, monkeypatch):
     corpus = noise_corpus(tmp_path, train=40, held_out=60)
-    monkeypatch.setattr(shadows, "train_experts", None)
+    monkeypatch.setattr(shadows, "followed_experts", None)
     quick = ["audit.networks=1", "evaluate.epochs=1", "evaluate.raw_epochs=1"]
     for setting, why in (("audit.shadows=3", "4 are needed"), ("distill.ipc=19", "training images of class a")):
         found = attack_membership(drawn_set(corpus, ipc=2), corpus, small_recipe(setting, *quick), out=tmp_path / why)
@@ -195,6 +198,64 @@ def test_too_few_shadows_or_images_are_a_reason_and_no_crash(tmp_path, monkeypat
         assert found.canaries == ()
         assert all(why in one.reason for one in found.attacks if one.name != "loss")
         assert "needs 100 non-members, and there are 60" in found.attacks[0].cells[0].detections[0].rate.reason
+
+
+QUANTISED = (
+    "method=ddoq", "distill.labels=hard", "quantise.components=8", "quantise.min_cluster_size=2", "autoencoder.width=8",
+    "autoencoder.levels=2", "autoencoder.latent_channels=1", "autoencoder.epochs=1", "audit.shadows=4",
+    "audit.shadow_networks=1", "audit.networks=1", "evaluate.epochs=1", "evaluate.raw_epochs=1",
+)  # fmt: skip
+
+
+def test_a_half_that_cannot_be_quantised_is_a_reason_and_no_crash(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "cache"))
+    corpus, recipe = noise_corpus(tmp_path, train=40), small_recipe(*QUANTISED, "quantise.components=30")
+    found = attack_membership(drawn_set(corpus, ipc=3), corpus, recipe, out=tmp_path / "out", device="cpu")
+    of_shadows = [one for one in found.attacks if one.name != "loss"]
+    assert len(of_shadows) == 6
+    assert all("shadow 1 of 4: quantise.components = 30" in one.reason for one in of_shadows)
+    assert found.shadows == 0
+    assert list((tmp_path / "out" / "membership").glob("shadow*")) == []
+
+
+def test_autoencoders_of_shadows_are_removed_with_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "cache"))
+    trained = []
+    monkeypatch.setattr(decoders, "train_autoencoder", lambda *a, **k: trained.append(a) or train_autoencoder(*a, **k))
+    corpus, recipe = noise_corpus(tmp_path), small_recipe(*QUANTISED, "quantise.encoder=autoencoder")
+    found = attack_membership(drawn_set(corpus, ipc=3), corpus, recipe, out=tmp_path / "out", device="cpu")
+    assert (found.shadows, len(trained)) == (4, 4)
+    assert list((tmp_path / "cache" / "decoders").iterdir()) == []
+
+
+def test_one_image_alone_is_no_evidence_against_the_attack_by_distance(tmp_path):
+    corpus = noise_corpus(tmp_path)
+    made, cpu = drawn_set(corpus, ipc=1), torch.device("cpu")
+    pair = membership.distance_attacks(made, corpus, small_recipe(), cpu)
+    assert all(one.cells[0].auc.value is not None for one in pair)
+    one = replace(
+        made, images=made.images[:1], labels=made.labels[:1], weights=made.weights[:1], stage=made.stage[:1]
+    )  # fmt: skip
+    told = Membership(
+        tuple(membership.distance_attacks(one, corpus, small_recipe(), cpu)), (), 0, 0, 0, 0, 0, 0.95, 0.0
+    )
+    verdicts = {criterion.name: criterion.verdict for criterion in membership_hidden(told, small_recipe().audit)}
+    assert verdicts["Patients found (distance attack)"] == "not enough evidence"
+
+
+def test_halves_that_are_nearly_one_patient_s_are_a_reason_and_no_crash(tmp_path):
+    """One patient has half of the images of a class: where a shadow holds him, five others do not hide him."""
+    corpus = noise_corpus(tmp_path, train=40, held_out=60)
+    groups, of_class = corpus.groups.copy(), np.flatnonzero(corpus.labels[:40] == 0)
+    groups[of_class[: len(of_class) // 2]] = groups[of_class[0]]
+    quick = ["audit.networks=1", "evaluate.epochs=1", "evaluate.raw_epochs=1", "audit.shadows=8", "audit.canaries=0"]
+    recipe = small_recipe("distill.init=quantised", "quantise.min_cluster_size=4", *quick)
+    made = drawn_set(corpus, ipc=2)
+    found = attack_membership(made, replace(corpus, groups=groups), recipe, out=tmp_path / "out", device="cpu")
+    reasons = {one.reason for one in found.attacks if one.name != "loss"}
+    assert found.shadows == 0
+    assert len(reasons) == 1
+    assert "of class a by their share of its images, and quantise.min_cluster_size is 4" in reasons.pop()
 
 
 def test_another_corpus_or_shape_is_refused(tmp_path, monkeypatch):

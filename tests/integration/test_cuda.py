@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 import torch
 
@@ -13,11 +16,12 @@ from medistill.engine.student import Student
 from medistill.engine.together import adjoint_together, unroll_together
 from medistill.engine.unroll import Images, adjoint, unroll
 from medistill.progress import Silent
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, override_recipe
 from medistill.training.augmentation import Draw
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import train_experts
+from medistill.workflow.membership import distance_attacks
 from tests.naive_unroll import naive_gradient, problem
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
@@ -81,3 +85,33 @@ def test_whole_chain(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path, prec
     assert made.provenance["device"] == "cuda"
     evaluation = evaluate(made, phantom_corpus, recipe, out=tmp_path, device="cuda")
     assert len(evaluation.arms) == 3
+
+
+@pytest.mark.parametrize("encoder", ["pca", "autoencoder"])
+def test_a_quantised_set(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path, encoder):
+    small = ["quantise.components=8", "quantise.min_cluster_size=2", f"quantise.encoder={encoder}"]
+    small += ["autoencoder.width=8", "autoencoder.latent_channels=1", "autoencoder.epochs=2", "autoencoder.levels=5"]
+    recipe = override_recipe(tiny_recipe, ["method=ddoq", *small], "test")
+    made = distill(phantom_corpus, None, recipe, out=tmp_path / "gpu", device="cuda")
+    assert made.provenance["device"] == "cuda"
+    assert made.soft_labels is not None
+    assert made.soft_labels.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    evaluation = evaluate(made, phantom_corpus, recipe, out=tmp_path / "gpu", device="cuda")
+    assert evaluation.arm("distilled") is not None
+    found = distance_attacks(made, phantom_corpus, recipe, torch.device("cuda"))
+    assert [one.source for one in found] == ["distilled", "random"]
+    if encoder == "pca":
+        distill(phantom_corpus, None, recipe, out=tmp_path / "cpu", device="cpu")
+        here, there = (json.loads((tmp_path / name / "quantisation.json").read_text()) for name in ("gpu", "cpu"))
+        for ours, theirs in zip(here["classes"], there["classes"], strict=True):
+            for figure in ("w2", "reconstruction", "error"):
+                assert ours[figure] == pytest.approx(theirs[figure], rel=0.02)
+
+
+def test_images_that_begin_as_centroids(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path):
+    small = ["quantise.components=8", "quantise.min_cluster_size=2"]
+    recipe = override_recipe(tiny_recipe, ["distill.init=quantised", *small], "test")
+    trajectories = train_experts(phantom_corpus, recipe, device="cuda")
+    made = distill(phantom_corpus, trajectories, recipe, out=tmp_path, device="cuda")
+    assert made.provenance["starts_from"] == "quantised"
+    assert np.isfinite(made.images).all()

@@ -9,6 +9,7 @@ import stat
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -148,6 +149,14 @@ def test_the_own_one_is_trained_once_and_again_where_it_is_damaged(corpus: Corpu
         np.testing.assert_array_equal(array, state_of(again)[name])
 
 
+def test_the_own_one_cannot_be_brought_as_one_that_saw_no_patient(corpus: Corpus, private_cache: Path) -> None:
+    own_autoencoder(corpus, own_recipe("autoencoder.epochs=1"), CPU)
+    (trained,) = [path for path in (private_cache / "decoders").iterdir() if path.is_dir()]
+    with pytest.raises(UsageError, match="was fitted to a corpus"):
+        bring_decoder(trained)
+    assert [path.name for path in (private_cache / "decoders").iterdir() if path.is_dir()] == [trained.name]
+
+
 def test_what_decides_the_own_one_gives_another(corpus: Corpus, private_cache: Path) -> None:
     for count, change in (
         (1, "evaluate.networks=3"),
@@ -185,9 +194,10 @@ def test_a_second_process_waits_for_the_one_that_trains(corpus: Corpus) -> None:
         np.testing.assert_array_equal(array, state_of(found)[name])
 
 
-def test_an_autoencoder_that_cannot_be_built_is_refused_by_name(corpus: Corpus) -> None:
-    with pytest.raises(ArtifactError, match="latent_channels = '1000'"):
-        own_autoencoder(corpus, own_recipe("autoencoder.latent_channels=1000"), CPU)
+def test_images_too_large_for_an_autoencoder_are_refused_by_name(corpus: Corpus) -> None:
+    large = replace(corpus, images=np.zeros((1, 1, 2048, 2048), np.uint8))
+    with pytest.raises(ArtifactError, match=r"image_size = '2048'.*from 8 to 1024"):
+        own_autoencoder(large, own_recipe(), CPU)
 
 
 def distilled(*words: str) -> list[str]:

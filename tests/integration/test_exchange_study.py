@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -214,14 +214,14 @@ def test_a_site_whose_training_diverges_has_no_set_and_the_others_go_on(
 ) -> None:
     from medistill.workflow import exchange_study as workflow
 
-    real, lost = workflow.train_experts, made.study.sites[0].name
+    real, lost = workflow.followed_experts, made.study.sites[0].name
 
     def diverging(corpus: Corpus, *args: object, **options: object) -> object:
         if (corpus.site_names[int(corpus.sites[corpus.rows("train")][0])]) == lost:
             raise DivergedError("expert 0 diverged in epoch 1", expected="finite parameters", do="lower experts.lr")
         return real(corpus, *args, **options)
 
-    monkeypatch.setattr(workflow, "train_experts", diverging)
+    monkeypatch.setattr(workflow, "followed_experts", diverging)
     study = again(made, monkeypatch, tmp_path / "study", Heard())
     assert study.sites[0].reason == study.row("own_set", lost).reason == "expert 0 diverged in epoch 1"
     assert study.row("all_sets", "").images == sum(site.set_images for site in study.sites[1:])
@@ -256,6 +256,18 @@ def test_a_class_of_which_a_site_has_too_few_takes_no_part_there(tmp_path: Path)
     assert len({share.content, east.share(corpus).content, corpus.content}) == 3
     with pytest.raises(UsageError, match="no site has 4 training images and a validation image of class B"):
         plan_exchange(corpus, ipc=4)
+
+
+def test_a_class_that_is_nearly_one_patient_s_takes_no_part_where_images_are_means(tmp_path: Path) -> None:
+    """Ten images of three patients: 4, 3 and 3 of them count as two patients (100 / 34), 8, 1 and 1 as one."""
+    cells = [(site, "A", split, 10) for site in ("e", "w") for split in ("train", "val")]
+    corpus = corpus_of(tmp_path, *cells)
+    groups = corpus.groups.copy()
+    groups[:10], groups[20:30] = np.repeat([100, 101, 102], [4, 3, 3]), np.repeat([200, 201, 202], [8, 1, 1])
+    corpus = replace(corpus, groups=groups)
+    assert [site.classes for site in plan_exchange(corpus, ipc=2, patients=1)] == [("A",), ("A",)]
+    with pytest.raises(UsageError, match="sites"):
+        plan_exchange(corpus, ipc=2, patients=2)
 
 
 def test_the_command(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

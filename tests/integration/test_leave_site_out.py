@@ -260,7 +260,7 @@ def test_a_site_whose_training_diverges_says_so_and_the_others_go_on(
         sites.append(corpus.content)
         raise DivergedError("expert 0 diverged in epoch 1", expected="finite parameters", do="lower experts.lr")
 
-    monkeypatch.setattr("medistill.workflow.leave_site_out.train_experts", diverging)
+    monkeypatch.setattr("medistill.workflow.leave_site_out.followed_experts", diverging)
     found = again(made, monkeypatch, run, Heard())
     assert [one.evaluation for one in found] == [None] * 3
     assert {one.reason for one in found} == {"expert 0 diverged in epoch 1"}

@@ -50,10 +50,8 @@ def changed(recipe: Recipe, *overrides: str) -> Recipe:
 
 def test_from_corpus_to_evaluation(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
     made = distill(corpus, None, recipe, out=tmp_path, device="cpu")
-    loaded, known = (
-        DistilledSet.load(tmp_path),
-        Quantisation.from_json(json.loads((tmp_path / "quantisation.json").read_text()), "test"),
-    )
+    loaded = DistilledSet.load(tmp_path)
+    known = Quantisation.from_json(json.loads((tmp_path / "quantisation.json").read_text()), "test")
     assert loaded.images.tobytes() == made.images.tobytes()
     assert loaded.provenance["method"] == "DDOQ"
     assert loaded.provenance["starts_from"] == "quantised"
@@ -165,7 +163,10 @@ def test_images_of_another_method_begin_as_centroids(
     assert not np.allclose(moved.images, centroids.images, atol=1e-6)
 
 
-def test_the_whole_job(phantom_folder: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_the_whole_job(
+    corpus: Corpus, phantom_folder: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDISTILL_CACHE", str(corpus.path.parents[1]))  # where the corpus is prepared already
     report = run(recipe, out=tmp_path / "run", data=phantom_folder, device="cpu")
     assert report.quantisation is not None
     assert report.course is None
@@ -173,6 +174,25 @@ def test_the_whole_job(phantom_folder: Path, recipe: Recipe, tmp_path: Path) -> 
     assert set(stages) == {"prepare", "distill", "evaluate"}
     again = run(recipe, out=tmp_path / "run", data=phantom_folder, device="cpu", resume=True)
     assert again.evaluation == report.evaluation
+
+
+def test_what_quantising_refuses_is_told_before_experts_are_trained_and_takes_no_folder(
+    corpus: Corpus, phantom_folder: Path, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDISTILL_CACHE", str(corpus.path.parents[1]))
+    begun = changed(tiny_recipe, "distill.init=quantised", "seed=6", *SMALL)
+    prepare(phantom_folder, begun)
+    kept = {store.name for store in (corpus.path.parents[1] / "trajectories").glob("*")}
+    few = changed(begun, "quantise.min_cluster_size=500")
+    with pytest.raises(DataError, match="min_cluster_size = 500"):
+        run(few, out=tmp_path / "run", data=phantom_folder, device="cpu")
+    assert {store.name for store in (corpus.path.parents[1] / "trajectories").glob("*")} == kept
+    assert not (tmp_path / "run" / "state").exists()
+    report = run(begun, out=tmp_path / "run", data=phantom_folder, device="cpu")
+    assert report.quantisation is not None
+    experts = train_experts(prepare(phantom_folder, begun), begun, device="cpu")
+    alone = distill(prepare(phantom_folder, begun), experts, begun, out=tmp_path / "alone", device="cpu")
+    assert DistilledSet.load(tmp_path / "run" / "set").images.tobytes() == alone.images.tobytes()
 
 
 def test_whitened_images_are_the_same_grey_values(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
@@ -211,6 +231,7 @@ def test_images_that_are_all_alike_are_refused(corpus: Corpus, recipe: Recipe, t
     images[corpus.labels == 1] = 77
     with pytest.raises(DataError, match=f"class {corpus.class_names[1]} has only 1 different training images"):
         distill(replace(corpus, images=images), None, recipe, out=tmp_path / "one", device="cpu")
+    assert list((tmp_path / "one").rglob("codes_*")) == []  # they are patients', and nobody would remove them
 
 
 def test_more_components_than_images_are_refused(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:

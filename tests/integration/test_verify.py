@@ -321,6 +321,10 @@ def test_what_is_said_of_means_is_told_where_the_set_agrees(tmp_path: Path, ours
         ({"weights": (0.2, 0.6, 1.6, 1.7), "priors": "corpus"}, "weights is not 1"),
         ({"starts_from": "noise"}, "began as noise"),
         ({"starts_from": None}, "does not say"),
+        ({"encoder": "autoencoder"}, "encoder is said to be autoencoder, and pca in the recipe"),
+        ({"min_cluster_size": 7}, "min_cluster_size is said to be 7, and 5 in the recipe"),
+        ({"temperature": 2.0}, "temperature is said to be 2.0, and 1.0"),
+        ({"decoder": "0" * 64}, "decoder is said to be 0000"),
     ],
 )
 def test_what_is_said_of_means_and_is_not_so_is_refused(
@@ -328,6 +332,14 @@ def test_what_is_said_of_means_and_is_not_so_is_refused(
 ) -> None:
     with pytest.raises(ArtifactError, match=why):
         verify(quantised_bundle(tmp_path, **said), today=sent_bundle.TODAY)  # type: ignore[arg-type]
+
+
+def test_means_of_nobody_knows_how_many_are_told_of(tmp_path: Path, ours: Path) -> None:
+    made = replace(sent_bundle.small_set(), provenance={"starts_from": "quantised"})
+    write_archive(tmp_path / "silent.zip", pack(made, Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test.")))
+    state, told = state_of(tmp_path / "silent.zip", "Quantisation")
+    assert state == "missing"
+    assert "of how many is not said" in told
 
 
 def test_weights_that_are_said_to_be_uniform_must_be(tmp_path: Path, ours: Path) -> None:

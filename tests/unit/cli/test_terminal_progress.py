@@ -51,6 +51,40 @@ def test_lines_tell_the_time_left_from_the_pace_of_this_run(
     assert told == ["Training: 80 of 100", "Training: 83 of 100, about 1 min 8 s left"]
 
 
+@pytest.mark.parametrize("steps", [30, 120])
+def test_lines_of_a_task_of_estimated_length_end_complete_and_never_late(
+    steps: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(lines.time, "monotonic", lambda: clock[0])
+    with Lines(Stop(nothing)).task("Quantising", 100) as task:
+        for _ in range(steps):
+            clock[0] += 1.0
+            task.advance()
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == f"Quantising: {steps} of {steps}, done after {duration(steps)}"
+    assert not any("-" in line for line in told)
+
+
+@pytest.mark.parametrize(("steps", "shown"), [(3, "3/3"), (12, "12/12")])
+def test_bars_of_a_task_of_estimated_length_end_full_and_those_of_a_stopped_one_do_not(steps: int, shown: str) -> None:
+    drawn = io.StringIO()
+    clock = [0.0]
+    with Bars(Console(file=drawn, force_terminal=True, width=120, color_system=None), Stop(nothing)) as bars:
+        bars.rich.get_time = lambda: clock[0]
+        with bars.task("Quantising", 10) as task:
+            for _ in range(steps):
+                clock[0] += 10.0
+                task.advance()
+        stopped = bars.task("Encoding", 10)
+        stopped.advance()
+        stopped.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    last = drawn.getvalue().split("Quantising")[-1]
+    assert shown in last
+    assert "left" not in last.split("Encoding")[0]
+    assert "1/10" in last
+
+
 def test_bars_show_count_figures_and_time_left_and_print_brackets_as_they_are() -> None:
     drawn = io.StringIO()
     clock = [0.0]

@@ -61,6 +61,16 @@ def test_images_beyond_one_part_give_the_same_codes(monkeypatch: pytest.MonkeyPa
     assert passes == [3, 3, 1]
 
 
+def test_codes_and_images_are_float32_arithmetic_whatever_surrounds_them() -> None:
+    ours, grey = drawn(), torch.rand(2, *SMALL.shape, generator=torch.Generator().manual_seed(3))
+    codes = ours.encode(grey)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ours.network.encode(grey)[0].dtype == torch.bfloat16
+        assert torch.equal(ours.encode(grey), codes)
+        images = ours.decode(codes)
+    assert torch.equal(images, ours.decode(codes))
+
+
 def test_parameters_come_from_the_generator_alone() -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()

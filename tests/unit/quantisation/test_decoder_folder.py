@@ -136,8 +136,10 @@ def test_files_that_are_missing_or_links_or_no_files_are_refused(name: str, fold
     os.mkfifo(file)
     with pytest.raises(ArtifactError, match="no plain file"):
         load(folder)
-    with pytest.raises(ArtifactError, match="is missing"):
+    with pytest.raises(ArtifactError, match="elsewhere cannot be used: it is no folder"):
         load(tmp_path / "elsewhere")
+    with pytest.raises(ArtifactError, match="nowhere cannot be used: there is no such folder"):
+        load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(

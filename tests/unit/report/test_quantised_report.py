@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
 from medistill.artifacts.atomic import write_json
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError
-from medistill.quantisation.record import Quantisation, RatePoint
+from medistill.quantisation.record import Quantisation
 from medistill.recipe import Recipe
 from medistill.report import descriptions, quantisation_plots
 from medistill.report.caveats import caveats
@@ -23,15 +21,10 @@ from medistill.report.exchange import statements
 from medistill.report.html import render_html
 from medistill.report.markdown import markdown
 from medistill.report.methods_text import methods
-from medistill.report.palette import CLASS_LINES, MARGIN
-from medistill.report.quantisation_plots import BARS, cell_edges
 from medistill.report.quantisation_statements import (
     bound,
     given_up,
     labels,
-    mean_rate,
-    rate_slope,
-    rate_words,
     weighting,
 )
 from medistill.report.record import Report
@@ -154,16 +147,27 @@ def test_the_section_says_what_a_data_protection_officer_asks() -> None:
         "at temperature 2.",
         "95.7 %",
         "begin with those of smaller sets, of 1 and 10 images a class",
-        "not available it was not measured",
     ):
         assert expected in words, expected
     for of_class in KNOWN.classes:
-        for value in (of_class.reconstruction, of_class.error, of_class.w2, of_class.w2_random):
+        for value in (of_class.reconstruction, of_class.error, of_class.w2, of_class.w2_uniform, of_class.w2_random):
             assert f"{value:.2f}" in words
     assert '<a href="#quantisation">Quantisation</a>' in page
     assert "Method DDOQ has no outer steps" in section(page, "course")
     assert "means of several patients’ images" in section(page, "images")
     assert "39 images, up to 10 for each class" in section(page, "images")
+
+
+def test_beside_published_figures_nothing_is_said_to_be_chosen() -> None:
+    report = replace(report_example.quantised(), benchmark=report_example.whole().benchmark)
+    shown = section(render_html(report), "benchmark")
+    told = [row[0] for row in tables(report)["benchmark"].rows]
+    assert "This run 31.4" in shown
+    assert "a quantisation gives one set" in shown
+    assert told[0] == "this run"
+    assert "| This run |" in markdown(report)
+    for text in (shown, markdown(report)):
+        assert "chosen on validation data" not in text
 
 
 def test_images_that_only_began_so_are_not_called_the_means() -> None:
@@ -201,65 +205,8 @@ def test_another_encoder_has_another_bound_and_unit() -> None:
     assert figure.axes[0].get_ylabel() == "W2, units of the code"
 
 
-def test_the_histogram_holds_every_cell_right_of_the_fewest() -> None:
-    held = [n for of_class in KNOWN.classes for n in of_class.cell_patients]
-    axes = quantisation_plots.cells(KNOWN).axes[0]
-    assert sum(bar.get_height() for bar in axes.patches) == len(held)
-    assert min(bar.get_x() for bar in axes.patches) == KNOWN.min_cluster_size
-    assert [list(line.get_xdata()) for line in axes.lines if line.get_color() == MARGIN] == [[5, 5]]
-    assert f"{min(held)} in the smallest" in descriptions.cells(KNOWN)
-    assert f"{max(held)} in the largest" in descriptions.cells(KNOWN)
-
-
-@pytest.mark.parametrize(
-    ("held", "least"), [((5,), 5), ((5, 6, 7), 5), ((3, 90), 3), ((5, 3000), 5), ((2, 20), 5), ((1,), 1)]
-)
-def test_the_bars_cover_every_count_once(held: tuple[int, ...], least: int) -> None:
-    edges = cell_edges(held, least)
-    assert edges == sorted(set(edges))
-    assert len(edges) - 1 <= BARS
-    assert edges[0] == min(least, *held)
-    assert edges[-1] > max(held)
-    assert np.histogram(held, edges)[0].sum() == len(held)
-
-
-def test_the_rate_is_drawn_class_by_class_with_the_chosen_number() -> None:
-    axes = quantisation_plots.rate(KNOWN).axes[0]
-    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
-    for of_class in KNOWN.classes:
-        assert ([point.centroids for point in of_class.rate], [point.w2 for point in of_class.rate]) in drawn
-        assert ([len(of_class.cell_images)], [of_class.w2]) in drawn
-    named = [text.get_text() for text in axes.texts]
-    assert [name.rsplit(" ", 1)[0] for name in named] == ["COVID", "Lung Opacity", "Normal", "Viral Pneumonia"]
-    heights = [text.get_position()[1] for text in axes.texts]
-    assert all(above - below > 0.09 for above, below in pairwise(heights))
-
-
-def test_the_slope_is_that_of_least_squares() -> None:
-    numbers = np.random.default_rng(2)
-    points = tuple(RatePoint(k, float(3 * k**-0.2 * numbers.uniform(0.9, 1.1))) for k in (1, 2, 5, 10, 50))
-    expected = np.polyfit(np.log([2, 5, 10, 50]), np.log([point.w2 for point in points[1:]]), 1)[0]
-    assert rate_slope(points) == pytest.approx(expected)
-    assert rate_slope(points[:2]) is None
-    assert rate_slope((RatePoint(2, 0.0), RatePoint(5, 0.0), RatePoint(10, 1.0))) is None
-    assert "-0.11: twice as many images make it 7.3 % smaller" in plain(rate_words(KNOWN))
-
-
-def test_many_classes_have_one_line_and_a_rate_that_was_not_measured_none() -> None:
-    many = tuple(
-        replace(KNOWN.classes[k % 4], class_name=f"class {k}", rate=KNOWN.classes[k % 4].rate[: 8 - k % 2])
-        for k in range(len(CLASS_LINES) + 1)
-    )
-    known = replace(KNOWN, classes=many)
-    (name, points, chosen), *others = quantisation_plots.rate_lines(known)
-    assert (name, others) == ("Mean", [])
-    assert [point.centroids for point in points] == [1, 2, 5, 10, 20, 50, 100]
-    assert points[2].w2 == pytest.approx(np.sqrt(np.mean([of_class.rate[2].w2 ** 2 for of_class in many])))
-    assert chosen.w2 == pytest.approx(np.sqrt(np.mean([of_class.w2**2 for of_class in many])))
+def test_a_rate_that_was_not_measured_is_told() -> None:
     untold = replace(KNOWN, classes=tuple(replace(of_class, rate=()) for of_class in KNOWN.classes))
-    assert mean_rate(untold.classes) == ()
-    assert rate_words(untold) == ""
     words = section(render_html(replace(report_example.quantised(), quantisation=untold)))
     assert "Not available : it was not measured, or the distance is 0." in words
 
@@ -272,7 +219,7 @@ def test_tables_are_the_record_to_the_last_digit() -> None:
         assert int(cells["fewest patients in a cell"]) == min(of_class.cell_patients)
         assert int(cells["distilled images"]) == len(of_class.cell_images)
         assert float(cells["error"]) == of_class.error
-        assert cells["W2 with equal weights"] == ("" if of_class.w2_uniform is None else str(of_class.w2_uniform))
+        assert cells["W2 with equal weights"] == str(of_class.w2_uniform)
     rows = [row for row in found["cells"].rows if row[0] == "Normal"]
     assert [int(row[1]) for row in rows] == list(range(1, 11))
     assert tuple(int(row[2]) for row in rows) == KNOWN.classes[2].cell_images
@@ -375,12 +322,14 @@ def test_caveats_say_of_how_many_and_whether_it_was_measured() -> None:
 
 
 def test_nothing_given_up_and_one_is_singular() -> None:
-    whole = replace(KNOWN, classes=tuple(replace(of_class, given_up=0) for of_class in KNOWN.classes))
+    whole = replace(KNOWN, classes=tuple(replace(of_class, given_up=0, set_aside=0) for of_class in KNOWN.classes))
     assert plain(given_up(whole)) == "No centroid had to be given up: every cell has 5 patients or more."
+    one = replace(whole, classes=(replace(whole.classes[0], set_aside=1), *whole.classes[1:]))
+    assert plain(given_up(one)).endswith("5 patients or more. 1 image unlike most is in no mean.")
     two = replace(KNOWN, classes=tuple(replace(of_class, given_up=2) for of_class in KNOWN.classes[:2]))
     assert plain(given_up(two)) == (
         "4 centroids were given up, since fewer than 5 patients would have been in each of their cells: COVID has 2 "
-        "images fewer and Lung Opacity has 2 images fewer than was asked for."
+        "images fewer and Lung Opacity has 2 images fewer than was asked for. 4 images unlike most are in no mean."
     )
 
 

@@ -123,7 +123,7 @@ def test_a_quantised_set_says_of_how_many_patients_an_image_is_the_mean() -> Non
     )
     text = data_card(weighted, Statement("CC0-1.0", "Tests"), known, None, None, dicom=False).decode()
     for words in (
-        "Each image is the mean of at least 7 patients' originals, of their principal components.",
+        "Each image is the mean of at least 7 patients' originals, as their principal components show them.",
         "Each image has a weight: multiply its loss by it.",
         "the answers of 3 networks trained on the originals, at temperature 2.",
         "each is a mean of originals of its class that are alike",
