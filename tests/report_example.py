@@ -37,7 +37,7 @@ from medistill.report.verdict import verdict
 NAMES = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
 SITES = ("bimcv", "rsna", "guangzhou", "radiopaedia")
 SKILL: dict[Arm, float] = {"raw": 2.0, "random": 0.7, "kmeans": 0.9, "hard": 1.3, "distilled": 1.7}
-RECIPE = load_recipe("covid-xray-cpu")
+RECIPE = load_recipe("covid-xray-cpu", ["distill.init=real"])
 SETTINGS = EvaluateRecipe(bootstrap=100, smallest_cell=10)
 
 

@@ -169,7 +169,8 @@ def _enough(codes: np.ndarray, groups: np.ndarray, count: int, least: int, batch
     patients = int(patients_by_share(np.zeros(len(groups), np.int64), groups, 1)[0])
     if patients < least:
         raise DataError(
-            f"class {name} has {patients} training patients by their share of its images, fewer than "
+            f"class {name} has {len(np.unique(groups))} training patients, who by their share of its images count as "
+            f"{patients}, fewer than "
             f"quantise.min_cluster_size = {least}: a distilled image of it would show them",
             expected="at least that many patients in every class, since a distilled image is the mean of so many",
             do="add patients of that class, or leave it out with --classes; a smaller quantise.min_cluster_size shows "

@@ -19,10 +19,11 @@ class QuantiseRecipe(Section):
     trained on them; or one that was brought with --decoder."""
     decoder: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
     """SHA-256 of the one that was brought; --decoder FOLDER sets it."""
-    components: Count = 64
-    """Principal components, for `pca`."""
+    components: Annotated[int, Field(ge=0)] = 0
+    """Principal components, for `pca`; 0 takes 64, or half as many as there are training images if that is less."""
     batch_size: Annotated[int, Field(ge=16)] = 512
-    """Images that are encoded and quantised at once: what bounds the memory."""
+    """Images that are encoded and quantised at once, which bounds the memory. A class with more of them has other
+    centroids under another number, since CLVQ moves them batch by batch."""
     passes: Count = 10
     """Passes of competitive learning vector quantisation (CLVQ) over each class, in batches."""
     refine: Annotated[int, Field(ge=0)] = 50

@@ -73,6 +73,12 @@ class ComparedRun:
     improvement_over_random: Estimate
     seconds: Mapping[str, float]
 
+    @property
+    def making_seconds(self) -> float | None:
+        """What experts and distillation took, without those experts that were in the cache; None where not known."""
+        known = [self.seconds[stage] for stage in ("experts", "distill") if stage in self.seconds]
+        return sum(known) if known else None
+
     def arm(self, name: Arm) -> ArmFigures | None:
         """The figures of an arm, or None where it was not trained."""
         return next((figures for figures in self.arms if figures.arm == name), None)

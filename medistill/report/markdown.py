@@ -63,7 +63,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         ("Gap closed", [_estimate(run.gap_closed) for run in runs]),
         ("Hard-label recovery", [_estimate(run.hard_label_recovery, sign=True) for run in runs]),
         ("Improvement over random", [_estimate(run.improvement_over_random, sign=True) for run in runs]),
-        ("Time of the run", [duration(sum(run.seconds.values())) if run.seconds else "not known" for run in runs]),
+        ("Time of experts and distillation", [_time_cell(run) for run in runs]),
     ]
     lines = [f"# {counted(len(runs), 'run')} side by side", "", comparison.comparable, ""]
     lines += [f"Macro AUC with its {confidence}.", ""]
@@ -297,6 +297,10 @@ def _estimate(estimate: Estimate, *, sign: bool = False) -> str:
         return f"not available ({escaped(estimate.reason)})"
     value = signed(estimate.value) if sign else number(estimate.value)
     return f"{value} ({interval(estimate, sign=sign) or 'no interval'})"
+
+
+def _time_cell(run: ComparedRun) -> str:
+    return "not known" if run.making_seconds is None else duration(run.making_seconds)
 
 
 def _arm_cell(run: ComparedRun, arm: str) -> str:

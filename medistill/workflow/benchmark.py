@@ -147,11 +147,22 @@ def beside_published(
         chosen_spread=None if spread is None else 100 * spread,
         maximum_accuracy=None if best is None else 100 * best[1],
         maximum_step=None if best is None else best[0],
-        cut_down=tuple(departures(source, recipe)),
+        cut_down=(*departures(source, recipe), *smaller_classes(distilled, recipe.distill.ipc)),
         published=published_figures(source.name, recipe.distill.ipc, recipe.data.image_size),
     )
     write_json(out / "benchmark.json", asdict(result))
     return result
+
+
+def smaller_classes(distilled: DistilledSet, ipc: int) -> list[str]:
+    """Where a set is smaller than those that figures were published for, in a sentence; empty where it is not."""
+    counts = np.bincount(distilled.labels, minlength=len(distilled.class_names))
+    if counts.min() == ipc:
+        return []
+    return [
+        f"{np.sum(counts < ipc)} of {len(counts)} classes have fewer than {ipc} images (in all {counts.sum()}, in "
+        f"place of {ipc * len(counts)}), since centroids of too few images were given up (quantise.min_cluster_size)."
+    ]
 
 
 def departures(source: BenchmarkSource, recipe: Recipe) -> list[str]:

@@ -11,7 +11,7 @@ from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import Corpus, save_without_site
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.lock import alone
-from medistill.errors import ArtifactError, DivergedError, UsageError
+from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
 from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, validate_recipe
@@ -97,7 +97,8 @@ def _done(
     device: str,
     log: RunLog,
 ) -> SitePlan:
-    """Train, distil and evaluate without a site; the plan, with the reason where a training diverged."""
+    """Train, distil and evaluate without a site; the plan, with the reason where a training diverged, or where a class
+    cannot be quantised without the site."""
     without = save_without_site(private_folder(cache_root() / "corpora"), corpus, plan.site, plan.classes)
     try:
         trajectories = followed_experts(without, recipe, network=network, device=device, progress=log)
@@ -105,7 +106,7 @@ def _done(
             without, trajectories, recipe, out=out, network=network, device=device, resume=True, progress=log
         )
         evaluate(distilled, without, recipe, out=out, network=network, device=device, progress=log)
-    except DivergedError as error:
+    except (DivergedError, DataError) as error:
         log.say(str(error))
         return replace(plan, reason=error.seen)
     return plan

@@ -30,6 +30,8 @@ from medistill.training.randomness import derive_seed
 from medistill.workflow.decoders import brought_decoder, own_autoencoder
 
 RECORD = "quantisation.json"
+COMPONENTS = 64
+"""Principal components where the recipe leaves their number open and there are images enough."""
 DRAWS = 5
 """Random subsets that the centroids are compared with."""
 
@@ -153,7 +155,7 @@ def _space(corpus: Corpus, recipe: Recipe, place: torch.device, progress: Progre
             components = fit_pca(
                 corpus.images,
                 rows,
-                components=settings.components,
+                components=settings.components or max(1, min(COMPONENTS, len(rows) // 2)),
                 batch=settings.batch_size,
                 seed=derive_seed(recipe.seed, "components"),
                 device=place,

@@ -41,7 +41,7 @@ METHODS: dict[str, tuple[str, list[str]]] = {
     "ddoq": ("ddoq", ["--method", "ddoq"]),
     "ddoq-sqrt": ("ddoq", ["--method", "ddoq", "--set", "quantise.weights=sqrt"]),
     "d4m": ("ddoq", ["--method", "d4m"]),
-    "iadd": ("iadd", []),
+    "iadd": ("iadd", ["--set", "distill.init=real"]),
     "iadd-quantised": ("iadd", ["--set", "distill.init=quantised"]),
 }
 """Method -> its family, for --set-FAMILY, and what makes it of the recipe."""

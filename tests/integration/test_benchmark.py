@@ -31,10 +31,17 @@ from medistill.evaluate.published import load_benchmark
 from medistill.progress import Silent
 from medistill.recipe import load_recipe
 from medistill.workflow import benchmark as module
-from medistill.workflow.benchmark import BenchmarkSource, benchmark_corpus, benchmark_recipe, departures
+from medistill.workflow.benchmark import (
+    BenchmarkSource,
+    benchmark_corpus,
+    benchmark_recipe,
+    departures,
+    smaller_classes,
+)
 from medistill.workflow.experts import network_spec
 from medistill.workflow.looks import best_look
 from medistill_cli.main import app
+from tests.drawn_corpus import drawn_corpus, drawn_set
 from tests.tiny import TINY
 
 WORDS = ("benchmark", "pneumoniamnist", "--ipc", "1", "--device", "cpu")
@@ -437,3 +444,12 @@ def test_real_cifar10_has_the_published_means_in_both_versions(shared_data: Path
     np.testing.assert_array_equal(python.images, binary.images)
     np.testing.assert_array_equal(python.labels, binary.labels)
     assert python.class_names == binary.class_names
+
+
+def test_a_set_that_gave_up_centroids_says_so_beside_published_figures(tmp_path: Path) -> None:
+    whole = drawn_set(drawn_corpus(tmp_path), ipc=3)
+    assert smaller_classes(whole, 3) == []
+    kept = np.array([0, 1, 2, 3, 6, 7, 8])
+    arrays = {name: getattr(whole, name)[kept] for name in ("images", "labels", "weights", "stage")}
+    (told,) = smaller_classes(replace(whole, **arrays), 3)
+    assert told.startswith("1 of 3 classes have fewer than 3 images (in all 7, in place of 9)")

@@ -260,7 +260,7 @@ def test_a_patient_with_most_of_the_images_does_not_hide_behind_others():
     codes = np.random.default_rng(0).normal(size=(104, 3)).astype(np.float32)
     groups = np.array([0] * 100 + [1, 2, 3, 4])
     assert quantised(codes, groups, 1, least=1).patients.tolist() == [104**2 // (100**2 + 4)] == [1]
-    with pytest.raises(DataError, match="has 1 training patients by their share of its images"):
+    with pytest.raises(DataError, match="has 5 training patients, who by their share of its images count as 1"):
         quantised(codes, groups, 1, least=2)
 
 

@@ -227,7 +227,7 @@ def test_a_method_that_quantises_starts_from_nothing_else(method: str) -> None:
             ["quantise.encoder=autoencoder", "autoencoder.levels=4", "data.image_size=28"],
             r"autoencoder\.levels 4 halves",
         ),
-        (["quantise.components=0"], r"quantise\.components = 0"),
+        (["quantise.components=-1"], r"quantise\.components = -1"),
         (["quantise.min_cluster_size=0"], r"quantise\.min_cluster_size = 0"),
         (["quantise.temperature=0"], r"quantise\.temperature = 0"),
         (["quantise.weights=equal"], r"quantise\.weights = 'equal'"),
