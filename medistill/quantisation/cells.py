@@ -12,6 +12,8 @@ from medistill.training.randomness import derive_seed
 
 SPLITS = 3
 """Times that a level moves the centroids of too small cells into larger ones before it gives any up."""
+ASIDE = 20
+"""One code in so many may be set aside."""
 Tick = Callable[[int], object]
 """Called with the number of codes after every batch."""
 
@@ -228,8 +230,9 @@ class _Reader:
         A centroid whose cell has too few is moved into the cell with the largest distortion that is large enough for
         two; after `SPLITS` times, or where there is none, the smaller half of those centroids is removed, and their
         codes join their neighbours. In place of a frozen centroid the nearest other one is moved or removed. Codes that
-        are in a too small cell once more by then are set aside: they still belong to a cell, but no mean is taken of
-        them. One outlier would otherwise draw mean after mean to itself, each of which is removed in turn. It ends:
+        are in a too small cell once more by then are set aside, those furthest from the mean of all codes first, and
+        one in `ASIDE` at most: they still belong to a cell, but no mean is taken of them. One outlier would otherwise
+        draw mean after mean to itself, each of which is removed in turn. It ends:
         there are at most `SPLITS` moves, then every round removes one centroid at least. What is left last is one cell
         of all codes, none of them set aside, or the level before; both have enough.
 
@@ -261,9 +264,15 @@ class _Reader:
                 centres, moves = np.delete(centres, doomed[: (len(doomed) + 1) // 2], axis=0), SPLITS
             alone = (patients < self.least)[found.cell]
             if moves == SPLITS:
-                pulls &= ~(alone & lonely)
+                pulls[self.outliers(np.flatnonzero(alone & lonely & pulls), pulls, found)] = False
             lonely |= alone
         return None
+
+    def outliers(self, among: np.ndarray, pulls: np.ndarray, found: Assignment) -> np.ndarray:
+        """Which of some codes to set aside: those furthest from the mean of all, as long as there are not too many."""
+        mean = found.sums.sum(axis=0) / len(self.codes)
+        squared = ((self.codes[among] - mean) ** 2).sum(axis=1)
+        return among[np.argsort(-squared, kind="stable")][: len(pulls) // ASIDE - np.sum(~pulls)]
 
     def patients(self, cell: np.ndarray, pulls: np.ndarray, count: int) -> np.ndarray:
         """Int64 (K,), patients of each cell (n,) among the codes that means are taken of."""
