@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
@@ -23,7 +23,7 @@ from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import EvaluateRecipe, Recipe
 from medistill.training.device import precision
 from medistill.training.images import LabelledImages
-from medistill.training.loop import Schedule, predict, train
+from medistill.training.loop import Schedule, predict_logits, train
 from medistill.training.randomness import derive_seed, generator
 
 
@@ -46,6 +46,11 @@ class Answers:
 def small_schedule(recipe: EvaluateRecipe, *, lr: float, epochs: int) -> Schedule:
     """The schedule for a small set: momentum, weight decay, and a tenth of the rate in the second half."""
     return Schedule(epochs, recipe.batch_size, lr, recipe.momentum, recipe.weight_decay, decay_epoch=epochs // 2 + 1)
+
+
+def raw_schedule(recipe: EvaluateRecipe) -> Schedule:
+    """The schedule for all originals."""
+    return small_schedule(recipe, lr=recipe.raw_lr, epochs=recipe.raw_epochs)
 
 
 def distilled_training(distilled: DistilledSet, recipe: EvaluateRecipe, device: torch.device) -> TrainingSet:
@@ -101,7 +106,7 @@ class Arms:
         if arm in ("hard", "distilled"):
             return distilled_training(self._distilled(arm), settings, self.device)
         if arm == "raw":
-            return TrainingSet(self._raw, small_schedule(settings, lr=settings.raw_lr, epochs=settings.raw_epochs))
+            return TrainingSet(self._raw, raw_schedule(settings))
         if arm == "random":
             rows = random_rows(self.corpus, self._per_class, self.recipe.seed, number)
         else:
@@ -167,13 +172,20 @@ def trained_network(
     return network, time.perf_counter() - started
 
 
+def logits(
+    network: nn.Module, shown: LabelledImages, spec: NetworkSpec, recipe: Recipe, device: torch.device
+) -> Tensor:
+    """A network's logits float32 (N, C) on the device."""
+    micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
+    with precision(recipe.compute.precision, device):
+        return predict_logits(network, shown, micro_batch=micro_batch)
+
+
 def probabilities(
     network: nn.Module, shown: LabelledImages, spec: NetworkSpec, recipe: Recipe, device: torch.device
 ) -> np.ndarray:
     """A network's class probabilities float32 (N, C)."""
-    micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
-    with precision(recipe.compute.precision, device):
-        found: np.ndarray = predict(network, shown, micro_batch=micro_batch).cpu().numpy()
+    found: np.ndarray = logits(network, shown, spec, recipe, device).softmax(dim=1).cpu().numpy()
     return found
 
 

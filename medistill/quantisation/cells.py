@@ -30,6 +30,8 @@ class Cells:
         given_up: centroids that are fewer than were asked for.
         set_aside: codes that are in a cell and in no mean (`_Reader.level`).
         cell: int64 (n,), the nearest centroid of each code.
+        w2: root mean squared distance of a code to it: W2 between the class and the centroids with the masses of their
+            cells (`wasserstein.w2_mass`), in units of the code.
         levels: how many centroids there were after each level.
     """
 
@@ -39,6 +41,7 @@ class Cells:
     given_up: int
     set_aside: int
     cell: np.ndarray
+    w2: float
     levels: tuple[int, ...]
 
 
@@ -156,6 +159,7 @@ def quantise(
         given_up=count - len(centres),
         set_aside=set_aside,
         cell=np.argsort(shown)[found.cell],
+        w2=float(np.sqrt(found.squared.mean())),
         levels=tuple(reached),
     )
 

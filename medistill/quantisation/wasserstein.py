@@ -79,7 +79,7 @@ def rate(codes: np.ndarray, counts: Sequence[int] = RATE_COUNTS, *, seed: int) -
             name="",
             tick=_unseen,
         )
-        found.append((count, w2_mass(sample, cells.centres)))
+        found.append((count, cells.w2))
     return found
 
 

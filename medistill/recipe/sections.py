@@ -387,6 +387,11 @@ class Recipe(Section):
         return self.method in QUANTISING
 
     @property
+    def fewest_patients(self) -> int:
+        """Training patients that a class needs: those of a cell where images are, or begin as, means of patients."""
+        return self.quantise.min_cluster_size if self.distill.init == "quantised" else 1
+
+    @property
     def digest(self) -> str:
         """SHA-256 over every setting but the name, the description and the audit's."""
         settings = self.model_dump(mode="json", exclude={"name", "description", "audit"})

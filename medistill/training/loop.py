@@ -117,11 +117,6 @@ def _gradient(
         (losses @ data.weights[some] / len(rows)).backward()
 
 
-def predict(network: nn.Module, data: LabelledImages, *, micro_batch: int) -> Tensor:
-    """Class probabilities float32 (N, classes) of a network, without augmentation."""
-    return F.softmax(predict_logits(network, data, micro_batch=micro_batch), dim=1)
-
-
 @torch.no_grad()
 def predict_logits(network: nn.Module, data: LabelledImages, *, micro_batch: int) -> Tensor:
     """Logits float32 (N, classes) of a network, without augmentation."""

@@ -222,7 +222,7 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
         )
     held_out = 0 if benchmark.val else 1
     averaged = recipe.distill.init == "quantised"
-    needed = max(recipe.distill.ipc, recipe.quantise.min_cluster_size) if averaged else recipe.distill.ipc
+    needed = max(recipe.distill.ipc, recipe.fewest_patients)
     if limit is not None and limit < needed + held_out:
         raise UsageError(
             f"--limit {limit}",

@@ -10,7 +10,6 @@ import torch
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.normalisation import Normalisation
 from medistill.networks.registry import NetworkSpec
 from medistill.progress import Progress
 from medistill.recipe import Recipe
@@ -41,7 +40,7 @@ def centroid_set(
     """
     centroids = quantise(corpus, recipe, held, out=out, place=place, progress=progress)
     normalisation = fitted_normalisation(corpus, recipe, progress)
-    images = Normalisation.full_scale(corpus.images.shape[1]).moved(centroids.grey, normalisation)
+    images = centroids.images(normalisation)
     taught = (
         soft_labels(images, corpus, recipe, normalisation, spec, out=out, place=place, progress=progress)
         if recipe.distill.labels == "soft"

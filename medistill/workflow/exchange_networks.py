@@ -17,7 +17,14 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DivergedError
-from medistill.evaluate.protocol import TrainingSet, answers, distilled_training, random_rows, small_schedule
+from medistill.evaluate.protocol import (
+    TrainingSet,
+    answers,
+    distilled_training,
+    random_rows,
+    raw_schedule,
+    small_schedule,
+)
 from medistill.evaluate.site_matrix import SOURCES, ExchangeSource, SourcePredictions
 from medistill.networks.registry import NetworkSpec
 from medistill.progress import Progress, Task, every_epoch_but_last
@@ -155,7 +162,7 @@ class Lessons:
 
     def _of_originals(self, rows: np.ndarray, normalisation: Normalisation) -> Material:
         settings = self.recipe.evaluate
-        schedule = small_schedule(settings, lr=settings.raw_lr, epochs=settings.raw_epochs)
+        schedule = raw_schedule(settings)
         return Material(
             labels=self.corpus.labels[rows],
             epochs=settings.raw_epochs,

@@ -77,7 +77,7 @@ def exchange_study(
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
         spec, place = network_spec(corpus, recipe, network), choose_device(device)
         check_image_size(spec)
-        sites, rows = plan_exchange(corpus, recipe.distill.ipc, _fewest_patients(recipe)), _tested(corpus)
+        sites, rows = plan_exchange(corpus, recipe.distill.ipc, recipe.fewest_patients), _tested(corpus)
         sets, reasons = _sets(sites, corpus, recipe, folder / "sites", network, place.type, log)
         lessons = Lessons(corpus, sites, sets, reasons, recipe, place)
         lessons.united.save(private_folder(folder / "united"))
@@ -90,11 +90,6 @@ def exchange_study(
         write_text(folder / "exchange.md", exchange_markdown(study))
         write_text(folder / "exchange.html", render_exchange(study))
     return study
-
-
-def _fewest_patients(recipe: Recipe) -> int:
-    """Training patients of a class without whom a site cannot give it."""
-    return recipe.quantise.min_cluster_size if recipe.distill.init == "quantised" else 1
 
 
 def _sets(

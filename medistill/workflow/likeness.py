@@ -12,7 +12,7 @@ from torch import Tensor
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DivergedError
-from medistill.evaluate.protocol import random_rows, small_schedule
+from medistill.evaluate.protocol import random_rows, raw_schedule
 from medistill.evaluate.subgroups import hidden_cells
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
@@ -144,7 +144,7 @@ def _features(
     numbers = generator(recipe.seed, "audit", "features")
     network = build_network(spec, numbers, place)
     micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
-    schedule = small_schedule(recipe.evaluate, lr=recipe.evaluate.raw_lr, epochs=recipe.evaluate.raw_epochs)
+    schedule = raw_schedule(recipe.evaluate)
     data = LabelledImages.of_split(corpus, "train", distilled.normalisation, place)
     with precision(recipe.compute.precision, place):
         flat = train(network, data, schedule, recipe.augmentation, numbers, micro_batch=micro_batch)

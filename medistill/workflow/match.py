@@ -16,24 +16,20 @@ from torch import Tensor
 from medistill.artifacts.atomic import private_folder, write_json
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories
 from medistill.engine.importance import Importance
 from medistill.engine.outer import Fixed, Look, optimise
 from medistill.engine.state import State
 from medistill.engine.student import Student
 from medistill.evaluate.metrics import macro_auc
-from medistill.evaluate.protocol import TrainingSet, answers, random_rows, small_schedule
+from medistill.evaluate.protocol import TrainingSet, answers, logits, random_rows, small_schedule
 from medistill.networks.flat import FlatParameters
-from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Progress
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import Recipe
 from medistill.training.allocator import keep_freed_memory
-from medistill.training.device import precision
 from medistill.training.images import LabelledImages
-from medistill.training.loop import predict_logits
 from medistill.training.randomness import generator
 from medistill.training.stages import image_stages
 from medistill.workflow.looks import keep_look
@@ -137,7 +133,7 @@ def _starting_images(
         return torch.randn(shape, generator=generator(recipe.seed, "noise")).to(place), labels, None
     if recipe.distill.init == "quantised":
         centroids = quantise(corpus, recipe, held, out=out, place=place, progress=progress)
-        images = Normalisation.full_scale(corpus.images.shape[1]).moved(centroids.grey, trajectories.normalisation)
+        images = centroids.images(trajectories.normalisation)
         return torch.from_numpy(images).to(place), torch.from_numpy(centroids.labels).to(place), centroids.record
     per_class = [recipe.distill.ipc if c in held else 0 for c in range(len(corpus.class_names))]
     rows = random_rows(corpus, per_class, recipe.seed, -1)
@@ -158,9 +154,7 @@ def _starting_logits(
         return math.log(own) * torch.nn.functional.one_hot(labels, spec.classes).float()
     network = build_network(spec, generator(recipe.seed, "student"), pixels.device)
     FlatParameters(network).load(torch.from_numpy(trajectories.snapshot(0, trajectories.epochs)))
-    micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
-    with precision(recipe.compute.precision, pixels.device):
-        return predict_logits(network, LabelledImages.of_floats(pixels, labels), micro_batch=micro_batch)
+    return logits(network, LabelledImages.of_floats(pixels, labels), spec, recipe, pixels.device)
 
 
 def _validator(

@@ -14,6 +14,7 @@ import torch
 
 from medistill.artifacts.atomic import private_folder, read_json, read_kept, write_json, write_tensors
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DataError, MedistillError
 from medistill.evaluate.representatives import rows_by_class
 from medistill.progress import Progress
@@ -23,7 +24,7 @@ from medistill.quantisation.codes import decoded, encode, errors
 from medistill.quantisation.encoder_decoder import EncoderDecoder
 from medistill.quantisation.pca import MOST_PASSES, fit_pca
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
-from medistill.quantisation.wasserstein import SAMPLED, rate, w2_mass, w2_random, w2_uniform
+from medistill.quantisation.wasserstein import SAMPLED, rate, w2_random, w2_uniform
 from medistill.quantisation.weights import weights
 from medistill.recipe import Recipe
 from medistill.training.randomness import derive_seed
@@ -51,6 +52,10 @@ class Centroids:
     labels: np.ndarray
     weights: np.ndarray
     record: Quantisation
+
+    def images(self, normalisation: Normalisation) -> np.ndarray:
+        """Float32 (N, C, H, W), as networks see them."""
+        return Normalisation.full_scale(self.grey.shape[1]).moved(self.grey, normalisation)
 
 
 @dataclass(frozen=True)
@@ -237,7 +242,7 @@ def _quantised(
         cell_patients=tuple(cells.patients.tolist()),
         reconstruction=reconstruction,
         error=error,
-        w2=w2_mass(codes, cells.centres),
+        w2=cells.w2,
         w2_uniform=w2_uniform(codes, cells.centres),
         w2_random=w2_random(codes, centroids, draws=DRAWS, seed=seed),
         rate=tuple(RatePoint(count, w2) for count, w2 in rate(codes, seed=seed)),

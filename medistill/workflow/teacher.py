@@ -15,15 +15,12 @@ from medistill.artifacts.atomic import private_folder, read_kept, write_tensors
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DivergedError
-from medistill.evaluate.protocol import TrainingSet, small_schedule, trained_network
+from medistill.evaluate.protocol import TrainingSet, logits, raw_schedule, trained_network
 from medistill.networks.flat import FlatParameters
-from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Progress, every_epoch_but_last
 from medistill.recipe import Recipe
-from medistill.training.device import precision
 from medistill.training.images import LabelledImages
-from medistill.training.loop import predict_logits
 from medistill.training.randomness import generator
 from medistill.workflow.evaluate import what_decides
 
@@ -66,7 +63,7 @@ def soft_labels(
     ) as task:
         if missing:
             data = LabelledImages.of_split(corpus, "train", normalisation, place)
-            training = TrainingSet(data, small_schedule(settings, lr=settings.raw_lr, epochs=settings.raw_epochs))
+            training = TrainingSet(data, raw_schedule(settings))
         for number, (path, found) in enumerate(zip(paths, kept, strict=True)):
             if found is None:
                 words = f"teacher {number + 1} of {len(paths)}"
@@ -84,9 +81,7 @@ def soft_labels(
             else:
                 network = build_network(spec, generator(recipe.seed, "teacher", number), place)
                 FlatParameters(network).load(torch.from_numpy(found["parameters"]).to(place))
-            micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
-            with precision(recipe.compute.precision, place):
-                logits = predict_logits(network, shown, micro_batch=micro_batch)
-            total += torch.softmax(logits / recipe.quantise.temperature, dim=1)
-    told: np.ndarray = (total / len(paths)).cpu().numpy()
-    return told
+            told = logits(network, shown, spec, recipe, place)
+            total += torch.softmax(told / recipe.quantise.temperature, dim=1)
+    mean: np.ndarray = (total / len(paths)).cpu().numpy()
+    return mean
