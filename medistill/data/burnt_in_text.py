@@ -32,6 +32,8 @@ LONGEST = 1024
 21). Text that is lost by it is 8 pixels high or less there, which is 2 pixels in an image of 256."""
 LEGIBLE = 0.5
 """Score (0..1) from which a reading is believed, as RapidOCR does."""
+LEGIBLE_SIDE = 64
+"""Shorter side of an image of a set, in pixels, from which burnt-in letters may still be read in it."""
 OBLONG = 3
 """Long by short side from which a box holds several letters, even where they cannot be read."""
 
@@ -71,6 +73,11 @@ class BurntInText(MapTransform):
             done[key] = masked(np.asarray(done[key]), boxes)
             done[f"{key}_meta_dict"] = {**done[f"{key}_meta_dict"], "masked": len(boxes)}
         return done
+
+
+def can_carry_letters(height: int, width: int) -> bool:
+    """Whether letters that were burnt into an original may still be read in an image of this size."""
+    return min(height, width) >= LEGIBLE_SIDE
 
 
 def text_check(recipe: DataRecipe) -> TextCheck | None:
