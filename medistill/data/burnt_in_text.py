@@ -98,7 +98,10 @@ def looking_side(image_size: int) -> int:
 
 
 def text_check(recipe: DataRecipe) -> TextCheck | None:
-    """What will look for text, and what is done about it; None where nothing will. The recipe is `settled`.
+    """What will look for text, and what is done about it; None where nothing will.
+
+    Args:
+        recipe: from `resolve_text_policy`.
 
     Raises:
         UsageError: the recipe asks, and what should look is not installed.
@@ -254,8 +257,8 @@ def _reader() -> Any:
 def _read(pixels: np.ndarray, side: int) -> list[tuple[np.ndarray, str, float]]:
     """Corners (4, 2), column and row, of each box that looks like text, what is read in it, and how surely (0..1).
 
-    In steps, since RapidOCR as a whole leaves out the boxes that it cannot read, and since looking takes the time: it is
-    done on as few pixels as will do, and letters are read on more.
+    In steps, since RapidOCR as a whole leaves out the boxes that it cannot read. Finding them takes the time, so it is
+    done on as few pixels as will do; letters are read on more.
     """
     from rapidocr.utils.process_img import get_rotate_crop_image
 
@@ -276,7 +279,7 @@ def _read(pixels: np.ndarray, side: int) -> list[tuple[np.ndarray, str, float]]:
 
 
 def _scaled(image: np.ndarray, side: int) -> np.ndarray:
-    """An image (H, W, 3) whose shorter side has so many pixels, unless its longer one would have more than `LONGEST`."""
+    """An image (H, W, 3) whose shorter side has so many pixels, or whose longer one has `LONGEST`, if that is less."""
     import cv2
 
     height, width = image.shape[:2]
