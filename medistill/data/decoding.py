@@ -225,7 +225,7 @@ def in_a_worker(
     Args:
         function: of a module's top level; what decoders warn of while it works is not said.
     """
-    with _pool(max(min(_cores(), len(paths)), 1)) as pool:
+    with _pool(max(min(_cores(), -(-len(paths) // CHUNK)), 1)) as pool:
         for future in [pool.submit(_quietly, function, path, recipe) for path in paths]:
             try:
                 yield future.result()

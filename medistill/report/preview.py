@@ -41,12 +41,14 @@ class Section:
         title: what became of them.
         lede: what to look for.
         found: how many there are.
+        beside: what the picture beside the original is.
         shown: some of them, or all.
     """
 
     title: str
     lede: str
     found: int
+    beside: str
     shown: tuple[Shown, ...]
 
 

@@ -57,7 +57,13 @@ def preview(data: str | Path, corpus: Corpus, recipe: Recipe, *, progress: Progr
     chosen = [(title, lede, rows, _spread(rows, most)) for title, lede, rows, most in parts if rows]
     seen = _looks(folder, [row for *_, some in chosen for row in some], reading, progress)
     sections = [
-        Section(title, lede, len(rows), _largest_first(Shown(row.file, row.reason, seen.get(row.file)) for row in some))
+        Section(
+            title,
+            lede,
+            found=len(rows),
+            beside="Masked" if rows[0].row >= 0 else "As masking would leave it",
+            shown=_largest_first(Shown(row.file, row.reason, seen.get(row.file)) for row in some),
+        )
         for title, lede, rows, some in chosen
     ]
     page = private_folder(private_folder(cache_root() / "previews") / corpus.content) / NAME
