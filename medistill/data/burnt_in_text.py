@@ -52,11 +52,14 @@ class Box(NamedTuple):
     right: int
 
 
-class Find(NamedTuple):
-    """Text other than side markers: where it is, and of which kind. Never what it says."""
+class Reading(NamedTuple):
+    """Text other than side markers: where it is, how surely it is read (0..1), of how many letters and digits, and of
+    which kind it is. Never what it says."""
 
     box: Box
-    kind: Kind
+    score: float
+    letters: int
+    kind: Kind = "words"
 
 
 class BurntInText(MapTransform):
@@ -136,13 +139,13 @@ def find_text(pixels: np.ndarray, *, side: int = USUAL) -> list[Box]:
         pixels: (1 or 3, H, W), 0..255.
         side: pixels of the shorter side on which it is looked at.
     """
-    return [find.box for find in find_kinds(pixels, side=side)]
+    return [reading.box for reading in find_readings(pixels, side=side)]
 
 
-def find_kinds(pixels: np.ndarray, *, side: int = USUAL) -> list[Find]:
-    """The same with the kind of each."""
+def find_readings(pixels: np.ndarray, *, side: int = USUAL) -> list[Reading]:
+    """The same with how surely and how much is read in each, and its kind."""
     height, width = pixels.shape[1:]
-    finds = []
+    readings = []
     for corners, text, score in _read(pixels, side):
         if not is_telling(text, score, corners) or _sides(corners).min() > LARGE * min(height, width):
             continue
@@ -154,8 +157,8 @@ def find_kinds(pixels: np.ndarray, *, side: int = USUAL) -> list[Find]:
             max(int(left - more), 0),
             min(int(right + more), width),
         )
-        finds.append(Find(box, _kind(text, score)))
-    return finds
+        readings.append(Reading(box, float(score), sum(map(len, words_of(text))), _kind(text, score)))
+    return readings
 
 
 def is_telling(text: str, score: float, corners: np.ndarray) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from monai.transforms import Compose
 from PIL import Image
 
-from medistill.data.burnt_in_text import Find, find_kinds, looking_side, masked
+from medistill.data.burnt_in_text import Reading, find_readings, looking_side, masked
 from medistill.data.radiograph import LUMA, as_seen
 from medistill.recipe import DataRecipe
 
@@ -31,7 +31,7 @@ class SecondLook:
 
     original: np.ndarray
     masked: np.ndarray | None
-    finds: tuple[Find, ...]
+    finds: tuple[Reading, ...]
     height: int
     width: int
 
@@ -45,7 +45,7 @@ def look_again(path: Path, recipe: DataRecipe) -> SecondLook:
     open_to_all = {"view_policy": "keep", "flagged_headers": "tell", "secondary_captures": "tell"}
     pixels = np.asarray(Compose(as_seen(recipe.model_copy(update=open_to_all)))({"image": str(path)})["image"])
     looked_for = recipe.burnt_in_text != "unchecked"
-    finds = find_kinds(pixels, side=looking_side(recipe.image_size)) if looked_for else []
+    finds = find_readings(pixels, side=looking_side(recipe.image_size)) if looked_for else []
     without = masked(pixels, [find.box for find in finds]) if finds else None
     return SecondLook(
         original=_small(pixels),

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from medistill.artifacts.corpus import TextCheck
-from medistill.data.burnt_in_text import can_carry_letters, reader_name, text_check
+from medistill.data.burnt_in_text import can_carry_letters, reader_name
 from medistill.recipe import DataRecipe
 
 Origin = Literal["files", "drawn"]
 """Whether images are somebody's files, or were drawn by medistill itself; what a file says of itself is no proof."""
-DRAWN = TextCheck(by="medistill, which drew the images", policy="drawn")
-"""The check of images in which nothing but side markers was ever drawn."""
 INSTALL = "pip install 'medistill[ocr]'"
 
 
@@ -26,19 +23,10 @@ def resolve_text_policy(recipe: DataRecipe, origin: Origin = "files") -> DataRec
     return recipe.model_copy(update={"burnt_in_text": "mask" if looked_for else "unchecked"})
 
 
-def check_of(recipe: DataRecipe, origin: Origin) -> TextCheck | None:
-    """How text will be looked for, or why there is none; None where neither is known. The recipe as it was asked for.
-
-    Raises:
-        UsageError: the recipe asks to look, and what should look is not installed.
-    """
-    if recipe.burnt_in_text == "auto" and origin == "drawn":
-        return DRAWN
-    return text_check(resolve_text_policy(recipe, origin))
-
-
-def why_unchecked(recipe: DataRecipe) -> str:
+def why_unchecked(recipe: DataRecipe, origin: Origin) -> str:
     """Why nothing looked, and what that means. The recipe as it was asked for."""
+    if origin == "drawn":
+        return "Text burnt into the pixels was not looked for: medistill drew the images, and no text but side markers."
     size = f"{recipe.image_size} x {recipe.image_size} pixels"
     if not _can_carry_letters(recipe):
         return (

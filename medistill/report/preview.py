@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medistill.data.burnt_in_text import Find, Kind
+from medistill.data.burnt_in_text import Kind, Reading
 from medistill.data.second_look import SecondLook
 from medistill.report.html import render
 from medistill.report.pictures import photo_address
@@ -90,7 +90,7 @@ def _rectangles(look: SecondLook) -> list[Rectangle]:
     return [_rectangle(find, look) for find in look.finds]
 
 
-def _rectangle(find: Find, look: SecondLook) -> Rectangle:
+def _rectangle(find: Reading, look: SecondLook) -> Rectangle:
     box = find.box
     return Rectangle(
         find.kind,

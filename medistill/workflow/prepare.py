@@ -26,7 +26,7 @@ from medistill.artifacts.corpus import (
     save_corpus,
 )
 from medistill.artifacts.lock import alone
-from medistill.data.burnt_in_text import RULES
+from medistill.data.burnt_in_text import RULES, text_check
 from medistill.data.decoding import decode
 from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.flagged_headers import told_of
@@ -36,7 +36,7 @@ from medistill.data.selection import choose, refuse_copies, refuse_unstated_view
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
 from medistill.data.table import list_by_table
-from medistill.data.text_policy import DRAWN, Origin, check_of, resolve_text_policy, why_unchecked
+from medistill.data.text_policy import Origin, resolve_text_policy, why_unchecked
 from medistill.data.view import view_words
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Progress, Silent
@@ -71,8 +71,8 @@ def prepare(
     """
     folder, table = Path(data), None if labels is None else Path(labels)
     asked, origin = recipe.data, origin_of(folder)
-    check = check_of(asked, origin)
     recipe = recipe.model_copy(update={"data": resolve_text_policy(asked, origin)})
+    check = text_check(recipe.data)
     files = files_of(folder)
     if table is None:
         listed = list_by_folders(folder, files)
@@ -84,7 +84,7 @@ def prepare(
     with sole_reader(source, progress) as known:
         corpus = cached_corpus(known, progress)
         if corpus is not None:
-            _tell_of_text(corpus, asked, progress)
+            progress.say(text_in_words(corpus, asked, origin))
             return corpus
         listed, notes = choose(listed, recipe.data)
         notes += _tables_unused(files) if table is None else []
@@ -99,7 +99,7 @@ def prepare(
         remember_corpus(known, corpus)
         clear(staging)
         _tell(corpus, progress)
-        _tell_of_text(corpus, asked, progress)
+        progress.say(text_in_words(corpus, asked, origin))
         return corpus
 
 
@@ -321,20 +321,10 @@ def _tell(corpus: Corpus, progress: Progress) -> None:
         progress.say(note)
 
 
-def _tell_of_text(corpus: Corpus, asked: DataRecipe, progress: Progress) -> None:
-    """Whether burnt-in text was looked for; nothing of images that were drawn here."""
-    if corpus.text_check != DRAWN:
-        progress.say(text_in_words(corpus, asked))
-
-
-def text_in_words(corpus: Corpus, asked: DataRecipe) -> str:
+def text_in_words(corpus: Corpus, asked: DataRecipe, origin: Origin) -> str:
     """Whether burnt-in text was looked for, what was done about it, or what it means that nothing looked."""
     if corpus.text_check is None:
-        return why_unchecked(asked)
-    if corpus.text_check == DRAWN:
-        return (
-            "Text burnt into the pixels was not looked for: medistill drew the images, and no more than side markers."
-        )
+        return why_unchecked(asked, origin)
     done = f"images in which some was masked: {corpus.text_masked}"
     if corpus.text_check.policy == "quarantine":
         done = f"files refused for it: {corpus.refused.get('burnt-in text', 0)}"

@@ -41,7 +41,8 @@ def preview(data: str | Path, corpus: Corpus, recipe: Recipe, *, progress: Progr
         recipe: the same as there.
     """
     folder = Path(data)
-    reading = resolve_text_policy(recipe.data, origin_of(folder))
+    origin = origin_of(folder)
+    reading = resolve_text_policy(recipe.data, origin)
     masked = [row for row in corpus.manifest if row.row >= 0 and row.category == TEXT_MASKED]
     plain = [row for row in corpus.manifest if row.row >= 0 and row.category != TEXT_MASKED]
     refused: dict[str, list[ManifestRow]] = {}
@@ -67,7 +68,7 @@ def preview(data: str | Path, corpus: Corpus, recipe: Recipe, *, progress: Progr
         for title, lede, rows, some in chosen
     ]
     page = private_folder(private_folder(cache_root() / "previews") / corpus.content) / NAME
-    text = text_in_words(corpus, recipe.data)
+    text = text_in_words(corpus, recipe.data, origin)
     size = recipe.data.image_size
     html = render_preview(sections, found=corpus.found, taken=len(corpus.labels), image_size=size, text=text)
     write_text(page, html, private=True)
@@ -106,5 +107,5 @@ def _largest_first(shown: Iterable[Shown]) -> tuple[Shown, ...]:
 def _painted(one: Shown) -> float:
     if one.look is None:
         return -1
-    area = sum((b.bottom - b.top) * (b.right - b.left) for b, _ in one.look.finds)
+    area = sum((b.bottom - b.top) * (b.right - b.left) for b, *_ in one.look.finds)
     return area / (one.look.height * one.look.width)

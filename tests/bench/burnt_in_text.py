@@ -1,13 +1,13 @@
-"""How much burnt-in text is found: invented names on phantoms by contrast, size and length of side, and false alarms.
+"""Burnt-in text: how small it can still be read, how much of it is found, and how often there is a false alarm.
 
-    python -m tests.bench.burnt_in_text [--images 6] [--real FOLDER --sample 60]
-    python -m tests.bench.burnt_in_text --legible [--images 6]
-    python -m tests.bench.burnt_in_text --scales [--images 6]
+    python -m tests.bench.burnt_in_text legible [--images 6]
+    python -m tests.bench.burnt_in_text found [--images 6]
+    python -m tests.bench.burnt_in_text real --folder FOLDER [--images 100]
 
-A name counts as found where 95 % of its strokes lie in what would be masked. Of real images counts alone are printed.
-``--legible`` draws names on phantoms of 1024 pixels, makes the images as small as those of a set, enlarges them again,
-and counts the names of which four letters in five are still read: by a reader who knows where to look, and by one who
-looks over the whole image. ``--scales`` counts the names that are found on scales tied to the size of the set.
+`legible` draws names on phantoms of 1024 pixels, makes the images as small as those of a set, enlarges them again, and
+counts the names of which four letters in five are still read: by a reader that knows where to look, and by one that
+looks over the whole image. `found` counts the names of which 95 % of the strokes lie in what would be masked. Of real
+images counts alone are printed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,12 @@ import numpy as np
 from PIL import Image, ImageFont
 
 from medistill.data import burnt_in_text
-from medistill.data.burnt_in_text import Box, find_text
+from medistill.data.burnt_in_text import Box, find_text, looking_side
 from medistill.data.phantom_drawing import Exposure, Habitus, draw_phantom
 from tests.burnt_in import strokes
 
 NAMES = ("DOE JANE 1940", "MEIER HANS", "ID 4471829", "ROSSI ANNA F", "KLINIK NORD", "12.03.2019 08:41")
-CONTRASTS = (15, 30, 60, 90)
-FONTS = {256: (8, 10, 14, 20), 1024: (10, 14, 20, 32), 2048: (16, 24, 40, 64)}
-"""Side of the image in pixels -> sizes of the font in pixels."""
+CONTRASTS = (15, 30, 60)
 
 
 SHORT_NAMES = ("MEIER", "DOE 1940", "ROSSI A", "KLINIK", "12.03.19", "ID 44718")
@@ -41,7 +39,7 @@ DRAWN = 1024
 HEIGHTS = (0.02, 0.03, 0.04, 0.06, 0.08, 0.12)
 """Heights of capitals as shares of the picture's."""
 SET_SIDES = (32, 48, 64, 96, 128, 224)
-SET_HEIGHTS = (3, 4, 5, 8)
+SET_HEIGHTS = (3, 4, 6)
 """Heights of capitals in pixels of the set."""
 
 
@@ -67,29 +65,6 @@ def tell(line: str) -> None:
     """Write a line at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-
-
-def detection(side: int, images: int) -> None:
-    """Print names found of each contrast and size, the false alarms, and the time an image."""
-    burnt_in_text._reader()
-    plain = [phantom(number, side) for number in range(images)]
-    started = time.perf_counter()
-    alarms = sum(bool(find_text(image)) for image in plain)
-    seconds = (time.perf_counter() - started) / images
-    tell(
-        f"\n{side} x {side} pixels: {seconds:.2f} s an image; false alarms (phantoms with a marker): {alarms}/{images}"
-    )
-    tell(f"{'font':>6} " + " ".join(f"{'+' + str(contrast):>7}" for contrast in CONTRASTS) + "   grey levels")
-    for font in FONTS[side]:
-        found = []
-        for contrast in CONTRASTS:
-            hits = 0
-            for number, image in enumerate(plain):
-                place = (int(side * (0.12 + 0.05 * (number % 3))), int(side * (0.25 + 0.1 * (number % 6))))
-                letters = strokes(side, side, NAMES[number % len(NAMES)], font, place)
-                hits += share_covered(letters, find_text(np.clip(image + contrast * letters, 0, 255))) >= 0.95
-            found.append(f"{hits}/{images}")
-        tell(f"{font:>4}px " + " ".join(f"{cell:>7}" for cell in found))
 
 
 def font_of(capitals: float) -> int:
@@ -132,24 +107,28 @@ def _read_again(plain: list[np.ndarray], share: float, contrast: float, side: in
     return f"{known}/{anywhere}/{len(plain)}"
 
 
-def scales(images: int) -> None:
-    """Print how many names are found on scales of two to eight times that of the set, and the time an image."""
+def found(images: int) -> None:
+    """Print how many names are found on the scale that goes with a set, and on half of it, and the time an image."""
     plain = [phantom(number, DRAWN) for number in range(images)]
-    cells = [(high, contrast) for high in SET_HEIGHTS for contrast in (30, 60)]
-    tell("\nset x scale  " + " ".join(f"{f'{high}px+{contrast}':>8}" for high, contrast in cells) + "   seconds")
+    cells = [(high, contrast) for high in SET_HEIGHTS for contrast in CONTRASTS]
+    tell("\n  set looked at " + " ".join(f"{f'{high}px+{contrast}':>8}" for high, contrast in cells) + "  seconds")
     for side in (64, 128, 224):
-        for factor in (2, 3, 4, 6):
-            started, found = time.process_time(), []
+        for looked_at in (looking_side(side) // 2, looking_side(side)):
+            started, told = time.process_time(), []
             for high, contrast in cells:
                 hits = 0
                 for number, image in enumerate(plain):
                     place = (40, int(DRAWN * (0.2 + 0.1 * (number % 6))))
-                    letters = strokes(DRAWN, DRAWN, NAMES[number % 6][:10], font_of(high * DRAWN / side), place)
-                    boxes = find_text(np.clip(image + contrast * letters, 0, 255), side=factor * side)
+                    name, font = NAMES[number % len(NAMES)][:10], font_of(high * DRAWN / side)
+                    letters = strokes(DRAWN, DRAWN, name, font, place)
+                    boxes = find_text(np.clip(image + contrast * letters, 0, 255), side=looked_at)
                     hits += share_covered(letters, boxes) >= 0.95
-                found.append(f"{hits}/{images}")
+                told.append(f"{hits}/{images}")
             seconds = (time.process_time() - started) / (len(cells) * images)
-            tell(f"{side:>4}px x {factor}    " + " ".join(f"{cell:>8}" for cell in found) + f"   {seconds:.2f}")
+            tell(f"{side:>4}px {looked_at:>7}px " + " ".join(f"{cell:>8}" for cell in told) + f"     {seconds:.2f}")
+    for side in (64, 128, 224):
+        alarms = sum(bool(find_text(image, side=looking_side(side))) for image in plain)
+        tell(f"{side:>4}px: false alarms on phantoms with a side marker: {alarms}/{images}")
 
 
 def real(folder: Path, sample: int) -> None:
@@ -160,7 +139,7 @@ def real(folder: Path, sample: int) -> None:
     shorter = sorted(min(picture.shape[1:]) for picture in pictures)
     tell(f"\nReal images, shorter side {shorter[0]} to {shorter[-1]} pixels")
     for image_size in (64, 128, 224):
-        started, side = time.process_time(), burnt_in_text.looking_side(image_size)
+        started, side = time.process_time(), looking_side(image_size)
         with_text = sum(bool(find_text(picture, side=side)) for picture in pictures)
         seconds = (time.process_time() - started) / len(pictures)
         tell(
@@ -171,18 +150,11 @@ def real(folder: Path, sample: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--legible", action="store_true")
-    parser.add_argument("--scales", action="store_true")
+    parser.add_argument("what", choices=("legible", "found", "real"))
     parser.add_argument("--images", type=int, default=6)
-    parser.add_argument("--sides", type=int, nargs="*", default=[*FONTS])
-    parser.add_argument("--real", type=Path)
-    parser.add_argument("--sample", type=int, default=60)
+    parser.add_argument("--folder", type=Path)
     chosen = parser.parse_args()
-    if chosen.legible:
-        legibility(chosen.images)
-    if chosen.scales:
-        scales(chosen.images)
-    for chosen_side in [] if chosen.legible or chosen.scales else chosen.sides:
-        detection(chosen_side, chosen.images)
-    if chosen.real is not None:
-        real(chosen.real, chosen.sample)
+    if chosen.what == "real":
+        real(chosen.folder, chosen.images)
+    else:
+        {"legible": legibility, "found": found}[chosen.what](chosen.images)

@@ -103,7 +103,7 @@ def prepare(
                 for split, counts in corpus.counts().items()
             ),
             ("Splits", f"{corpus.split_source}, by {corpus.split_unit}"),
-            ("Burnt-in text", text_in_words(corpus, chosen.data)),
+            ("Burnt-in text", text_in_words(corpus, chosen.data, "drawn" if data is None else "files")),
             *(("Note", note) for note in corpus.notes),
         ]
     )

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from medistill.data import burnt_in_text
-from medistill.data.burnt_in_text import Box, find_kinds, find_text, is_side_marker, is_telling, masked, text_check
+from medistill.data.burnt_in_text import Box, find_readings, find_text, is_side_marker, is_telling, masked, text_check
 from medistill.data.decoding import decode
 from medistill.errors import UsageError
 from medistill.progress import Silent
@@ -110,7 +110,7 @@ def test_what_a_box_holds_is_told_by_its_kind_alone(monkeypatch: pytest.MonkeyPa
         (corners, "PORTABLE", 0.9),
     ]
     monkeypatch.setattr(burnt_in_text, "_read", lambda pixels, side: read)
-    finds = find_kinds(ground(256, 256))
+    finds = find_readings(ground(256, 256))
     assert [find.kind for find in finds] == ["words", "numbers", "unread"]
     assert "MEIER" not in str(finds)
 

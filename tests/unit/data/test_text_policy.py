@@ -10,7 +10,7 @@ from medistill.artifacts.cache import BUILT_IN, cache_root
 from medistill.data import text_policy
 from medistill.data.burnt_in_text import LEGIBLE_SIDE, can_carry_letters, looking_side
 from medistill.data.phantom import write_phantom
-from medistill.data.text_policy import DRAWN, check_of, resolve_text_policy, why_unchecked
+from medistill.data.text_policy import resolve_text_policy, why_unchecked
 from medistill.recipe import DataRecipe
 from medistill.workflow.prepare import origin_of
 
@@ -56,13 +56,14 @@ def test_images_that_were_drawn_here_need_no_reader_and_files_that_say_so_do(
     recipe = DataRecipe(image_size=128)
     assert resolve_text_policy(recipe, "drawn").burnt_in_text == "unchecked"
     assert resolve_text_policy(recipe, "files").burnt_in_text == "mask"
-    assert check_of(recipe, "drawn") == DRAWN
-    assert check_of(recipe.model_copy(update={"burnt_in_text": "unchecked"}), "drawn") is None
+    assert "UNCHECKED" not in why_unchecked(recipe, "drawn")
 
 
 def test_what_is_unchecked_says_what_it_means() -> None:
-    small, default = why_unchecked(DataRecipe(image_size=32)), why_unchecked(DataRecipe(image_size=LEGIBLE_SIDE))
-    chosen = why_unchecked(DataRecipe(image_size=128, burnt_in_text="unchecked"))
+    small, default, chosen = (
+        why_unchecked(DataRecipe(image_size=size, burnt_in_text=asked), "files")
+        for size, asked in ((32, "auto"), (LEGIBLE_SIDE, "auto"), (128, "unchecked"))
+    )
     assert "UNCHECKED" not in small
     assert "a twelfth" in small
     assert "pip install 'medistill[ocr]'" in default
