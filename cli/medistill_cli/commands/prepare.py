@@ -112,7 +112,10 @@ def prepare(
     words = words_of(
         data, labels, recipe, settings, seed=seed, sites=sites, classes=classes, burnt_in_text=burnt_in_text
     )
-    print_next([(["medistill", "distill", *words], "distil it")])
+    look = [(["medistill", "prepare", *words, "--preview"], "see what was masked, beside the originals")]
+    print_next(
+        [*(look if corpus.text_masked and page is None else []), (["medistill", "distill", *words], "distil it")]
+    )
 
 
 def _preview(data: Path | None, labels: Path | None, corpus: Corpus, recipe: Recipe, progress: Progress) -> Path:
