@@ -149,7 +149,7 @@ def burnt_in_text(report: Report) -> str:
     return (
         f"Text burnt into the pixels was looked for ({corpus.text_by}); text other than side markers was {done}. Such "
         "a reader overlooks text: on drawn images it found all names whose capitals become 3 pixels high in the set "
-        "and are 30 of 255 grey levels brighter than what lies behind them, but few of that height that are 15 brighter. "
+        "and are 30 of 255 grey levels brighter than what lies behind them, but hardly any of them at 15 grey levels. "
         "What becomes smaller is not looked for. It is not made for handwriting, and single letters pass. That no text "
         "is left cannot be concluded."
     )
