@@ -27,6 +27,13 @@ def recipe_of_set(distilled: DistilledSet, source: Path, name: str | None, overr
     return override_recipe(validate_recipe(distilled.provenance["recipe"], origin), overrides, origin)
 
 
+def without_text_reader() -> list[str]:
+    """Overrides of a received recipe: where the reader is not installed, nobody needs it to test on his own images."""
+    from medistill.data.burnt_in_text import reader_name
+
+    return ["data.burnt_in_text=auto"] if reader_name() is None else []
+
+
 def refuse_no_set(source: Path) -> None:
     """Refuse a folder that holds no set."""
     from medistill.workflow.received import set_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
 
-KINDS = ("sources", "staging", "pulled", "corpora", "trajectories", "decoders", "tuning.json")
+KINDS = ("sources", "staging", "pulled", "corpora", "previews", "trajectories", "decoders", "tuning.json")
 """Folders and files of the cache that a purge removes: all that holds, encodes or was measured on what came from
 patients. `staging` is what older versions left."""
 BUILT_IN = "phantom"

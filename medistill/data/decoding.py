@@ -7,13 +7,13 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for_any
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,9 @@ SAID = ("fingerprint", "view", "unstated", "patient", "sex", "age", "synthetic",
 CRASHED = Decoded(
     None, category="decoder crashed", reason="reading it ended the process that tried (faulty decoder, or no memory)"
 )
+
+
+Result = TypeVar("Result")
 
 
 class NoWorkersError(RuntimeError):
@@ -61,7 +64,9 @@ def decode(
     chunks = {n: tuple(files[n : n + CHUNK]) for n in range(0, len(files), CHUNK)}
     done = {n: before for n, chunk in chunks.items() if (before := kept(staging, n, len(chunk))) is not None}
     refused = sum(1 for before in done.values() for one in before if one.category)
-    with progress.task("Reading images", len(files), done=sum(map(len, done.values()))) as task:
+    looked_for = recipe.burnt_in_text != "unchecked"
+    title = "Reading images, looking for text" if looked_for else "Reading images"
+    with progress.task(title, len(files), done=sum(map(len, done.values()))) as task:
 
         def finish(results: Iterator[tuple[int, list[Decoded]]]) -> None:
             nonlocal refused
@@ -74,9 +79,7 @@ def decode(
             return {n: chunk for n, chunk in chunks.items() if n not in done}
 
         remaining = [file for chunk in left().values() for file in chunk]
-        few = (
-            FEW if recipe.burnt_in_text == "unchecked" else CHUNK
-        )  # looking for text takes longer than starting workers
+        few = CHUNK if looked_for else FEW  # looking for text takes longer than starting workers
         if len(remaining) > few or _may_crash(folder, remaining):
             try:
                 finish(_in_workers(folder, left(), recipe, max(workers, 1)))
@@ -212,3 +215,24 @@ def _cause(error: BaseException | None) -> Refused | None:
     while error is not None and not isinstance(error, Refused):
         error = error.__cause__ or error.__context__
     return error
+
+
+def in_a_worker(
+    function: Callable[[Path, DataRecipe], Result], paths: Sequence[Path], recipe: DataRecipe
+) -> Iterator[Result | None]:
+    """What a function makes of each file in processes of their own; None where a process ended or the function failed.
+
+    Args:
+        function: of a module's top level; what decoders warn of while it works is not said.
+    """
+    with _pool(max(min(_cores(), -(-len(paths) // CHUNK)), 1)) as pool:
+        for future in [pool.submit(_quietly, function, path, recipe) for path in paths]:
+            try:
+                yield future.result()
+            except Exception:  # noqa: BLE001  # an error may quote the file, which names patients
+                yield None
+
+
+def _quietly(function: Callable[[Path, DataRecipe], Result], path: Path, recipe: DataRecipe) -> Result:
+    with _unsaid():
+        return function(path, recipe)

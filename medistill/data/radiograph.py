@@ -29,6 +29,7 @@ from medistill.data.dicom_image import read_dicom
 from medistill.data.image import Image
 from medistill.data.plain_image import read_nifti, read_pillow
 from medistill.data.refusal import Refused
+from medistill.data.text_policy import resolve_text_policy
 from medistill.data.view import view_of, view_words
 from medistill.recipe import DataRecipe
 
@@ -176,12 +177,20 @@ class Square(MapTransform):
         return done
 
 
+def as_seen(recipe: DataRecipe) -> list[Any]:
+    """The steps from ``{"image": path}`` to float pixels (C, H, W) in 0..255 as the file has them, under ``image``."""
+    return [
+        LoadImaged("image", reader=RadiographReader(recipe), image_only=False, ensure_channel_first=False),
+        GreyScaled("image", recipe),
+    ]
+
+
 def radiograph_pipeline(recipe: DataRecipe) -> Compose:
     """From ``{"image": path}`` to float pixels (C, size, size) in 0..255 under ``image``."""
+    recipe = resolve_text_policy(recipe)
     return Compose(
         [
-            LoadImaged("image", reader=RadiographReader(recipe), image_only=False, ensure_channel_first=False),
-            GreyScaled("image", recipe),
+            *as_seen(recipe),
             *([] if recipe.burnt_in_text == "unchecked" else [BurntInText("image", recipe)]),
             Channels("image", recipe),
             EnsureTyped("image", track_meta=False),

@@ -148,10 +148,10 @@ def burnt_in_text(report: Report) -> str:
         done = f"a reason to refuse the file, which befell {counted(corpus.refused.get('burnt-in text', 0), 'file')}"
     return (
         f"Text burnt into the pixels was looked for ({corpus.text_by}); text other than side markers was {done}. Such "
-        "a reader overlooks text: on drawn images it found hardly any name that was up to 20 pixels high and 15 of "
-        "255 grey levels brighter than what lay behind it, and in images of 2048 pixels at most half of the names that "
-        "were 16 pixels high. It is not made for handwriting, and single letters pass. That no text is left cannot be "
-        "concluded."
+        "a reader overlooks text: on drawn images it found all names whose capitals become 3 pixels high in the set "
+        "and are 30 of 255 grey levels brighter than what lies behind them, but hardly any of them at 15 grey levels. "
+        "What becomes smaller is not looked for. It is not made for handwriting, and single letters pass. That no text "
+        "is left cannot be concluded."
     )
 
 

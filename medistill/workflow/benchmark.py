@@ -214,10 +214,10 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
             expected=f"all of {benchmark.title}, or figures cannot be compared",
             do="leave data.classes and data.sites empty; --limit takes fewer images of each class",
         )
-    if settings.burnt_in_text != "unchecked":
+    if settings.burnt_in_text in ("mask", "quarantine"):
         raise UsageError(
             f"data.burnt_in_text = {settings.burnt_in_text}",
-            expected="unchecked: a benchmark's images are taken as published, and nobody looks for text in them",
+            expected="auto or unchecked: a benchmark's images are taken as published, and text is not looked for",
             do="leave data.burnt_in_text out",
         )
     held_out = 0 if benchmark.val else 1

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder, read_json, sha256_file, write_json
-from medistill.artifacts.cache import cache_root
+from medistill.artifacts.cache import BUILT_IN, cache_root
 from medistill.artifacts.corpus import (
     NOT_STATED,
     SPLITS,
@@ -36,10 +36,11 @@ from medistill.data.selection import choose, refuse_copies, refuse_unstated_view
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
 from medistill.data.table import list_by_table
+from medistill.data.text_policy import Origin, resolve_text_policy, why_unchecked
 from medistill.data.view import view_words
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe
+from medistill.recipe import DataRecipe, Recipe
 
 READER = 1
 """Version of the reading; raise it when the same files come to other pixels or splits."""
@@ -69,6 +70,8 @@ def prepare(
         UsageError: the recipe asks to look for burnt-in text, and what should look is not installed.
     """
     folder, table = Path(data), None if labels is None else Path(labels)
+    asked, origin = recipe.data, origin_of(folder)
+    recipe = recipe.model_copy(update={"data": resolve_text_policy(asked, origin)})
     check = text_check(recipe.data)
     files = files_of(folder)
     if table is None:
@@ -81,7 +84,7 @@ def prepare(
     with sole_reader(source, progress) as known:
         corpus = cached_corpus(known, progress)
         if corpus is not None:
-            _tell_of_text(corpus, progress)
+            progress.say(text_in_words(corpus, asked, origin))
             return corpus
         listed, notes = choose(listed, recipe.data)
         notes += _tables_unused(files) if table is None else []
@@ -96,7 +99,13 @@ def prepare(
         remember_corpus(known, corpus)
         clear(staging)
         _tell(corpus, progress)
+        progress.say(text_in_words(corpus, asked, origin))
         return corpus
+
+
+def origin_of(folder: Path) -> Origin:
+    """Whether images were drawn here: those in the cache's own folder of phantoms, and no others, whatever they say."""
+    return "drawn" if folder.resolve().is_relative_to((cache_root() / BUILT_IN).resolve()) else "files"
 
 
 def _is(file: Path, table: Path) -> bool:
@@ -310,20 +319,16 @@ def _tell(corpus: Corpus, progress: Progress) -> None:
         progress.say(f"Not taken: {told}. Each file with its reason: {corpus.path / 'manifest.csv'}")
     for note in corpus.notes:
         progress.say(note)
-    _tell_of_text(corpus, progress)
 
 
-def _tell_of_text(corpus: Corpus, progress: Progress) -> None:
-    """Whether burnt-in text was looked for; of invented patients only where it was."""
-    if corpus.text_check is not None:
-        done = f"images in which some was masked: {corpus.text_masked}"
-        if corpus.text_check.policy == "quarantine":
-            done = f"files refused for it: {corpus.refused.get('burnt-in text', 0)}"
-        progress.say(f"Text burnt into the pixels was looked for; {done}.")
-    elif not corpus.synthetic:
-        progress.say(
-            "Text burnt into the pixels was not looked for; data.burnt_in_text=mask (or quarantine) looks for it."
-        )
+def text_in_words(corpus: Corpus, asked: DataRecipe, origin: Origin) -> str:
+    """Whether burnt-in text was looked for, what was done about it, or what it means that nothing looked."""
+    if corpus.text_check is None:
+        return why_unchecked(asked, origin)
+    done = f"images in which some was masked: {corpus.text_masked}"
+    if corpus.text_check.policy == "quarantine":
+        done = f"files refused for it: {corpus.refused.get('burnt-in text', 0)}"
+    return f"Text burnt into the pixels was looked for; {done}."
 
 
 def _in_words(corpus: Corpus) -> str:

@@ -84,5 +84,6 @@ def _for_any_site(recipe: Recipe, distilled: DistilledSet) -> Recipe:
         "channels": distilled.images.shape[1],
         "sites": (),
         "prefer_sites": (),
+        "burnt_in_text": "auto",  # so that nobody needs the reader to test on images of his own
     }
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=data)})

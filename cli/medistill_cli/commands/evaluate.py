@@ -18,7 +18,7 @@ from medistill_cli.results import (
     print_next,
     print_written,
 )
-from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in
+from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in, without_text_reader
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def evaluate(
         distilled = load_set(source)
         names = classes if classes is not None else ",".join(distilled.class_names)
         overrides = overrides_of(settings, seed=seed, sites=sites, classes=names, across=across)
+        if recipe is None:
+            overrides = [*without_text_reader(), *overrides]
         chosen = recipe_of_set(distilled, source, recipe, overrides)
         if data is None:
             refuse_built_in(distilled, source, "evaluate on")

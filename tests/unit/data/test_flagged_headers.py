@@ -164,9 +164,9 @@ def test_a_second_run_does_not_look_again_unless_the_rules_changed(
     recipe = Recipe(data=DataRecipe(image_size=32, burnt_in_text="mask"))
     first = prepare(tmp_path / "data", recipe)
     looked = []
-    monkeypatch.setattr("medistill.data.burnt_in_text.find_text", lambda pixels: looked.append(1) or [])
+    monkeypatch.setattr("medistill.data.burnt_in_text.find_text", lambda pixels, side: looked.append(1) or [])
     assert prepare(tmp_path / "data", recipe).content == first.content
     assert not looked
-    monkeypatch.setattr("medistill.workflow.prepare.RULES", 2)
+    monkeypatch.setattr("medistill.workflow.prepare.RULES", -1)
     prepare(tmp_path / "data", recipe)
     assert len(looked) == 10
