@@ -53,35 +53,35 @@ class Spent:
         releases: how many, this one included.
         epsilon: of all together; None where nothing can be promised of all together.
         delta: of all together.
-        before_epsilon: of all but this one, 0 where there is none; None likewise.
-        before_delta: of all but this one.
+        others_epsilon: of all but this one, 0 where there is none; None likewise.
+        others_delta: of all but this one.
         unit: whose presence is hidden; empty where the releases differ in it.
     """
 
     releases: int
     epsilon: float | None
     delta: float
-    before_epsilon: float | None
-    before_delta: float
+    others_epsilon: float | None
+    others_delta: float
     unit: str
 
     @classmethod
-    def of(cls, earlier: Sequence[Release], own: Sequence[Release]) -> Spent:
-        """Of what was released before from people who are in this release too, and of this release.
+    def of(cls, others: Sequence[Release], own: Sequence[Release]) -> Spent:
+        """Of other releases from people who are in this one too, and of this one, the two in any order.
 
         Raises:
             ValueError: nothing is of this release.
         """
         if not own:
             raise ValueError("what was spent is asked of no release")
-        everything = [*earlier, *own]
+        everything = [*others, *own]
         units = {release.unit for release in everything}
         return cls(
             releases=len(everything),
             epsilon=together(everything),
             delta=math.fsum(release.delta for release in everything),
-            before_epsilon=together(earlier),
-            before_delta=math.fsum(release.delta for release in earlier),
+            others_epsilon=together(others),
+            others_delta=math.fsum(release.delta for release in others),
             unit=units.pop() if len(units) == 1 else "",
         )
 
@@ -94,12 +94,12 @@ class Spent:
         """
         try:
             found = cls(**stored)
-            numbers = (found.epsilon, found.before_epsilon, found.delta, found.before_delta)
+            numbers = (found.epsilon, found.others_epsilon, found.delta, found.others_delta)
             sound = (
                 type(found.releases) is int
                 and found.releases > 0
                 and all(n is None or (type(n) in (int, float) and 0 <= n < math.inf) for n in numbers)
-                and None not in (found.delta, found.before_delta)
+                and None not in (found.delta, found.others_delta)
                 and found.epsilon != 0
                 and found.unit in ("", *UNITS)
                 and (found.epsilon is None or (found.unit != "" and found.delta < 1))
@@ -132,10 +132,10 @@ class Spent:
                 f"It is one of {self.releases} releases from the same people, as far as the installation that made "
                 f"this set knows; of all together nothing can be stated, since {why}."
             )
-        before = "" if self.before_epsilon is None else f" (before this one {rounded_up(self.before_epsilon)})"
+        others = "" if self.others_epsilon is None else f" (without this one {rounded_up(self.others_epsilon)})"
         return (
             f"It is one of {self.releases} releases from the same people, as far as the installation that made this "
-            f"set knows: together they have spent epsilon = {rounded_up(self.epsilon)}{before}, delta = "
+            f"set knows: together they have spent epsilon = {rounded_up(self.epsilon)}{others}, delta = "
             f"{self.delta:.3g} for one {self.unit}."
         )
 

@@ -133,9 +133,9 @@ class SpentRecord(Part):
     epsilon: Annotated[float, Field(gt=0)] | None
     """None where nothing can be stated of all together."""
     delta: Annotated[float, Field(gt=0)]
-    before_epsilon: Annotated[float, Field(ge=0)] | None
+    others_epsilon: Annotated[float, Field(ge=0)] | None
     """Of all but this one."""
-    before_delta: Annotated[float, Field(ge=0)]
+    others_delta: Annotated[float, Field(ge=0)]
     unit: Unit | Literal[""]
 
 

@@ -68,12 +68,13 @@ def spend(
     guarantee = Guarantee.of(recipe)
     if guarantee is None:
         return None
-    known = _releases(trajectories)
     again = sum(1 for expert in waiting if (trajectories.path / TRAINED / str(expert)).is_file())
-    wanted = [*known, *([(secrets.token_hex(16), trajectories.count)] if not known else [])]
-    wanted += [(secrets.token_hex(16), again)] if again else []
     with open_ledger(ledger_root()) as ledger:
-        people = _people(corpus, ledger)
+        wanted = _releases(trajectories) or [(secrets.token_hex(16), trajectories.count)]
+        wanted += [(secrets.token_hex(16), again)] if again else []
+        kept = _kept_people(corpus, ledger)
+        pixels = (("pixels", hashlib.sha256(image.tobytes()).hexdigest()) for image in corpus.images)
+        people = kept | ledger.known(pixels)
         own = {name: Release.of(guarantee, experts) for name, experts in wanted}
         earlier = [entry for entry in ledger.of(people) if entry.id not in own]
         spent = Spent.of([entry.release for entry in earlier], list(own.values()))
@@ -84,6 +85,11 @@ def spend(
             listed = [{"id": name, "experts": experts} for name, experts in wanted]
             write_json(trajectories.path / RELEASES, {"releases": listed}, private=True)
             ledger.added([new_entry(name, recipe.name, release, people) for name, release in missing.items()])
+            if not kept:
+                progress.say(
+                    "Who is in this corpus is known to the ledger of privacy by its images alone, since it was not "
+                    "read by `prepare` under this recipe: in another size they are taken for other people."
+                )
             _tell(spent, ledger, progress)
     return spent
 
@@ -117,17 +123,11 @@ def _kept_people(corpus: Corpus, ledger: Ledger) -> frozenset[bytes]:
     return frozenset(joined[n : n + HASH_BYTES] for n in range(0, len(joined), HASH_BYTES))
 
 
-def _people(corpus: Corpus, ledger: Ledger) -> frozenset[bytes]:
-    """Who is in a corpus: what its reading kept, and every image as it stands in it."""
-    pixels = (("pixels", hashlib.sha256(image.tobytes()).hexdigest()) for image in corpus.images)
-    return _kept_people(corpus, ledger) | ledger.known(pixels)
-
-
 def _refuse_beyond(spent: Spent, recipe: Recipe) -> None:
     for name, reached in (("total_epsilon", spent.epsilon), ("total_delta", spent.delta)):
         most = getattr(recipe.privacy, name)
         if most and (reached is None or reached > most):
-            before = _amount(spent.before_epsilon, spent.before_delta)
+            before = _amount(spent.others_epsilon, spent.others_delta)
             earlier = (
                 "nothing was spent before on these people"
                 if spent.releases == 1
@@ -151,4 +151,7 @@ def _tell(spent: Spent, ledger: Ledger, progress: Progress) -> None:
     if spent.releases > 1:
         progress.say(f"This is entered into the ledger of privacy. {spent.sentence}")
     elif not ledger.entries:
-        progress.say(f"A new ledger of privacy begins in {ledger.root}: what was spent before it is not known to it.")
+        progress.say(
+            "A new ledger of privacy begins (`medistill ledger` names its folder): what was spent before is not known "
+            "to it."
+        )

@@ -208,7 +208,7 @@ def _spent_check(manifest: BundleManifest) -> tuple[Check, ...]:
         return (Check("Spent in all", "missing", "whether other sets were released from the same people is not said"),)
     spent = Spent.from_json(record.model_dump())
     alone = spent.releases == 1 and (spent.epsilon, spent.delta) == (privacy.epsilon, privacy.delta)
-    together = spent.releases > 1 and spent.delta >= (spent.before_delta + privacy.delta) * (1 - OFF)
+    together = spent.releases > 1 and spent.delta >= (spent.others_delta + privacy.delta) * (1 - OFF)
     if not alone and not together:
         raise ArtifactError(
             "what the bundle says was spent in all does not fit to what it says of this set and of those before it",

@@ -82,7 +82,7 @@ def test_the_second_set_says_what_both_have_spent(corpus: Corpus, recipe: Recipe
         spent.append(Spent.from_json(made.provenance["privacy_spent"]))
         assert spent[-1].sentence in made.provenance["privacy"]
     assert (spent[0].releases, spent[0].epsilon, spent[0].delta) == (1, guarantee.epsilon, guarantee.delta)
-    assert (spent[1].releases, spent[1].before_epsilon) == (2, guarantee.epsilon)
+    assert (spent[1].releases, spent[1].others_epsilon) == (2, guarantee.epsilon)
     assert spent[1].delta == 2 * guarantee.delta
     assert guarantee.epsilon < (spent[1].epsilon or 0) <= 2 * guarantee.epsilon
     assert any("A new ledger of privacy begins" in said for said in heard.said)

@@ -286,7 +286,7 @@ def test_the_accountants_own_epsilon_is_never_refused() -> None:
 
 
 SPENT = {
-    "releases": 2, "epsilon": 4.0, "delta": 2e-5, "before_epsilon": 2.7, "before_delta": 1e-5, "unit": "patient"
+    "releases": 2, "epsilon": 4.0, "delta": 2e-5, "others_epsilon": 2.7, "others_delta": 1e-5, "unit": "patient"
 }  # fmt: skip
 
 
@@ -303,7 +303,7 @@ def test_what_was_spent_in_all_is_told(tmp_path: Path, ours: Path) -> None:
     state, told = state_of(spending_bundle(tmp_path), "Spent in all")
     assert state == "declared"
     assert "one of 2 releases from the same people" in told
-    assert "epsilon = 4 (before this one 2.7), delta = 2e-05 for one patient" in told
+    assert "epsilon = 4 (without this one 2.7), delta = 2e-05 for one patient" in told
     assert b"together they have spent epsilon = 4" in Bundle.open(tmp_path / "spent.zip").files["README.md"]
     private = replace(sent_bundle.small_set(), provenance={"differential_privacy": GUARANTEE})
     write_archive(tmp_path / "old.zip", pack(private, Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test.")))
@@ -314,7 +314,7 @@ def test_what_was_spent_in_all_is_told(tmp_path: Path, ours: Path) -> None:
     "changes",
     [
         {"delta": 1e-5},
-        {"releases": 1, "before_epsilon": 0.0, "before_delta": 0.0},
+        {"releases": 1, "others_epsilon": 0.0, "others_delta": 0.0},
         {"releases": 1, "epsilon": 2.7},
     ],
 )

@@ -59,19 +59,19 @@ def test_nothing_is_promised_of_different_units_or_of_a_delta_of_one() -> None:
     assert together([ONE, replace(ONE, unit="image")]) is None
     assert together([replace(ONE, delta=0.5)] * 2) is None
     mixed = Spent.of([ONE], [replace(ONE, unit="image")])
-    assert (mixed.unit, mixed.epsilon, mixed.before_epsilon) == ("", None, 1.2)
+    assert (mixed.unit, mixed.epsilon, mixed.others_epsilon) == ("", None, 1.2)
     assert "their units differ" in mixed.sentence
     assert "add up to 1" in Spent.of([replace(ONE, delta=0.5)], [replace(ONE, delta=0.5)]).sentence
 
 
 def test_the_sentence_says_what_was_before_and_what_is_in_all() -> None:
     alone = Spent.of([], [ONE])
-    assert (alone.releases, alone.epsilon, alone.before_epsilon) == (1, 1.2, 0)
+    assert (alone.releases, alone.epsilon, alone.others_epsilon) == (1, 1.2, 0)
     assert "Nothing else was released" in alone.sentence
     both = Spent.of([ONE], [OTHER])
     assert both.delta == pytest.approx(2e-5)
     assert "one of 2 releases" in both.sentence
-    assert "before this one 1.2" in both.sentence
+    assert "without this one 1.2" in both.sentence
     assert "delta = 2e-05 for one patient" in both.sentence
 
 
