@@ -123,7 +123,11 @@ def _spent(manifest: BundleManifest) -> list[tuple[str, str]]:
     spent = manifest.provenance.privacy_spent
     if spent is None or spent.releases == 1:
         return []
-    amount = "cannot be stated" if spent.epsilon is None else f"epsilon {spent.epsilon:.3g}, delta {spent.delta:.3g}"
+    from medistill.privacy.accounting import rounded_up
+
+    amount = "cannot be stated"
+    if spent.epsilon is not None:
+        amount = f"epsilon {rounded_up(spent.epsilon)}, delta {spent.delta:.3g}"
     return [("Spent in all on these people", f"{amount}, by {spent.releases} releases")]
 
 

@@ -39,6 +39,7 @@ COMMANDS = [
     ["report"],
     ["phantom"],
     ["doctor"],
+    ["ledger"],
     ["purge"],
     ["keys", "new"],
     ["keys", "list"],
