@@ -24,9 +24,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of this test's own, so that none reads what another left, or the user's."""
+    """A cache and a ledger of this test's own, so that none reads what another left, or the user's."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("MEDISTILL_CACHE", str(folder))
+    monkeypatch.setenv("MEDISTILL_LEDGER", str(folder.with_name(f"{folder.name}-ledger")))
     return folder
 
 

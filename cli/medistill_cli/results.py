@@ -37,16 +37,16 @@ def out_console() -> Console:
     return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else PLAIN_WIDTH)
 
 
-def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = ()) -> None:
+def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), *, unit: str = "patient") -> None:
     """The arms side by side, what they cost, how the distilled one compares, and the same on other networks."""
     from medistill.report.verdict import verdict
-    from medistill.report.wording import ARM_NAMES
+    from medistill.report.wording import ARM_NAMES, plural_of
     from medistill_cli.lines import duration
 
     level = f"{evaluation.confidence:.0%}"
     units = f"{evaluation.test_images} test images"
     if evaluation.test_patients < evaluation.test_images:
-        units += f" of {evaluation.test_patients} patients"
+        units += f" of {evaluation.test_patients} {plural_of(unit)}"
     headings = (f"Macro AUC ({level} interval)", "Spread", f"Accuracy ({level} interval)")
     table = _table(f"Fresh networks ({evaluation.network}), tested on {units}", "Trained on", headings)
     costs = _table("What training takes", "Trained on", ("Images", "Stored", "Seen by a network", "Time a network"))

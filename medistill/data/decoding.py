@@ -27,7 +27,7 @@ from medistill.recipe import DataRecipe
 
 FEW = 64
 """Up to so many files are decoded in this process: starting workers would take longer."""
-SAID = ("fingerprint", "view", "unstated", "patient", "sex", "age", "synthetic", "flags", "masked")
+SAID = ("fingerprint", "view", "unstated", "patient", "study", "sex", "age", "synthetic", "flags", "masked")
 """What is kept of a file beside its pixels."""
 CRASHED = Decoded(
     None, category="decoder crashed", reason="reading it ended the process that tried (faulty decoder, or no memory)"

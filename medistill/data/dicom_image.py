@@ -6,6 +6,7 @@ The order is the standard's: stored values, modality LUT, padding, VOI LUT or wi
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,14 @@ from medistill.recipe import DataRecipe
 HUMAN = ("human", "homo sapiens")
 ANIMAL = ("canine", "feline", "equine", "veterinar")
 """Beginnings of words that tell of an animal where no species is stated."""
+NOBODY = (
+    "", "ANON", "ANONYM", "ANONYMISED", "ANONYMIZED", "ANONYMOUS", "DEIDENTIFIED", "DELETED", "EMPTY", "HIDDEN", "NA",
+    "NAN", "NIL", "NOID", "NONE", "NOTKNOWN", "NULL", "PATIENT", "PATIENTID", "REDACTED", "REMOVED", "UNDEFINED",
+    "UNKNOWN",
+)  # fmt: skip
+"""What stands in a PatientID, without its signs, where there is none."""
+NOT_OF_PATIENTS = ("AccessionNumber", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+"""Numbers of an image or of a study, which some exports write into the PatientID too."""
 TELLING = (
     "AcquisitionDeviceProcessingDescription",
     "InstitutionName",
@@ -54,6 +63,7 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
         padding=_padding(stored, header),
         view=_stated_view(header),
         patient=_patient(header),
+        study=_one_way("study", _text(header, "StudyInstanceUID")),
         sex=sex_of(_text(header, "PatientSex")),
         age=_age(header),
         synthetic=str(header.get("SyntheticData", "")).upper() == "YES",
@@ -206,12 +216,17 @@ def _padding(stored: np.ndarray, header: Dataset) -> np.ndarray:
 
 
 def _patient(header: Dataset) -> str:
-    """A one-way hash of the patient's identifier, or of the study where there is none; it never leaves the reading."""
+    """A one-way hash of the patient's identifier; empty where there is none, or where it stands for nobody."""
     patient, issuer = _text(header, "PatientID"), _text(header, "IssuerOfPatientID")
-    study = _text(header, "StudyInstanceUID")
-    if not patient and not study:
+    of_the_image = {_text(header, name) for name in NOT_OF_PATIENTS}
+    if re.sub(r"[\W_]", "", patient).upper() in NOBODY or patient in of_the_image:
         return ""
-    return hashlib.sha256(repr(("patient", patient, issuer) if patient else ("study", study)).encode()).hexdigest()
+    return _one_way("patient", patient, issuer)
+
+
+def _one_way(what: str, identifier: str, *more: str) -> str:
+    """SHA-256 of an identifier, empty where there is none; it never leaves the reading."""
+    return hashlib.sha256(repr((what, identifier, *more)).encode()).hexdigest() if identifier else ""
 
 
 def _age(header: Dataset) -> str | None:

@@ -101,6 +101,7 @@ class RadiographReader(ImageReader):
             "view": view_words(img.view),
             "unstated": img.states_view and view_of(img.view) == "unknown",
             "patient": img.patient,
+            "study": img.study,
             "sex": img.sex,
             "age": img.age,
             "synthetic": img.synthetic,
@@ -209,6 +210,7 @@ class Decoded:
         view: what the file says of its view.
         unstated: it could say that it is frontal, and does not.
         patient: one-way hash of its patient's identifier, empty where it has none.
+        study: one-way hash of its study's, likewise.
         sex: of its patient, as `sex_of` gives it.
         age: band of its patient's age, as `age_band` gives it.
         synthetic: the file says that it was made.
@@ -223,6 +225,7 @@ class Decoded:
     view: str = ""
     unstated: bool = False
     patient: str = ""
+    study: str = ""
     sex: str | None = ""
     age: str | None = ""
     synthetic: bool = False

@@ -147,8 +147,8 @@ class Audit:
         not_tested: what was not tried, a sentence each.
         train_images: training images that the set was compared with.
         held_out_images: images of the validation and the test split.
-        held_out_patients: patients of these; images where no patient is known.
-        split_unit: "patient" or "image", at whose level the splits are apart.
+        held_out_patients: patients of these; studies or images where no patient is known.
+        split_unit: "patient", "study" or "image", at whose level the splits are apart.
         network: whose features were compared.
         set_digest: SHA-256 of the set's ``images.safetensors``.
         corpus: content hash of the corpus.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.audit import CopyFigures, CopyRule, Criterion, ResidueFigures, Verdict
 from medistill.privacy.membership import Membership, MembershipAttack
-from medistill.recipe import AuditRecipe
+from medistill.recipe import UNITS, AuditRecipe, Unit
 
 NOISE = "the set began as noise, so nothing of a starting image can be left"
 MEANS = "no image of the set began as one real image: each began as the mean of several"
@@ -33,21 +33,21 @@ NO_CANARY = (
 NOT_ATTACKED = "membership inference was not tried, and a set that passes every search for copies can still fall to it"
 
 
-def evidence(images: int, patients: int, unit: str, thresholds: AuditRecipe) -> Criterion:
+def evidence(images: int, patients: int, unit: Unit, thresholds: AuditRecipe) -> Criterion:
     """Whether there are enough people who had no part in the set to compare with."""
     least, reason = thresholds.least_held_out, ""
     if not images:
         reason = "the corpus has no held-out image: nothing can be compared with the training images"
     elif images < least:
         reason = f"{images} held-out {'image is' if images == 1 else 'images are'} too few; {least} are asked for"
-    elif unit == "patient" and patients < least:
+    elif unit != "image" and patients < least:
         reason = (
-            f"the {images} held-out images are of {patients} {'patient' if patients == 1 else 'patients'} only; "
+            f"the {images} held-out images are of {patients} {unit if patients == 1 else UNITS[unit]} only; "
             f"{least} are asked for"
         )
     verdict: Verdict = "not enough evidence" if reason else "pass"
     reason = f"{reason}; {MORE_HELD_OUT}" if reason else ""
-    return Criterion(f"Held-out {unit}s", min(images, patients), least, verdict, reason)
+    return Criterion(f"Held-out {UNITS[unit]}", min(images, patients), least, verdict, reason)
 
 
 def no_copies(figures: CopyFigures, rule: CopyRule, thresholds: AuditRecipe) -> Criterion:
@@ -87,14 +87,14 @@ def no_residue(
     )
 
 
-def means_of_several(smallest: object, unit: str, thresholds: AuditRecipe) -> Criterion:
+def means_of_several(smallest: object, unit: Unit, thresholds: AuditRecipe) -> Criterion:
     """Whether every image of a quantised set began as the mean of enough patients.
 
     Args:
         smallest: patients of the smallest cell, as the set states it.
-        unit: "patient" or "image", what the set counts.
+        unit: "patient", "study" or "image", what the set counts.
     """
-    name, least = f"Fewest {unit}s whose mean an image began as", thresholds.least_cluster
+    name, least = f"Fewest {UNITS[unit]} whose mean an image began as", thresholds.least_cluster
     if not isinstance(smallest, int) or isinstance(smallest, bool):
         return Criterion(name, None, least, "not enough evidence", "the set does not say how many there are")
     return Criterion(name, smallest, least, "pass" if smallest >= least else "fail", "")

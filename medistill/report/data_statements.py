@@ -189,7 +189,12 @@ def disjoint(report: Report) -> str:
     if unit == "image" and report.benchmark is not None:
         return "No image is in more than one split; images that belong together, as those of one person, may be."
     if unit == "image":
-        return "The split is by image: no patient is known for the files, so one person may be in more than one split."
+        return "The split is by image: not every file's patient is known, so one person may be in more than one split."
+    if unit == "study":
+        return (
+            "The split is by study: no study is in more than one split, but not every file's patient is known, so one "
+            "person may be."
+        )
     return ""
 
 
@@ -201,8 +206,8 @@ def numbers(report: Report) -> str:
     parts = []
     for split, of_class in corpus.counts.items():
         part = f"{SPLITS[split]}: {counted(sum(of_class.values()), 'image')}"
-        if corpus.split_unit == "patient":
-            part += f" of {counted(corpus.patients[split], 'patient')}"
+        if corpus.split_unit != "image":
+            part += f" of {counted(corpus.patients[split], corpus.split_unit)}"
         parts.append(part)
     return f"{'; '.join(parts).capitalize()}."
 

@@ -107,7 +107,7 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         order=order,
         first=[name for name in FIRST if name in order],
         unit=unit,
-        groups="images counted as patients" if unit == "image" else "patients",
+        groups=wording.counted_as(unit),
         few_classes=len(evaluation.class_names) <= MOST_CLASSES,
         rules=_rules(evaluation),
         figures=drawings(report),
@@ -167,7 +167,7 @@ def render_exchange(study: ExchangeStudy) -> str:
         source_names=SOURCE_NAMES,
         source_meaning=SOURCE_MEANING,
         looks=SOURCE_LOOKS,
-        groups="images counted as patients" if study.split_unit == "image" else "patients",
+        groups=wording.counted_as(study.split_unit),
         downloads={},
     )
 

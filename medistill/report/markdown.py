@@ -136,8 +136,8 @@ def _opening(report: Report) -> Iterator[str]:
         yield "**Synthetic source: the originals are drawn, not taken of anybody.**"
         yield ""
     tested = counted(evaluation.test_images, "test image")
-    if report.split_unit == "patient":
-        tested += f" of {counted(evaluation.test_patients, 'patient')}"
+    if report.split_unit in ("patient", "study"):
+        tested += f" of {counted(evaluation.test_patients, report.split_unit)}"
     yield f"{report.title}. {escaped(classes_listed(evaluation.class_names))}. {tested}."
     yield ""
     yield escaped(report.verdict.against_raw)

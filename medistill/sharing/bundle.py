@@ -184,7 +184,7 @@ def privacy_record(provenance: Provenance) -> PrivacyRecord | None:
     return PrivacyRecord(
         epsilon=known.epsilon,
         delta=known.delta,
-        unit="patient" if known.unit == "patient" else "image",
+        unit=known.unit,
         mechanism=known.mechanism,
         accountant=known.accountant,
     )
@@ -259,6 +259,9 @@ def _check_privacy(manifest: BundleManifest) -> None:
         stated = privacy_record(manifest.provenance)
     except (ArtifactError, ValueError) as error:
         raise refusal(MANIFEST, f"its differential privacy: {getattr(error, 'seen', 'out of range')}") from None
+    spent = manifest.provenance.privacy_spent
+    if spent is not None and stated is None:
+        raise refusal(MANIFEST, "it tells what was spent in all, and states no guarantee of privacy for the set")
     if stated != manifest.privacy:
         raise refusal(MANIFEST, "it states one guarantee of privacy for the bundle and another for the set")
     sources = manifest.provenance.sources or ()

@@ -148,6 +148,8 @@ def _source(distilled: DistilledSet, provenance: Provenance) -> str:
     }.get(provenance.starts_from or "", "")
     split = {
         "patient": "No patient is both among the originals and among the test images.",
+        "study": "No study is both among the originals and among the test images. Not every patient is known: studies "
+        "of one may be on both sides.",
         "image": "Patients are not known apart: images of one may be both among the originals and the test images.",
     }.get(provenance.split_unit or "", "")
     unused = _centroids(provenance) and distilled.soft_labels is None
@@ -158,7 +160,9 @@ def _source(distilled: DistilledSet, provenance: Provenance) -> str:
 def _means(provenance: Provenance) -> str:
     """Of how many patients an image of a quantised set is the mean, in which space, and who gave its labels."""
     known, verb = provenance.quantisation, "is" if _centroids(provenance) else "began as"
-    whose = "originals" if provenance.split_unit == "image" else "patients' originals"
+    whose = {"image": "originals", "study": "studies' originals"}.get(
+        provenance.split_unit or "", "patients' originals"
+    )
     if known is None:
         return f"Each image {verb} the mean of several {whose}; it is not said of how many."
     space = f", {SPACES[known.encoder]}" if known.encoder else ""
@@ -181,7 +185,7 @@ def _worth(report: Report | None) -> list[str]:
     return [
         f"Fresh networks ({escaped(evaluation.network)}) were trained on each of these, and tested on "
         f"{evaluation.test_images} of the sender's images that no network had seen "
-        f"({evaluation.test_patients} {'images counted as patients' if report.split_unit == 'image' else 'patients'}):",
+        f"({evaluation.test_patients} {wording.counted_as(report.split_unit)}):",
         _figures(evaluation),
         escaped(wording.sentences(report.verdict.against_raw, report.verdict.against_random)),
         "These are the sender's figures on the sender's images. Yours will differ: measure them (see below). The whole "

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from medistill.artifacts.atomic import parse_json
 from medistill.errors import ArtifactError, first_complaint
 from medistill.privacy.audit import Verdict
-from medistill.recipe import Weighting
+from medistill.recipe import Unit, Weighting
 
 BUNDLE_SCHEMA = 1
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -126,6 +126,19 @@ class QuantisationRecord(Part):
     """Its licence."""
 
 
+class SpentRecord(Part):
+    """What the sender's ledger says was spent in all on the same people, this set included."""
+
+    releases: Whole
+    epsilon: Annotated[float, Field(gt=0)] | None
+    """None where nothing can be stated of all together."""
+    delta: Annotated[float, Field(gt=0)]
+    others_epsilon: Annotated[float, Field(ge=0)] | None
+    """Of all but this one."""
+    others_delta: Annotated[float, Field(ge=0)]
+    unit: Unit | Literal[""]
+
+
 class Provenance(Part):
     """What of the set's provenance leaves the house; a value that is not known is left out."""
 
@@ -140,11 +153,12 @@ class Provenance(Part):
     starts_from: Literal["real", "noise", "quantised"] | None = None
     quantisation: QuantisationRecord | None = None
     synthetic_source: bool | None = None
-    split_unit: Literal["patient", "image"] | None = None
+    split_unit: Unit | None = None
     stages: Whole | None = None
     soft_labels: bool | None = None
     privacy: Line | None = None
     differential_privacy: dict[Name, int | float | Line] | None = None
+    privacy_spent: SpentRecord | None = None
     sources: tuple[Source, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -160,7 +174,7 @@ class PrivacyRecord(Part):
 
     epsilon: Annotated[float, Field(gt=0)]
     delta: Annotated[float, Field(gt=0, lt=1)]
-    unit: Literal["patient", "image"]
+    unit: Unit
     mechanism: Line
     accountant: Line
 

@@ -36,6 +36,7 @@ from medistill.workflow.looks import keep_look
 from medistill.workflow.micro_batch import student_micro_batch
 from medistill.workflow.provenance import provenance
 from medistill.workflow.quantise import quantise
+from medistill.workflow.spending import spend
 
 NOISE_CONFIDENCE = 0.9
 """Probability of its own class that an image from noise starts with; nearer to 1, softmax passes hardly a gradient."""
@@ -95,7 +96,9 @@ def match(
         save=lambda current: current.save(checkpoint, recipe, made_from),
     )
     optimise(state, fixed, progress)
-    distilled = _result(state, fixed, corpus.class_names, provenance(corpus, recipe, spec, place, quantisation))
+    spent = spend(corpus, recipe, trajectories, (), progress)  # in the ledger already, but for experts from elsewhere
+    made = provenance(corpus, recipe, spec, place, quantisation, spent)
+    distilled = _result(state, fixed, corpus.class_names, made)
     history = asdict(state.history)
     history["importance_names"] = list(state.importance.names) if state.history.importance else []
     write_json(out / "history.json", {**history, "chosen_step": state.best_step})

@@ -30,6 +30,7 @@ from medistill.data.burnt_in_text import RULES, text_check
 from medistill.data.decoding import decode
 from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.flagged_headers import told_of
+from medistill.data.grouping import group
 from medistill.data.listing import Listed, files_of, list_by_folders
 from medistill.data.radiograph import Decoded
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
@@ -41,9 +42,12 @@ from medistill.data.view import view_words
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Progress, Silent
 from medistill.recipe import DataRecipe, Recipe
+from medistill.workflow.spending import keep_people, people_are_known
 
-READER = 1
-"""Version of the reading; raise it when the same files come to other pixels or splits."""
+READER = 2
+"""Version of the reading; raise it when the same files come to other pixels, patients or splits."""
+DRAW = 1
+"""Version of the drawing of splits: another one divides every corpus anew."""
 CHECKED = ("images.npy", "index.json", "manifest.csv")
 """Files of a corpus whose bytes the first level of the cache remembers."""
 DECISIVE = ("monai", "nibabel", "numpy", "pillow", "pydicom", "torch")
@@ -83,7 +87,10 @@ def prepare(
     source = _source(folder, files, table, recipe, check)
     with sole_reader(source, progress) as known:
         corpus = cached_corpus(known, progress)
-        if corpus is not None:
+        private = recipe.privacy.mode == "dp"
+        if corpus is not None and private and not people_are_known(corpus):
+            progress.say("Who is in it is not in the words of the ledger of privacy yet: the files are read again.")
+        elif corpus is not None:
             progress.say(text_in_words(corpus, asked, origin))
             return corpus
         listed, notes = choose(listed, recipe.data)
@@ -96,6 +103,8 @@ def prepare(
         )
         decoded = refuse_copies(wanted, refuse_unstated_views(wanted, decoded, recipe.data))
         corpus = _save(listed, wanted, decoded, notes, recipe, check, staging)
+        if private:
+            keep_people(corpus, folder, (pair for pair in zip(wanted, decoded, strict=True) if not pair[1].category))
         remember_corpus(known, corpus)
         clear(staging)
         _tell(corpus, progress)
@@ -188,9 +197,11 @@ def _save(
     labels = np.array([class_names.index(one.label) for one, _ in accepted], np.int64)
     sites = np.array([site_names.index(one.site) for one, _ in accepted], np.int64)
     _check_classes(labels, class_names, manifest)
-    groups, split_by_patient, more = _groups(accepted)
-    draw = np.random.default_rng([recipe.seed, READER])
-    splits, split_source, said = part([one.split for one, _ in accepted], labels, groups, sites, recipe.data, draw)
+    grouping = group(accepted)
+    draw = np.random.default_rng([recipe.seed, DRAW])
+    splits, split_source, said = part(
+        [one.split for one, _ in accepted], labels, grouping.groups, sites, recipe.data, draw, unit=grouping.unit
+    )
     _check_splits(labels, splits, class_names, manifest)
     sexes = [settled(sex_of(one.sex), image.sex) for one, image in accepted]
     ages = [settled(age_band(one.age), image.age) for one, image in accepted]
@@ -199,7 +210,7 @@ def _save(
         private_folder(cache_root() / "corpora"),
         images=collect(staging, numbers, (recipe.data.channels, size, size)),
         labels=labels.tolist(),
-        groups=groups.tolist(),
+        groups=grouping.groups.tolist(),
         sites=sites.tolist(),
         splits=splits.tolist(),
         views=[view_words(one.view) or image.view for one, image in accepted],
@@ -207,12 +218,12 @@ def _save(
         ages=[age or "" for age in ages],
         class_names=class_names,
         site_names=[name or NOT_STATED for name in site_names],
-        split_unit="patient" if split_by_patient else "image",
+        split_unit=grouping.unit,
         split_source=split_source,
         synthetic=all(image.synthetic for _, image in accepted),
         notes=[
             *notes,
-            *more,
+            *grouping.notes,
             *said,
             *unread("Sexes", sexes),
             *unread("Ages", ages),
@@ -220,37 +231,9 @@ def _save(
         ],
         manifest=manifest,
         text_check=check,
+        group_units=grouping.units,
+        studies=grouping.studies.tolist(),
     )
-
-
-def _groups(accepted: Sequence[tuple[Listed, Decoded]]) -> tuple[np.ndarray, bool, list[str]]:
-    """Number the patients; whether any is known; and what the report has to say of it."""
-    named: dict[str, set[str]] = {}  # what the table calls the patient of a file, in whichever rows it does
-    for one, image in accepted:
-        if one.patient and image.patient:
-            named.setdefault(image.patient, set()).add(one.patient)
-    keys = []
-    for one, image in accepted:
-        names = {one.patient} if one.patient else named.get(image.patient, set())
-        keys.append(("table", next(iter(names))) if len(names) == 1 else ("file", image.patient))
-    unknown = sum(1 for _, key in keys if not key)
-    numbers: dict[tuple[str, str], int] = {}
-    groups = [numbers.setdefault(key if key[1] else ("image", str(n)), len(numbers)) for n, key in enumerate(keys)]
-    notes = []
-    if unknown == len(keys):
-        notes.append(
-            "No patient is known, so the splits are by image: two images of one patient may lie in different splits, "
-            "and then the figures are too good."
-        )
-    elif len(numbers) == 1 and len(keys) > 1:
-        raise DataError(
-            f"all {len(keys)} images name one and the same patient",
-            expected="images of many patients; an export may have replaced their identifiers by one",
-            do="name a table that tells the patients apart with --labels table.csv",
-        )
-    elif unknown:
-        notes.append(f"{unknown} images name no patient; each of them counts as a patient of its own.")
-    return np.array(groups, np.int64), unknown < len(keys), notes
 
 
 def _manifest(listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Sequence[Decoded]) -> list[ManifestRow]:

@@ -10,18 +10,25 @@ import torch
 from medistill.artifacts.corpus import Corpus
 from medistill.networks.registry import NetworkSpec
 from medistill.privacy.accounting import Guarantee
+from medistill.privacy.spent import Spent
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import Recipe
 from medistill.workflow.environment import versions
 
 
 def provenance(
-    corpus: Corpus, recipe: Recipe, spec: NetworkSpec, device: torch.device, quantisation: Quantisation | None
+    corpus: Corpus,
+    recipe: Recipe,
+    spec: NetworkSpec,
+    device: torch.device,
+    quantisation: Quantisation | None,
+    spent: Spent | None = None,
 ) -> dict[str, Any]:
     """Plain values that every distilled set carries.
 
     Args:
         quantisation: what its images are, or began as, the centroids of; None where they began otherwise.
+        spent: what was spent in all on these people; None without differential privacy.
     """
     guarantee = Guarantee.of(recipe)
     plain = recipe.method == "iadd" and recipe.importance.direction == "frozen"
@@ -40,7 +47,7 @@ def provenance(
         **({} if quantisation is None else {"quantisation": _quantisation(quantisation, recipe)}),
         "stages": recipe.distill.stages,
         "soft_labels": recipe.distill.labels == "soft",
-        **_privacy(recipe, guarantee),
+        **_privacy(recipe, guarantee, spent),
     }
 
 
@@ -68,9 +75,11 @@ def _quantisation(known: Quantisation, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _privacy(recipe: Recipe, guarantee: Guarantee | None) -> dict[str, Any]:
+def _privacy(recipe: Recipe, guarantee: Guarantee | None, spent: Spent | None) -> dict[str, Any]:
     """What was done for privacy, in words, and the guarantee where there is one."""
     if guarantee is not None:
-        return {"privacy": guarantee.sentence, "differential_privacy": guarantee.as_json()}
+        in_all = {} if spent is None else {"privacy_spent": spent.as_json()}
+        told = guarantee.sentence if spent is None else f"{guarantee.sentence} {spent.sentence}"
+        return {"privacy": told, "differential_privacy": guarantee.as_json(), **in_all}
     whitened = " The set carries the mean and the whitening matrix of its training images." if recipe.data.zca else ""
     return {"privacy": f"No formal privacy guarantee was sought in this mode.{whitened}"}

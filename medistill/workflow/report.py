@@ -19,6 +19,7 @@ from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.published import load_benchmark
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import Audit, load_audit
+from medistill.privacy.spent import Spent
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import load_recipe, validate_recipe
 from medistill.report.caveats import caveats
@@ -186,6 +187,7 @@ def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         privacy=str(known.get("privacy", "")),
         files=dict(read_json(manifest, "distilled set")["files"]),
         guarantee=Guarantee.from_json(stated) if (stated := known.get("differential_privacy")) is not None else None,
+        spent=Spent.from_json(in_all) if (in_all := known.get("privacy_spent")) is not None else None,
         uneven=bool((per_class[per_class > 0] < distilled.ipc).any()),
         quantised=QuantisedSummary.from_json(means, str(manifest)) if means is not None else None,
     )

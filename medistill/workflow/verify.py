@@ -12,6 +12,8 @@ import numpy as np
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.accounting import Guarantee
+from medistill.privacy.spent import Spent
+from medistill.recipe import UNITS
 from medistill.sharing.bundle import Bundle
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.keys import find_key, keys_root, known_keys
@@ -197,6 +199,25 @@ def _privacy_check(manifest: BundleManifest) -> Check:
     return Check(name, "declared", told)
 
 
+def _spent_check(manifest: BundleManifest) -> tuple[Check, ...]:
+    """What the sender's ledger says of all releases from the same people; refused where it cannot be."""
+    record, privacy = manifest.provenance.privacy_spent, manifest.privacy
+    if privacy is None:
+        return ()
+    if record is None:
+        return (Check("Spent in all", "missing", "whether other sets were released from the same people is not said"),)
+    spent = Spent.from_json(record.model_dump())
+    alone = spent.releases == 1 and (spent.epsilon, spent.delta) == (privacy.epsilon, privacy.delta)
+    together = spent.releases > 1 and spent.delta >= (spent.others_delta + privacy.delta) * (1 - OFF)
+    if not alone and not together:
+        raise ArtifactError(
+            "what the bundle says was spent in all does not fit to what it says of this set and of those before it",
+            expected="the epsilon and delta of this set, or a delta that is their sum",
+            do="do not rely on the guarantee; ask the sender how it was accounted",
+        )
+    return (Check("Spent in all", "declared", spent.sentence),)
+
+
 def _quantisation_check(manifest: BundleManifest, distilled: DistilledSet) -> tuple[Check, ...]:
     """Of how many patients an image is said to be the mean; refused where the set is not what is said of it."""
     known, name = manifest.provenance.quantisation, "Quantisation"
@@ -213,7 +234,7 @@ def _quantisation_check(manifest: BundleManifest, distilled: DistilledSet) -> tu
             expected="a set as medistill quantises it",
             do="do not rely on it; ask the sender for the set as it was made",
         )
-    unit = "images" if manifest.provenance.split_unit == "image" else "patients"
+    unit = UNITS[manifest.provenance.split_unit or "patient"]
     told = f"each image is, or began as, a mean of {known.smallest_cluster} {unit} or more; it agrees with itself"
     return (Check(name, "declared", told),)
 
@@ -254,6 +275,7 @@ def _declared(manifest: BundleManifest) -> tuple[Check, ...]:
         if audit is None
         else Check("Audit", "declared", f"{audit.verdict}, of the set in this bundle"),
         _privacy_check(manifest),
+        *_spent_check(manifest),
         *(
             Check(
                 "United from", "declared", f"{source.images} images of {source.sender or 'unnamed'}: {source.privacy}"

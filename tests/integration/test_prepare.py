@@ -23,7 +23,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medistill.artifacts.cache import purge
-from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.corpus import Corpus, load_corpus
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import DataRecipe, Recipe, load_recipe
@@ -669,3 +669,23 @@ def test_folders_that_end_it_say_what_was_seen_and_what_to_do(tmp_path, make, se
     assert error.value.exit_code == 3
     assert re.search(r"\. Expected: .+\. What to do: .+\.$", str(error.value))
     assert "\n" not in str(error.value)
+
+
+def test_files_without_a_patient_are_split_by_study_and_say_so(phantom_folder, tmp_path):
+    """An export that empties every PatientID leaves studies, of which one person may have several."""
+    for file in sorted(phantom_folder.rglob("*.dcm")):
+        dataset = pydicom.dcmread(file)
+        dataset.PatientID = ""
+        (tmp_path / "data" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        dataset.save_as(tmp_path / "data" / file.parent.name / file.name)
+    corpus = prepare(tmp_path / "data", RECIPE)
+    studies = {}
+    for row in corpus.manifest:
+        if row.row >= 0:
+            header = pydicom.dcmread(tmp_path / "data" / row.file, stop_before_pixels=True)
+            studies.setdefault(str(header.StudyInstanceUID), set()).add(int(corpus.groups[row.row]))
+    assert corpus.split_unit == "study"
+    assert all(len(groups) == 1 for groups in studies.values())
+    assert len(set.union(*studies.values())) == len(studies)
+    assert "splits are by study" in corpus.notes[0]
+    assert load_corpus(corpus.path).split_unit == "study"

@@ -105,7 +105,7 @@ def distill(
         across_told = [other.as_json() for other in result.across]
         print_json({**told, "evaluation": result.evaluation.as_json(), "across": across_told})
     else:
-        print_evaluation(result.evaluation, result.across)
+        print_evaluation(result.evaluation, result.across, unit=result.split_unit or "patient")
         same = {"same, for programs": out / "report.json", "same, for pull requests": out / "report.md"}
         print_written({**files, **same})
         given = [word for flag, path in (("--data", data), ("--labels", labels)) if path for word in (flag, str(path))]

@@ -107,7 +107,7 @@ def evaluate(
         told = {"evaluation": evaluation.as_json(), "across": [other.as_json() for other in others]}
         print_json({"out": str(out), **told})
     else:
-        print_evaluation(evaluation, others)
+        print_evaluation(evaluation, others, unit=corpus.split_unit)
         _print_more(out)
     if require_non_inferior:
         demand_non_inferiority(evaluation)

@@ -71,7 +71,7 @@ def _write(runs: list[Path], *, show_real: bool, json: bool) -> None:
         if "training" in result.missing:
             print_classifier(result.evaluation)
         else:
-            print_evaluation(result.evaluation, result.across)
+            print_evaluation(result.evaluation, result.across, unit=result.split_unit or "patient")
         print_written(
             {
                 "report": run / "report.html",
