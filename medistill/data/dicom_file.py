@@ -15,6 +15,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from medistill.data.image import check_size
@@ -107,7 +108,7 @@ def _pixel_bytes(start: bytes) -> int:
         False,
         True,
         stop_when=lambda tag, vr, length: tag >= 0x7FE00000,
-        specific_tags=list(SIZES),
+        specific_tags=[Tag(name) for name in SIZES],
     )
     try:
         rows, columns, samples, bits = (int(size.get(name, 1)) for name in SIZES[:4])
