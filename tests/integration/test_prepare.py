@@ -466,7 +466,7 @@ def test_ctrl_c_keeps_what_is_read_and_a_purge_removes_it(tmp_path, private_cach
 
     folder = pictures(tmp_path / "data", 20)
     with pytest.raises(KeyboardInterrupt):
-        prepare(folder, RECIPE, progress=Impatient())
+        prepare(folder, RECIPE, workers=1, progress=Impatient())
     assert list(private_cache.rglob("*.safetensors"))
     heard = Impatient()
     assert len(prepare(folder, RECIPE, progress=heard).labels) == 40
