@@ -7,6 +7,7 @@ everything after it is MONAI transforms.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ DICOM_ENDINGS = (".dcm", ".dicom", ".ima", "")
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Brightness of red, green and blue (ITU-R BT.601)."""
+MOST_BYTES = 2**30
+"""Size of the largest file that is opened; the largest image that is taken needs 600 MB unpacked."""
 
 
 def read_image(path: Path, recipe: DataRecipe) -> Image:
@@ -49,11 +52,15 @@ def read_image(path: Path, recipe: DataRecipe) -> Image:
     name = path.name.lower()
     try:
         with path.open("rb") as file:
-            start = file.read(132)
+            start, length = file.read(132), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise Refused("unreadable", f"it cannot be opened ({error.strerror})") from None
     if not start:
         raise Refused("empty", "it holds nothing")
+    if length > MOST_BYTES:
+        raise Refused(
+            "too large", f"it has {length // 2**20} MiB, more than the {MOST_BYTES // 2**20} MiB of any image"
+        )
     if start[128:] == b"DICM":
         return read_dicom(path, recipe)
     if start.startswith((PNG, JPEG)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +20,7 @@ from medistill.data.benchmarks.catalogue import Benchmark, find_benchmark
 from medistill.data.benchmarks.download import download
 from medistill.data.benchmarks.images import BenchmarkImages, missing
 from medistill.data.benchmarks.read import find_files, read_benchmark
+from medistill.data.file_digests import file_digests
 from medistill.data.listing import files_of
 from medistill.data.splits import part
 from medistill.errors import UsageError
@@ -32,7 +32,7 @@ from medistill.recipe import QUANTISING, Method, Recipe, load_recipe, recipe_nam
 from medistill.training.device import choose_device
 from medistill.workflow.experts import network_spec
 from medistill.workflow.looks import best_look
-from medistill.workflow.prepare import cached_corpus, remember_corpus, sole_reader
+from medistill.workflow.prepare import cached_corpus, known_digests, remember_corpus, sole_reader
 
 READER = 1
 """Version of the reading; raise it when the same files come to other pixels or splits."""
@@ -108,7 +108,7 @@ def benchmark_corpus(source: BenchmarkSource, recipe: Recipe, progress: Progress
     _check_recipe(benchmark, recipe, source.limit)
     size = recipe.data.image_size
     place = _place(source, benchmark, size, progress)
-    with sole_reader(_source(place, benchmark, recipe, source.limit), progress) as known:
+    with sole_reader(_source(place, benchmark, recipe, source.limit, progress), progress) as known:
         corpus = cached_corpus(known, progress)
         if corpus is None:
             progress.say(f"Reading {benchmark.title} from {place}.")
@@ -247,16 +247,13 @@ def _place(source: BenchmarkSource, benchmark: Benchmark, size: int, progress: P
     return place
 
 
-def _source(place: Path, benchmark: Benchmark, recipe: Recipe, limit: int | None) -> str:
-    """SHA-256 over what decides a corpus without opening the files: names, sizes, times, settings, versions."""
-    files = [""] if place.is_file() else files_of(place)
+def _source(place: Path, benchmark: Benchmark, recipe: Recipe, limit: int | None, progress: Progress) -> str:
+    """SHA-256 over what decides a corpus without unpacking the files: names, contents, settings, versions."""
+    folder, files = (place.parent, [place.name]) if place.is_file() else (place, files_of(place))
     reading = [benchmark.name, recipe.data.image_size, recipe.data.val_fraction, recipe.seed, limit]
-    decisive = [READER, reading, {name: version(name) for name in ("numpy", "pillow")}]
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode() + os.fsencode(place.resolve()))
-    for file in files:
-        facts = (place / file).stat()
-        digest.update(os.fsencode(file) + f"\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+    digests = file_digests(folder, files, known_digests(place), progress)
+    decisive = [READER, reading, {name: version(name) for name in ("numpy", "pillow")}, files, digests]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def _save(read: BenchmarkImages, recipe: Recipe, limit: int | None) -> Corpus:

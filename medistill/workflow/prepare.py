@@ -29,6 +29,7 @@ from medistill.artifacts.lock import alone
 from medistill.data.burnt_in_text import RULES, text_check
 from medistill.data.decoding import decode
 from medistill.data.demographics import age_band, settled, sex_of, unread
+from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group
 from medistill.data.listing import Listed, files_of, list_by_folders
@@ -84,7 +85,8 @@ def prepare(
         files = [file for file in files if not _is(folder / file, table)]
         listed = list_by_table(folder, files, table, recipe.data)
     listed = sorted(listed, key=lambda one: one.file)
-    source = _source(folder, files, table, recipe, check)
+    before = facts_of(folder, files)
+    source = _source(file_digests(folder, files, known_digests(folder), progress), files, table, recipe, check)
     with sole_reader(source, progress) as known:
         corpus = cached_corpus(known, progress)
         private = recipe.privacy.mode == "dp"
@@ -105,7 +107,10 @@ def prepare(
         corpus = _save(listed, wanted, decoded, notes, recipe, check, staging)
         if private:
             keep_people(corpus, folder, (pair for pair in zip(wanted, decoded, strict=True) if not pair[1].category))
-        remember_corpus(known, corpus)
+        if facts_of(folder, files) == before:
+            remember_corpus(known, corpus)
+        else:
+            progress.say("Files were changed while they were read; another run will read them again.")
         clear(staging)
         _tell(corpus, progress)
         progress.say(text_in_words(corpus, asked, origin))
@@ -127,8 +132,10 @@ def _tables_unused(files: Sequence[str]) -> list[str]:
     return ["A CSV file lies in the folder and was not read: a table of labels and patients is named with --labels."]
 
 
-def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Recipe, check: TextCheck | None) -> str:
-    """SHA-256 over what decides a corpus without opening the images: names, sizes, times, table, settings, versions."""
+def _source(
+    digests: Sequence[str], files: Sequence[str], table: Path | None, recipe: Recipe, check: TextCheck | None
+) -> str:
+    """SHA-256 over what decides a corpus without decoding the images: names, contents, table, settings, versions."""
     digest = hashlib.sha256()
     reading = recipe.data.model_dump(mode="json", exclude={"zca", "zca_regularisation"})
     settings = [READER, reading, recipe.seed, {name: version(name) for name in DECISIVE}]
@@ -136,11 +143,14 @@ def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Reci
     if check is not None:
         digest.update(f"{check.by}, rules {RULES}".encode())
     digest.update(b"" if table is None else table.read_bytes())
-    digest.update(os.fsencode(folder.resolve()))
-    for file in files:
-        facts = (folder / file).lstat()
-        digest.update(f"{file}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    digest.update(json.dumps([files, digests]).encode())
     return digest.hexdigest()
+
+
+def known_digests(folder: Path) -> Path:
+    """Where the cache remembers what the files of a folder hold."""
+    place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    return private_folder(cache_root() / "sources") / f"{place}.digests"
 
 
 @contextmanager

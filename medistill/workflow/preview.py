@@ -10,9 +10,10 @@ import numpy as np
 from medistill.artifacts.atomic import private_folder, write_text
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import TEXT_MASKED, Corpus, ManifestRow
-from medistill.data.decoding import in_a_worker
-from medistill.data.second_look import SecondLook, look_again
+from medistill.data.decoding import cores
+from medistill.data.second_look import SecondLook
 from medistill.data.text_policy import resolve_text_policy
+from medistill.data.workers import look_in_workers
 from medistill.progress import Progress, Silent
 from medistill.recipe import DataRecipe, Recipe
 from medistill.report.preview import Section, Shown, render_preview
@@ -93,7 +94,7 @@ def _looks(
     files = [row.file for row in rows if row.category not in UNSEEN]
     seen: dict[str, SecondLook | None] = {}
     with progress.task("Reading again what is shown", len(files)) as task:
-        for file, look in zip(files, in_a_worker(look_again, [folder / f for f in files], recipe), strict=True):
+        for file, look in zip(files, look_in_workers(folder, files, recipe, cores()), strict=True):
             seen[file] = look
             task.advance()
     return seen
