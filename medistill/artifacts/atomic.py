@@ -169,18 +169,6 @@ def write_tensors(
     write_atomically(path, lambda file: save_file(arrays, str(file), dict(metadata or {})), private=private)
 
 
-def read_kept(path: Path, key: str, what: str) -> dict[str, np.ndarray] | None:
-    """The arrays of a safetensors file if it is there and was written under ``key`` in its metadata; else None.
-
-    Raises:
-        ArtifactError: truncated or not safetensors.
-    """
-    if not path.is_file():
-        return None
-    arrays, metadata = read_tensors(path, what)
-    return arrays if metadata.get("key") == key else None
-
-
 def read_tensors(path: Path, what: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read every array of a safetensors file, and its metadata.
 
