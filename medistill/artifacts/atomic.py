@@ -20,6 +20,8 @@ from medistill.errors import ArtifactError
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+OPEN_FOLDER = 0o777
+"""Of what holds no patients' data, less the umask."""
 
 
 def private_folder(path: Path) -> Path:
@@ -29,11 +31,19 @@ def private_folder(path: Path) -> Path:
         ArtifactError: it cannot be made.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        _make_folder(path, PRIVATE_FOLDER)
         path.chmod(PRIVATE_FOLDER)
     except OSError as error:
         raise unwritable(path, error) from error
     return path
+
+
+def _make_folder(path: Path, mode: int) -> None:
+    """Make a folder where it is missing, and its missing parents with the same mode, which `Path.mkdir` does not."""
+    if not path.is_dir():
+        if path.parent != path:
+            _make_folder(path.parent, mode)
+        path.mkdir(mode=mode, exist_ok=True)
 
 
 def write_atomically(path: Path, write: Callable[[Path], None], *, private: bool = False) -> None:
@@ -44,7 +54,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, private: bool
     """
     neighbour = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")  # pids repeat across machines
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent, PRIVATE_FOLDER if private else OPEN_FOLDER)
         neighbour.touch(mode=PRIVATE_FILE if private else 0o644)
         mode = neighbour.stat().st_mode
         write(neighbour)

@@ -14,9 +14,9 @@ from filelock import FileLock
 from pydicom import dcmread
 from typer.testing import CliRunner
 
-from medistill.artifacts.cache import purge
 from medistill.artifacts.corpus import Corpus, load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, override_recipe

@@ -22,8 +22,8 @@ import pydicom
 import pytest
 from PIL import Image as Pillow
 
-from medistill.artifacts.cache import purge
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import DataRecipe, Recipe, load_recipe
