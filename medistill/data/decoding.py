@@ -148,30 +148,21 @@ def _one_by_one(folder: Path, chunk: Sequence[str], recipe: DataRecipe) -> list[
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes that inherit no threads; on the way out by an error or Ctrl-C they are ended at once.
-
-    Their end is waited for. A thread of the pool that outlived this would close pipes to which the end of the
-    interpreter writes, which now and then was an OSError: "Bad file descriptor", or "handle is closed".
-    """
+    """Fresh processes that inherit no threads; on the way out, also by Ctrl-C, nothing is waited for."""
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         yield pool
-    except BaseException:
-        for process in list((pool._processes or {}).values()):  # `terminate_workers` is there from Python 3.14 on
-            process.terminate()
-        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C and a closed terminal to the parent, take one thread, and end with the parent, even a killed one."""
+    """Leave Ctrl-C to the parent, one thread to each worker, and end with the parent, even where that was killed."""
     import signal
 
     import torch
 
-    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):  # Windows has no SIGHUP
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

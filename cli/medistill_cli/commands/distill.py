@@ -86,8 +86,10 @@ def distill(
             stored=out / "recipe.toml" if resume else None,
         )
         refuse_unused(own, chosen)
+        from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.run import run
 
+        refuse_unwritable(out)
         folder, table = on_disk(data, labels, progress)
         result = run(
             chosen,
