@@ -34,7 +34,8 @@ def serve() -> None:
     """
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stop in (signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
+        signal.signal(stop, signal.SIG_IGN)  # a terminal that closes is for the parent too
     torch.set_num_threads(1)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     _bound_memory()

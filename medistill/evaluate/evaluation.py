@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from medistill.artifacts.atomic import read_json
 from medistill.artifacts.corpus import Trait
+from medistill.artifacts.kept import read_result
 from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
@@ -352,7 +352,7 @@ def load_evaluation(path: Path) -> Evaluation:
     Raises:
         ArtifactError: missing, damaged, or of another schema.
     """
-    return Evaluation.from_json(read_json(path, "evaluation"), str(path))
+    return Evaluation.from_json(read_result(path, "evaluation"), str(path))
 
 
 def _foreign(origin: str, why: str) -> ArtifactError:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from medistill.artifacts.atomic import read_json
+from medistill.artifacts.kept import read_result
 from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.membership import Membership
@@ -198,7 +198,7 @@ def load_audit(path: Path) -> Audit:
     Raises:
         ArtifactError: missing, damaged, or of another schema.
     """
-    return audit_from_json(read_json(path, "audit"), str(path))
+    return audit_from_json(read_result(path, "audit"), str(path))
 
 
 def audit_from_json(known: Mapping[str, Any], origin: str) -> Audit:

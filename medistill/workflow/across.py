@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medistill.artifacts.atomic import private_folder, write_json
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json
 from medistill.errors import DivergedError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.networks.registry import check_image_size
@@ -43,7 +44,7 @@ def evaluate_across(
             made.append(evaluate(distilled, corpus, other, out=folder, device=device, progress=progress))
         except DivergedError as error:
             words = network_spec(corpus, other).words
-            write_json(private_folder(folder) / failed.name, {"network": words, "reason": error.seen}, private=True)
+            keep_json(private_folder(folder) / failed.name, {"network": words, "reason": error.seen}, private=True)
             progress.say(f"No evaluation on {words}: {error.seen}. The other networks go on.")
     return tuple(made)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, write_json, write_text
+from medistill.artifacts.atomic import private_folder, write_text
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json
 from medistill.errors import DataError, MedistillError, UsageError
 from medistill.evaluate.protocol import random_rows
 from medistill.networks.own import NetworkFactory
@@ -106,7 +107,7 @@ def audit(
         command=command,
         seconds=round(time.perf_counter() - started, 2),
     )
-    write_json(folder / "audit.json", result.as_json(), private=True)
+    keep_json(folder / "audit.json", result.as_json(), private=True)
     (folder / "pairs.html").unlink(missing_ok=True)  # an earlier audit's: it holds patients' images
     if show_real:
         pairs = closest(compared, distilled, corpus) if compared else ()

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from medistill.artifacts.atomic import private_folder, write_json
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, ManifestRow, Split, save_corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json
 from medistill.data.benchmarks.catalogue import Benchmark, find_benchmark
 from medistill.data.benchmarks.download import download
 from medistill.data.benchmarks.images import BenchmarkImages, missing
@@ -150,7 +151,7 @@ def beside_published(
         cut_down=(*departures(source, recipe), *smaller_classes(distilled, recipe.distill.ipc)),
         published=published_figures(source.name, recipe.distill.ipc, recipe.data.image_size),
     )
-    write_json(out / "benchmark.json", asdict(result))
+    keep_json(out / "benchmark.json", asdict(result))
     return result
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, read_kept, write_json, write_tensors
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus, Split
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json, keep_tensors, read_kept
 from medistill.errors import DataError, DivergedError, UsageError
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
@@ -69,7 +70,7 @@ def evaluate(
     parameters = sum(p.numel() for p in build_network(spec, generator(recipe.seed, "count")).parameters())
     arms = Arms(distilled, corpus, recipe, place)
     key = _key(distilled, corpus, recipe, spec, place)
-    networks = StoredNetworks(folder, key, arms.names, recipe.evaluate.networks)
+    networks = StoredNetworks(folder, key, arms.names, recipe.evaluate.networks, progress.say)
     _train_missing(networks, arms, corpus, recipe, spec, place, progress)
     predictions = [_together(arm, networks.of(arm), arms) for arm in arms.names]
     return write_evaluation(
@@ -107,7 +108,7 @@ def write_evaluation(
         network=network,
         parameters=parameters,
     )
-    write_json(folder / "evaluation.json", evaluation.as_json(), private=True)
+    keep_json(folder / "evaluation.json", evaluation.as_json(), private=True)
     return evaluation
 
 
@@ -119,18 +120,22 @@ class StoredNetworks:
         key: of all that decides the answers; stored ones of another key are not taken.
         arms: what the networks were trained on.
         count: networks an arm.
+        say: told of answers that are damaged, or of a version without checksums: their networks are trained again.
 
     Raises:
         UsageError: the folder holds a finished evaluation of something else.
     """
 
-    def __init__(self, folder: Path, key: str, arms: Sequence[Arm], count: int) -> None:
+    def __init__(self, folder: Path, key: str, arms: Sequence[Arm], count: int, say: Callable[[str], None]) -> None:
         self.folder, self.key, self.count = private_folder(folder / "networks"), key, count
         wanted = [(arm, number) for arm in arms for number in range(self.count)]
-        stored = {which: _load_answers(self.path(*which), key) for which in wanted}
+        removed: list[str] = []
+        stored = {which: _load_answers(self.path(*which), key, removed.append) for which in wanted}
+        for words in removed:
+            say(words)
         self.found = {which: told for which, told in stored.items() if told is not None}
         self.missing = [which for which in wanted if which not in self.found]
-        if (folder / "evaluation.json").is_file() and not self.found:
+        if (folder / "evaluation.json").is_file() and not self.found and not removed:
             raise UsageError(
                 f"{folder} holds the evaluation of something else: another set, corpus, network, recipe or device",
                 expected="a folder that is new, or the one of this evaluation",
@@ -244,16 +249,12 @@ def _truth(corpus: Corpus, split: Split) -> Truth:
 
 def _save_answers(path: Path, told: Answers, key: str) -> None:
     validation, test = told.probabilities
-    write_tensors(
-        path,
-        {"validation": validation, "test": test, "seconds": np.array([told.seconds])},
-        {"key": key},
-        private=True,
-    )
+    arrays = {"validation": validation, "test": test, "seconds": np.array([told.seconds])}
+    keep_tensors(path, arrays, {"key": key})
 
 
-def _load_answers(path: Path, key: str) -> Answers | None:
-    arrays = read_kept(path, key, "stored predictions")
+def _load_answers(path: Path, key: str, say: Callable[[str], None]) -> Answers | None:
+    arrays = read_kept(path, key, "stored predictions", say)
     if arrays is None:
         return None
     return Answers((arrays["validation"], arrays["test"]), float(arrays["seconds"][0]))

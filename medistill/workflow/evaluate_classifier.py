@@ -63,7 +63,7 @@ def evaluate_classifier(
     place, spec = choose_device(device), classifier_spec(classifier)
     network = restored_network(classifier, place)
     folder = private_folder(Path(out) / "evaluation")
-    stored = StoredNetworks(folder, _key(classifier, corpus, recipe, place), ("distilled",), 1)
+    stored = StoredNetworks(folder, _key(classifier, corpus, recipe, place), ("distilled",), 1, progress.say)
     if stored.missing:
         splits: tuple[Split, ...] = ("val", "test")
         with progress.task("Testing the classifier", sum(len(corpus.rows(split)) for split in splits)) as task:

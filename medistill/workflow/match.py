@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medistill.artifacts.atomic import private_folder, write_json
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json
 from medistill.artifacts.trajectories import Trajectories
 from medistill.engine.importance import Importance
 from medistill.engine.outer import Fixed, Look, optimise
@@ -101,7 +102,7 @@ def match(
     distilled = _result(state, fixed, corpus.class_names, made)
     history = asdict(state.history)
     history["importance_names"] = list(state.importance.names) if state.history.importance else []
-    write_json(out / "history.json", {**history, "chosen_step": state.best_step})
+    keep_json(out / "history.json", {**history, "chosen_step": state.best_step})
     return distilled
 
 

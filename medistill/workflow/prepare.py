@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medistill.artifacts.atomic import private_folder, read_json, sha256_file, write_json
+from medistill.artifacts.atomic import private_folder, sha256_file
 from medistill.artifacts.cache import BUILT_IN, cache_root
 from medistill.artifacts.corpus import (
     NOT_STATED,
@@ -25,6 +25,7 @@ from medistill.artifacts.corpus import (
     load_corpus,
     save_corpus,
 )
+from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.artifacts.lock import alone
 from medistill.data.burnt_in_text import RULES, text_check
 from medistill.data.decoding import decode
@@ -168,7 +169,7 @@ def sole_reader(source: str, progress: Progress) -> Iterator[Path]:
 def remember_corpus(known: Path, corpus: Corpus) -> None:
     """Write down in the cache which corpus came of the files that ``known`` stands for."""
     entry = {"content": corpus.content, "files": {name: sha256_file(corpus.path / name) for name in CHECKED}}
-    write_json(known, entry, private=True)
+    keep_json(known, entry, private=True)
 
 
 def cached_corpus(known: Path, progress: Progress) -> Corpus | None:
@@ -176,7 +177,7 @@ def cached_corpus(known: Path, progress: Progress) -> Corpus | None:
     if not known.is_file():
         return None
     try:
-        entry = read_json(known, "cache entry")
+        entry = read_checked_json(known, "cache entry")
         corpus = load_corpus(cache_root() / "corpora" / str(entry["content"]))
         intact = all(sha256_file(corpus.path / name) == entry["files"][name] for name in CHECKED)
     except (ArtifactError, KeyError, TypeError, OSError):

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, read_json, read_kept, write_json, write_tensors
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.kept import keep_json, keep_tensors, read_kept, read_result
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DataError, MedistillError
 from medistill.evaluate.representatives import rows_by_class
@@ -94,9 +95,9 @@ def quantise(
     per_class = [recipe.distill.ipc if c in held else 0 for c in range(len(corpus.class_names))]
     rows = rows_by_class(corpus, per_class)
     state, key = private_folder(out / "state"), _key(corpus, recipe, held)
-    kept = read_kept(state / "centroids.safetensors", key, "centroids")
+    kept = read_kept(state / "centroids.safetensors", key, "centroids", progress.say)
     if kept is not None and (out / RECORD).is_file():
-        known = Quantisation.from_json(read_json(out / RECORD, "quantisation"), str(out / RECORD))
+        known = Quantisation.from_json(read_result(out / RECORD, "quantisation"), str(out / RECORD))
         return Centroids(kept["grey"], kept["labels"], kept["weights"], known)
     try:
         space = _space(corpus, recipe, place, progress)
@@ -120,8 +121,8 @@ def quantise(
         record=record,
     )
     arrays = {"grey": centroids.grey, "labels": centroids.labels, "weights": centroids.weights}
-    write_json(out / RECORD, record.as_json())
-    write_tensors(state / "centroids.safetensors", arrays, {"key": key}, private=True)
+    keep_json(out / RECORD, record.as_json())
+    keep_tensors(state / "centroids.safetensors", arrays, {"key": key})
     return centroids
 
 

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from medistill.artifacts.atomic import private_folder, read_json, unwritable, write_json, write_text
+from medistill.artifacts.atomic import private_folder, unwritable, write_text
 from medistill.artifacts.cache import BUILT_IN, cache_root
 from medistill.artifacts.corpus import SPLITS, Corpus
+from medistill.artifacts.kept import keep_json, read_result
 from medistill.artifacts.lock import alone
 from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
@@ -162,7 +163,7 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
 
 
 def _refuse_another_benchmark(record: Path, benchmark: BenchmarkSource | None) -> None:
-    earlier = read_json(record, "run record").get("benchmark") if record.is_file() else None
+    earlier = read_result(record, "run record").get("benchmark") if record.is_file() else None
     if earlier != _benchmark_record(benchmark) and record.is_file():
         raise UsageError(
             f"the run in {record.parent} was started on another benchmark, or with another --limit",
@@ -196,7 +197,7 @@ class _Record:
         labels: str | Path | None,
         benchmark: BenchmarkSource | None,
     ) -> None:
-        earlier = read_json(path, "run record") if path.is_file() else {}
+        earlier = read_result(path, "run record") if path.is_file() else {}
         installed = versions()
         self.path = path
         self.values: dict[str, Any] = {
@@ -222,7 +223,7 @@ class _Record:
         finally:
             before = self.values["stages"].get(stage, {}).get("seconds", 0.0)
             self.values["stages"][stage] = {"seconds": round(before + time.perf_counter() - started, 2)}
-            write_json(self.path, self.values)
+            keep_json(self.path, self.values)
 
     def describe(self, corpus: Corpus) -> None:
         """Add what the report says of the corpus: counts, never a patient's identifier."""
@@ -243,7 +244,7 @@ class _Record:
             "text_masked": corpus.text_masked,
             "shape": list(corpus.images.shape),
         }
-        write_json(self.path, self.values)
+        keep_json(self.path, self.values)
 
 
 def _command(out: Path, data: str | Path | None, labels: str | Path | None, benchmark: BenchmarkSource | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.new_folder import refuse_taken_file
 from medistill.errors import GateError, UsageError, first_complaint
 from medistill.privacy.audit import Audit, load_audit
 from medistill.progress import Progress, Silent
@@ -94,10 +95,7 @@ def _refuse_unsaid(run: Path, out: Path, licence: str, intended_use: str, acknow
         raise UsageError(
             f"{run} is a bundle already", expected="the folder of a run or of a set", do="send that bundle as it is"
         )
-    if out.exists():
-        raise UsageError(
-            f"{out} exists already", expected="a file that is new", do="remove it, or choose another --out"
-        )
+    refuse_taken_file(out)
     if not licence.strip():
         raise UsageError(
             "no licence was chosen",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +14,7 @@ from torch import nn
 from medistill.artifacts.atomic import sha256_file
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json, read_result
 from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.networks import registry
 from medistill.networks.own import factory_name
@@ -277,11 +277,15 @@ def test_a_set_of_another_corpus_is_refused(
 def test_a_damaged_record_is_refused(corpus: Corpus, tmp_path: Path) -> None:
     audit_of(audited.from_noise(corpus), corpus, tmp_path)
     path = tmp_path / "audit.json"
-    known = json.loads(path.read_text())
+    known = read_result(path, "audit")
     for altered, told in (({**known, "schema": 9}, "schema 9"), ({**known, "verdict": "splendid"}, "verdict")):
-        path.write_text(json.dumps(altered))
+        keep_json(path, altered)
         with pytest.raises(ArtifactError, match=told):
             load_audit(path)
+    keep_json(path, known)
+    path.write_text(path.read_text().replace('"pass"', '"fail"'))
+    with pytest.raises(ArtifactError, match=r"audit\.json .*checksum"):
+        load_audit(path)
 
 
 def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus) -> None:

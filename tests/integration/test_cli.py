@@ -227,7 +227,7 @@ def test_evaluate_takes_a_run_goes_on_with_its_own_and_refuses_to_overwrite_anot
     assert "another --out" in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_the_printed_command_goes_on(
     program: Program, finished: tuple[Path, str, str], number: signal.Signals
 ) -> None:
@@ -258,6 +258,8 @@ def test_a_signal_saves_and_the_printed_command_goes_on(
     code, _, err = program.run(*command[1:])
     assert code == 0, err
     assert "Resumed after outer step" in err
+    if number == signal.SIGHUP:
+        return
     assert not (program.folder / name / "state").exists()
     stopped = load_file(program.folder / name / "set" / "images.safetensors")["images"]
     words[words.index(name)] = f"not {name}"

@@ -18,8 +18,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from medistill.artifacts.cache import purge
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, UsageError
 from medistill.progress import Silent, SilentTask
 from medistill.quantisation.autoencoder import Architecture, Autoencoder, state_of

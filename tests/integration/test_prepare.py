@@ -22,8 +22,8 @@ import pydicom
 import pytest
 from PIL import Image as Pillow
 
-from medistill.artifacts.cache import purge
 from medistill.artifacts.corpus import Corpus, load_corpus
+from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import DataRecipe, Recipe, load_recipe
@@ -452,6 +452,32 @@ def test_a_kill_leaves_nothing_half_valid(tmp_path, private_cache, monkeypatch):
     resumed = prepare(folder, RECIPE)
     monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "other cache"))
     assert prepare(folder, RECIPE, workers=1).content == resumed.content
+
+
+def test_chunks_that_changed_places_are_read_again(tmp_path, private_cache):
+    folder = pictures(tmp_path / "data", 32)  # few enough to be read without workers
+    whole = prepare(folder, RECIPE).content
+
+    class Stopped(SilentTask):
+        def advance(self, steps: int = 1, *, figures: str = "") -> None:
+            nonlocal chunks
+            chunks -= 1
+            if not chunks:
+                raise KeyboardInterrupt
+
+    class Impatient(Heard):
+        def task(self, title: str, total: int, *, done: int = 0) -> SilentTask:
+            return Stopped()
+
+    chunks = 2
+    purge()
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, RECIPE, workers=1, progress=Impatient())
+    first, second = sorted(private_cache.glob("sources/*/*.safetensors"))
+    first.rename(private_cache / "aside")
+    second.rename(first)
+    (private_cache / "aside").rename(second)
+    assert prepare(folder, RECIPE, workers=1).content == whole
 
 
 def test_ctrl_c_keeps_what_is_read_and_a_purge_removes_it(tmp_path, private_cache):

@@ -76,10 +76,12 @@ def audit(
       medistill audit received/set --data xray/ --out audits/first --set audit.copy_ratio=0.6
     """
     with working("repeat") as progress:
+        from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.audit import audit as audit_set
 
         distilled, run = load_set(source), _run_of(source)
         folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
+        refuse_unwritable(folder)
         if out is not None or run is None:
             _refuse_audit_of_another_set(folder, distilled)
         chosen = recipe_of_set(distilled, source, None, overrides_of(settings))

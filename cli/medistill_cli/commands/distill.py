@@ -86,8 +86,10 @@ def distill(
             stored=out / "recipe.toml" if resume else None,
         )
         refuse_unused(own, chosen)
+        from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.run import run
 
+        refuse_unwritable(out)
         folder, table = on_disk(data, labels, progress)
         result = run(
             chosen,
@@ -123,11 +125,11 @@ def distill(
 
 def _refuse_other_data(out: Path) -> None:
     """A run on somebody's files is not to be continued on the built-in corpus because --data was forgotten."""
-    from medistill.artifacts.atomic import read_json
+    from medistill.artifacts.kept import read_result
     from medistill.errors import UsageError
 
     record = out / "run.json"
-    if record.is_file() and "--data" in shlex.split(str(read_json(record, "run record").get("command", ""))):
+    if record.is_file() and "--data" in shlex.split(str(read_result(record, "run record").get("command", ""))):
         raise UsageError(
             f"the run in {out} was started with --data, and this command has none",
             expected="the folder that it was started with",

@@ -49,9 +49,9 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
       medistill doctor
       medistill doctor --json
     """
-    from medistill.artifacts.cache import cache_root, held
+    from medistill.artifacts.cache import cache_folder, held
 
-    root = cache_root()
+    root = cache_folder()
     versions = {name: _version(name) for name in PACKAGES}
     device, gpu = _device()
     known = decoders()

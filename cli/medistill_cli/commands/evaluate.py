@@ -76,6 +76,9 @@ def evaluate(
       medistill evaluate received/set --data xray/ --require-non-inferior --set evaluate.margin=0.03
       medistill evaluate model/ --data local-xray/ --out runs/local
     """
+    from medistill.artifacts.new_folder import refuse_unwritable
+
+    refuse_unwritable(out)
     if any((source / name).is_file() for name in ("preprocessing.json", "weights.safetensors")):
         _refuse_of_classifier(recipe=recipe, across=across, require_non_inferior=require_non_inferior)
         overrides = overrides_of(settings, seed=seed, sites=sites, classes=classes)

@@ -29,7 +29,8 @@ from pydicom import dcmread
 
 pytest.importorskip("dicomweb_client", reason="the dicomweb extra is not installed")
 
-from medistill.artifacts.cache import cache_root, purge
+from medistill.artifacts.cache import cache_root
+from medistill.artifacts.purge import purge
 from medistill.data import dicomweb_session
 from medistill.data.dicomweb import PASSWORD, TOKEN, TRIES, USER, Address, DicomwebService
 from medistill.errors import DataError, MedistillError, UsageError
