@@ -1,7 +1,8 @@
-"""What tests share: real data where it is there, and a private cache for each test."""
+"""What tests share: real data where it is there, a private cache for each test, and no network."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from medistill.artifacts.corpus import Corpus
 from medistill.data.phantom import write_phantom
 from medistill.recipe import Recipe, load_recipe
+from tests.loopback_only import REFUSED, refuse_others
 from tests.tiny import TINY
 
+refuse_others()
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -20,6 +23,14 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real images are not on this machine (no ../shared/data)")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def no_network() -> Iterator[None]:
+    """A test that tries to talk to another machine fails, also where the refusal was caught on its way."""
+    REFUSED.clear()
+    yield
+    assert not REFUSED
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import socket
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -193,15 +194,28 @@ def test_a_reader_that_does_not_start_is_an_error_and_no_file_is_blamed(
         decode(tmp_path, ["a.png"], recipe, staging=tmp_path / "staging", workers=1, progress=Silent())
 
 
-@needs_reader
-def test_the_reader_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object, **named: object) -> None:
-        raise AssertionError("a connection was opened")
+FIRST_SEEN = """
+import os, sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "onnxruntime":
+            print(os.environ.get("ORT_DISABLE_TELEMETRY"))
+sys.meta_path.insert(0, Finder())
+from medistill.data.burnt_in_text import _reader
+_reader()
+"""
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    burnt_in_text._reader.cache_clear()
-    assert find_text(written(ground(200, 300), SOMEBODY, 20, (40, 80)))
+
+@needs_reader
+def test_onnx_runtime_finds_its_telemetry_off_and_leaves_no_mark_of_this_machine(tmp_path: Path) -> None:
+    """What it wrote, an identifier of the machine, stood in the cache folder of the user as soon as it was imported."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    environment = {**others, "HOME": str(tmp_path), "ORT_DISABLE_TELEMETRY": "0"}
+    told = subprocess.run(
+        [sys.executable, "-c", FIRST_SEEN], env=environment, capture_output=True, text=True, check=True, timeout=250
+    )
+    assert told.stdout.split()[:1] == ["1"]
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and "matplotlib" not in file.parts]
 
 
 @needs_reader
