@@ -32,6 +32,8 @@ LONGEST = 1024
 21). Text that is lost by it is 8 pixels high or less there, which is 2 pixels in an image of 256."""
 LEGIBLE = 0.5
 """Score (0..1) from which a reading is believed, as RapidOCR does."""
+LEGIBLE_SIDE = 64
+"""Shorter side of an image of a set, in pixels, from which burnt-in letters may still be read in it."""
 OBLONG = 3
 """Long by short side from which a box holds several letters, even where they cannot be read."""
 
@@ -43,6 +45,15 @@ class Box(NamedTuple):
     bottom: int
     left: int
     right: int
+
+
+class Reading(NamedTuple):
+    """Text other than side markers: where it is, how surely it is read (0..1), of how many letters and digits. Never
+    what it says."""
+
+    box: Box
+    score: float
+    letters: int
 
 
 class BurntInText(MapTransform):
@@ -73,6 +84,11 @@ class BurntInText(MapTransform):
         return done
 
 
+def can_carry_letters(height: int, width: int) -> bool:
+    """Whether letters that were burnt into an original may still be read in an image of this size."""
+    return min(height, width) >= LEGIBLE_SIDE
+
+
 def text_check(recipe: DataRecipe) -> TextCheck | None:
     """What will look for text, and what is done about it; None where the recipe does not ask.
 
@@ -81,17 +97,25 @@ def text_check(recipe: DataRecipe) -> TextCheck | None:
     """
     if recipe.burnt_in_text == "unchecked":
         return None
-    try:
-        name = f"RapidOCR {version('rapidocr')}, ONNX Runtime {version('onnxruntime')}"
-        _models()
-    except (PackageNotFoundError, FileNotFoundError):
+    name = reader_name()
+    if name is None:
         raise UsageError(
             f"data.burnt_in_text is {recipe.burnt_in_text}, but the text reader is not installed or without its models",
             expected="RapidOCR with the models of its wheel, and ONNX Runtime",
             do="run `pip install 'medistill[ocr]'`, or leave the text unchecked with "
             "--set data.burnt_in_text=unchecked: the report then says so",
-        ) from None
+        )
     return TextCheck(by=name, policy=recipe.burnt_in_text)
+
+
+def reader_name() -> str | None:
+    """What looks for text here, with its versions; None where it or a model of it is not installed."""
+    try:
+        name = f"RapidOCR {version('rapidocr')}, ONNX Runtime {version('onnxruntime')}"
+        _models()
+    except (PackageNotFoundError, FileNotFoundError):
+        return None
+    return name
 
 
 def find_text(pixels: np.ndarray) -> list[Box]:
@@ -100,22 +124,30 @@ def find_text(pixels: np.ndarray) -> list[Box]:
     Args:
         pixels: (1 or 3, H, W), 0..255.
     """
+    return [reading.box for reading in find_readings(pixels)]
+
+
+def find_readings(pixels: np.ndarray, *, side: int | None = None) -> list[Reading]:
+    """The same with how surely and how much is read in each.
+
+    Args:
+        side: pixels of the shorter side on which the image is looked at; None leaves that to the reader.
+    """
     height, width = pixels.shape[1:]
-    boxes = []
-    for corners, text, score in _read(pixels):
+    readings = []
+    for corners, text, score in _read(pixels) if side is None else _read_at(pixels, side):
         if not is_telling(text, score, corners):
             continue
         (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
         more = max(2, min(right - left, bottom - top) // 2)
-        boxes.append(
-            Box(
-                max(int(top - more), 0),
-                min(int(bottom + more), height),
-                max(int(left - more), 0),
-                min(int(right + more), width),
-            )
+        box = Box(
+            max(int(top - more), 0),
+            min(int(bottom + more), height),
+            max(int(left - more), 0),
+            min(int(right + more), width),
         )
-    return boxes
+        readings.append(Reading(box, float(score), sum(map(len, _words(text)))))
+    return readings
 
 
 def is_telling(text: str, score: float, corners: np.ndarray) -> bool:
@@ -225,3 +257,16 @@ def _read(pixels: np.ndarray) -> list[tuple[np.ndarray, str, float]]:
         return []
     corners = map_boxes_to_original(found.boxes, scale, height, width)
     return list(zip(corners, read.txts, read.scores, strict=True))
+
+
+def _read_at(pixels: np.ndarray, side: int) -> list[tuple[np.ndarray, str, float]]:
+    """The same where the shorter side is brought to so many pixels first."""
+    import cv2
+
+    height, width = pixels.shape[1:]
+    size = (round(width * side / min(height, width)), round(height * side / min(height, width)))
+    scaled = np.stack(
+        [cv2.resize(channel.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) for channel in pixels]
+    )
+    back = np.array([width / size[0], height / size[1]], np.float32)
+    return [(corners * back, text, score) for corners, text, score in _read(scaled)]

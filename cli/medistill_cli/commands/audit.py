@@ -94,6 +94,7 @@ def audit(
             out=folder,
             attack=not no_membership,
             show_real=show_real,
+            built_in=data is None,
             device=device,
             command=_command(source, data, labels, settings, attack=not no_membership),
             progress=progress,
@@ -106,12 +107,17 @@ def audit(
             {
                 "audit": folder / "audit.json",
                 **({"closest pairs: DO NOT SHARE": folder / "pairs.html"} if show_real else {}),
+                **({"what sites share: DO NOT SHARE": folder / "overlays.html"} if _shows_overlays(found) else {}),
             }
         )
         if run is not None and out is None:
             print_next([(["medistill", "report", str(run)], "write the report again, with the audit in it")])
     if found.verdict == "fail":
         raise typer.Exit(GATE_FAILED)
+
+
+def _shows_overlays(found: Audit) -> bool:
+    return found.text is not None and any(one.likeness is not None for one in found.text.overlays)
 
 
 def _run_of(source: Path) -> Path | None:
