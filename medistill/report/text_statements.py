@@ -74,8 +74,8 @@ def planted_text(text: TextFigures) -> str:
     if not told:
         return ""
     return (
-        "How well the reader sees on these very images: a word that was planted in them, brighter than what lies behind "
-        f"it by grey levels of 255, was found in {listed(told)}. What is fainter or smaller than that is overlooked."
+        "How well the reader sees on these very images: a word planted in them, by grey levels of 255 brighter than "
+        f"what lies behind it, was found in {listed(told)}. What is fainter or smaller than that is overlooked."
     )
 
 

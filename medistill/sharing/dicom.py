@@ -34,7 +34,7 @@ LONGEST_TEXT = 64
 """Characters in a value of VR LO."""
 
 
-def dicom_files(distilled: DistilledSet, text: TextFigures | None) -> dict[str, bytes]:
+def dicom_files(distilled: DistilledSet, text: TextFigures | None = None) -> dict[str, bytes]:
     """Write every image as a Secondary Capture object; the same set twice gives the same bytes.
 
     A set becomes one invented patient with one study, each class a series of it. UIDs come from the content of the set.
