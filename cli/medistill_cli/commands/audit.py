@@ -161,6 +161,7 @@ def _print(found: Audit) -> None:
 
     from medistill.privacy.gate import SPACE_NAMES
     from medistill.report.audit_statements import SUBJECT_NAMES, asked_text, found_text, verdict_sentence
+    from medistill.report.text_statements import text_sentences
     from medistill_cli.lines import duration
 
     console = out_console()
@@ -185,6 +186,9 @@ def _print(found: Audit) -> None:
     for one in found.criteria:
         if one.reason:
             console.print(f"{one.name}: {one.reason}.", markup=False, soft_wrap=True)
+    for told in text_sentences(found.text):
+        if told:
+            console.print(told, markup=False, soft_wrap=True)
     attacks = f"; all calls together spent {duration(found.membership.seconds)} on attacks" if found.membership else ""
     console.print(f"It took {duration(found.seconds)}{attacks}.", markup=False, soft_wrap=True)
     console.print(verdict_sentence(found), markup=False, soft_wrap=True, style="bold")
