@@ -186,9 +186,9 @@ def _print(found: Audit) -> None:
     for one in found.criteria:
         if one.reason:
             console.print(f"{one.name}: {one.reason}.", markup=False, soft_wrap=True)
-    for told in text_sentences(found.text):
-        if told:
-            console.print(told, markup=False, soft_wrap=True)
+    for said in text_sentences(found.text):
+        if said:
+            console.print(said, markup=False, soft_wrap=True)
     attacks = f"; all calls together spent {duration(found.membership.seconds)} on attacks" if found.membership else ""
     console.print(f"It took {duration(found.seconds)}{attacks}.", markup=False, soft_wrap=True)
     console.print(verdict_sentence(found), markup=False, soft_wrap=True, style="bold")
