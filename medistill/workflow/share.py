@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import GateError, UsageError, first_complaint
-from medistill.privacy.audit import Audit, load_audit
+from medistill.privacy.audit import LETTERS, ORIGINALS_READ, OVERLAYS, Audit, Criterion, load_audit
 from medistill.progress import Progress, Silent
 from medistill.report.audit_statements import verdict_sentence
 from medistill.report.record import Report
@@ -138,11 +138,21 @@ def _kept_back(folder: Path, audit: Audit | None) -> GateError:
             "make another set, for instance with --set distill.init=noise, --set distill.init=quantised (each image "
             "then begins as the mean of several patients') or --dp-epsilon 8, and audit that"
         )
+    if audit is not None and any(one.name in (ORIGINALS_READ, LETTERS, OVERLAYS) for one in _open(audit)):
+        first = (
+            "look at every image, make the set anew with --set data.burnt_in_text=mask, which needs the extra "
+            "medistill[ocr], and audit that"
+        )
     return GateError(
         f"the set of {folder} is not shared: {missing if audit is None else verdict_sentence(audit)}",
         expected="an audit of this set that passes (medistill audit)",
         do=f"{first}; or take it upon yourself with --acknowledge-risk and the reason, which recipients will read",
     )
+
+
+def _open(audit: Audit) -> list[Criterion]:
+    """The criteria that the set does not pass."""
+    return [one for one in audit.criteria if one.verdict != "pass"]
 
 
 def _report_of(folder: Path) -> Report | None:

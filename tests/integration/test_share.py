@@ -28,6 +28,7 @@ from typer.testing import CliRunner
 
 from medistill.artifacts.corpus import load_corpus
 from medistill.errors import ArtifactError, GateError, UsageError
+from medistill.privacy.audit import LETTERS
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.pictures import data_address
 from medistill.sharing.bundle import Bundle
@@ -230,6 +231,16 @@ def test_the_same_run_gives_the_same_bytes_from_anywhere_at_any_time(run: Path, 
     assert (elsewhere / "second.zip").read_bytes() == first
     assert third.read_bytes() == first
     assert Bundle.open(third).manifest.acknowledged_risk is None
+
+
+def test_a_set_with_letters_is_sent_back_to_where_text_is_masked(bare: Path, tmp_path: Path) -> None:
+    put_audit(bare, "fail")
+    path = bare / "audit" / "audit.json"
+    known = json.loads(path.read_text())
+    known["criteria"].append({"name": LETTERS, "figure": 2, "threshold": 0, "verdict": "fail", "reason": ""})
+    path.write_text(json.dumps(known))
+    with pytest.raises(GateError, match=r"data\.burnt_in_text=mask"):
+        share(bare, out=tmp_path / "bundle.zip", **TEXTS)
 
 
 @pytest.mark.parametrize(
