@@ -22,6 +22,7 @@ from medistill.privacy.audit import (
     ResidueFigures,
 )
 from medistill.privacy.canaries import CanaryTest
+from medistill.privacy.letters import Overlay, PlantedWord, TextFigures
 from medistill.privacy.membership import SOURCES, AttackCell, Detection, Membership, MembershipAttack
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.recipe import EvaluateRecipe, load_recipe
@@ -234,6 +235,27 @@ def audited() -> Audit:
         device="cpu",
         command="medistill audit run --data xray",
         seconds=75.0,
+        text=text_figures(),
+    )
+
+
+def text_figures() -> TextFigures:
+    """Originals that were masked, a set of 112 pixels without letters, one site that shares a logo, one not shown."""
+    return TextFigures(
+        side=112,
+        legible=True,
+        originals="RapidOCR 3.10, ONNX Runtime 1.23",
+        policy="mask",
+        drawn_here=False,
+        reader="RapidOCR 3.10, ONNX Runtime 1.23",
+        images=40,
+        found=(),
+        planted=(PlantedWord(15, 6, 2, False), PlantedWord(30, 6, 6, True), PlantedWord(60, 6, 6, True)),
+        overlays=(
+            *(Overlay(site, 3000, 0.0, 0, None, None) for site in SITES[:2]),
+            Overlay(SITES[2], 3000, 0.02, 0, 0.41, 0.2),
+            Overlay(SITES[3], None, None, None, None, None),
+        ),
     )
 
 

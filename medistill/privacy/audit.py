@@ -12,18 +12,27 @@ from pydantic import TypeAdapter, ValidationError
 from medistill.artifacts.kept import read_result
 from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
+from medistill.privacy.letters import TextFigures
 from medistill.privacy.membership import Membership
 
-AUDIT_SCHEMA = 1
+AUDIT_SCHEMA = 2
+WITHOUT_TEXT = 1
+"""Schema of audits that did not look for text; they can be read, and do not pass."""
 Verdict = Literal["pass", "fail", "not enough evidence"]
 Subject = Literal["distilled", "random", "held out"]
 """The distilled images; as many random training images, which must be found; held-out images of other patients."""
 Space = Literal["pixels", "structure", "features"]
 SPACES: tuple[Space, ...] = ("pixels", "structure", "features")
 
-COUNTED = ("Held-out ", "Fewest ")
+ORIGINALS_READ = "Share of the originals looked through for text"
+"""Name of the criterion on text in the originals."""
+LETTERS = "Images, or means of them, in which letters are read"
+"""Name of the criterion on text in the set."""
+OVERLAYS = "Sites whose overlay with letters the set shows"
+"""Name of the criterion on what all images of a site share."""
+COUNTED = ("Held-out ", "Fewest ", LETTERS, OVERLAYS)
 """How the names of the criteria begin whose figure is a count; the others are shares or probabilities."""
-AT_LEAST = (*COUNTED, "Chance ")
+AT_LEAST = ("Held-out ", "Fewest ", ORIGINALS_READ, "Chance ")
 """How the names of the criteria begin that ask for no less than the threshold."""
 
 
@@ -158,6 +167,7 @@ class Audit:
         device: "cpu" or "cuda".
         command: what to type to make it again; empty where it was not made by a command.
         seconds: what it took.
+        text: what of burnt-in text was looked for, and found; None where the audit is of a version that did not look.
     """
 
     verdict: Verdict
@@ -182,6 +192,12 @@ class Audit:
     device: str
     command: str
     seconds: float
+    text: TextFigures | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the set passes, by an audit that looked for text too."""
+        return self.verdict == "pass" and self.text is not None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""
@@ -207,6 +223,7 @@ def audit_from_json(known: Mapping[str, Any], origin: str) -> Audit:
     Raises:
         ArtifactError: not an audit, or of another schema.
     """
+    known = brought_up(known)
     if known.get("schema") != AUDIT_SCHEMA:
         raise ArtifactError(
             f"{origin} has schema {known.get('schema')!r}",
@@ -222,3 +239,10 @@ def audit_from_json(known: Mapping[str, Any], origin: str) -> Audit:
             expected="an audit as this version of medistill writes it",
             do="audit the set again with `medistill audit`",
         ) from None
+
+
+def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record of an earlier schema as this version would write it; any other as it is."""
+    if known.get("schema") != WITHOUT_TEXT or isinstance(known["schema"], bool):
+        return known
+    return {**known, "schema": AUDIT_SCHEMA, "text": None}

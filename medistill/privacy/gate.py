@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy.audit import CopyFigures, CopyRule, Criterion, ResidueFigures, Verdict
+from medistill.privacy.audit import (
+    LETTERS,
+    ORIGINALS_READ,
+    OVERLAYS,
+    CopyFigures,
+    CopyRule,
+    Criterion,
+    ResidueFigures,
+    Verdict,
+)
+from medistill.privacy.letters import TextFigures, legible_in_set, sees
 from medistill.privacy.membership import Membership, MembershipAttack
 from medistill.recipe import UNITS, AuditRecipe, Unit
 
@@ -18,6 +28,8 @@ TRACED_BY_CHANCE = 0.05
 WITHIN = "its interval holds what chance gives"
 ATTACKED_AT = 100
 """The attacks are judged where they may be wrong about one non-member in so many."""
+MOST_NUMBERED = 10
+"""Images that a reason lists by number."""
 LEAST_LIMIT = 0.5
 """Share of audit.copy_ratio to which real images of other patients may lower the limit; below it no search passes."""
 ALIKE = (
@@ -30,6 +42,17 @@ MORE_HELD_OUT = (
 NO_CANARY = (
     "no training image was given a wrong label: audit.canaries is 0, or there are fewer than 20 training patients"
 )
+LOOK = (
+    "text was not looked for in the originals, and images of {side} pixels can carry letters: make the set anew with "
+    "data.burnt_in_text=mask, which needs the extra medistill[ocr]"
+)
+NO_READER = "no reader of text is installed here: run `pip install 'medistill[ocr]'`, then the audit again"
+UNSEEN = (
+    "the reader does not find a word that was planted in these images, {contrast} grey levels brighter than they are: "
+    "that it finds nothing says nothing"
+)
+TOO_SMALL = "images of {side} pixels cannot carry letters"
+DRAWN_HERE = "medistill drew the originals itself, and writes no text into them"
 NOT_ATTACKED = "membership inference was not tried, and a set that passes every search for copies can still fall to it"
 
 
@@ -155,6 +178,38 @@ def _limited(name: str, found: Estimate, most: float) -> Criterion:
     if found.value > most:
         return Criterion(name, found.value, most, "not enough evidence", "its interval reaches below the threshold")
     return Criterion(name, found.value, most, "pass", "")
+
+
+def no_text(text: TextFigures) -> tuple[Criterion, ...]:
+    """Whether text was looked for in the originals, can be read in the set, and is in what the images of a site share.
+
+    Images too small for letters pass, with that as the reason.
+    """
+    looked, small = 1.0 if text.originals else 0.0, TOO_SMALL.format(side=text.side)
+    if not text.legible:
+        return (Criterion(ORIGINALS_READ, looked, 1.0, "pass", small), Criterion(LETTERS, 0, 0, "pass", small))
+    reason = "" if text.originals else DRAWN_HERE if text.drawn_here else LOOK.format(side=text.side)
+    originals = Criterion(
+        ORIGINALS_READ, looked, 1.0, "pass" if text.originals_cleared else "not enough evidence", reason
+    )
+    if not text.reader:
+        return (originals, Criterion(LETTERS, None, 0, "not enough evidence", NO_READER))
+    letters = Criterion(LETTERS, len(text.found), 0, "fail" if text.found else "pass", _where(text))
+    if not text.found and not sees(text.planted):
+        contrast = max((one.contrast for one in text.planted), default=0)
+        letters = Criterion(LETTERS, 0, 0, "not enough evidence", UNSEEN.format(contrast=contrast))
+    shown = sum(map(legible_in_set, text.overlays))
+    return (originals, letters, Criterion(OVERLAYS, shown, 0, "fail" if shown else "pass", ""))
+
+
+def _where(text: TextFigures) -> str:
+    """In which images letters were read, counted from 0 as the set counts them."""
+    images = [str(one.number) for one in text.found if one.seen == "image"]
+    means = sum(one.seen != "image" for one in text.found)
+    more = f" and {len(images) - MOST_NUMBERED} more" if len(images) > MOST_NUMBERED else ""
+    told = [f"images {', '.join(images[:MOST_NUMBERED])}{more}"] if images else []
+    told += [f"{means} {'mean' if means == 1 else 'means'} of several"] if means else []
+    return f"look at {' and '.join(told)} with your own eyes" if told else ""
 
 
 def decide(criteria: Sequence[Criterion]) -> Verdict:

@@ -40,6 +40,7 @@ from medistill.report.pictures import ClassPictures
 from medistill.report.record import Report
 from medistill.report.table import csv_text
 from medistill.report.tables import tables
+from medistill.report.text_statements import first_screen_text, text_sentences
 
 FILTERS = (
     size,
@@ -135,6 +136,8 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         glossary=GLOSSARY,
         audit_headings=audit_statements.HEADINGS,
         audit_consequence=audit_statements.consequence(report.audit) if report.audit is not None else "",
+        text_in_pixels=first_screen_text(report),
+        audit_text=text_sentences(report.audit.text) if report.audit is not None else (),
         audit_adversary=audit_statements.ADVERSARY,
         audit_subjects=audit_statements.SUBJECT_NAMES,
         audit_sources=audit_statements.SOURCE_NAMES,

@@ -14,6 +14,7 @@ from medistill.report.evaluation_statements import this_run
 from medistill.report.exchange import SOURCE_MEANING, SOURCE_NAMES, ExchangeStudy, headline, row_name, statements
 from medistill.report.quantisation_statements import outline
 from medistill.report.record import Report
+from medistill.report.text_statements import first_screen_text
 from medistill.report.wording import ARM_NAMES, classes_listed, count, counted, interval, level, number, percent
 from medistill.report.wording import difference as signed
 from medistill.report.wording import seconds as duration
@@ -149,6 +150,9 @@ def _opening(report: Report) -> Iterator[str]:
     elif report.benchmark is None:
         yield ""
         yield f"**Privacy: not audited.** {escaped(report.missing['audit'])}."
+    if text := first_screen_text(report):
+        yield ""
+        yield escaped(text)
 
 
 def _arms(report: Report) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from medistill.artifacts.atomic import parse_json
 from medistill.errors import ArtifactError
-from medistill.privacy.audit import Audit, Criterion, audit_from_json
+from medistill.privacy.audit import Audit, Criterion, audit_from_json, brought_up
 from medistill.privacy.gate import decide
 from medistill.sharing.manifest import AuditRecord
 
@@ -35,7 +35,7 @@ def audit_of_bytes(data: bytes) -> Audit:
     """
     stored = parse_json(data, "audit.json", "audit of the bundle")
     audit = audit_from_json(stored, "audit.json")
-    if json.loads(audit_bytes(audit)) != stored:
+    if json.loads(audit_bytes(audit)) != brought_up(stored):
         raise _refused("it holds more than an audit, or another kind of value")
     if audit.verdict != decide(audit.criteria):
         raise _refused(f"it says {audit.verdict!r}, and its criteria give {decide(audit.criteria)!r}")

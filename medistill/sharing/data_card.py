@@ -8,6 +8,7 @@ import re
 import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.data.burnt_in_text import can_carry_letters
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
@@ -17,6 +18,7 @@ from medistill.report import wording
 from medistill.report.audit_statements import verdict_sentence
 from medistill.report.markdown import escaped
 from medistill.report.record import Report
+from medistill.report.text_statements import originals_text, text_sentences
 from medistill.sharing.manifest import Provenance
 from medistill.sharing.statement import Statement
 
@@ -71,7 +73,7 @@ def data_card(
         "## What it is worth",
         *_worth(report),
         "## What was done for privacy, and what was not",
-        *_privacy(provenance, audit, statement, report),
+        *_privacy(distilled, provenance, audit, statement, report),
         "## How to use it",
         *_use(),
         "## What it is not for",
@@ -206,7 +208,20 @@ def _figures(evaluation: Evaluation) -> str:
     return "\n".join(rows)
 
 
-def _privacy(provenance: Provenance, audit: Audit | None, statement: Statement, report: Report | None) -> list[str]:
+def _text(distilled: DistilledSet, provenance: Provenance, audit: Audit | None) -> str:
+    """Whether text was looked for in originals and set, and what was found."""
+    if audit is not None and audit.text is not None:
+        return wording.sentences(*text_sentences(audit.text))
+    check, side = provenance.text_check, min(distilled.images.shape[2:])
+    if not can_carry_letters(side, side):
+        return f"Images of {side} pixels cannot carry letters."
+    policy, by = ("", "") if check is None else (check.policy, check.by or "")
+    return f"{originals_text(policy, by)} The set was not read for letters: look at every image."
+
+
+def _privacy(
+    distilled: DistilledSet, provenance: Provenance, audit: Audit | None, statement: Statement, report: Report | None
+) -> list[str]:
     formal = escaped(provenance.privacy or "The set does not say what was done for its privacy.")
     tried = f"**Audit:** {escaped(verdict_sentence(audit))}" if audit is not None else "**Audit:** none was made."
     figures = (
@@ -220,6 +235,7 @@ def _privacy(provenance: Provenance, audit: Audit | None, statement: Statement, 
         f"**Formal guarantee:** {formal}",
         tried,
         "\n".join(figures),
+        f"**Text in the pixels:** {escaped(_text(distilled, provenance, audit))}",
         f"**Sent without a passing audit.** The sender's reason: {escaped(risk)}" if risk is not None else "",
         "The guarantee covers images, labels and learning rate. It does not cover the figures of the report and of the "
         "audit in this bundle, which were worked out on patients."

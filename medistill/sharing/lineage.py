@@ -15,7 +15,7 @@ from medistill.sharing.joint_privacy import joint_privacy
 from medistill.sharing.manifest import QuantisationRecord, Source
 from medistill.sharing.merge_source import MergeSource
 
-SHARED = ("method", "network", "starts_from", "split_unit")
+SHARED = ("method", "network", "starts_from", "split_unit", "text_check")
 """What the provenance of the united set says where all sources say the same."""
 
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medistill.artifacts.atomic import parse_json
 from medistill.errors import ArtifactError, first_complaint
@@ -139,6 +139,20 @@ class SpentRecord(Part):
     unit: Unit | Literal[""]
 
 
+class TextCheckRecord(Part):
+    """What was done before the set was made about text that is burnt into the originals."""
+
+    policy: Literal["unchecked", "mask", "quarantine"]
+    by: Line | None = None
+    """What looked for it, with versions; none where nothing did."""
+
+    @model_validator(mode="after")
+    def _by_whom(self) -> TextCheckRecord:
+        if (self.policy == "unchecked") == bool(self.by):
+            raise ValueError("text was looked for by something, or not at all")
+        return self
+
+
 class Provenance(Part):
     """What of the set's provenance leaves the house; a value that is not known is left out."""
 
@@ -152,6 +166,8 @@ class Provenance(Part):
     """Content hash of the corpus; left out under differential privacy, whose guarantee does not cover it."""
     starts_from: Literal["real", "noise", "quantised"] | None = None
     quantisation: QuantisationRecord | None = None
+    text_check: TextCheckRecord | None = None
+    """What looked for text in the originals; none where an earlier version did not say."""
     synthetic_source: bool | None = None
     split_unit: Unit | None = None
     stages: Whole | None = None
@@ -164,8 +180,9 @@ class Provenance(Part):
     def as_json(self) -> dict[str, Any]:
         """Plain values; what is not known does not appear."""
         plain = {key: value for key, value in self.model_dump(mode="json").items() if value is not None}
-        if self.quantisation is not None:
-            plain["quantisation"] = {key: value for key, value in plain["quantisation"].items() if value is not None}
+        for part in ("quantisation", "text_check"):
+            if part in plain:
+                plain[part] = {key: value for key, value in plain[part].items() if value is not None}
         return plain
 
 

@@ -43,6 +43,7 @@ def provenance(
         **({} if guarantee is not None else _counts(corpus)),
         "split_unit": corpus.split_unit,
         "synthetic_source": corpus.synthetic,
+        "text_check": _text_check(corpus),
         "starts_from": recipe.distill.init,
         **({} if quantisation is None else {"quantisation": _quantisation(quantisation, recipe)}),
         "stages": recipe.distill.stages,
@@ -58,6 +59,12 @@ def _counts(corpus: Corpus) -> dict[str, Any]:
         "training_images": {name: int(np.sum(corpus.labels[train] == c)) for c, name in enumerate(corpus.class_names)},
         "training_groups": len(np.unique(corpus.groups[train])),
     }
+
+
+def _text_check(corpus: Corpus) -> dict[str, str]:
+    """What looked for text in the originals, a setting and versions alone; also that nothing did."""
+    check = corpus.text_check
+    return {"policy": "unchecked"} if check is None else {"policy": check.policy, "by": check.by}
 
 
 def _quantisation(known: Quantisation, recipe: Recipe) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def push(bundle: str | Path, address: str, *, pause: float = 1.0, progress: Prog
     opened = Bundle.open(bundle)
     _refuse_unaudited(bundle, opened)
     service = DicomwebService(place, pause=pause)
-    files = {dcmread(io.BytesIO(content)).SOPInstanceUID: content for content in dicom_files(opened.distilled).values()}
+    objects = dicom_files(opened.distilled, None if opened.audit is None else opened.audit.text)
+    files = {dcmread(io.BytesIO(content)).SOPInstanceUID: content for content in objects.values()}
     first = dcmread(io.BytesIO(next(iter(files.values()))))
     there = {one.instance for one in service.of_study(first.StudyInstanceUID)}
     missing = [content for uid, content in files.items() if uid not in there]

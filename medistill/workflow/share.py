@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import refuse_taken_file
 from medistill.errors import GateError, UsageError, first_complaint
-from medistill.privacy.audit import Audit, load_audit
+from medistill.privacy.audit import LETTERS, ORIGINALS_READ, OVERLAYS, Audit, Criterion, load_audit
 from medistill.progress import Progress, Silent
 from medistill.report.audit_statements import verdict_sentence
 from medistill.report.record import Report
@@ -57,7 +57,7 @@ def share(
     _refuse_unsaid(folder, target, licence, intended_use, acknowledged_risk)
     received = receive(folder)
     distilled, audit = received.distilled, _audit_of(folder, received.set_digest)
-    passed = audit is not None and audit.verdict == "pass"
+    passed = audit is not None and audit.passed
     if not passed and acknowledged_risk is None:
         raise _kept_back(folder, audit)
     try:
@@ -71,7 +71,7 @@ def share(
         with progress.task("Packing the bundle", 4) as task:
             report = _report_of(folder)
             task.advance(figures="records read")
-            objects = _dicom_objects(distilled) if dicom else None
+            objects = _dicom_objects(distilled, audit) if dicom else None
             task.advance(figures="images drawn")
             files = pack(distilled, statement, audit=audit, report=report, dicom=objects)
             if key is not None:
@@ -129,10 +129,17 @@ def _kept_back(folder: Path, audit: Audit | None) -> GateError:
     there = (folder / "audit" / "audit.json").is_file()
     missing = "the audit in it is of another set" if there else "it has not been audited"
     first = f"run `medistill audit {folder}` with the data of the run"
+    if audit is not None and audit.verdict == "pass":
+        missing, audit = "its audit is of a version that did not look for text", None
     if audit is not None and audit.verdict == "fail":
         first = (
             "make another set, for instance with --set distill.init=noise, --set distill.init=quantised (each image "
             "then begins as the mean of several patients') or --dp-epsilon 8, and audit that"
+        )
+    if audit is not None and any(one.name in (ORIGINALS_READ, LETTERS, OVERLAYS) for one in _open(audit)):
+        first = (
+            "look at every image, make the set anew with --set data.burnt_in_text=mask, which needs the extra "
+            "medistill[ocr], and audit that"
         )
     return GateError(
         f"the set of {folder} is not shared: {missing if audit is None else verdict_sentence(audit)}",
@@ -141,11 +148,16 @@ def _kept_back(folder: Path, audit: Audit | None) -> GateError:
     )
 
 
+def _open(audit: Audit) -> list[Criterion]:
+    """The criteria that the set does not pass."""
+    return [one for one in audit.criteria if one.verdict != "pass"]
+
+
 def _report_of(folder: Path) -> Report | None:
     return read_report(folder) if (folder / "evaluation" / "evaluation.json").is_file() else None
 
 
-def _dicom_objects(distilled: DistilledSet) -> dict[str, bytes]:
+def _dicom_objects(distilled: DistilledSet, audit: Audit | None) -> dict[str, bytes]:
     from medistill.sharing.dicom import dicom_files
 
-    return dicom_files(distilled)
+    return dicom_files(distilled, None if audit is None else audit.text)

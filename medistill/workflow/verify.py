@@ -10,10 +10,14 @@ from typing import Any, Literal
 import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.data.burnt_in_text import can_carry_letters
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.accounting import Guarantee
+from medistill.privacy.letters import TextFigures
 from medistill.privacy.spent import Spent
 from medistill.recipe import UNITS
+from medistill.report.text_statements import originals_text, text_sentences
+from medistill.report.wording import sentences
 from medistill.sharing.bundle import Bundle
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.keys import find_key, keys_root, known_keys
@@ -106,7 +110,7 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
         *_quantisation_check(manifest, opened.distilled),
         _pages_check(unconfirmed_pages(opened)),
         _signature_check(key),
-        *_declared(manifest),
+        *_declared(manifest, None if opened.audit is None else opened.audit.text),
     )
     return Verification(
         checks,
@@ -267,7 +271,20 @@ def _unlike(provenance: Provenance, known: QuantisationRecord, distilled: Distil
     return ""
 
 
-def _declared(manifest: BundleManifest) -> tuple[Check, ...]:
+def _text_check(manifest: BundleManifest, text: TextFigures | None) -> Check:
+    """Whether text was looked for in originals and set, as the sender says; missing where one of both was not."""
+    name, side = "Burnt-in text", min(manifest.set.shape[2:])
+    check = manifest.provenance.text_check
+    if text is not None:
+        looked = text.originals_cleared and bool(text.reader or not text.legible)
+        return Check(name, "declared" if looked else "missing", sentences(*text_sentences(text)))
+    if not can_carry_letters(side, side):
+        return Check(name, "passed", f"images of {side} pixels cannot carry letters")
+    policy, by = ("", "") if check is None else (check.policy, check.by or "")
+    return Check(name, "missing", f"{originals_text(policy, by)} The set was not read for letters.")
+
+
+def _declared(manifest: BundleManifest, audit_text: TextFigures | None) -> tuple[Check, ...]:
     """What nothing here can tell the truth of."""
     audit, risk = manifest.audit, manifest.acknowledged_risk
     return (
@@ -276,6 +293,7 @@ def _declared(manifest: BundleManifest) -> tuple[Check, ...]:
         else Check("Audit", "declared", f"{audit.verdict}, of the set in this bundle"),
         _privacy_check(manifest),
         *_spent_check(manifest),
+        _text_check(manifest, audit_text),
         *(
             Check(
                 "United from", "declared", f"{source.images} images of {source.sender or 'unnamed'}: {source.privacy}"

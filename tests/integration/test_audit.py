@@ -330,7 +330,8 @@ def test_a_set_of_means_is_asked_of_how_many(corpus: Corpus, tmp_path: Path) -> 
     alone = audit_of(of_means(corpus, 1, 1), corpus, tmp_path)
     assert (verdict_of(alone, name), verdict_of(alone, "Copies in pixels")) == ("fail", "fail")
     assert [one.name for one in load_audit(tmp_path / "audit.json").criteria if one.asks_at_least][1:] == [
-        "Fewest patients whose mean an image began as"
+        "Fewest patients whose mean an image began as",
+        "Share of the originals looked through for text",
     ]
 
 

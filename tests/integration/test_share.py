@@ -28,6 +28,7 @@ from typer.testing import CliRunner
 
 from medistill.artifacts.corpus import load_corpus
 from medistill.errors import ArtifactError, GateError, UsageError
+from medistill.privacy.audit import LETTERS
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.pictures import data_address
 from medistill.sharing.bundle import Bundle
@@ -64,12 +65,15 @@ def bare(run: Path) -> Path:
     return run
 
 
-def put_audit(run: Path, verdict: str, digest: str = "") -> None:
-    """An audit of the run's set."""
+def put_audit(run: Path, verdict: str, digest: str = "", *, text: bool = True) -> None:
+    """An audit of the run's set; without ``text`` it is of the version that did not look for any."""
     digest = digest or hashlib.sha256((run / "set" / "images.safetensors").read_bytes()).hexdigest()
     found = sent_bundle.audit_of(digest, verdict)  # type: ignore[arg-type]
     (run / "audit").mkdir(exist_ok=True)
-    (run / "audit" / "audit.json").write_text(json.dumps(found.as_json()))
+    known = found.as_json()
+    if not text:
+        known = {**{name: value for name, value in known.items() if name != "text"}, "schema": 1}
+    (run / "audit" / "audit.json").write_text(json.dumps(known))
 
 
 def pngs(files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
@@ -229,6 +233,16 @@ def test_the_same_run_gives_the_same_bytes_from_anywhere_at_any_time(run: Path, 
     assert Bundle.open(third).manifest.acknowledged_risk is None
 
 
+def test_a_set_with_letters_is_sent_back_to_where_text_is_masked(bare: Path, tmp_path: Path) -> None:
+    put_audit(bare, "fail")
+    path = bare / "audit" / "audit.json"
+    known = json.loads(path.read_text())
+    known["criteria"].append({"name": LETTERS, "figure": 2, "threshold": 0, "verdict": "fail", "reason": ""})
+    path.write_text(json.dumps(known))
+    with pytest.raises(GateError, match=r"data\.burnt_in_text=mask"):
+        share(bare, out=tmp_path / "bundle.zip", **TEXTS)
+
+
 @pytest.mark.parametrize(
     ("prepare", "why"),
     [
@@ -236,6 +250,7 @@ def test_the_same_run_gives_the_same_bytes_from_anywhere_at_any_time(run: Path, 
         (lambda run: put_audit(run, "fail"), "fails the audit"),
         (lambda run: put_audit(run, "not enough evidence"), "Not enough evidence"),
         (lambda run: put_audit(run, "pass", "0" * 64), "of another set"),
+        (lambda run: put_audit(run, "pass", text=False), "did not look for text"),
     ],
 )
 def test_without_a_passing_audit_of_this_set_nothing_is_written(

@@ -80,6 +80,27 @@ def test_json_tells_each_check(plain: Path, ours: Path) -> None:
     assert states["Files"] == states["Distilled set"] == "passed"
     assert states["Signature"] == states["Audit"] == states["Differential privacy"] == "missing"
     assert states["Acknowledged risk"] == "declared"
+    assert states["Burnt-in text"] == "passed", "8 pixels"
+
+
+@pytest.mark.parametrize(
+    ("original", "reader", "state", "words"),
+    [
+        ("RapidOCR 3", "RapidOCR 3", "declared", "what was found was masked"),
+        ("", "RapidOCR 3", "missing", "was not looked for, and images of this size can carry letters"),
+        ("RapidOCR 3", "", "missing", "it was not read"),
+    ],
+)
+def test_whether_text_was_looked_for_is_told(
+    original: str, reader: str, state: str, words: str, tmp_path: Path, ours: Path
+) -> None:
+    made = sent_bundle.small_set()
+    audit = sent_bundle.audit_of(made.digest(), "pass")
+    text = replace(report_example.text_figures(), originals=original, reader=reader)
+    files = pack(made, Statement("CC-BY-4.0", "Tests"), audit=replace(audit, text=text))
+    write_archive(tmp_path / "read.zip", files)
+    found, told = state_of(tmp_path / "read.zip", "Burnt-in text")
+    assert (found, words in told) == (state, True)
 
 
 def test_the_signature_of_a_trusted_key_passes(signed: Path, theirs: Path, ours: Path) -> None:

@@ -96,6 +96,7 @@ def audit(
             out=folder,
             attack=not no_membership,
             show_real=show_real,
+            built_in=data is None,
             device=device,
             command=_command(source, data, labels, settings, attack=not no_membership),
             progress=progress,
@@ -108,12 +109,17 @@ def audit(
             {
                 "audit": folder / "audit.json",
                 **({"closest pairs: DO NOT SHARE": folder / "pairs.html"} if show_real else {}),
+                **({"what sites share: DO NOT SHARE": folder / "overlays.html"} if _shows_overlays(found) else {}),
             }
         )
         if run is not None and out is None:
             print_next([(["medistill", "report", str(run)], "write the report again, with the audit in it")])
     if found.verdict == "fail":
         raise typer.Exit(GATE_FAILED)
+
+
+def _shows_overlays(found: Audit) -> bool:
+    return found.text is not None and any(one.likeness is not None for one in found.text.overlays)
 
 
 def _run_of(source: Path) -> Path | None:
@@ -157,6 +163,7 @@ def _print(found: Audit) -> None:
 
     from medistill.privacy.gate import SPACE_NAMES
     from medistill.report.audit_statements import SUBJECT_NAMES, asked_text, found_text, verdict_sentence
+    from medistill.report.text_statements import text_sentences
     from medistill_cli.lines import duration
 
     console = out_console()
@@ -181,6 +188,9 @@ def _print(found: Audit) -> None:
     for one in found.criteria:
         if one.reason:
             console.print(f"{one.name}: {one.reason}.", markup=False, soft_wrap=True)
+    for said in text_sentences(found.text):
+        if said:
+            console.print(said, markup=False, soft_wrap=True)
     attacks = f"; all calls together spent {duration(found.membership.seconds)} on attacks" if found.membership else ""
     console.print(f"It took {duration(found.seconds)}{attacks}.", markup=False, soft_wrap=True)
     console.print(verdict_sentence(found), markup=False, soft_wrap=True, style="bold")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
+from medistill.privacy.letters import Letters
 from medistill.sharing.data_card import data_card
-from medistill.sharing.manifest import Provenance, QuantisationRecord, Source
+from medistill.sharing.manifest import Provenance, QuantisationRecord, Source, TextCheckRecord
 from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
 from medistill.sharing.statement import Statement
 from tests import report_example
@@ -69,6 +70,33 @@ def test_what_is_not_known_is_said() -> None:
     assert "**Not measured.**" in text
     assert "**Audit:** none was made." in text
     assert "Sent without" not in text
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        (None, "Whether text was looked for in the originals is not said."),
+        (TextCheckRecord(policy="unchecked"), "Text burnt into the originals was not looked for."),
+        (TextCheckRecord(policy="mask", by="RapidOCR 3"), "(RapidOCR 3); what was found was masked."),
+    ],
+)
+def test_a_set_that_nothing_read_says_so(check: TextCheckRecord | None, told: str) -> None:
+    large = replace(small_set(), images=np.zeros((4, 1, 64, 64), np.float32))
+    made = data_card(
+        large, Statement("CC0-1.0", "Tests"), Provenance(text_check=check), None, None, dicom=False
+    ).decode()
+    assert told in made
+    assert "The set was not read for letters" in made
+    assert "Images of 8 pixels cannot carry letters." in card(Statement("CC0-1.0", "Tests"))
+
+
+def test_what_the_audit_read_is_told() -> None:
+    audit = report_example.audited()
+    assert "no letters other than side markers" in card(Statement("CC0-1.0", "Tests"), audit=audit)
+    text = replace(report_example.text_figures(), found=(Letters("image", 2, 1, 9, 0.9),), originals="", policy="")
+    told = card(Statement("CC0-1.0", "Tests"), audit=replace(audit, text=text))
+    assert "letters other than side markers stand in 1 image" in told
+    assert "was not looked for, and images of this size can carry letters" in told
 
 
 def test_a_united_set_names_its_sources() -> None:
