@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real images are not on this machine (no ../shared/data)")
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keys of the tests' own, so that none makes one in the user's folder."""
+    folder = tmp_path_factory.mktemp("keys")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDISTILL_KEYS", str(folder))
+        yield folder
 
 
 @pytest.fixture(autouse=True)

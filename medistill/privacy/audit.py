@@ -21,7 +21,7 @@ Subject = Literal["distilled", "random", "held out"]
 Space = Literal["pixels", "structure", "features"]
 SPACES: tuple[Space, ...] = ("pixels", "structure", "features")
 
-COUNTED = ("Held-out ", "Fewest ")
+COUNTED = ("Held-out ", "Fewest ", "Images whose making ")
 """How the names of the criteria begin whose figure is a count; the others are shares or probabilities."""
 AT_LEAST = (*COUNTED, "Chance ")
 """How the names of the criteria begin that ask for no less than the threshold."""

@@ -32,6 +32,24 @@ NO_CANARY = (
 )
 NOT_ATTACKED = "membership inference was not tried, and a set that passes every search for copies can still fall to it"
 
+MAKING = "Images whose making is known"
+"""Name of the criterion that ties an audit to the run that made the set."""
+MAKING_UNKNOWN = "the method was audited; this set's making is not known"
+
+
+def making_known(images: int, flaw: str, made_again: str) -> Criterion:
+    """Whether the set is what the recipe makes of the corpus, as a run of this installation did.
+
+    Shadows tell of a method. Of a set that only claims to be made by it they tell nothing.
+
+    Args:
+        flaw: why its making is not known; empty where it is.
+        made_again: what was made again to see that.
+    """
+    if flaw:
+        return Criterion(MAKING, 0, images, "not enough evidence", f"{MAKING_UNKNOWN}: {flaw}")
+    return Criterion(MAKING, images, images, "pass", made_again)
+
 
 def evidence(images: int, patients: int, unit: str, thresholds: AuditRecipe) -> Criterion:
     """Whether there are enough people who had no part in the set to compare with."""

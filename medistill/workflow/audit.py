@@ -30,6 +30,7 @@ from medistill.workflow.environment import versions
 from medistill.workflow.experts import network_spec
 from medistill.workflow.likeness import Examined, closest, compare, copy_figures, examined, grey_of
 from medistill.workflow.membership import attack_membership
+from medistill.workflow.retrace import making_flaw
 
 
 def audit(
@@ -38,6 +39,7 @@ def audit(
     recipe: Recipe,
     *,
     out: str | Path,
+    run: str | Path | None = None,
     attack: bool = True,
     show_real: bool = False,
     network: NetworkFactory | None = None,
@@ -52,6 +54,8 @@ def audit(
 
     Args:
         recipe: of the set; its section ``audit`` holds the thresholds.
+        run: folder of the run that made the set. Its record of the making ties the audit to the set; without it, or
+            where the two do not agree, only the method is audited, and no set passes.
         attack: make the attacks on membership too (see `attack_membership`), which take longest; without them no set
             passes.
         show_real: write the closest pairs to ``out/pairs.html`` too, which then must not be shared.
@@ -79,9 +83,19 @@ def audit(
         else None
     )
     patients = len(np.unique(corpus.groups[held_out]))
+    flaw, made_again = making_flaw(
+        distilled,
+        corpus,
+        recipe,
+        None if run is None else Path(run),
+        place=place,
+        folder=folder,
+        progress=progress,
+    )
     criteria = _criteria(
         distilled, corpus, recipe, (len(held_out), patients), rules, copies, remains, why_none, membership
     )
+    criteria = (gate.making_known(len(distilled.labels), flaw, made_again), *criteria)
     result = Audit(
         verdict=gate.decide(criteria),
         criteria=criteria,

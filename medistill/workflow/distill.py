@@ -8,6 +8,8 @@ from pathlib import Path
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.local_key import local_key
+from medistill.artifacts.making import Chain, making
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import ArtifactError, UsageError
 from medistill.networks.own import NetworkFactory
@@ -32,7 +34,7 @@ def distill(
     resume: bool = False,
     progress: Progress = Silent(),
 ) -> DistilledSet:
-    """Distil into ``out/set``; the state on the way lies in ``out/state``.
+    """Distil into ``out/set``; the state on the way lies in ``out/state``, how the set was made in ``out/making.json``.
 
     On a CPU in fp32, with the same number of threads, an interrupted run that is resumed ends in the same bits as one
     that was not.
@@ -68,16 +70,30 @@ def distill(
             do="add --resume to continue it, or choose another --out",
         )
     held = [c for c, name in enumerate(corpus.class_names) if classes is None or name in classes]
+    origin = {"corpus": corpus.content, "recipe_digest": recipe.digest, "seed": recipe.seed}
     if recipe.quantising:
+        whole, key = {**origin, "experts": "", "start": ""}, local_key()
         distilled = centroid_set(corpus, recipe, out=out, held=held, spec=spec, place=place, progress=progress)
+        made = making(Chain.start(key, whole), whole, distilled)
     elif trajectories is not None:
-        distilled = match(corpus, trajectories, recipe, out=out, held=held, spec=spec, place=place, progress=progress)
+        distilled, made = match(
+            corpus,
+            trajectories,
+            recipe,
+            out=out,
+            held=held,
+            spec=spec,
+            place=place,
+            origin=origin,
+            progress=progress,
+        )
     else:
         raise UsageError(
             f"method {recipe.method} follows experts, and none were given",
             expected="their trajectories",
             do="call train_experts with this corpus and recipe, and give its result",
         )
+    made.save(out)  # before the set, which is the last: a set that is there has its record
     distilled.save(out / "set")
     shutil.rmtree(state)
     return distilled

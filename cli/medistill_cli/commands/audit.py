@@ -66,7 +66,8 @@ def audit(
 
     Looks for copies of training images and for remains of the images that the set began as, and attacks networks
     trained on the set to tell who was in the training split. Random originals and held-out patients stand beside it.
-    The corpus must be the one that the set was made from. Ends in pass, fail (exit code 4) or not enough evidence, by
+    The corpus must be the one that the set was made from, and the set the one that its run made here: of a set alone
+    the audit tells what its method gives away, and none passes. Ends in pass, fail (exit code 4) or not enough evidence, by
     the thresholds in the recipe (section audit).
 
     \b
@@ -92,6 +93,7 @@ def audit(
             corpus,
             chosen,
             out=folder,
+            run=run,
             attack=not no_membership,
             show_real=show_real,
             device=device,
