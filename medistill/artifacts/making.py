@@ -1,4 +1,4 @@
-"""Making: how a distilled set came to be, sealed by the installation that saw it made, so that an audit may speak of it.
+"""Making: how a distilled set came to be, sealed by the installation that saw it made, so that audits may speak of it.
 
 A chain of keyed digests runs from the images at the start through every saved state to the images at the end. Whoever
 changes a state, the set, or what the set says of itself, and has not the key, breaks it.

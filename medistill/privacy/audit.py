@@ -13,6 +13,7 @@ from medistill.artifacts.atomic import read_json
 from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.membership import Membership
+from medistill.recipe import Deviation, audit_deviations
 
 AUDIT_SCHEMA = 1
 Verdict = Literal["pass", "fail", "not enough evidence"]
@@ -21,10 +22,14 @@ Subject = Literal["distilled", "random", "held out"]
 Space = Literal["pixels", "structure", "features"]
 SPACES: tuple[Space, ...] = ("pixels", "structure", "features")
 
-COUNTED = ("Held-out ", "Fewest ", "Images whose making ")
-"""How the names of the criteria begin whose figure is a count; the others are shares or probabilities."""
-AT_LEAST = (*COUNTED, "Chance ")
+MAKING = "Images whose making is known"
+"""Name of the criterion that ties an audit to the run that made the set."""
+LAXER = "Settings laxer than the shipped ones"
+"""Name of the criterion on the audit's own thresholds and budget."""
+AT_LEAST = ("Held-out ", "Fewest ", MAKING, "Chance ")
 """How the names of the criteria begin that ask for no less than the threshold."""
+COUNTED = ("Held-out ", "Fewest ", MAKING, LAXER)
+"""How the names of the criteria begin whose figure is a count; the others are shares or probabilities."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ class Audit:
         network: whose features were compared.
         set_digest: SHA-256 of the set's ``images.safetensors``.
         corpus: content hash of the corpus.
-        thresholds: section ``audit`` of the recipe.
+        thresholds: section ``audit`` of the recipe, and what of the section ``evaluate`` an audit depends on.
         seed: from which every random number was derived.
         versions: package -> version.
         device: "cpu" or "cuda".
@@ -186,6 +191,20 @@ class Audit:
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""
         return {"schema": AUDIT_SCHEMA, **asdict(self)}
+
+    @property
+    def deviations(self) -> tuple[Deviation, ...]:
+        """The settings by which it differs from an audit as it is shipped with this version."""
+        return audit_deviations(self.thresholds)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the set passes by nothing laxer than what is shipped, and is the one that its run here made.
+
+        An audit by an earlier version, which asked for neither, does not pass.
+        """
+        asked = {criterion.name for criterion in self.criteria}
+        return self.verdict == "pass" and MAKING in asked and not any(one.laxer for one in self.deviations)
 
     def of_subject(self, subject: Subject) -> tuple[CopyFigures, ...]:
         """The search for copies among these images, in every space."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy.audit import CopyFigures, CopyRule, Criterion, ResidueFigures, Verdict
+from medistill.privacy.audit import LAXER, MAKING, CopyFigures, CopyRule, Criterion, ResidueFigures, Verdict
 from medistill.privacy.membership import Membership, MembershipAttack
-from medistill.recipe import AuditRecipe
+from medistill.recipe import AuditRecipe, Deviation
 
 NOISE = "the set began as noise, so nothing of a starting image can be left"
 MEANS = "no image of the set began as one real image: each began as the mean of several"
@@ -32,9 +32,25 @@ NO_CANARY = (
 )
 NOT_ATTACKED = "membership inference was not tried, and a set that passes every search for copies can still fall to it"
 
-MAKING = "Images whose making is known"
-"""Name of the criterion that ties an audit to the run that made the set."""
 MAKING_UNKNOWN = "the method was audited; this set's making is not known"
+
+HELD_AGAINST = {
+    "Held-out ": "least_held_out",
+    "Copies in ": "most_copies",
+    "Images that single out ": "most_recovered",
+    "Fewest ": "least_cluster",
+    "Patients found ": "most_found",
+    "AUC (": "most_auc",
+    "Membership inference": "most_found",
+    "Chance of as many ": "canary_chance",
+}
+"""How the names of the criteria begin -> the setting that their figure is held against."""
+
+
+def contradicted(criterion: Criterion, thresholds: Mapping[str, float]) -> bool:
+    """Whether a criterion was held against another threshold than the audit says that it had."""
+    names = [setting for start, setting in HELD_AGAINST.items() if criterion.name.startswith(start)]
+    return any(thresholds.get(name, criterion.threshold) != criterion.threshold for name in names)
 
 
 def making_known(images: int, flaw: str, made_again: str) -> Criterion:
@@ -49,6 +65,12 @@ def making_known(images: int, flaw: str, made_again: str) -> Criterion:
     if flaw:
         return Criterion(MAKING, 0, images, "not enough evidence", f"{MAKING_UNKNOWN}: {flaw}")
     return Criterion(MAKING, images, images, "pass", made_again)
+
+
+def as_shipped(deviations: Sequence[Deviation]) -> Criterion:
+    """Whether no threshold is laxer, and no attack weaker, than what is shipped: flags must not open the gate."""
+    laxer = [one.sentence for one in deviations if one.laxer]
+    return Criterion(LAXER, len(laxer), 0, "not enough evidence" if laxer else "pass", "; ".join(laxer))
 
 
 def evidence(images: int, patients: int, unit: str, thresholds: AuditRecipe) -> Criterion:

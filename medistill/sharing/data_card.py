@@ -67,7 +67,7 @@ def data_card(
         f"**Meant for:** {escaped(statement.intended_use)}",
         f"**Sent by:** {escaped(statement.sender) or 'the sender does not say'}. {statement.date_sentence}",
         "## What it was made from",
-        _source(distilled, provenance),
+        _source(distilled, provenance, report),
         "## What it is worth",
         *_worth(report),
         "## What was done for privacy, and what was not",
@@ -129,7 +129,7 @@ def _centroids(provenance: Provenance) -> bool:
     return (provenance.method or "").lower() in QUANTISING
 
 
-def _source(distilled: DistilledSet, provenance: Provenance) -> str:
+def _source(distilled: DistilledSet, provenance: Provenance, report: Report | None) -> str:
     if provenance.sources is not None:
         rows = [
             f"| {k} | {escaped(source.sender) or 'not told'} | {source.first} to {source.first + source.images - 1} | "
@@ -146,8 +146,9 @@ def _source(distilled: DistilledSet, provenance: Provenance) -> str:
         "noise": "Each image began as noise.",
         "quantised": _means(provenance),
     }.get(provenance.starts_from or "", "")
+    apart = report is not None and report.evaluation.originals == "apart"
     split = {
-        "patient": "No patient is both among the originals and among the test images.",
+        "patient": "No patient is both among the originals and among the test images." if apart else "",
         "image": "Patients are not known apart: images of one may be both among the originals and the test images.",
     }.get(provenance.split_unit or "", "")
     unused = _centroids(provenance) and distilled.soft_labels is None
@@ -216,7 +217,10 @@ def _privacy(provenance: Provenance, audit: Audit | None, statement: Statement, 
         f"**Formal guarantee:** {formal}",
         tried,
         "\n".join(figures),
-        f"**Sent without a passing audit.** The sender's reason: {escaped(risk)}" if risk is not None else "",
+        f"**Sent at an acknowledged risk, without an audit that passes as medistill ships it.** The sender's reason: "
+        f"{escaped(risk)}"
+        if risk is not None
+        else "",
         "The guarantee covers images, labels and learning rate. It does not cover the figures of the report and of the "
         "audit in this bundle, which were worked out on patients."
         if covered

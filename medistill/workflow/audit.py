@@ -23,7 +23,7 @@ from medistill.privacy.exact import exact_proportion
 from medistill.privacy.membership import Membership
 from medistill.privacy.residue import residue
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe, validate_recipe
+from medistill.recipe import Recipe, audit_deviations, validate_recipe
 from medistill.report.pairs import render_pairs
 from medistill.training.device import choose_device
 from medistill.workflow.environment import versions
@@ -95,7 +95,12 @@ def audit(
     criteria = _criteria(
         distilled, corpus, recipe, (len(held_out), patients), rules, copies, remains, why_none, membership
     )
-    criteria = (gate.making_known(len(distilled.labels), flaw, made_again), *criteria)
+    strictness = recipe.strictness
+    criteria = (
+        gate.making_known(len(distilled.labels), flaw, made_again),
+        gate.as_shipped(audit_deviations(strictness)),
+        *criteria,
+    )
     result = Audit(
         verdict=gate.decide(criteria),
         criteria=criteria,
@@ -113,7 +118,7 @@ def audit(
         network=spec.words,
         set_digest=distilled.digest(),
         corpus=corpus.content,
-        thresholds=recipe.audit.model_dump(mode="json"),
+        thresholds=strictness,
         seed=recipe.seed,
         versions=versions(),
         device=place.type,

@@ -20,6 +20,7 @@ from medistill.training.device import choose_device
 from medistill.workflow.centroids import centroid_set
 from medistill.workflow.experts import network_spec, refuse_other_experts
 from medistill.workflow.match import match
+from medistill.workflow.originals import keep_originals
 
 
 def distill(
@@ -49,8 +50,8 @@ def distill(
     Raises:
         ArtifactError: the experts are of another corpus, network, normalisation or recipe, or some are missing.
         DataError: a class has fewer training images than images per class, or cannot be quantised as it should.
-        UsageError: ``out`` holds a run already and ``resume`` is off, or it was started under another recipe; or the
-            method follows experts and none were given.
+        UsageError: ``out`` holds a run already and ``resume`` is off, or it was started under another recipe or on
+            another corpus; or the method follows experts and none were given.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
     out, place = Path(out), choose_device(device)
@@ -60,6 +61,7 @@ def distill(
     state, finished = out / "state", out / "set" / "manifest.json"
     if finished.is_file() and resume:
         done = DistilledSet.load(out / "set")
+        _refuse_another_corpus(done, corpus, out)
         _refuse_another_recipe(done, recipe, spec, out)
         progress.say("The distilled set is finished already.")
         return done
@@ -93,10 +95,20 @@ def distill(
             expected="their trajectories",
             do="call train_experts with this corpus and recipe, and give its result",
         )
+    keep_originals(distilled, corpus, recipe, out)
     made.save(out)  # before the set, which is the last: a set that is there has its record
     distilled.save(out / "set")
     shutil.rmtree(state)
     return distilled
+
+
+def _refuse_another_corpus(done: DistilledSet, corpus: Corpus, out: Path) -> None:
+    if done.provenance.get("corpus") != corpus.content:
+        raise UsageError(
+            f"the set in {out} was made from another corpus than this one, or from another split of it",
+            expected="the corpus that it was made from",
+            do="restore the data as they were, or choose another --out",
+        )
 
 
 def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, spec: NetworkSpec, out: Path) -> None:

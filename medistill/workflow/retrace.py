@@ -12,7 +12,7 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import find_local_key
-from medistill.artifacts.making import Making, load_making
+from medistill.artifacts.making import load_making
 from medistill.errors import MedistillError
 from medistill.progress import Progress
 from medistill.recipe import Recipe, recipe_differences, validate_recipe
@@ -107,9 +107,7 @@ def _made_again(
     with tempfile.TemporaryDirectory(dir=private_folder(folder)) as scratch:
         if made_with.quantising:
             return _centroids_again(distilled, corpus, made_with, held, Path(scratch), place, progress)
-        pixels, _, _ = starting_images(
-            corpus, held, distilled.normalisation, made_with, Path(scratch), place, progress
-        )
+        pixels, _, _ = starting_images(corpus, held, distilled.normalisation, made_with, Path(scratch), place, progress)
     known = load_making(run)
     if known is not None and start_digest(pixels) == known.start:
         return "", "Its record is sealed here; its starting images, made again, are the same bits"

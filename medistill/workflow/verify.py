@@ -12,6 +12,8 @@ import numpy as np
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.accounting import Guarantee
+from medistill.privacy.audit import MAKING, Audit
+from medistill.report.audit_statements import deviations_sentence
 from medistill.sharing.bundle import Bundle
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.keys import find_key, keys_root, known_keys
@@ -104,7 +106,7 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
         *_quantisation_check(manifest, opened.distilled),
         _pages_check(unconfirmed_pages(opened)),
         _signature_check(key),
-        *_declared(manifest),
+        *_declared(manifest, opened.audit),
     )
     return Verification(
         checks,
@@ -246,13 +248,28 @@ def _unlike(provenance: Provenance, known: QuantisationRecord, distilled: Distil
     return ""
 
 
-def _declared(manifest: BundleManifest) -> tuple[Check, ...]:
-    """What nothing here can tell the truth of."""
-    audit, risk = manifest.audit, manifest.acknowledged_risk
+def _audit_checks(audit: Audit | None) -> tuple[Check, ...]:
+    """The verdict that is declared, and its settings beside those that this version ships, which no sender can hide."""
+    if audit is None:
+        return (Check("Audit", "missing", "none"),)
+    told = deviations_sentence(audit) or "no threshold is laxer, and no attack weaker, than what this version ships"
+    laxer = any(one.laxer for one in audit.deviations)
+    making = next((one for one in audit.criteria if one.name == MAKING), None)
+    known = making is not None and making.verdict == "pass"
+    short = "; but by less than this version asks for" if audit.verdict == "pass" and not audit.passed else ""
+    seen = "the sender's audit saw the run that made it" if known else "the audit tells of the method, not of this set"
     return (
-        Check("Audit", "missing", "none")
-        if audit is None
-        else Check("Audit", "declared", f"{audit.verdict}, of the set in this bundle"),
+        Check("Audit", "declared", f"{audit.verdict}, of the set in this bundle{short}"),
+        Check("Settings of the audit", "missing" if laxer else "declared", f"{'LAXER: ' if laxer else ''}{told}"),
+        Check("Making of the set", "declared" if known else "missing", seen),
+    )
+
+
+def _declared(manifest: BundleManifest, audit: Audit | None) -> tuple[Check, ...]:
+    """What nothing here can tell the truth of."""
+    risk = manifest.acknowledged_risk
+    return (
+        *_audit_checks(audit),
         _privacy_check(manifest),
         *(
             Check(

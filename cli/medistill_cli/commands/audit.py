@@ -13,7 +13,7 @@ from medistill_cli.brought import bring_again
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
-from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in
+from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in, run_of
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def audit(
     Looks for copies of training images and for remains of the images that the set began as, and attacks networks
     trained on the set to tell who was in the training split. Random originals and held-out patients stand beside it.
     The corpus must be the one that the set was made from, and the set the one that its run made here: of a set alone
-    the audit tells what its method gives away, and none passes. Ends in pass, fail (exit code 4) or not enough evidence, by
-    the thresholds in the recipe (section audit).
+    the audit tells what its method gives away, and none passes. Ends in pass, fail (exit code 4) or not enough
+    evidence, by the thresholds in the recipe (section audit); none passes by laxer ones than those that are shipped.
 
     \b
     Examples:
@@ -79,7 +79,7 @@ def audit(
     with working("repeat") as progress:
         from medistill.workflow.audit import audit as audit_set
 
-        distilled, run = load_set(source), _run_of(source)
+        distilled, run = load_set(source), run_of(source)
         folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
         if out is not None or run is None:
             _refuse_audit_of_another_set(folder, distilled)
@@ -114,13 +114,6 @@ def audit(
             print_next([(["medistill", "report", str(run)], "write the report again, with the audit in it")])
     if found.verdict == "fail":
         raise typer.Exit(GATE_FAILED)
-
-
-def _run_of(source: Path) -> Path | None:
-    """The run that the set lies in, where it lies in one."""
-    if (source / "set" / "manifest.json").is_file():
-        return source
-    return source.parent if source.name == "set" and (source.parent / "run.json").is_file() else None
 
 
 def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:
