@@ -217,10 +217,7 @@ def _privacy(provenance: Provenance, audit: Audit | None, statement: Statement, 
         f"**Formal guarantee:** {formal}",
         tried,
         "\n".join(figures),
-        f"**Sent at an acknowledged risk, without an audit that passes as medistill ships it.** The sender's reason: "
-        f"{escaped(risk)}"
-        if risk is not None
-        else "",
+        f"**Sent without a passing audit.** The sender's reason: {escaped(risk)}" if risk is not None else "",
         "The guarantee covers images, labels and learning rate. It does not cover the figures of the report and of the "
         "audit in this bundle, which were worked out on patients."
         if covered
