@@ -28,7 +28,7 @@ from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.experts import network_spec
-from medistill.workflow.originals import Originals, Tested, tested_on
+from medistill.workflow.originals import Originals, Tested, apart_from_originals
 
 STATISTICS = ("bootstrap", "confidence", "margin", "specificity", "smallest_cell", "networks", "arms", "across")
 """Settings of the evaluation that decide nothing about a single network; the stored ones outlive a change of them."""
@@ -67,7 +67,7 @@ def evaluate(
         DivergedError: a network left the finite numbers.
     """
     check_fit("set", distilled.class_names, distilled.images.shape[1:], corpus)
-    apart = tested_on(distilled.provenance.get("corpus"), corpus, recipe, originals)
+    apart = apart_from_originals(distilled.provenance.get("corpus"), corpus, recipe, originals)
     corpus = apart.corpus
     _tell(apart, progress)
     folder, place = private_folder(Path(out) / "evaluation"), choose_device(device)

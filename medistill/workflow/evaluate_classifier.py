@@ -23,7 +23,7 @@ from medistill.recipe import Recipe
 from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
 from medistill.workflow.evaluate import OTHER_CORPUS, StoredNetworks, check_fit, write_evaluation
-from medistill.workflow.originals import tested_on
+from medistill.workflow.originals import apart_from_originals
 
 TOGETHER = 256
 """Images between two looks at the clock."""
@@ -58,7 +58,7 @@ def evaluate_classifier(
     """
     check_fit("classifier", classifier.class_names, classifier.shape, corpus)
     of_set = classifier.provenance.get("set", {})
-    apart = tested_on(of_set.get("corpus"), corpus, recipe, None)
+    apart = apart_from_originals(of_set.get("corpus"), corpus, recipe, None)
     if apart.originals != "apart":
         progress.say(OTHER_CORPUS)
     progress.say(OWN_THRESHOLDS)

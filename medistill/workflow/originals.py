@@ -86,7 +86,7 @@ def known_originals(distilled: DistilledSet, run: Path | None) -> Originals | No
     return Originals(key, digests, known.get("decoding", ""))
 
 
-def tested_on(made_from: object, corpus: Corpus, recipe: Recipe, originals: Originals | None) -> Tested:
+def apart_from_originals(made_from: object, corpus: Corpus, recipe: Recipe, originals: Originals | None) -> Tested:
     """The corpus to test a set on: its own as it is, another one without the set's originals where they are known.
 
     With an image all those of the same patient are left out, as far as this corpus knows patients.

@@ -154,7 +154,7 @@ def _report_of(folder: Path, set_digest: str) -> Report | None:
             raise GateError(
                 f"the evaluation in {folder} cannot be shared as the set's own: "
                 + (
-                    "whether its test images were among the set's originals is not known"
+                    "it is not on the corpus, split as it was, that the set was made from"
                     if evaluation.set_digest == set_digest
                     else "it does not say that it is of this set"
                 ),
