@@ -25,6 +25,15 @@ def shared_data() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keys of the tests' own, so that none makes one in the user's folder."""
+    folder = tmp_path_factory.mktemp("keys")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDISTILL_KEYS", str(folder))
+        yield folder
+
+
 @pytest.fixture(autouse=True)
 def no_network() -> Iterator[None]:
     """A test that tries to talk to another machine fails, also where the refusal was caught on its way."""

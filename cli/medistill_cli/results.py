@@ -60,6 +60,10 @@ def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), 
     console.print(table)
     console.print(costs)
     told = verdict(evaluation)
+    if evaluation.originals == "not known":
+        console.print("Whether test images were among the originals of the set is not known.", style="bold")
+    elif evaluation.originals == "left out":
+        console.print(f"Left out, since they had a part in making the set: {evaluation.left_out} images.", style="bold")
     console.print(told.against_raw, markup=False)
     console.print(told.against_random, markup=False)
     for name, value in (

@@ -48,6 +48,13 @@ def load_set(source: Path) -> DistilledSet:
     return receive(source).distilled
 
 
+def run_of(source: Path) -> Path | None:
+    """The run that the set lies in, where it lies in one."""
+    if (source / "set" / "manifest.json").is_file():
+        return source
+    return source.parent if source.name == "set" and (source.parent / "run.json").is_file() else None
+
+
 def refuse_built_in(distilled: DistilledSet, source: Path, purpose: str) -> None:
     """Refuse the built-in corpus for a set that was made of real images; ``purpose`` is what a corpus is needed for."""
     from medistill.errors import UsageError

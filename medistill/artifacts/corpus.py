@@ -22,6 +22,8 @@ from medistill.recipe import Unit
 CORPUS_SCHEMA = 1
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+LEFT_OUT = len(SPLITS)
+"""Number of the split of images that take no part; no corpus on disk has it."""
 TABLE = ("labels", "groups", "sites", "splits", "views", "class_names", "site_names")
 """What the index holds of the images, and the content's hash covers."""
 STATED = ("sexes", "ages", "text_check", "group_units", "studies")

@@ -14,6 +14,7 @@ from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.letters import TextFigures
 from medistill.privacy.membership import Membership
+from medistill.recipe import Deviation, audit_deviations
 
 AUDIT_SCHEMA = 2
 WITHOUT_TEXT = 1
@@ -30,10 +31,14 @@ LETTERS = "Images, or means of them, in which letters are read"
 """Name of the criterion on text in the set."""
 OVERLAYS = "Sites whose overlay with letters the set shows"
 """Name of the criterion on what all images of a site share."""
-COUNTED = ("Held-out ", "Fewest ", LETTERS, OVERLAYS)
-"""How the names of the criteria begin whose figure is a count; the others are shares or probabilities."""
-AT_LEAST = ("Held-out ", "Fewest ", ORIGINALS_READ, "Chance ")
+MAKING = "Images whose making is known"
+"""Name of the criterion that ties an audit to the run that made the set."""
+LAXER = "Settings laxer than the shipped ones"
+"""Name of the criterion on the audit's own thresholds and budget."""
+AT_LEAST = ("Held-out ", "Fewest ", MAKING, ORIGINALS_READ, "Chance ")
 """How the names of the criteria begin that ask for no less than the threshold."""
+COUNTED = ("Held-out ", "Fewest ", MAKING, LAXER, LETTERS, OVERLAYS)
+"""How the names of the criteria begin whose figure is a count; the others are shares or probabilities."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ class Audit:
         network: whose features were compared.
         set_digest: SHA-256 of the set's ``images.safetensors``.
         corpus: content hash of the corpus.
-        thresholds: section ``audit`` of the recipe.
+        thresholds: section ``audit`` of the recipe, and what of the section ``evaluate`` an audit depends on.
         seed: from which every random number was derived.
         versions: package -> version.
         device: "cpu" or "cuda".
@@ -194,14 +199,24 @@ class Audit:
     seconds: float
     text: TextFigures | None = None
 
-    @property
-    def passed(self) -> bool:
-        """Whether the set passes, by an audit that looked for text too."""
-        return self.verdict == "pass" and self.text is not None
-
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""
         return {"schema": AUDIT_SCHEMA, **asdict(self)}
+
+    @property
+    def deviations(self) -> tuple[Deviation, ...]:
+        """The settings by which it differs from an audit as it is shipped with this version."""
+        return audit_deviations(self.thresholds)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the set passes by nothing laxer than what is shipped, is what its run here made, and was read for text.
+
+        An audit by an earlier version, which asked for none of these, does not pass.
+        """
+        asked = {criterion.name for criterion in self.criteria}
+        whole = self.text is not None and MAKING in asked
+        return self.verdict == "pass" and whole and not any(one.laxer for one in self.deviations)
 
     def of_subject(self, subject: Subject) -> tuple[CopyFigures, ...]:
         """The search for copies among these images, in every space."""

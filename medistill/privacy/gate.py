@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.audit import (
+    LAXER,
     LETTERS,
+    MAKING,
     ORIGINALS_READ,
     OVERLAYS,
     CopyFigures,
@@ -17,7 +19,7 @@ from medistill.privacy.audit import (
 )
 from medistill.privacy.letters import TextFigures, legible_in_set, sees
 from medistill.privacy.membership import Membership, MembershipAttack
-from medistill.recipe import UNITS, AuditRecipe, Unit
+from medistill.recipe import UNITS, AuditRecipe, Deviation, Unit
 
 NOISE = "the set began as noise, so nothing of a starting image can be left"
 MEANS = "no image of the set began as one real image: each began as the mean of several"
@@ -54,6 +56,46 @@ UNSEEN = (
 TOO_SMALL = "images of {side} pixels cannot carry letters"
 DRAWN_HERE = "medistill drew the originals itself, and writes no text into them"
 NOT_ATTACKED = "membership inference was not tried, and a set that passes every search for copies can still fall to it"
+
+MAKING_UNKNOWN = "the method was audited; this set's making is not known"
+
+HELD_AGAINST = {
+    "Held-out ": "least_held_out",
+    "Copies in ": "most_copies",
+    "Images that single out ": "most_recovered",
+    "Fewest ": "least_cluster",
+    "Patients found ": "most_found",
+    "AUC (": "most_auc",
+    "Membership inference": "most_found",
+    "Chance of as many ": "canary_chance",
+}
+"""How the names of the criteria begin -> the setting that their figure is held against."""
+
+
+def contradicted(criterion: Criterion, thresholds: Mapping[str, float]) -> bool:
+    """Whether a criterion was held against another threshold than the audit says that it had."""
+    names = [setting for start, setting in HELD_AGAINST.items() if criterion.name.startswith(start)]
+    return any(thresholds.get(name, criterion.threshold) != criterion.threshold for name in names)
+
+
+def making_known(images: int, flaw: str, made_again: str) -> Criterion:
+    """Whether the set is what the recipe makes of the corpus, as a run of this installation did.
+
+    Shadows tell of a method. Of a set that only claims to be made by it they tell nothing.
+
+    Args:
+        flaw: why its making is not known; empty where it is.
+        made_again: what was made again to see that.
+    """
+    if flaw:
+        return Criterion(MAKING, 0, images, "not enough evidence", f"{MAKING_UNKNOWN}: {flaw}")
+    return Criterion(MAKING, images, images, "pass", made_again)
+
+
+def as_shipped(deviations: Sequence[Deviation]) -> Criterion:
+    """Whether no threshold is laxer, and no attack weaker, than what is shipped: flags must not open the gate."""
+    laxer = [one.sentence for one in deviations if one.laxer]
+    return Criterion(LAXER, len(laxer), 0, "not enough evidence" if laxer else "pass", "; ".join(laxer))
 
 
 def evidence(images: int, patients: int, unit: Unit, thresholds: AuditRecipe) -> Criterion:

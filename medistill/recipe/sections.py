@@ -13,6 +13,7 @@ from medistill.recipe.methods import QUANTISING, Method, contradictions, with_me
 from medistill.recipe.privacy import PrivacyRecipe, broken_conditions
 from medistill.recipe.quantise import AutoencoderRecipe, QuantiseRecipe
 from medistill.recipe.section import Count, Fraction, Positive, Section
+from medistill.recipe.strictness import Deviation, Laxer, deviations, strictness
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121"]
@@ -227,12 +228,12 @@ class EvaluateRecipe(Section):
 
     networks: Annotated[int, Field(ge=1, le=100)] = 5
     """Networks (seeds) an arm (`num_eval`)."""
-    epochs: Count = 1000
+    epochs: Annotated[Count, Laxer("below", than=300)] = 1000
     """Epochs on the distilled and on the random real images (`epoch_eval_train`)."""
     lr: Positive = 0.01
     """Learning rate on random real images (`lr_net`), and on centroids; on images that were distilled with a learning
     rate it is that one, alpha."""
-    raw_epochs: Count = 30
+    raw_epochs: Annotated[Count, Laxer("below", than=20)] = 30
     """Epochs on the raw training split."""
     raw_lr: Positive = 0.01
     """Learning rate on the raw training split."""
@@ -244,13 +245,13 @@ class EvaluateRecipe(Section):
     """L2 penalty."""
     bootstrap: Annotated[int, Field(ge=100)] = 2000
     """Replicates of the patient-cluster bootstrap."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1), Laxer("above")] = 0.95
     """Level of every interval."""
     margin: Positive = 0.05
     """Non-inferiority margin for the macro AUC, distilled minus raw."""
     specificity: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Specificity that the second threshold of each class reaches on the validation split."""
-    smallest_cell: Count = 10
+    smallest_cell: Annotated[Count, Laxer("above")] = 10
     """Fewest patients for whom a subgroup's figures are shown."""
     arms: tuple[ControlArm, ...] = ("raw", "random", "kmeans")
     """Arms that the distilled set is compared with."""
@@ -260,36 +261,36 @@ class EvaluateRecipe(Section):
 
 class AuditRecipe(Section):
     """Thresholds of the gate, and the budget of the attacks. They are ours: no standard gives any, and they decide
-    nothing about the set itself."""
+    nothing about the set itself. A set that passes by laxer ones than these leaves only at an acknowledged risk."""
 
-    copy_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    copy_ratio: Annotated[float, Field(gt=0, lt=1), Laxer("below")] = 0.5
     """A distilled image is a copy where the nearest training image is nearer than this share of the distance to the
     nearest held-out one, and nearer than real images of other patients are."""
-    most_copies: Fraction = 0.0
+    most_copies: Annotated[Fraction, Laxer("above")] = 0.0
     """Largest share of the distilled images that may be copies."""
-    most_recovered: Fraction = 0.05
+    most_recovered: Annotated[Fraction, Laxer("above")] = 0.05
     """Largest share of the distilled images that may single out the real image that they began as."""
-    least_cluster: Count = 3
+    least_cluster: Annotated[Count, Laxer("below")] = 3
     """Fewest patients (images, where no patient is known) whose mean an image of a quantised set may have begun as."""
-    least_held_out: Count = 100
+    least_held_out: Annotated[Count, Laxer("below")] = 100
     """Fewest held-out images, and patients, without which no audit passes."""
-    most_found: Fraction = 0.05
+    most_found: Annotated[Fraction, Laxer("above")] = 0.05
     """Largest share of the training patients that an attack may find while it is wrong about 1 in 100 others."""
-    most_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.6
+    most_auc: Annotated[float, Field(ge=0.5, le=1), Laxer("above")] = 0.6
     """Largest area under the curve that an attack may have; 0.5 is guessing."""
-    canary_chance: Fraction = 0.01
+    canary_chance: Annotated[Fraction, Laxer("below")] = 0.01
     """Probability below which it is no accident that networks repeat the wrong labels of canaries."""
-    networks: Annotated[int, Field(ge=1, le=100)] = 5
+    networks: Annotated[int, Field(ge=1, le=100), Laxer("below")] = 5
     """Networks that the loss attack trains on the set, and on each control."""
-    shadows: Annotated[int, Field(ge=0)] = 16
+    shadows: Annotated[int, Field(ge=0), Laxer("below")] = 16
     """Shadow distillations, each of a random half of the training patients; fewer than 4 leave the attack out."""
-    shadow_networks: Annotated[int, Field(ge=1, le=100)] = 1
+    shadow_networks: Annotated[int, Field(ge=1, le=100), Laxer("below")] = 1
     """Networks trained on each shadow, and on each control."""
-    shadow_experts: Count = 2
+    shadow_experts: Annotated[Count, Laxer("below")] = 2
     """Experts of a shadow distillation, in place of experts.count."""
-    shadow_iterations: Count = 50
+    shadow_iterations: Annotated[Count, Laxer("below")] = 50
     """Outer steps of a shadow distillation, in place of distill.iterations."""
-    canaries: Annotated[int, Field(ge=0)] = 10
+    canaries: Annotated[int, Field(ge=0), Laxer("below")] = 10
     """Training images that get a wrong label in about half of the shadows; never more than one patient in 20."""
 
 
@@ -394,7 +395,21 @@ class Recipe(Section):
         return self.quantise.min_cluster_size if self.distill.init == "quantised" else 1
 
     @property
+    def strictness(self) -> dict[str, float]:
+        """The settings on which an audit depends, with their values."""
+        return strictness({"audit": self.audit, "evaluate": self.evaluate})
+
+    @property
     def digest(self) -> str:
         """SHA-256 over every setting but the name, the description and the audit's."""
         settings = self.model_dump(mode="json", exclude={"name", "description", "audit"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def audit_deviations(values: Mapping[str, float]) -> tuple[Deviation, ...]:
+    """The settings by which an audit differs from one with the shipped thresholds and budget.
+
+    Args:
+        values: as `Recipe.strictness` gives them.
+    """
+    return deviations(values, {"audit": AuditRecipe, "evaluate": EvaluateRecipe})

@@ -57,14 +57,8 @@ def caveats(
             "Networks are compared on one test split of one corpus. That says nothing about their use on patients.",
         ),
     ]
-    if corpus is None:
-        found.append(
-            Caveat(
-                "Test patients may not be new",
-                "This folder does not hold what the set was made from. Where it was made from some of the test "
-                "patients, its figures are too good.",
-            )
-        )
+    if evaluation.originals != "apart":
+        found.append(_of_originals(evaluation, one))
     if departs:
         found.append(
             Caveat(
@@ -133,6 +127,22 @@ def caveats(
             )
         )
     return tuple(found)
+
+
+def _of_originals(evaluation: Evaluation, one: str) -> Caveat:
+    """Whether test images may be among those that the set was made from."""
+    if evaluation.originals == "left out":
+        return Caveat(
+            "Tested on another corpus than the set's own",
+            "Test and validation images that had a part in making the set, and others of the same "
+            f"{'patient' if one == 'a patient' else 'person'}, were left out: {count(evaluation.left_out)}. "
+            f"{one.capitalize()} who had a part by images that are not in this corpus could not be recognised.",
+        )
+    return Caveat(
+        "Test patients may not be new",
+        "Whether test images were among the originals of the set is not known: it was tested on another corpus than "
+        "its own, or on another split. Where it was made from some of the test patients, its figures are too good.",
+    )
 
 
 def _of_classifier(one: str) -> list[Caveat]:

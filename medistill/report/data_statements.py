@@ -184,6 +184,11 @@ def partition(report: Report) -> str:
 def disjoint(report: Report) -> str:
     """At which level the splits are apart."""
     unit = report.split_unit
+    if unit == "patient" and report.evaluation.originals == "not known":
+        return (
+            "No patient of this corpus is in more than one of its splits; whether test images were among the originals "
+            "of the set is not known."
+        )
     if unit == "patient":
         return "No patient is in more than one split."
     if unit == "image" and report.benchmark is not None:

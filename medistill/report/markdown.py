@@ -145,7 +145,7 @@ def _opening(report: Report) -> Iterator[str]:
     yield escaped(report.verdict.against_random)
     if report.audit is not None:
         yield ""
-        heading = audit_statements.HEADINGS[report.audit.verdict]
+        heading = audit_statements.heading(report.audit)
         yield f"**Privacy: {heading}.** {escaped(audit_statements.consequence(report.audit))}"
     elif report.benchmark is None:
         yield ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from medistill.artifacts.atomic import parse_json
 from medistill.errors import ArtifactError
 from medistill.privacy.audit import Audit, Criterion, audit_from_json, brought_up
-from medistill.privacy.gate import decide
+from medistill.privacy.gate import contradicted, decide
 from medistill.sharing.manifest import AuditRecord
 
 
@@ -39,6 +39,8 @@ def audit_of_bytes(data: bytes) -> Audit:
         raise _refused("it holds more than an audit, or another kind of value")
     if audit.verdict != decide(audit.criteria):
         raise _refused(f"it says {audit.verdict!r}, and its criteria give {decide(audit.criteria)!r}")
+    if any(contradicted(one, audit.thresholds) for one in audit.criteria):
+        raise _refused("a criterion was held against another threshold than the one that it tells")
     if any(one.verdict == "pass" and not _can_pass(one) for one in audit.criteria):
         raise _refused("a criterion passes whose figure does not")
     return audit

@@ -69,7 +69,7 @@ def data_card(
         f"**Meant for:** {escaped(statement.intended_use)}",
         f"**Sent by:** {escaped(statement.sender) or 'the sender does not say'}. {statement.date_sentence}",
         "## What it was made from",
-        _source(distilled, provenance),
+        _source(distilled, provenance, report),
         "## What it is worth",
         *_worth(report),
         "## What was done for privacy, and what was not",
@@ -131,7 +131,7 @@ def _centroids(provenance: Provenance) -> bool:
     return (provenance.method or "").lower() in QUANTISING
 
 
-def _source(distilled: DistilledSet, provenance: Provenance) -> str:
+def _source(distilled: DistilledSet, provenance: Provenance, report: Report | None) -> str:
     if provenance.sources is not None:
         rows = [
             f"| {k} | {escaped(source.sender) or 'not told'} | {source.first} to {source.first + source.images - 1} | "
@@ -148,10 +148,11 @@ def _source(distilled: DistilledSet, provenance: Provenance) -> str:
         "noise": "Each image began as noise.",
         "quantised": _means(provenance),
     }.get(provenance.starts_from or "", "")
+    apart = report is not None and report.evaluation.originals == "apart"
     split = {
-        "patient": "No patient is both among the originals and among the test images.",
-        "study": "No study is both among the originals and among the test images. Not every patient is known: studies "
-        "of one may be on both sides.",
+        "patient": "No patient is both among the originals and among the test images." if apart else "",
+        "study": ("No study is both among the originals and among the test images. " if apart else "")
+        + "Not every patient is known: studies of one may be on both sides.",
         "image": "Patients are not known apart: images of one may be both among the originals and the test images.",
     }.get(provenance.split_unit or "", "")
     unused = _centroids(provenance) and distilled.soft_labels is None

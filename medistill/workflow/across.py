@@ -15,6 +15,7 @@ from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec
+from medistill.workflow.originals import Originals
 
 
 def evaluate_across(
@@ -23,6 +24,7 @@ def evaluate_across(
     recipe: Recipe,
     *,
     out: str | Path,
+    originals: Originals | None = None,
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> tuple[Evaluation, ...]:
@@ -30,6 +32,9 @@ def evaluate_across(
 
     Nothing but the network changes: every rate, the learned one too, and every schedule stay what they are. A network
     that diverges is left out; ``out/across/NAME/failed.json`` says why, and the others go on.
+
+    Args:
+        originals: as for `evaluate`.
 
     Raises:
         RecipeError: the images are too small for one of the networks; nothing has been trained.
@@ -41,7 +46,9 @@ def evaluate_across(
         failed = folder / "failed.json"
         failed.unlink(missing_ok=True)
         try:
-            made.append(evaluate(distilled, corpus, other, out=folder, device=device, progress=progress))
+            made.append(
+                evaluate(distilled, corpus, other, out=folder, originals=originals, device=device, progress=progress)
+            )
         except DivergedError as error:
             words = network_spec(corpus, other).words
             keep_json(private_folder(folder) / failed.name, {"network": words, "reason": error.seen}, private=True)

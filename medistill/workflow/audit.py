@@ -25,7 +25,7 @@ from medistill.privacy.letters import TextFigures
 from medistill.privacy.membership import Membership
 from medistill.privacy.residue import residue
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe, validate_recipe
+from medistill.recipe import Recipe, audit_deviations, validate_recipe
 from medistill.report.overlays import render_overlays
 from medistill.report.pairs import render_pairs
 from medistill.training.device import choose_device
@@ -33,6 +33,7 @@ from medistill.workflow.environment import versions
 from medistill.workflow.experts import network_spec
 from medistill.workflow.likeness import Examined, closest, compare, copy_figures, examined, grey_of
 from medistill.workflow.membership import attack_membership
+from medistill.workflow.retrace import making_flaw
 from medistill.workflow.text_audit import text_figures
 
 OVERLAYS_PAGE = "overlays.html"
@@ -44,6 +45,7 @@ def audit(
     recipe: Recipe,
     *,
     out: str | Path,
+    run: str | Path | None = None,
     attack: bool = True,
     show_real: bool = False,
     built_in: bool = False,
@@ -59,6 +61,8 @@ def audit(
 
     Args:
         recipe: of the set; its section ``audit`` holds the thresholds.
+        run: folder of the run that made the set. Its record of the making ties the audit to the set; without it, or
+            where the two do not agree, only the method is audited, and no set passes.
         attack: make the attacks on membership too (see `attack_membership`), which take longest; without them no set
             passes.
         show_real: write the closest pairs to ``out/pairs.html`` too, which then must not be shared.
@@ -88,8 +92,23 @@ def audit(
     )
     text, patterns = text_figures(distilled, corpus, recipe, built_in=built_in, progress=progress)
     patients = len(np.unique(corpus.groups[held_out]))
+    flaw, made_again = making_flaw(
+        distilled,
+        corpus,
+        recipe,
+        None if run is None else Path(run),
+        place=place,
+        folder=folder,
+        progress=progress,
+    )
     criteria = _criteria(
         distilled, corpus, recipe, (len(held_out), patients), rules, copies, remains, why_none, membership, text
+    )
+    strictness = recipe.strictness
+    criteria = (
+        gate.making_known(len(distilled.labels), flaw, made_again),
+        gate.as_shipped(audit_deviations(strictness)),
+        *criteria,
     )
     result = Audit(
         verdict=gate.decide(criteria),
@@ -108,7 +127,7 @@ def audit(
         network=spec.words,
         set_digest=distilled.digest(),
         corpus=corpus.content,
-        thresholds=recipe.audit.model_dump(mode="json"),
+        thresholds=strictness,
         seed=recipe.seed,
         versions=versions(),
         device=place.type,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,13 @@ from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.experts import network_spec
+from medistill.workflow.originals import Originals, Tested, apart_from_originals
 
 STATISTICS = ("bootstrap", "confidence", "margin", "specificity", "smallest_cell", "networks", "arms", "across")
 """Settings of the evaluation that decide nothing about a single network; the stored ones outlive a change of them."""
 OTHER_CORPUS = (
-    "The set was made from another corpus or another split of this one, or does not say from which. Where both have "
-    "patients in common, it may have been made from some of the test patients here, and its figures are then too good."
+    "The set was made from another corpus or another split of this one, or does not say from which, and whether test "
+    "images were among its originals is not known here. Where they were, its figures are too good."
 )
 
 
@@ -43,6 +45,7 @@ def evaluate(
     recipe: Recipe,
     *,
     out: str | Path,
+    originals: Originals | None = None,
     network: NetworkFactory | None = None,
     device: str = "auto",
     progress: Progress = Silent(),
@@ -54,6 +57,8 @@ def evaluate(
     numbers from the seed, the arm and its own number.
 
     Args:
+        originals: what is known here of the images that the set was made from (see `known_originals`): on another
+            corpus than its own it is not tested on these.
         network: a network of the user's own (see `train_experts`); None takes the recipe's.
 
     Raises:
@@ -63,8 +68,9 @@ def evaluate(
         DivergedError: a network left the finite numbers.
     """
     check_fit("set", distilled.class_names, distilled.images.shape[1:], corpus)
-    if distilled.provenance.get("corpus") != corpus.content:
-        progress.say(OTHER_CORPUS)
+    apart = apart_from_originals(distilled.provenance.get("corpus"), corpus, recipe, originals)
+    corpus = apart.corpus
+    _tell(apart, progress)
     folder, place = private_folder(Path(out) / "evaluation"), choose_device(device)
     spec = network_spec(corpus, recipe, network)
     parameters = sum(p.numel() for p in build_network(spec, generator(recipe.seed, "count")).parameters())
@@ -74,16 +80,35 @@ def evaluate(
     _train_missing(networks, arms, corpus, recipe, spec, place, progress)
     predictions = [_together(arm, networks.of(arm), arms) for arm in arms.names]
     return write_evaluation(
-        folder, predictions, corpus, recipe, network=spec.words, parameters=parameters, progress=progress
+        folder,
+        predictions,
+        apart,
+        recipe,
+        set_digest=distilled.digest(),
+        network=spec.words,
+        parameters=parameters,
+        progress=progress,
     )
+
+
+def _tell(apart: Tested, progress: Progress) -> None:
+    """Say whether test images may have been among the originals, where that is not plain."""
+    if apart.originals == "not known":
+        progress.say(OTHER_CORPUS)
+    elif apart.originals == "left out":
+        progress.say(
+            f"This is not the corpus, split as it was, that the set was made from. {apart.left_out} test and "
+            "validation images that were among its originals, or are of a patient who was, are left out."
+        )
 
 
 def write_evaluation(
     folder: Path,
     predictions: Sequence[ArmPredictions],
-    corpus: Corpus,
+    apart: Tested,
     recipe: Recipe,
     *,
+    set_digest: str = "",
     network: str,
     parameters: int,
     progress: Progress,
@@ -91,15 +116,18 @@ def write_evaluation(
     """Compare arms on the test split of a corpus; write what was true, what they said, and last ``evaluation.json``.
 
     Args:
+        apart: the corpus, and whether its test images are apart from the set's originals.
+        set_digest: of the set that was tested.
         network: the network that the arms trained, in words.
         parameters: how many numbers it learns.
     """
+    corpus = apart.corpus
     truths = (_truth(corpus, "val"), _truth(corpus, "test"))
     save_truth(folder, *truths)
     for of_arm in predictions:
         save_arm(folder, of_arm)
     progress.say("Comparing the arms.")
-    evaluation = compare(
+    compared = compare(
         predictions,
         *truths,
         corpus.class_names,
@@ -108,6 +136,7 @@ def write_evaluation(
         network=network,
         parameters=parameters,
     )
+    evaluation = replace(compared, originals=apart.originals, left_out=apart.left_out, set_digest=set_digest)
     keep_json(folder / "evaluation.json", evaluation.as_json(), private=True)
     return evaluation
 

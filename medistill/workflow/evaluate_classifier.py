@@ -23,6 +23,7 @@ from medistill.recipe import Recipe
 from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
 from medistill.workflow.evaluate import OTHER_CORPUS, StoredNetworks, check_fit, write_evaluation
+from medistill.workflow.originals import apart_from_originals
 
 TOGETHER = 256
 """Images between two looks at the clock."""
@@ -57,7 +58,8 @@ def evaluate_classifier(
     """
     check_fit("classifier", classifier.class_names, classifier.shape, corpus)
     of_set = classifier.provenance.get("set", {})
-    if of_set.get("corpus") != corpus.content:
+    apart = apart_from_originals(of_set.get("corpus"), corpus, recipe, None)
+    if apart.originals != "apart":
         progress.say(OTHER_CORPUS)
     progress.say(OWN_THRESHOLDS)
     place, spec = choose_device(device), classifier_spec(classifier)
@@ -82,7 +84,7 @@ def evaluate_classifier(
     tested = {"network": spec.words, "set_digest": classifier.provenance.get("set_digest")}
     write_json(folder / TESTED, tested, private=True)
     parameters = sum(array.size for array in classifier.weights.values())
-    return write_evaluation(folder, [arm], corpus, recipe, network=spec.words, parameters=parameters, progress=progress)
+    return write_evaluation(folder, [arm], apart, recipe, network=spec.words, parameters=parameters, progress=progress)
 
 
 def _told(

@@ -36,6 +36,7 @@ from medistill.workflow.prepare import prepare
 from medistill.workflow.quantise import quantise
 from medistill.workflow.report import write_report
 from medistill.workflow.run_log import RunLog
+from medistill.workflow.same_corpus import refuse_another_corpus
 
 RUN_SCHEMA = 1
 LOCK = ".lock"
@@ -68,7 +69,7 @@ def run(
         show_real: put real training images into the report, which then must not be shared.
 
     Raises:
-        UsageError: ``out`` holds something already and ``resume`` is off, or the recipe is another one.
+        UsageError: ``out`` holds something already and ``resume`` is off, or the recipe or the corpus is another one.
     """
     out = Path(out)
     place = choose_device(device)
@@ -92,6 +93,7 @@ def run(
                 data = record.timed("phantom", lambda: built_in_corpus(log))
             folder = data
             corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
+        refuse_another_corpus(out, record.values.get("corpus", {}), corpus)
         record.describe(corpus)
         random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)  # before hours are spent
         check_across(corpus, recipe)
@@ -214,6 +216,8 @@ class _Record:
         }
         if benchmark is not None:
             self.values["benchmark"] = _benchmark_record(benchmark)
+        if "corpus" in earlier:
+            self.values["corpus"] = earlier["corpus"]  # the run is held to it
 
     def timed(self, stage: str, work: Callable[[], Result]) -> Result:
         """Do a stage and add its seconds to those of earlier, interrupted tries."""

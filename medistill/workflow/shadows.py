@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from medistill.artifacts.atomic import private_folder
-from medistill.artifacts.corpus import SPLITS, Corpus
+from medistill.artifacts.corpus import LEFT_OUT, Corpus
 from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.errors import DataError, DivergedError
 from medistill.evaluate.protocol import Arms, answers, random_rows
@@ -30,8 +30,6 @@ from medistill.workflow.decoders import forget_autoencoder
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts, network_spec
 
-LEFT_OUT = len(SPLITS)
-"""Number of the split of training images that a shadow does not hold; no split of a corpus has it."""
 CANARY_PATIENTS = 20
 """One training patient in so many may become a canary, so that the shadows stay like the set."""
 

@@ -50,7 +50,8 @@ def share(
 
     Raises:
         UsageError: ``out`` exists, the licence or the use is missing, or a text cannot stand in a bundle.
-        GateError: the set has no passing audit, and no risk was acknowledged.
+        GateError: the set has no passing audit, and no risk was acknowledged; or what it was evaluated on is not its
+            own corpus.
         ArtifactError: the set or a record of the run is missing or damaged, or the bundle cannot be written.
     """
     folder, target = Path(run), Path(out)
@@ -69,7 +70,7 @@ def share(
             month=month,
         )
         with progress.task("Packing the bundle", 4) as task:
-            report = _report_of(folder)
+            report = _report_of(folder, received.set_digest)
             task.advance(figures="records read")
             objects = _dicom_objects(distilled, audit) if dicom else None
             task.advance(figures="images drawn")
@@ -143,7 +144,7 @@ def _kept_back(folder: Path, audit: Audit | None) -> GateError:
         )
     return GateError(
         f"the set of {folder} is not shared: {missing if audit is None else verdict_sentence(audit)}",
-        expected="an audit of this set that passes (medistill audit)",
+        expected="an audit of this set that passes, by nothing laxer than the shipped thresholds (medistill audit)",
         do=f"{first}; or take it upon yourself with --acknowledge-risk and the reason, which recipients will read",
     )
 
@@ -153,8 +154,25 @@ def _open(audit: Audit) -> list[Criterion]:
     return [one for one in audit.criteria if one.verdict != "pass"]
 
 
-def _report_of(folder: Path) -> Report | None:
-    return read_report(folder) if (folder / "evaluation" / "evaluation.json").is_file() else None
+def _report_of(folder: Path, set_digest: str) -> Report | None:
+    """The report of this very set on its own corpus; None where it was not evaluated."""
+    if not (folder / "evaluation" / "evaluation.json").is_file():
+        return None
+    report = read_report(folder)
+    for evaluation in (report.evaluation, *report.across):
+        if evaluation.set_digest != set_digest or evaluation.originals != "apart":
+            raise GateError(
+                f"the evaluation in {folder} cannot be shared as the set's own: "
+                + (
+                    "it is not on the corpus, split as it was, that the set was made from"
+                    if evaluation.set_digest == set_digest
+                    else "it does not say that it is of this set"
+                ),
+                expected="an evaluation of this set on the corpus, and the split, that it was made from",
+                do="repeat the command of the run with --resume and the data that it began with, which evaluates anew; "
+                f"or remove {folder / 'evaluation'} and {folder / 'across'}, and share the set without figures",
+            )
+    return report
 
 
 def _dicom_objects(distilled: DistilledSet, audit: Audit | None) -> dict[str, bytes]:

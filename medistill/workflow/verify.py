@@ -13,9 +13,11 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.data.burnt_in_text import can_carry_letters
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.accounting import Guarantee
+from medistill.privacy.audit import MAKING, Audit
 from medistill.privacy.letters import TextFigures
 from medistill.privacy.spent import Spent
 from medistill.recipe import UNITS
+from medistill.report.audit_statements import deviations_sentence
 from medistill.report.text_statements import originals_text, text_sentences
 from medistill.report.wording import sentences
 from medistill.sharing.bundle import Bundle
@@ -110,7 +112,7 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
         *_quantisation_check(manifest, opened.distilled),
         _pages_check(unconfirmed_pages(opened)),
         _signature_check(key),
-        *_declared(manifest, None if opened.audit is None else opened.audit.text),
+        *_declared(manifest, opened.audit),
     )
     return Verification(
         checks,
@@ -284,16 +286,31 @@ def _text_check(manifest: BundleManifest, text: TextFigures | None) -> Check:
     return Check(name, "missing", f"{originals_text(policy, by)} The set was not read for letters.")
 
 
-def _declared(manifest: BundleManifest, audit_text: TextFigures | None) -> tuple[Check, ...]:
-    """What nothing here can tell the truth of."""
-    audit, risk = manifest.audit, manifest.acknowledged_risk
+def _audit_checks(audit: Audit | None) -> tuple[Check, ...]:
+    """The verdict that is declared, and its settings beside those that this version ships, which no sender can hide."""
+    if audit is None:
+        return (Check("Audit", "missing", "none"),)
+    told = deviations_sentence(audit) or "no threshold is laxer, and no attack weaker, than what this version ships"
+    laxer = any(one.laxer for one in audit.deviations)
+    making = next((one for one in audit.criteria if one.name == MAKING), None)
+    known = making is not None and making.verdict == "pass"
+    short = "; but by less than this version asks for" if audit.verdict == "pass" and not audit.passed else ""
+    seen = "the sender's audit saw the run that made it" if known else "the audit tells of the method, not of this set"
     return (
-        Check("Audit", "missing", "none")
-        if audit is None
-        else Check("Audit", "declared", f"{audit.verdict}, of the set in this bundle"),
+        Check("Audit", "declared", f"{audit.verdict}, of the set in this bundle{short}"),
+        Check("Settings of the audit", "missing" if laxer else "declared", f"{'LAXER: ' if laxer else ''}{told}"),
+        Check("Making of the set", "declared" if known else "missing", seen),
+    )
+
+
+def _declared(manifest: BundleManifest, audit: Audit | None) -> tuple[Check, ...]:
+    """What nothing here can tell the truth of."""
+    risk = manifest.acknowledged_risk
+    return (
+        *_audit_checks(audit),
         _privacy_check(manifest),
         *_spent_check(manifest),
-        _text_check(manifest, audit_text),
+        _text_check(manifest, None if audit is None else audit.text),
         *(
             Check(
                 "United from", "declared", f"{source.images} images of {source.sender or 'unnamed'}: {source.privacy}"

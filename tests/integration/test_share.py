@@ -28,13 +28,14 @@ from typer.testing import CliRunner
 
 from medistill.artifacts.corpus import load_corpus
 from medistill.errors import ArtifactError, GateError, UsageError
-from medistill.privacy.audit import LETTERS
+from medistill.privacy.audit import LETTERS, MAKING
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.pictures import data_address
 from medistill.sharing.bundle import Bundle
 from medistill.workflow.audit import audit
 from medistill.workflow.run import run as run_all
 from medistill.workflow.share import share
+from medistill.workflow.verify import verify
 from medistill_cli.main import app
 from tests import reported_run, sent_bundle
 from tests.integration.test_identifiers import identifiers
@@ -265,6 +266,59 @@ def test_without_a_passing_audit_of_this_set_nothing_is_written(
     bundle = share(bare, out=tmp_path / "bundle.zip", acknowledged_risk="They know.", **TEXTS)
     assert bundle.manifest.acknowledged_risk == "They know."
     assert "They know." in bundle.files["README.md"].decode()
+
+
+def rewritten(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_pass_by_laxer_thresholds_needs_an_acknowledged_risk_and_is_told(bare: Path, tmp_path: Path) -> None:
+    """Also where the audit is of a version that let flags open the gate, or of a hand that mended its verdict."""
+    put_audit(bare, "pass")
+    path = bare / "audit" / "audit.json"
+    told = json.loads(path.read_text())
+    mended = [{**one, "threshold": 0.9} if "Copies" in one["name"] else one for one in told["criteria"]]
+    rewritten(path, criteria=mended, thresholds={**told["thresholds"], "most_copies": 0.9})
+    with pytest.raises(GateError, match=r"audit\.most_copies is 0\.9 \(laxer than the shipped 0\)"):
+        share(bare, out=tmp_path / "bundle.zip", **TEXTS)
+    bundle = share(bare, out=tmp_path / "bundle.zip", acknowledged_risk="They know.", **TEXTS)
+    card = bundle.files["README.md"].decode().replace("\\", "")
+    assert "audit.most_copies is 0.9 (laxer than the shipped 0)" in card
+    checks = {check.name: check for check in verify(tmp_path / "bundle.zip", today=sent_bundle.TODAY).checks}
+    assert checks["Settings of the audit"].state == "missing"
+    assert "audit.most_copies is 0.9" in checks["Settings of the audit"].told
+    assert "less than this version asks for" in checks["Audit"].told
+
+
+def test_an_audit_that_did_not_ask_for_the_making_does_not_pass(bare: Path, tmp_path: Path) -> None:
+    put_audit(bare, "pass")
+    path = bare / "audit" / "audit.json"
+    rewritten(path, criteria=[one for one in json.loads(path.read_text())["criteria"] if one["name"] != MAKING])
+    with pytest.raises(GateError, match="did not ask whether the set is the one"):
+        share(bare, out=tmp_path / "bundle.zip", **TEXTS)
+    share(bare, out=tmp_path / "bundle.zip", acknowledged_risk="They know.", **TEXTS)
+    checks = {check.name: check for check in verify(tmp_path / "bundle.zip", today=sent_bundle.TODAY).checks}
+    assert checks["Making of the set"].state == "missing"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"originals": "not known"}, "split as it was"),
+        ({"originals": "left out", "left_out": 3}, "split as it was"),
+        ({"set_digest": "0" * 64}, "does not say that it is of this set"),
+    ],
+)
+def test_an_evaluation_on_another_corpus_is_not_the_sets_own(
+    run: Path, tmp_path: Path, changes: dict[str, object], why: str
+) -> None:
+    put_audit(run, "pass")
+    rewritten(run / "evaluation" / "evaluation.json", **changes)
+    with pytest.raises(GateError, match=why):
+        share(run, out=tmp_path / "bundle.zip", **TEXTS)
+    shutil.rmtree(run / "evaluation")
+    card = share(run, out=tmp_path / "bundle.zip", **TEXTS).files["README.md"].decode()
+    assert "among the test images" not in card
 
 
 @pytest.mark.parametrize(

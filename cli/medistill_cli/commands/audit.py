@@ -13,7 +13,7 @@ from medistill_cli.brought import bring_again
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
-from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in
+from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in, run_of
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ def audit(
 
     Looks for copies of training images and for remains of the images that the set began as, and attacks networks
     trained on the set to tell who was in the training split. Random originals and held-out patients stand beside it.
-    The corpus must be the one that the set was made from. Ends in pass, fail (exit code 4) or not enough evidence, by
-    the thresholds in the recipe (section audit).
+    The corpus must be the one that the set was made from, and the set the one that its run made here: of a set alone
+    the audit tells what its method gives away, and none passes. Ends in pass, fail (exit code 4) or not enough
+    evidence, by the thresholds in the recipe (section audit); none passes by laxer ones than those that are shipped.
 
     \b
     Examples:
@@ -79,7 +80,7 @@ def audit(
         from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.audit import audit as audit_set
 
-        distilled, run = load_set(source), _run_of(source)
+        distilled, run = load_set(source), run_of(source)
         folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
         refuse_unwritable(folder)
         if out is not None or run is None:
@@ -94,6 +95,7 @@ def audit(
             corpus,
             chosen,
             out=folder,
+            run=run,
             attack=not no_membership,
             show_real=show_real,
             built_in=data is None,
@@ -120,13 +122,6 @@ def audit(
 
 def _shows_overlays(found: Audit) -> bool:
     return found.text is not None and any(one.likeness is not None for one in found.text.overlays)
-
-
-def _run_of(source: Path) -> Path | None:
-    """The run that the set lies in, where it lies in one."""
-    if (source / "set" / "manifest.json").is_file():
-        return source
-    return source.parent if source.name == "set" and (source.parent / "run.json").is_file() else None
 
 
 def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:

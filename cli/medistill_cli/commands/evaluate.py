@@ -18,7 +18,7 @@ from medistill_cli.results import (
     print_next,
     print_written,
 )
-from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in, without_text_reader
+from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in, run_of, without_text_reader
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def evaluate(
     """Measure what a distilled set is worth on a corpus.
 
     Fresh networks are trained on the set, on all originals and on as few of them, and tested on patients that
-    none of them has seen. The corpus may be another one than the set was made from; it needs the same classes. It is
+    none of them has seen. The corpus may be another one than the set was made from; it needs the same classes. Test
+    images that the set was made from are left out where its run lies here; else it is not known whether there are any,
+    and the report says so. It is
     split as its own: the originals that the set is compared with are its training split. Repeated with the same --out
     the command trains only what is missing, also where more networks or arms are asked for.
 
@@ -101,11 +103,17 @@ def evaluate(
             refuse_built_in(distilled, source, "evaluate on")
         from medistill.workflow.across import check_across, evaluate_across
         from medistill.workflow.evaluate import evaluate as evaluate_set
+        from medistill.workflow.originals import known_originals
 
         corpus = read_corpus(data, labels, chosen, progress)
         check_across(corpus, chosen)
-        evaluation = evaluate_set(distilled, corpus, chosen, out=out, device=device, progress=progress)
-        others = evaluate_across(distilled, corpus, chosen, out=out, device=device, progress=progress)
+        originals = known_originals(distilled, run_of(source))
+        evaluation = evaluate_set(
+            distilled, corpus, chosen, out=out, originals=originals, device=device, progress=progress
+        )
+        others = evaluate_across(
+            distilled, corpus, chosen, out=out, originals=originals, device=device, progress=progress
+        )
     if json:
         told = {"evaluation": evaluation.as_json(), "across": [other.as_json() for other in others]}
         print_json({"out": str(out), **told})
