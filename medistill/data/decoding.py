@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder
-from medistill.data.radiograph import Decoded, radiograph_pipeline
+from medistill.data.radiograph import TOO_MUCH, Decoded, radiograph_pipeline
 from medistill.data.refusal import Refused
 from medistill.data.second_look import SecondLook, look_again
 from medistill.data.staging import CHUNK, keep, kept
@@ -113,9 +113,7 @@ def _decode(pipeline: Any, path: Path) -> Decoded:
         if refused is not None:
             return Decoded(None, category=refused.category, reason=refused.reason)
         if _cause(error, MemoryError) is not None:
-            return Decoded(
-                None, category="too much memory", reason="reading it takes more memory than a worker may have"
-            )
+            return Decoded(None, category="too much memory", reason=TOO_MUCH)
         return Decoded(None, category="unreadable", reason=f"reading it failed ({type(error).__name__})")
     meta = told["image_meta_dict"]
     pixels = np.rint(np.clip(np.asarray(told["image"]), 0, 255)).astype(np.uint8)

@@ -39,6 +39,7 @@ DICOM_ENDINGS = (".dcm", ".dicom", ".ima", "")
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Brightness of red, green and blue (ITU-R BT.601)."""
+TOO_MUCH = "reading it takes more memory than a worker may have"
 MOST_BYTES = 2**30
 """Size of the largest file that is opened; the largest image that is taken needs 600 MB unpacked."""
 
@@ -90,6 +91,8 @@ class RadiographReader(ImageReader):
             return read_image(Path(path), self.recipe)
         except Refused as refused:
             return refused
+        except MemoryError:
+            return Refused("too much memory", TOO_MUCH)
 
     def get_data(self, img: Image | Refused) -> tuple[np.ndarray, dict[str, Any]]:
         """Pixels (C, H, W) and what MONAI calls their metadata.

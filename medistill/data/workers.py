@@ -164,6 +164,7 @@ class _Run:
         self.folder, self.recipe = folder, recipe
         self.busy: set[Worker] = set()
         self.over = threading.Event()
+        self.one_at_a_time = threading.Lock()
 
     def chunk(self, files: Sequence[str]) -> list[Decoded]:
         """What becomes of a chunk, whichever of its files end their worker."""
@@ -186,10 +187,12 @@ class _Run:
             worker.process.kill()
 
     def _alone(self, file: str) -> Decoded:
-        try:
-            return self._ask(lambda worker: worker.decode(self.folder, [file], self.recipe))[0]
-        except WorkerDiedError:
-            return CRASHED
+        """One at a time, so that what ends a worker, such as the system for want of memory, finds the right one."""
+        with self.one_at_a_time:
+            try:
+                return self._ask(lambda worker: worker.decode(self.folder, [file], self.recipe))[0]
+            except WorkerDiedError:
+                return CRASHED
 
     def _ask(self, work: Callable[[Worker], Answer]) -> Answer:
         """Let a worker do something: one that waits, or a new one."""
