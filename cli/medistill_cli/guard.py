@@ -14,6 +14,7 @@ from typing import ParamSpec
 import typer
 
 from medistill.errors import MedistillError
+from medistill_cli.terminal import error_console, write_error
 
 P = ParamSpec("P")
 FAILED = 1
@@ -43,7 +44,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             if debug:
                 import traceback
 
-                traceback.print_exc()
+                write_error(traceback.format_exc())
             message, code = explain(error)
             tell(message)
             raise typer.Exit(code) from None
@@ -88,13 +89,12 @@ def explain(error: Exception) -> tuple[str, int]:
 def tell(message: str) -> None:
     """Write a paragraph to stderr: in a frame on a terminal, plain elsewhere."""
     if not sys.stderr.isatty():
-        sys.stderr.write(f"{message}\n")
+        write_error(message)
         return
-    from rich.console import Console
     from rich.panel import Panel
     from rich.text import Text
 
-    Console(stderr=True).print(Panel(Text(message), title="medistill", title_align="left", border_style="red"))
+    error_console().print(Panel(Text(message), title="medistill", title_align="left", border_style="red"))
 
 
 def quieten(*, debug: bool) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import Self
 
 from medistill_cli.stop import Stop
+from medistill_cli.terminal import write_error
 
 SECONDS_BETWEEN = 10.0
 """Least time between two lines of one task."""
@@ -25,8 +25,7 @@ class Lines:
 
     def say(self, message: str) -> None:
         """Print a line."""
-        sys.stderr.write(f"{message}\n")
-        sys.stderr.flush()
+        write_error(message)
 
     def __enter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ import typer
 
 from medistill.progress import Progress
 from medistill_cli.stop import Stop
+from medistill_cli.terminal import error_console
 
 Again = Literal["resume", "repeat", "anew"]
 """How a command goes on: with --resume, by itself when it is repeated, or from its beginning."""
@@ -23,12 +24,10 @@ SAVED = "Stopped; all that was finished is saved. To continue"
 @contextmanager
 def working(again: Again) -> Iterator[Progress]:
     """Give the workflow a progress to talk to; on Ctrl-C or SIGTERM say how to continue, and exit 130 or 143."""
-    from rich.console import Console
-
     from medistill_cli.bars import Bars
     from medistill_cli.lines import Lines
 
-    console = Console(stderr=True)
+    console = error_console()
 
     def notice() -> None:
         os.write(2, NOTICE)  # not sys.stderr: the signal may come while that is being written

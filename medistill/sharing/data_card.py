@@ -15,7 +15,7 @@ from medistill.privacy.audit import Audit
 from medistill.recipe import QUANTISING
 from medistill.report import wording
 from medistill.report.audit_statements import verdict_sentence
-from medistill.report.markdown import escaped
+from medistill.report.markdown import escaped, shown_whole
 from medistill.report.record import Report
 from medistill.sharing.manifest import Provenance
 from medistill.sharing.statement import Statement
@@ -81,7 +81,7 @@ def data_card(
         "## Licence",
         f"{escaped(statement.licence)}, chosen by the sender.",
     ]
-    return ("\n\n".join(part for part in parts if part) + "\n").encode()
+    return shown_whole("\n\n".join(part for part in parts if part) + "\n").encode()
 
 
 def _front_matter(count: int, title: str, licence: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, UsageError
+from medistill.visible import visible
 
 if TYPE_CHECKING:
     from highdicom.sc import SCImage
@@ -69,7 +70,7 @@ def _secondary_capture(distilled: DistilledSet, picture: np.ndarray, k: int, dig
     from pydicom.uid import ExplicitVRLittleEndian
 
     label = int(distilled.labels[k])
-    name = "".join(letter if letter.isprintable() else " " for letter in distilled.class_names[label])
+    name = visible(distilled.class_names[label])
     grey = len(picture) == 1
     image = SCImage(
         pixel_array=np.ascontiguousarray(picture[0] if grey else np.moveaxis(picture, 0, 2)),

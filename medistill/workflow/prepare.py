@@ -30,7 +30,7 @@ from medistill.data.burnt_in_text import RULES, text_check
 from medistill.data.decoding import decode
 from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.flagged_headers import told_of
-from medistill.data.listing import Listed, files_of, list_by_folders
+from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
 from medistill.data.radiograph import Decoded
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
 from medistill.data.splits import part, refuse_shared_patients
@@ -76,7 +76,7 @@ def prepare(
     else:
         files = [file for file in files if not _is(folder / file, table)]
         listed = list_by_table(folder, files, table, recipe.data)
-    listed = sorted(listed, key=lambda one: one.file)
+    listed = sorted(refuse_unusable_names(listed), key=lambda one: one.file)
     source = _source(folder, files, table, recipe, check)
     with sole_reader(source, progress) as known:
         corpus = cached_corpus(known, progress)

@@ -12,8 +12,9 @@ from medistill_cli import options
 from medistill_cli.brought import bring_again
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
-from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
+from medistill_cli.results import estimate, print_json, print_next, print_written
 from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in
+from medistill_cli.terminal import out_console
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -178,10 +179,10 @@ def _print(found: Audit) -> None:
         console.print(_attacks(found))
     for one in found.criteria:
         if one.reason:
-            console.print(f"{one.name}: {one.reason}.", markup=False, soft_wrap=True)
+            console.print(f"{one.name}: {one.reason}.", soft_wrap=True)
     attacks = f"; all calls together spent {duration(found.membership.seconds)} on attacks" if found.membership else ""
-    console.print(f"It took {duration(found.seconds)}{attacks}.", markup=False, soft_wrap=True)
-    console.print(verdict_sentence(found), markup=False, soft_wrap=True, style="bold")
+    console.print(f"It took {duration(found.seconds)}{attacks}.", soft_wrap=True)
+    console.print(verdict_sentence(found), soft_wrap=True, style="bold")
 
 
 def _attacks(found: Audit) -> Table:

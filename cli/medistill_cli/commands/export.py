@@ -10,6 +10,7 @@ import typer
 from medistill_cli import options
 from medistill_cli.results import print_json, print_written
 from medistill_cli.source_set import load_set
+from medistill_cli.terminal import write_error
 
 
 def export(
@@ -54,4 +55,4 @@ def export(
         return
     print_written({file.stem: file for file in files})
     if lost:
-        typer.echo(f"{lost}.", err=True)
+        write_error(f"{lost}.")

@@ -11,8 +11,9 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import bring_again
 from medistill_cli.corpus import on_disk
-from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
+from medistill_cli.results import estimate, print_json, print_next, print_written
 from medistill_cli.source_set import load_set, recipe_of_set
+from medistill_cli.terminal import out_console
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -93,4 +94,4 @@ def _print_table(sites: Sequence[HeldOutSite]) -> None:
     console = out_console()
     console.print(table)
     for remark in remarks:
-        console.print(remark, markup=False, soft_wrap=True)
+        console.print(remark, soft_wrap=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.results import out_console, print_json, print_next, print_written
+from medistill_cli.results import print_json, print_next, print_written
+from medistill_cli.terminal import out_console
 
 if TYPE_CHECKING:
     from medistill.artifacts.distilled_set import DistilledSet
@@ -108,4 +109,4 @@ def _print(united: DistilledSet, sources: Sequence[Path]) -> None:
         epsilon = "none" if part["epsilon"] is None else f"{part['epsilon']:.3g}"
         table.add_row(f"{first} to {last}", part["sender"] or "not told", epsilon, *map(str, counts))
     console.print(table)
-    console.print(united.provenance["privacy"], markup=False, soft_wrap=True)
+    console.print(united.provenance["privacy"], soft_wrap=True)

@@ -9,6 +9,7 @@ import typer
 
 from medistill_cli import options
 from medistill_cli.results import print_json, size
+from medistill_cli.terminal import write, write_error
 
 
 def purge(
@@ -41,11 +42,11 @@ def purge(
                 do="add --yes",
             )
         if not typer.confirm(f"Remove {found.words}, {size(found.bytes)}, from {root}?", err=True):
-            typer.echo("Nothing was removed.", err=True)
+            write_error("Nothing was removed.")
             raise typer.Exit(1)
     done = purge_cache(root)
     if json:
         kinds = {"corpora": done.corpora, "trajectories": done.trajectories, "decoders": done.decoders}
         print_json({"cache": str(root), "removed": {"bytes": done.bytes, **kinds}})
         return
-    typer.echo(f"Removed {done.words}, {size(done.bytes)}, from {root}.")
+    write(f"Removed {done.words}, {size(done.bytes)}, from {root}.")

@@ -9,6 +9,7 @@ import typer
 
 from medistill_cli import options
 from medistill_cli.results import print_json
+from medistill_cli.terminal import write
 from medistill_cli.working import working
 
 
@@ -45,8 +46,6 @@ def push(
         told = {"images": done.images, "sent": done.sent, "patient_id": done.patient}
         print_json({**told, "acknowledged_risk": done.acknowledged_risk})
         return
-    typer.echo(
-        f"The PACS has all {done.images} images; {done.sent} were sent now. Look for the patient ID {done.patient}."
-    )
+    write(f"The PACS has all {done.images} images; {done.sent} were sent now. Look for the patient ID {done.patient}.")
     if done.acknowledged_risk is not None:
-        typer.echo(f"They were shared without a passing audit; their sender's reason: {done.acknowledged_risk}")
+        write(f"They were shared without a passing audit; their sender's reason: {done.acknowledged_risk}")
