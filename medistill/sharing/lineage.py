@@ -93,8 +93,8 @@ def _listed(sources: Sequence[MergeSource]) -> list[dict[str, Any]]:
     first = 0
     for source in sources:
         for part in source_parts(source):
-            placed = {"first": first + part.first, "sender": part.sender or source.sender}
-            listed.append({**part.model_dump(), **placed})
+            placed = {"first": first + part.first, "sender": part.sender or source.sender, "signer": source.signer}
+            listed.append(part.model_copy(update=placed).as_json())
         first += len(source.distilled.labels)
     return listed
 
@@ -112,6 +112,7 @@ def source_parts(source: MergeSource) -> list[Source]:
         return [
             Source(
                 sender=source.sender,
+                signer=source.signer,
                 set_digest=source.set_digest,
                 first=0,
                 images=images,

@@ -65,6 +65,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_l
 ClassName = Annotated[Name, AfterValidator(_no_formula)]
 Settings = Annotated[dict[str, Any], AfterValidator(_shallow), AfterValidator(_lines_throughout)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{4}( [0-9a-f]{4}){7}$")]
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+_-]{1,64}$")]
 Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
 Count = Annotated[int, Field(ge=0)]
@@ -108,6 +109,13 @@ class Source(Part):
     epsilon: float | None
     delta: float | None
     unit: Line | None
+    signer: Fingerprint | None = None
+    """Fingerprint of the key that vouched for it where it was united; left out where none did."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; a signer that there was not does not appear."""
+        plain = self.model_dump(mode="json")
+        return plain if self.signer is not None else {key: plain[key] for key in plain if key != "signer"}
 
 
 class QuantisationRecord(Part):
@@ -157,6 +165,8 @@ class Provenance(Part):
     def as_json(self) -> dict[str, Any]:
         """Plain values; what is not known does not appear."""
         plain = {key: value for key, value in self.model_dump(mode="json").items() if value is not None}
+        if self.sources is not None:
+            plain["sources"] = [source.as_json() for source in self.sources]
         if self.quantisation is not None:
             plain["quantisation"] = {key: value for key, value in plain["quantisation"].items() if value is not None}
         return plain

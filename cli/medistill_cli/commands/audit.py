@@ -59,6 +59,8 @@ def audit(
             help="Write the closest pairs of distilled and real images to pairs.html too, which must not be shared.",
         ),
     ] = False,
+    trust: options.Trust = None,
+    allow_large_recipe: options.AllowLargeRecipe = False,
     device: options.Device = "auto",
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -79,11 +81,11 @@ def audit(
     with working("repeat") as progress:
         from medistill.workflow.audit import audit as audit_set
 
-        distilled, run = load_set(source), _run_of(source)
+        distilled, run = load_set(source, trust).distilled, _run_of(source)
         folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
         if out is not None or run is None:
             _refuse_audit_of_another_set(folder, distilled)
-        chosen = recipe_of_set(distilled, source, None, overrides_of(settings))
+        chosen = recipe_of_set(distilled, source, None, overrides_of(settings), allow_large=allow_large_recipe)
         bring_again(decoder, chosen)
         if data is None:
             refuse_built_in(distilled, source, "compare with")

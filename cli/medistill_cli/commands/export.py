@@ -32,6 +32,7 @@ def export(
             show_default=False,
         ),
     ] = None,
+    trust: options.Trust = None,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -48,7 +49,7 @@ def export(
     from medistill.sharing.dd_ranking import left_behind
     from medistill.workflow.export import export_dd_ranking
 
-    distilled = load_set(source)
+    distilled = load_set(source, trust).distilled
     files, lost = export_dd_ranking(distilled, out=out, dataset=dataset), left_behind(distilled)
     if json:
         print_json({"out": str(out), "format": form, "files": [file.name for file in files], "left_behind": lost})

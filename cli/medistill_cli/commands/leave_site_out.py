@@ -28,6 +28,7 @@ def leave_site_out(
     data: options.Data = None,
     labels: options.Labels = None,
     decoder: options.DecoderAgain = None,
+    allow_large_recipe: options.AllowLargeRecipe = False,
     device: options.Device = "auto",
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -49,9 +50,16 @@ def leave_site_out(
         from medistill.workflow.leave_site_out import leave_site_out as leave_out
 
         if decoder is not None:
-            bring_again(decoder, recipe_of_set(load_set(run), run, None, []))
+            bring_again(decoder, recipe_of_set(load_set(run).distilled, run, None, [], allow_large=allow_large_recipe))
         folder, table = on_disk(data, labels, progress)
-        sites = leave_out(run, data=folder, labels=table, device=device, progress=progress)
+        sites = leave_out(
+            run,
+            data=folder,
+            labels=table,
+            large_recipe="allow" if allow_large_recipe else "refuse",
+            device=device,
+            progress=progress,
+        )
     if json:
         print_json({"run": str(run), "sites": [_as_json(site) for site in sites]})
         return

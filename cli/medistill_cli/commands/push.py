@@ -24,6 +24,7 @@ def push(
             "MEDISTILL_DICOMWEB_TOKEN, or MEDISTILL_DICOMWEB_USER and MEDISTILL_DICOMWEB_PASSWORD.",
         ),
     ],
+    trust: options.Trust = None,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -41,7 +42,7 @@ def push(
     with working("repeat") as progress:
         from medistill.workflow.push import push as push_bundle
 
-        done = push_bundle(bundle, dicomweb, progress=progress)
+        done = push_bundle(bundle, dicomweb, trust=trust or (), progress=progress)
     if json:
         told = {"images": done.images, "sent": done.sent, "patient_id": done.patient}
         print_json({**told, "acknowledged_risk": done.acknowledged_risk})
