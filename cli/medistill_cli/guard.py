@@ -22,8 +22,8 @@ INTERRUPTED = 130
 REFUSED = 3
 _NETWORK = (
     "room for the network and the images that pass it at once",
-    "set compute.micro_batch to a small number such as 16; if that fails too, choose a smaller network (network.width) or "
-    "a smaller data.image_size",
+    "set compute.micro_batch to a small number such as 16; if that fails too, choose a smaller network "
+    "(network.width) or a smaller data.image_size",
 )
 MEMORY = {
     "data": (

@@ -34,7 +34,8 @@ def refuse_beyond_memory(network: nn.Module, words: str, memory: int | None = No
             f"{words} has {parameters:,} parameters, which take {needed / 2**30:.1f} GiB in training, with their "
             "gradient and momentum",
             expected=f"no more than the {there / 2**30:.1f} GiB of memory of this machine",
-            do="choose a smaller network (network.width, network.depth, network.name); fewer images at once would not help",
+            do="choose a smaller network (network.width, network.depth, network.name); fewer images at once would not "
+            "help",
         )
 
 

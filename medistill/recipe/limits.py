@@ -1,7 +1,7 @@
 """What a recipe may ask that came from outside, in a bundle, a set or a classifier: whoever uses it pays for it.
 
-The limits lie far above every published setting. They keep a number in a file that a stranger made from taking a machine
-for days, or more memory than it has; whoever means such a number types it, or allows what is large.
+The limits lie far above every published setting. They keep a number in a stranger's file from taking a machine for
+days, or more memory than it has; whoever means such a number types it, or allows what is large.
 """
 
 from __future__ import annotations

@@ -71,8 +71,9 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
-        """Read a bundle and check that it is whole, agrees with itself, and claims nothing that it contradicts; whose the
-        signature is, `receive` and `verify` ask.
+        """Read a bundle and check that it is whole, agrees with itself and claims nothing that it contradicts.
+
+        Whose the signature is, `receive` and `verify` ask.
 
         Raises:
             ArtifactError: it is not, byte for byte, what its manifest says, or holds something out of range.

@@ -1,4 +1,4 @@
-"""Claims of a manifest that can be tested without its sender: epsilon, and what is said of means of patients' images."""
+"""Claims of a manifest that can be tested here: epsilon, and what is said of images as means of patients' images."""
 
 from __future__ import annotations
 

@@ -139,7 +139,8 @@ def _centroids(provenance: Provenance) -> bool:
 def _source(distilled: DistilledSet, provenance: Provenance) -> str:
     if provenance.sources is not None:
         rows = [
-            f"| {k} | {escaped(sender_words(source.sender, source.signer))} | {source.first} to {source.first + source.images - 1} | "
+            f"| {k} | {escaped(sender_words(source.sender, source.signer))} | "
+            f"{source.first} to {source.first + source.images - 1} | "
             f"{'none' if source.epsilon is None else f'{source.epsilon:g}'} | `{source.set_digest[:12]}` |"
             for k, source in enumerate(provenance.sources, 1)
         ]

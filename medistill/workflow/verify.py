@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from medistill.privacy.accounting import Guarantee
 from medistill.sharing.claimed_epsilon import least_epsilon
-from medistill.sharing.manifest import BundleManifest
+from medistill.sharing.manifest import BundleManifest, Source
 from medistill.sharing.pages import unconfirmed_pages
 from medistill.sharing.public_key import PublicKey
 from medistill.sharing.statement import sender_words
@@ -156,19 +156,18 @@ def _declared(manifest: BundleManifest, key: PublicKey | None) -> tuple[Check, .
         else Check("Audit", "declared", f"{audit.verdict}, of the set in this bundle"),
         _privacy_check(manifest),
         *(
-            Check(
-                "United from",
-                "declared",
-                f"{source.images} images of {sender_words(source.sender, source.signer if key else None)}: {source.privacy}",
-            )
+            Check("United from", "declared", f"{source.images} images of {_sender(source, key)}: {source.privacy}")
             for source in manifest.provenance.sources or ()
         ),
         *(() if risk is None else (Check("Acknowledged risk", "declared", risk),)),
-        Check("Sender", "declared" if manifest.sender else "missing", _sender(manifest.sender, key)),
+        Check("Sender", "declared", sender_words(manifest.sender, None if key is None else key.fingerprint))
+        if manifest.sender
+        else Check("Sender", "missing", "does not say"),
         Check("Intended use", "declared", manifest.intended_use),
         Check("Licence", "declared", manifest.licence),
     )
 
 
-def _sender(said: str, key: PublicKey | None) -> str:
-    return sender_words(said, None if key is None else key.fingerprint) if said else "does not say"
+def _sender(source: Source, key: PublicKey | None) -> str:
+    """A sender in a united set: that a key vouched for it, is believed of a signed bundle alone."""
+    return sender_words(source.sender, None if key is None else source.signer)
