@@ -84,7 +84,7 @@ class Bars:
 
     def say(self, message: str) -> None:
         """Print a line above the bars."""
-        self.rich.console.print(message)
+        self.rich.console.print(message, markup=False, highlight=False)
 
     def __enter__(self) -> Self:
         self.rich.start()

@@ -14,7 +14,7 @@ def sender_words(sender: str, signer: str | None) -> str:
         signer: fingerprint of the trusted key that signed; None where none did.
     """
     vouched = "unverified" if signer is None else f"verified by the key {signer}"
-    return f"{sender or 'a sender who is not told'} ({vouched})"
+    return f"{sender or 'an unnamed sender'} ({vouched})"
 
 
 @dataclass(frozen=True)
