@@ -24,6 +24,6 @@ def test_a_network_wider_than_the_machine_is_refused_before_it_takes_memory() ->
     assert there is not None
     assert 2**28 < there < 2**48
     spec = NetworkSpec(NetworkRecipe(width=65_536), 1, 32, 2)
-    with pytest.raises(MemoryShortError, match="network.width") as refused:
+    with pytest.raises(MemoryShortError, match=r"network\.width") as refused:
         build_network(spec, torch.Generator())
     assert "micro_batch" not in str(refused.value)
