@@ -14,6 +14,7 @@ from medistill.privacy.accounting import Guarantee
 from medistill.sharing.joint_privacy import joint_privacy
 from medistill.sharing.manifest import QuantisationRecord, Source
 from medistill.sharing.merge_source import MergeSource
+from medistill.visible import visible
 
 SHARED = ("method", "network", "starts_from", "split_unit")
 """What the provenance of the united set says where all sources say the same."""
@@ -116,10 +117,10 @@ def source_parts(source: MergeSource) -> list[Source]:
                 set_digest=source.set_digest,
                 first=0,
                 images=images,
-                privacy=" ".join(str(known.get("privacy", "")).split())[:2000],
+                privacy=visible(" ".join(str(known.get("privacy", "")).split()), most=2000),
                 epsilon=None if promised is None else promised.epsilon,
                 delta=None if promised is None else promised.delta,
-                unit=None if promised is None else promised.unit,
+                unit=None if promised is None else visible(promised.unit, most=2000),
             )
         ]
     try:
