@@ -6,8 +6,10 @@ import time
 from types import TracebackType
 from typing import Self
 
+from medistill.visible import visible
 from medistill_cli.stderr import Stderr
 from medistill_cli.stop import Stop
+from medistill_cli.terminal import LINES
 
 SECONDS_BETWEEN = 10.0
 """Least time between two lines of one task."""
@@ -25,7 +27,7 @@ class Lines:
 
     def say(self, message: str) -> None:
         """Print a line."""
-        self.stderr.write(f"{message}\n")
+        self.stderr.write(f"{visible(message, keep=LINES)}\n")
         self.stderr.flush()
 
     def __enter__(self) -> Self:

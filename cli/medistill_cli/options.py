@@ -164,6 +164,24 @@ Device = Annotated[
     Literal["auto", "cpu", "cuda"],
     typer.Option("--device", help="Where to compute. auto takes a CUDA GPU if there is one."),
 ]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="NAME|FILE",
+        help="Refuse a set unless this key signed its bundle: a name of `medistill keys list`, or the file of a public "
+        "key. Given several times: one of them.",
+        show_default=False,
+    ),
+]
+AllowLargeRecipe = Annotated[
+    bool,
+    typer.Option(
+        "--allow-large-recipe",
+        help="Take the recipe inside what was received also where it asks for more than such a recipe may, as "
+        "evaluate.epochs=1000000.",
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object, and nothing else, on stdout.")
 ]

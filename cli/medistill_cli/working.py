@@ -14,6 +14,7 @@ import typer
 from medistill.progress import Progress
 from medistill_cli.stderr import Stderr
 from medistill_cli.stop import Stop
+from medistill_cli.terminal import error_console
 
 Again = Literal["resume", "repeat", "anew"]
 """How a command goes on: with --resume, by itself when it is repeated, or from its beginning."""
@@ -24,13 +25,11 @@ SAVED = "Stopped; all that was finished is saved. To continue"
 @contextmanager
 def working(again: Again) -> Iterator[Progress]:
     """Give the workflow a progress to talk to; where it is stopped say how to continue, and exit 130, 143 or 129."""
-    from rich.console import Console
-
     from medistill_cli.bars import Bars
     from medistill_cli.lines import Lines
 
     stderr = Stderr()
-    console = Console(file=cast("IO[str]", stderr))
+    console = error_console(cast("IO[str]", stderr))
 
     def notice() -> None:
         with suppress(OSError):  # nobody reads it any more

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from medistill.errors import ArtifactError
+from medistill.visible import json_text
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
@@ -136,21 +137,30 @@ def _put(file: Path, text: str) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any], *, private: bool = False) -> None:
     """Write JSON atomically, keys in the order given. NaN and infinities are refused: JSON has none."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", private=private)
+    write_text(path, json_text(value) + "\n", private=private)
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
+def read_json(path: Path, what: str, *, most: int | None = None) -> dict[str, Any]:
     """Read a JSON object.
 
+    Args:
+        what: names the thing in messages.
+        most: bytes that it may have, where it comes from outside; None sets no limit.
+
     Raises:
-        ArtifactError: missing or damaged; ``what`` names the thing in the message.
+        ArtifactError: missing, damaged or too long.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(-1 if most is None else most + 1)
     except FileNotFoundError:
         raise ArtifactError(f"{what}: {path} is missing", expected="that file", do="check the path") from None
     except OSError as error:
         raise _no_json(what, path, error) from None
+    if most is not None and len(data) > most:
+        raise ArtifactError(
+            f"{what}: {path} is longer than {most // 2**20} MiB", expected="a record of a few kB", do="do not use it"
+        )
     return parse_json(data, path, what)
 
 
@@ -170,6 +180,12 @@ def parse_json(data: bytes, name: str | Path, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ArtifactError(f"{what}: {name} holds no JSON object", expected="a JSON object", do="make it again")
     return value
+
+
+def deeper_than(value: Any, levels: int) -> bool:
+    """Whether plain values are nested more levels deep; it stops at the first that is."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return parts is not None and (levels == 0 or any(deeper_than(part, levels - 1) for part in parts))
 
 
 def _no_json(what: str, name: str | Path, error: Exception) -> ArtifactError:

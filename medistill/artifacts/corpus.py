@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder, read_json, write_atomically, write_json, write_text
+from medistill.artifacts.csv_file import csv_rows, csv_text
 from medistill.errors import ArtifactError
 from medistill.recipe import Unit
 
@@ -30,6 +29,7 @@ STATED = ("sexes", "ages", "text_check", "group_units", "studies")
 """The same, but held and covered only where any is known, so that other corpora keep their address."""
 TEXT_MASKED = "text masked"
 """Category in the manifest of a file that was taken, and in which text was masked."""
+MANIFEST_COLUMNS = ("file", "row", "category", "reason")
 NOT_STATED = "not stated"
 """Name of the site of images whose site nothing says."""
 Trait = Literal["site", "view", "sex", "age"]
@@ -170,7 +170,8 @@ class Corpus:
     def manifest(self) -> list[ManifestRow]:
         """What became of every file."""
         with (self.path / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            return [ManifestRow(r["file"], int(r["row"]), r["category"], r["reason"]) for r in csv.DictReader(file)]
+            rows = csv_rows(file.read())
+            return [ManifestRow(r["file"], int(r["row"]), r["category"], r["reason"]) for r in rows]
 
 
 def save_corpus(
@@ -223,11 +224,8 @@ def save_corpus(
     path = private_folder(folder) / content
     private_folder(path)
     write_atomically(path / "images.npy", lambda file: _save_npy(file, images), private=True)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["file", "row", "category", "reason"])
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_text(path / "manifest.csv", text.getvalue(), private=True)
+    told = csv_text(MANIFEST_COLUMNS, ([row.file, str(row.row), row.category, row.reason] for row in rows))
+    write_text(path / "manifest.csv", told, private=True)
     index: dict[str, Any] = {
         "schema": CORPUS_SCHEMA,
         "content": content,

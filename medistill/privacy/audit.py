@@ -210,7 +210,7 @@ class Audit:
 
     @property
     def passed(self) -> bool:
-        """Whether the set passes by nothing laxer than what is shipped, is what its run here made, and was read for text.
+        """Whether the set passes by nothing laxer than what is shipped, is what its run here made, and was read.
 
         An audit by an earlier version, which asked for none of these, does not pass.
         """

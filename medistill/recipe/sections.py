@@ -12,11 +12,12 @@ from pydantic import Field, model_validator
 from medistill.recipe.methods import QUANTISING, Method, contradictions, with_method
 from medistill.recipe.privacy import PrivacyRecipe, broken_conditions
 from medistill.recipe.quantise import AutoencoderRecipe, QuantiseRecipe
-from medistill.recipe.section import Count, Fraction, Positive, Section
+from medistill.recipe.section import MOST_NUMBER, Count, CountOrNone, Fraction, Positive, Section, Text
 from medistill.recipe.strictness import Deviation, Laxer, deviations, strictness
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121"]
+Names = Annotated[tuple[Text, ...], Field(max_length=10_000)]
 ControlArm = Literal["raw", "random", "kmeans"]
 
 
@@ -47,31 +48,31 @@ class DataRecipe(Section):
     (BurnedInAnnotation, RecognizableVisualFeatures), are refused; or taken, and the report tells how many."""
     secondary_captures: Literal["refuse", "tell"] = "tell"
     """The same for DICOM files that are secondary captures, such as screenshots and scanned films."""
-    classes: tuple[str, ...] = ()
+    classes: Names = ()
     """Classes to take, in this order; empty takes all, in alphabetical order."""
-    sites: tuple[str, ...] = ()
+    sites: Names = ()
     """Sites to take; empty takes all."""
-    prefer_sites: tuple[str, ...] = ()
+    prefer_sites: Names = ()
     """Sites to take alone, and to say so, where the corpus has every one of them; another corpus is taken whole."""
     val_fraction: Fraction = 0.1
     """Share of the patients set aside for validation where no split is given."""
     test_fraction: Fraction = 0.2
     """Share of the patients set aside for testing where no split is given."""
-    file_column: str = ""
+    file_column: Text = ""
     """Column of the labels table that names the file; empty looks for the usual names."""
-    label_column: str = ""
+    label_column: Text = ""
     """Column with the class; empty looks for the usual names."""
-    patient_column: str = ""
+    patient_column: Text = ""
     """Column with the patient or group that must stay in one split; empty looks for the usual names."""
-    site_column: str = ""
+    site_column: Text = ""
     """Column with the site; empty looks for the usual names."""
-    view_column: str = ""
+    view_column: Text = ""
     """Column with the view; empty looks for the usual names."""
-    split_column: str = ""
+    split_column: Text = ""
     """Column with the split (train, val, test); empty looks for the usual names."""
-    sex_column: str = ""
+    sex_column: Text = ""
     """Column with the patient's sex; empty looks for the usual names."""
-    age_column: str = ""
+    age_column: Text = ""
     """Column with the patient's age in years, or with a unit; empty looks for the usual names."""
     zca: bool = False
     """Whiten the images (ZCA on grey values from 0 to 1), as some published settings for CIFAR do (`zca`)."""
@@ -86,7 +87,7 @@ class NetworkRecipe(Section):
     """Name in the registry of networks."""
     depth: Annotated[int, Field(ge=1, le=8)] = 3
     """Blocks of a ConvNet, each halving height and width."""
-    width: Annotated[int, Field(ge=1)] = 128
+    width: Annotated[int, Field(ge=1, le=65_536)] = 128
     """Channels of a ConvNet."""
 
 
@@ -150,7 +151,7 @@ class DistillRecipe(Section):
     """Student steps on the distilled images, J (`syn_steps`)."""
     expert_epochs: Count = 2
     """Expert epochs that the student has to match, K (`expert_epochs`)."""
-    min_start_epoch: Annotated[int, Field(ge=0)] = 0
+    min_start_epoch: CountOrNone = 0
     """Start snapshots are drawn from this one on (`min_start_epoch`)."""
     max_start_epoch: Count = 10
     """Start snapshots are drawn up to, and not including, this one (`max_start_epoch`)."""
@@ -174,7 +175,7 @@ class DistillRecipe(Section):
     """Learning rate of alpha in the published unit (`lr_lr`); alpha moves by its logarithm, so it stays positive."""
     momentum: Fraction = 0.5
     """Momentum of the images' and of alpha's SGD."""
-    batch_syn: Annotated[int, Field(ge=0)] = 0
+    batch_syn: CountOrNone = 0
     """Distilled images a student step (`batch_syn`); 0 takes all of them."""
     init: Literal["real", "noise", "quantised"] = "real"
     """Images start from real training images (`pix_init` real), from Gaussian noise, or from the decoded centroids of
@@ -243,7 +244,7 @@ class EvaluateRecipe(Section):
     """Momentum of SGD."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """L2 penalty."""
-    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    bootstrap: Annotated[int, Field(ge=100, le=MOST_NUMBER)] = 2000
     """Replicates of the patient-cluster bootstrap."""
     confidence: Annotated[float, Field(gt=0.5, lt=1), Laxer("above")] = 0.95
     """Level of every interval."""
@@ -253,9 +254,9 @@ class EvaluateRecipe(Section):
     """Specificity that the second threshold of each class reaches on the validation split."""
     smallest_cell: Annotated[Count, Laxer("above")] = 10
     """Fewest patients for whom a subgroup's figures are shown."""
-    arms: tuple[ControlArm, ...] = ("raw", "random", "kmeans")
+    arms: Annotated[tuple[ControlArm, ...], Field(max_length=10)] = ("raw", "random", "kmeans")
     """Arms that the distilled set is compared with."""
-    across: tuple[NetworkName, ...] = ()
+    across: Annotated[tuple[NetworkName, ...], Field(max_length=10)] = ()
     """Other networks on which the arms are compared too, by their names in the registry."""
 
 
@@ -282,7 +283,7 @@ class AuditRecipe(Section):
     """Probability below which it is no accident that networks repeat the wrong labels of canaries."""
     networks: Annotated[int, Field(ge=1, le=100), Laxer("below")] = 5
     """Networks that the loss attack trains on the set, and on each control."""
-    shadows: Annotated[int, Field(ge=0), Laxer("below")] = 16
+    shadows: Annotated[CountOrNone, Laxer("below")] = 16
     """Shadow distillations, each of a random half of the training patients; fewer than 4 leave the attack out."""
     shadow_networks: Annotated[int, Field(ge=1, le=100), Laxer("below")] = 1
     """Networks trained on each shadow, and on each control."""
@@ -290,7 +291,7 @@ class AuditRecipe(Section):
     """Experts of a shadow distillation, in place of experts.count."""
     shadow_iterations: Annotated[Count, Laxer("below")] = 50
     """Outer steps of a shadow distillation, in place of distill.iterations."""
-    canaries: Annotated[int, Field(ge=0), Laxer("below")] = 10
+    canaries: Annotated[CountOrNone, Laxer("below")] = 10
     """Training images that get a wrong label in about half of the shadows; never more than one patient in 20."""
 
 
@@ -299,7 +300,7 @@ class ComputeRecipe(Section):
 
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """`tf32` and `bf16` trade exactness for speed; resuming to the same bits is promised for fp32 on a CPU."""
-    micro_batch: Annotated[int, Field(ge=0)] = 0
+    micro_batch: CountOrNone = 0
     """Images that pass the network at once (exact, since no network here has batch statistics); 0 measures once."""
     step: Literal["reverse", "forward", "compiled"] = "reverse"
     """Second derivative of a student step: reverse over reverse; forward over reverse; reverse, compiled. The last two
@@ -309,9 +310,9 @@ class ComputeRecipe(Section):
 class Recipe(Section):
     """Every setting of a run."""
 
-    name: str = "custom"
+    name: Text = "custom"
     """Name of the recipe."""
-    description: str = ""
+    description: Annotated[str, Field(max_length=10_000)] = ""
     """One paragraph on what it is for and where its figures come from."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed from which every random number of the run is derived."""

@@ -41,6 +41,7 @@ from medistill.report.record import Report
 from medistill.report.table import csv_text
 from medistill.report.tables import tables
 from medistill.report.text_statements import first_screen_text, text_sentences
+from medistill.visible import visible
 
 FILTERS = (
     size,
@@ -177,7 +178,7 @@ def render_exchange(study: ExchangeStudy) -> str:
 
 
 def render(name: str, **values: object) -> str:
-    """A template of this room with the report's filters; blank lines are taken out."""
+    """A template of this room with the report's filters; blank lines are taken out, hidden characters spelt out."""
     environment = Environment(
         loader=PackageLoader("medistill.report", "templates"),
         autoescape=True,
@@ -188,7 +189,7 @@ def render(name: str, **values: object) -> str:
     for filter_ in FILTERS:
         environment.filters[filter_.__name__] = filter_
     page = environment.get_template(name).render(arm_names=wording.ARM_NAMES, dashes=DASHES, points=POINTS, **values)
-    return re.sub(r"\n\s*\n+", "\n", page)
+    return visible(re.sub(r"\n\s*\n+", "\n", page), keep="\n\t")
 
 
 def _rules(evaluation: Evaluation) -> tuple[NamedRule, ...]:

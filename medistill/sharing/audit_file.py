@@ -10,6 +10,7 @@ from medistill.errors import ArtifactError
 from medistill.privacy.audit import Audit, Criterion, audit_from_json, brought_up
 from medistill.privacy.gate import contradicted, decide
 from medistill.sharing.manifest import AuditRecord
+from medistill.visible import json_text
 
 
 def audit_record(audit: Audit) -> AuditRecord:
@@ -19,7 +20,7 @@ def audit_record(audit: Audit) -> AuditRecord:
 
 def json_bytes(value: Mapping[str, object]) -> bytes:
     """A record as the files of a bundle hold it."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return f"{json_text(value)}\n".encode()
 
 
 def audit_bytes(audit: Audit) -> bytes:

@@ -16,11 +16,11 @@ from medistill.privacy.audit import Audit
 from medistill.recipe import QUANTISING
 from medistill.report import wording
 from medistill.report.audit_statements import verdict_sentence
-from medistill.report.markdown import escaped
+from medistill.report.markdown import escaped, shown_whole
 from medistill.report.record import Report
 from medistill.report.text_statements import originals_text, text_sentences
 from medistill.sharing.manifest import Provenance
-from medistill.sharing.statement import Statement
+from medistill.sharing.statement import Statement, sender_words
 
 CARD = "README.md"
 FIGURES: tuple[Arm, ...] = ("distilled", "raw", "random")
@@ -67,7 +67,7 @@ def data_card(
         "## What it is",
         _what(distilled, provenance),
         f"**Meant for:** {escaped(statement.intended_use)}",
-        f"**Sent by:** {escaped(statement.sender) or 'the sender does not say'}. {statement.date_sentence}",
+        f"**Sent by:** {_sender(statement)}. {statement.date_sentence}",
         "## What it was made from",
         _source(distilled, provenance, report),
         "## What it is worth",
@@ -83,7 +83,14 @@ def data_card(
         "## Licence",
         f"{escaped(statement.licence)}, chosen by the sender.",
     ]
-    return ("\n\n".join(part for part in parts if part) + "\n").encode()
+    return shown_whole("\n\n".join(part for part in parts if part) + "\n").encode()
+
+
+def _sender(statement: Statement) -> str:
+    """The sender's own words, and that they are no more than that: a card cannot know who signed the bundle."""
+    if not statement.sender:
+        return "the sender does not say"
+    return f"{escaped(statement.sender)}, in the sender's own words; unverified, unless `medistill verify` names a key"
 
 
 def _front_matter(count: int, title: str, licence: str) -> str:
@@ -134,7 +141,8 @@ def _centroids(provenance: Provenance) -> bool:
 def _source(distilled: DistilledSet, provenance: Provenance, report: Report | None) -> str:
     if provenance.sources is not None:
         rows = [
-            f"| {k} | {escaped(source.sender) or 'not told'} | {source.first} to {source.first + source.images - 1} | "
+            f"| {k} | {escaped(sender_words(source.sender, source.signer))} | "
+            f"{source.first} to {source.first + source.images - 1} | "
             f"{'none' if source.epsilon is None else f'{source.epsilon:g}'} | `{source.set_digest[:12]}` |"
             for k, source in enumerate(provenance.sources, 1)
         ]

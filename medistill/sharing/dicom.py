@@ -19,6 +19,7 @@ from medistill.data.burnt_in_text import can_carry_letters
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.letters import TextFigures
 from medistill.recipe import QUANTISING
+from medistill.visible import visible
 
 if TYPE_CHECKING:
     from highdicom.sc import SCImage
@@ -105,7 +106,7 @@ def _secondary_capture(
     from pydicom.uid import ExplicitVRLittleEndian
 
     label = int(distilled.labels[k])
-    name = "".join(letter if letter.isprintable() else " " for letter in distilled.class_names[label])
+    name = visible(distilled.class_names[label])
     grey = len(picture) == 1
     image = SCImage(
         pixel_array=np.ascontiguousarray(picture[0] if grey else np.moveaxis(picture, 0, 2)),

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from medistill.artifacts.atomic import parse_json
+from medistill.artifacts.atomic import deeper_than, parse_json
+from medistill.artifacts.distilled_set import DEEPEST
 from medistill.errors import ArtifactError, first_complaint
 from medistill.privacy.audit import Verdict
 from medistill.recipe import Unit, Weighting
@@ -44,7 +45,7 @@ def _no_formula(name: str) -> str:
 
 
 def _lines_throughout(value: Any) -> Any:
-    """Check every text in plain values of any depth, the names too."""
+    """Check every text in plain values, the names too."""
     if isinstance(value, str):
         _one_line(value)
     for part in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -52,12 +53,19 @@ def _lines_throughout(value: Any) -> Any:
     return value
 
 
+def _shallow(value: Any) -> Any:
+    if deeper_than(value, DEEPEST):
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    return value
+
+
 Line = Annotated[str, Field(max_length=2000), AfterValidator(_one_line)]
 Use = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_one_line), AfterValidator(_said)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 ClassName = Annotated[Name, AfterValidator(_no_formula)]
-Settings = Annotated[dict[str, Any], AfterValidator(_lines_throughout)]
+Settings = Annotated[dict[str, Any], AfterValidator(_shallow), AfterValidator(_lines_throughout)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{4}( [0-9a-f]{4}){7}$")]
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+_-]{1,64}$")]
 Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
 Count = Annotated[int, Field(ge=0)]
@@ -101,6 +109,13 @@ class Source(Part):
     epsilon: float | None
     delta: float | None
     unit: Line | None
+    signer: Fingerprint | None = None
+    """Fingerprint of the key that vouched for it where it was united; left out where none did."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; a signer that there was not does not appear."""
+        plain = self.model_dump(mode="json")
+        return plain if self.signer is not None else {key: plain[key] for key in plain if key != "signer"}
 
 
 class QuantisationRecord(Part):
@@ -180,6 +195,8 @@ class Provenance(Part):
     def as_json(self) -> dict[str, Any]:
         """Plain values; what is not known does not appear."""
         plain = {key: value for key, value in self.model_dump(mode="json").items() if value is not None}
+        if self.sources is not None:
+            plain["sources"] = [source.as_json() for source in self.sources]
         for part in ("quantisation", "text_check"):
             if part in plain:
                 plain[part] = {key: value for key, value in plain[part].items() if value is not None}

@@ -32,6 +32,8 @@ OWN_THRESHOLDS = (
     "hold for whoever chooses one on images of their own, and not for the classifier as it was received."
 )
 
+UNVERIFIED = "No trusted key vouches for the set that this classifier was trained on: its sender is unverified."
+
 
 def evaluate_classifier(
     classifier: Classifier,
@@ -62,6 +64,8 @@ def evaluate_classifier(
     if apart.originals != "apart":
         progress.say(OTHER_CORPUS)
     progress.say(OWN_THRESHOLDS)
+    if not classifier.provenance.get("set_verified"):
+        progress.say(UNVERIFIED)
     place, spec = choose_device(device), classifier_spec(classifier)
     network = restored_network(classifier, place)
     folder = private_folder(Path(out) / "evaluation")

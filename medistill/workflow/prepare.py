@@ -33,7 +33,7 @@ from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group
-from medistill.data.listing import Listed, files_of, list_by_folders
+from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
 from medistill.data.radiograph import Decoded
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
 from medistill.data.splits import part, refuse_shared_patients
@@ -85,7 +85,7 @@ def prepare(
     else:
         files = [file for file in files if not _is(folder / file, table)]
         listed = list_by_table(folder, files, table, recipe.data)
-    listed = sorted(listed, key=lambda one: one.file)
+    listed = sorted(refuse_unusable_names(listed), key=lambda one: one.file)
     before = facts_of(folder, files)
     source = _source(file_digests(folder, files, known_digests(folder), progress), files, table, recipe, check)
     with sole_reader(source, progress) as known:

@@ -12,8 +12,9 @@ from medistill_cli import options
 from medistill_cli.brought import bring_again
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
-from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
+from medistill_cli.results import estimate, print_json, print_next, print_written
 from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in, run_of
+from medistill_cli.terminal import out_console
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def audit(
             help="Write the closest pairs of distilled and real images to pairs.html too, which must not be shared.",
         ),
     ] = False,
+    trust: options.Trust = None,
+    allow_large_recipe: options.AllowLargeRecipe = False,
     device: options.Device = "auto",
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -80,12 +83,12 @@ def audit(
         from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.audit import audit as audit_set
 
-        distilled, run = load_set(source), run_of(source)
+        distilled, run = load_set(source, trust).distilled, run_of(source)
         folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
         refuse_unwritable(folder)
         if out is not None or run is None:
             _refuse_audit_of_another_set(folder, distilled)
-        chosen = recipe_of_set(distilled, source, None, overrides_of(settings))
+        chosen = recipe_of_set(distilled, source, None, overrides_of(settings), allow_large=allow_large_recipe)
         bring_again(decoder, chosen)
         if data is None:
             refuse_built_in(distilled, source, "compare with")
@@ -182,13 +185,13 @@ def _print(found: Audit) -> None:
         console.print(_attacks(found))
     for one in found.criteria:
         if one.reason:
-            console.print(f"{one.name}: {one.reason}.", markup=False, soft_wrap=True)
+            console.print(f"{one.name}: {one.reason}.", soft_wrap=True)
     for said in text_sentences(found.text):
         if said:
-            console.print(said, markup=False, soft_wrap=True)
+            console.print(said, soft_wrap=True)
     attacks = f"; all calls together spent {duration(found.membership.seconds)} on attacks" if found.membership else ""
-    console.print(f"It took {duration(found.seconds)}{attacks}.", markup=False, soft_wrap=True)
-    console.print(verdict_sentence(found), markup=False, soft_wrap=True, style="bold")
+    console.print(f"It took {duration(found.seconds)}{attacks}.", soft_wrap=True)
+    console.print(verdict_sentence(found), soft_wrap=True, style="bold")
 
 
 def _attacks(found: Audit) -> Table:

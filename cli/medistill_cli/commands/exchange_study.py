@@ -10,7 +10,8 @@ import typer
 from medistill_cli import options
 from medistill_cli.corpus import on_disk
 from medistill_cli.recipe_choice import choose_recipe, overrides_of
-from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
+from medistill_cli.results import estimate, print_json, print_next, print_written
+from medistill_cli.terminal import out_console
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -92,10 +93,10 @@ def _print(study: ExchangeStudy) -> None:
     reasons = dict.fromkeys(row.reason for row in study.matrix.rows if row.reason)
     for reason in reasons:
         lost = "; ".join(row_name(row) for row in study.matrix.rows if row.reason == reason)
-        console.print(f"Cannot be estimated, because {reason}: {lost}.", markup=False, soft_wrap=True)
-    console.print(headline(study), markup=False, soft_wrap=True)
+        console.print(f"Cannot be estimated, because {reason}: {lost}.", soft_wrap=True)
+    console.print(headline(study), soft_wrap=True)
     for sentence in statements(study):
-        console.print(f"- {sentence}", markup=False, soft_wrap=True)
+        console.print(f"- {sentence}", soft_wrap=True)
 
 
 def _cell(cell: SiteCell) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medistill_cli import options
-from medistill_cli.results import out_console, print_facts, print_json
+from medistill_cli.results import print_facts, print_json
+from medistill_cli.terminal import out_console
 
 if TYPE_CHECKING:
     from medistill.privacy.ledger import Entry

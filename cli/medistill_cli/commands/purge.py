@@ -9,6 +9,7 @@ import typer
 
 from medistill_cli import options
 from medistill_cli.results import print_json, size
+from medistill_cli.terminal import write, write_error
 
 SHOWN = 10
 """Most things that are named of those that are left."""
@@ -49,7 +50,7 @@ def purge(
                 do="add --yes",
             )
         if not typer.confirm(f"Remove {found.words}, {size(found.bytes)}, from {root}?", err=True):
-            typer.echo("Nothing was removed.", err=True)
+            write_error("Nothing was removed.")
             raise typer.Exit(1)
     done = purge_cache(root)
     gone = done.removed
@@ -57,8 +58,8 @@ def purge(
         kinds = {"corpora": gone.corpora, "trajectories": gone.trajectories, "decoders": gone.decoders}
         print_json({"cache": str(root), "removed": {"bytes": gone.bytes, **kinds}, "left": list(done.left)})
     else:
-        typer.echo(f"Removed {gone.words}, {size(gone.bytes)}, from {root}.")
-        typer.echo(ELSEWHERE)
+        write(f"Removed {gone.words}, {size(gone.bytes)}, from {root}.")
+        write(ELSEWHERE)
     if done.left:
         more = f"; and {len(done.left) - SHOWN} more" if len(done.left) > SHOWN else ""
         raise ArtifactError(

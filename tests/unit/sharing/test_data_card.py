@@ -105,8 +105,8 @@ def test_a_united_set_names_its_sources() -> None:
     )
     other = replace_source(source, sender="", first=3, images=1, epsilon=None)
     text = card(Statement("CC0-1.0", "Tests"), provenance=Provenance(sources=(source, other)))
-    assert "| 1 | St Example | 0 to 2 | 7.9 |" in text
-    assert "| 2 | not told | 3 to 3 | none |" in text
+    assert "| 1 | St Example (unverified) | 0 to 2 | 7.9 |" in text
+    assert "| 2 | an unnamed sender (unverified) | 3 to 3 | none |" in text
 
 
 def replace_source(source: Source, **changes: object) -> Source:
