@@ -16,8 +16,8 @@ OFF = 1e-3
 
 
 def check_claims(manifest: BundleManifest, distilled: DistilledSet) -> None:
-    """Refuse what contradicts itself: a guarantee that its own noise, rate and steps do not give, a total that leaves out
-    this set, and a statement on means that the set does not bear out.
+    """Refuse what contradicts itself: a guarantee that its own noise, rate and steps do not give, a total without this
+    set, and a statement on means that the set does not bear out.
 
     Raises:
         ArtifactError: one of these.
