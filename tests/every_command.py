@@ -80,6 +80,7 @@ def commands(pacs: str, there: Callable[[str], bool] = installed) -> list[tuple[
         ("recipes list", []),
         ("recipes show", ["demo"]),
         ("doctor", []),
+        ("ledger", []),
         ("keys new", ["house"]),
         ("keys list", []),
         ("keys export", ["house", "--out", "house.key.json"]),

@@ -92,8 +92,11 @@ def consequence(audit: Audit) -> str:
 def _consequence(audit: Audit) -> str:
     if standing(audit) != audit.verdict:
         asked = {one.name for one in audit.criteria}
-        missing = "" if MAKING in asked else " It did not ask whether the set is the one that its recipe made."
-        return f"It should not leave the house on this evidence.{missing}"
+        lacking = (
+            "" if audit.text is not None else "It did not look for text in the pixels.",
+            "" if MAKING in asked else "It did not ask whether the set is the one that its recipe made.",
+        )
+        return " ".join(filter(None, ("It should not leave the house on this evidence.", *lacking)))
     if audit.verdict == "pass":
         return (
             "Nothing that was tried found more than the thresholds of the recipe allow. That does not show that "

@@ -130,8 +130,6 @@ def _kept_back(folder: Path, audit: Audit | None) -> GateError:
     there = (folder / "audit" / "audit.json").is_file()
     missing = "the audit in it is of another set" if there else "it has not been audited"
     first = f"run `medistill audit {folder}` with the data of the run"
-    if audit is not None and audit.verdict == "pass":
-        missing, audit = "its audit is of a version that did not look for text", None
     if audit is not None and audit.verdict == "fail":
         first = (
             "make another set, for instance with --set distill.init=noise, --set distill.init=quantised (each image "

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from medistill.artifacts.cache import purge
+from medistill.artifacts.purge import purge
 from medistill.artifacts.corpus import ManifestRow
 from medistill.workflow.preview import MOST, NAME, _spread
 from medistill_cli.main import app

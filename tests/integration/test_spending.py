@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from medistill.artifacts.cache import purge
+from medistill.artifacts.purge import purge
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, UsageError

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medistill.data import burnt_in_text
 from medistill.data.burnt_in_text import Box, find_readings, find_text, is_side_marker, is_telling, masked, text_check
-from medistill.data.decoding import decode
+from medistill.data.decoding import decode, decode_chunk
 from medistill.errors import UsageError
 from medistill.progress import Silent
 from medistill.recipe import DataRecipe
@@ -191,7 +191,7 @@ def test_a_reader_that_does_not_start_is_an_error_and_no_file_is_blamed(
     burnt_in_text._reader.cache_clear()
     recipe = DataRecipe(image_size=32, burnt_in_text="mask")
     with pytest.raises(UsageError, match=r"cannot be loaded \(ModuleNotFoundError\).*pip install"):
-        decode(tmp_path, ["a.png"], recipe, staging=tmp_path / "staging", workers=1, progress=Silent())
+        decode_chunk(tmp_path, ["a.png"], recipe)
 
 
 FIRST_SEEN = """
