@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.data.burnt_in_text import can_carry_letters, find_readings, reader_name
+from medistill.data.burnt_in_text import can_carry_letters, find_readings, looking_side, reader_name
 from medistill.evaluate.subgroups import hidden_cells
 from medistill.privacy.letters import Overlay, Reader, TextFigures, counted, planted_words, read_set
 from medistill.privacy.overlays import SharedPattern, likeness, shared_pattern
 from medistill.progress import Progress
 from medistill.recipe import Recipe
 
-SCALE, COARSEST, FINEST = 2, 256, 1024
-"""The images are read twice as large as they are, within these bounds of the shorter side in pixels: larger, faint
-letters are found less often, and it takes longer (decision 27)."""
 FEWEST = 20
 """Patients of a site without which nothing is averaged: what few share may be one person's."""
 
@@ -61,7 +56,9 @@ def text_figures(
 
 
 def _reader_at(side: int) -> Reader:
-    return partial(find_readings, side=min(max(SCALE * side, COARSEST), FINEST))
+    """What reads an image on the scale on which originals are looked at, and on half of it (decision 27)."""
+    scales = sorted({looking_side(side), looking_side(side // 2)})
+    return lambda pixels: [one for scale in scales for one in find_readings(pixels, side=scale)]
 
 
 def _sites(corpus: Corpus) -> dict[str, np.ndarray]:

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from medistill.artifacts.purge import purge
 from medistill.artifacts.corpus import ManifestRow
+from medistill.artifacts.purge import purge
 from medistill.workflow.preview import MOST, NAME, _spread
 from medistill_cli.main import app
 from tests.burnt_in import SOMEBODY, ground, needs_reader, written

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from medistill.artifacts.purge import purge
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.ledger import Entry, ledger_root, read_ledger
