@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
     from medistill.workflow.share import share as share
     from medistill.workflow.train_classifier import train_classifier as train_classifier
     from medistill.workflow.verify import verify as verify
+
+os.environ.update(ORT_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")
+"""ONNX Runtime, which reads burnt-in text, tells its maker that it runs, from its import on and everywhere; it looks at
+the first of these once, then. MLflow, which MONAI imports where it is installed, looks at the second. So both are said
+before anything else is imported, and processes that are started inherit them (decision 30)."""
 
 _HOME = {
     "load_recipe": "medistill.recipe",

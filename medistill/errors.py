@@ -6,12 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from medistill.visible import MOST_WORDS, visible
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
 class MedistillError(ValueError):
     """An error that a user can mend.
+
+    The words may quote names that others chose: hidden characters are spelt out, and what is too long is cut.
 
     Args:
         seen: what was found, and where (the file or the field). Never a patient's identifier.
@@ -22,6 +26,7 @@ class MedistillError(ValueError):
     exit_code = 3
 
     def __init__(self, seen: str, *, expected: str, do: str) -> None:
+        seen, expected, do = (visible(part, keep="\n", most=MOST_WORDS) for part in (seen, expected, do))
         self.seen, self.expected, self.do = seen, expected, do
         super().__init__(f"{seen.rstrip('.')}. Expected: {expected.rstrip('.')}. What to do: {do.rstrip('.')}.")
 

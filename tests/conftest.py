@@ -1,7 +1,8 @@
-"""What tests share: real data where it is there, and a private cache for each test."""
+"""What tests share: real data where it is there, a private cache for each test, and no network."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from medistill.artifacts.corpus import Corpus
 from medistill.data.phantom import write_phantom
 from medistill.recipe import Recipe, load_recipe
+from tests.loopback_only import REFUSED, refuse_others
 from tests.tiny import TINY
 
+refuse_others()
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -22,11 +25,29 @@ def shared_data() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keys of the tests' own, so that none makes one in the user's folder."""
+    folder = tmp_path_factory.mktemp("keys")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDISTILL_KEYS", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def no_network() -> Iterator[None]:
+    """A test that tries to talk to another machine fails, also where the refusal was caught on its way."""
+    REFUSED.clear()
+    yield
+    assert not REFUSED
+
+
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of this test's own, so that none reads what another left, or the user's."""
+    """A cache and a ledger of this test's own, so that none reads what another left, or the user's."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("MEDISTILL_CACHE", str(folder))
+    monkeypatch.setenv("MEDISTILL_LEDGER", str(folder.with_name(f"{folder.name}-ledger")))
     return folder
 
 

@@ -14,6 +14,8 @@ from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Trait, Tru
 from medistill.evaluate.published import BenchmarkResult, PublishedFigure
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice, Trial
 from medistill.privacy.audit import (
+    LAXER,
+    MAKING,
     SPACES,
     Audit,
     CopyFigures,
@@ -23,6 +25,7 @@ from medistill.privacy.audit import (
     ResidueFigures,
 )
 from medistill.privacy.canaries import CanaryTest
+from medistill.privacy.letters import Overlay, PlantedWord, TextFigures
 from medistill.privacy.membership import SOURCES, AttackCell, Detection, Membership, MembershipAttack
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.recipe import EvaluateRecipe, load_recipe
@@ -88,7 +91,8 @@ def evaluation(
     splits = truth(0, 60), truth(1, patients)
     told = [predictions(arm, splits, SKILL[arm] - weaker) for arm in arms]
     schedules = tuple(schedule(of_arm.arm, k) for k, of_arm in enumerate(told))
-    return compare(told, *splits, NAMES, SETTINGS, seed=7, network=network, parameters=319_000, schedules=schedules)
+    compared = compare(told, *splits, NAMES, SETTINGS, seed=7, network=network, parameters=319_000, schedules=schedules)
+    return replace(compared, originals="apart", set_digest="a" * 64)
 
 
 def schedule(arm: Arm, k: int) -> ScheduleChoice:
@@ -191,6 +195,8 @@ def audited() -> Audit:
     return Audit(
         verdict="fail",
         criteria=(
+            Criterion(MAKING, 40, 40, "pass", "Its record is sealed here"),
+            Criterion(LAXER, 0, 0, "pass", ""),
             Criterion("Held-out patients", 180, 100, "pass", ""),
             Criterion("Copies in pixels", 0.0, 0.0, "pass", ""),
             Criterion("Images that single out the real one they began as", 0.3, 0.05, "fail", ""),
@@ -240,12 +246,33 @@ def audited() -> Audit:
         network="ConvNet, depth 3, width 128",
         set_digest="a" * 64,
         corpus="c" * 64,
-        thresholds={"copy_ratio": 0.5},
+        thresholds=RECIPE.strictness,
         seed=7,
         versions={"medistill": "0.1.0"},
         device="cpu",
         command="medistill audit run --data xray",
         seconds=75.0,
+        text=text_figures(),
+    )
+
+
+def text_figures() -> TextFigures:
+    """Originals that were masked, a set of 112 pixels without letters, one site that shares a logo, one not shown."""
+    return TextFigures(
+        side=112,
+        legible=True,
+        originals="RapidOCR 3.10, ONNX Runtime 1.23",
+        policy="mask",
+        drawn_here=False,
+        reader="RapidOCR 3.10, ONNX Runtime 1.23",
+        images=40,
+        found=(),
+        planted=(PlantedWord(15, 6, 2, False), PlantedWord(30, 6, 6, True), PlantedWord(60, 6, 6, True)),
+        overlays=(
+            *(Overlay(site, 3000, 0.0, 0, None, None) for site in SITES[:2]),
+            Overlay(SITES[2], 3000, 0.02, 0, 0.41, 0.2),
+            Overlay(SITES[3], None, None, None, None, None),
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def evaluated(
     save_truth(place, *splits)
     for arm in arms:
         save_arm(place, arm)
-    evaluation = compare(arms, *splits, NAMES, recipe.evaluate, seed=0, network=network, parameters=12345)
+    compared = compare(arms, *splits, NAMES, recipe.evaluate, seed=0, network=network, parameters=12345)
+    digest = distilled_set(recipe, synthetic=False).digest()
+    evaluation = replace(compared, originals="apart", set_digest=digest)
     write_json(place / "evaluation.json", evaluation.as_json(), private=True)
     return evaluation
 

@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -63,12 +62,16 @@ class Bars:
         self.stop = stop
         narrow = console.width < NARROW
         self.rich = Progress(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
             BarColumn(bar_width=10 if narrow else 24),
             Done(),
             *([] if narrow else [TimeElapsedColumn()]),
             TimeLeft(),
-            TextColumn("{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            TextColumn(
+                "{task.fields[figures]}",
+                markup=False,
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
             console=console,
             expand=True,
             redirect_stdout=False,
@@ -77,9 +80,7 @@ class Bars:
 
     def task(self, title: str, total: int, *, done: int = 0) -> Bar:
         """Start a bar."""
-        return Bar(
-            self, self.rich.add_task(escape(title), total=total, completed=done, figures="", first=done), total, done
-        )
+        return Bar(self, self.rich.add_task(title, total=total, completed=done, figures="", first=done), total, done)
 
     def say(self, message: str) -> None:
         """Print a line above the bars."""
@@ -105,7 +106,7 @@ class Bar:
         """Move on; a safe point."""
         self.done += steps
         self.total = max(self.total, self.done)  # which can be an estimate
-        self.bars.rich.update(self.number, advance=steps, total=self.total, figures=escape(figures))
+        self.bars.rich.update(self.number, advance=steps, total=self.total, figures=figures)
         self.bars.stop.check()
 
     def __enter__(self) -> Self:

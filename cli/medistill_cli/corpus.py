@@ -20,9 +20,16 @@ def read_corpus(data: Path | None, labels: Path | None, recipe: Recipe, progress
     from medistill.workflow.prepare import prepare
     from medistill.workflow.run import built_in_corpus
 
-    data, labels = on_disk(data, labels, progress)
-    folder = built_in_corpus(progress) if data is None else data
-    return prepare(folder, recipe, labels=labels, progress=progress)
+    folder, labels = on_disk(data, labels, progress)
+    return prepare(built_in_corpus(progress) if folder is None else folder, recipe, labels=labels, progress=progress)
+
+
+def folder_of(data: Path | None, labels: Path | None, progress: Progress) -> Path:
+    """Where the files lie that `read_corpus` has read."""
+    from medistill.workflow.run import built_in_corpus
+
+    folder, _ = on_disk(data, labels, progress)
+    return built_in_corpus(progress) if folder is None else folder
 
 
 def on_disk(data: Path | None, labels: Path | None, progress: Progress) -> tuple[Path | None, Path | None]:

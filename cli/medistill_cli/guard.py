@@ -14,11 +14,45 @@ from typing import ParamSpec
 import typer
 
 from medistill.errors import MedistillError
+from medistill_cli.terminal import error_console, write_error
 
 P = ParamSpec("P")
 FAILED = 1
 INTERRUPTED = 130
 REFUSED = 3
+_NETWORK = (
+    "room for the network and the images that pass it at once",
+    "set compute.micro_batch to a small number such as 16; if that fails too, choose a smaller network "
+    "(network.width) or a smaller data.image_size",
+)
+MEMORY = {
+    "data": (
+        "room for the files that are read at the same time",
+        "choose a smaller data.image_size, or take the largest files out of the folder",
+    ),
+    "sharing": (
+        "room for a whole bundle and for its images as they are shown",
+        "take a machine with more memory: five times the size of the bundle is enough",
+    ),
+    "quantisation": (
+        "room for the images that are encoded at once and for their principal components",
+        "lower quantise.batch_size, quantise.components or data.image_size",
+    ),
+    "evaluate.protocol": _NETWORK,
+    "evaluate": (
+        "room for the answers of all networks in every replicate of the bootstrap",
+        "lower evaluate.bootstrap or evaluate.networks",
+    ),
+    "privacy": ("room for the comparison of all images", "lower audit.shadows, or data.image_size"),
+    "report": ("room for the pictures of the report", "lower distill.ipc, or data.image_size"),
+    "training": _NETWORK,
+    "engine": (
+        "room for the images that pass the network at once, and for the parameters of every student step",
+        "set compute.micro_batch to a small number such as 16, or lower distill.syn_steps",
+    ),
+    "networks": _NETWORK,
+}
+"""Room in which memory ran out -> what there should have been room for, and what needs less."""
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
@@ -43,7 +77,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             if debug:
                 import traceback
 
-                traceback.print_exc()
+                write_error(traceback.format_exc())
             message, code = explain(error)
             tell(message)
             raise typer.Exit(code) from None
@@ -68,11 +102,7 @@ def explain(error: Exception) -> tuple[str, int]:
             REFUSED,
         )
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
-        return (
-            "The memory is not enough. Expected: room for the images that pass the network at once. "
-            "What to do: set compute.micro_batch to a small number such as 16, or choose a smaller data.image_size.",
-            FAILED,
-        )
+        return f"The memory is not enough. {_memory_advice(error)}", FAILED
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
@@ -85,16 +115,28 @@ def explain(error: Exception) -> tuple[str, int]:
     )
 
 
+def _memory_advice(error: BaseException) -> str:
+    """What was done when memory ran out, from the room of the innermost frame that has advice, and what would help."""
+    rooms, place = [], error.__traceback__
+    while place is not None:
+        rooms.append(place.tb_frame.f_globals.get("__name__", ""))
+        place = place.tb_next
+    for room in reversed(rooms):
+        for name, (expected, do) in MEMORY.items():
+            if room.startswith(f"medistill.{name}"):
+                return f"Expected: {expected}. What to do: {do}."
+    return "Expected: room for what was read. What to do: close other programs, or take a machine with more memory."
+
+
 def tell(message: str) -> None:
     """Write a paragraph to stderr: in a frame on a terminal, plain elsewhere."""
     if not sys.stderr.isatty():
-        sys.stderr.write(f"{message}\n")
+        write_error(message)
         return
-    from rich.console import Console
     from rich.panel import Panel
     from rich.text import Text
 
-    Console(stderr=True).print(Panel(Text(message), title="medistill", title_align="left", border_style="red"))
+    error_console().print(Panel(Text(message), title="medistill", title_align="left", border_style="red"))
 
 
 def quieten(*, debug: bool) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import Self
 
+from medistill.visible import visible
+from medistill_cli.stderr import Stderr
 from medistill_cli.stop import Stop
+from medistill_cli.terminal import LINES
 
 SECONDS_BETWEEN = 10.0
 """Least time between two lines of one task."""
@@ -16,8 +18,8 @@ SECONDS_BETWEEN = 10.0
 class Lines:
     """A `medistill.progress.Progress` of plain lines on stderr."""
 
-    def __init__(self, stop: Stop) -> None:
-        self.stop = stop
+    def __init__(self, stop: Stop, stderr: Stderr | None = None) -> None:
+        self.stop, self.stderr = stop, stderr or Stderr()
 
     def task(self, title: str, total: int, *, done: int = 0) -> LineTask:
         """Say that a task starts."""
@@ -25,8 +27,8 @@ class Lines:
 
     def say(self, message: str) -> None:
         """Print a line."""
-        sys.stderr.write(f"{message}\n")
-        sys.stderr.flush()
+        self.stderr.write(f"{visible(message, keep=LINES)}\n")
+        self.stderr.flush()
 
     def __enter__(self) -> Self:
         return self

@@ -17,6 +17,7 @@ from medistill_cli.commands.experts import experts
 from medistill_cli.commands.export import export
 from medistill_cli.commands.keys import keys
 from medistill_cli.commands.leave_site_out import leave_site_out
+from medistill_cli.commands.ledger import ledger
 from medistill_cli.commands.merge import merge
 from medistill_cli.commands.phantom import phantom
 from medistill_cli.commands.prepare import prepare
@@ -82,6 +83,7 @@ app.command()(guarded(exchange_study))
 app.command()(guarded(benchmark))
 app.command()(guarded(report))
 app.command()(guarded(phantom))
+app.command()(guarded(ledger))
 app.command()(guarded(doctor))
 app.command()(guarded(purge))
 app.add_typer(keys, name="keys")

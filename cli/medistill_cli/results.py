@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from medistill.visible import json_text
+from medistill_cli.terminal import out_console, write_error
+
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from medistill.evaluate.evaluation import Evaluation
@@ -20,33 +21,23 @@ if TYPE_CHECKING:
 
 NOT_NON_INFERIOR = 5
 """Exit code where non-inferiority was demanded and is not shown."""
-PLAIN_WIDTH = 110
-"""Columns of a table where stdout is no terminal."""
 
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Write one JSON object."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(f"{json_text(value)}\n")
 
 
-def out_console() -> Console:
-    """Rich on stdout."""
-    from rich.console import Console
-
-    terminal = sys.stdout.isatty()
-    return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else PLAIN_WIDTH)
-
-
-def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = ()) -> None:
+def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), *, unit: str = "patient") -> None:
     """The arms side by side, what they cost, how the distilled one compares, and the same on other networks."""
     from medistill.report.verdict import verdict
-    from medistill.report.wording import ARM_NAMES
+    from medistill.report.wording import ARM_NAMES, plural_of
     from medistill_cli.lines import duration
 
     level = f"{evaluation.confidence:.0%}"
     units = f"{evaluation.test_images} test images"
     if evaluation.test_patients < evaluation.test_images:
-        units += f" of {evaluation.test_patients} patients"
+        units += f" of {evaluation.test_patients} {plural_of(unit)}"
     headings = (f"Macro AUC ({level} interval)", "Spread", f"Accuracy ({level} interval)")
     table = _table(f"Fresh networks ({evaluation.network}), tested on {units}", "Trained on", headings)
     costs = _table("What training takes", "Trained on", ("Images", "Stored", "Seen by a network", "Time a network"))
@@ -60,13 +51,17 @@ def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = ()) 
     console.print(table)
     console.print(costs)
     told = verdict(evaluation)
-    console.print(told.against_raw, markup=False)
-    console.print(told.against_random, markup=False)
+    if evaluation.originals == "not known":
+        console.print("Whether test images were among the originals of the set is not known.", style="bold")
+    elif evaluation.originals == "left out":
+        console.print(f"Left out, since they had a part in making the set: {evaluation.left_out} images.", style="bold")
+    console.print(told.against_raw)
+    console.print(told.against_random)
     for name, value in (
         ("Hard-label recovery (accuracy that is lost; DD-Ranking)", evaluation.hard_label_recovery),
         ("Improvement over random (accuracy that is gained; DD-Ranking)", evaluation.improvement_over_random),
     ):
-        console.print(f"{name}: {estimate(value)}.", markup=False)
+        console.print(f"{name}: {estimate(value)}.")
     if across:
         _print_across([evaluation, *across])
 
@@ -83,11 +78,10 @@ def print_classifier(evaluation: Evaluation) -> None:
         table.add_row(of_class.name, str(images), *map(estimate, figures))
     console = out_console()
     console.print(table)
-    console.print(f"Macro AUC: {estimate(arm.macro_auc)}. Accuracy: {estimate(arm.accuracy)}.", markup=False)
+    console.print(f"Macro AUC: {estimate(arm.macro_auc)}. Accuracy: {estimate(arm.accuracy)}.")
     console.print(
         "Sensitivity and specificity stand at thresholds chosen (Youden) on the "
         f"{evaluation.validation_images} validation images of this corpus, not of the sender's.",
-        markup=False,
     )
 
 
@@ -119,9 +113,9 @@ def demand_non_inferiority(evaluation: Evaluation) -> None:
     """End the program with exit code 5, and say why on stderr, unless non-inferiority is shown."""
     if evaluation.non_inferiority != "shown":
         because = f" ({evaluation.reason})" if evaluation.reason else ""
-        sys.stderr.write(
+        write_error(
             f"Non-inferiority to all originals by the margin of {evaluation.margin:g}: {evaluation.non_inferiority}"
-            f"{because}. --require-non-inferior was given, so this command ends with exit code {NOT_NON_INFERIOR}.\n"
+            f"{because}. --require-non-inferior was given, so this command ends with exit code {NOT_NON_INFERIOR}."
         )
         raise typer.Exit(NOT_NON_INFERIOR)
 
@@ -141,7 +135,7 @@ def print_written(paths: Mapping[str, Path]) -> None:
     console.print("\nWritten:", style="bold")
     width = max(len(name) for name in paths)
     for name, path in paths.items():
-        console.print(f"  {name:{width}}  {path}", markup=False, soft_wrap=True)
+        console.print(f"  {name:{width}}  {path}", soft_wrap=True)
 
 
 def print_next(commands: Iterable[tuple[Sequence[str], str]]) -> None:
@@ -151,7 +145,7 @@ def print_next(commands: Iterable[tuple[Sequence[str], str]]) -> None:
     told = [(shlex.join(words), what) for words, what in commands]
     width = max(len(command) for command, _ in told)
     for command, what in told:
-        console.print(f"  {command:{width}}  # {what}", markup=False, soft_wrap=True)
+        console.print(f"  {command:{width}}  # {what}", soft_wrap=True)
 
 
 def print_facts(rows: Iterable[tuple[str, str]]) -> None:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medistill_cli.clock import today
+from medistill_cli.terminal import write_error
+
 if TYPE_CHECKING:
     from medistill.artifacts.distilled_set import DistilledSet
     from medistill.recipe import Recipe
+    from medistill.workflow.received import ReceivedSet
 
 
-def recipe_of_set(distilled: DistilledSet, source: Path, name: str | None, overrides: list[str]) -> Recipe:
-    """The recipe that was named, or the one inside the set, with the overrides on top."""
+def recipe_of_set(
+    distilled: DistilledSet, source: Path, name: str | None, overrides: list[str], *, allow_large: bool = False
+) -> Recipe:
+    """The recipe that was named, or the one inside the set, with the overrides on top; the latter within its limits,
+    unless it may be large."""
     from medistill.errors import UsageError
-    from medistill.recipe import load_recipe, override_recipe, validate_recipe
+    from medistill.recipe import load_recipe, validate_recipe
 
     if name is not None:
         return load_recipe(name, overrides)
@@ -24,7 +31,26 @@ def recipe_of_set(distilled: DistilledSet, source: Path, name: str | None, overr
             do="add --recipe with the network that you want to evaluate",
         )
     origin = f"the recipe inside {source}"
-    return override_recipe(validate_recipe(distilled.provenance["recipe"], origin), overrides, origin)
+    return received_recipe(
+        validate_recipe(distilled.provenance["recipe"], origin), overrides, origin, allow_large=allow_large
+    )
+
+
+def received_recipe(recipe: Recipe, overrides: list[str], origin: str, *, allow_large: bool) -> Recipe:
+    """A recipe from outside with the overrides on top, refused where it asks for more than it may."""
+    from medistill.recipe import override_recipe
+    from medistill.recipe.limits import refuse_large
+
+    used = override_recipe(recipe, overrides, origin)
+    refuse_large(recipe.model_dump(), origin, "allow" if allow_large else "refuse", used.model_dump())
+    return used
+
+
+def without_text_reader() -> list[str]:
+    """Overrides of a received recipe: where the reader is not installed, nobody needs it to test on his own images."""
+    from medistill.data.burnt_in_text import reader_name
+
+    return ["data.burnt_in_text=auto"] if reader_name() is None else []
 
 
 def refuse_no_set(source: Path) -> None:
@@ -34,11 +60,20 @@ def refuse_no_set(source: Path) -> None:
     set_folder(source)
 
 
-def load_set(source: Path) -> DistilledSet:
-    """The set in a bundle, in its own folder, or in the folder of a run."""
+def load_set(source: Path, trust: list[str] | None = None) -> ReceivedSet:
+    """The set in a bundle, in its own folder, or in the folder of a run; who vouches for it is said on stderr."""
     from medistill.workflow.received import receive
 
-    return receive(source).distilled
+    received = receive(source, trust=trust or (), today=today())
+    write_error(received.origin)
+    return received
+
+
+def run_of(source: Path) -> Path | None:
+    """The run that the set lies in, where it lies in one."""
+    if (source / "set" / "manifest.json").is_file():
+        return source
+    return source.parent if source.name == "set" and (source.parent / "run.json").is_file() else None
 
 
 def refuse_built_in(distilled: DistilledSet, source: Path, purpose: str) -> None:

@@ -1,4 +1,4 @@
-"""Stop: the wish to stop at the next safe point, made by Ctrl-C or by the system's SIGTERM."""
+"""Stop: the wish to stop at the next safe point, by Ctrl-C, SIGTERM, or a terminal that closed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from medistill_cli.stderr import forsake_closed_terminal
+
+HANGUP = getattr(signal, "SIGHUP", None)
+"""What a terminal sends when it closes; Windows has none."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([] if HANGUP is None else [HANGUP]))
 
 
 class Stop:
-    """While this context lasts, the first signal sets `wanted` and calls ``notice``; a second one stops at once."""
+    """While this context lasts, the first signal sets `wanted` and calls ``notice``; a second one stops at once.
+
+    A signal that was ignored when the program was started stays ignored, as `nohup` wants it.
+    """
 
     def __init__(self, notice: Callable[[], None]) -> None:
         self.notice = notice
@@ -35,13 +42,18 @@ class Stop:
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return
+        if number == HANGUP:
+            forsake_closed_terminal()
+            if self.wanted is not None:  # the system sends it, and the shell too: nobody is impatient
+                return
         if self.wanted is not None:
             raise KeyboardInterrupt
         self.wanted = number
         self.notice()
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._heard) for number in heeded}
         return self
 
     def __exit__(

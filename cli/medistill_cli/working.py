@@ -6,13 +6,15 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import contextmanager, suppress
+from typing import IO, Literal, cast
 
 import typer
 
 from medistill.progress import Progress
+from medistill_cli.stderr import Stderr
 from medistill_cli.stop import Stop
+from medistill_cli.terminal import error_console
 
 Again = Literal["resume", "repeat", "anew"]
 """How a command goes on: with --resume, by itself when it is repeated, or from its beginning."""
@@ -22,19 +24,19 @@ SAVED = "Stopped; all that was finished is saved. To continue"
 
 @contextmanager
 def working(again: Again) -> Iterator[Progress]:
-    """Give the workflow a progress to talk to; on Ctrl-C or SIGTERM say how to continue, and exit 130 or 143."""
-    from rich.console import Console
-
+    """Give the workflow a progress to talk to; where it is stopped say how to continue, and exit 130, 143 or 129."""
     from medistill_cli.bars import Bars
     from medistill_cli.lines import Lines
 
-    console = Console(stderr=True)
+    stderr = Stderr()
+    console = error_console(cast("IO[str]", stderr))
 
     def notice() -> None:
-        os.write(2, NOTICE)  # not sys.stderr: the signal may come while that is being written
+        with suppress(OSError):  # nobody reads it any more
+            os.write(2, NOTICE)  # not sys.stderr: the signal may come while that is being written
 
     stop = Stop(notice)
-    progress = Bars(console, stop) if console.is_terminal else Lines(stop)
+    progress = Bars(console, stop) if console.is_terminal else Lines(stop, stderr)
     with stop:
         try:
             with progress:

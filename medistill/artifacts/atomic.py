@@ -9,7 +9,6 @@ import math
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,12 @@ from typing import Any
 import numpy as np
 
 from medistill.errors import ArtifactError
+from medistill.visible import json_text
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+OPEN_FOLDER = 0o777
+"""Of what holds no patients' data, less the umask."""
 
 
 def private_folder(path: Path) -> Path:
@@ -29,11 +31,19 @@ def private_folder(path: Path) -> Path:
         ArtifactError: it cannot be made.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        _make_folder(path, PRIVATE_FOLDER)
         path.chmod(PRIVATE_FOLDER)
     except OSError as error:
         raise unwritable(path, error) from error
     return path
+
+
+def _make_folder(path: Path, mode: int) -> None:
+    """Make a folder where it is missing, and its missing parents with the same mode, which `Path.mkdir` does not."""
+    if not path.is_dir():
+        if path.parent != path:
+            _make_folder(path.parent, mode)
+        path.mkdir(mode=mode, exist_ok=True)
 
 
 def write_atomically(path: Path, write: Callable[[Path], None], *, private: bool = False) -> None:
@@ -44,7 +54,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, private: bool
     """
     neighbour = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")  # pids repeat across machines
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent, PRIVATE_FOLDER if private else OPEN_FOLDER)
         neighbour.touch(mode=PRIVATE_FILE if private else 0o644)
         mode = neighbour.stat().st_mode
         write(neighbour)
@@ -67,19 +77,53 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, private: bool
 
 def unwritable(path: Path, error: OSError) -> ArtifactError:
     """Say why ``path`` could not be written, and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        what = "the disk is full" if error.errno == errno.ENOSPC else os.strerror(error.errno)
-        free = shutil.disk_usage(path.parent).free // 2**20 if path.parent.exists() else 0
-        return ArtifactError(
-            f"{what}: {path} could not be written ({free} MiB free)",
-            expected="room for the output",
-            do="free space, then repeat the command (`distill` with --resume); nothing that was finished is lost",
-        )
-    return ArtifactError(
-        f"{path} could not be written: {error.strerror or error}",
-        expected="a folder that you may write to",
-        do="choose another folder, or correct its permissions",
+    again = "repeat the command (`distill` with --resume); nothing that was finished is lost"
+    full = _full(path, error)
+    if full:
+        why, need, do = full
+        return ArtifactError(f"{why}: {path} could not be written", expected=need, do=f"{do}, then {again}")
+    why, need, do = _UNWRITABLE.get(
+        error.errno or 0, ("", "a folder that you may write to", "choose another folder, or correct its permissions")
     )
+    return ArtifactError(f"{path} could not be written: {why or error.strerror or error}", expected=need, do=do)
+
+
+_UNWRITABLE = {
+    errno.EROFS: ("the file system is read-only", "one that can be written to", "choose a folder elsewhere"),
+    errno.ENAMETOOLONG: ("the name is too long", "one that the file system takes", "choose a shorter name"),
+    errno.ENOTDIR: ("a file stands where a folder should be", "a folder there", "choose another path"),
+    errno.EEXIST: ("a file stands where a folder should be", "a folder there", "choose another path"),
+    errno.EISDIR: ("a folder stands there", "a file, or nothing", "choose another path"),
+}
+"""What was seen, what was expected and what to do, where that is something else than permissions."""
+
+
+def _full(path: Path, error: OSError) -> tuple[str, str, str] | None:
+    """The same, where there is no room: of bytes, of files, of a quota, or of a limit on the size of a file."""
+    if error.errno == errno.EDQUOT:
+        return "your quota of the disk is used up", "room within the quota", "remove files of yours"
+    if error.errno == errno.EFBIG:
+        return (
+            "the file would be too large",
+            "a limit that lets it be written",
+            "raise the limit on files (`ulimit -f`)",
+        )
+    if error.errno != errno.ENOSPC:
+        return None
+    try:
+        disk = os.statvfs(_standing(path.parent))
+    except (OSError, AttributeError):  # Windows has no statvfs
+        return "the disk is full", "room for the output", "free space"
+    free = disk.f_bavail * disk.f_frsize // 2**20
+    if disk.f_files and not disk.f_favail:
+        what = f"the disk has no room for another file (no inodes are free, though {free} MiB are)"
+        return what, "inodes for the output", "remove files, however small"
+    return f"the disk is full ({free} MiB free)", "room for the output", "free space"
+
+
+def _standing(folder: Path) -> Path:
+    """The nearest folder above that is there."""
+    return next((above for above in (folder, *folder.parents) if above.exists()), folder)
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
@@ -93,21 +137,30 @@ def _put(file: Path, text: str) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any], *, private: bool = False) -> None:
     """Write JSON atomically, keys in the order given. NaN and infinities are refused: JSON has none."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", private=private)
+    write_text(path, json_text(value) + "\n", private=private)
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
+def read_json(path: Path, what: str, *, most: int | None = None) -> dict[str, Any]:
     """Read a JSON object.
 
+    Args:
+        what: names the thing in messages.
+        most: bytes that it may have, where it comes from outside; None sets no limit.
+
     Raises:
-        ArtifactError: missing or damaged; ``what`` names the thing in the message.
+        ArtifactError: missing, damaged or too long.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(-1 if most is None else most + 1)
     except FileNotFoundError:
         raise ArtifactError(f"{what}: {path} is missing", expected="that file", do="check the path") from None
     except OSError as error:
         raise _no_json(what, path, error) from None
+    if most is not None and len(data) > most:
+        raise ArtifactError(
+            f"{what}: {path} is longer than {most // 2**20} MiB", expected="a record of a few kB", do="do not use it"
+        )
     return parse_json(data, path, what)
 
 
@@ -127,6 +180,12 @@ def parse_json(data: bytes, name: str | Path, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ArtifactError(f"{what}: {name} holds no JSON object", expected="a JSON object", do="make it again")
     return value
+
+
+def deeper_than(value: Any, levels: int) -> bool:
+    """Whether plain values are nested more levels deep; it stops at the first that is."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return parts is not None and (levels == 0 or any(deeper_than(part, levels - 1) for part in parts))
 
 
 def _no_json(what: str, name: str | Path, error: Exception) -> ArtifactError:
@@ -167,18 +226,6 @@ def write_tensors(
 
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     write_atomically(path, lambda file: save_file(arrays, str(file), dict(metadata or {})), private=private)
-
-
-def read_kept(path: Path, key: str, what: str) -> dict[str, np.ndarray] | None:
-    """The arrays of a safetensors file if it is there and was written under ``key`` in its metadata; else None.
-
-    Raises:
-        ArtifactError: truncated or not safetensors.
-    """
-    if not path.is_file():
-        return None
-    arrays, metadata = read_tensors(path, what)
-    return arrays if metadata.get("key") == key else None
 
 
 def read_tensors(path: Path, what: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.cache_users import join
 
-KINDS = ("sources", "staging", "pulled", "corpora", "trajectories", "decoders", "tuning.json")
+KINDS = ("sources", "staging", "pulled", "corpora", "previews", "trajectories", "decoders", "tuning.json")
 """Folders and files of the cache that a purge removes: all that holds, encodes or was measured on what came from
 patients. `staging` is what older versions left."""
 BUILT_IN = "phantom"
@@ -17,6 +17,13 @@ BUILT_IN = "phantom"
 
 
 def cache_root() -> Path:
+    """The cache to work in. Until it ends this process counts among those that work there, and a purge refuses."""
+    root = cache_folder()
+    join(root)
+    return root
+
+
+def cache_folder() -> Path:
     """``$MEDISTILL_CACHE``, or the platform's cache folder for medistill. Made with mode 0700."""
     chosen = os.environ.get("MEDISTILL_CACHE")
     if chosen:
@@ -49,6 +56,10 @@ class Held:
         """What a purge removes, for a reader."""
         return f"{self.corpora} corpora, {self.trajectories} sets of experts and {self.decoders} encoder-decoders"
 
+    def __sub__(self, other: Held) -> Held:
+        """What is held here and not there."""
+        return Held(*(mine - theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
 
 def held(root: Path) -> Held:
     """Look through the cache at ``root``."""
@@ -61,22 +72,10 @@ def held(root: Path) -> Held:
     )
 
 
-def purge(root: Path | None = None) -> Held:
-    """Remove every kind, and return what was held before; the built-in corpus and files of others stay."""
-    root = root or cache_root()
-    before = held(root)
-    for kind in KINDS:
-        if (root / kind).is_dir():
-            shutil.rmtree(root / kind)
-        else:
-            (root / kind).unlink(missing_ok=True)
-    return before
-
-
 def _folders(folder: Path) -> int:
     return sum(1 for entry in folder.glob("*") if entry.is_dir())
 
 
 def _bytes(place: Path) -> int:
     files = [place] if place.is_file() else place.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())

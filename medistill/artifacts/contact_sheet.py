@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from medistill.visible import visible
+
 TILE = 96
 """Least height and width of a drawn image, in pixels."""
 
@@ -25,7 +27,7 @@ def contact_sheet(
     sheet = Image.new("RGB", (gap + columns * (width + gap), total), "white")
     draw, font, top = ImageDraw.Draw(sheet), ImageFont.load_default(size=14), gap
     for c in present:
-        draw.text((gap, top), class_names[c], fill="black", font=font)
+        draw.text((gap, top), visible(class_names[c]), fill="black", font=font)
         top += caption
         for k, row in enumerate(np.flatnonzero(labels == c)):
             pixels = np.moveaxis(images[row], 0, 2)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,17 +14,22 @@ from typing import Any, Literal
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder, read_json, write_atomically, write_json, write_text
+from medistill.artifacts.csv_file import csv_rows, csv_text
 from medistill.errors import ArtifactError
+from medistill.recipe import Unit
 
 CORPUS_SCHEMA = 1
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+LEFT_OUT = len(SPLITS)
+"""Number of the split of images that take no part; no corpus on disk has it."""
 TABLE = ("labels", "groups", "sites", "splits", "views", "class_names", "site_names")
 """What the index holds of the images, and the content's hash covers."""
-STATED = ("sexes", "ages", "text_check")
+STATED = ("sexes", "ages", "text_check", "group_units", "studies")
 """The same, but held and covered only where any is known, so that other corpora keep their address."""
 TEXT_MASKED = "text masked"
 """Category in the manifest of a file that was taken, and in which text was masked."""
+MANIFEST_COLUMNS = ("file", "row", "category", "reason")
 NOT_STATED = "not stated"
 """Name of the site of images whose site nothing says."""
 Trait = Literal["site", "view", "sex", "age"]
@@ -73,13 +76,14 @@ class Corpus:
         content: SHA-256 over the pixels' SHA-256, labels, groups, sites, splits, views, sexes, ages, names, text check.
         images: uint8 memory map (N, C, H, W), 0 black, 255 white.
         labels: int64 (N,), index into `class_names`.
-        groups: int64 (N,), patients (or images, where no patient is known), numbered from 0 without their identifiers.
+        groups: int64 (N,), patients, numbered from 0 without their identifiers; where no patient is known a group is a
+            study, and where that is not known either an image.
         sites: int64 (N,), index into `site_names`.
         splits: int64 (N,), index into `SPLITS`.
         views: N short texts such as "PA", "AP", "" where not stated.
         sexes: N texts, "female", "male", "other", "" where not stated.
         ages: N bands of years such as "18 to 39", "" where not stated.
-        split_unit: "patient", or "image" where no patient is known.
+        split_unit: what a group is, "patient", "study" or "image": the weakest, where some are this and some that.
         split_source: "given" by the user, or "drawn" here.
         synthetic: every file says that it is synthetic.
         found: how many files were found.
@@ -87,6 +91,8 @@ class Corpus:
         notes: facts about the reading that the report must state.
         text_check: how burnt-in text was looked for; None where it was not.
         text_masked: images in which some was masked.
+        group_units: N words, what the group of each image is, where they differ; else empty.
+        studies: int64 (N,), the study of each image, -1 where none is known; held only where groups differ, else empty.
     """
 
     path: Path
@@ -101,7 +107,7 @@ class Corpus:
     ages: tuple[str, ...]
     class_names: tuple[str, ...]
     site_names: tuple[str, ...]
-    split_unit: Literal["patient", "image"]
+    split_unit: Unit
     split_source: Literal["given", "drawn"]
     synthetic: bool
     found: int
@@ -109,6 +115,8 @@ class Corpus:
     notes: tuple[str, ...]
     text_check: TextCheck | None
     text_masked: int
+    group_units: tuple[Unit, ...] = ()
+    studies: tuple[int, ...] = ()
 
     def rows(self, split: Split) -> np.ndarray:
         """Indices (int64) of the images of a split, ascending."""
@@ -128,6 +136,19 @@ class Corpus:
             "age": tuple(self.ages[row] for row in rows),
         }
         return {trait: texts for trait, texts in told.items() if any(texts)}
+
+    def units(self, split: Split, unit: Unit) -> np.ndarray:
+        """Int64: the unit of each image of a split, as a number; -1 where it is not known.
+
+        Patients are not divided into studies where all groups are patients: then no study is known.
+        """
+        rows = self.rows(split)
+        if unit == "image":
+            return rows
+        if unit == "study" and self.studies:
+            return np.array(self.studies, np.int64)[rows]
+        kinds = np.array(self.group_units or [self.split_unit] * len(self.groups))[rows]
+        return np.where(kinds == unit, self.groups[rows], -1)
 
     def counts(self) -> dict[Split, dict[str, int]]:
         """Images of each class in each split."""
@@ -149,7 +170,8 @@ class Corpus:
     def manifest(self) -> list[ManifestRow]:
         """What became of every file."""
         with (self.path / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            return [ManifestRow(r["file"], int(r["row"]), r["category"], r["reason"]) for r in csv.DictReader(file)]
+            rows = csv_rows(file.read())
+            return [ManifestRow(r["file"], int(r["row"]), r["category"], r["reason"]) for r in rows]
 
 
 def save_corpus(
@@ -165,12 +187,14 @@ def save_corpus(
     ages: Sequence[str] = (),
     class_names: Sequence[str],
     site_names: Sequence[str],
-    split_unit: Literal["patient", "image"],
+    split_unit: Unit,
     split_source: Literal["given", "drawn"],
     synthetic: bool,
     notes: Sequence[str],
     manifest: Iterable[ManifestRow],
     text_check: TextCheck | None = None,
+    group_units: Sequence[Unit] = (),
+    studies: Sequence[int] = (),
 ) -> Corpus:
     """Write a corpus to ``folder/<content>`` (content-addressed; an equal corpus is left as it is) and load it.
 
@@ -178,7 +202,10 @@ def save_corpus(
         sexes: as in `Corpus`; empty where none is known.
         ages: likewise.
         text_check: as in `Corpus`.
+        group_units: likewise; left out where all are the ``split_unit``.
+        studies: likewise.
     """
+    differ = any(unit != split_unit for unit in group_units)
     table: dict[str, Any] = {
         "labels": [int(v) for v in labels],
         "groups": [int(v) for v in groups],
@@ -189,6 +216,7 @@ def save_corpus(
         "site_names": list(site_names),
         **{name: list(texts) for name, texts in (("sexes", sexes), ("ages", ages)) if any(texts)},
         **({} if text_check is None else {"text_check": asdict(text_check)}),
+        **({"group_units": list(group_units), "studies": [int(v) for v in studies]} if differ else {}),
     }
     pixels = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
     content = _content(images.shape, pixels, table)
@@ -196,11 +224,8 @@ def save_corpus(
     path = private_folder(folder) / content
     private_folder(path)
     write_atomically(path / "images.npy", lambda file: _save_npy(file, images), private=True)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["file", "row", "category", "reason"])
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_text(path / "manifest.csv", text.getvalue(), private=True)
+    told = csv_text(MANIFEST_COLUMNS, ([row.file, str(row.row), row.category, row.reason] for row in rows))
+    write_text(path / "manifest.csv", told, private=True)
     index: dict[str, Any] = {
         "schema": CORPUS_SCHEMA,
         "content": content,
@@ -259,6 +284,8 @@ def save_without_site(folder: Path, corpus: Corpus, site: str, class_names: Sequ
         notes=[*corpus.notes, f"Site {site} is the test split; the other sites' test images take no part."],
         manifest=manifest,
         text_check=corpus.text_check,
+        group_units=[corpus.group_units[row] for row in rows] if corpus.group_units else (),
+        studies=[corpus.studies[row] for row in rows] if corpus.studies else (),
     )
 
 
@@ -324,6 +351,8 @@ def load_corpus(path: Path) -> Corpus:
             notes=tuple(index["notes"]),
             text_check=TextCheck(**index["text_check"]) if "text_check" in index else None,
             text_masked=int(index.get("text_masked", 0)),
+            group_units=tuple(index.get("group_units", ())),
+            studies=tuple(index.get("studies", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise ArtifactError(

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medistill.artifacts.atomic import read_json, read_tensors, sha256_file, write_atomically, write_json, write_tensors
+from medistill.artifacts.atomic import (
+    deeper_than,
+    read_json,
+    read_tensors,
+    sha256_file,
+    write_atomically,
+    write_json,
+    write_tensors,
+)
 from medistill.artifacts.contact_sheet import contact_sheet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError
+from medistill.visible import MOST_NAME, steers
 
 if TYPE_CHECKING:
     from torch.utils.data import TensorDataset
@@ -23,6 +32,10 @@ if TYPE_CHECKING:
 SET_SCHEMA = 2
 READABLE = (1, 2)
 """Schemas that can be read. A set of schema 1 has no soft labels and no whitening; else the two are alike."""
+MOST_CLASSES = 10_000
+MOST_MANIFEST_BYTES = 8 * 2**20
+DEEPEST = 32
+"""Levels of lists and tables in what a set says of its making."""
 LIMIT = 1e4
 """Largest magnitude, in standard deviations, that a stored image may have."""
 
@@ -141,7 +154,7 @@ class DistilledSet:
         folder = Path(folder)
         if not (folder / "manifest.json").is_file() and (folder / "set" / "manifest.json").is_file():
             folder = folder / "set"
-        manifest = read_json(folder / "manifest.json", "distilled set")
+        manifest = read_json(folder / "manifest.json", "distilled set", most=MOST_MANIFEST_BYTES)
         if manifest.get("schema") not in READABLE:
             raise ArtifactError(
                 f"{folder / 'manifest.json'} has schema {manifest.get('schema')!r}",
@@ -163,6 +176,8 @@ class DistilledSet:
             raise _unusable(
                 folder / "manifest.json", "its class_names or its provenance are missing or of another kind"
             )
+        if deeper_than(provenance, DEEPEST):
+            raise _unusable(folder / "manifest.json", f"its provenance is nested more than {DEEPEST} levels deep")
         if "images" in tensors and list(tensors["images"].shape) != manifest.get("shape"):
             raise _unusable(folder, "the images do not have the shape that manifest.json gives")
         try:
@@ -230,6 +245,10 @@ def _check(distilled: DistilledSet) -> None:
         problem = f"an image reaches {np.abs(images).max():.3g} standard deviations"
     elif not all(isinstance(name, str) for name in distilled.class_names):
         problem = "a class has a name that is not text"
+    elif len(distilled.class_names) > MOST_CLASSES:
+        problem = f"it has {len(distilled.class_names)} classes, and {MOST_CLASSES} are the most"
+    elif any(steers(name) or len(name) > MOST_NAME for name in distilled.class_names):
+        problem = f"a class has a name with a control character in it, or of more than {MOST_NAME} characters"
     elif len(set(distilled.class_names)) < len(distilled.class_names):
         problem = "two classes have the same name"
     elif distilled.labels.min() < 0 or distilled.labels.max() >= len(distilled.class_names):

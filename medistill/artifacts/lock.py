@@ -35,6 +35,6 @@ def alone(path: Path, *, when_taken: Callable[[], None], keep: bool) -> Iterator
     try:
         yield
     finally:
-        lock.release()
         if not keep:
-            path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # before it is let go: another process may hold the file a moment later
+        lock.release()

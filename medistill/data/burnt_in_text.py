@@ -5,35 +5,42 @@ What is read is looked at once, in memory, to tell side markers from other text.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from monai.transforms import MapTransform
 
 from medistill.artifacts.corpus import TextCheck
 from medistill.data.refusal import Refused
+from medistill.data.side_markers import is_side_marker, words_of
 from medistill.errors import UsageError
 from medistill.recipe import DataRecipe
 
-RULES = 1
+RULES = 2
 """Version of what is looked for and masked; raise it when the same image comes to another mask by the same reader."""
-SIDE_MARKERS = frozenset({
-    "L", "R", "LT", "RT", "LEFT", "RIGHT", "PA", "AP", "LAT", "PORTABLE", "MOBILE", "ERECT", "UPRIGHT", "SUPINE",
-    "SEMI", "SEMIERECT", "SITTING", "STANDING",
-})  # fmt: skip
-"""Words that say how the image was taken, and nothing of the patient."""
-LONGEST = 1024
-"""Longer images are looked at on this scale, in pixels; the reader finds more there than on the whole scale (decision
-21). Text that is lost by it is 8 pixels high or less there, which is 2 pixels in an image of 256."""
+LEGIBLE_SIDE = 64
+"""Shorter side of an image of a set, in pixels, from which burnt-in letters are taken to be legible in it: those that
+are a sixteenth of its height or more are. Below, only letters of a twelfth and more were (decision 26)."""
+SCALE = 4
+"""So many times as large as in the set an image is looked at: letters that are 3 pixels high there are 12 then."""
+COARSEST, FINEST = 256, 1024
+"""Bounds of that, in pixels of the shorter side."""
+USUAL = 736
+"""Shorter side on which the reader looks at an image by itself, whatever becomes of it."""
+LONGEST = 2 * FINEST
+"""The longer side is never brought to more pixels than this."""
 LEGIBLE = 0.5
 """Score (0..1) from which a reading is believed, as RapidOCR does."""
 OBLONG = 3
 """Long by short side from which a box holds several letters, even where they cannot be read."""
+LARGE = 0.25
+"""Share of the image's shorter side; what is higher is no line of text (ribs are taken for one)."""
+Kind = Literal["words", "numbers", "unread"]
+"""What a box holds: letters that could be read, digits alone, or what looks like a line and cannot be read."""
 
 
 class Box(NamedTuple):
@@ -45,13 +52,23 @@ class Box(NamedTuple):
     right: int
 
 
+class Reading(NamedTuple):
+    """Text other than side markers: where it is, how surely it is read (0..1), of how many letters and digits, and of
+    which kind it is. Never what it says."""
+
+    box: Box
+    score: float
+    letters: int
+    kind: Kind = "words"
+
+
 class BurntInText(MapTransform):
     """Masks text other than side markers, or refuses the image, as the recipe says. Grey values 0..255, (C, H, W)."""
 
     def __init__(self, keys: str, recipe: DataRecipe) -> None:
         """Raises UsageError where the reader cannot be loaded; later it would look like a damaged file."""
         super().__init__(keys)
-        self.policy = recipe.burnt_in_text
+        self.policy, self.side = recipe.burnt_in_text, looking_side(recipe.image_size)
         _reader()
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -62,7 +79,7 @@ class BurntInText(MapTransform):
         """
         done = dict(data)
         for key in self.key_iterator(done):
-            boxes = find_text(np.asarray(done[key]))
+            boxes = find_text(np.asarray(done[key]), side=self.side)
             if boxes and self.policy == "quarantine":
                 raise Refused(
                     "burnt-in text",
@@ -73,49 +90,75 @@ class BurntInText(MapTransform):
         return done
 
 
+def can_carry_letters(height: int, width: int) -> bool:
+    """Whether letters that were burnt into an original may still be read in an image of this size."""
+    return min(height, width) >= LEGIBLE_SIDE
+
+
+def looking_side(image_size: int) -> int:
+    """Shorter side, in pixels, on which an original is looked at that becomes so large an image of a set."""
+    return min(max(SCALE * image_size, COARSEST), FINEST)
+
+
 def text_check(recipe: DataRecipe) -> TextCheck | None:
-    """What will look for text, and what is done about it; None where the recipe does not ask.
+    """What will look for text, and what is done about it; None where nothing will.
+
+    Args:
+        recipe: from `resolve_text_policy`.
 
     Raises:
         UsageError: the recipe asks, and what should look is not installed.
     """
     if recipe.burnt_in_text == "unchecked":
         return None
-    try:
-        name = f"RapidOCR {version('rapidocr')}, ONNX Runtime {version('onnxruntime')}"
-        _models()
-    except (PackageNotFoundError, FileNotFoundError):
+    name = reader_name()
+    if name is None:
         raise UsageError(
             f"data.burnt_in_text is {recipe.burnt_in_text}, but the text reader is not installed or without its models",
             expected="RapidOCR with the models of its wheel, and ONNX Runtime",
             do="run `pip install 'medistill[ocr]'`, or leave the text unchecked with "
             "--set data.burnt_in_text=unchecked: the report then says so",
-        ) from None
+        )
     return TextCheck(by=name, policy=recipe.burnt_in_text)
 
 
-def find_text(pixels: np.ndarray) -> list[Box]:
+def reader_name() -> str | None:
+    """What looks for text here, with its versions; None where it or a model of it is not installed."""
+    try:
+        name = f"RapidOCR {version('rapidocr')}, ONNX Runtime {version('onnxruntime')}"
+        _models()
+    except (PackageNotFoundError, FileNotFoundError):
+        return None
+    return name
+
+
+def find_text(pixels: np.ndarray, *, side: int = USUAL) -> list[Box]:
     """Where there is text other than side markers, each box grown by half its shorter side.
 
     Args:
         pixels: (1 or 3, H, W), 0..255.
+        side: pixels of the shorter side on which it is looked at.
     """
+    return [reading.box for reading in find_readings(pixels, side=side)]
+
+
+def find_readings(pixels: np.ndarray, *, side: int = USUAL) -> list[Reading]:
+    """The same with how surely and how much is read in each, and its kind."""
     height, width = pixels.shape[1:]
-    boxes = []
-    for corners, text, score in _read(pixels):
-        if not is_telling(text, score, corners):
+    readings = []
+    for corners, text, score in _read(pixels, side):
+        if not is_telling(text, score, corners) or _sides(corners).min() > LARGE * min(height, width):
             continue
         (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
         more = max(2, min(right - left, bottom - top) // 2)
-        boxes.append(
-            Box(
-                max(int(top - more), 0),
-                min(int(bottom + more), height),
-                max(int(left - more), 0),
-                min(int(right + more), width),
-            )
+        box = Box(
+            max(int(top - more), 0),
+            min(int(bottom + more), height),
+            max(int(left - more), 0),
+            min(int(right + more), width),
         )
-    return boxes
+        readings.append(Reading(box, float(score), sum(map(len, words_of(text))), _kind(text, score)))
+    return readings
 
 
 def is_telling(text: str, score: float, corners: np.ndarray) -> bool:
@@ -128,17 +171,26 @@ def is_telling(text: str, score: float, corners: np.ndarray) -> bool:
         score: how sure the reading is, 0..1.
         corners: (4, 2), in the order along its edge.
     """
-    letters = sum(map(len, _words(text)))
-    if score >= LEGIBLE and letters > 1:
+    if _is_read(text, score):
         return not is_side_marker(text)
-    sides = np.linalg.norm(corners[1:3] - corners[:2], axis=1)
+    sides = _sides(corners)
     return bool(sides.max() >= OBLONG * sides.min())
 
 
-def is_side_marker(text: str) -> bool:
-    """Whether text is made of side markers alone, or has no more than one letter or digit."""
-    words = _words(text)
-    return sum(map(len, words)) <= 1 or all(word in SIDE_MARKERS for word in words)
+def _is_read(text: str, score: float) -> bool:
+    """Whether a reading is believed, and of more than one letter."""
+    return score >= LEGIBLE and sum(map(len, words_of(text))) > 1
+
+
+def _kind(text: str, score: float) -> Kind:
+    if not _is_read(text, score):
+        return "unread"
+    return "words" if any(letter.isalpha() for letter in text) else "numbers"
+
+
+def _sides(corners: np.ndarray) -> np.ndarray:
+    """Lengths of two neighbouring sides of a box."""
+    return np.linalg.norm(corners[1:3] - corners[:2], axis=1)
 
 
 def masked(pixels: np.ndarray, boxes: list[Box]) -> np.ndarray:
@@ -154,10 +206,6 @@ def masked(pixels: np.ndarray, boxes: list[Box]) -> np.ndarray:
             ring = ~ring
         done[:, box.top : box.bottom, box.left : box.right] = np.median(near[:, ring], axis=1)[:, None, None]
     return done
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.upper())
 
 
 def _places(boxes: list[Box]) -> str:
@@ -195,9 +243,8 @@ def _reader() -> Any:
 
         cv2.setNumThreads(1)
         models = {f"{part}.model_path": str(file) for part, file in _models().items()}
-        reader = RapidOCR(
-            params={"Global.log_level": "critical", "Global.max_side_len": LONGEST, **one_thread, **models}
-        )
+        as_given = {"Global.log_level": "critical", "Det.limit_side_len": 32}  # `_scaled` has chosen the size
+        reader = RapidOCR(params={**as_given, **one_thread, **models})
         for use_det in (False, True):  # it loads a model when it first needs it
             reader(np.zeros((32, 32, 3), np.uint8), use_det=use_det)
     except Exception as error:  # noqa: BLE001  # a missing system library, a damaged model: each has its own kind
@@ -210,18 +257,39 @@ def _reader() -> Any:
     return reader
 
 
-def _read(pixels: np.ndarray) -> list[tuple[np.ndarray, str, float]]:
+def _read(pixels: np.ndarray, side: int) -> list[tuple[np.ndarray, str, float]]:
     """Corners (4, 2), column and row, of each box that looks like text, what is read in it, and how surely (0..1).
 
-    In steps, since RapidOCR as a whole leaves out the boxes that it cannot read.
+    In steps, since RapidOCR as a whole leaves out the boxes that it cannot read. Finding them takes the time, so it is
+    done on as few pixels as will do; letters are read on more.
     """
-    from rapidocr.utils.process_img import map_boxes_to_original
+    from rapidocr.utils.process_img import get_rotate_crop_image
 
     height, width = pixels.shape[1:]
     shown = np.rint(np.clip(pixels, 0, 255)).astype(np.uint8).transpose(1, 2, 0)
-    image, scale = _reader().preprocess_img(np.ascontiguousarray(np.broadcast_to(shown, (height, width, 3))))
-    found, _, read, _ = _reader().run_ocr_steps(image, scale)
-    if found.boxes is None:
+    image = np.ascontiguousarray(np.broadcast_to(shown, (height, width, 3)))
+    coarse = _scaled(image, side)
+    boxes = _reader().text_det(coarse).boxes
+    if boxes is None:
         return []
-    corners = map_boxes_to_original(found.boxes, scale, height, width)
+    shares = np.asarray(boxes, np.float32) / _width_height(coarse)
+    fine = _scaled(image, min(max(*image.shape[:2], side), FINEST))
+    crops = [get_rotate_crop_image(fine, corners) for corners in shares * _width_height(fine)]
+    upright, _ = _reader().cls_and_rotate(crops)
+    read = _reader().recognize_txt(upright)
+    corners = np.clip(shares, 0, 1) * _width_height(image)
     return list(zip(corners, read.txts, read.scores, strict=True))
+
+
+def _scaled(image: np.ndarray, side: int) -> np.ndarray:
+    """An image (H, W, 3) whose shorter side has so many pixels, or whose longer one has `LONGEST`, if that is less."""
+    import cv2
+
+    height, width = image.shape[:2]
+    factor = min(side / min(height, width), LONGEST / max(height, width))
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR))
+
+
+def _width_height(image: np.ndarray) -> np.ndarray:
+    return np.array(image.shape[1::-1], np.float32)

@@ -6,17 +6,20 @@ The order is the standard's: stored values, modality LUT, padding, VOI LUT or wi
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
+from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing, get_decoder
 from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
 
+from medistill.data.codestream import coded_size
 from medistill.data.demographics import age_band, age_band_between, settled, sex_of
+from medistill.data.dicom_file import frames_of, read_data_set
 from medistill.data.flagged_headers import screened
 from medistill.data.image import Image, check_size
 from medistill.data.refusal import Refused
@@ -26,6 +29,16 @@ from medistill.recipe import DataRecipe
 HUMAN = ("human", "homo sapiens")
 ANIMAL = ("canine", "feline", "equine", "veterinar")
 """Beginnings of words that tell of an animal where no species is stated."""
+NOBODY = (
+    "", "ANON", "ANONYM", "ANONYMISED", "ANONYMIZED", "ANONYMOUS", "DEIDENTIFIED", "DELETED", "EMPTY", "HIDDEN", "NA",
+    "NAN", "NIL", "NOID", "NONE", "NOTKNOWN", "NULL", "PATIENT", "PATIENTID", "REDACTED", "REMOVED", "UNDEFINED",
+    "UNKNOWN",
+)  # fmt: skip
+"""What stands in a PatientID, without its signs, where there is none."""
+NOT_OF_PATIENTS = ("AccessionNumber", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+"""Numbers of an image or of a study, which some exports write into the PatientID too."""
+RLE_HEADER = 64 + 15
+"""Bytes of an RLE frame beside its coded bytes: its header, and one to make each of 15 segments even (PS3.5, G.4)."""
 TELLING = (
     "AcquisitionDeviceProcessingDescription",
     "InstitutionName",
@@ -54,6 +67,7 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
         padding=_padding(stored, header),
         view=_stated_view(header),
         patient=_patient(header),
+        study=_one_way("study", _text(header, "StudyInstanceUID")),
         sex=sex_of(_text(header, "PatientSex")),
         age=_age(header),
         synthetic=str(header.get("SyntheticData", "")).upper() == "YES",
@@ -62,28 +76,22 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
     )
 
 
-def needs_foreign_decoder(path: Path) -> bool:
-    """Whether a file is DICOM with pixels that a C or C++ library has to unpack; such a library may crash."""
-    try:
-        with path.open("rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                return False
-        syntax = UID(str(read_file_meta_info(path).get("TransferSyntaxUID", "")))
-        return syntax.is_transfer_syntax and syntax.is_encapsulated and syntax != RLELossless
-    except Exception:  # noqa: BLE001  # a damaged file is told of when it is read
-        return False
-
-
 def _header(path: Path) -> Dataset:
     try:
-        header = dcmread(path)
+        with path.open("rb") as file:
+            header = read_data_set(file)
     except InvalidDicomError:
         try:
-            header = dcmread(path, force=True)
+            with path.open("rb") as file:
+                header = read_data_set(file, force=True)
+        except (Refused, MemoryError):
+            raise
         except Exception as error:  # noqa: BLE001  # whatever a parser makes of a file that is not its own
             raise Refused("not an image", f"it is not a DICOM file ({type(error).__name__})") from None
         if "Rows" not in header and "PatientID" not in header and "SOPClassUID" not in header:
             raise Refused("not an image", "it is named like a DICOM file, but holds something else") from None
+    except (Refused, MemoryError):
+        raise
     except Exception:  # noqa: BLE001  # pydicom raises many kinds; its words may quote the header
         raise Refused("unreadable", "its header is damaged, or ends too early") from None
     return header
@@ -99,12 +107,7 @@ def _check_header(header: Dataset) -> None:
     missing = [name for name in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation") if name not in header]
     if missing:
         raise Refused("unreadable", f"its header lacks {', '.join(missing)}")
-    try:
-        frames = int(header.get("NumberOfFrames") or 1)
-    except (ValueError, TypeError):
-        raise Refused("unreadable", "its NumberOfFrames is not a number") from None
-    if frames > 1:
-        raise Refused("several frames", f"it holds {frames} frames; a radiograph has one")
+    frames_of(header)
     if str(header.get("PresentationIntentType", "")).upper() == "FOR PROCESSING":
         raise Refused("for processing", "it is raw detector data (FOR PROCESSING), not meant to be looked at")
     species = str(header.get("PatientSpeciesDescription", "")).strip().lower()
@@ -139,17 +142,19 @@ def _stored_values(header: Dataset) -> np.ndarray:
             known = False
         if not known:
             raise Refused("unsupported coding", f"nothing installed decodes {syntax.name} (see `medistill doctor`)")
+        _check_coded(header, syntax)
     else:
-        bits = int(header.BitsAllocated) * int(header.get("SamplesPerPixel", 1))
+        expected = _bytes(header)
         if header.PhotometricInterpretation == "YBR_FULL_422":
-            bits = bits * 2 // 3
-        expected = (int(header.Rows) * int(header.Columns) * bits + 7) // 8
+            expected = expected * 2 // 3
         if len(header.PixelData) < expected:
             raise Refused("truncated", f"it holds {len(header.PixelData)} bytes of pixels, {expected} were expected")
     try:
         stored = np.asarray(header.pixel_array)
         if header.PhotometricInterpretation == "PALETTE COLOR":
             stored = apply_color_lut(stored, header)
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001  # each decoder has its own kinds; their words may quote the header
         if syntax == JPEGExtended12Bit and int(header.get("BitsStored", 8)) > 8:
             raise Refused("unsupported coding", f"nothing installed decodes 12-bit {syntax.name}") from None
@@ -158,6 +163,33 @@ def _stored_values(header: Dataset) -> np.ndarray:
     if stored.ndim not in (2, 3) or (stored.ndim == 3 and stored.shape[2] != 3):
         raise Refused("cannot be decoded", f"its pixels have the shape {stored.shape}")
     return stored
+
+
+def _bytes(header: Dataset) -> int:
+    """Bytes of one frame, unpacked."""
+    samples, bits = int(header.get("SamplesPerPixel", 1)), int(header.BitsAllocated)
+    return (int(header.Rows) * int(header.Columns) * samples * bits + 7) // 8
+
+
+def _check_coded(header: Dataset, syntax: UID) -> None:
+    """Refuse a codestream of another size than the header says, before a decoder takes memory for it."""
+    try:
+        table = "ExtendedOffsetTable" in header  # the decoders follow it where it is there
+        offsets = (header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths) if table else None
+        frame = bytes(get_frame(header.PixelData, 0, number_of_frames=1, extended_offsets=offsets))
+    except Exception:  # noqa: BLE001  # fragments out of shape fail in many ways
+        raise Refused("cannot be decoded", f"its {syntax.name} pixels are not in fragments as they must be") from None
+    if syntax == RLELossless:
+        if len(frame) > 2 * _bytes(header) + RLE_HEADER:
+            raise Refused("size mismatch", "its RLE pixels are longer than any coding of the size in its header")
+        return
+    said = (int(header.Rows), int(header.Columns), int(header.get("SamplesPerPixel", 1)))
+    coded = coded_size(frame)
+    if coded is None:
+        raise Refused("cannot be decoded", f"its {syntax.name} pixels do not say their size where they must")
+    if coded != said:
+        why = f"its header says {said[0]} x {said[1]} pixels of {said[2]} samples, its {syntax.name} codestream "
+        raise Refused("size mismatch", f"{why}{coded.rows} x {coded.columns} of {coded.samples}")
 
 
 def _display_values(stored: np.ndarray, header: Dataset, recipe: DataRecipe) -> tuple[np.ndarray, bool]:
@@ -206,12 +238,17 @@ def _padding(stored: np.ndarray, header: Dataset) -> np.ndarray:
 
 
 def _patient(header: Dataset) -> str:
-    """A one-way hash of the patient's identifier, or of the study where there is none; it never leaves the reading."""
+    """A one-way hash of the patient's identifier; empty where there is none, or where it stands for nobody."""
     patient, issuer = _text(header, "PatientID"), _text(header, "IssuerOfPatientID")
-    study = _text(header, "StudyInstanceUID")
-    if not patient and not study:
+    of_the_image = {_text(header, name) for name in NOT_OF_PATIENTS}
+    if re.sub(r"[\W_]", "", patient).upper() in NOBODY or patient in of_the_image:
         return ""
-    return hashlib.sha256(repr(("patient", patient, issuer) if patient else ("study", study)).encode()).hexdigest()
+    return _one_way("patient", patient, issuer)
+
+
+def _one_way(what: str, identifier: str, *more: str) -> str:
+    """SHA-256 of an identifier, empty where there is none; it never leaves the reading."""
+    return hashlib.sha256(repr((what, identifier, *more)).encode()).hexdigest() if identifier else ""
 
 
 def _age(header: Dataset) -> str | None:

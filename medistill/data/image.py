@@ -22,6 +22,7 @@ class Image:
         padding: bool (H, W), True where the detector saw nothing.
         view: what the file says of its view, as stated; empty where it says nothing.
         patient: a one-way hash of what the file says of its patient; empty where it says nothing.
+        study: the same of its study.
         sex: of the patient, as `sex_of` gives it.
         age: band of the patient's age, as `age_band` gives it.
         synthetic: the file says that it was made, not taken of a person.
@@ -34,6 +35,7 @@ class Image:
     padding: np.ndarray
     view: str = ""
     patient: str = ""
+    study: str = ""
     sex: str | None = ""
     age: str | None = ""
     synthetic: bool = False

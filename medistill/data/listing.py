@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medistill.artifacts.corpus import Split
 from medistill.errors import DataError
+from medistill.visible import MOST_NAME, steers
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -24,6 +25,9 @@ SPLIT_FOLDERS: dict[str, Split] = {
 """Names that stand for a split, in folders and in tables."""
 MOST_STRAY = 0.1
 """Largest share of files that may lie less or more deep than the others."""
+UNUSABLE_NAME = (
+    f"the name of its class or site has a control character in it, or more than {MOST_NAME} characters; rename it"
+)
 FEW_CLASSES = 10
 """More folders of the second level than this, each below one folder alone or all numbered, are taken for patients."""
 
@@ -107,6 +111,16 @@ def unusable(folder: Path, file: str) -> Listed | None:
         if path.is_file():
             return None
     return Listed(file, category="not a file", reason="it is a pipe, a device or a link to nothing")
+
+
+def refuse_unusable_names(listed: Sequence[Listed]) -> list[Listed]:
+    """Leave out files whose class or site has a name that no table, page or terminal should get."""
+    return [
+        Listed(one.file, category="unusable name", reason=UNUSABLE_NAME)
+        if not one.category and any(steers(name) or len(name) > MOST_NAME for name in (one.label, one.site))
+        else one
+        for one in listed
+    ]
 
 
 def list_by_folders(folder: Path, files: Sequence[str]) -> list[Listed]:

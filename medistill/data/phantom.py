@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from medistill.artifacts.atomic import unwritable
+from medistill.artifacts.new_folder import refuse_unwritable
 from medistill.data.phantom_dicom import SITES, PhantomImage, PhantomPatient, phantom_dataset
 from medistill.data.phantom_drawing import FINDINGS, Exposure, Finding, Habitus, draw_phantom
 from medistill.errors import UsageError
@@ -57,8 +59,9 @@ def write_phantom(
             f"{out} exists and is not empty", expected="a new or empty folder", do="choose another one, or empty it"
         )
     counts = [_image_count(patient) for patient in range(patients)]
+    refuse_unwritable(out)
     out = out.absolute()
-    neighbour = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    neighbour = written = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with progress.task("Drawing phantoms", sum(counts)) as task:
             number = 0
@@ -67,14 +70,16 @@ def write_phantom(
                     number += 1
                     folder = neighbour / image.site.name / finding
                     folder.mkdir(parents=True, exist_ok=True)
-                    file = folder / f"image_{number:05d}.dcm"
-                    phantom_dataset(grey, image).save_as(file, enforce_file_format=True)
+                    written = folder / f"image_{number:05d}.dcm"
+                    content = io.BytesIO()  # written by ourselves: pydicom does not say why where the disk is full
+                    phantom_dataset(grey, image).save_as(content, enforce_file_format=True)
+                    written.write_bytes(content.getvalue())
                     task.advance()
         out.mkdir(exist_ok=True)
         for site in sorted(neighbour.iterdir()):
             shutil.move(site, out / site.name)  # an empty folder that is a mount point or the current one stays so
     except OSError as error:
-        raise unwritable(out, error) from error
+        raise unwritable(out / written.relative_to(neighbour), error) from error
     finally:
         shutil.rmtree(neighbour, ignore_errors=True)
     return number

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import zlib
 from pathlib import Path
 
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from medistill.data.image import Image, check_size
 from medistill.data.refusal import Refused
+
+HEADER_NIFTI_2 = 540
+VALUES_AT = {348: ("f", 108), HEADER_NIFTI_2: ("q", 168)}
+"""Length of the header of NIfTI-1 and NIfTI-2 -> form and place of the field that says where the values begin."""
+MOST_BEFORE = 2**24
+"""Bytes that a NIfTI file may have before its values: header and extensions."""
 
 
 def read_pillow(path: Path) -> Image:
@@ -61,6 +69,7 @@ def read_nifti(path: Path) -> Image:
         Refused: damaged, too large, or more than one slice.
     """
     try:
+        _check_offset(path)
         image = nibabel.load(path)
         shape = [extent for extent in image.shape if extent != 1]
         if len(shape) != 2:
@@ -69,9 +78,32 @@ def read_nifti(path: Path) -> Image:
         oriented = int(image.header["qform_code"]) > 0 or int(image.header["sform_code"]) > 0
         turned = nibabel.as_closest_canonical(image) if oriented else image
         values = np.asarray(turned.dataobj, np.float32).squeeze()
-    except (ImageFileError, OSError, EOFError, ValueError, KeyError, TypeError, gzip.BadGzipFile, zlib.error) as error:
+    except (
+        ImageFileError,
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        struct.error,
+        gzip.BadGzipFile,
+        zlib.error,
+    ) as error:
         raise Refused("unreadable", f"it is damaged or not NIfTI ({type(error).__name__})") from None
     if not np.isfinite(values).all():
         raise Refused("unreadable", "it holds values that are not finite")
     values = values.T[::-1, ::-1] if oriented else values.T
     return Image(pixels=values[None], deep=True, padding=np.zeros(values.shape, bool))
+
+
+def _check_offset(path: Path) -> None:
+    """Refuse values that begin far behind the header: what lies between is unpacked, and taken for extensions."""
+    with ImageOpener(path) as file:
+        start = file.read(HEADER_NIFTI_2)
+    for order in "<>":
+        (length,) = struct.unpack_from(f"{order}i", start)
+        if length in VALUES_AT:
+            (offset,) = struct.unpack_from(order + VALUES_AT[length][0], start, VALUES_AT[length][1])
+            if not offset <= MOST_BEFORE:  # nor where it is no number
+                kind = f"more than {MOST_BEFORE // 2**20} MiB lie between its header and its values"
+                raise Refused("too large", kind)

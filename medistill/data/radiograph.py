@@ -7,6 +7,7 @@ everything after it is MONAI transforms.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from medistill.data.dicom_image import read_dicom
 from medistill.data.image import Image
 from medistill.data.plain_image import read_nifti, read_pillow
 from medistill.data.refusal import Refused
+from medistill.data.text_policy import resolve_text_policy
 from medistill.data.view import view_of, view_words
 from medistill.recipe import DataRecipe
 
@@ -37,6 +39,9 @@ DICOM_ENDINGS = (".dcm", ".dicom", ".ima", "")
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Brightness of red, green and blue (ITU-R BT.601)."""
+TOO_MUCH = "reading it takes more memory than a worker may have"
+MOST_BYTES = 2**30
+"""Size of the largest file that is opened; the largest image that is taken needs 600 MB unpacked."""
 
 
 def read_image(path: Path, recipe: DataRecipe) -> Image:
@@ -48,11 +53,15 @@ def read_image(path: Path, recipe: DataRecipe) -> Image:
     name = path.name.lower()
     try:
         with path.open("rb") as file:
-            start = file.read(132)
+            start, length = file.read(132), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise Refused("unreadable", f"it cannot be opened ({error.strerror})") from None
     if not start:
         raise Refused("empty", "it holds nothing")
+    if length > MOST_BYTES:
+        raise Refused(
+            "too large", f"it has {length // 2**20} MiB, more than the {MOST_BYTES // 2**20} MiB of any image"
+        )
     if start[128:] == b"DICM":
         return read_dicom(path, recipe)
     if start.startswith((PNG, JPEG)):
@@ -82,6 +91,8 @@ class RadiographReader(ImageReader):
             return read_image(Path(path), self.recipe)
         except Refused as refused:
             return refused
+        except MemoryError:
+            return Refused("too much memory", TOO_MUCH)
 
     def get_data(self, img: Image | Refused) -> tuple[np.ndarray, dict[str, Any]]:
         """Pixels (C, H, W) and what MONAI calls their metadata.
@@ -100,6 +111,7 @@ class RadiographReader(ImageReader):
             "view": view_words(img.view),
             "unstated": img.states_view and view_of(img.view) == "unknown",
             "patient": img.patient,
+            "study": img.study,
             "sex": img.sex,
             "age": img.age,
             "synthetic": img.synthetic,
@@ -176,12 +188,20 @@ class Square(MapTransform):
         return done
 
 
+def as_seen(recipe: DataRecipe) -> list[Any]:
+    """The steps from ``{"image": path}`` to float pixels (C, H, W) in 0..255 as the file has them, under ``image``."""
+    return [
+        LoadImaged("image", reader=RadiographReader(recipe), image_only=False, ensure_channel_first=False),
+        GreyScaled("image", recipe),
+    ]
+
+
 def radiograph_pipeline(recipe: DataRecipe) -> Compose:
     """From ``{"image": path}`` to float pixels (C, size, size) in 0..255 under ``image``."""
+    recipe = resolve_text_policy(recipe)
     return Compose(
         [
-            LoadImaged("image", reader=RadiographReader(recipe), image_only=False, ensure_channel_first=False),
-            GreyScaled("image", recipe),
+            *as_seen(recipe),
             *([] if recipe.burnt_in_text == "unchecked" else [BurntInText("image", recipe)]),
             Channels("image", recipe),
             EnsureTyped("image", track_meta=False),
@@ -200,6 +220,7 @@ class Decoded:
         view: what the file says of its view.
         unstated: it could say that it is frontal, and does not.
         patient: one-way hash of its patient's identifier, empty where it has none.
+        study: one-way hash of its study's, likewise.
         sex: of its patient, as `sex_of` gives it.
         age: band of its patient's age, as `age_band` gives it.
         synthetic: the file says that it was made.
@@ -214,6 +235,7 @@ class Decoded:
     view: str = ""
     unstated: bool = False
     patient: str = ""
+    study: str = ""
     sex: str | None = ""
     age: str | None = ""
     synthetic: bool = False

@@ -9,7 +9,7 @@ import numpy as np
 
 from medistill.artifacts.corpus import SPLITS, Split
 from medistill.errors import DataError
-from medistill.recipe import DataRecipe
+from medistill.recipe import UNITS, DataRecipe, Unit
 
 TRAIN, VAL, TEST = range(3)
 
@@ -21,6 +21,8 @@ def part(
     sites: np.ndarray,
     recipe: DataRecipe,
     numbers: np.random.Generator,
+    *,
+    unit: Unit = "patient",
 ) -> tuple[np.ndarray, Literal["given", "drawn"], list[str]]:
     """Give every image a split.
 
@@ -30,6 +32,7 @@ def part(
         given: a split or None for each of N images.
         labels: int64 (N,) classes.
         groups: int64 (N,) patients.
+        unit: what they are called, where some are studies or images alone.
         sites: int64 (N,) sites.
 
     Returns:
@@ -49,16 +52,20 @@ def part(
             expected="a split for all images or for none",
             do="move them into one of these folders, or take these folders away",
         )
-    refuse_shared_patients(given, groups.tolist())
+    refuse_shared_patients(given, groups.tolist(), unit=unit)
     notes, shares = [], {}
     for split, share in ((VAL, recipe.val_fraction), (TEST, recipe.test_fraction)):
         if not (stated == split).any():
             shares[split] = share
-            notes.append(f"No {SPLITS[split]} split was given: {share:.0%} of the training patients were taken for it.")
+            notes.append(
+                f"No {SPLITS[split]} split was given: {share:.0%} of the training {UNITS[unit]} were taken for it."
+            )
     return _cut(stated, labels, groups, sites, shares, numbers), "given", notes
 
 
-def refuse_shared_patients(given: Sequence[Split | None], patients: Sequence[Hashable]) -> None:
+def refuse_shared_patients(
+    given: Sequence[Split | None], patients: Sequence[Hashable], *, unit: Unit = "patient"
+) -> None:
     """Refuse given splits that share a patient. Those without a split or a patient ("" or None) do not count.
 
     Raises:
@@ -71,9 +78,10 @@ def refuse_shared_patients(given: Sequence[Split | None], patients: Sequence[Has
     shared = sum(1 for of_patient in splits.values() if len(of_patient) > 1)
     if shared:
         raise DataError(
-            f"{shared} {'patient has' if shared == 1 else 'patients have'} images in more than one of the given splits",
+            f"{shared} {f'{unit} has' if shared == 1 else f'{UNITS[unit]} have'} images in more than one of the given "
+            "splits",
             expected="every patient in one split: networks would be tested on patients that they have seen",
-            do="correct the split column or the folders, or take the given splits away to have them drawn by patient",
+            do=f"correct the split column or the folders, or take the given splits away to have them drawn by {unit}",
         )
 
 

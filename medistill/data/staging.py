@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medistill.artifacts.atomic import read_tensors, write_atomically, write_tensors
+from medistill.artifacts.atomic import write_atomically
+from medistill.artifacts.kept import keep_tensors, read_checked
 from medistill.data.radiograph import Decoded
 from medistill.errors import ArtifactError
 
@@ -25,8 +25,7 @@ def keep(staging: Path, first: int, decoded: Sequence[Decoded]) -> list[Decoded]
     without = [replace(one, pixels=None) for one in decoded]
     arrays = {"pixels": np.stack(pixels) if pixels else np.zeros((0, 1, 1, 1), np.uint8)}
     said = json.dumps([asdict(one) for one in without])
-    metadata = {"said": said, "digest": _digest(arrays["pixels"], said)}
-    write_tensors(_path(staging, first), arrays, metadata, private=True)
+    keep_tensors(_path(staging, first), arrays, {"said": said})
     return without
 
 
@@ -79,15 +78,5 @@ def _path(staging: Path, first: int) -> Path:
 
 
 def _read(path: Path) -> tuple[list[Decoded], np.ndarray]:
-    arrays, metadata = read_tensors(path, "staged images")
-    decoded = [Decoded(**{**one, "flags": tuple(one["flags"])}) for one in json.loads(metadata["said"])]
-    accepted = sum(not one.category for one in decoded)
-    if metadata["digest"] != _digest(arrays["pixels"], metadata["said"]) or accepted != len(arrays["pixels"]):
-        raise ArtifactError(
-            f"{path} is damaged", expected="the chunk as it was written", do="run `medistill purge`, then repeat"
-        )
-    return decoded, arrays["pixels"]
-
-
-def _digest(pixels: np.ndarray, said: str) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes() + said.encode()).hexdigest()
+    arrays, metadata = read_checked(path, "staged images")
+    return [Decoded(**{**one, "flags": tuple(one["flags"])}) for one in json.loads(metadata["said"])], arrays["pixels"]

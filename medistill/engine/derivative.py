@@ -9,6 +9,7 @@ d<g, v>/d(theta, X, Y), beside the number <g, v>:
 - compiled: reverse over reverse, as one program made by torch.compile.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp
 
+from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.cache import cache_root
 from medistill.engine.student import Student, cross_entropy
 from medistill.networks.closed_form import ClosedForms
 
@@ -116,8 +119,13 @@ def inner_product(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
 
 
 def _program(student: Student, name: str, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
-    """A function compiled once a student: on CUDA into a graph that is launched as a whole."""
+    """A function compiled once a student: on CUDA into a graph that is launched as a whole.
+
+    PyTorch keeps what it compiles and runs what it finds there, so that is a folder which nobody else can write to; by
+    itself it takes one in `/tmp` with a name that can be guessed.
+    """
     if name not in student.programs:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(private_folder(cache_root() / "compiled"))
         mode = "reduce-overhead" if next(student.network.parameters()).is_cuda else None
         student.programs[name] = torch.compile(make(), mode=mode, dynamic=False)
     return student.programs[name]

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 
 from medistill.artifacts.atomic import read_tensors, write_tensors
+from medistill.artifacts.making import Chain, array_digest
 from medistill.engine.importance import Importance
 from medistill.errors import ArtifactError
 from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
 
 STATE_SCHEMA = 2
+CHAIN = "chain"
+"""Where a checkpoint says to which chain of states it belongs."""
 
 
 @dataclass
@@ -65,6 +68,7 @@ class State:
         best_step: their outer step, -1 before the first look.
         history: what happened.
         micro_batch: images that pass the network at once, 0 before the first outer step; a resumed run keeps it.
+        chain: seals every state that is saved; None seals nothing.
     """
 
     iteration: int
@@ -82,9 +86,17 @@ class State:
     best_step: int
     history: History
     micro_batch: int = 0
+    chain: Chain | None = None
 
     @classmethod
-    def start(cls, pixels: Tensor, alpha: float, importance: Importance, logits: Tensor | None = None) -> State:
+    def start(
+        cls,
+        pixels: Tensor,
+        alpha: float,
+        importance: Importance,
+        logits: Tensor | None = None,
+        chain: Chain | None = None,
+    ) -> State:
         """The state before the first outer step; ``logits`` of soft labels where these are learned."""
         log_alpha = torch.tensor(alpha, dtype=torch.float64).log()
         return cls(
@@ -102,6 +114,7 @@ class State:
             best_alpha=alpha,
             best_step=-1,
             history=History(),
+            chain=chain,
         )
 
     @property
@@ -124,7 +137,12 @@ class State:
             "best_step": str(self.best_step),
             "history": json.dumps(asdict(self.history)),
         }
-        write_tensors(path, arrays, metadata, private=True)
+        if self.chain is None:
+            write_tensors(path, arrays, metadata, private=True)
+            return
+        grown = self.chain.linked(_digest(arrays, metadata))
+        write_tensors(path, arrays, {**metadata, CHAIN: grown.as_text(self.chain)}, private=True)
+        self.chain = grown
 
     def restore(self, path: Path, recipe: Recipe, trajectories_key: str) -> int:
         """Continue from a file.
@@ -134,7 +152,7 @@ class State:
 
         Raises:
             UsageError: it was written under another recipe; the differing settings are named.
-            ArtifactError: damaged, of another version, or of other experts.
+            ArtifactError: damaged, of another version, of other experts, or not what the chain was sealed with.
         """
         arrays, metadata = read_tensors(path, "checkpoint")
         _check_origin(path, metadata, recipe, trajectories_key)
@@ -154,6 +172,12 @@ class State:
             raise
         except (KeyError, ValueError, TypeError) as error:
             raise _damaged(path, f"its metadata cannot be read ({error})") from None
+        if self.chain is not None:
+            kept = {name: text for name, text in metadata.items() if name != CHAIN}
+            chain = self.chain.resumed(metadata.get(CHAIN), _digest(arrays, kept))
+            if chain is None:
+                raise _damaged(path, "it was changed after this installation wrote it, or is of another run")
+            self.chain = chain
         for name, tensor in tensors.items():
             tensor.copy_(torch.from_numpy(np.asarray(arrays[name])))
         return threads
@@ -171,6 +195,10 @@ class State:
             "best_pixels": self.best_pixels,
             **{name: tensor for name, tensor in soft.items() if tensor is not None},
         }
+
+
+def _digest(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
+    return array_digest({**arrays, "": np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)})
 
 
 def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from medistill.artifacts.atomic import read_json
 from medistill.artifacts.corpus import Trait
+from medistill.artifacts.kept import read_result
 from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
@@ -18,6 +18,9 @@ from medistill.evaluate.schedule_choice import ScheduleChoice
 EVALUATION_SCHEMA = 3
 NonInferiority = Literal["shown", "not shown", "cannot be judged"]
 Superiority = Literal["yes", "no", "cannot be judged"]
+OriginalsInTest = Literal["apart", "left out", "not known"]
+"""Whether test images were among the images that the set was made from: they were not, for it is the set's own corpus
+with its own split; those that were are left out, as far as this machine could tell; or nothing is known."""
 Rule = Literal["youden", "specificity"]
 """How a threshold is chosen on the validation split: the largest sensitivity + specificity - 1, or the lowest threshold
 that reaches a wanted specificity there."""
@@ -323,6 +326,9 @@ class Evaluation:
         subgroups: by site, view, sex and age, where known.
         untold: trait -> why there are no subgroups by it.
         reason: why something cannot be judged; else empty.
+        originals: whether test images may have been among those that the set was made from.
+        left_out: test and validation images that were left out for that.
+        set_digest: SHA-256 of the set's ``images.safetensors``; empty where it is not a set that was tested.
     """
 
     network: str
@@ -353,6 +359,9 @@ class Evaluation:
     subgroups: tuple[Subgroup, ...]
     untold: dict[Trait, str]
     reason: str
+    originals: OriginalsInTest = "not known"
+    left_out: int = 0
+    set_digest: str = ""
 
     def arm(self, name: Arm) -> ArmResult | None:
         """The result of an arm, or None where it was not trained."""
@@ -392,7 +401,7 @@ def load_evaluation(path: Path) -> Evaluation:
     Raises:
         ArtifactError: missing, damaged, or of another schema.
     """
-    return Evaluation.from_json(read_json(path, "evaluation"), str(path))
+    return Evaluation.from_json(read_result(path, "evaluation"), str(path))
 
 
 def _foreign(origin: str, why: str) -> ArtifactError:

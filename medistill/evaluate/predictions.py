@@ -10,8 +10,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from medistill.artifacts.atomic import private_folder, read_tensors, write_tensors
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Trait
+from medistill.artifacts.kept import keep_tensors, read_checked
 from medistill.errors import ArtifactError, DataError
 
 Arm = Literal["raw", "random", "kmeans", "hard", "distilled"]
@@ -103,7 +104,7 @@ def save_truth(folder: Path, validation: Truth, test: Truth) -> None:
         for name in ("labels", "groups")
     }
     traits = {f"{split}_traits": json.dumps(dict(truth.traits)) for split, truth in splits.items()}
-    write_tensors(private_folder(folder) / "truth.safetensors", arrays, {"schema": _SCHEMA, **traits}, private=True)
+    keep_tensors(private_folder(folder) / "truth.safetensors", arrays, {"schema": _SCHEMA, **traits})
 
 
 def load_truth(folder: Path) -> tuple[Truth, Truth]:
@@ -130,11 +131,10 @@ def load_truth(folder: Path) -> tuple[Truth, Truth]:
 
 def save_arm(folder: Path, predictions: ArmPredictions) -> None:
     """Write ``<arm>.safetensors`` (mode 0600) to ``folder`` (mode 0700)."""
-    write_tensors(
+    keep_tensors(
         private_folder(folder) / f"{predictions.arm}.safetensors",
         {"validation": predictions.validation.astype(np.float32), "test": predictions.test.astype(np.float32)},
         {"schema": _SCHEMA, **{fact: repr(getattr(predictions, fact)) for fact in _FACTS}},
-        private=True,
     )
 
 
@@ -171,7 +171,7 @@ def _load_arm(path: Path, arm: Arm) -> ArmPredictions:
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    arrays, metadata = read_tensors(path, "predictions")
+    arrays, metadata = read_checked(path, "predictions")
     if metadata.get("schema") != _SCHEMA:
         raise _foreign(path, f"its schema is {metadata.get('schema')!r}, not {_SCHEMA!r}")
     return arrays, metadata

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from medistill.artifacts.atomic import read_json
+from medistill.artifacts.kept import read_result
 from medistill.errors import ArtifactError, first_complaint
 
 PUBLISHED_IPC = (1, 10, 50)
@@ -85,7 +85,7 @@ def load_benchmark(path: Path) -> BenchmarkResult:
         ArtifactError: missing, or not as this version writes it.
     """
     try:
-        return TypeAdapter(BenchmarkResult).validate_python(read_json(path, "benchmark result"))
+        return TypeAdapter(BenchmarkResult).validate_python(read_result(path, "benchmark result"))
     except ValidationError as error:
         raise ArtifactError(
             f"{path} cannot be used: {first_complaint(error)}",

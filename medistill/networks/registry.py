@@ -13,6 +13,7 @@ from medistill.errors import RecipeError
 from medistill.networks.alexnet import AlexNet
 from medistill.networks.convnet import ConvNet
 from medistill.networks.densenet import densenet121
+from medistill.networks.footprint import refuse_beyond_memory
 from medistill.networks.initialise import initialise
 from medistill.networks.own import NetworkFactory, build_own, factory_name, identity
 from medistill.networks.resnet import ResNet18
@@ -95,6 +96,7 @@ def build_network(spec: NetworkSpec, generator: torch.Generator, device: torch.d
     Raises:
         RecipeError: the image is too small for this network.
         UsageError: the user's own network cannot be used here.
+        MemoryShortError: its parameters do not fit in the machine's memory.
     """
     if spec.factory is not None:
         network = build_own(spec.factory, spec.channels, spec.image_size, spec.classes, generator)
@@ -102,6 +104,7 @@ def build_network(spec: NetworkSpec, generator: torch.Generator, device: torch.d
     check_image_size(spec)
     with torch.device("meta"):
         network = REGISTRY[spec.recipe.name].construct(spec)
+    refuse_beyond_memory(network, spec.words)
     network = network.to_empty(device="cpu")
     initialise(network, generator)
     return network.to(device) if device is not None else network

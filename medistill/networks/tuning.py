@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from medistill.artifacts.atomic import read_json, write_json
+from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.errors import ArtifactError
 
 SECONDS = 2.0
@@ -42,7 +42,7 @@ def tuned_micro_batch(
     remembered = _remembered(path)
     if key not in remembered:
         remembered[key] = {**_measured(estimate, whole, work), "for": dict(identity)}
-        write_json(path, remembered, private=True)
+        keep_json(path, remembered, private=True)
     return int(remembered[key]["micro_batch"])
 
 
@@ -81,7 +81,7 @@ def _key(identity: Mapping[str, Any]) -> str:
 def _remembered(path: Path) -> dict[str, Any]:
     """What was measured before; a file that cannot be read is measured anew."""
     try:
-        stored = read_json(path, "tuning") if path.is_file() else {}
+        stored = read_checked_json(path, "tuning") if path.is_file() else {}
     except ArtifactError:
         return {}
     return {key: entry for key, entry in stored.items() if _sound(entry)}

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
 from medistill.errors import ArtifactError, UsageError
-from medistill.recipe import Recipe
+from medistill.recipe import UNITS, Recipe, Unit
 
 MECHANISM = "DP-SGD: Gaussian mechanism on Poisson samples, each unit's mean gradient clipped"
 ACCOUNTANT = "PRV"
@@ -35,7 +35,7 @@ class Guarantee:
     Attributes:
         epsilon: what was spent, by the accountant's upper bound; at most the budget.
         delta: probability with which that bound may fail.
-        unit: "patient" or "image".
+        unit: "patient", "study" or "image".
         mechanism: what was done to an update.
         accountant: what composed the updates.
         sigma: standard deviation of the noise in units of ``clip``.
@@ -49,7 +49,7 @@ class Guarantee:
 
     epsilon: float
     delta: float
-    unit: str
+    unit: Unit
     mechanism: str
     accountant: str
     sigma: float
@@ -98,11 +98,12 @@ class Guarantee:
             found = cls(**stored)
             numbers = (found.epsilon, found.delta, found.sigma, found.clip, found.sample_rate)
             counts = (found.steps, found.experts, found.units_public)
-            texts = (found.unit, found.mechanism, found.accountant, found.choice)
+            texts = (found.mechanism, found.accountant, found.choice)
             sound = (
                 all(type(number) in (int, float) and 0 < number < math.inf for number in numbers)
                 and all(type(number) is int and number > 0 for number in counts)
                 and all(isinstance(text, str) for text in texts)
+                and found.unit in UNITS
                 and found.delta < 1
                 and found.sample_rate <= 1
             )
@@ -123,7 +124,7 @@ class Guarantee:
     @property
     def epsilon_text(self) -> str:
         """Epsilon to two decimals, rounded up: a smaller number would promise too much."""
-        return f"{math.ceil(100 * self.epsilon) / 100:g}"
+        return rounded_up(self.epsilon)
 
     @property
     def sentence(self) -> str:
@@ -132,8 +133,13 @@ class Guarantee:
             "The distilled images, labels and learning rate are differentially private: "
             f"epsilon = {self.epsilon_text}, delta = {self.delta:.3g} for one {self.unit} of the training split "
             f"(DP-SGD, {self.accountant} accountant, sigma = {self.sigma:g}, {self.experts} experts composed, "
-            f"{self.units_public} {self.unit}s declared). Counts, hashes and the report are not covered."
+            f"{self.units_public} {UNITS[self.unit]} declared). Counts, hashes and the report are not covered."
         )
+
+
+def rounded_up(epsilon: float) -> str:
+    """To two decimals; a smaller number would promise too much."""
+    return f"{math.ceil(100 * epsilon) / 100:g}"
 
 
 def steps_an_epoch(recipe: Recipe) -> int:
@@ -193,6 +199,11 @@ def spent_epsilon(sigma: float, delta: float, rate: float, steps: int, *, error:
     Raises:
         UsageError: the extra ``dp`` is not installed, or the accountant cannot tell.
     """
+    return composed_epsilon([(sigma, rate, steps)], delta, error=error)
+
+
+def composed_epsilon(history: Sequence[tuple[float, float, int]], delta: float, *, error: float) -> float:
+    """The same of updates of several kinds, each given as its noise, its rate and how many there are."""
     try:
         from opacus.accountants import PRVAccountant  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
@@ -202,14 +213,15 @@ def spent_epsilon(sigma: float, delta: float, rate: float, steps: int, *, error:
             do="run: pip install 'medistill[dp]'",
         ) from None
     accountant = PRVAccountant()
-    accountant.history = [(sigma, rate, steps)]
+    accountant.history = list(history)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a first, rough bound, and of log 0 where a probability is 0
         try:
             return float(accountant.get_epsilon(delta, eps_error=error))
         except (RuntimeError, ValueError, MemoryError) as failure:
             raise UsageError(
-                f"the accountant cannot tell what {steps} updates with noise of {sigma:g} clips spend "
+                f"the accountant cannot tell what {sum(steps for _, _, steps in history)} updates with noise of "
+                f"{' and '.join(f'{sigma:g}' for sigma, _, _ in history)} clips spend "
                 f"({str(failure).rstrip('.')}), so no epsilon can be stated",
                 expected="a budget and a number of updates that it can compose to within that accuracy",
                 do="take privacy.epsilon and privacy.delta nearer to 8 and 1e-5, or fewer experts (experts.count)",

@@ -9,22 +9,36 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from medistill.artifacts.atomic import read_json
+from medistill.artifacts.kept import read_result
 from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
+from medistill.privacy.letters import TextFigures
 from medistill.privacy.membership import Membership
+from medistill.recipe import Deviation, audit_deviations
 
-AUDIT_SCHEMA = 1
+AUDIT_SCHEMA = 2
+WITHOUT_TEXT = 1
+"""Schema of audits that did not look for text; they can be read, and do not pass."""
 Verdict = Literal["pass", "fail", "not enough evidence"]
 Subject = Literal["distilled", "random", "held out"]
 """The distilled images; as many random training images, which must be found; held-out images of other patients."""
 Space = Literal["pixels", "structure", "features"]
 SPACES: tuple[Space, ...] = ("pixels", "structure", "features")
 
-COUNTED = ("Held-out ", "Fewest ")
-"""How the names of the criteria begin whose figure is a count; the others are shares or probabilities."""
-AT_LEAST = (*COUNTED, "Chance ")
+ORIGINALS_READ = "Share of the originals looked through for text"
+"""Name of the criterion on text in the originals."""
+LETTERS = "Images, or means of them, in which letters are read"
+"""Name of the criterion on text in the set."""
+OVERLAYS = "Sites whose overlay with letters the set shows"
+"""Name of the criterion on what all images of a site share."""
+MAKING = "Images whose making is known"
+"""Name of the criterion that ties an audit to the run that made the set."""
+LAXER = "Settings laxer than the shipped ones"
+"""Name of the criterion on the audit's own thresholds and budget."""
+AT_LEAST = ("Held-out ", "Fewest ", MAKING, ORIGINALS_READ, "Chance ")
 """How the names of the criteria begin that ask for no less than the threshold."""
+COUNTED = ("Held-out ", "Fewest ", MAKING, LAXER, LETTERS, OVERLAYS)
+"""How the names of the criteria begin whose figure is a count; the others are shares or probabilities."""
 
 
 @dataclass(frozen=True)
@@ -147,17 +161,18 @@ class Audit:
         not_tested: what was not tried, a sentence each.
         train_images: training images that the set was compared with.
         held_out_images: images of the validation and the test split.
-        held_out_patients: patients of these; images where no patient is known.
-        split_unit: "patient" or "image", at whose level the splits are apart.
+        held_out_patients: patients of these; studies or images where no patient is known.
+        split_unit: "patient", "study" or "image", at whose level the splits are apart.
         network: whose features were compared.
         set_digest: SHA-256 of the set's ``images.safetensors``.
         corpus: content hash of the corpus.
-        thresholds: section ``audit`` of the recipe.
+        thresholds: section ``audit`` of the recipe, and what of the section ``evaluate`` an audit depends on.
         seed: from which every random number was derived.
         versions: package -> version.
         device: "cpu" or "cuda".
         command: what to type to make it again; empty where it was not made by a command.
         seconds: what it took.
+        text: what of burnt-in text was looked for, and found; None where the audit is of a version that did not look.
     """
 
     verdict: Verdict
@@ -182,10 +197,26 @@ class Audit:
     device: str
     command: str
     seconds: float
+    text: TextFigures | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""
         return {"schema": AUDIT_SCHEMA, **asdict(self)}
+
+    @property
+    def deviations(self) -> tuple[Deviation, ...]:
+        """The settings by which it differs from an audit as it is shipped with this version."""
+        return audit_deviations(self.thresholds)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the set passes by nothing laxer than what is shipped, is what its run here made, and was read.
+
+        An audit by an earlier version, which asked for none of these, does not pass.
+        """
+        asked = {criterion.name for criterion in self.criteria}
+        whole = self.text is not None and MAKING in asked
+        return self.verdict == "pass" and whole and not any(one.laxer for one in self.deviations)
 
     def of_subject(self, subject: Subject) -> tuple[CopyFigures, ...]:
         """The search for copies among these images, in every space."""
@@ -198,7 +229,7 @@ def load_audit(path: Path) -> Audit:
     Raises:
         ArtifactError: missing, damaged, or of another schema.
     """
-    return audit_from_json(read_json(path, "audit"), str(path))
+    return audit_from_json(read_result(path, "audit"), str(path))
 
 
 def audit_from_json(known: Mapping[str, Any], origin: str) -> Audit:
@@ -207,6 +238,7 @@ def audit_from_json(known: Mapping[str, Any], origin: str) -> Audit:
     Raises:
         ArtifactError: not an audit, or of another schema.
     """
+    known = brought_up(known)
     if known.get("schema") != AUDIT_SCHEMA:
         raise ArtifactError(
             f"{origin} has schema {known.get('schema')!r}",
@@ -222,3 +254,10 @@ def audit_from_json(known: Mapping[str, Any], origin: str) -> Audit:
             expected="an audit as this version of medistill writes it",
             do="audit the set again with `medistill audit`",
         ) from None
+
+
+def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record of an earlier schema as this version would write it; any other as it is."""
+    if known.get("schema") != WITHOUT_TEXT or isinstance(known["schema"], bool):
+        return known
+    return {**known, "schema": AUDIT_SCHEMA, "text": None}

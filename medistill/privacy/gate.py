@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy.audit import CopyFigures, CopyRule, Criterion, ResidueFigures, Verdict
+from medistill.privacy.audit import (
+    LAXER,
+    LETTERS,
+    MAKING,
+    ORIGINALS_READ,
+    OVERLAYS,
+    CopyFigures,
+    CopyRule,
+    Criterion,
+    ResidueFigures,
+    Verdict,
+)
+from medistill.privacy.letters import TextFigures, legible_in_set, sees
 from medistill.privacy.membership import Membership, MembershipAttack
-from medistill.recipe import AuditRecipe
+from medistill.recipe import UNITS, AuditRecipe, Deviation, Unit
 
 NOISE = "the set began as noise, so nothing of a starting image can be left"
 MEANS = "no image of the set began as one real image: each began as the mean of several"
@@ -18,6 +30,8 @@ TRACED_BY_CHANCE = 0.05
 WITHIN = "its interval holds what chance gives"
 ATTACKED_AT = 100
 """The attacks are judged where they may be wrong about one non-member in so many."""
+MOST_NUMBERED = 10
+"""Images that a reason lists by number."""
 LEAST_LIMIT = 0.5
 """Share of audit.copy_ratio to which real images of other patients may lower the limit; below it no search passes."""
 ALIKE = (
@@ -30,24 +44,75 @@ MORE_HELD_OUT = (
 NO_CANARY = (
     "no training image was given a wrong label: audit.canaries is 0, or there are fewer than 20 training patients"
 )
+LOOK = (
+    "text was not looked for in the originals, and images of {side} pixels can carry letters: make the set anew with "
+    "data.burnt_in_text=mask, which needs the extra medistill[ocr]"
+)
+NO_READER = "no reader of text is installed here: run `pip install 'medistill[ocr]'`, then the audit again"
+UNSEEN = (
+    "the reader does not find a word that was planted in these images, {contrast} grey levels brighter than they are: "
+    "that it finds nothing says nothing"
+)
+TOO_SMALL = "images of {side} pixels cannot carry letters"
+DRAWN_HERE = "medistill drew the originals itself, and writes no text into them"
 NOT_ATTACKED = "membership inference was not tried, and a set that passes every search for copies can still fall to it"
 
+MAKING_UNKNOWN = "the method was audited; this set's making is not known"
 
-def evidence(images: int, patients: int, unit: str, thresholds: AuditRecipe) -> Criterion:
+HELD_AGAINST = {
+    "Held-out ": "least_held_out",
+    "Copies in ": "most_copies",
+    "Images that single out ": "most_recovered",
+    "Fewest ": "least_cluster",
+    "Patients found ": "most_found",
+    "AUC (": "most_auc",
+    "Membership inference": "most_found",
+    "Chance of as many ": "canary_chance",
+}
+"""How the names of the criteria begin -> the setting that their figure is held against."""
+
+
+def contradicted(criterion: Criterion, thresholds: Mapping[str, float]) -> bool:
+    """Whether a criterion was held against another threshold than the audit says that it had."""
+    names = [setting for start, setting in HELD_AGAINST.items() if criterion.name.startswith(start)]
+    return any(thresholds.get(name, criterion.threshold) != criterion.threshold for name in names)
+
+
+def making_known(images: int, flaw: str, made_again: str) -> Criterion:
+    """Whether the set is what the recipe makes of the corpus, as a run of this installation did.
+
+    Shadows tell of a method. Of a set that only claims to be made by it they tell nothing.
+
+    Args:
+        flaw: why its making is not known; empty where it is.
+        made_again: what was made again to see that.
+    """
+    if flaw:
+        return Criterion(MAKING, 0, images, "not enough evidence", f"{MAKING_UNKNOWN}: {flaw}")
+    return Criterion(MAKING, images, images, "pass", made_again)
+
+
+def as_shipped(deviations: Sequence[Deviation]) -> Criterion:
+    """Whether no threshold is laxer, and no attack weaker, than what is shipped: flags must not open the gate."""
+    laxer = [one.sentence for one in deviations if one.laxer]
+    return Criterion(LAXER, len(laxer), 0, "not enough evidence" if laxer else "pass", "; ".join(laxer))
+
+
+def evidence(images: int, patients: int, unit: Unit, thresholds: AuditRecipe) -> Criterion:
     """Whether there are enough people who had no part in the set to compare with."""
     least, reason = thresholds.least_held_out, ""
     if not images:
         reason = "the corpus has no held-out image: nothing can be compared with the training images"
     elif images < least:
         reason = f"{images} held-out {'image is' if images == 1 else 'images are'} too few; {least} are asked for"
-    elif unit == "patient" and patients < least:
+    elif unit != "image" and patients < least:
         reason = (
-            f"the {images} held-out images are of {patients} {'patient' if patients == 1 else 'patients'} only; "
+            f"the {images} held-out images are of {patients} {unit if patients == 1 else UNITS[unit]} only; "
             f"{least} are asked for"
         )
     verdict: Verdict = "not enough evidence" if reason else "pass"
     reason = f"{reason}; {MORE_HELD_OUT}" if reason else ""
-    return Criterion(f"Held-out {unit}s", min(images, patients), least, verdict, reason)
+    return Criterion(f"Held-out {UNITS[unit]}", min(images, patients), least, verdict, reason)
 
 
 def no_copies(figures: CopyFigures, rule: CopyRule, thresholds: AuditRecipe) -> Criterion:
@@ -87,14 +152,14 @@ def no_residue(
     )
 
 
-def means_of_several(smallest: object, unit: str, thresholds: AuditRecipe) -> Criterion:
+def means_of_several(smallest: object, unit: Unit, thresholds: AuditRecipe) -> Criterion:
     """Whether every image of a quantised set began as the mean of enough patients.
 
     Args:
         smallest: patients of the smallest cell, as the set states it.
-        unit: "patient" or "image", what the set counts.
+        unit: "patient", "study" or "image", what the set counts.
     """
-    name, least = f"Fewest {unit}s whose mean an image began as", thresholds.least_cluster
+    name, least = f"Fewest {UNITS[unit]} whose mean an image began as", thresholds.least_cluster
     if not isinstance(smallest, int) or isinstance(smallest, bool):
         return Criterion(name, None, least, "not enough evidence", "the set does not say how many there are")
     return Criterion(name, smallest, least, "pass" if smallest >= least else "fail", "")
@@ -155,6 +220,38 @@ def _limited(name: str, found: Estimate, most: float) -> Criterion:
     if found.value > most:
         return Criterion(name, found.value, most, "not enough evidence", "its interval reaches below the threshold")
     return Criterion(name, found.value, most, "pass", "")
+
+
+def no_text(text: TextFigures) -> tuple[Criterion, ...]:
+    """Whether text was looked for in the originals, can be read in the set, and is in what the images of a site share.
+
+    Images too small for letters pass, with that as the reason.
+    """
+    looked, small = 1.0 if text.originals else 0.0, TOO_SMALL.format(side=text.side)
+    if not text.legible:
+        return (Criterion(ORIGINALS_READ, looked, 1.0, "pass", small), Criterion(LETTERS, 0, 0, "pass", small))
+    reason = "" if text.originals else DRAWN_HERE if text.drawn_here else LOOK.format(side=text.side)
+    originals = Criterion(
+        ORIGINALS_READ, looked, 1.0, "pass" if text.originals_cleared else "not enough evidence", reason
+    )
+    if not text.reader:
+        return (originals, Criterion(LETTERS, None, 0, "not enough evidence", NO_READER))
+    letters = Criterion(LETTERS, len(text.found), 0, "fail" if text.found else "pass", _where(text))
+    if not text.found and not sees(text.planted):
+        contrast = max((one.contrast for one in text.planted), default=0)
+        letters = Criterion(LETTERS, 0, 0, "not enough evidence", UNSEEN.format(contrast=contrast))
+    shown = sum(map(legible_in_set, text.overlays))
+    return (originals, letters, Criterion(OVERLAYS, shown, 0, "fail" if shown else "pass", ""))
+
+
+def _where(text: TextFigures) -> str:
+    """In which images letters were read, counted from 0 as the set counts them."""
+    images = [str(one.number) for one in text.found if one.seen == "image"]
+    means = sum(one.seen != "image" for one in text.found)
+    more = f" and {len(images) - MOST_NUMBERED} more" if len(images) > MOST_NUMBERED else ""
+    told = [f"images {', '.join(images[:MOST_NUMBERED])}{more}"] if images else []
+    told += [f"{means} {'mean' if means == 1 else 'means'} of several"] if means else []
+    return f"look at {' and '.join(told)} with your own eyes" if told else ""
 
 
 def decide(criteria: Sequence[Criterion]) -> Verdict:

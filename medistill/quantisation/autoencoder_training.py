@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medistill.artifacts.atomic import private_folder, read_kept, write_tensors
+from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.errors import DivergedError
 from medistill.progress import Progress, Silent
 from medistill.quantisation.autoencoder import Architecture, Autoencoder
@@ -54,7 +56,8 @@ def train_autoencoder(
     adam = torch.optim.Adam(autoencoder.network.parameters(), lr=recipe.lr)
     path = private_folder(folder) / STATE
     key = _key(images, rows, architecture, recipe, seed)
-    done = _restore(path, key, autoencoder, adam, updates=-(-len(rows) // recipe.batch_size))
+    updates = -(-len(rows) // recipe.batch_size)
+    done = _restore(path, key, autoencoder, adam, updates, progress.say)
     with progress.task("Training the autoencoder", recipe.epochs * len(rows), done=done * len(rows)) as task:
         for epoch in range(done + 1, recipe.epochs + 1):
             numbers = generator(seed, "autoencoder", epoch)
@@ -127,12 +130,19 @@ def _keep(path: Path, key: str, autoencoder: Autoencoder, adam: torch.optim.Adam
         arrays[f"weights.{name}"] = parameter.detach().cpu().numpy()
         for moment in MOMENTS:
             arrays[f"{moment}.{name}"] = adam.state[parameter][moment].cpu().numpy()
-    write_tensors(path, arrays, {"key": key}, private=True)
+    keep_tensors(path, arrays, {"key": key})
 
 
-def _restore(path: Path, key: str, autoencoder: Autoencoder, adam: torch.optim.Adam, updates: int) -> int:
+def _restore(
+    path: Path,
+    key: str,
+    autoencoder: Autoencoder,
+    adam: torch.optim.Adam,
+    updates: int,
+    say: Callable[[str], None],
+) -> int:
     """Go on from the file, where it is there and of the same training; the number of finished epochs."""
-    kept = read_kept(path, key, "autoencoder's state")
+    kept = read_kept(path, key, "autoencoder's state", say)
     if kept is None:
         return 0
     epochs = int(kept["epochs"])

@@ -78,7 +78,7 @@ class Quantisation:
         nested: levels at which smaller sets are parts of larger ones.
         weights: "uniform", "mass" or "sqrt".
         priors: "equal" or "corpus".
-        patient_unit: "patient" or "image", what ``cell_patients`` counts.
+        patient_unit: "patient", "study" or "image", what ``cell_patients`` counts.
         classes: one entry a class of the set.
         sampled: most images of a class on which `w2_uniform`, `w2_random` and `rate` were measured.
     """

@@ -10,7 +10,9 @@ from medistill.recipe.load import validate_recipe as validate_recipe
 from medistill.recipe.methods import METHODS as METHODS
 from medistill.recipe.methods import QUANTISING as QUANTISING
 from medistill.recipe.methods import Method as Method
+from medistill.recipe.privacy import UNITS as UNITS
 from medistill.recipe.privacy import PrivacyRecipe as PrivacyRecipe
+from medistill.recipe.privacy import Unit as Unit
 from medistill.recipe.quantise import AutoencoderRecipe as AutoencoderRecipe
 from medistill.recipe.quantise import QuantiseRecipe as QuantiseRecipe
 from medistill.recipe.quantise import Weighting as Weighting
@@ -25,3 +27,5 @@ from medistill.recipe.sections import ImportanceRecipe as ImportanceRecipe
 from medistill.recipe.sections import NetworkRecipe as NetworkRecipe
 from medistill.recipe.sections import Operation as Operation
 from medistill.recipe.sections import Recipe as Recipe
+from medistill.recipe.sections import audit_deviations as audit_deviations
+from medistill.recipe.strictness import Deviation as Deviation

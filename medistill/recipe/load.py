@@ -15,6 +15,7 @@ from medistill.errors import RecipeError, UsageError
 from medistill.recipe.methods import METHODS
 from medistill.recipe.section import Section
 from medistill.recipe.sections import Recipe
+from medistill.visible import MOST_NAME, visible
 
 
 def recipe_names() -> list[str]:
@@ -77,7 +78,9 @@ def validate_recipe(settings: Mapping[str, Any], origin: str) -> Recipe:
         message = message.replace("Input should be a valid", "a valid").replace("Input should be", "a value that is")
         if first["type"] == "model_type":
             message = f"settings in that section, as in {next(n for n in _fields(Recipe) if n.startswith(field))}"
-        seen = f"{origin}: {field} = {first['input']!r}" if field else f"{origin}: {message}"
+        seen = (
+            f"{origin}: {field} = {visible(repr(first['input']), most=MOST_NAME)}" if field else f"{origin}: {message}"
+        )
         raise RecipeError(
             seen, expected=message if field else "settings that fit together", do="correct it in the recipe or by --set"
         ) from None

@@ -10,7 +10,9 @@ from pydantic import Field
 from medistill.recipe.methods import QUANTISING
 from medistill.recipe.section import Count, Positive, Section
 
-Unit = Literal["patient", "image"]
+Unit = Literal["patient", "study", "image"]
+UNITS: Mapping[Unit, str] = {"patient": "patients", "study": "studies", "image": "images"}
+"""Units and their plurals, strongest first."""
 
 
 class PrivacyRecipe(Section):
@@ -26,12 +28,18 @@ class PrivacyRecipe(Section):
     delta: Annotated[float, Field(ge=1e-10, lt=1)] = 1e-5
     """Probability with which the bound by epsilon may fail; it has to be below 1 / `units`. Below 1e-10 the
     accountant's arithmetic is not exact enough."""
-    unit: Literal["patient", "image"] = "patient"
-    """Whose presence is hidden: a patient with all images, or, where no patient is known, one image alone."""
+    unit: Unit = "patient"
+    """Whose presence is hidden: a patient with all images, or, where no patient is known, one study, or one image
+    alone. Refused where the unit of a training image is not known."""
     units: Count = 1000
-    """Public, rounded number N of patients (or images, see `unit`) of the training split: an expert update takes each
-    with probability `experts.batch_size` / N. It need not be exact, and must not be counted on the patients to be
-    protected."""
+    """Public, rounded number N of patients (or studies, or images, see `unit`) of the training split: an expert update
+    takes each with probability `experts.batch_size` / N. It need not be exact, and must not be counted on the patients
+    to be protected."""
+    total_epsilon: Annotated[float, Field(ge=0)] = 0.0
+    """Most that all releases from the same people may spend together, as far as the ledger of this installation knows;
+    a run beyond it is refused before anything is trained. 0: no limit."""
+    total_delta: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The same for the sum of their deltas. 0: no limit."""
     clip: Positive = 1.0
     """Largest L2 norm C of what one unit adds to an update."""
     mean: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medistill.recipe.section import Count, Positive, Section
+from medistill.recipe.section import MOST_NUMBER, Count, CountOrNone, Positive, Section
 
 Weighting = Literal["uniform", "mass", "sqrt"]
 
@@ -19,21 +19,21 @@ class QuantiseRecipe(Section):
     trained on them; or one that was brought with --decoder."""
     decoder: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
     """SHA-256 of the one that was brought; --decoder FOLDER sets it."""
-    components: Annotated[int, Field(ge=0)] = 0
+    components: CountOrNone = 0
     """Principal components, for `pca`; 0 takes 64, or half as many as there are training images if that is less."""
-    batch_size: Annotated[int, Field(ge=16)] = 512
+    batch_size: Annotated[int, Field(ge=16, le=MOST_NUMBER)] = 512
     """Images that are encoded and quantised at once, which bounds the memory. A class with more of them has other
     centroids under another number, since CLVQ moves them batch by batch."""
     passes: Count = 10
     """Passes of competitive learning vector quantisation (CLVQ) over each class, in batches."""
-    refine: Annotated[int, Field(ge=0)] = 50
+    refine: CountOrNone = 50
     """Most passes after these in which every centroid becomes the mean of its whole cell (Lloyd); fewer where they
     change nothing any more."""
     min_cluster_size: Count = 5
     """Fewest patients (images, where no patient is known) whose mean a distilled image is, each counted by the share of
     the cell's images that is theirs, so that one who has most of them hides behind nobody. A cell with fewer is given
     up and its images join the neighbours; where that goes on, a class gets fewer images than images per class."""
-    nested: tuple[Count, ...] = ()
+    nested: Annotated[tuple[Count, ...], Field(max_length=100)] = ()
     """Images per class, ascending, at which smaller sets are to be parts of larger ones: with 1, 10, 50 the first 10 of
     every class are the set of 10. Each level keeps the centroids of the levels before. Empty: all centroids at once."""
     weights: Weighting = "mass"

@@ -18,9 +18,9 @@ class ScheduleRecipe(Section):
     choose: Literal["validation", "fixed"] = "validation"
     """`validation` searches among the values below for each arm; `fixed` takes `evaluate.lr`, `evaluate.epochs`,
     `evaluate.raw_lr`, `evaluate.raw_epochs` and `evaluate.batch_size`, as published protocols do."""
-    rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.003, 0.01, 0.03)
+    rates: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=10)] = (0.003, 0.01, 0.03)
     """Learning rates to try; the learned rate of a distilled set is tried beside them on that set."""
-    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = (64,)
+    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=10)] = (64,)
     """Images an update to try; a smaller set is taken whole."""
     updates: Count = 250
     """Updates of the shortest trainings that are tried."""

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from medistill.visible import MOST_NAME, steers
+
+
+def without_steering(text: str) -> str:
+    """The text, if nothing in it steers a terminal.
+
+    Raises:
+        ValueError: something does.
+    """
+    if steers(text):
+        raise ValueError("a text without control characters")
+    return text
+
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+MOST_NUMBER = 10**9
+"""Largest number of anything: above it a number is a slip, and would not fit where it is used."""
+Count = Annotated[int, Field(ge=1, le=MOST_NUMBER)]
+CountOrNone = Annotated[int, Field(ge=0, le=MOST_NUMBER)]
+"""A count, or 0, which stands for something else."""
+Text = Annotated[str, Field(max_length=MOST_NAME), AfterValidator(without_steering)]
+"""A name that somebody chose, on one line."""
 
 
 class Section(BaseModel):

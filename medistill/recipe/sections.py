@@ -13,10 +13,12 @@ from medistill.recipe.methods import QUANTISING, Method, contradictions, with_me
 from medistill.recipe.privacy import PrivacyRecipe, broken_conditions
 from medistill.recipe.quantise import AutoencoderRecipe, QuantiseRecipe
 from medistill.recipe.schedule import ScheduleRecipe
-from medistill.recipe.section import Count, Fraction, Positive, Section
+from medistill.recipe.section import MOST_NUMBER, Count, CountOrNone, Fraction, Positive, Section, Text
+from medistill.recipe.strictness import Deviation, Laxer, deviations, strictness
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121"]
+Names = Annotated[tuple[Text, ...], Field(max_length=10_000)]
 ControlArm = Literal["raw", "random", "kmeans"]
 
 
@@ -37,39 +39,41 @@ class DataRecipe(Section):
     """Grey values above this percentile of an image become white (files deeper than 8 bits only)."""
     view_policy: Literal["reject", "keep"] = "reject"
     """`reject` refuses lateral views, and DICOM files that do not say their view; `keep` takes every view."""
-    burnt_in_text: Literal["unchecked", "mask", "quarantine"] = "unchecked"
-    """Text other than side markers that is drawn into the pixels is not looked for; painted over; or its file refused.
-    Looking needs the extra `medistill[ocr]` and takes half a second to two seconds an image on one core."""
+    burnt_in_text: Literal["auto", "unchecked", "mask", "quarantine"] = "auto"
+    """Text other than side markers that is drawn into the pixels is not looked for; painted over (`mask`); or its file
+    refused. `auto` is `mask` for images of 64 pixels and more, in which letters can be read, where the extra
+    `medistill[ocr]` is installed; without it they stay unchecked, and the set cannot pass its audit. Looking takes
+    0.1 s an image at 64 pixels, 0.5 s at 224, on one core."""
     flagged_headers: Literal["refuse", "tell"] = "refuse"
     """DICOM files that say that text which identifies somebody is burnt in, or that a person can be recognised
     (BurnedInAnnotation, RecognizableVisualFeatures), are refused; or taken, and the report tells how many."""
     secondary_captures: Literal["refuse", "tell"] = "tell"
     """The same for DICOM files that are secondary captures, such as screenshots and scanned films."""
-    classes: tuple[str, ...] = ()
+    classes: Names = ()
     """Classes to take, in this order; empty takes all, in alphabetical order."""
-    sites: tuple[str, ...] = ()
+    sites: Names = ()
     """Sites to take; empty takes all."""
-    prefer_sites: tuple[str, ...] = ()
+    prefer_sites: Names = ()
     """Sites to take alone, and to say so, where the corpus has every one of them; another corpus is taken whole."""
     val_fraction: Fraction = 0.1
     """Share of the patients set aside for validation where no split is given."""
     test_fraction: Fraction = 0.2
     """Share of the patients set aside for testing where no split is given."""
-    file_column: str = ""
+    file_column: Text = ""
     """Column of the labels table that names the file; empty looks for the usual names."""
-    label_column: str = ""
+    label_column: Text = ""
     """Column with the class; empty looks for the usual names."""
-    patient_column: str = ""
+    patient_column: Text = ""
     """Column with the patient or group that must stay in one split; empty looks for the usual names."""
-    site_column: str = ""
+    site_column: Text = ""
     """Column with the site; empty looks for the usual names."""
-    view_column: str = ""
+    view_column: Text = ""
     """Column with the view; empty looks for the usual names."""
-    split_column: str = ""
+    split_column: Text = ""
     """Column with the split (train, val, test); empty looks for the usual names."""
-    sex_column: str = ""
+    sex_column: Text = ""
     """Column with the patient's sex; empty looks for the usual names."""
-    age_column: str = ""
+    age_column: Text = ""
     """Column with the patient's age in years, or with a unit; empty looks for the usual names."""
     zca: bool = False
     """Whiten the images (ZCA on grey values from 0 to 1), as some published settings for CIFAR do (`zca`)."""
@@ -84,7 +88,7 @@ class NetworkRecipe(Section):
     """Name in the registry of networks."""
     depth: Annotated[int, Field(ge=1, le=8)] = 3
     """Blocks of a ConvNet, each halving height and width."""
-    width: Annotated[int, Field(ge=1)] = 128
+    width: Annotated[int, Field(ge=1, le=65_536)] = 128
     """Channels of a ConvNet."""
 
 
@@ -148,7 +152,7 @@ class DistillRecipe(Section):
     """Student steps on the distilled images, J (`syn_steps`)."""
     expert_epochs: Count = 2
     """Expert epochs that the student has to match, K (`expert_epochs`)."""
-    min_start_epoch: Annotated[int, Field(ge=0)] = 0
+    min_start_epoch: CountOrNone = 0
     """Start snapshots are drawn from this one on (`min_start_epoch`)."""
     max_start_epoch: Count = 10
     """Start snapshots are drawn up to, and not including, this one (`max_start_epoch`)."""
@@ -172,7 +176,7 @@ class DistillRecipe(Section):
     """Learning rate of alpha in the published unit (`lr_lr`); alpha moves by its logarithm, so it stays positive."""
     momentum: Fraction = 0.5
     """Momentum of the images' and of alpha's SGD."""
-    batch_syn: Annotated[int, Field(ge=0)] = 0
+    batch_syn: CountOrNone = 0
     """Distilled images a student step (`batch_syn`); 0 takes all of them."""
     init: Literal["real", "noise", "quantised"] = "real"
     """Images start from real training images (`pix_init` real), from Gaussian noise, or from the decoded centroids of
@@ -226,12 +230,12 @@ class EvaluateRecipe(Section):
 
     networks: Annotated[int, Field(ge=1, le=100)] = 5
     """Networks (seeds) an arm (`num_eval`)."""
-    epochs: Count = 1000
+    epochs: Annotated[Count, Laxer("below", than=300)] = 1000
     """Epochs on the distilled and on the random real images (`epoch_eval_train`)."""
     lr: Positive = 0.01
     """Learning rate on random real images (`lr_net`), and on centroids; on images that were distilled with a learning
     rate it is that one, alpha."""
-    raw_epochs: Count = 30
+    raw_epochs: Annotated[Count, Laxer("below", than=20)] = 30
     """Epochs on the raw training split."""
     raw_lr: Positive = 0.01
     """Learning rate on the raw training split."""
@@ -241,54 +245,54 @@ class EvaluateRecipe(Section):
     """Momentum of SGD."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """L2 penalty."""
-    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    bootstrap: Annotated[int, Field(ge=100, le=MOST_NUMBER)] = 2000
     """Replicates of the patient-cluster bootstrap."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1), Laxer("above")] = 0.95
     """Level of every interval."""
     margin: Positive = 0.05
     """Non-inferiority margin for the macro AUC, distilled minus raw."""
     specificity: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Specificity that the second threshold of each class reaches on the validation split."""
-    smallest_cell: Count = 10
+    smallest_cell: Annotated[Count, Laxer("above")] = 10
     """Fewest patients for whom a subgroup's figures are shown."""
-    arms: tuple[ControlArm, ...] = ("raw", "random", "kmeans")
+    arms: Annotated[tuple[ControlArm, ...], Field(max_length=10)] = ("raw", "random", "kmeans")
     """Arms that the distilled set is compared with."""
-    across: tuple[NetworkName, ...] = ()
+    across: Annotated[tuple[NetworkName, ...], Field(max_length=10)] = ()
     """Other networks on which the arms are compared too, by their names in the registry."""
 
 
 class AuditRecipe(Section):
     """Thresholds of the gate, and the budget of the attacks. They are ours: no standard gives any, and they decide
-    nothing about the set itself."""
+    nothing about the set itself. A set that passes by laxer ones than these leaves only at an acknowledged risk."""
 
-    copy_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    copy_ratio: Annotated[float, Field(gt=0, lt=1), Laxer("below")] = 0.5
     """A distilled image is a copy where the nearest training image is nearer than this share of the distance to the
     nearest held-out one, and nearer than real images of other patients are."""
-    most_copies: Fraction = 0.0
+    most_copies: Annotated[Fraction, Laxer("above")] = 0.0
     """Largest share of the distilled images that may be copies."""
-    most_recovered: Fraction = 0.05
+    most_recovered: Annotated[Fraction, Laxer("above")] = 0.05
     """Largest share of the distilled images that may single out the real image that they began as."""
-    least_cluster: Count = 3
+    least_cluster: Annotated[Count, Laxer("below")] = 3
     """Fewest patients (images, where no patient is known) whose mean an image of a quantised set may have begun as."""
-    least_held_out: Count = 100
+    least_held_out: Annotated[Count, Laxer("below")] = 100
     """Fewest held-out images, and patients, without which no audit passes."""
-    most_found: Fraction = 0.05
+    most_found: Annotated[Fraction, Laxer("above")] = 0.05
     """Largest share of the training patients that an attack may find while it is wrong about 1 in 100 others."""
-    most_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.6
+    most_auc: Annotated[float, Field(ge=0.5, le=1), Laxer("above")] = 0.6
     """Largest area under the curve that an attack may have; 0.5 is guessing."""
-    canary_chance: Fraction = 0.01
+    canary_chance: Annotated[Fraction, Laxer("below")] = 0.01
     """Probability below which it is no accident that networks repeat the wrong labels of canaries."""
-    networks: Annotated[int, Field(ge=1, le=100)] = 5
+    networks: Annotated[int, Field(ge=1, le=100), Laxer("below")] = 5
     """Networks that the loss attack trains on the set, and on each control."""
-    shadows: Annotated[int, Field(ge=0)] = 16
+    shadows: Annotated[CountOrNone, Laxer("below")] = 16
     """Shadow distillations, each of a random half of the training patients; fewer than 4 leave the attack out."""
-    shadow_networks: Annotated[int, Field(ge=1, le=100)] = 1
+    shadow_networks: Annotated[int, Field(ge=1, le=100), Laxer("below")] = 1
     """Networks trained on each shadow, and on each control."""
-    shadow_experts: Count = 2
+    shadow_experts: Annotated[Count, Laxer("below")] = 2
     """Experts of a shadow distillation, in place of experts.count."""
-    shadow_iterations: Count = 50
+    shadow_iterations: Annotated[Count, Laxer("below")] = 50
     """Outer steps of a shadow distillation, in place of distill.iterations."""
-    canaries: Annotated[int, Field(ge=0)] = 10
+    canaries: Annotated[CountOrNone, Laxer("below")] = 10
     """Training images that get a wrong label in about half of the shadows; never more than one patient in 20."""
 
 
@@ -297,7 +301,7 @@ class ComputeRecipe(Section):
 
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """`tf32` and `bf16` trade exactness for speed; resuming to the same bits is promised for fp32 on a CPU."""
-    micro_batch: Annotated[int, Field(ge=0)] = 0
+    micro_batch: CountOrNone = 0
     """Images that pass the network at once (exact, since no network here has batch statistics); 0 measures once."""
     step: Literal["reverse", "forward", "compiled"] = "reverse"
     """Second derivative of a student step: reverse over reverse; forward over reverse; reverse, compiled. The last two
@@ -307,9 +311,9 @@ class ComputeRecipe(Section):
 class Recipe(Section):
     """Every setting of a run."""
 
-    name: str = "custom"
+    name: Text = "custom"
     """Name of the recipe."""
-    description: str = ""
+    description: Annotated[str, Field(max_length=10_000)] = ""
     """One paragraph on what it is for and where its figures come from."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed from which every random number of the run is derived."""
@@ -394,7 +398,21 @@ class Recipe(Section):
         return self.quantise.min_cluster_size if self.distill.init == "quantised" else 1
 
     @property
+    def strictness(self) -> dict[str, float]:
+        """The settings on which an audit depends, with their values."""
+        return strictness({"audit": self.audit, "evaluate": self.evaluate})
+
+    @property
     def digest(self) -> str:
         """SHA-256 over every setting but the name, the description and the audit's."""
         settings = self.model_dump(mode="json", exclude={"name", "description", "audit"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def audit_deviations(values: Mapping[str, float]) -> tuple[Deviation, ...]:
+    """The settings by which an audit differs from one with the shipped thresholds and budget.
+
+    Args:
+        values: as `Recipe.strictness` gives them.
+    """
+    return deviations(values, {"audit": AuditRecipe, "evaluate": EvaluateRecipe})

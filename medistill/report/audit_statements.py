@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy.audit import COUNTED, Audit, Criterion, Subject
+from medistill.privacy.audit import COUNTED, MAKING, Audit, Criterion, Subject, Verdict
 from medistill.privacy.gate import ATTACKED_AT
 from medistill.privacy.membership import AttackCell, MembershipAttack, Source
 from medistill.report.wording import number, short
@@ -28,6 +28,8 @@ HEADINGS = {
     "not enough evidence": "Not enough evidence to pass the set",
 }
 """Verdict -> how it is told in a few words."""
+NOT_AS_SHIPPED = "Passed, but by less than this version asks for"
+"""How a pass is told that was laxer than what is shipped."""
 MOST_NAMED = 4
 """Criteria that a sentence names."""
 ADVERSARY = (
@@ -61,13 +63,40 @@ class AttackRow:
     reason: str
 
 
+def standing(audit: Audit) -> Verdict:
+    """The verdict, but that a pass which was laxer than what is shipped, or asked for less, is none."""
+    return "not enough evidence" if audit.verdict == "pass" and not audit.passed else audit.verdict
+
+
+def heading(audit: Audit) -> str:
+    """The verdict in a few words."""
+    return NOT_AS_SHIPPED if standing(audit) != audit.verdict else HEADINGS[audit.verdict]
+
+
 def verdict_sentence(audit: Audit) -> str:
     """The verdict, and what follows."""
-    return f"{HEADINGS[audit.verdict]}. {consequence(audit)}"
+    return f"{heading(audit)}. {consequence(audit)}"
+
+
+def deviations_sentence(audit: Audit) -> str:
+    """Every setting by which the audit differs from the shipped one; empty where none does."""
+    told = [one.sentence for one in sorted(audit.deviations, key=lambda one: not one.laxer)]
+    return f"Settings of the audit that differ from the shipped ones: {'; '.join(told)}." if told else ""
 
 
 def consequence(audit: Audit) -> str:
-    """What follows for the set, and from what."""
+    """What follows for the set, from what, and by which settings of its own."""
+    return " ".join(filter(None, (_consequence(audit), deviations_sentence(audit))))
+
+
+def _consequence(audit: Audit) -> str:
+    if standing(audit) != audit.verdict:
+        asked = {one.name for one in audit.criteria}
+        lacking = (
+            "" if audit.text is not None else "It did not look for text in the pixels.",
+            "" if MAKING in asked else "It did not ask whether the set is the one that its recipe made.",
+        )
+        return " ".join(filter(None, ("It should not leave the house on this evidence.", *lacking)))
     if audit.verdict == "pass":
         return (
             "Nothing that was tried found more than the thresholds of the recipe allow. That does not show that "

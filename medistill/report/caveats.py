@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from medistill.evaluate.evaluation import Evaluation
 from medistill.privacy.audit import Audit
 from medistill.report.summaries import CorpusSummary, SetSummary
-from medistill.report.wording import class_label, count, counted, listed
+from medistill.report.wording import class_label, count, counted, listed, plural_of
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,8 @@ def caveats(
             "Networks are compared on one test split of one corpus. That says nothing about their use on patients.",
         ),
     ]
-    if corpus is None:
-        found.append(
-            Caveat(
-                "Test patients may not be new",
-                "This folder does not hold what the set was made from. Where it was made from some of the test "
-                "patients, its figures are too good.",
-            )
-        )
+    if evaluation.originals != "apart":
+        found.append(_of_originals(evaluation, one))
     if departs:
         found.append(
             Caveat(
@@ -83,8 +77,8 @@ def caveats(
         )
     if distilled is not None and distilled.starts_from == "quantised" and not synthetic and not benchmark:
         found += _of_means(distilled, unit, audit)
-    if unit == "image":
-        found.append(_split_by_image(benchmark=benchmark))
+    if unit in ("study", "image"):
+        found.append(_split_by(unit, benchmark=benchmark))
     if corpus is not None and (corpus.classes_of_one_site or corpus.sites_of_one_class):
         found.append(_class_and_site(corpus, held_out=held_out))
     if suppressed := [group for group in evaluation.subgroups if group.images is None]:
@@ -103,7 +97,7 @@ def caveats(
         found.append(
             Caveat(
                 "Few test patients",
-                f"The test split has fewer than {FEW_PATIENTS} {'patients' if unit == 'patient' else 'images'} of "
+                f"The test split has fewer than {FEW_PATIENTS} {plural_of(unit or 'image')} of "
                 f"{listed(few)}. With so few an interval is too narrow: in a simulation, 95 % intervals held the true "
                 "value in 79 % of test sets with 4 patients of a class and in 93 % with 20.",
             )
@@ -135,6 +129,22 @@ def caveats(
     return tuple(found)
 
 
+def _of_originals(evaluation: Evaluation, one: str) -> Caveat:
+    """Whether test images may be among those that the set was made from."""
+    if evaluation.originals == "left out":
+        return Caveat(
+            "Tested on another corpus than the set's own",
+            "Test and validation images that had a part in making the set, and others of the same "
+            f"{'patient' if one == 'a patient' else 'person'}, were left out: {count(evaluation.left_out)}. "
+            f"{one.capitalize()} who had a part by images that are not in this corpus could not be recognised.",
+        )
+    return Caveat(
+        "Test patients may not be new",
+        "Whether test images were among the originals of the set is not known: it was tested on another corpus than "
+        "its own, or on another split. Where it was made from some of the test patients, its figures are too good.",
+    )
+
+
 def _of_classifier(one: str) -> list[Caveat]:
     return [
         Caveat(
@@ -157,6 +167,7 @@ def _of_classifier(one: str) -> list[Caveat]:
 
 def _privacy(distilled: SetSummary | None, one: str, *, audited: bool) -> Caveat:
     guarantee = distilled.guarantee if distilled is not None else None
+    spent = distilled.spent if distilled is not None else None
     if guarantee is None:
         made = (
             "How the set was made is not known here, and"
@@ -175,21 +186,23 @@ def _privacy(distilled: SetSummary | None, one: str, *, audited: bool) -> Caveat
         f"The distilled images are differentially private for one {guarantee.unit} of the training split "
         f"(epsilon {guarantee.epsilon_text}, delta {guarantee.delta:.3g}), if no setting of the recipe was found by "
         "trials on the same patients. That covers the images, labels and learning rate alone. This report, its counts, "
-        "and the networks trained on originals are not covered; the figures also say something of the test patients.",
+        "and the networks trained on originals are not covered; the figures also say something of the test patients."
+        + ("" if spent is None else f" {spent.sentence}"),
     )
 
 
 def _of_means(distilled: SetSummary, unit: str, audit: Audit | None) -> list[Caveat]:
     known = distilled.quantised
-    of, means = ("patients", "images of several patients") if unit == "patient" else ("images", "several images")
+    of = plural_of(unit or "image")
+    means = "several images" if of == "images" else f"images of several {of}"
     verb = "are" if distilled.quantising else "began as"
     fewest = (
-        f" Each is of {counted(known.smallest_cluster, of.removesuffix('s'))} or more; what would have been of fewer "
+        f" Each is of {counted(known.smallest_cluster, unit or 'image')} or more; what would have been of fewer "
         f"than {count(known.min_cluster_size)} was given up."
         if known is not None
         else ""
     )
-    one_of_several = "" if unit == "patient" else " One person may have several images."
+    one_of_several = "" if unit == "patient" else f" One person may have several {of}."
     measured = "The audit measures" if audit is not None else "No audit was run, so nothing here measures"
     found = [
         Caveat(
@@ -214,7 +227,7 @@ def _of_means(distilled: SetSummary, unit: str, audit: Audit | None) -> list[Cav
     return found
 
 
-def _split_by_image(*, benchmark: bool) -> Caveat:
+def _split_by(unit: str, *, benchmark: bool) -> Caveat:
     if benchmark:
         return Caveat(
             "Split by image",
@@ -222,9 +235,9 @@ def _split_by_image(*, benchmark: bool) -> Caveat:
             "both sides.",
         )
     return Caveat(
-        "Split by image, not by patient",
-        "No patient was known for these files. The same person may be in training and in test, so the figures may be "
-        "too good.",
+        f"Split by {unit}, not by patient",
+        f"The patient is not known of every file{', only the study' if unit == 'study' else ''}. The same person may "
+        "be in training and in test, so the figures may be too good.",
     )
 
 

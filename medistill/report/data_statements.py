@@ -148,10 +148,10 @@ def burnt_in_text(report: Report) -> str:
         done = f"a reason to refuse the file, which befell {counted(corpus.refused.get('burnt-in text', 0), 'file')}"
     return (
         f"Text burnt into the pixels was looked for ({corpus.text_by}); text other than side markers was {done}. Such "
-        "a reader overlooks text: on drawn images it found hardly any name that was up to 20 pixels high and 15 of "
-        "255 grey levels brighter than what lay behind it, and in images of 2048 pixels at most half of the names that "
-        "were 16 pixels high. It is not made for handwriting, and single letters pass. That no text is left cannot be "
-        "concluded."
+        "a reader overlooks text: on drawn images it found all names whose capitals become 3 pixels high in the set "
+        "and are 30 of 255 grey levels brighter than what lies behind them, but hardly any of them at 15 grey levels. "
+        "What becomes smaller is not looked for. It is not made for handwriting, and single letters pass. That no text "
+        "is left cannot be concluded."
     )
 
 
@@ -184,12 +184,22 @@ def partition(report: Report) -> str:
 def disjoint(report: Report) -> str:
     """At which level the splits are apart."""
     unit = report.split_unit
+    if unit == "patient" and report.evaluation.originals == "not known":
+        return (
+            "No patient of this corpus is in more than one of its splits; whether test images were among the originals "
+            "of the set is not known."
+        )
     if unit == "patient":
         return "No patient is in more than one split."
     if unit == "image" and report.benchmark is not None:
         return "No image is in more than one split; images that belong together, as those of one person, may be."
     if unit == "image":
-        return "The split is by image: no patient is known for the files, so one person may be in more than one split."
+        return "The split is by image: not every file's patient is known, so one person may be in more than one split."
+    if unit == "study":
+        return (
+            "The split is by study: no study is in more than one split, but not every file's patient is known, so one "
+            "person may be."
+        )
     return ""
 
 
@@ -201,8 +211,8 @@ def numbers(report: Report) -> str:
     parts = []
     for split, of_class in corpus.counts.items():
         part = f"{SPLITS[split]}: {counted(sum(of_class.values()), 'image')}"
-        if corpus.split_unit == "patient":
-            part += f" of {counted(corpus.patients[split], 'patient')}"
+        if corpus.split_unit != "image":
+            part += f" of {counted(corpus.patients[split], corpus.split_unit)}"
         parts.append(part)
     return f"{'; '.join(parts).capitalize()}."
 

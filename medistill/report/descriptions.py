@@ -16,7 +16,17 @@ from medistill.report.exchange import SOURCE_NAMES
 from medistill.report.quantisation_plots import rate_lines
 from medistill.report.quantisation_statements import rate_slope
 from medistill.report.record import Course
-from medistill.report.wording import ARM_NAMES, class_label, count, counted, difference, interval, listed, number
+from medistill.report.wording import (
+    ARM_NAMES,
+    class_label,
+    count,
+    counted,
+    difference,
+    interval,
+    listed,
+    number,
+    plural_of,
+)
 
 
 def told(estimate: Estimate, *, sign: bool = False) -> str:
@@ -161,9 +171,9 @@ def cells(known: Quantisation) -> str:
     held = sorted(patients for of_class in known.classes for patients in of_class.cell_patients)
     unit = known.patient_unit
     return (
-        f"Histogram of the {unit}s in the cells of {counted(len(held), 'distilled image')}: {count(held[0])} in the "
-        f"smallest, {count(held[len(held) // 2])} in the middle one, {count(held[-1])} in the largest. Asked for were "
-        f"at least {counted(known.min_cluster_size, unit)}."
+        f"Histogram of the {plural_of(unit)} in the cells of {counted(len(held), 'distilled image')}: "
+        f"{count(held[0])} in the smallest, {count(held[len(held) // 2])} in the middle one, {count(held[-1])} in the "
+        f"largest. Asked for were at least {counted(known.min_cluster_size, unit)}."
     )
 
 

@@ -172,6 +172,8 @@ def intervals(report: Report) -> str:
     evaluation, unit = report.evaluation, report.split_unit
     drawn = {
         "patient": "the test patients, each with all images (cluster bootstrap; Field and Welsh 2007)",
+        "study": "the test studies, each with all images, as no patient is known (cluster bootstrap; Field and Welsh "
+        "2007)",
         "image": "the test images",
         "": "the test patients or, where none is known, images (cluster bootstrap; Field and Welsh 2007)",
     }[unit]

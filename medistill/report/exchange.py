@@ -9,7 +9,7 @@ from typing import Any
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
-from medistill.report.wording import class_label, counted, interval, listed, number
+from medistill.report.wording import class_label, counted, interval, listed, number, plural_of
 
 EXCHANGE_SCHEMA = 1
 SOURCE_NAMES: dict[ExchangeSource, str] = {
@@ -76,7 +76,7 @@ class ExchangeStudy:
         ipc: images of each class in a site's set.
         starts_from: "real", "noise" or "quantised" (means of several patients' images), what the distilled images are
             or began as.
-        split_unit: "patient", or "image" where no patient is known.
+        split_unit: "patient", "study" or "image", as of the corpus.
         synthetic: the images say that they are of invented patients.
         confidence: level of every interval.
         replicates: resamples of the test patients.
@@ -189,8 +189,11 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
         f"Each site distilled once, and each figure is the mean over {counted(study.networks, 'network')}. Intervals "
         "are of the test patients; another distillation, or other networks, could move a figure further."
     )
-    if study.split_unit == "image":
-        found.append("No patient is known: images count as patients, and intervals can be too narrow.")
+    if study.split_unit != "patient":
+        found.append(
+            f"Not every patient is known: {plural_of(study.split_unit)} count as patients, and intervals can be too "
+            "narrow."
+        )
     found.append(
         "Distillation alone promises nothing formal for privacy, and the sets of this study were not audited. "
         "“medistill audit” comes before any of them leaves its site."

@@ -41,6 +41,8 @@ from medistill.report.record import Report
 from medistill.report.schedules import schedule_sentences
 from medistill.report.table import csv_text
 from medistill.report.tables import tables
+from medistill.report.text_statements import first_screen_text, text_sentences
+from medistill.visible import visible
 
 FILTERS = (
     size,
@@ -108,7 +110,7 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         order=order,
         first=[name for name in FIRST if name in order],
         unit=unit,
-        groups="images counted as patients" if unit == "image" else "patients",
+        groups=wording.counted_as(unit),
         few_classes=len(evaluation.class_names) <= MOST_CLASSES,
         rules=_rules(evaluation),
         figures=drawings(report),
@@ -135,8 +137,11 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         pictures=distilled,
         real=real,
         glossary=GLOSSARY,
-        audit_headings=audit_statements.HEADINGS,
+        audit_heading=audit_statements.heading(report.audit) if report.audit is not None else "",
+        audit_standing=audit_statements.standing(report.audit) if report.audit is not None else "",
         audit_consequence=audit_statements.consequence(report.audit) if report.audit is not None else "",
+        text_in_pixels=first_screen_text(report),
+        audit_text=text_sentences(report.audit.text) if report.audit is not None else (),
         audit_adversary=audit_statements.ADVERSARY,
         audit_subjects=audit_statements.SUBJECT_NAMES,
         audit_sources=audit_statements.SOURCE_NAMES,
@@ -169,13 +174,13 @@ def render_exchange(study: ExchangeStudy) -> str:
         source_names=SOURCE_NAMES,
         source_meaning=SOURCE_MEANING,
         looks=SOURCE_LOOKS,
-        groups="images counted as patients" if study.split_unit == "image" else "patients",
+        groups=wording.counted_as(study.split_unit),
         downloads={},
     )
 
 
 def render(name: str, **values: object) -> str:
-    """A template of this room with the report's filters; blank lines are taken out."""
+    """A template of this room with the report's filters; blank lines are taken out, hidden characters spelt out."""
     environment = Environment(
         loader=PackageLoader("medistill.report", "templates"),
         autoescape=True,
@@ -186,7 +191,7 @@ def render(name: str, **values: object) -> str:
     for filter_ in FILTERS:
         environment.filters[filter_.__name__] = filter_
     page = environment.get_template(name).render(arm_names=wording.ARM_NAMES, dashes=DASHES, points=POINTS, **values)
-    return re.sub(r"\n\s*\n+", "\n", page)
+    return visible(re.sub(r"\n\s*\n+", "\n", page), keep="\n\t")
 
 
 def _rules(evaluation: Evaluation) -> tuple[NamedRule, ...]:

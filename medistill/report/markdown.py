@@ -14,9 +14,11 @@ from medistill.report.evaluation_statements import this_run
 from medistill.report.exchange import SOURCE_MEANING, SOURCE_NAMES, ExchangeStudy, headline, row_name, statements
 from medistill.report.quantisation_statements import outline
 from medistill.report.record import Report
+from medistill.report.text_statements import first_screen_text
 from medistill.report.wording import ARM_NAMES, classes_listed, count, counted, interval, level, number, percent
 from medistill.report.wording import difference as signed
 from medistill.report.wording import seconds as duration
+from medistill.visible import visible
 
 HEADINGS = {
     "non-inferior": "Non-inferior to all originals",
@@ -29,8 +31,8 @@ _SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
 
 
 def escaped(text: str) -> str:
-    """Text that GitHub shows as it is: no markup, no HTML, no table cell ended, nobody mentioned."""
-    flat = " ".join(text.split())
+    """Text that GitHub shows as it is: no markup, no HTML, no table cell ended, nobody mentioned, nothing hidden."""
+    flat = visible(" ".join(text.split()))
     safe = _SPECIAL.sub(r"\\\1", flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     return safe.replace("@", "@\u2060").replace("://", ":\u2060//")
 
@@ -38,7 +40,12 @@ def escaped(text: str) -> str:
 def markdown(report: Report) -> str:
     """The verdict, the arms, the differences, other sites and networks, what is not promised, how the run was made."""
     results = [*_arms(report), *_differences(report), *_elsewhere(report), *_benchmark(report)]
-    return "\n".join([*_opening(report), *results, *_caveats(report), *_making(report)])
+    return shown_whole("\n".join([*_opening(report), *results, *_caveats(report), *_making(report)]))
+
+
+def shown_whole(page: str) -> str:
+    """A page without hidden characters but for those that `escaped` puts there itself."""
+    return visible(page, keep="\n\u2060")
 
 
 def comparison_markdown(comparison: Comparison) -> str:
@@ -83,7 +90,7 @@ def comparison_markdown(comparison: Comparison) -> str:
             ["Setting", *(escaped(run.name) for run in runs)],
             [[f"`{row.name}`", *(escaped(value) for value in row.values)] for row in comparison.settings],
         )
-    return "\n".join([*lines, ""])
+    return shown_whole("\n".join([*lines, ""]))
 
 
 def exchange_markdown(study: ExchangeStudy) -> str:
@@ -118,7 +125,7 @@ def exchange_markdown(study: ExchangeStudy) -> str:
         ],
     )
     lines += ["", "## Read with the figures", "", *(f"- {escaped(sentence)}" for sentence in statements(study))]
-    return "\n".join([*lines, ""])
+    return shown_whole("\n".join([*lines, ""]))
 
 
 def _site_cell(cell: SiteCell) -> str:
@@ -136,19 +143,22 @@ def _opening(report: Report) -> Iterator[str]:
         yield "**Synthetic source: the originals are drawn, not taken of anybody.**"
         yield ""
     tested = counted(evaluation.test_images, "test image")
-    if report.split_unit == "patient":
-        tested += f" of {counted(evaluation.test_patients, 'patient')}"
+    if report.split_unit in ("patient", "study"):
+        tested += f" of {counted(evaluation.test_patients, report.split_unit)}"
     yield f"{report.title}. {escaped(classes_listed(evaluation.class_names))}. {tested}."
     yield ""
     yield escaped(report.verdict.against_raw)
     yield escaped(report.verdict.against_random)
     if report.audit is not None:
         yield ""
-        heading = audit_statements.HEADINGS[report.audit.verdict]
+        heading = audit_statements.heading(report.audit)
         yield f"**Privacy: {heading}.** {escaped(audit_statements.consequence(report.audit))}"
     elif report.benchmark is None:
         yield ""
         yield f"**Privacy: not audited.** {escaped(report.missing['audit'])}."
+    if text := first_screen_text(report):
+        yield ""
+        yield escaped(text)
 
 
 def _arms(report: Report) -> Iterator[str]:

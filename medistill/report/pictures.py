@@ -50,3 +50,10 @@ def data_address(image: np.ndarray) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def photo_address(image: np.ndarray) -> str:
+    """A uint8 image (H, W) as ``data:image/jpeg;base64,...``, for pages with many large ones."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

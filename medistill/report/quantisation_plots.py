@@ -15,7 +15,7 @@ from medistill.quantisation.record import Quantisation, RatePoint
 from medistill.report.axes import DECADES, SIZE, cut, framed, named, room_for
 from medistill.report.palette import ACCENT, CLASS_LINES, INK, MARGIN, PAPER
 from medistill.report.quantisation_statements import mean_rate, rate_slope
-from medistill.report.wording import class_label, number
+from medistill.report.wording import class_label, number, plural_of
 
 WIDTH, HEIGHT = 3.4, 2.5
 """Of a figure, in inches, so that a phone shows it at full size."""
@@ -38,8 +38,7 @@ def cells(known: Quantisation) -> Figure:
     else:
         axes.set_xlim(left=0)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    unit = "Patients" if known.patient_unit == "patient" else "Images"
-    named(axes, f"{unit} in a cell", "Distilled images")
+    named(axes, f"{plural_of(known.patient_unit).capitalize()} in a cell", "Distilled images")
     return figure
 
 

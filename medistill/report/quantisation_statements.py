@@ -68,8 +68,8 @@ def fewest(quantised: QuantisedSummary, unit: str) -> str:
 
 
 def images_of(number: int, unit: str) -> str:
-    """ "images of 5 patients", or "5 images" where no patient is known."""
-    return f"images of {counted(number, unit)}" if unit == "patient" else counted(number, unit)
+    """ "images of 5 patients", or of studies, or "5 images" where neither is known."""
+    return counted(number, unit) if unit == "image" else f"images of {counted(number, unit)}"
 
 
 def taught(report: Report) -> str:
@@ -188,8 +188,8 @@ def rate_words(known: Quantisation) -> str:
 
 
 def unit_of(report: Report) -> str:
-    """What is counted in a cell: "patient" or "image"."""
-    return "image" if report.split_unit == "image" else "patient"
+    """What is counted in a cell: "patient", "study" or "image"."""
+    return report.split_unit or "patient"
 
 
 def _quantised(report: Report) -> QuantisedSummary | None:

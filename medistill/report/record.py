@@ -156,7 +156,7 @@ class Report:
 
     @property
     def split_unit(self) -> str:
-        """ "patient" or "image", at whose level the splits are apart; empty where not known."""
+        """ "patient", "study" or "image", at whose level the splits are apart; empty where not known."""
         if self.corpus is not None:
             return self.corpus.split_unit
         return self.distilled.split_unit if self.distilled is not None else ""

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from medistill.evaluate import evaluation, intervals, published, schedule_choice
 from medistill.evaluate.evaluation import EVALUATION_SCHEMA
-from medistill.privacy import accounting, audit, canaries, membership
+from medistill.privacy import accounting, audit, canaries, letters, membership, spent
 from medistill.privacy.audit import AUDIT_SCHEMA
 from medistill.quantisation import record as quantisation_record
 from medistill.quantisation.record import QUANTISATION_SCHEMA
@@ -26,7 +26,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _HOMES = (
     *(record, caveats, summaries, verdict),
     *(evaluation, intervals, published, schedule_choice),
-    *(accounting, audit, membership, canaries, quantisation_record),
+    *(accounting, spent, audit, letters, membership, canaries, quantisation_record),
 )
 """Where the records are defined."""
 

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from medistill.errors import ArtifactError, first_complaint
 from medistill.privacy.accounting import Guarantee
+from medistill.privacy.spent import Spent
 from medistill.recipe import QUANTISING
 
 
@@ -70,12 +71,13 @@ class SetSummary:
         starts_from: "real", "noise", or "quantised" (means of several patients' images); empty where not known.
         chosen_step: the outer step whose images were kept; None where not known, or where there is none.
         training_images: class -> real images that it was distilled from.
-        training_groups: how many patients (or images) these are of; None where not known.
-        split_unit: "patient" or "image"; empty where not known.
+        training_groups: how many patients (or studies, or images) these are of; None where not known.
+        split_unit: "patient", "study" or "image"; empty where not known.
         synthetic_source: whether the source was synthetic itself; None where not known.
         privacy: what was, and was not, done for privacy.
         files: file -> SHA-256.
         guarantee: its differential privacy; None where it has none.
+        spent: what was spent in all on the same people, as far as its maker knows; None where it does not say.
         uneven: some class has fewer images than ``ipc``.
         quantised: the centroids that its images are, or began as; None where there are none or it does not say.
     """
@@ -94,6 +96,7 @@ class SetSummary:
     privacy: str
     files: Mapping[str, str]
     guarantee: Guarantee | None = None
+    spent: Spent | None = None
     uneven: bool = False
     quantised: QuantisedSummary | None = None
 
@@ -111,10 +114,10 @@ class CorpusSummary:
         sites: names of the sites.
         counts: split -> class -> images.
         counts_by_site: site -> class -> images.
-        patients: split -> patients (or images, where ``split_unit`` says so).
+        patients: split -> patients (or studies, or images, where ``split_unit`` says so).
         found: files found.
         refused: category -> files refused for it.
-        split_unit: "patient" or "image".
+        split_unit: "patient", "study" or "image"; the weakest, where not all images are alike in it.
         split_source: "given" or "drawn".
         synthetic: every file says that it is synthetic.
         notes: facts about the reading.

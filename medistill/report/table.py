@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the start of a formula."""
+from medistill.artifacts import csv_file
+
 Row = tuple[str, ...]
 
 
@@ -37,11 +33,7 @@ def csv_text(table: Table) -> str:
     A cell that a spreadsheet would run as a formula, as a class whose folder is called ``=1+1``, is preceded by an
     apostrophe; numbers are left as they are.
     """
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\r\n")
-    writer.writerow([_defused(name) for name in table.columns])
-    writer.writerows([_defused(text) for text in row] for row in table.rows)
-    return written.getvalue()
+    return csv_file.csv_text(table.columns, table.rows)
 
 
 def cell(value: float | int | None) -> str:
@@ -54,7 +46,3 @@ def long_rows(*columns: Iterable[float]) -> Iterator[Row]:
     values = [tuple(column) for column in columns]
     for k in range(len(values[0])):
         yield tuple(cell(column[k]) if column else "" for column in values)
-
-
-def _defused(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text

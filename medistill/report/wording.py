@@ -75,7 +75,17 @@ def count(value: int) -> str:
 
 def counted(value: int, singular: str, plural: str = "") -> str:
     """A count and its noun in the right number."""
-    return f"{count(value)}{NO_BREAK}{singular if value == 1 else plural or singular + 's'}"
+    return f"{count(value)}{NO_BREAK}{singular if value == 1 else plural or plural_of(singular)}"
+
+
+def plural_of(singular: str) -> str:
+    """The plural of a noun."""
+    return "studies" if singular == "study" else f"{singular}s"
+
+
+def counted_as(unit: str) -> str:
+    """How a page calls what it counts as patients, where it knows what that is."""
+    return f"{plural_of(unit)} counted as patients" if unit in ("study", "image") else "patients"
 
 
 def seconds(value: float) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from medistill.artifacts.atomic import parse_json
 from medistill.errors import ArtifactError
-from medistill.privacy.audit import Audit, Criterion, audit_from_json
-from medistill.privacy.gate import decide
+from medistill.privacy.audit import Audit, Criterion, audit_from_json, brought_up
+from medistill.privacy.gate import contradicted, decide
 from medistill.sharing.manifest import AuditRecord
+from medistill.visible import json_text
 
 
 def audit_record(audit: Audit) -> AuditRecord:
@@ -19,7 +20,7 @@ def audit_record(audit: Audit) -> AuditRecord:
 
 def json_bytes(value: Mapping[str, object]) -> bytes:
     """A record as the files of a bundle hold it."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return f"{json_text(value)}\n".encode()
 
 
 def audit_bytes(audit: Audit) -> bytes:
@@ -35,10 +36,12 @@ def audit_of_bytes(data: bytes) -> Audit:
     """
     stored = parse_json(data, "audit.json", "audit of the bundle")
     audit = audit_from_json(stored, "audit.json")
-    if json.loads(audit_bytes(audit)) != stored:
+    if json.loads(audit_bytes(audit)) != brought_up(stored):
         raise _refused("it holds more than an audit, or another kind of value")
     if audit.verdict != decide(audit.criteria):
         raise _refused(f"it says {audit.verdict!r}, and its criteria give {decide(audit.criteria)!r}")
+    if any(contradicted(one, audit.thresholds) for one in audit.criteria):
+        raise _refused("a criterion was held against another threshold than the one that it tells")
     if any(one.verdict == "pass" and not _can_pass(one) for one in audit.criteria):
         raise _refused("a criterion passes whose figure does not")
     return audit

@@ -23,6 +23,7 @@ from medistill.report.record import Report
 from medistill.sharing import previews
 from medistill.sharing.archive import read_archive
 from medistill.sharing.audit_file import audit_bytes, audit_of_bytes, audit_record, json_bytes
+from medistill.sharing.claims import check_claims
 from medistill.sharing.croissant import TENSORS, croissant
 from medistill.sharing.data_card import CARD, data_card
 from medistill.sharing.labels import LABELS, labels_csv
@@ -70,7 +71,9 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
-        """Read a bundle and check that it is whole and agrees with itself; whose the signature is, `verify` asks.
+        """Read a bundle and check that it is whole, agrees with itself and claims nothing that it contradicts.
+
+        Whose the signature is, `receive` and `verify` ask.
 
         Raises:
             ArtifactError: it is not, byte for byte, what its manifest says, or holds something out of range.
@@ -101,7 +104,9 @@ class Bundle:
         if files[CROISSANT] != croissant(distilled, Statement.of(manifest), files[TENSORS], files[LABELS]):
             raise refusal(CROISSANT, "it describes something else, and loaders go where it says")
         _check_privacy(manifest)
-        return cls(manifest, distilled, files, _read_audit(manifest, files), viewable)
+        audit = _read_audit(manifest, files)
+        check_claims(manifest, distilled)
+        return cls(manifest, distilled, files, audit, viewable)
 
 
 def pack(
@@ -184,7 +189,7 @@ def privacy_record(provenance: Provenance) -> PrivacyRecord | None:
     return PrivacyRecord(
         epsilon=known.epsilon,
         delta=known.delta,
-        unit="patient" if known.unit == "patient" else "image",
+        unit=known.unit,
         mechanism=known.mechanism,
         accountant=known.accountant,
     )
@@ -259,6 +264,9 @@ def _check_privacy(manifest: BundleManifest) -> None:
         stated = privacy_record(manifest.provenance)
     except (ArtifactError, ValueError) as error:
         raise refusal(MANIFEST, f"its differential privacy: {getattr(error, 'seen', 'out of range')}") from None
+    spent = manifest.provenance.privacy_spent
+    if spent is not None and stated is None:
+        raise refusal(MANIFEST, "it tells what was spent in all, and states no guarantee of privacy for the set")
     if stated != manifest.privacy:
         raise refusal(MANIFEST, "it states one guarantee of privacy for the bundle and another for the set")
     sources = manifest.provenance.sources or ()

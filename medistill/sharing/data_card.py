@@ -8,6 +8,7 @@ import re
 import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.data.burnt_in_text import can_carry_letters
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
@@ -15,10 +16,11 @@ from medistill.privacy.audit import Audit
 from medistill.recipe import QUANTISING
 from medistill.report import wording
 from medistill.report.audit_statements import verdict_sentence
-from medistill.report.markdown import escaped
+from medistill.report.markdown import escaped, shown_whole
 from medistill.report.record import Report
+from medistill.report.text_statements import originals_text, text_sentences
 from medistill.sharing.manifest import Provenance
-from medistill.sharing.statement import Statement
+from medistill.sharing.statement import Statement, sender_words
 
 CARD = "README.md"
 FIGURES: tuple[Arm, ...] = ("distilled", "raw", "random")
@@ -65,13 +67,13 @@ def data_card(
         "## What it is",
         _what(distilled, provenance),
         f"**Meant for:** {escaped(statement.intended_use)}",
-        f"**Sent by:** {escaped(statement.sender) or 'the sender does not say'}. {statement.date_sentence}",
+        f"**Sent by:** {_sender(statement)}. {statement.date_sentence}",
         "## What it was made from",
-        _source(distilled, provenance),
+        _source(distilled, provenance, report),
         "## What it is worth",
         *_worth(report),
         "## What was done for privacy, and what was not",
-        *_privacy(provenance, audit, statement, report),
+        *_privacy(distilled, provenance, audit, statement, report),
         "## How to use it",
         *_use(),
         "## What it is not for",
@@ -81,7 +83,14 @@ def data_card(
         "## Licence",
         f"{escaped(statement.licence)}, chosen by the sender.",
     ]
-    return ("\n\n".join(part for part in parts if part) + "\n").encode()
+    return shown_whole("\n\n".join(part for part in parts if part) + "\n").encode()
+
+
+def _sender(statement: Statement) -> str:
+    """The sender's own words, and that they are no more than that: a card cannot know who signed the bundle."""
+    if not statement.sender:
+        return "the sender does not say"
+    return f"{escaped(statement.sender)}, in the sender's own words; unverified, unless `medistill verify` names a key"
 
 
 def _front_matter(count: int, title: str, licence: str) -> str:
@@ -129,10 +138,11 @@ def _centroids(provenance: Provenance) -> bool:
     return (provenance.method or "").lower() in QUANTISING
 
 
-def _source(distilled: DistilledSet, provenance: Provenance) -> str:
+def _source(distilled: DistilledSet, provenance: Provenance, report: Report | None) -> str:
     if provenance.sources is not None:
         rows = [
-            f"| {k} | {escaped(source.sender) or 'not told'} | {source.first} to {source.first + source.images - 1} | "
+            f"| {k} | {escaped(sender_words(source.sender, source.signer))} | "
+            f"{source.first} to {source.first + source.images - 1} | "
             f"{'none' if source.epsilon is None else f'{source.epsilon:g}'} | `{source.set_digest[:12]}` |"
             for k, source in enumerate(provenance.sources, 1)
         ]
@@ -146,8 +156,11 @@ def _source(distilled: DistilledSet, provenance: Provenance) -> str:
         "noise": "Each image began as noise.",
         "quantised": _means(provenance),
     }.get(provenance.starts_from or "", "")
+    apart = report is not None and report.evaluation.originals == "apart"
     split = {
-        "patient": "No patient is both among the originals and among the test images.",
+        "patient": "No patient is both among the originals and among the test images." if apart else "",
+        "study": ("No study is both among the originals and among the test images. " if apart else "")
+        + "Not every patient is known: studies of one may be on both sides.",
         "image": "Patients are not known apart: images of one may be both among the originals and the test images.",
     }.get(provenance.split_unit or "", "")
     unused = _centroids(provenance) and distilled.soft_labels is None
@@ -158,7 +171,9 @@ def _source(distilled: DistilledSet, provenance: Provenance) -> str:
 def _means(provenance: Provenance) -> str:
     """Of how many patients an image of a quantised set is the mean, in which space, and who gave its labels."""
     known, verb = provenance.quantisation, "is" if _centroids(provenance) else "began as"
-    whose = "originals" if provenance.split_unit == "image" else "patients' originals"
+    whose = {"image": "originals", "study": "studies' originals"}.get(
+        provenance.split_unit or "", "patients' originals"
+    )
     if known is None:
         return f"Each image {verb} the mean of several {whose}; it is not said of how many."
     space = f", {SPACES[known.encoder]}" if known.encoder else ""
@@ -181,7 +196,7 @@ def _worth(report: Report | None) -> list[str]:
     return [
         f"Fresh networks ({escaped(evaluation.network)}) were trained on each of these, and tested on "
         f"{evaluation.test_images} of the sender's images that no network had seen "
-        f"({evaluation.test_patients} {'images counted as patients' if report.split_unit == 'image' else 'patients'}):",
+        f"({evaluation.test_patients} {wording.counted_as(report.split_unit)}):",
         _figures(evaluation),
         escaped(wording.sentences(report.verdict.against_raw, report.verdict.against_random)),
         "These are the sender's figures on the sender's images. Yours will differ: measure them (see below). The whole "
@@ -202,7 +217,20 @@ def _figures(evaluation: Evaluation) -> str:
     return "\n".join(rows)
 
 
-def _privacy(provenance: Provenance, audit: Audit | None, statement: Statement, report: Report | None) -> list[str]:
+def _text(distilled: DistilledSet, provenance: Provenance, audit: Audit | None) -> str:
+    """Whether text was looked for in originals and set, and what was found."""
+    if audit is not None and audit.text is not None:
+        return wording.sentences(*text_sentences(audit.text))
+    check, side = provenance.text_check, min(distilled.images.shape[2:])
+    if not can_carry_letters(side, side):
+        return f"Images of {side} pixels cannot carry letters."
+    policy, by = ("", "") if check is None else (check.policy, check.by or "")
+    return f"{originals_text(policy, by)} The set was not read for letters: look at every image."
+
+
+def _privacy(
+    distilled: DistilledSet, provenance: Provenance, audit: Audit | None, statement: Statement, report: Report | None
+) -> list[str]:
     formal = escaped(provenance.privacy or "The set does not say what was done for its privacy.")
     tried = f"**Audit:** {escaped(verdict_sentence(audit))}" if audit is not None else "**Audit:** none was made."
     figures = (
@@ -216,6 +244,7 @@ def _privacy(provenance: Provenance, audit: Audit | None, statement: Statement, 
         f"**Formal guarantee:** {formal}",
         tried,
         "\n".join(figures),
+        f"**Text in the pixels:** {escaped(_text(distilled, provenance, audit))}",
         f"**Sent without a passing audit.** The sender's reason: {escaped(risk)}" if risk is not None else "",
         "The guarantee covers images, labels and learning rate. It does not cover the figures of the report and of the "
         "audit in this bundle, which were worked out on patients."

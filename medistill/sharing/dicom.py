@@ -9,12 +9,17 @@ import hashlib
 import io
 import json
 import uuid
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.data.burnt_in_text import can_carry_letters
 from medistill.errors import ArtifactError, UsageError
+from medistill.privacy.letters import TextFigures
+from medistill.recipe import QUANTISING
+from medistill.visible import visible
 
 if TYPE_CHECKING:
     from highdicom.sc import SCImage
@@ -24,14 +29,23 @@ DATE, TIME = "20000101", "000000"
 IMPLEMENTATION = ("2.25.248499006674518729304925544050451296256", "MEDISTILL_1")
 """Implementation class UID (a UUID under 2.25, which needs no registration) and version name."""
 METHOD = "Constructed from synthetic images; no source header was read"
+NO_LETTERS = "Letters were looked for in originals and images"
+TOO_SMALL_FOR_LETTERS = "The images are too small for letters"
 LONGEST_TEXT = 64
 """Characters in a value of VR LO."""
 
 
-def dicom_files(distilled: DistilledSet) -> dict[str, bytes]:
+def dicom_files(distilled: DistilledSet, text: TextFigures | None = None) -> dict[str, bytes]:
     """Write every image as a Secondary Capture object; the same set twice gives the same bytes.
 
     A set becomes one invented patient with one study, each class a series of it. UIDs come from the content of the set.
+
+    BurnedInAnnotation, PatientIdentityRemoved and DeidentificationMethod speak of the pixels too (PS3.3, C.7.1.1 and
+    C.7.6.1): NO and YES stand where text was looked for and none is left, or the images are too small to carry any;
+    else the last two are left out, and the first is YES where letters were read and left out where nothing looked.
+
+    Args:
+        text: what the audit of the set found of text; None where it has none.
 
     Returns:
         ``dicom/0000.dcm`` and so on, in the order of the set -> the bytes of the file (Explicit VR Little Endian).
@@ -48,13 +62,36 @@ def dicom_files(distilled: DistilledSet) -> dict[str, bytes]:
         )
     digest = hashlib.sha256(distilled.training_bytes() + json.dumps(distilled.class_names).encode()).hexdigest()
     pictures = distilled.viewable()
+    pixels_told = _of_pixels(distilled, text)
     return {
-        f"dicom/{k:04d}.dcm": _encoded(_secondary_capture(distilled, pictures[k], k, digest))
+        f"dicom/{k:04d}.dcm": _encoded(_secondary_capture(distilled, pictures[k], k, digest, pixels_told))
         for k in range(len(pictures))
     }
 
 
-def _secondary_capture(distilled: DistilledSet, picture: np.ndarray, k: int, digest: str) -> SCImage:
+def _of_pixels(distilled: DistilledSet, text: TextFigures | None) -> dict[str, str | list[str]]:
+    """The attributes that say what is, or is not, in the pixels: only what was checked."""
+    if not can_carry_letters(*distilled.images.shape[2:]):
+        method = [METHOD, TOO_SMALL_FOR_LETTERS]
+    elif text is not None and text.clean:
+        method = [METHOD, NO_LETTERS]
+    else:
+        return {"BurnedInAnnotation": "YES"} if text is not None and text.found else {}
+    return {"BurnedInAnnotation": "NO", "PatientIdentityRemoved": "YES", "DeidentificationMethod": method}
+
+
+def _contribution(distilled: DistilledSet) -> str:
+    """How the images were made, by the set's own account."""
+    method = str(distilled.provenance.get("method", ""))
+    if not method:
+        return "Distilled images"
+    way = "quantisation" if method.lower() in QUANTISING else "trajectory matching"
+    return f"Distilled images by {way} ({method})"
+
+
+def _secondary_capture(
+    distilled: DistilledSet, picture: np.ndarray, k: int, digest: str, pixels_told: Mapping[str, str | list[str]]
+) -> SCImage:
     """Image ``k``, whose uint8 pixels (C, H, W) are ``picture``."""
     try:
         from highdicom import ContributingEquipment
@@ -69,7 +106,7 @@ def _secondary_capture(distilled: DistilledSet, picture: np.ndarray, k: int, dig
     from pydicom.uid import ExplicitVRLittleEndian
 
     label = int(distilled.labels[k])
-    name = "".join(letter if letter.isprintable() else " " for letter in distilled.class_names[label])
+    name = visible(distilled.class_names[label])
     grey = len(picture) == 1
     image = SCImage(
         pixel_array=np.ascontiguousarray(picture[0] if grey else np.moveaxis(picture, 0, 2)),
@@ -100,12 +137,11 @@ def _secondary_capture(distilled: DistilledSet, picture: np.ndarray, k: int, dig
         ContributingEquipment(
             manufacturer="medistill",
             purpose_of_reference=codes.DCM.SynthesizingEquipment,
-            contribution_description="Distilled images by trajectory matching",
+            contribution_description=_contribution(distilled),
         )
     ]
-    image.BurnedInAnnotation = "NO"
-    image.PatientIdentityRemoved = "YES"
-    image.DeidentificationMethod = METHOD
+    for keyword, value in pixels_told.items():
+        setattr(image, keyword, value)
     image.StudyDescription = "SYNTHETIC distilled images"
     image.ImageComments = f"SYNTHETIC: distilled by medistill, no patient was imaged. Class: {name}"
     image.PatientOrientation = image.Laterality = None  # highdicom asks for the one; a synthetic image has neither

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from medistill.artifacts.atomic import PRIVATE_FILE, PRIVATE_FOLDER, private_folder, unwritable
+from medistill.artifacts.local_key import keys_root as keys_root
 from medistill.errors import ArtifactError, UsageError
 from medistill.sharing.public_key import MOST_FILE_BYTES, PublicKey, checked_name, damaged_key, statement
 
@@ -46,16 +47,6 @@ class Known:
 
     key: PublicKey
     whose: Whose
-
-
-def keys_root() -> Path:
-    """``$MEDISTILL_KEYS``, or `keys` in the platform's folder for settings of medistill; it need not be there."""
-    chosen = os.environ.get("MEDISTILL_KEYS")
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("medistill", appauthor=False)) / "keys"
 
 
 def new_key(root: Path, name: str, *, passphrase: str | None, valid_days: int | None, today: date) -> PublicKey:

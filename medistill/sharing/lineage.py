@@ -14,8 +14,9 @@ from medistill.privacy.accounting import Guarantee
 from medistill.sharing.joint_privacy import joint_privacy
 from medistill.sharing.manifest import QuantisationRecord, Source
 from medistill.sharing.merge_source import MergeSource
+from medistill.visible import visible
 
-SHARED = ("method", "network", "starts_from", "split_unit")
+SHARED = ("method", "network", "starts_from", "split_unit", "text_check")
 """What the provenance of the united set says where all sources say the same."""
 
 
@@ -93,8 +94,8 @@ def _listed(sources: Sequence[MergeSource]) -> list[dict[str, Any]]:
     first = 0
     for source in sources:
         for part in source_parts(source):
-            placed = {"first": first + part.first, "sender": part.sender or source.sender}
-            listed.append({**part.model_dump(), **placed})
+            placed = {"first": first + part.first, "sender": part.sender or source.sender, "signer": source.signer}
+            listed.append(part.model_copy(update=placed).as_json())
         first += len(source.distilled.labels)
     return listed
 
@@ -112,13 +113,14 @@ def source_parts(source: MergeSource) -> list[Source]:
         return [
             Source(
                 sender=source.sender,
+                signer=source.signer,
                 set_digest=source.set_digest,
                 first=0,
                 images=images,
-                privacy=" ".join(str(known.get("privacy", "")).split())[:2000],
+                privacy=visible(" ".join(str(known.get("privacy", "")).split()), most=2000),
                 epsilon=None if promised is None else promised.epsilon,
                 delta=None if promised is None else promised.delta,
-                unit=None if promised is None else promised.unit,
+                unit=None if promised is None else visible(promised.unit, most=2000),
             )
         ]
     try:

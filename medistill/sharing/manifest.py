@@ -7,12 +7,13 @@ import re
 import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from medistill.artifacts.atomic import parse_json
+from medistill.artifacts.atomic import deeper_than, parse_json
+from medistill.artifacts.distilled_set import DEEPEST
 from medistill.errors import ArtifactError, first_complaint
 from medistill.privacy.audit import Verdict
-from medistill.recipe import Weighting
+from medistill.recipe import Unit, Weighting
 
 BUNDLE_SCHEMA = 1
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -44,7 +45,7 @@ def _no_formula(name: str) -> str:
 
 
 def _lines_throughout(value: Any) -> Any:
-    """Check every text in plain values of any depth, the names too."""
+    """Check every text in plain values, the names too."""
     if isinstance(value, str):
         _one_line(value)
     for part in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -52,12 +53,19 @@ def _lines_throughout(value: Any) -> Any:
     return value
 
 
+def _shallow(value: Any) -> Any:
+    if deeper_than(value, DEEPEST):
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    return value
+
+
 Line = Annotated[str, Field(max_length=2000), AfterValidator(_one_line)]
 Use = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_one_line), AfterValidator(_said)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 ClassName = Annotated[Name, AfterValidator(_no_formula)]
-Settings = Annotated[dict[str, Any], AfterValidator(_lines_throughout)]
+Settings = Annotated[dict[str, Any], AfterValidator(_shallow), AfterValidator(_lines_throughout)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{4}( [0-9a-f]{4}){7}$")]
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+_-]{1,64}$")]
 Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
 Count = Annotated[int, Field(ge=0)]
@@ -101,6 +109,13 @@ class Source(Part):
     epsilon: float | None
     delta: float | None
     unit: Line | None
+    signer: Fingerprint | None = None
+    """Fingerprint of the key that vouched for it where it was united; left out where none did."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; a signer that there was not does not appear."""
+        plain = self.model_dump(mode="json")
+        return plain if self.signer is not None else {key: plain[key] for key in plain if key != "signer"}
 
 
 class QuantisationRecord(Part):
@@ -126,6 +141,33 @@ class QuantisationRecord(Part):
     """Its licence."""
 
 
+class SpentRecord(Part):
+    """What the sender's ledger says was spent in all on the same people, this set included."""
+
+    releases: Whole
+    epsilon: Annotated[float, Field(gt=0)] | None
+    """None where nothing can be stated of all together."""
+    delta: Annotated[float, Field(gt=0)]
+    others_epsilon: Annotated[float, Field(ge=0)] | None
+    """Of all but this one."""
+    others_delta: Annotated[float, Field(ge=0)]
+    unit: Unit | Literal[""]
+
+
+class TextCheckRecord(Part):
+    """What was done before the set was made about text that is burnt into the originals."""
+
+    policy: Literal["unchecked", "mask", "quarantine"]
+    by: Line | None = None
+    """What looked for it, with versions; none where nothing did."""
+
+    @model_validator(mode="after")
+    def _by_whom(self) -> TextCheckRecord:
+        if (self.policy == "unchecked") == bool(self.by):
+            raise ValueError("text was looked for by something, or not at all")
+        return self
+
+
 class Provenance(Part):
     """What of the set's provenance leaves the house; a value that is not known is left out."""
 
@@ -139,19 +181,25 @@ class Provenance(Part):
     """Content hash of the corpus; left out under differential privacy, whose guarantee does not cover it."""
     starts_from: Literal["real", "noise", "quantised"] | None = None
     quantisation: QuantisationRecord | None = None
+    text_check: TextCheckRecord | None = None
+    """What looked for text in the originals; none where an earlier version did not say."""
     synthetic_source: bool | None = None
-    split_unit: Literal["patient", "image"] | None = None
+    split_unit: Unit | None = None
     stages: Whole | None = None
     soft_labels: bool | None = None
     privacy: Line | None = None
     differential_privacy: dict[Name, int | float | Line] | None = None
+    privacy_spent: SpentRecord | None = None
     sources: tuple[Source, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; what is not known does not appear."""
         plain = {key: value for key, value in self.model_dump(mode="json").items() if value is not None}
-        if self.quantisation is not None:
-            plain["quantisation"] = {key: value for key, value in plain["quantisation"].items() if value is not None}
+        if self.sources is not None:
+            plain["sources"] = [source.as_json() for source in self.sources]
+        for part in ("quantisation", "text_check"):
+            if part in plain:
+                plain[part] = {key: value for key, value in plain[part].items() if value is not None}
         return plain
 
 
@@ -160,7 +208,7 @@ class PrivacyRecord(Part):
 
     epsilon: Annotated[float, Field(gt=0)]
     delta: Annotated[float, Field(gt=0, lt=1)]
-    unit: Literal["patient", "image"]
+    unit: Unit
     mechanism: Line
     accountant: Line
 

@@ -17,6 +17,7 @@ class MergeSource:
         distilled: the set.
         set_digest: SHA-256 of its ``images.safetensors``.
         sender: who sent it, in the sender's own words; "" where not told.
+        signer: fingerprint of the trusted key that signed it; None where no signature vouches for it.
         label_map: class as it is named there -> as it is to be named; a class mapped to itself is kept as one that not
             every set has.
     """
@@ -25,6 +26,7 @@ class MergeSource:
     distilled: DistilledSet
     set_digest: str
     sender: str = ""
+    signer: str | None = None
     label_map: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -91,7 +91,10 @@ def outgoing_audit(audit: Audit, sites: Mapping[str, str]) -> Audit:
     copies = tuple(
         replace(one, sites=tuple(replace(site, name=sites[site.name]) for site in one.sites)) for one in audit.copies
     )
-    return replace(audit, copies=copies, membership=membership, corpus="", command="")
+    text = audit.text
+    if text is not None:
+        text = replace(text, overlays=tuple(replace(one, site=sites[one.site]) for one in text.overlays))
+    return replace(audit, copies=copies, membership=membership, text=text, corpus="", command="")
 
 
 def site_names(report: Report | None, audit: Audit | None) -> dict[str, str]:
@@ -106,6 +109,8 @@ def site_names(report: Report | None, audit: Audit | None) -> dict[str, str]:
             found |= dict.fromkeys(group.name for group in evaluation.subgroups if group.trait == "site")
     if audit is not None:
         found |= dict.fromkeys(site.name for one in audit.copies for site in one.sites)
+        overlays = audit.text.overlays if audit.text is not None else ()
+        found |= dict.fromkeys(one.site for one in overlays)
         attacks = audit.membership.attacks if audit.membership is not None else ()
         found |= dict.fromkeys(cell.name for attack in attacks for cell in attack.cells if cell.trait == "site")
     found.pop(NOT_STATED, None)

@@ -69,6 +69,6 @@ def _objects(bundle: Bundle) -> dict[str, bytes]:
     from medistill.sharing.dicom import dicom_files
 
     try:
-        return dicom_files(bundle.distilled)
+        return dicom_files(bundle.distilled, None if bundle.audit is None else bundle.audit.text)
     except (ArtifactError, UsageError):
         return {}

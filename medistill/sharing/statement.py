@@ -7,6 +7,16 @@ from pydantic.dataclasses import dataclass
 from medistill.sharing.manifest import BundleManifest, Line, Month, Name, Use
 
 
+def sender_words(sender: str, signer: str | None) -> str:
+    """A sender as every table and page names one: by the sender's own words, and whether a signature vouches for it.
+
+    Args:
+        signer: fingerprint of the trusted key that signed; None where none did.
+    """
+    vouched = "unverified" if signer is None else f"verified by the key {signer}"
+    return f"{sender or 'an unnamed sender'} ({vouched})"
+
+
 @dataclass(frozen=True)
 class Statement:
     """The sender's words, checked to be such as can stand in a manifest.

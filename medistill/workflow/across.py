@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medistill.artifacts.atomic import private_folder, write_json
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json
 from medistill.errors import DivergedError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.networks.registry import check_image_size
@@ -14,6 +15,7 @@ from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec
+from medistill.workflow.originals import Originals
 
 
 def evaluate_across(
@@ -22,6 +24,7 @@ def evaluate_across(
     recipe: Recipe,
     *,
     out: str | Path,
+    originals: Originals | None = None,
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> tuple[Evaluation, ...]:
@@ -29,6 +32,9 @@ def evaluate_across(
 
     Nothing but the network changes: every rate, the learned one too, and every schedule stay what they are. A network
     that diverges is left out; ``out/across/NAME/failed.json`` says why, and the others go on.
+
+    Args:
+        originals: as for `evaluate`.
 
     Raises:
         RecipeError: the images are too small for one of the networks; nothing has been trained.
@@ -40,10 +46,12 @@ def evaluate_across(
         failed = folder / "failed.json"
         failed.unlink(missing_ok=True)
         try:
-            made.append(evaluate(distilled, corpus, other, out=folder, device=device, progress=progress))
+            made.append(
+                evaluate(distilled, corpus, other, out=folder, originals=originals, device=device, progress=progress)
+            )
         except DivergedError as error:
             words = network_spec(corpus, other).words
-            write_json(private_folder(folder) / failed.name, {"network": words, "reason": error.seen}, private=True)
+            keep_json(private_folder(folder) / failed.name, {"network": words, "reason": error.seen}, private=True)
             progress.say(f"No evaluation on {words}: {error.seen}. The other networks go on.")
     return tuple(made)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, write_json, write_text
+from medistill.artifacts.atomic import private_folder, write_text
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json
 from medistill.errors import DataError, MedistillError, UsageError
 from medistill.evaluate.protocol import random_rows
 from medistill.networks.own import NetworkFactory
@@ -20,16 +21,22 @@ from medistill.privacy import gate
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import Audit, CopyFigures, CopyRule, Criterion, ResidueFigures
 from medistill.privacy.exact import exact_proportion
+from medistill.privacy.letters import TextFigures
 from medistill.privacy.membership import Membership
 from medistill.privacy.residue import residue
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe, validate_recipe
+from medistill.recipe import Recipe, audit_deviations, validate_recipe
+from medistill.report.overlays import render_overlays
 from medistill.report.pairs import render_pairs
 from medistill.training.device import choose_device
 from medistill.workflow.environment import versions
 from medistill.workflow.experts import network_spec
 from medistill.workflow.likeness import Examined, closest, compare, copy_figures, examined, grey_of
 from medistill.workflow.membership import attack_membership
+from medistill.workflow.retrace import making_flaw
+from medistill.workflow.text_audit import text_figures
+
+OVERLAYS_PAGE = "overlays.html"
 
 
 def audit(
@@ -38,23 +45,28 @@ def audit(
     recipe: Recipe,
     *,
     out: str | Path,
+    run: str | Path | None = None,
     attack: bool = True,
     show_real: bool = False,
+    built_in: bool = False,
     network: NetworkFactory | None = None,
     device: str = "auto",
     command: str = "",
     progress: Progress = Silent(),
 ) -> Audit:
-    """Look for copies of training images and for remains of the starting ones; write ``out/audit.json``.
+    """Look for copies of training images, remains of the starting ones and letters; write ``out/audit.json``.
 
     The same search runs on as many random training images, in which it must find copies, and on held-out images of
     other patients, in which it should find none.
 
     Args:
         recipe: of the set; its section ``audit`` holds the thresholds.
+        run: folder of the run that made the set. Its record of the making ties the audit to the set; without it, or
+            where the two do not agree, only the method is audited, and no set passes.
         attack: make the attacks on membership too (see `attack_membership`), which take longest; without them no set
             passes.
         show_real: write the closest pairs to ``out/pairs.html`` too, which then must not be shared.
+        built_in: the corpus is the one that medistill draws (`built_in_corpus`), into which nobody wrote text.
         network: the user's own, where the set was made with it (see `train_experts`).
         command: what made it, for the record.
 
@@ -78,9 +90,25 @@ def audit(
         if attack
         else None
     )
+    text, patterns = text_figures(distilled, corpus, recipe, built_in=built_in, progress=progress)
     patients = len(np.unique(corpus.groups[held_out]))
+    flaw, made_again = making_flaw(
+        distilled,
+        corpus,
+        recipe,
+        None if run is None else Path(run),
+        place=place,
+        folder=folder,
+        progress=progress,
+    )
     criteria = _criteria(
-        distilled, corpus, recipe, (len(held_out), patients), rules, copies, remains, why_none, membership
+        distilled, corpus, recipe, (len(held_out), patients), rules, copies, remains, why_none, membership, text
+    )
+    strictness = recipe.strictness
+    criteria = (
+        gate.making_known(len(distilled.labels), flaw, made_again),
+        gate.as_shipped(audit_deviations(strictness)),
+        *criteria,
     )
     result = Audit(
         verdict=gate.decide(criteria),
@@ -91,7 +119,7 @@ def audit(
         residue_reason=why_none,
         membership=membership,
         guarantee=_guarantee(distilled),
-        not_tested=_not_tested(membership),
+        not_tested=_not_tested(membership, text),
         train_images=len(corpus.rows("train")),
         held_out_images=len(held_out),
         held_out_patients=patients,
@@ -99,15 +127,19 @@ def audit(
         network=spec.words,
         set_digest=distilled.digest(),
         corpus=corpus.content,
-        thresholds=recipe.audit.model_dump(mode="json"),
+        thresholds=strictness,
         seed=recipe.seed,
         versions=versions(),
         device=place.type,
         command=command,
         seconds=round(time.perf_counter() - started, 2),
+        text=text,
     )
-    write_json(folder / "audit.json", result.as_json(), private=True)
-    (folder / "pairs.html").unlink(missing_ok=True)  # an earlier audit's: it holds patients' images
+    keep_json(folder / "audit.json", result.as_json(), private=True)
+    for page in ("pairs.html", OVERLAYS_PAGE):
+        (folder / page).unlink(missing_ok=True)  # an earlier audit's: it shows the originals
+    if patterns:
+        write_text(folder / OVERLAYS_PAGE, render_overlays(patterns, text.overlays, distilled), private=True)
     if show_real:
         pairs = closest(compared, distilled, corpus) if compared else ()
         write_text(folder / "pairs.html", render_pairs(pairs), private=True)
@@ -210,6 +242,7 @@ def _criteria(
     remains: tuple[ResidueFigures, ...],
     why_none: str,
     membership: Membership | None,
+    text: TextFigures,
 ) -> tuple[Criterion, ...]:
     starts_from = str(distilled.provenance.get("starts_from", ""))
     means = distilled.provenance.get("quantisation")
@@ -225,6 +258,7 @@ def _criteria(
         *gate.no_residue(remains[0] if remains else None, starts_from, why_none, recipe.audit),
         *([gate.means_of_several(smallest, corpus.split_unit, recipe.audit)] if starts_from == "quantised" else []),
         *gate.membership_hidden(membership, recipe.audit),
+        *gate.no_text(text),
     )
 
 
@@ -236,12 +270,16 @@ def _guarantee(distilled: DistilledSet) -> str:
     return "The set was made without differential privacy: nothing is guaranteed formally."
 
 
-def _not_tested(membership: Membership | None) -> tuple[str, ...]:
+def _not_tested(membership: Membership | None, text: TextFigures) -> tuple[str, ...]:
     told = [
         "Reconstruction of training images from the set with outside knowledge or a generator was not tried.",
         "Inference of a trait of a patient from the set was not tried.",
         "Copies that are rotated, mirrored, scaled, inverted or pasted in part are not looked for.",
         "Shifts of more than one pixel are not looked for in pixels and in structure.",
-        "The source files' headers and text burnt into the pixels are no part of this audit.",
+        "The source files' headers are no part of this audit.",
     ]
+    if text.reader:
+        told.append("Letters that the reader of text does not see, such as handwriting, are not looked for in the set.")
+    elif text.legible:
+        told.append("Letters were not looked for in the set: no reader of text was installed.")
     return (*told, *([] if membership else ["Membership inference was not tried."]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from medistill.artifacts.atomic import private_folder, write_json
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, ManifestRow, Split, save_corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json
 from medistill.data.benchmarks.catalogue import Benchmark, find_benchmark
 from medistill.data.benchmarks.download import download
 from medistill.data.benchmarks.images import BenchmarkImages, missing
 from medistill.data.benchmarks.read import find_files, read_benchmark
+from medistill.data.file_digests import file_digests
 from medistill.data.listing import files_of
 from medistill.data.splits import part
 from medistill.errors import UsageError
@@ -32,7 +33,7 @@ from medistill.recipe import QUANTISING, Method, Recipe, load_recipe, recipe_nam
 from medistill.training.device import choose_device
 from medistill.workflow.experts import network_spec
 from medistill.workflow.looks import best_look
-from medistill.workflow.prepare import cached_corpus, remember_corpus, sole_reader
+from medistill.workflow.prepare import cached_corpus, known_digests, remember_corpus, sole_reader
 
 READER = 1
 """Version of the reading; raise it when the same files come to other pixels or splits."""
@@ -108,7 +109,7 @@ def benchmark_corpus(source: BenchmarkSource, recipe: Recipe, progress: Progress
     _check_recipe(benchmark, recipe, source.limit)
     size = recipe.data.image_size
     place = _place(source, benchmark, size, progress)
-    with sole_reader(_source(place, benchmark, recipe, source.limit), progress) as known:
+    with sole_reader(_source(place, benchmark, recipe, source.limit, progress), progress) as known:
         corpus = cached_corpus(known, progress)
         if corpus is None:
             progress.say(f"Reading {benchmark.title} from {place}.")
@@ -150,7 +151,7 @@ def beside_published(
         cut_down=(*departures(source, recipe), *smaller_classes(distilled, recipe.distill.ipc)),
         published=published_figures(source.name, recipe.distill.ipc, recipe.data.image_size),
     )
-    write_json(out / "benchmark.json", asdict(result))
+    keep_json(out / "benchmark.json", asdict(result))
     return result
 
 
@@ -214,10 +215,10 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
             expected=f"all of {benchmark.title}, or figures cannot be compared",
             do="leave data.classes and data.sites empty; --limit takes fewer images of each class",
         )
-    if settings.burnt_in_text != "unchecked":
+    if settings.burnt_in_text in ("mask", "quarantine"):
         raise UsageError(
             f"data.burnt_in_text = {settings.burnt_in_text}",
-            expected="unchecked: a benchmark's images are taken as published, and nobody looks for text in them",
+            expected="auto or unchecked: a benchmark's images are taken as published, and text is not looked for",
             do="leave data.burnt_in_text out",
         )
     held_out = 0 if benchmark.val else 1
@@ -247,16 +248,13 @@ def _place(source: BenchmarkSource, benchmark: Benchmark, size: int, progress: P
     return place
 
 
-def _source(place: Path, benchmark: Benchmark, recipe: Recipe, limit: int | None) -> str:
-    """SHA-256 over what decides a corpus without opening the files: names, sizes, times, settings, versions."""
-    files = [""] if place.is_file() else files_of(place)
+def _source(place: Path, benchmark: Benchmark, recipe: Recipe, limit: int | None, progress: Progress) -> str:
+    """SHA-256 over what decides a corpus without unpacking the files: names, contents, settings, versions."""
+    folder, files = (place.parent, [place.name]) if place.is_file() else (place, files_of(place))
     reading = [benchmark.name, recipe.data.image_size, recipe.data.val_fraction, recipe.seed, limit]
-    decisive = [READER, reading, {name: version(name) for name in ("numpy", "pillow")}]
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode() + os.fsencode(place.resolve()))
-    for file in files:
-        facts = (place / file).stat()
-        digest.update(os.fsencode(file) + f"\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+    digests = file_digests(folder, files, known_digests(place), progress)
+    decisive = [READER, reading, {name: version(name) for name in ("numpy", "pillow")}, files, digests]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def _save(read: BenchmarkImages, recipe: Recipe, limit: int | None) -> Corpus:

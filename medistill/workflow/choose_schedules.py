@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from medistill.artifacts.atomic import private_folder, read_json, write_json
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.errors import ArtifactError, DivergedError
 from medistill.evaluate.metrics import macro_auc
 from medistill.evaluate.predictions import Arm
@@ -53,7 +55,7 @@ def choose_schedules(
         grid = len(rates) * len(settings.batch_sizes)
         most = settings.networks * (grid * lengths[0] + sum(lengths[1:]))
         with progress.task(f"Choosing how to train {arm}", most) as task:
-            found = _Search(arm, arms, key, spec, kept_in / f"{arm}.json", task)
+            found = _Search(arm, arms, key, spec, kept_in / f"{arm}.json", task, progress.say)
             chosen, trials, rising = search(
                 found.attempt,
                 rates=rates,
@@ -81,10 +83,12 @@ def choose_schedules(
 class _Search:
     """The trials of one arm, on disk and here."""
 
-    def __init__(self, arm: Arm, arms: Arms, key: str, spec: NetworkSpec, path: Path, task: Task) -> None:
+    def __init__(
+        self, arm: Arm, arms: Arms, key: str, spec: NetworkSpec, path: Path, task: Task, say: Callable[[str], None]
+    ) -> None:
         self.arm, self.arms, self.spec, self.path, self.task = arm, arms, spec, path, task
         self.key = hashlib.sha256(f"{key} {arm}".encode()).hexdigest()
-        self.found, self.seconds = _stored(path, self.key)
+        self.found, self.seconds = _stored(path, self.key, say)
         self.folds = _folds(arms.corpus, arms.recipe) if self._few and arm == "raw" else None
         self.scored_on, self.patients = self._scored_on()
 
@@ -109,7 +113,7 @@ class _Search:
                 break
         trial = Trial(candidate, tuple(scores), reason)
         self.found, self.seconds = (*self.found, trial), self.seconds + time.monotonic() - started
-        write_json(
+        keep_json(
             self.path,
             {"key": self.key, "seconds": self.seconds, "trials": [asdict(one) for one in self.found]},
             private=True,
@@ -183,18 +187,16 @@ def _folds(corpus: Corpus, recipe: Recipe) -> np.ndarray:
     return fold
 
 
-def _stored(path: Path, key: str) -> tuple[tuple[Trial, ...], float]:
-    """The trials that were made under this key, and what they took."""
+def _stored(path: Path, key: str, say: Callable[[str], None]) -> tuple[tuple[Trial, ...], float]:
+    """The trials that were made under this key, and what they took; none where the file is damaged."""
     if not path.is_file():
         return (), 0.0
-    stored = read_json(path, "ways of training that were tried")
-    if stored.get("key") != key:
-        return (), 0.0
     try:
-        return TRIALS.validate_python(stored["trials"]), float(stored["seconds"])
+        stored = read_checked_json(path, "ways of training that were tried")
+        if stored.get("key") == key:
+            return TRIALS.validate_python(stored["trials"]), float(stored["seconds"])
+    except ArtifactError as error:
+        say(f"{error.seen}: made again.")
     except (ValidationError, KeyError, TypeError, ValueError):
-        raise ArtifactError(
-            f"{path} cannot be used: it is not as medistill wrote it",
-            expected="the ways of training that were tried",
-            do="remove that file: they are then tried again",
-        ) from None
+        say(f"{path} holds something else than ways of training that were tried: made again.")
+    return (), 0.0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medistill.artifacts.atomic import write_json, write_text
+from medistill.artifacts.new_folder import refuse_unwritable
 from medistill.errors import UsageError
 from medistill.evaluate.between_runs import paired_difference, same_truth
 from medistill.evaluate.intervals import Estimate
@@ -34,6 +35,7 @@ def compare_runs(runs: Sequence[str | Path], *, out: str | Path) -> Comparison:
             expected="two or more folders of runs",
             do="name the runs one behind the other: medistill report RUN RUN --compare",
         )
+    refuse_unwritable(out)
     names = run_names(folders)
     reports = [read_report(folder) for folder in folders]
     first = reports[0]

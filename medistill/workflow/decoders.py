@@ -12,6 +12,7 @@ import torch
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.artifacts.lock import alone
 from medistill.errors import ArtifactError, UsageError
 from medistill.progress import Progress, Silent
@@ -20,6 +21,9 @@ from medistill.quantisation.autoencoder_training import OWN_LICENCE, train_autoe
 from medistill.quantisation.decoder_folder import DESCRIPTION, bring, load
 from medistill.recipe import Recipe
 from medistill.training.device import precision
+
+OWN = "own.json"
+"""Which key an autoencoder was trained for, beside it in its folder."""
 
 
 def bring_decoder(path: str | Path) -> str:
@@ -90,7 +94,8 @@ def own_autoencoder(corpus: Corpus, recipe: Recipe, device: torch.device, progre
     ):
         if (folder / DESCRIPTION).is_file():
             try:
-                autoencoder, _, _ = load(folder)
+                autoencoder, _, sha256 = load(folder)
+                _check_own(folder, sha256)
             except ArtifactError as error:
                 progress.say(f"The autoencoder is trained again: {error.seen}.")
                 shutil.rmtree(folder)
@@ -98,7 +103,7 @@ def own_autoencoder(corpus: Corpus, recipe: Recipe, device: torch.device, progre
                 progress.say("The autoencoder is in the cache already.")
                 return autoencoder.to(device)
         with precision(recipe.compute.precision, device):
-            return train_autoencoder(
+            autoencoder = train_autoencoder(
                 corpus.images,
                 corpus.rows("train"),
                 architecture,
@@ -108,6 +113,8 @@ def own_autoencoder(corpus: Corpus, recipe: Recipe, device: torch.device, progre
                 folder=folder,
                 progress=progress,
             )
+        keep_json(folder / OWN, {"key": folder.name, "sha256": load(folder)[2]}, private=True)
+        return autoencoder
 
 
 def forget_autoencoder(corpus: Corpus, recipe: Recipe) -> None:
@@ -126,6 +133,21 @@ def _own_folder(corpus: Corpus, recipe: Recipe) -> Path:
         "precision": recipe.compute.precision,
     }
     return _decoders() / hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
+
+
+def _check_own(folder: Path, sha256: str) -> None:
+    """Refuse an autoencoder that was trained for another key, in whose folder it lies.
+
+    Raises:
+        ArtifactError: with what is wrong.
+    """
+    known = read_checked_json(folder / OWN, "autoencoder")
+    if known != {"key": folder.name, "sha256": sha256}:
+        raise ArtifactError(
+            f"the autoencoder in {folder} is another one",
+            expected="the one that was trained for this corpus and these settings",
+            do="repeat the command: it is trained again",
+        )
 
 
 def _decoders() -> Path:

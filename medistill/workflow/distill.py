@@ -8,6 +8,8 @@ from pathlib import Path
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.local_key import local_key
+from medistill.artifacts.making import Chain, making
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import ArtifactError, UsageError
 from medistill.networks.own import NetworkFactory
@@ -18,6 +20,7 @@ from medistill.training.device import choose_device
 from medistill.workflow.centroids import centroid_set
 from medistill.workflow.experts import network_spec, refuse_other_experts
 from medistill.workflow.match import match
+from medistill.workflow.originals import keep_originals
 
 
 def distill(
@@ -32,7 +35,7 @@ def distill(
     resume: bool = False,
     progress: Progress = Silent(),
 ) -> DistilledSet:
-    """Distil into ``out/set``; the state on the way lies in ``out/state``.
+    """Distil into ``out/set``; the state on the way lies in ``out/state``, how the set was made in ``out/making.json``.
 
     On a CPU in fp32, with the same number of threads, an interrupted run that is resumed ends in the same bits as one
     that was not.
@@ -47,8 +50,8 @@ def distill(
     Raises:
         ArtifactError: the experts are of another corpus, network, normalisation or recipe, or some are missing.
         DataError: a class has fewer training images than images per class, or cannot be quantised as it should.
-        UsageError: ``out`` holds a run already and ``resume`` is off, or it was started under another recipe; or the
-            method follows experts and none were given.
+        UsageError: ``out`` holds a run already and ``resume`` is off, or it was started under another recipe or on
+            another corpus; or the method follows experts and none were given.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
     out, place = Path(out), choose_device(device)
@@ -58,6 +61,7 @@ def distill(
     state, finished = out / "state", out / "set" / "manifest.json"
     if finished.is_file() and resume:
         done = DistilledSet.load(out / "set")
+        _refuse_another_corpus(done, corpus, out)
         _refuse_another_recipe(done, recipe, spec, out)
         progress.say("The distilled set is finished already.")
         return done
@@ -68,19 +72,43 @@ def distill(
             do="add --resume to continue it, or choose another --out",
         )
     held = [c for c, name in enumerate(corpus.class_names) if classes is None or name in classes]
+    origin = {"corpus": corpus.content, "recipe_digest": recipe.digest, "seed": recipe.seed}
     if recipe.quantising:
+        whole, key = {**origin, "experts": "", "start": ""}, local_key()
         distilled = centroid_set(corpus, recipe, out=out, held=held, spec=spec, place=place, progress=progress)
+        made = making(Chain.start(key, whole), whole, distilled)
     elif trajectories is not None:
-        distilled = match(corpus, trajectories, recipe, out=out, held=held, spec=spec, place=place, progress=progress)
+        distilled, made = match(
+            corpus,
+            trajectories,
+            recipe,
+            out=out,
+            held=held,
+            spec=spec,
+            place=place,
+            origin=origin,
+            progress=progress,
+        )
     else:
         raise UsageError(
             f"method {recipe.method} follows experts, and none were given",
             expected="their trajectories",
             do="call train_experts with this corpus and recipe, and give its result",
         )
+    keep_originals(distilled, corpus, recipe, out)
+    made.save(out)  # before the set, which is the last: a set that is there has its record
     distilled.save(out / "set")
     shutil.rmtree(state)
     return distilled
+
+
+def _refuse_another_corpus(done: DistilledSet, corpus: Corpus, out: Path) -> None:
+    if done.provenance.get("corpus") != corpus.content:
+        raise UsageError(
+            f"the set in {out} was made from another corpus than this one, or from another split of it",
+            expected="the corpus that it was made from",
+            do="restore the data as they were, or choose another --out",
+        )
 
 
 def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, spec: NetworkSpec, out: Path) -> None:

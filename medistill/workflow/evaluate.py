@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, read_kept, write_json, write_tensors
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus, Split
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json, keep_tensors, read_kept
 from medistill.errors import DataError, DivergedError, UsageError
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
@@ -29,12 +31,13 @@ from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.choose_schedules import choose_schedules
 from medistill.workflow.experts import network_spec
+from medistill.workflow.originals import Originals, Tested, apart_from_originals
 
 STATISTICS = ("bootstrap", "confidence", "margin", "specificity", "smallest_cell", "networks", "arms", "across")
 """Settings of the evaluation that decide nothing about a single network; the stored ones outlive a change of them."""
 OTHER_CORPUS = (
-    "The set was made from another corpus or another split of this one, or does not say from which. Where both have "
-    "patients in common, it may have been made from some of the test patients here, and its figures are then too good."
+    "The set was made from another corpus or another split of this one, or does not say from which, and whether test "
+    "images were among its originals is not known here. Where they were, its figures are too good."
 )
 
 
@@ -44,6 +47,7 @@ def evaluate(
     recipe: Recipe,
     *,
     out: str | Path,
+    originals: Originals | None = None,
     network: NetworkFactory | None = None,
     device: str = "auto",
     progress: Progress = Silent(),
@@ -55,6 +59,8 @@ def evaluate(
     numbers from the seed, the arm and its own number.
 
     Args:
+        originals: what is known here of the images that the set was made from (see `known_originals`): on another
+            corpus than its own it is not tested on these.
         network: a network of the user's own (see `train_experts`); None takes the recipe's.
 
     Raises:
@@ -64,8 +70,9 @@ def evaluate(
         DivergedError: a network left the finite numbers.
     """
     check_fit("set", distilled.class_names, distilled.images.shape[1:], corpus)
-    if distilled.provenance.get("corpus") != corpus.content:
-        progress.say(OTHER_CORPUS)
+    apart = apart_from_originals(distilled.provenance.get("corpus"), corpus, recipe, originals)
+    corpus = apart.corpus
+    _tell(apart, progress)
     folder, place = private_folder(Path(out) / "evaluation"), choose_device(device)
     spec = network_spec(corpus, recipe, network)
     parameters = sum(p.numel() for p in build_network(spec, generator(recipe.seed, "count")).parameters())
@@ -74,14 +81,15 @@ def evaluate(
     if recipe.schedule.choose == "validation":
         choices = choose_schedules(arms, key, spec, folder=folder, progress=progress)
         arms = Arms(distilled, corpus, recipe, place, {choice.arm: choice.chosen for choice in choices})
-    networks = StoredNetworks(folder, key, arms.names, recipe.evaluate.networks)
+    networks = StoredNetworks(folder, key, arms.names, recipe.evaluate.networks, progress.say)
     _train_missing(networks, arms, corpus, recipe, spec, place, progress)
     predictions = [_together(arm, networks.of(arm), arms) for arm in arms.names]
     return write_evaluation(
         folder,
         predictions,
-        corpus,
+        apart,
         recipe,
+        set_digest=distilled.digest(),
         network=spec.words,
         parameters=parameters,
         schedules=choices,
@@ -89,12 +97,24 @@ def evaluate(
     )
 
 
+def _tell(apart: Tested, progress: Progress) -> None:
+    """Say whether test images may have been among the originals, where that is not plain."""
+    if apart.originals == "not known":
+        progress.say(OTHER_CORPUS)
+    elif apart.originals == "left out":
+        progress.say(
+            f"This is not the corpus, split as it was, that the set was made from. {apart.left_out} test and "
+            "validation images that were among its originals, or are of a patient who was, are left out."
+        )
+
+
 def write_evaluation(
     folder: Path,
     predictions: Sequence[ArmPredictions],
-    corpus: Corpus,
+    apart: Tested,
     recipe: Recipe,
     *,
+    set_digest: str = "",
     network: str,
     parameters: int,
     schedules: tuple[ScheduleChoice, ...] = (),
@@ -103,16 +123,19 @@ def write_evaluation(
     """Compare arms on the test split of a corpus; write what was true, what they said, and last ``evaluation.json``.
 
     Args:
+        apart: the corpus, and whether its test images are apart from the set's originals.
+        set_digest: of the set that was tested.
         network: the network that the arms trained, in words.
         parameters: how many numbers it learns.
         schedules: how the arms are trained, where that was chosen.
     """
+    corpus = apart.corpus
     truths = (_truth(corpus, "val"), _truth(corpus, "test"))
     save_truth(folder, *truths)
     for of_arm in predictions:
         save_arm(folder, of_arm)
     progress.say("Comparing the arms.")
-    evaluation = compare(
+    compared = compare(
         predictions,
         *truths,
         corpus.class_names,
@@ -122,7 +145,8 @@ def write_evaluation(
         parameters=parameters,
         schedules=schedules,
     )
-    write_json(folder / "evaluation.json", evaluation.as_json(), private=True)
+    evaluation = replace(compared, originals=apart.originals, left_out=apart.left_out, set_digest=set_digest)
+    keep_json(folder / "evaluation.json", evaluation.as_json(), private=True)
     return evaluation
 
 
@@ -134,18 +158,22 @@ class StoredNetworks:
         key: of all that decides the answers; stored ones of another key are not taken.
         arms: what the networks were trained on.
         count: networks an arm.
+        say: told of answers that are damaged, or of a version without checksums: their networks are trained again.
 
     Raises:
         UsageError: the folder holds a finished evaluation of something else.
     """
 
-    def __init__(self, folder: Path, key: str, arms: Sequence[Arm], count: int) -> None:
+    def __init__(self, folder: Path, key: str, arms: Sequence[Arm], count: int, say: Callable[[str], None]) -> None:
         self.folder, self.key, self.count = private_folder(folder / "networks"), key, count
         wanted = [(arm, number) for arm in arms for number in range(self.count)]
-        stored = {which: _load_answers(self.path(*which), key) for which in wanted}
+        removed: list[str] = []
+        stored = {which: _load_answers(self.path(*which), key, removed.append) for which in wanted}
+        for words in removed:
+            say(words)
         self.found = {which: told for which, told in stored.items() if told is not None}
         self.missing = [which for which in wanted if which not in self.found]
-        if (folder / "evaluation.json").is_file() and not self.found:
+        if (folder / "evaluation.json").is_file() and not self.found and not removed:
             raise UsageError(
                 f"{folder} holds the evaluation of something else: another set, corpus, network, recipe or device",
                 expected="a folder that is new, or the one of this evaluation",
@@ -259,16 +287,12 @@ def _truth(corpus: Corpus, split: Split) -> Truth:
 
 def _save_answers(path: Path, told: Answers, key: str) -> None:
     validation, test = told.probabilities
-    write_tensors(
-        path,
-        {"validation": validation, "test": test, "seconds": np.array([told.seconds])},
-        {"key": key},
-        private=True,
-    )
+    arrays = {"validation": validation, "test": test, "seconds": np.array([told.seconds])}
+    keep_tensors(path, arrays, {"key": key})
 
 
-def _load_answers(path: Path, key: str) -> Answers | None:
-    arrays = read_kept(path, key, "stored predictions")
+def _load_answers(path: Path, key: str, say: Callable[[str], None]) -> Answers | None:
+    arrays = read_kept(path, key, "stored predictions", say)
     if arrays is None:
         return None
     return Answers((arrays["validation"], arrays["test"]), float(arrays["seconds"][0]))

@@ -23,6 +23,7 @@ from medistill.recipe import Recipe
 from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
 from medistill.workflow.evaluate import OTHER_CORPUS, StoredNetworks, check_fit, write_evaluation
+from medistill.workflow.originals import apart_from_originals
 
 TOGETHER = 256
 """Images between two looks at the clock."""
@@ -30,6 +31,8 @@ OWN_THRESHOLDS = (
     "The thresholds of this classifier are chosen on the validation split of this corpus: the figures at a threshold "
     "hold for whoever chooses one on images of their own, and not for the classifier as it was received."
 )
+
+UNVERIFIED = "No trusted key vouches for the set that this classifier was trained on: its sender is unverified."
 
 
 def evaluate_classifier(
@@ -57,13 +60,16 @@ def evaluate_classifier(
     """
     check_fit("classifier", classifier.class_names, classifier.shape, corpus)
     of_set = classifier.provenance.get("set", {})
-    if of_set.get("corpus") != corpus.content:
+    apart = apart_from_originals(of_set.get("corpus"), corpus, recipe, None)
+    if apart.originals != "apart":
         progress.say(OTHER_CORPUS)
     progress.say(OWN_THRESHOLDS)
+    if not classifier.provenance.get("set_verified"):
+        progress.say(UNVERIFIED)
     place, spec = choose_device(device), classifier_spec(classifier)
     network = restored_network(classifier, place)
     folder = private_folder(Path(out) / "evaluation")
-    stored = StoredNetworks(folder, _key(classifier, corpus, recipe, place), ("distilled",), 1)
+    stored = StoredNetworks(folder, _key(classifier, corpus, recipe, place), ("distilled",), 1, progress.say)
     if stored.missing:
         splits: tuple[Split, ...] = ("val", "test")
         with progress.task("Testing the classifier", sum(len(corpus.rows(split)) for split in splits)) as task:
@@ -82,7 +88,7 @@ def evaluate_classifier(
     tested = {"network": spec.words, "set_digest": classifier.provenance.get("set_digest")}
     write_json(folder / TESTED, tested, private=True)
     parameters = sum(array.size for array in classifier.weights.values())
-    return write_evaluation(folder, [arm], corpus, recipe, network=spec.words, parameters=parameters, progress=progress)
+    return write_evaluation(folder, [arm], apart, recipe, network=spec.words, parameters=parameters, progress=progress)
 
 
 def _told(

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, read_kept, write_tensors
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DivergedError
 from medistill.evaluate.protocol import (
@@ -227,7 +228,9 @@ class Asked:
         private_folder(self.folder)
         count = self.recipe.evaluate.networks
         works = [(lesson.material, lesson, self._key(lesson.material)) for lesson in lessons if lesson.material]
-        left = [(one, sum(self._kept(lesson, n, key) is None for n in range(count))) for one, lesson, key in works]
+        left = [
+            (one, sum(self._kept(lesson, n, key, progress) is None for n in range(count))) for one, lesson, key in works
+        ]
         total = sum(one.epochs * len(one.labels) for one, _ in left) * count
         missing = sum(one.epochs * len(one.labels) * networks for one, networks in left)
         with progress.task(f"Training networks ({self.spec.name})", total, done=total - missing) as task:
@@ -240,14 +243,14 @@ class Asked:
             return SourcePredictions(lesson.source, lesson.site, 0, nothing, lesson.reason)
         told, key, images = [], self._key(lesson.material), len(lesson.material.labels)
         for number in range(self.recipe.evaluate.networks):
-            kept = self._kept(lesson, number, key)
+            kept = self._kept(lesson, number, key, progress)
             if kept is None:
                 try:
                     kept = self._trained(lesson, lesson.material, number, task)
                 except DivergedError as error:
                     progress.say(f"{lesson.words}: {error}")
                     return SourcePredictions(lesson.source, lesson.site, images, nothing, error.seen)
-                write_tensors(self._path(lesson, number), {"test": kept}, {"key": key}, private=True)
+                keep_tensors(self._path(lesson, number), {"test": kept}, {"key": key})
                 task.advance(images, figures=f"{lesson.words}, network {number + 1}")
             told.append(kept)
         return SourcePredictions(lesson.source, lesson.site, images, np.stack(told))
@@ -265,8 +268,8 @@ class Asked:
     def _path(self, lesson: Lesson, number: int) -> Path:
         return self.folder / f"{lesson.name}_{number:03d}.safetensors"
 
-    def _kept(self, lesson: Lesson, number: int, key: str) -> np.ndarray | None:
-        arrays = read_kept(self._path(lesson, number), key, "stored predictions")
+    def _kept(self, lesson: Lesson, number: int, key: str, progress: Progress) -> np.ndarray | None:
+        arrays = read_kept(self._path(lesson, number), key, "stored predictions", progress.say)
         return None if arrays is None else arrays["test"]
 
     def _key(self, material: Material) -> str:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus
+from medistill.artifacts.corpus import LEFT_OUT, NOT_STATED, SPLITS, Corpus
 from medistill.errors import UsageError
 from medistill.quantisation.cells import patients_by_share
-from medistill.workflow.shadows import LEFT_OUT
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from medistill.training.randomness import generator
 from medistill.training.together import train_together
 from medistill.workflow.micro_batch import training_micro_batch
 from medistill.workflow.shard import Shard
+from medistill.workflow.spending import mark_trained, spend
 
 TOGETHER = 8
 """Experts that a GPU trains side by side, where they fit."""
@@ -72,15 +73,17 @@ def train_experts(
     Raises:
         DivergedError: an expert's parameters left the finite numbers.
         UsageError: the shard does not exist, or the user's own network cannot be used; or, under differential privacy,
-            the budget cannot be kept, patients are not known, or the extra ``dp`` is not installed.
+            the budget or the total cannot be kept, patients are not known, or the extra ``dp`` is not installed.
+        ArtifactError: under differential privacy, the ledger of what was spent is damaged or cannot be written.
     """
     part = Shard.parse(shard)
     place = choose_device(device)
-    _refuse_unknown_patients(corpus, recipe)
+    _refuse_unknown_units(corpus, recipe)
     spec = network_spec(corpus, recipe, network)
     trajectories = _store(corpus, recipe, spec, progress)
     mine = [expert for expert in range(trajectories.count) if part.has(expert)]
     waiting = [expert for expert in mine if not trajectories.has(expert)]
+    spend(corpus, recipe, trajectories, waiting, progress)
     if not waiting and part.of == 1:
         progress.say(f"The {trajectories.count} experts are in the cache already.")
         return trajectories
@@ -197,24 +200,34 @@ def _made_with(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, normalisation:
     }
 
 
-def _refuse_unknown_patients(corpus: Corpus, recipe: Recipe) -> None:
-    if recipe.privacy.mode != "dp" or recipe.privacy.unit != "patient":
+def _refuse_unknown_units(corpus: Corpus, recipe: Recipe) -> None:
+    """Refuse a guarantee for patients, or studies, where one is not known of a training image."""
+    unit = recipe.privacy.unit
+    units = corpus.units("train", unit)
+    unknown = int((units < 0).sum())
+    if recipe.privacy.mode != "dp" or not unknown:
         return
-    if corpus.split_unit != "patient" or any("name no patient" in note for note in corpus.notes):
+    if unit == "study" and corpus.split_unit == "patient":
         raise UsageError(
-            "differential privacy was asked for patients, but not every file's patient is known: one with several "
-            "images would count as several, and would be protected less than the guarantee says",
-            expected="a patient for every image, named by the files or a table",
-            do="add a patient column (--labels), or state the weaker unit openly: --set privacy.unit=image",
+            "differential privacy was asked for studies, but every image's patient is known, and studies were not told "
+            "apart",
+            expected="the stronger promise, for a patient with all studies",
+            do="leave privacy.unit at patient",
         )
+    study = not (corpus.units("train", "study") < 0).any()
+    weaker = "study (the study of every training image is known)" if study else "image"
+    table = "add a column of patients that is filled in every row (--labels), or " if unit == "patient" else ""
+    raise UsageError(
+        f"differential privacy was asked for one {unit}, but the {unit} of {unknown} of {len(units)} training images "
+        "is not known: somebody with several images would be protected less than the guarantee says",
+        expected=f"a {unit} for every training image, named by the files or a table",
+        do=f"{table}state the weaker unit openly: --set privacy.unit={weaker}",
+    )
 
 
 def _units(corpus: Corpus, recipe: Recipe) -> np.ndarray:
-    """Int64 (N,): the unit of each training image, patients or the images themselves, numbered from 0."""
-    rows = corpus.rows("train")
-    if recipe.privacy.unit == "image":
-        return np.arange(len(rows))
-    return np.unique(corpus.groups[rows], return_inverse=True)[1]
+    """Int64 (N,): the unit of each training image, numbered from 0."""
+    return np.unique(corpus.units("train", recipe.privacy.unit), return_inverse=True)[1]
 
 
 def _store(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, progress: Progress) -> Trajectories:
@@ -311,6 +324,8 @@ class _Work:
                 for expert, walk in zip(group, snapshots, strict=True):
                     if not self.trajectories.has(expert):  # another process may have read its own already
                         self.trajectories.save_expert(expert, walk, self.made_on(len(group)))
+                    if self.guarantee is not None:
+                        mark_trained(self.trajectories, expert)
             which = f"expert {group[0] + 1}" if len(group) == 1 else f"experts {', '.join(str(e + 1) for e in group)}"
             task.advance(len(group), figures=f"{which} of {self.trajectories.count}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import partial
 from pathlib import Path
 
@@ -22,5 +23,11 @@ def export_dd_ranking(distilled: DistilledSet, *, out: str | Path, dataset: str 
     tensors = dd_ranking_tensors(distilled, dataset)
     with new_folder(Path(out)) as folder:
         for name, tensor in tensors.items():
-            write_atomically(folder / f"{name}.pt", partial(torch.save, tensor))
+            content = io.BytesIO()  # written by ourselves: torch does not say why where the disk is full
+            torch.save(tensor, content)
+            write_atomically(folder / f"{name}.pt", partial(_put, content.getvalue()))
     return [Path(out) / f"{name}.pt" for name in tensors]
+
+
+def _put(content: bytes, file: Path) -> None:
+    file.write_bytes(content)

@@ -15,6 +15,7 @@ from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
 from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, validate_recipe
+from medistill.recipe.limits import LargeRecipe, refuse_large
 from medistill.report.record import HeldOutSite
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
@@ -31,6 +32,7 @@ def leave_site_out(
     data: str | Path | None = None,
     labels: str | Path | None = None,
     network: NetworkFactory | None = None,
+    large_recipe: LargeRecipe = "refuse",
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> tuple[HeldOutSite, ...]:
@@ -44,14 +46,17 @@ def leave_site_out(
         data: folder that it was made from; None for the built-in corpus.
         labels: its table of labels, where it had one.
         network: the user's own, where the run was made with it (see `train_experts`).
+        large_recipe: what to do where the recipe inside the set asks for more than a received one may.
 
     Raises:
+        RecipeError: the recipe asks for more than it may.
         UsageError: there is no such run, it is differentially private, it was made from another corpus or with another
             network, or its corpus has fewer than two sites; or ``RUN/sites`` holds results of something else.
     """
     run = Path(run)
     source = _set_of(run)
     recipe = validate_recipe(source.provenance["recipe"], f"the recipe inside {run / 'set'}")
+    refuse_large(recipe.model_dump(), f"the recipe inside {run / 'set'}", large_recipe)
     if recipe.privacy.mode == "dp":
         raise UsageError(
             f"the set in {run} is differentially private",

@@ -10,19 +10,15 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import (
-    private_folder,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json, keep_tensors, read_checked, read_checked_json
 from medistill.errors import ArtifactError, DivergedError
 from medistill.evaluate.protocol import Arms, answers
 from medistill.networks.registry import NetworkSpec
@@ -46,7 +42,7 @@ def keep_look(run: Path, step: int, images: LabelledImages, alpha: float) -> Non
         "student_lr": np.array([alpha], np.float64),
         **soft,
     }
-    write_tensors(private_folder(run / FOLDER) / f"{step:06d}.safetensors", tensors, private=True)
+    keep_tensors(private_folder(run / FOLDER) / f"{step:06d}.safetensors", tensors, {})
 
 
 def best_look(
@@ -112,7 +108,7 @@ class _Found:
 
     def __init__(self, path: Path, key: str) -> None:
         self.path, self.key = path, key
-        stored = read_json(path, "accuracy of the looks") if path.is_file() else {}
+        stored = _stored(path)
         known = stored.get("accuracy", {}) if stored.get("key") == key else {}
         self.accuracy: dict[int, list[float]] = {int(step): list(values) for step, values in known.items()}
 
@@ -124,7 +120,15 @@ class _Found:
         """Keep the accuracy of one more network."""
         self.accuracy.setdefault(step, []).append(accuracy)
         told = {str(of): values for of, values in sorted(self.accuracy.items())}
-        write_json(self.path, {"key": self.key, "accuracy": told}, private=True)
+        keep_json(self.path, {"key": self.key, "accuracy": told}, private=True)
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """What was found before; what is damaged, or of a version without checksums, is found again."""
+    try:
+        return read_checked_json(path, "accuracy of the looks") if path.is_file() else {}
+    except ArtifactError:
+        return {}
 
 
 def _paths(run: Path) -> dict[int, Path]:
@@ -134,7 +138,7 @@ def _paths(run: Path) -> dict[int, Path]:
 
 def _as_set(path: Path, distilled: DistilledSet) -> DistilledSet | None:
     """The set with the images of a look in place of its own; None for a look at fewer images."""
-    tensors, _ = read_tensors(path, "images of a look")
+    tensors, _ = read_checked(path, "images of a look")
     try:
         if len(tensors["labels"]) != len(distilled.labels):
             return None

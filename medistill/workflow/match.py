@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medistill.artifacts.atomic import private_folder, write_json
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json
+from medistill.artifacts.local_key import local_key
+from medistill.artifacts.making import Chain, Making, array_digest, making
+from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories
 from medistill.engine.importance import Importance
 from medistill.engine.outer import Fixed, Look, optimise
@@ -36,9 +40,15 @@ from medistill.workflow.looks import keep_look
 from medistill.workflow.micro_batch import student_micro_batch
 from medistill.workflow.provenance import provenance
 from medistill.workflow.quantise import quantise
+from medistill.workflow.spending import spend
 
 NOISE_CONFIDENCE = 0.9
 """Probability of its own class that an image from noise starts with; nearer to 1, softmax passes hardly a gradient."""
+
+NOT_WHOLE = (
+    "That checkpoint was written by an earlier version or by another installation of medistill: what happened before "
+    "it is not known here, so no audit of the set will pass."
+)
 
 
 def match(
@@ -50,29 +60,40 @@ def match(
     held: Sequence[int],
     spec: NetworkSpec,
     place: torch.device,
+    origin: Mapping[str, Any],
     progress: Progress,
-) -> DistilledSet:
+) -> tuple[DistilledSet, Making]:
     """The set that follows the experts best; the state on the way lies in ``out/state``, whole after every checkpoint.
 
     Args:
         held: classes of the corpus that the set is to hold, ascending.
+        origin: what it is made from, for the record of its making.
+
+    Returns:
+        The set, and the sealed record of how it was made.
 
     Raises:
         DataError: a class has fewer training images than images per class, or cannot be quantised as it should.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
     checkpoint = out / "state" / "checkpoint.safetensors"
-    pixels, labels, quantisation = _starting_images(corpus, held, trajectories, recipe, out, place, progress)
+    pixels, labels, quantisation = starting_images(
+        corpus, held, trajectories.normalisation, recipe, out, place, progress
+    )
+    made_from = _experts_digest(trajectories) if recipe.privacy.mode == "dp" else trajectories.key
+    origin = {**origin, "experts": made_from, "start": start_digest(pixels)}
     state = State.start(
         pixels,
         recipe.distill.student_lr,
         Importance.start(recipe.importance, trajectories, place),
         _starting_logits(pixels, labels, trajectories, recipe, spec) if recipe.distill.labels == "soft" else None,
+        Chain.start(local_key(), origin),
     )
-    made_from = _experts_digest(trajectories) if recipe.privacy.mode == "dp" else trajectories.key
     if checkpoint.is_file():
         threads = state.restore(checkpoint, recipe, made_from)
         progress.say(f"Resumed after outer step {state.iteration}.")
+        if state.chain is not None and not state.chain.whole:
+            progress.say(NOT_WHOLE)
         if place.type == "cpu" and threads != torch.get_num_threads():
             progress.say(
                 f"The run was started with {threads} processor threads and goes on with {torch.get_num_threads()}: its "
@@ -95,11 +116,19 @@ def match(
         save=lambda current: current.save(checkpoint, recipe, made_from),
     )
     optimise(state, fixed, progress)
-    distilled = _result(state, fixed, corpus.class_names, provenance(corpus, recipe, spec, place, quantisation))
+    spent = spend(corpus, recipe, trajectories, (), progress)  # in the ledger already, but for experts from elsewhere
+    made = provenance(corpus, recipe, spec, place, quantisation, spent)
+    distilled = _result(state, fixed, corpus.class_names, made)
     history = asdict(state.history)
     history["importance_names"] = list(state.importance.names) if state.history.importance else []
-    write_json(out / "history.json", {**history, "chosen_step": state.best_step})
-    return distilled
+    keep_json(out / "history.json", {**history, "chosen_step": state.best_step})
+    assert state.chain is not None  # noqa: S101  (it began with one)
+    return distilled, making(state.chain, origin, distilled)
+
+
+def start_digest(pixels: Tensor) -> str:
+    """Of the images before the first outer step."""
+    return array_digest({"pixels": pixels.detach().cpu().numpy()})
 
 
 def _experts_digest(trajectories: Trajectories) -> str:
@@ -114,10 +143,10 @@ def _experts_digest(trajectories: Trajectories) -> str:
     return digest.hexdigest()
 
 
-def _starting_images(
+def starting_images(
     corpus: Corpus,
     held: Sequence[int],
-    trajectories: Trajectories,
+    normalisation: Normalisation,
     recipe: Recipe,
     out: Path,
     place: torch.device,
@@ -133,11 +162,11 @@ def _starting_images(
         return torch.randn(shape, generator=generator(recipe.seed, "noise")).to(place), labels, None
     if recipe.distill.init == "quantised":
         centroids = quantise(corpus, recipe, held, out=out, place=place, progress=progress)
-        images = centroids.images(trajectories.normalisation)
+        images = centroids.images(normalisation)
         return torch.from_numpy(images).to(place), torch.from_numpy(centroids.labels).to(place), centroids.record
     per_class = [recipe.distill.ipc if c in held else 0 for c in range(len(corpus.class_names))]
     rows = random_rows(corpus, per_class, recipe.seed, -1)
-    real = LabelledImages.of_corpus(corpus, rows, trajectories.normalisation, place).batch(slice(None)).clone()
+    real = LabelledImages.of_corpus(corpus, rows, normalisation, place).batch(slice(None)).clone()
     return real, labels, None
 
 

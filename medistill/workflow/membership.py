@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, write_json, write_tensors
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import NOT_STATED, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json, keep_tensors
 from medistill.errors import DataError
 from medistill.evaluate.protocol import Arms, answers, random_rows
 from medistill.networks.own import NetworkFactory
@@ -129,7 +130,7 @@ def attack_membership(
         confidence=recipe.evaluate.confidence,
         seconds=seconds,
     )
-    write_json(folder / "membership.json", found.as_json(), private=True)
+    keep_json(folder / "membership.json", found.as_json(), private=True)
     return found
 
 
@@ -190,7 +191,7 @@ def _loss_attacks(
     )
     wanted = [(source, number) for source in SOURCES for number in range(recipe.audit.networks)]
     paths = {which: folder / f"{which[0]}_{which[1]:03d}.safetensors" for which in wanted}
-    found = {which: arrays for which in wanted if (arrays := kept(paths[which], key)) is not None}
+    found = {which: arrays for which in wanted if (arrays := kept(paths[which], key, progress.say)) is not None}
     shows = {source: arms.epochs(source) * arms.images(source) for source in SOURCES}
     shown = LabelledImages.of_corpus(corpus, rows, distilled.normalisation, place)
     total = recipe.audit.networks * sum(shows.values())
@@ -205,7 +206,7 @@ def _loss_attacks(
             told = answers(training, [shown], spec, recipe, numbers, place, tick)
             confidence = true_class_confidence(told.probabilities[0], corpus.labels[rows]).astype(np.float32)
             arrays = {"confidence": confidence, "seconds": np.array([time.monotonic() - started])}
-            write_tensors(paths[source, number], arrays, {"key": key}, private=True)
+            keep_tensors(paths[source, number], arrays, {"key": key})
             found[source, number] = arrays
             task.advance(arms.images(source), figures=figures)
     attacks = []

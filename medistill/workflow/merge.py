@@ -8,32 +8,39 @@ from pathlib import Path
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import new_folder, refuse_taken
 from medistill.errors import UsageError
+from medistill.recipe.limits import LargeRecipe, refuse_large
 from medistill.sharing.merge_source import MergeSource
 from medistill.sharing.merging import merge_sets
-from medistill.workflow.received import receive
+from medistill.workflow.received import ReceivedSet, receive
 
 
 def merge(
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path | ReceivedSet],
     *,
     out: str | Path,
     label_maps: Mapping[str, Mapping[str, str]] | None = None,
     image_size: int | None = None,
+    trust: Sequence[str] = (),
+    large_recipe: LargeRecipe = "refuse",
 ) -> DistilledSet:
     """Read sets, unite them, and write the united set to ``out``. See `merge_sets` for how differences are settled.
 
     Args:
-        sources: bundles, folders of sets or of runs; their order decides that of the images and the classes.
+        sources: bundles, folders of sets or of runs, or what `receive` made of them; their order decides that of the
+            images and the classes.
         label_maps: source, written as in ``sources`` -> class there -> class of the united set.
         image_size: size to which images of another size are resized, in pixels; None refuses other sizes.
+        trust: keys of which one must have signed each source (see `receive`).
+        large_recipe: what to do about a recipe in a source that asks for more than a received one may.
 
     Raises:
-        UsageError: ``out`` holds something already, or a label map is for none of the sources.
-        ArtifactError: a source is damaged.
+        UsageError: ``out`` holds something already, a label map is for none of the sources, or a recipe asks for more.
+        ArtifactError: a source is refused.
         DataError: the sets do not fit together.
     """
     refuse_taken(Path(out))
-    maps, names = dict(label_maps or {}), [str(source) for source in sources]
+    received = [one if isinstance(one, ReceivedSet) else receive(one, trust=trust) for one in sources]
+    maps, names = dict(label_maps or {}), [one.name for one in received]
     stray = [name for name in maps if name not in names]
     if stray:
         raise UsageError(
@@ -41,11 +48,12 @@ def merge(
             expected=f"one of {', '.join(names)}",
             do="write the set as it stands in the command",
         )
-    received = [receive(source) for source in sources]
+    for one in received:
+        refuse_large(one.distilled.provenance.get("recipe"), f"the recipe inside {one.name}", large_recipe)
     united = merge_sets(
         [
-            MergeSource(name, one.distilled, one.set_digest, one.sender, maps.get(name, {}))
-            for name, one in zip(names, received, strict=True)
+            MergeSource(one.name, one.distilled, one.set_digest, one.sender, one.signer, maps.get(one.name, {}))
+            for one in received
         ],
         image_size=image_size,
     )

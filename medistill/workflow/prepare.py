@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medistill.artifacts.atomic import private_folder, read_json, sha256_file, write_json
-from medistill.artifacts.cache import cache_root
+from medistill.artifacts.atomic import private_folder, sha256_file
+from medistill.artifacts.cache import BUILT_IN, cache_root
 from medistill.artifacts.corpus import (
     NOT_STATED,
     SPLITS,
@@ -25,24 +25,31 @@ from medistill.artifacts.corpus import (
     load_corpus,
     save_corpus,
 )
+from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.artifacts.lock import alone
 from medistill.data.burnt_in_text import RULES, text_check
 from medistill.data.decoding import decode
 from medistill.data.demographics import age_band, settled, sex_of, unread
+from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
-from medistill.data.listing import Listed, files_of, list_by_folders
+from medistill.data.grouping import group
+from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
 from medistill.data.radiograph import Decoded
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
 from medistill.data.table import list_by_table
+from medistill.data.text_policy import Origin, resolve_text_policy, why_unchecked
 from medistill.data.view import view_words
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe
+from medistill.recipe import DataRecipe, Recipe
+from medistill.workflow.spending import keep_people, people_are_known
 
-READER = 1
-"""Version of the reading; raise it when the same files come to other pixels or splits."""
+READER = 2
+"""Version of the reading; raise it when the same files come to other pixels, patients or splits."""
+DRAW = 1
+"""Version of the drawing of splits: another one divides every corpus anew."""
 CHECKED = ("images.npy", "index.json", "manifest.csv")
 """Files of a corpus whose bytes the first level of the cache remembers."""
 DECISIVE = ("monai", "nibabel", "numpy", "pillow", "pydicom", "torch")
@@ -69,6 +76,8 @@ def prepare(
         UsageError: the recipe asks to look for burnt-in text, and what should look is not installed.
     """
     folder, table = Path(data), None if labels is None else Path(labels)
+    asked, origin = recipe.data, origin_of(folder)
+    recipe = recipe.model_copy(update={"data": resolve_text_policy(asked, origin)})
     check = text_check(recipe.data)
     files = files_of(folder)
     if table is None:
@@ -76,12 +85,16 @@ def prepare(
     else:
         files = [file for file in files if not _is(folder / file, table)]
         listed = list_by_table(folder, files, table, recipe.data)
-    listed = sorted(listed, key=lambda one: one.file)
-    source = _source(folder, files, table, recipe, check)
+    listed = sorted(refuse_unusable_names(listed), key=lambda one: one.file)
+    before = facts_of(folder, files)
+    source = _source(file_digests(folder, files, known_digests(folder), progress), files, table, recipe, check)
     with sole_reader(source, progress) as known:
         corpus = cached_corpus(known, progress)
-        if corpus is not None:
-            _tell_of_text(corpus, progress)
+        private = recipe.privacy.mode == "dp"
+        if corpus is not None and private and not people_are_known(corpus):
+            progress.say("Who is in it is not in the words of the ledger of privacy yet: the files are read again.")
+        elif corpus is not None:
+            progress.say(text_in_words(corpus, asked, origin))
             return corpus
         listed, notes = choose(listed, recipe.data)
         notes += _tables_unused(files) if table is None else []
@@ -93,10 +106,21 @@ def prepare(
         )
         decoded = refuse_copies(wanted, refuse_unstated_views(wanted, decoded, recipe.data))
         corpus = _save(listed, wanted, decoded, notes, recipe, check, staging)
-        remember_corpus(known, corpus)
+        if private:
+            keep_people(corpus, folder, (pair for pair in zip(wanted, decoded, strict=True) if not pair[1].category))
+        if facts_of(folder, files) == before:
+            remember_corpus(known, corpus)
+        else:
+            progress.say("Files were changed while they were read; another run will read them again.")
         clear(staging)
         _tell(corpus, progress)
+        progress.say(text_in_words(corpus, asked, origin))
         return corpus
+
+
+def origin_of(folder: Path) -> Origin:
+    """Whether images were drawn here: those in the cache's own folder of phantoms, and no others, whatever they say."""
+    return "drawn" if folder.resolve().is_relative_to((cache_root() / BUILT_IN).resolve()) else "files"
 
 
 def _is(file: Path, table: Path) -> bool:
@@ -109,8 +133,10 @@ def _tables_unused(files: Sequence[str]) -> list[str]:
     return ["A CSV file lies in the folder and was not read: a table of labels and patients is named with --labels."]
 
 
-def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Recipe, check: TextCheck | None) -> str:
-    """SHA-256 over what decides a corpus without opening the images: names, sizes, times, table, settings, versions."""
+def _source(
+    digests: Sequence[str], files: Sequence[str], table: Path | None, recipe: Recipe, check: TextCheck | None
+) -> str:
+    """SHA-256 over what decides a corpus without decoding the images: names, contents, table, settings, versions."""
     digest = hashlib.sha256()
     reading = recipe.data.model_dump(mode="json", exclude={"zca", "zca_regularisation"})
     settings = [READER, reading, recipe.seed, {name: version(name) for name in DECISIVE}]
@@ -118,11 +144,14 @@ def _source(folder: Path, files: Sequence[str], table: Path | None, recipe: Reci
     if check is not None:
         digest.update(f"{check.by}, rules {RULES}".encode())
     digest.update(b"" if table is None else table.read_bytes())
-    digest.update(os.fsencode(folder.resolve()))
-    for file in files:
-        facts = (folder / file).lstat()
-        digest.update(f"{file}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    digest.update(json.dumps([files, digests]).encode())
     return digest.hexdigest()
+
+
+def known_digests(folder: Path) -> Path:
+    """Where the cache remembers what the files of a folder hold."""
+    place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    return private_folder(cache_root() / "sources") / f"{place}.digests"
 
 
 @contextmanager
@@ -140,7 +169,7 @@ def sole_reader(source: str, progress: Progress) -> Iterator[Path]:
 def remember_corpus(known: Path, corpus: Corpus) -> None:
     """Write down in the cache which corpus came of the files that ``known`` stands for."""
     entry = {"content": corpus.content, "files": {name: sha256_file(corpus.path / name) for name in CHECKED}}
-    write_json(known, entry, private=True)
+    keep_json(known, entry, private=True)
 
 
 def cached_corpus(known: Path, progress: Progress) -> Corpus | None:
@@ -148,7 +177,7 @@ def cached_corpus(known: Path, progress: Progress) -> Corpus | None:
     if not known.is_file():
         return None
     try:
-        entry = read_json(known, "cache entry")
+        entry = read_checked_json(known, "cache entry")
         corpus = load_corpus(cache_root() / "corpora" / str(entry["content"]))
         intact = all(sha256_file(corpus.path / name) == entry["files"][name] for name in CHECKED)
     except (ArtifactError, KeyError, TypeError, OSError):
@@ -179,9 +208,11 @@ def _save(
     labels = np.array([class_names.index(one.label) for one, _ in accepted], np.int64)
     sites = np.array([site_names.index(one.site) for one, _ in accepted], np.int64)
     _check_classes(labels, class_names, manifest)
-    groups, split_by_patient, more = _groups(accepted)
-    draw = np.random.default_rng([recipe.seed, READER])
-    splits, split_source, said = part([one.split for one, _ in accepted], labels, groups, sites, recipe.data, draw)
+    grouping = group(accepted)
+    draw = np.random.default_rng([recipe.seed, DRAW])
+    splits, split_source, said = part(
+        [one.split for one, _ in accepted], labels, grouping.groups, sites, recipe.data, draw, unit=grouping.unit
+    )
     _check_splits(labels, splits, class_names, manifest)
     sexes = [settled(sex_of(one.sex), image.sex) for one, image in accepted]
     ages = [settled(age_band(one.age), image.age) for one, image in accepted]
@@ -190,7 +221,7 @@ def _save(
         private_folder(cache_root() / "corpora"),
         images=collect(staging, numbers, (recipe.data.channels, size, size)),
         labels=labels.tolist(),
-        groups=groups.tolist(),
+        groups=grouping.groups.tolist(),
         sites=sites.tolist(),
         splits=splits.tolist(),
         views=[view_words(one.view) or image.view for one, image in accepted],
@@ -198,12 +229,12 @@ def _save(
         ages=[age or "" for age in ages],
         class_names=class_names,
         site_names=[name or NOT_STATED for name in site_names],
-        split_unit="patient" if split_by_patient else "image",
+        split_unit=grouping.unit,
         split_source=split_source,
         synthetic=all(image.synthetic for _, image in accepted),
         notes=[
             *notes,
-            *more,
+            *grouping.notes,
             *said,
             *unread("Sexes", sexes),
             *unread("Ages", ages),
@@ -211,37 +242,9 @@ def _save(
         ],
         manifest=manifest,
         text_check=check,
+        group_units=grouping.units,
+        studies=grouping.studies.tolist(),
     )
-
-
-def _groups(accepted: Sequence[tuple[Listed, Decoded]]) -> tuple[np.ndarray, bool, list[str]]:
-    """Number the patients; whether any is known; and what the report has to say of it."""
-    named: dict[str, set[str]] = {}  # what the table calls the patient of a file, in whichever rows it does
-    for one, image in accepted:
-        if one.patient and image.patient:
-            named.setdefault(image.patient, set()).add(one.patient)
-    keys = []
-    for one, image in accepted:
-        names = {one.patient} if one.patient else named.get(image.patient, set())
-        keys.append(("table", next(iter(names))) if len(names) == 1 else ("file", image.patient))
-    unknown = sum(1 for _, key in keys if not key)
-    numbers: dict[tuple[str, str], int] = {}
-    groups = [numbers.setdefault(key if key[1] else ("image", str(n)), len(numbers)) for n, key in enumerate(keys)]
-    notes = []
-    if unknown == len(keys):
-        notes.append(
-            "No patient is known, so the splits are by image: two images of one patient may lie in different splits, "
-            "and then the figures are too good."
-        )
-    elif len(numbers) == 1 and len(keys) > 1:
-        raise DataError(
-            f"all {len(keys)} images name one and the same patient",
-            expected="images of many patients; an export may have replaced their identifiers by one",
-            do="name a table that tells the patients apart with --labels table.csv",
-        )
-    elif unknown:
-        notes.append(f"{unknown} images name no patient; each of them counts as a patient of its own.")
-    return np.array(groups, np.int64), unknown < len(keys), notes
 
 
 def _manifest(listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Sequence[Decoded]) -> list[ManifestRow]:
@@ -310,20 +313,16 @@ def _tell(corpus: Corpus, progress: Progress) -> None:
         progress.say(f"Not taken: {told}. Each file with its reason: {corpus.path / 'manifest.csv'}")
     for note in corpus.notes:
         progress.say(note)
-    _tell_of_text(corpus, progress)
 
 
-def _tell_of_text(corpus: Corpus, progress: Progress) -> None:
-    """Whether burnt-in text was looked for; of invented patients only where it was."""
-    if corpus.text_check is not None:
-        done = f"images in which some was masked: {corpus.text_masked}"
-        if corpus.text_check.policy == "quarantine":
-            done = f"files refused for it: {corpus.refused.get('burnt-in text', 0)}"
-        progress.say(f"Text burnt into the pixels was looked for; {done}.")
-    elif not corpus.synthetic:
-        progress.say(
-            "Text burnt into the pixels was not looked for; data.burnt_in_text=mask (or quarantine) looks for it."
-        )
+def text_in_words(corpus: Corpus, asked: DataRecipe, origin: Origin) -> str:
+    """Whether burnt-in text was looked for, what was done about it, or what it means that nothing looked."""
+    if corpus.text_check is None:
+        return why_unchecked(asked, origin)
+    done = f"images in which some was masked: {corpus.text_masked}"
+    if corpus.text_check.policy == "quarantine":
+        done = f"files refused for it: {corpus.refused.get('burnt-in text', 0)}"
+    return f"Text burnt into the pixels was looked for; {done}."
 
 
 def _in_words(corpus: Corpus) -> str:

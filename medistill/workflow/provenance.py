@@ -10,18 +10,25 @@ import torch
 from medistill.artifacts.corpus import Corpus
 from medistill.networks.registry import NetworkSpec
 from medistill.privacy.accounting import Guarantee
+from medistill.privacy.spent import Spent
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import Recipe
 from medistill.workflow.environment import versions
 
 
 def provenance(
-    corpus: Corpus, recipe: Recipe, spec: NetworkSpec, device: torch.device, quantisation: Quantisation | None
+    corpus: Corpus,
+    recipe: Recipe,
+    spec: NetworkSpec,
+    device: torch.device,
+    quantisation: Quantisation | None,
+    spent: Spent | None = None,
 ) -> dict[str, Any]:
     """Plain values that every distilled set carries.
 
     Args:
         quantisation: what its images are, or began as, the centroids of; None where they began otherwise.
+        spent: what was spent in all on these people; None without differential privacy.
     """
     guarantee = Guarantee.of(recipe)
     plain = recipe.method == "iadd" and recipe.importance.direction == "frozen"
@@ -36,11 +43,12 @@ def provenance(
         **({} if guarantee is not None else _counts(corpus)),
         "split_unit": corpus.split_unit,
         "synthetic_source": corpus.synthetic,
+        "text_check": _text_check(corpus),
         "starts_from": recipe.distill.init,
         **({} if quantisation is None else {"quantisation": _quantisation(quantisation, recipe)}),
         "stages": recipe.distill.stages,
         "soft_labels": recipe.distill.labels == "soft",
-        **_privacy(recipe, guarantee),
+        **_privacy(recipe, guarantee, spent),
     }
 
 
@@ -51,6 +59,12 @@ def _counts(corpus: Corpus) -> dict[str, Any]:
         "training_images": {name: int(np.sum(corpus.labels[train] == c)) for c, name in enumerate(corpus.class_names)},
         "training_groups": len(np.unique(corpus.groups[train])),
     }
+
+
+def _text_check(corpus: Corpus) -> dict[str, str]:
+    """What looked for text in the originals, a setting and versions alone; also that nothing did."""
+    check = corpus.text_check
+    return {"policy": "unchecked"} if check is None else {"policy": check.policy, "by": check.by}
 
 
 def _quantisation(known: Quantisation, recipe: Recipe) -> dict[str, Any]:
@@ -68,9 +82,11 @@ def _quantisation(known: Quantisation, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _privacy(recipe: Recipe, guarantee: Guarantee | None) -> dict[str, Any]:
+def _privacy(recipe: Recipe, guarantee: Guarantee | None, spent: Spent | None) -> dict[str, Any]:
     """What was done for privacy, in words, and the guarantee where there is one."""
     if guarantee is not None:
-        return {"privacy": guarantee.sentence, "differential_privacy": guarantee.as_json()}
+        in_all = {} if spent is None else {"privacy_spent": spent.as_json()}
+        told = guarantee.sentence if spent is None else f"{guarantee.sentence} {spent.sentence}"
+        return {"privacy": told, "differential_privacy": guarantee.as_json(), **in_all}
     whitened = " The set carries the mean and the whitening matrix of its training images." if recipe.data.zca else ""
     return {"privacy": f"No formal privacy guarantee was sought in this mode.{whitened}"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from medistill.data.dicomweb import Address, DicomwebService
@@ -11,6 +13,8 @@ from medistill.errors import DataError, GateError, UsageError
 from medistill.progress import Progress, Silent
 from medistill.sharing.bundle import Bundle
 from medistill.sharing.dicom import dicom_files
+from medistill.sharing.statement import sender_words
+from medistill.workflow.received import open_received
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,14 @@ class Pushed:
     acknowledged_risk: str | None
 
 
-def push(bundle: str | Path, address: str, *, pause: float = 1.0, progress: Progress = Silent()) -> Pushed:
+def push(
+    bundle: str | Path,
+    address: str,
+    *,
+    trust: Sequence[str] = (),
+    pause: float = 1.0,
+    progress: Progress = Silent(),
+) -> Pushed:
     """Send a bundle to a DICOMweb service.
 
     The objects are made of the checked images here, not taken from the bundle, so that no header of a sender gets into
@@ -38,6 +49,7 @@ def push(bundle: str | Path, address: str, *, pause: float = 1.0, progress: Prog
 
     Args:
         address: of the service, as in ``https://pacs.example/dicom-web``.
+        trust: keys of which one must have signed the bundle (see `receive`).
         pause: seconds before the first repetition of a question that failed.
 
     Raises:
@@ -53,10 +65,14 @@ def push(bundle: str | Path, address: str, *, pause: float = 1.0, progress: Prog
         raise UsageError(
             "the address to send to has a query", expected="the address of the service alone", do="take the query out"
         )
-    opened = Bundle.open(bundle)
+    opened, key = open_received(bundle, trust=trust, today=datetime.now(UTC).date())
+    progress.say(
+        f"{bundle} comes from {sender_words(opened.manifest.sender, None if key is None else key.fingerprint)}."
+    )
     _refuse_unaudited(bundle, opened)
     service = DicomwebService(place, pause=pause)
-    files = {dcmread(io.BytesIO(content)).SOPInstanceUID: content for content in dicom_files(opened.distilled).values()}
+    objects = dicom_files(opened.distilled, None if opened.audit is None else opened.audit.text)
+    files = {dcmread(io.BytesIO(content)).SOPInstanceUID: content for content in objects.values()}
     first = dcmread(io.BytesIO(next(iter(files.values()))))
     there = {one.instance for one in service.of_study(first.StudyInstanceUID)}
     missing = [content for uid, content in files.items() if uid not in there]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, read_json, read_kept, write_json, write_tensors
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.kept import keep_json, keep_tensors, read_kept, read_result
+from medistill.artifacts.local_key import local_key, seal
+from medistill.artifacts.making import array_digest
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DataError, MedistillError
 from medistill.evaluate.representatives import rows_by_class
@@ -31,6 +34,7 @@ from medistill.training.randomness import derive_seed
 from medistill.workflow.decoders import brought_decoder, own_autoencoder
 
 RECORD = "quantisation.json"
+SEAL = "seal"
 COMPONENTS = 64
 """Principal components where the recipe leaves their number open and there are images enough."""
 DRAWS = 5
@@ -94,10 +98,11 @@ def quantise(
     per_class = [recipe.distill.ipc if c in held else 0 for c in range(len(corpus.class_names))]
     rows = rows_by_class(corpus, per_class)
     state, key = private_folder(out / "state"), _key(corpus, recipe, held)
-    kept = read_kept(state / "centroids.safetensors", key, "centroids")
+    kept = read_kept(state / "centroids.safetensors", key, "centroids", progress.say)
     if kept is not None and (out / RECORD).is_file():
-        known = Quantisation.from_json(read_json(out / RECORD, "quantisation"), str(out / RECORD))
-        return Centroids(kept["grey"], kept["labels"], kept["weights"], known)
+        known = Quantisation.from_json(read_result(out / RECORD, "quantisation"), str(out / RECORD))
+        if SEAL in kept and np.array_equal(kept[SEAL], _seal(kept, known, key)):  # else others put it there
+            return Centroids(kept["grey"], kept["labels"], kept["weights"], known)
     try:
         space = _space(corpus, recipe, place, progress)
         done = [_quantised(corpus, recipe, c, rows[c], space, state, place, progress) for c in held]
@@ -120,9 +125,18 @@ def quantise(
         record=record,
     )
     arrays = {"grey": centroids.grey, "labels": centroids.labels, "weights": centroids.weights}
-    write_json(out / RECORD, record.as_json())
-    write_tensors(state / "centroids.safetensors", arrays, {"key": key}, private=True)
+    keep_json(out / RECORD, record.as_json())
+    sealed = {**arrays, SEAL: _seal(arrays, record, key)}
+    keep_tensors(state / "centroids.safetensors", sealed, {"key": key})
     return centroids
+
+
+def _seal(arrays: Mapping[str, np.ndarray], record: Quantisation, key: str) -> np.ndarray:
+    """Uint8 (32,), by which this installation knows the centroids that it kept, and what it wrote of them."""
+    told = array_digest({name: array for name, array in arrays.items() if name != SEAL})
+    known = json.dumps(record.as_json(), sort_keys=True)
+    sealed = seal(local_key(), "centroids", key.encode(), told.encode(), known.encode())
+    return np.frombuffer(bytes.fromhex(sealed), np.uint8)
 
 
 def _key(corpus: Corpus, recipe: Recipe, held: Sequence[int]) -> str:

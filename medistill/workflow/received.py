@@ -1,8 +1,14 @@
-"""A set as it was received: from a bundle, from its own folder, or from the folder of a run."""
+"""A set as it was received: from a bundle, from its own folder, or from the folder of a run.
+
+Whatever uses a set from outside opens it here, so that nothing is used that `verify` would refuse, and what is used are
+the very bytes that were checked.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from medistill.artifacts.atomic import read_json, sha256_file
@@ -10,6 +16,9 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError
 from medistill.sharing.bundle import Bundle
 from medistill.sharing.croissant import TENSORS
+from medistill.sharing.public_key import PublicKey
+from medistill.sharing.signer import demanded_keys, trusted_signer
+from medistill.sharing.statement import sender_words
 
 
 @dataclass(frozen=True)
@@ -17,28 +26,81 @@ class ReceivedSet:
     """A distilled set and what is known of its way here.
 
     Attributes:
+        name: what it was named by.
         distilled: the set.
         set_digest: SHA-256 of its ``images.safetensors``.
         sender: who sent it, in the sender's own words; "" where not told.
+        signer: fingerprint of the trusted key that signed it; None where no signature vouches for it.
+        bundled: it came as a bundle, which is whole; a folder says nothing of its way.
     """
 
+    name: str
     distilled: DistilledSet
     set_digest: str
     sender: str = ""
+    signer: str | None = None
+    bundled: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Who vouches for it, in a sentence."""
+        if self.bundled:
+            return f"{self.name} comes from {sender_words(self.sender, self.signer)}."
+        return f"{self.name} is a folder, not a bundle: it is unverified, since no signature can vouch for it."
 
 
-def receive(source: str | Path) -> ReceivedSet:
-    """Read the set in a bundle (a file), in a folder of a set, or in the folder of a run, and check it.
+def open_received(bundle: str | Path, *, trust: Sequence[str] = (), today: date) -> tuple[Bundle, PublicKey | None]:
+    """Open a bundle, and name the key that vouches for it. The file is read once.
+
+    Args:
+        bundle: the file.
+        trust: names of known keys, or files of public keys, of which one must have signed the bundle.
+        today: the day on which the key must still be good.
+
+    Returns:
+        The bundle, and the trusted key that signed it; None where it is not signed.
 
     Raises:
-        ArtifactError: nothing of the kind is there, or it is damaged.
+        UsageError: ``trust`` names something that is no key.
+        ArtifactError: the bundle is refused: it is not whole, contradicts itself, or bears a signature that is wrong,
+            by a key that is not known here, that has expired, or that is not the one demanded.
     """
-    source = Path(source)
-    if source.is_file():
-        bundle = Bundle.open(source)
-        return ReceivedSet(bundle.distilled, bundle.manifest.files[TENSORS].sha256, bundle.manifest.sender)
-    folder = set_folder(source)
-    return ReceivedSet(DistilledSet.load(folder), sha256_file(folder / TENSORS))
+    demanded = demanded_keys(trust)
+    opened = Bundle.open(bundle)
+    return opened, trusted_signer(bundle, opened, demanded, today)
+
+
+def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None = None) -> ReceivedSet:
+    """Read the set in a bundle (a file), in a folder of a set, or in the folder of a run, and check it.
+
+    Args:
+        source: where it lies.
+        trust: as for `open_received`; a folder, which bears no signature, is then refused.
+        today: likewise; None takes the present day in UTC.
+
+    Raises:
+        UsageError: ``trust`` names something that is no key.
+        ArtifactError: nothing of the kind is there, or it is refused.
+    """
+    path = Path(source)
+    if path.is_file():
+        bundle, key = open_received(source, trust=trust, today=today or datetime.now(UTC).date())
+        return ReceivedSet(
+            str(source),
+            bundle.distilled,
+            bundle.manifest.files[TENSORS].sha256,
+            bundle.manifest.sender,
+            None if key is None else key.fingerprint,
+            bundled=True,
+        )
+    folder = set_folder(path)
+    if trust:
+        raise ArtifactError(
+            f"{source} is a folder, and --trust was given",
+            expected="a bundle that is signed by that key: a folder bears no signature",
+            do="name the bundle as it came, or leave out --trust",
+        )
+    return ReceivedSet(str(source), DistilledSet.load(folder), sha256_file(folder / TENSORS))
 
 
 def set_folder(source: Path) -> Path:

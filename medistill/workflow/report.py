@@ -14,11 +14,13 @@ from medistill.artifacts.cache import cache_root
 from medistill.artifacts.classifier import TESTED
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import read_result
 from medistill.errors import ArtifactError, MedistillError, RecipeError
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.published import load_benchmark
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import Audit, load_audit
+from medistill.privacy.spent import Spent
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import load_recipe, validate_recipe
 from medistill.report.caveats import caveats
@@ -153,7 +155,7 @@ def _distilled(folder: Path) -> DistilledSet | None:
 
 
 def _record(folder: Path) -> Mapping[str, Any]:
-    return read_json(folder / "run.json", "run record") if (folder / "run.json").is_file() else {}
+    return read_result(folder / "run.json", "run record") if (folder / "run.json").is_file() else {}
 
 
 def _title(evaluation: Evaluation, summary: SetSummary | None, *, synthetic: bool | None, classifier: bool) -> str:
@@ -186,6 +188,7 @@ def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         privacy=str(known.get("privacy", "")),
         files=dict(read_json(manifest, "distilled set")["files"]),
         guarantee=Guarantee.from_json(stated) if (stated := known.get("differential_privacy")) is not None else None,
+        spent=Spent.from_json(in_all) if (in_all := known.get("privacy_spent")) is not None else None,
         uneven=bool((per_class[per_class > 0] < distilled.ipc).any()),
         quantised=QuantisedSummary.from_json(means, str(manifest)) if means is not None else None,
     )
@@ -250,7 +253,7 @@ def _settings(folder: Path, of_set: Mapping[str, Any]) -> Mapping[str, Any]:
 def _course(path: Path) -> Course | None:
     if not path.is_file():
         return None
-    known = read_json(path, "history")
+    known = read_result(path, "history")
     try:
         course = Course(
             loss=tuple(map(float, known["loss"])),
@@ -285,7 +288,7 @@ def _quantisation(folder: Path, summary: SetSummary | None, missing: dict[str, s
     if not path.is_file():
         missing["quantisation"] = "this folder holds no record of the quantisation (quantisation.json)"
         return None
-    return Quantisation.from_json(read_json(path, "record of a quantisation"), str(path))
+    return Quantisation.from_json(read_result(path, "record of a quantisation"), str(path))
 
 
 def _across(folder: Path, missing: dict[str, str]) -> tuple[Evaluation, ...]:
@@ -295,7 +298,7 @@ def _across(folder: Path, missing: dict[str, str]) -> tuple[Evaluation, ...]:
         if (network / "evaluation" / "evaluation.json").is_file():
             found.append(load_evaluation(network / "evaluation" / "evaluation.json"))
         elif (network / "failed.json").is_file():
-            known = read_json(network / "failed.json", "evaluation on another network")
+            known = read_result(network / "failed.json", "evaluation on another network")
             failed.append(f"{known.get('network', network.name)}: {known.get('reason', 'it failed')}")
     if failed:
         missing["across"] = "; ".join(failed)

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from medistill.artifacts.atomic import private_folder, read_json, unwritable, write_json, write_text
+from medistill.artifacts.atomic import private_folder, unwritable, write_text
 from medistill.artifacts.cache import BUILT_IN, cache_root
 from medistill.artifacts.corpus import SPLITS, Corpus
+from medistill.artifacts.kept import keep_json, read_result
 from medistill.artifacts.lock import alone
 from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
@@ -35,6 +36,7 @@ from medistill.workflow.prepare import prepare
 from medistill.workflow.quantise import quantise
 from medistill.workflow.report import write_report
 from medistill.workflow.run_log import RunLog
+from medistill.workflow.same_corpus import refuse_another_corpus
 
 RUN_SCHEMA = 1
 LOCK = ".lock"
@@ -67,7 +69,7 @@ def run(
         show_real: put real training images into the report, which then must not be shared.
 
     Raises:
-        UsageError: ``out`` holds something already and ``resume`` is off, or the recipe is another one.
+        UsageError: ``out`` holds something already and ``resume`` is off, or the recipe or the corpus is another one.
     """
     out = Path(out)
     place = choose_device(device)
@@ -91,6 +93,7 @@ def run(
                 data = record.timed("phantom", lambda: built_in_corpus(log))
             folder = data
             corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
+        refuse_another_corpus(out, record.values.get("corpus", {}), corpus)
         record.describe(corpus)
         random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)  # before hours are spent
         check_across(corpus, recipe)
@@ -162,7 +165,7 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
 
 
 def _refuse_another_benchmark(record: Path, benchmark: BenchmarkSource | None) -> None:
-    earlier = read_json(record, "run record").get("benchmark") if record.is_file() else None
+    earlier = read_result(record, "run record").get("benchmark") if record.is_file() else None
     if earlier != _benchmark_record(benchmark) and record.is_file():
         raise UsageError(
             f"the run in {record.parent} was started on another benchmark, or with another --limit",
@@ -196,7 +199,7 @@ class _Record:
         labels: str | Path | None,
         benchmark: BenchmarkSource | None,
     ) -> None:
-        earlier = read_json(path, "run record") if path.is_file() else {}
+        earlier = read_result(path, "run record") if path.is_file() else {}
         installed = versions()
         self.path = path
         self.values: dict[str, Any] = {
@@ -213,6 +216,8 @@ class _Record:
         }
         if benchmark is not None:
             self.values["benchmark"] = _benchmark_record(benchmark)
+        if "corpus" in earlier:
+            self.values["corpus"] = earlier["corpus"]  # the run is held to it
 
     def timed(self, stage: str, work: Callable[[], Result]) -> Result:
         """Do a stage and add its seconds to those of earlier, interrupted tries."""
@@ -222,7 +227,7 @@ class _Record:
         finally:
             before = self.values["stages"].get(stage, {}).get("seconds", 0.0)
             self.values["stages"][stage] = {"seconds": round(before + time.perf_counter() - started, 2)}
-            write_json(self.path, self.values)
+            keep_json(self.path, self.values)
 
     def describe(self, corpus: Corpus) -> None:
         """Add what the report says of the corpus: counts, never a patient's identifier."""
@@ -243,7 +248,7 @@ class _Record:
             "text_masked": corpus.text_masked,
             "shape": list(corpus.images.shape),
         }
-        write_json(self.path, self.values)
+        keep_json(self.path, self.values)
 
 
 def _command(out: Path, data: str | Path | None, labels: str | Path | None, benchmark: BenchmarkSource | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,9 @@ from typing import Self
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, read_kept, write_tensors
-from medistill.artifacts.corpus import SPLITS, Corpus
+from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.corpus import LEFT_OUT, Corpus
+from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.errors import DataError, DivergedError
 from medistill.evaluate.protocol import Arms, answers, random_rows
 from medistill.networks.own import NetworkFactory
@@ -29,8 +30,6 @@ from medistill.workflow.decoders import forget_autoencoder
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts, network_spec
 
-LEFT_OUT = len(SPLITS)
-"""Number of the split of training images that a shadow does not hold; no split of a corpus has it."""
 CANARY_PATIENTS = 20
 """One training patient in so many may become a canary, so that the shadows stay like the set."""
 
@@ -159,7 +158,7 @@ def ask_shadows(
         DataError: a shadow's half of the patients is too small to be quantised, likewise.
     """
     paths = [folder / f"shadow_{shadow:03d}.safetensors" for shadow in range(len(plan.held))]
-    stored = [kept(path, key) for path in paths]
+    stored = [kept(path, key, progress.say) for path in paths]
     done = sum(arrays is not None for arrays in stored)
     found: list[dict[str, np.ndarray]] = []
     with progress.task("Attacking shadow distillations", len(paths), done=done) as task:
@@ -173,7 +172,7 @@ def ask_shadows(
                 except DataError as error:
                     shutil.rmtree(run)
                     raise DataError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
-                write_tensors(path, arrays, {"key": key}, private=True)
+                keep_tensors(path, arrays, {"key": key})
                 task.advance(figures=which)
             found.append(arrays)
     return ShadowAnswers(
@@ -183,9 +182,9 @@ def ask_shadows(
     )
 
 
-def kept(path: Path, key: str) -> dict[str, np.ndarray] | None:
+def kept(path: Path, key: str, say: Callable[[str], None]) -> dict[str, np.ndarray] | None:
     """What attacked networks said, if it was kept under this key."""
-    return read_kept(path, key, "what attacked networks said")
+    return read_kept(path, key, "what attacked networks said", say)
 
 
 def _run_folder(folder: Path, shadow: int, key: str) -> Path:

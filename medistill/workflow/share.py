@@ -7,8 +7,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.new_folder import refuse_taken_file
 from medistill.errors import GateError, UsageError, first_complaint
-from medistill.privacy.audit import Audit, load_audit
+from medistill.privacy.audit import LETTERS, ORIGINALS_READ, OVERLAYS, Audit, Criterion, load_audit
 from medistill.progress import Progress, Silent
 from medistill.report.audit_statements import verdict_sentence
 from medistill.report.record import Report
@@ -49,14 +50,15 @@ def share(
 
     Raises:
         UsageError: ``out`` exists, the licence or the use is missing, or a text cannot stand in a bundle.
-        GateError: the set has no passing audit, and no risk was acknowledged.
+        GateError: the set has no passing audit, and no risk was acknowledged; or what it was evaluated on is not its
+            own corpus.
         ArtifactError: the set or a record of the run is missing or damaged, or the bundle cannot be written.
     """
     folder, target = Path(run), Path(out)
     _refuse_unsaid(folder, target, licence, intended_use, acknowledged_risk)
     received = receive(folder)
     distilled, audit = received.distilled, _audit_of(folder, received.set_digest)
-    passed = audit is not None and audit.verdict == "pass"
+    passed = audit is not None and audit.passed
     if not passed and acknowledged_risk is None:
         raise _kept_back(folder, audit)
     try:
@@ -68,9 +70,9 @@ def share(
             month=month,
         )
         with progress.task("Packing the bundle", 4) as task:
-            report = _report_of(folder)
+            report = _report_of(folder, received.set_digest)
             task.advance(figures="records read")
-            objects = _dicom_objects(distilled) if dicom else None
+            objects = _dicom_objects(distilled, audit) if dicom else None
             task.advance(figures="images drawn")
             files = pack(distilled, statement, audit=audit, report=report, dicom=objects)
             if key is not None:
@@ -94,10 +96,7 @@ def _refuse_unsaid(run: Path, out: Path, licence: str, intended_use: str, acknow
         raise UsageError(
             f"{run} is a bundle already", expected="the folder of a run or of a set", do="send that bundle as it is"
         )
-    if out.exists():
-        raise UsageError(
-            f"{out} exists already", expected="a file that is new", do="remove it, or choose another --out"
-        )
+    refuse_taken_file(out)
     if not licence.strip():
         raise UsageError(
             "no licence was chosen",
@@ -136,18 +135,45 @@ def _kept_back(folder: Path, audit: Audit | None) -> GateError:
             "make another set, for instance with --set distill.init=noise, --set distill.init=quantised (each image "
             "then begins as the mean of several patients') or --dp-epsilon 8, and audit that"
         )
+    if audit is not None and any(one.name in (ORIGINALS_READ, LETTERS, OVERLAYS) for one in _open(audit)):
+        first = (
+            "look at every image, make the set anew with --set data.burnt_in_text=mask, which needs the extra "
+            "medistill[ocr], and audit that"
+        )
     return GateError(
         f"the set of {folder} is not shared: {missing if audit is None else verdict_sentence(audit)}",
-        expected="an audit of this set that passes (medistill audit)",
+        expected="an audit of this set that passes, by nothing laxer than the shipped thresholds (medistill audit)",
         do=f"{first}; or take it upon yourself with --acknowledge-risk and the reason, which recipients will read",
     )
 
 
-def _report_of(folder: Path) -> Report | None:
-    return read_report(folder) if (folder / "evaluation" / "evaluation.json").is_file() else None
+def _open(audit: Audit) -> list[Criterion]:
+    """The criteria that the set does not pass."""
+    return [one for one in audit.criteria if one.verdict != "pass"]
 
 
-def _dicom_objects(distilled: DistilledSet) -> dict[str, bytes]:
+def _report_of(folder: Path, set_digest: str) -> Report | None:
+    """The report of this very set on its own corpus; None where it was not evaluated."""
+    if not (folder / "evaluation" / "evaluation.json").is_file():
+        return None
+    report = read_report(folder)
+    for evaluation in (report.evaluation, *report.across):
+        if evaluation.set_digest != set_digest or evaluation.originals != "apart":
+            raise GateError(
+                f"the evaluation in {folder} cannot be shared as the set's own: "
+                + (
+                    "it is not on the corpus, split as it was, that the set was made from"
+                    if evaluation.set_digest == set_digest
+                    else "it does not say that it is of this set"
+                ),
+                expected="an evaluation of this set on the corpus, and the split, that it was made from",
+                do="repeat the command of the run with --resume and the data that it began with, which evaluates anew; "
+                f"or remove {folder / 'evaluation'} and {folder / 'across'}, and share the set without figures",
+            )
+    return report
+
+
+def _dicom_objects(distilled: DistilledSet, audit: Audit | None) -> dict[str, bytes]:
     from medistill.sharing.dicom import dicom_files
 
-    return dicom_files(distilled)
+    return dicom_files(distilled, None if audit is None else audit.text)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from medistill.artifacts.atomic import read_json, write_json
 from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, rows_without_site
+from medistill.artifacts.kept import keep_json, read_result
 from medistill.errors import ArtifactError, UsageError, first_complaint
 from medistill.evaluate.evaluation import load_evaluation
 from medistill.recipe import Recipe
@@ -109,7 +109,7 @@ class SitesRecord:
         self.made_of = {"corpus": corpus.content, "recipe_digest": recipe.digest}
         self.plans: dict[str, SitePlan] = {}
         if path.is_file():
-            earlier = read_json(path, "record of the sites")
+            earlier = read_result(path, "record of the sites")
             self.plans = {plan.site: plan for plan in _plans_of(earlier, path)}
             if {name: earlier.get(name) for name in self.made_of} != self.made_of:
                 raise UsageError(
@@ -131,7 +131,7 @@ class SitesRecord:
 
     def _write(self) -> None:
         sites = [asdict(plan) for plan in sorted(self.plans.values(), key=lambda plan: plan.folder)]
-        write_json(self.path, {"schema": SITES_SCHEMA, **self.made_of, "sites": sites})
+        keep_json(self.path, {"schema": SITES_SCHEMA, **self.made_of, "sites": sites})
 
 
 def load_sites(run: Path) -> tuple[HeldOutSite, ...]:
@@ -144,7 +144,7 @@ def load_sites(run: Path) -> tuple[HeldOutSite, ...]:
     if not path.is_file():
         return ()
     found = []
-    for plan in _plans_of(read_json(path, "record of the sites"), path):
+    for plan in _plans_of(read_result(path, "record of the sites"), path):
         evaluation = run / "sites" / plan.folder / "evaluation" / "evaluation.json"
         found.append(
             HeldOutSite(

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medistill.artifacts.atomic import private_folder, read_kept, write_tensors
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DivergedError
 from medistill.evaluate.protocol import TrainingSet, logits, raw_schedule, trained_network
@@ -52,7 +53,7 @@ def soft_labels(
     settings, folder = recipe.evaluate, private_folder(out / FOLDER)
     key = hashlib.sha256(what_decides(corpus, recipe, spec, place) + repr(normalisation.as_json()).encode()).hexdigest()
     paths = [folder / f"teacher_{number:02d}.safetensors" for number in range(recipe.quantise.teachers)]
-    kept = [read_kept(path, key, "a teacher") for path in paths]
+    kept = [read_kept(path, key, "a teacher", progress.say) for path in paths]
     missing = [number for number, found in enumerate(kept) if found is None]
     shown = LabelledImages.of_floats(
         torch.from_numpy(images).to(place), torch.zeros(len(images), dtype=torch.int64, device=place)
@@ -74,9 +75,7 @@ def soft_labels(
                     )
                 except DivergedError as error:
                     raise DivergedError(f"{words}: {error.seen}", expected=error.expected, do=error.do) from None
-                write_tensors(
-                    path, {"parameters": FlatParameters(network).values.cpu().numpy()}, {"key": key}, private=True
-                )
+                keep_tensors(path, {"parameters": FlatParameters(network).values.cpu().numpy()}, {"key": key})
                 task.advance(figures=words)
             else:
                 network = build_network(spec, generator(recipe.seed, "teacher", number), place)

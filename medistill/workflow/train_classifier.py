@@ -23,6 +23,7 @@ def train_classifier(
     recipe: Recipe,
     *,
     out: str | Path,
+    signer: str | None = None,
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> Classifier:
@@ -34,6 +35,8 @@ def train_classifier(
     Args:
         recipe: network, augmentation, schedule (``evaluate.epochs`` and its neighbours) and seed.
         out: folder of the classifier, new or empty.
+        signer: fingerprint of the trusted key that signed the set (`receive` gives it); None records that the set was
+            not verified.
 
     Raises:
         UsageError: ``out`` holds something already.
@@ -65,6 +68,8 @@ def train_classifier(
         seconds=seconds,
         provenance={
             "set": distilled.provenance,
+            "set_verified": signer is not None,
+            **({} if signer is None else {"set_signer": signer}),
             "set_digest": hashlib.sha256(distilled.training_bytes()).hexdigest(),
             "lr": distilled.student_lr,
             "device": place.type,
@@ -84,5 +89,6 @@ def _for_any_site(recipe: Recipe, distilled: DistilledSet) -> Recipe:
         "channels": distilled.images.shape[1],
         "sites": (),
         "prefer_sites": (),
+        "burnt_in_text": "auto",  # so that nobody needs the reader to test on images of his own
     }
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=data)})

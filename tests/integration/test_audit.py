@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,10 +14,11 @@ from torch import nn
 from medistill.artifacts.atomic import sha256_file
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json, read_result
 from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.networks import registry
 from medistill.networks.own import factory_name
-from medistill.privacy.audit import Audit, CopyFigures, Space, Subject, load_audit
+from medistill.privacy.audit import MAKING, Audit, CopyFigures, Space, Subject, load_audit
 from medistill.privacy.gate import membership_hidden
 from medistill.privacy.membership import MembershipAttack
 from medistill.recipe import load_recipe
@@ -173,7 +173,7 @@ def test_too_few_held_out_is_not_enough_evidence(held_out: int, per_patient: int
     corpus = audited.corpus(tmp_path, train=60, held_out=held_out, per_patient=per_patient)
     found = audit_of(audited.from_noise(corpus), corpus, tmp_path / "audit")
     assert found.verdict == "not enough evidence"
-    assert told in found.criteria[0].reason
+    assert told in next(one.reason for one in found.criteria if "Held-out" in one.name)
     assert load_audit(tmp_path / "audit" / "audit.json") == found
 
 
@@ -278,28 +278,29 @@ def test_a_set_of_another_corpus_is_refused(
 def test_a_damaged_record_is_refused(corpus: Corpus, tmp_path: Path) -> None:
     audit_of(audited.from_noise(corpus), corpus, tmp_path)
     path = tmp_path / "audit.json"
-    known = json.loads(path.read_text())
+    known = read_result(path, "audit")
     for altered, told in (({**known, "schema": 9}, "schema 9"), ({**known, "verdict": "splendid"}, "verdict")):
-        path.write_text(json.dumps(altered))
+        keep_json(path, altered)
         with pytest.raises(ArtifactError, match=told):
             load_audit(path)
+    keep_json(path, known)
+    path.write_text(path.read_text().replace('"pass"', '"fail"'))
+    with pytest.raises(ArtifactError, match=r"audit\.json .*checksum"):
+        load_audit(path)
 
 
 def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus) -> None:
-    from types import SimpleNamespace
-
     import torch
 
     from medistill.progress import Silent
     from medistill.workflow.audit import starting_rows
-    from medistill.workflow.match import _starting_images
+    from medistill.workflow.match import starting_images
 
     recipe = audited.RECIPE.model_copy(update={"distill": audited.RECIPE.distill.model_copy(update={"init": "real"})})
     normalisation = audited.normalisation(corpus)
-    trajectories = SimpleNamespace(normalisation=normalisation)
     held = range(len(corpus.class_names))
     cpu, out = torch.device("cpu"), Path("unused")  # real images write nothing
-    pixels, *_ = _starting_images(corpus, held, trajectories, recipe, out, cpu, Silent())  # type: ignore[arg-type]
+    pixels, *_ = starting_images(corpus, held, normalisation, recipe, out, cpu, Silent())
     distilled = audited.distilled(pixels.numpy(), corpus, starts_from="real", recipe=recipe)
     rows, why = starting_rows(distilled, corpus)
     assert why == ""
@@ -326,8 +327,11 @@ def test_a_set_of_means_is_asked_of_how_many(corpus: Corpus, tmp_path: Path) -> 
     assert "mean of several" in sane.residue_reason
     alone = audit_of(of_means(corpus, 1, 1), corpus, tmp_path)
     assert (verdict_of(alone, name), verdict_of(alone, "Copies in pixels")) == ("fail", "fail")
-    assert [one.name for one in load_audit(tmp_path / "audit.json").criteria if one.asks_at_least][1:] == [
-        "Fewest patients whose mean an image began as"
+    assert [one.name for one in load_audit(tmp_path / "audit.json").criteria if one.asks_at_least] == [
+        MAKING,
+        "Held-out patients",
+        "Fewest patients whose mean an image began as",
+        "Share of the originals looked through for text",
     ]
 
 

@@ -18,10 +18,11 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json, keep_tensors, read_checked_json
 from medistill.data.benchmarks import catalogue
 from medistill.data.benchmarks.catalogue import BENCHMARKS, OfficialFile
 from medistill.data.benchmarks.read import find_files, read_benchmark
@@ -131,11 +132,11 @@ def test_finished_looks_are_not_tested_again(
     words = [*WORDS, "--data", str(pneumonia), "--out", str(out)]
     first = (out / "benchmark.json").read_text()
     (out / "benchmark.json").unlink()
-    known = json.loads((out / "looks" / "accuracy.json").read_text())
+    known = read_checked_json(out / "looks" / "accuracy.json", "looks")
     chosen = str(json.loads((out / "history.json").read_text())["chosen_step"])
     other = next(step for step in known["accuracy"] if step != chosen)
     half = known["accuracy"] | {other: known["accuracy"][other][:1]}
-    (out / "looks" / "accuracy.json").write_text(json.dumps(known | {"accuracy": half}))
+    keep_json(out / "looks" / "accuracy.json", known | {"accuracy": half}, private=True)
     from medistill.workflow import looks
 
     trained = []
@@ -176,7 +177,7 @@ def test_a_look_on_which_networks_diverge_takes_no_part(
     distilled = DistilledSet.load(out / "set")
     chosen = distilled.provenance["chosen_step"]
     other = next(path for path in (out / "looks").glob("0*.safetensors") if int(path.stem) != chosen)
-    save_file(load_file(other) | {"student_lr": np.array([1e30])}, other)
+    keep_tensors(other, load_file(other) | {"student_lr": np.array([1e30])}, {})
     recipe, cpu = load_recipe(out / "recipe.toml"), torch.device("cpu")
     corpus = benchmark_corpus(BenchmarkSource("pneumoniamnist", pneumonia), recipe)
     best = best_look(out, distilled, (0.25, 0.35), corpus, recipe, network_spec(corpus, recipe, None), cpu, Silent())

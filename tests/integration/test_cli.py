@@ -117,7 +117,9 @@ def test_json_is_one_object_and_the_files_it_names_are_there(program: Program, f
     for name in ("report", "set"):
         assert (program.folder / told[name]).exists()
     assert [arm["arm"] for arm in told["evaluation"]["arms"]] == ["raw", "random", "kmeans", "distilled"]
-    assert told["evaluation"] == json.loads((run / "evaluation" / "evaluation.json").read_text())
+    kept = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    assert kept.pop("checksum")
+    assert told["evaluation"] == kept
     for stage in ("Training experts", "Distilling", "Evaluating on convnet"):
         assert f"{stage}: " in err
     assert "\x1b" not in err
@@ -228,7 +230,7 @@ def test_evaluate_takes_a_run_goes_on_with_its_own_and_refuses_to_overwrite_anot
     assert "another --out" in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_the_printed_command_goes_on(
     program: Program, finished: tuple[Path, str, str], number: signal.Signals
 ) -> None:
@@ -259,6 +261,8 @@ def test_a_signal_saves_and_the_printed_command_goes_on(
     code, _, err = program.run(*command[1:])
     assert code == 0, err
     assert "Resumed after outer step" in err
+    if number == signal.SIGHUP:
+        return
     assert not (program.folder / name / "state").exists()
     stopped = load_file(program.folder / name / "set" / "images.safetensors")["images"]
     words[words.index(name)] = f"not {name}"

@@ -18,8 +18,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from medistill.artifacts.cache import purge
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, UsageError
 from medistill.progress import Silent, SilentTask
 from medistill.quantisation.autoencoder import Architecture, Autoencoder, state_of
@@ -110,7 +110,7 @@ def test_what_is_brought_is_found_by_its_hash_until_it_is_purged(folder: Path, p
     shutil.rmtree(folder)
     autoencoder, licence = brought_decoder(sha256)
     assert (autoencoder.architecture, licence) == (SMALL, "CC-BY-4.0")
-    assert purge().decoders == 1
+    assert purge().removed.decoders == 1
     with pytest.raises(UsageError, match=f"{sha256[:12]}.*not in the private cache any more.*--decoder FOLDER"):
         brought_decoder(sha256)
 

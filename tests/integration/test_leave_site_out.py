@@ -14,9 +14,10 @@ from filelock import FileLock
 from pydicom import dcmread
 from typer.testing import CliRunner
 
-from medistill.artifacts.cache import purge
 from medistill.artifacts.corpus import Corpus, load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json, read_result
+from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, override_recipe
@@ -293,8 +294,8 @@ def test_results_of_something_else_are_neither_taken_nor_overwritten(
 ) -> None:
     run = shutil.copytree(made.run, tmp_path / "run")
     path = run / "sites" / "sites.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "recipe_digest": "0" * 64}))
+    record = read_result(path, "sites")
+    keep_json(path, {**record, "recipe_digest": "0" * 64})
     with pytest.raises(UsageError, match="holds results of another corpus or recipe"):
         again(made, monkeypatch, run, Heard())
 
@@ -312,18 +313,18 @@ def test_results_of_something_else_are_neither_taken_nor_overwritten(
 )
 def test_a_damaged_record_is_refused(made: Made, tmp_path: Path, change: dict[str, object]) -> None:
     (tmp_path / "sites").mkdir()
-    record = {**json.loads((made.run / "sites" / "sites.json").read_text()), **change}
+    record = {**read_result(made.run / "sites" / "sites.json", "sites"), **change}
     kept = {name: value for name, value in record.items() if value is not ...}
-    (tmp_path / "sites" / "sites.json").write_text(json.dumps(kept))
+    keep_json(tmp_path / "sites" / "sites.json", kept)
     with pytest.raises(ArtifactError, match=r"sites.json cannot be used .*leave-site-out"):
         load_sites(tmp_path)
 
 
 def test_a_record_cannot_lead_out_of_its_folder(made: Made, tmp_path: Path) -> None:
-    record = json.loads((made.run / "sites" / "sites.json").read_text())
+    record = read_result(made.run / "sites" / "sites.json", "sites")
     record["sites"][0]["folder"] = "../../elsewhere"
     (tmp_path / "sites").mkdir()
-    (tmp_path / "sites" / "sites.json").write_text(json.dumps(record))
+    keep_json(tmp_path / "sites" / "sites.json", record)
     with pytest.raises(ArtifactError, match="a folder in it is not a number"):
         load_sites(tmp_path)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,3 +96,14 @@ def test_the_checkout_finds_its_recipes_too() -> None:
     from medistill.recipe import recipe_names
 
     assert recipe_names() == sorted(path.stem for path in (ROOT / "recipes").glob("*.toml"))
+
+
+def test_a_later_onnx_runtime_than_was_watched_is_not_taken() -> None:
+    """Two versions tell their maker of the machine unless an environment variable stops it (decision 30)."""
+    needs = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    (bound,) = [one for one in map(Requirement, needs["ocr"]) if one.name == "onnxruntime"]
+    tested = re.search(r"^onnxruntime==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert tested is not None
+    assert bound.specifier.contains(tested[1])
+    assert bound.specifier.contains("1.32.0")
+    assert not bound.specifier.contains("1.33.0")

@@ -22,8 +22,8 @@ import pydicom
 import pytest
 from PIL import Image as Pillow
 
-from medistill.artifacts.cache import purge
-from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.corpus import Corpus, load_corpus
+from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import DataRecipe, Recipe, load_recipe
@@ -86,15 +86,16 @@ def test_the_chest_collection(shared_data):
     corpus = prepare(chest, chosen, labels=chest / "manifest.csv")
     assert corpus.class_names == ("Bacterial_Pneumonia", "COVID", "Normal", "Viral_Pneumonia")
     assert [len(corpus.rows(split)) for split in ("train", "val", "test")] == [2248, 345, 687]
-    assert (corpus.split_source, corpus.split_unit, corpus.found) == ("given", "patient", 4408)
-    assert corpus.refused == {"site not chosen": 1128}
+    others = {path.name for path in chest.glob("*.csv")} - {"manifest.csv"}  # tables that were not named
+    assert (corpus.split_source, corpus.split_unit, corpus.found) == ("given", "patient", 4408 + len(others))
+    assert corpus.refused == {"site not chosen": 1128, **({"not in the table": len(others)} if others else {})}
     assert "raddb and guangzhou alone" in corpus.notes[0]
     with (chest / "manifest.csv").open(newline="") as file:
         said = {row["file"]: row for row in csv.DictReader(file)}
     group_of: dict[str, int] = {}
     for row in corpus.manifest:
         if row.row < 0:
-            assert said[row.file]["site"] not in corpus.site_names
+            assert row.file in others or said[row.file]["site"] not in corpus.site_names
             continue
         one = said[row.file]
         assert corpus.class_names[corpus.labels[row.row]] == one["label"]
@@ -303,19 +304,43 @@ def test_a_table_may_vouch_for_the_view(phantom_folder, tmp_path):
 def test_a_second_run_decodes_nothing(tmp_path):
     folder = pictures(tmp_path / "data")
     first = prepare(folder, RECIPE)
-    victim = folder / "Normal" / "004.png"
-    facts = victim.stat()
-    victim.write_bytes(b"\0" * facts.st_size)
-    os.utime(victim, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # as if it had never been touched
     heard = Heard()
     again = prepare(folder, RECIPE, progress=heard)
     assert heard.tasks == []
     assert "in the cache already" in heard.said[0]
     assert again.content == first.content
-    os.utime(victim)
+
+
+@pytest.mark.parametrize("how", ["replaced", "overwritten"])
+def test_other_bytes_of_the_same_size_and_time_are_seen(tmp_path, how):
+    """As `tar`, `rsync -t` and `cp -p` leave a file that was mended; its name, size and time are those of before."""
+    folder = pictures(tmp_path / "data")
+    first = prepare(folder, RECIPE)
+    victim = folder / "Normal" / "004.png"
+    facts = victim.stat()
+    other = victim if how == "overwritten" else tmp_path / "other"
+    other.write_bytes(b"\0" * facts.st_size)
+    os.utime(other, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    other.replace(victim)
     changed = prepare(folder, RECIPE)
     assert fates(changed)["Normal/004.png"] == "not an image"
     assert changed.content != first.content
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path):
+    folder = pictures(tmp_path / "data")
+
+    class Meddling(Heard):
+        def task(self, title: str, total: int, *, done: int = 0) -> SilentTask:
+            (folder / "Normal" / "004.png").write_bytes(b"something else")
+            return super().task(title, total, done=done)
+
+    heard = Meddling()
+    prepare(folder, RECIPE, progress=heard)
+    assert any("changed while they were read" in said for said in heard.said)
+    heard = Heard()
+    prepare(folder, RECIPE, progress=heard)
+    assert heard.tasks == ["Reading images"]
 
 
 def test_what_makes_another_corpus_and_what_does_not(tmp_path):
@@ -326,7 +351,7 @@ def test_what_makes_another_corpus_and_what_does_not(tmp_path):
     shutil.copytree(folder, tmp_path / "moved")
     heard = Heard()
     assert prepare(tmp_path / "moved", RECIPE, progress=heard).content == first.content
-    assert heard.tasks == ["Reading images"]
+    assert heard.tasks == []  # the same files elsewhere
     heard = Heard()
     slow = RECIPE.model_copy(update={"experts": RECIPE.experts.model_copy(update={"count": 3})})
     assert prepare(folder, slow, progress=heard).content == first.content
@@ -430,6 +455,32 @@ def test_a_kill_leaves_nothing_half_valid(tmp_path, private_cache, monkeypatch):
     assert prepare(folder, RECIPE, workers=1).content == resumed.content
 
 
+def test_chunks_that_changed_places_are_read_again(tmp_path, private_cache):
+    folder = pictures(tmp_path / "data", 32)  # few enough to be read without workers
+    whole = prepare(folder, RECIPE).content
+
+    class Stopped(SilentTask):
+        def advance(self, steps: int = 1, *, figures: str = "") -> None:
+            nonlocal chunks
+            chunks -= 1
+            if not chunks:
+                raise KeyboardInterrupt
+
+    class Impatient(Heard):
+        def task(self, title: str, total: int, *, done: int = 0) -> SilentTask:
+            return Stopped()
+
+    chunks = 2
+    purge()
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, RECIPE, workers=1, progress=Impatient())
+    first, second = sorted(private_cache.glob("sources/*/*.safetensors"))
+    first.rename(private_cache / "aside")
+    second.rename(first)
+    (private_cache / "aside").rename(second)
+    assert prepare(folder, RECIPE, workers=1).content == whole
+
+
 def test_ctrl_c_keeps_what_is_read_and_a_purge_removes_it(tmp_path, private_cache):
     class Stopped(SilentTask):
         def advance(self, steps: int = 1, *, figures: str = "") -> None:
@@ -442,7 +493,7 @@ def test_ctrl_c_keeps_what_is_read_and_a_purge_removes_it(tmp_path, private_cach
 
     folder = pictures(tmp_path / "data", 20)
     with pytest.raises(KeyboardInterrupt):
-        prepare(folder, RECIPE, progress=Impatient())
+        prepare(folder, RECIPE, workers=1, progress=Impatient())
     assert list(private_cache.rglob("*.safetensors"))
     heard = Impatient()
     assert len(prepare(folder, RECIPE, progress=heard).labels) == 40
@@ -669,3 +720,23 @@ def test_folders_that_end_it_say_what_was_seen_and_what_to_do(tmp_path, make, se
     assert error.value.exit_code == 3
     assert re.search(r"\. Expected: .+\. What to do: .+\.$", str(error.value))
     assert "\n" not in str(error.value)
+
+
+def test_files_without_a_patient_are_split_by_study_and_say_so(phantom_folder, tmp_path):
+    """An export that empties every PatientID leaves studies, of which one person may have several."""
+    for file in sorted(phantom_folder.rglob("*.dcm")):
+        dataset = pydicom.dcmread(file)
+        dataset.PatientID = ""
+        (tmp_path / "data" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        dataset.save_as(tmp_path / "data" / file.parent.name / file.name)
+    corpus = prepare(tmp_path / "data", RECIPE)
+    studies = {}
+    for row in corpus.manifest:
+        if row.row >= 0:
+            header = pydicom.dcmread(tmp_path / "data" / row.file, stop_before_pixels=True)
+            studies.setdefault(str(header.StudyInstanceUID), set()).add(int(corpus.groups[row.row]))
+    assert corpus.split_unit == "study"
+    assert all(len(groups) == 1 for groups in studies.values())
+    assert len(set.union(*studies.values())) == len(studies)
+    assert "splits are by study" in corpus.notes[0]
+    assert load_corpus(corpus.path).split_unit == "study"

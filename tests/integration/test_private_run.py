@@ -17,7 +17,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from medistill.artifacts.atomic import private_folder
-from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.corpus import Corpus, load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import ArtifactError, RecipeError, UsageError
@@ -166,7 +166,7 @@ def test_a_recipe_that_breaks_a_condition_is_refused(recipe: Recipe, changed: st
 
 def test_images_whose_patients_are_unknown_have_to_be_called_images(corpus: Corpus, recipe: Recipe) -> None:
     unknown = replace(corpus, split_unit="image")
-    with pytest.raises(UsageError, match="protected less than the guarantee says"):
+    with pytest.raises(UsageError, match="patient of 36 of 36 training images is not known"):
         train_experts(unknown, recipe)
     openly = override_recipe(recipe, ["privacy.unit=image"], "test")
     assert train_experts(unknown, openly).made_with["privacy"]["unit"] == "image"
@@ -184,9 +184,42 @@ def test_one_image_without_a_patient_is_enough_to_refuse(recipe: Recipe, tmp_pat
     named = override_recipe(recipe, ["data.classes=COVID,Normal"], "test")
     (tmp_path / "labels.csv").write_text("\n".join(["file,label,patient", *rows]))
     partly = prepare(folder, named, labels=tmp_path / "labels.csv")
-    assert partly.split_unit == "patient"
-    with pytest.raises(UsageError, match="not every file's patient is known"):
+    assert partly.split_unit == "image"
+    assert load_corpus(partly.path).group_units == partly.group_units
+    training = len(partly.rows("train"))
+    unknown = sum(partly.group_units[row] == "image" for row in partly.rows("train"))
+    assert unknown
+    with pytest.raises(UsageError, match=f"patient of {unknown} of {training} training images is not known"):
         train_experts(partly, named)
+    in_training_alone = replace(partly, splits=np.where(np.array(partly.group_units) == "image", 2, partly.splits))
+    assert train_experts(in_training_alone, named).made_with["privacy"]["unit"] == "patient"
+
+
+def test_studies_are_protected_where_no_patient_is_known(corpus: Corpus, recipe: Recipe) -> None:
+    studies = replace(corpus, split_unit="study")
+    with pytest.raises(UsageError, match=r"patient of 36 of 36 .* is not known"):
+        train_experts(studies, recipe)
+    by_study = override_recipe(recipe, ["privacy.unit=study"], "test")
+    assert train_experts(studies, by_study).made_with["privacy"]["unit"] == "study"
+    with pytest.raises(UsageError, match="every image's patient is known"):
+        train_experts(corpus, by_study)
+
+
+def test_a_study_is_a_unit_also_of_a_patient_who_is_known(corpus: Corpus, recipe: Recipe) -> None:
+    """Clipped as a patient, a study could change an update by twice the clip: the patient's mean would change."""
+    count = len(corpus.labels)
+    both = replace(
+        corpus,
+        split_unit="study",
+        group_units=tuple("patient" if n < 12 else "study" for n in range(count)),
+        groups=np.array([0] * 12 + list(range(12, count))),
+        studies=tuple(n // 2 if n < 12 else n for n in range(count)),
+    )
+    assert len(set(both.units("train", "study").tolist())) == 36 - 12 + 6
+    assert (both.units("train", "patient") < 0).sum() == 36 - 12
+    with pytest.raises(UsageError, match="24 of 36") as caught:
+        train_experts(both, recipe)
+    assert "privacy.unit=study" in caught.value.do
 
 
 def test_images_do_not_follow_experts_that_were_trained_again(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
+from medistill.artifacts.atomic import read_tensors, write_tensors
 from medistill.artifacts.corpus import Corpus
-from medistill.errors import DataError, DivergedError, RecipeError, UsageError
+from medistill.errors import ArtifactError, DataError, DivergedError, RecipeError, UsageError
 from medistill.evaluate.evaluation import load_evaluation
-from medistill.evaluate.predictions import load_arms
+from medistill.evaluate.predictions import load_arms, load_truth
 from medistill.evaluate.protocol import Arms
 from medistill.networks.convnet import ConvNet
 from medistill.networks.registry import REGISTRY
@@ -160,6 +161,43 @@ def test_what_is_asked_for_later_is_trained_and_nothing_else(corpus, recipe, tra
     for grown, whole in zip(*(load_arms(folder / "evaluation") for folder in (out, tmp_path / "whole")), strict=True):
         np.testing.assert_array_equal(grown.test, whole.test)
         assert not np.array_equal(whole.test[0], whole.test[1]), "networks of an arm draw numbers of their own"
+
+
+def test_answers_that_are_not_what_was_kept_are_told_and_made_again(corpus, recipe, trainings, tmp_path):
+    """Halves that changed places within a file, and two files that did: both once changed an AUC unnoticed."""
+
+    class Hears(Silent):
+        def __init__(self):
+            self.said = []
+
+        def say(self, message):
+            self.said.append(message)
+
+    made, hears = drawn_set(corpus), Hears()
+    first = evaluate(made, corpus, recipe, out=tmp_path, device="cpu").as_json()
+    networks = tmp_path / "evaluation" / "networks"
+    trainings.clear()
+    path = networks / "distilled_000.safetensors"
+    arrays, metadata = read_tensors(path, "answers")
+    half = len(arrays["test"]) // 2
+    write_tensors(path, arrays | {"test": np.concatenate([arrays["test"][half:], arrays["test"][:half]])}, metadata)
+    (networks / "raw_000.safetensors").rename(networks / "aside")
+    (networks / "random_000.safetensors").rename(networks / "raw_000.safetensors")
+    (networks / "aside").rename(networks / "random_000.safetensors")
+    again = evaluate(made, corpus, recipe, out=tmp_path, device="cpu", progress=hears).as_json()
+    assert trainings == {"raw": 1, "random": 1, "distilled": 1}
+    told = " ".join(line for line in hears.said if "checksum" in line)
+    assert all(name in told for name in ("raw_000", "random_000", "distilled_000"))
+    assert [one["macro_auc"] for one in again["arms"]] == [one["macro_auc"] for one in first["arms"]]
+    record = tmp_path / "evaluation" / "evaluation.json"
+    record.write_text(record.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(ArtifactError, match=r"evaluation\.json .*checksum does not fit"):
+        load_evaluation(record)
+    path = tmp_path / "evaluation" / "truth.safetensors"
+    arrays, metadata = read_tensors(path, "truth")
+    write_tensors(path, arrays | {"test_labels": np.roll(arrays["test_labels"], 1)}, metadata)
+    with pytest.raises(ArtifactError, match=r"truth\.safetensors .*checksum does not fit"):
+        load_truth(tmp_path / "evaluation")
 
 
 def test_a_set_of_another_corpus_or_split_may_know_the_test_patients_and_that_is_said(corpus, recipe, tmp_path):

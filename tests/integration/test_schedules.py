@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +9,11 @@ import pytest
 import torch
 
 from medistill.artifacts.corpus import Corpus
-from medistill.errors import ArtifactError, DivergedError
-from medistill.evaluate.evaluation import load_evaluation
+from medistill.artifacts.kept import keep_json, read_checked_json
+from medistill.errors import DivergedError
+from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.protocol import Arms, scheduled
-from medistill.evaluate.schedule_choice import Candidate
+from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
 from medistill.recipe import load_recipe, override_recipe
 from medistill.workflow import choose_schedules as workflow
 from medistill.workflow.evaluate import evaluate
@@ -103,16 +103,21 @@ def test_a_search_that_was_interrupted_goes_on_and_ends_alike(corpus, recipe, tm
     trained = len(asked)
     kept = tmp_path / "whole" / "evaluation" / "schedules" / "random.json"
     assert kept.stat().st_mode & 0o777 == 0o600
-    stored = json.loads(kept.read_text())
-    kept.write_text(json.dumps({**stored, "trials": stored["trials"][:1]}))
+    stored = read_checked_json(kept, "trials")
+    keep_json(kept, {**stored, "trials": stored["trials"][:1]}, private=True)
     again = evaluate(made, corpus, recipe, out=tmp_path / "whole")
     assert len(asked) - trained == 3 * (len(stored["trials"]) - 1)
-    assert [replace(one, seconds=0.0) for one in again.schedules] == [
-        replace(one, seconds=0.0) for one in whole.schedules
-    ]
-    kept.write_text(json.dumps({**stored, "trials": [{"candidate": 3}]}))
-    with pytest.raises(ArtifactError, match=r"random\.json cannot be used"):
-        evaluate(made, corpus, recipe, out=tmp_path / "whole")
+    assert untimed(again) == untimed(whole)
+    text = kept.read_text()
+    for damaged in (text.replace("0.0", "0.1", 1), "{}", "nothing"):
+        kept.write_text(damaged)
+        trained = len(asked)
+        assert untimed(evaluate(made, corpus, recipe, out=tmp_path / "whole")) == untimed(whole)
+        assert len(asked) - trained == 3 * len(stored["trials"])
+
+
+def untimed(evaluation: Evaluation) -> list[ScheduleChoice]:
+    return [replace(one, seconds=0.0) for one in evaluation.schedules]
 
 
 def test_no_verdict_against_originals_that_were_not_trained_to_their_end(corpus, recipe, tmp_path, monkeypatch):

@@ -28,12 +28,14 @@ from typer.testing import CliRunner
 
 from medistill.artifacts.corpus import load_corpus
 from medistill.errors import ArtifactError, GateError, UsageError
+from medistill.privacy.audit import LETTERS, MAKING
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.pictures import data_address
 from medistill.sharing.bundle import Bundle
 from medistill.workflow.audit import audit
 from medistill.workflow.run import run as run_all
 from medistill.workflow.share import share
+from medistill.workflow.verify import verify
 from medistill_cli.main import app
 from tests import reported_run, sent_bundle
 from tests.integration.test_identifiers import identifiers
@@ -64,12 +66,15 @@ def bare(run: Path) -> Path:
     return run
 
 
-def put_audit(run: Path, verdict: str, digest: str = "") -> None:
-    """An audit of the run's set."""
+def put_audit(run: Path, verdict: str, digest: str = "", *, text: bool = True) -> None:
+    """An audit of the run's set; without ``text`` it is of the version that did not look for any."""
     digest = digest or hashlib.sha256((run / "set" / "images.safetensors").read_bytes()).hexdigest()
     found = sent_bundle.audit_of(digest, verdict)  # type: ignore[arg-type]
     (run / "audit").mkdir(exist_ok=True)
-    (run / "audit" / "audit.json").write_text(json.dumps(found.as_json()))
+    known = found.as_json()
+    if not text:
+        known = {**{name: value for name, value in known.items() if name != "text"}, "schema": 1}
+    (run / "audit" / "audit.json").write_text(json.dumps(known))
 
 
 def pngs(files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
@@ -229,6 +234,16 @@ def test_the_same_run_gives_the_same_bytes_from_anywhere_at_any_time(run: Path, 
     assert Bundle.open(third).manifest.acknowledged_risk is None
 
 
+def test_a_set_with_letters_is_sent_back_to_where_text_is_masked(bare: Path, tmp_path: Path) -> None:
+    put_audit(bare, "fail")
+    path = bare / "audit" / "audit.json"
+    known = json.loads(path.read_text())
+    known["criteria"].append({"name": LETTERS, "figure": 2, "threshold": 0, "verdict": "fail", "reason": ""})
+    path.write_text(json.dumps(known))
+    with pytest.raises(GateError, match=r"data\.burnt_in_text=mask"):
+        share(bare, out=tmp_path / "bundle.zip", **TEXTS)
+
+
 @pytest.mark.parametrize(
     ("prepare", "why"),
     [
@@ -236,6 +251,7 @@ def test_the_same_run_gives_the_same_bytes_from_anywhere_at_any_time(run: Path, 
         (lambda run: put_audit(run, "fail"), "fails the audit"),
         (lambda run: put_audit(run, "not enough evidence"), "Not enough evidence"),
         (lambda run: put_audit(run, "pass", "0" * 64), "of another set"),
+        (lambda run: put_audit(run, "pass", text=False), "did not look for text"),
     ],
 )
 def test_without_a_passing_audit_of_this_set_nothing_is_written(
@@ -250,6 +266,59 @@ def test_without_a_passing_audit_of_this_set_nothing_is_written(
     bundle = share(bare, out=tmp_path / "bundle.zip", acknowledged_risk="They know.", **TEXTS)
     assert bundle.manifest.acknowledged_risk == "They know."
     assert "They know." in bundle.files["README.md"].decode()
+
+
+def rewritten(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_pass_by_laxer_thresholds_needs_an_acknowledged_risk_and_is_told(bare: Path, tmp_path: Path) -> None:
+    """Also where the audit is of a version that let flags open the gate, or of a hand that mended its verdict."""
+    put_audit(bare, "pass")
+    path = bare / "audit" / "audit.json"
+    told = json.loads(path.read_text())
+    mended = [{**one, "threshold": 0.9} if "Copies" in one["name"] else one for one in told["criteria"]]
+    rewritten(path, criteria=mended, thresholds={**told["thresholds"], "most_copies": 0.9})
+    with pytest.raises(GateError, match=r"audit\.most_copies is 0\.9 \(laxer than the shipped 0\)"):
+        share(bare, out=tmp_path / "bundle.zip", **TEXTS)
+    bundle = share(bare, out=tmp_path / "bundle.zip", acknowledged_risk="They know.", **TEXTS)
+    card = bundle.files["README.md"].decode().replace("\\", "")
+    assert "audit.most_copies is 0.9 (laxer than the shipped 0)" in card
+    checks = {check.name: check for check in verify(tmp_path / "bundle.zip", today=sent_bundle.TODAY).checks}
+    assert checks["Settings of the audit"].state == "missing"
+    assert "audit.most_copies is 0.9" in checks["Settings of the audit"].told
+    assert "less than this version asks for" in checks["Audit"].told
+
+
+def test_an_audit_that_did_not_ask_for_the_making_does_not_pass(bare: Path, tmp_path: Path) -> None:
+    put_audit(bare, "pass")
+    path = bare / "audit" / "audit.json"
+    rewritten(path, criteria=[one for one in json.loads(path.read_text())["criteria"] if one["name"] != MAKING])
+    with pytest.raises(GateError, match="did not ask whether the set is the one"):
+        share(bare, out=tmp_path / "bundle.zip", **TEXTS)
+    share(bare, out=tmp_path / "bundle.zip", acknowledged_risk="They know.", **TEXTS)
+    checks = {check.name: check for check in verify(tmp_path / "bundle.zip", today=sent_bundle.TODAY).checks}
+    assert checks["Making of the set"].state == "missing"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"originals": "not known"}, "split as it was"),
+        ({"originals": "left out", "left_out": 3}, "split as it was"),
+        ({"set_digest": "0" * 64}, "does not say that it is of this set"),
+    ],
+)
+def test_an_evaluation_on_another_corpus_is_not_the_sets_own(
+    run: Path, tmp_path: Path, changes: dict[str, object], why: str
+) -> None:
+    put_audit(run, "pass")
+    rewritten(run / "evaluation" / "evaluation.json", **changes)
+    with pytest.raises(GateError, match=why):
+        share(run, out=tmp_path / "bundle.zip", **TEXTS)
+    shutil.rmtree(run / "evaluation")
+    card = share(run, out=tmp_path / "bundle.zip", **TEXTS).files["README.md"].decode()
+    assert "among the test images" not in card
 
 
 @pytest.mark.parametrize(

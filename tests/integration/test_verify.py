@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 from medistill.errors import ArtifactError
 from medistill.privacy.accounting import ACCOUNTANT, MECHANISM, Guarantee, spent_epsilon
+from medistill.privacy.spent import Spent
 from medistill.recipe import load_recipe
 from medistill.sharing.archive import write_archive
-from medistill.sharing.bundle import pack
+from medistill.sharing.bundle import Bundle, pack
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.keys import forget_key
 from medistill.sharing.statement import Statement
@@ -79,6 +80,27 @@ def test_json_tells_each_check(plain: Path, ours: Path) -> None:
     assert states["Files"] == states["Distilled set"] == "passed"
     assert states["Signature"] == states["Audit"] == states["Differential privacy"] == "missing"
     assert states["Acknowledged risk"] == "declared"
+    assert states["Burnt-in text"] == "passed", "8 pixels"
+
+
+@pytest.mark.parametrize(
+    ("original", "reader", "state", "words"),
+    [
+        ("RapidOCR 3", "RapidOCR 3", "declared", "what was found was masked"),
+        ("", "RapidOCR 3", "missing", "was not looked for, and images of this size can carry letters"),
+        ("RapidOCR 3", "", "missing", "it was not read"),
+    ],
+)
+def test_whether_text_was_looked_for_is_told(
+    original: str, reader: str, state: str, words: str, tmp_path: Path, ours: Path
+) -> None:
+    made = sent_bundle.small_set()
+    audit = sent_bundle.audit_of(made.digest(), "pass")
+    text = replace(report_example.text_figures(), originals=original, reader=reader)
+    files = pack(made, Statement("CC-BY-4.0", "Tests"), audit=replace(audit, text=text))
+    write_archive(tmp_path / "read.zip", files)
+    found, told = state_of(tmp_path / "read.zip", "Burnt-in text")
+    assert (found, words in told) == (state, True)
 
 
 def test_the_signature_of_a_trusted_key_passes(signed: Path, theirs: Path, ours: Path) -> None:
@@ -282,6 +304,44 @@ def test_the_accountants_own_epsilon_is_never_refused() -> None:
         least = least_epsilon(Guarantee(**plain))  # type: ignore[arg-type]
         assert least is not None
         assert 0.5 * spent < least <= spent
+
+
+SPENT = {
+    "releases": 2, "epsilon": 4.0, "delta": 2e-5, "others_epsilon": 2.7, "others_delta": 1e-5, "unit": "patient"
+}  # fmt: skip
+
+
+def spending_bundle(folder: Path, **changes: object) -> Path:
+    """A private bundle that says this of what was spent in all."""
+    spent = Spent(**{**SPENT, **changes})  # type: ignore[arg-type]
+    provenance = {"differential_privacy": GUARANTEE, "privacy": spent.sentence, "privacy_spent": spent.as_json()}
+    made = replace(sent_bundle.small_set(), provenance=provenance)
+    write_archive(folder / "spent.zip", pack(made, Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test.")))
+    return folder / "spent.zip"
+
+
+def test_what_was_spent_in_all_is_told(tmp_path: Path, ours: Path) -> None:
+    state, told = state_of(spending_bundle(tmp_path), "Spent in all")
+    assert state == "declared"
+    assert "one of 2 releases from the same people" in told
+    assert "epsilon = 4 (without this one 2.7), delta = 2e-05 for one patient" in told
+    assert b"together they have spent epsilon = 4" in Bundle.open(tmp_path / "spent.zip").files["README.md"]
+    private = replace(sent_bundle.small_set(), provenance={"differential_privacy": GUARANTEE})
+    write_archive(tmp_path / "old.zip", pack(private, Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test.")))
+    assert state_of(tmp_path / "old.zip", "Spent in all")[0] == "missing"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"delta": 1e-5},
+        {"releases": 1, "others_epsilon": 0.0, "others_delta": 0.0},
+        {"releases": 1, "epsilon": 2.7},
+    ],
+)
+def test_what_was_spent_in_all_has_to_fit_to_the_set(tmp_path: Path, ours: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(ArtifactError, match="spent in all"):
+        verify(spending_bundle(tmp_path, **changes), today=sent_bundle.TODAY)
 
 
 def quantised_bundle(

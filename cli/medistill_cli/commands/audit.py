@@ -12,8 +12,9 @@ from medistill_cli import options
 from medistill_cli.brought import bring_again
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
-from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
-from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in
+from medistill_cli.results import estimate, print_json, print_next, print_written
+from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in, run_of
+from medistill_cli.terminal import out_console
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def audit(
             help="Write the closest pairs of distilled and real images to pairs.html too, which must not be shared.",
         ),
     ] = False,
+    trust: options.Trust = None,
+    allow_large_recipe: options.AllowLargeRecipe = False,
     device: options.Device = "auto",
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -66,8 +69,9 @@ def audit(
 
     Looks for copies of training images and for remains of the images that the set began as, and attacks networks
     trained on the set to tell who was in the training split. Random originals and held-out patients stand beside it.
-    The corpus must be the one that the set was made from. Ends in pass, fail (exit code 4) or not enough evidence, by
-    the thresholds in the recipe (section audit).
+    The corpus must be the one that the set was made from, and the set the one that its run made here: of a set alone
+    the audit tells what its method gives away, and none passes. Ends in pass, fail (exit code 4) or not enough
+    evidence, by the thresholds in the recipe (section audit); none passes by laxer ones than those that are shipped.
 
     \b
     Examples:
@@ -76,13 +80,15 @@ def audit(
       medistill audit received/set --data xray/ --out audits/first --set audit.copy_ratio=0.6
     """
     with working("repeat") as progress:
+        from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.audit import audit as audit_set
 
-        distilled, run = load_set(source), _run_of(source)
+        distilled, run = load_set(source, trust).distilled, run_of(source)
         folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
+        refuse_unwritable(folder)
         if out is not None or run is None:
             _refuse_audit_of_another_set(folder, distilled)
-        chosen = recipe_of_set(distilled, source, None, overrides_of(settings))
+        chosen = recipe_of_set(distilled, source, None, overrides_of(settings), allow_large=allow_large_recipe)
         bring_again(decoder, chosen)
         if data is None:
             refuse_built_in(distilled, source, "compare with")
@@ -92,8 +98,10 @@ def audit(
             corpus,
             chosen,
             out=folder,
+            run=run,
             attack=not no_membership,
             show_real=show_real,
+            built_in=data is None,
             device=device,
             command=_command(source, data, labels, settings, attack=not no_membership),
             progress=progress,
@@ -106,6 +114,7 @@ def audit(
             {
                 "audit": folder / "audit.json",
                 **({"closest pairs: DO NOT SHARE": folder / "pairs.html"} if show_real else {}),
+                **({"what sites share: DO NOT SHARE": folder / "overlays.html"} if _shows_overlays(found) else {}),
             }
         )
         if run is not None and out is None:
@@ -114,11 +123,8 @@ def audit(
         raise typer.Exit(GATE_FAILED)
 
 
-def _run_of(source: Path) -> Path | None:
-    """The run that the set lies in, where it lies in one."""
-    if (source / "set" / "manifest.json").is_file():
-        return source
-    return source.parent if source.name == "set" and (source.parent / "run.json").is_file() else None
+def _shows_overlays(found: Audit) -> bool:
+    return found.text is not None and any(one.likeness is not None for one in found.text.overlays)
 
 
 def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:
@@ -155,6 +161,7 @@ def _print(found: Audit) -> None:
 
     from medistill.privacy.gate import SPACE_NAMES
     from medistill.report.audit_statements import SUBJECT_NAMES, asked_text, found_text, verdict_sentence
+    from medistill.report.text_statements import text_sentences
     from medistill_cli.lines import duration
 
     console = out_console()
@@ -178,10 +185,13 @@ def _print(found: Audit) -> None:
         console.print(_attacks(found))
     for one in found.criteria:
         if one.reason:
-            console.print(f"{one.name}: {one.reason}.", markup=False, soft_wrap=True)
+            console.print(f"{one.name}: {one.reason}.", soft_wrap=True)
+    for said in text_sentences(found.text):
+        if said:
+            console.print(said, soft_wrap=True)
     attacks = f"; all calls together spent {duration(found.membership.seconds)} on attacks" if found.membership else ""
-    console.print(f"It took {duration(found.seconds)}{attacks}.", markup=False, soft_wrap=True)
-    console.print(verdict_sentence(found), markup=False, soft_wrap=True, style="bold")
+    console.print(f"It took {duration(found.seconds)}{attacks}.", soft_wrap=True)
+    console.print(verdict_sentence(found), soft_wrap=True, style="bold")
 
 
 def _attacks(found: Audit) -> Table:

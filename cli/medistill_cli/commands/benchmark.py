@@ -10,7 +10,8 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import brought, refuse_unused
 from medistill_cli.recipe_choice import overrides_of
-from medistill_cli.results import out_console, print_evaluation, print_json, print_next, print_written
+from medistill_cli.results import print_evaluation, print_json, print_next, print_written
+from medistill_cli.terminal import out_console
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -175,8 +176,8 @@ def _print_benchmark(result: BenchmarkResult, recipe: Recipe) -> None:
     console.print()
     console.print(table)
     if not result.published:
-        console.print(f"No published figure was found for {result.ipc} images per class.", markup=False)
+        console.print(f"No published figure was found for {result.ipc} images per class.")
     if result.cut_down:
-        console.print("Cut down or changed against the benchmark's own recipe:", markup=False)
+        console.print("Cut down or changed against the benchmark's own recipe:")
     for sentence in result.cut_down:
-        console.print(f"  {sentence}", markup=False)
+        console.print(f"  {sentence}")

@@ -86,8 +86,10 @@ def distill(
             stored=out / "recipe.toml" if resume else None,
         )
         refuse_unused(own, chosen)
+        from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.run import run
 
+        refuse_unwritable(out)
         folder, table = on_disk(data, labels, progress)
         result = run(
             chosen,
@@ -105,7 +107,7 @@ def distill(
         across_told = [other.as_json() for other in result.across]
         print_json({**told, "evaluation": result.evaluation.as_json(), "across": across_told})
     else:
-        print_evaluation(result.evaluation, result.across)
+        print_evaluation(result.evaluation, result.across, unit=result.split_unit or "patient")
         same = {"same, for programs": out / "report.json", "same, for pull requests": out / "report.md"}
         print_written({**files, **same})
         given = [word for flag, path in (("--data", data), ("--labels", labels)) if path for word in (flag, str(path))]
@@ -123,11 +125,11 @@ def distill(
 
 def _refuse_other_data(out: Path) -> None:
     """A run on somebody's files is not to be continued on the built-in corpus because --data was forgotten."""
-    from medistill.artifacts.atomic import read_json
+    from medistill.artifacts.kept import read_result
     from medistill.errors import UsageError
 
     record = out / "run.json"
-    if record.is_file() and "--data" in shlex.split(str(read_json(record, "run record").get("command", ""))):
+    if record.is_file() and "--data" in shlex.split(str(read_result(record, "run record").get("command", ""))):
         raise UsageError(
             f"the run in {out} was started with --data, and this command has none",
             expected="the folder that it was started with",

@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from medistill_cli import options
 from medistill_cli.decoders import Decoder, decoders
-from medistill_cli.results import out_console, print_facts, print_json, size
+from medistill_cli.results import print_facts, print_json, size
+from medistill_cli.terminal import out_console
 
 PACKAGES = (
     "medistill",
@@ -49,9 +50,9 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
       medistill doctor
       medistill doctor --json
     """
-    from medistill.artifacts.cache import cache_root, held
+    from medistill.artifacts.cache import cache_folder, held
 
-    root = cache_root()
+    root = cache_folder()
     versions = {name: _version(name) for name in PACKAGES}
     device, gpu = _device()
     known = decoders()
@@ -97,7 +98,7 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
     if not missing:
         console.print("  nothing")
     for lack in missing:
-        console.print(f"  {lack.what}: {lack.means}.\n    {lack.get}", markup=False)
+        console.print(f"  {lack.what}: {lack.means}.\n    {lack.get}")
 
 
 def _version(name: str) -> str | None:

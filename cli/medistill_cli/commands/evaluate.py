@@ -18,7 +18,14 @@ from medistill_cli.results import (
     print_next,
     print_written,
 )
-from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in
+from medistill_cli.source_set import (
+    load_set,
+    received_recipe,
+    recipe_of_set,
+    refuse_built_in,
+    run_of,
+    without_text_reader,
+)
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -54,6 +61,8 @@ def evaluate(
     seed: options.Seed = None,
     across: options.Across = None,
     require_non_inferior: options.RequireNonInferior = False,
+    trust: options.Trust = None,
+    allow_large_recipe: options.AllowLargeRecipe = False,
     device: options.Device = "auto",
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -61,7 +70,9 @@ def evaluate(
     """Measure what a distilled set is worth on a corpus.
 
     Fresh networks are trained on the set, on all originals and on as few of them, and tested on patients that
-    none of them has seen. The corpus may be another one than the set was made from; it needs the same classes. It is
+    none of them has seen. The corpus may be another one than the set was made from; it needs the same classes. Test
+    images that the set was made from are left out where its run lies here; else it is not known whether there are any,
+    and the report says so. It is
     split as its own: the originals that the set is compared with are its training split. Repeated with the same --out
     the command trains only what is missing, also where more networks or arms are asked for.
 
@@ -76,11 +87,16 @@ def evaluate(
       medistill evaluate received/set --data xray/ --require-non-inferior --set evaluate.margin=0.03
       medistill evaluate model/ --data local-xray/ --out runs/local
     """
+    from medistill.artifacts.new_folder import refuse_unwritable
+
+    refuse_unwritable(out)
     if any((source / name).is_file() for name in ("preprocessing.json", "weights.safetensors")):
-        _refuse_of_classifier(recipe=recipe, across=across, require_non_inferior=require_non_inferior)
+        _refuse_of_classifier(recipe=recipe, across=across, require_non_inferior=require_non_inferior, trust=trust)
         overrides = overrides_of(settings, seed=seed, sites=sites, classes=classes)
         with working("repeat") as progress:
-            evaluation = _evaluate_classifier(source, data, labels, overrides, out, device, progress)
+            evaluation = _evaluate_classifier(
+                source, data, labels, overrides, out, device, progress, allow_large=allow_large_recipe
+            )
         if json:
             print_json({"out": str(out), "evaluation": evaluation.as_json()})
             return
@@ -88,24 +104,32 @@ def evaluate(
         _print_more(out)
         return
     with working("repeat") as progress:
-        distilled = load_set(source)
+        distilled = load_set(source, trust).distilled
         names = classes if classes is not None else ",".join(distilled.class_names)
         overrides = overrides_of(settings, seed=seed, sites=sites, classes=names, across=across)
-        chosen = recipe_of_set(distilled, source, recipe, overrides)
+        if recipe is None:
+            overrides = [*without_text_reader(), *overrides]
+        chosen = recipe_of_set(distilled, source, recipe, overrides, allow_large=allow_large_recipe)
         if data is None:
             refuse_built_in(distilled, source, "evaluate on")
         from medistill.workflow.across import check_across, evaluate_across
         from medistill.workflow.evaluate import evaluate as evaluate_set
+        from medistill.workflow.originals import known_originals
 
         corpus = read_corpus(data, labels, chosen, progress)
         check_across(corpus, chosen)
-        evaluation = evaluate_set(distilled, corpus, chosen, out=out, device=device, progress=progress)
-        others = evaluate_across(distilled, corpus, chosen, out=out, device=device, progress=progress)
+        originals = known_originals(distilled, run_of(source))
+        evaluation = evaluate_set(
+            distilled, corpus, chosen, out=out, originals=originals, device=device, progress=progress
+        )
+        others = evaluate_across(
+            distilled, corpus, chosen, out=out, originals=originals, device=device, progress=progress
+        )
     if json:
         told = {"evaluation": evaluation.as_json(), "across": [other.as_json() for other in others]}
         print_json({"out": str(out), **told})
     else:
-        print_evaluation(evaluation, others)
+        print_evaluation(evaluation, others, unit=corpus.split_unit)
         _print_more(out)
     if require_non_inferior:
         demand_non_inferiority(evaluation)
@@ -124,10 +148,11 @@ def _evaluate_classifier(
     out: Path,
     device: str,
     progress: Progress,
+    *,
+    allow_large: bool,
 ) -> Evaluation:
     from medistill.artifacts.classifier import Classifier
     from medistill.errors import UsageError
-    from medistill.recipe import override_recipe
     from medistill.workflow.evaluate_classifier import evaluate_classifier
 
     classifier = Classifier.load(source)
@@ -137,7 +162,7 @@ def _evaluate_classifier(
             expected="images of your own to test it on",
             do="add --data with a folder of images",
         )
-    recipe = override_recipe(classifier.recipe, overrides, f"the recipe inside {source}")
+    recipe = received_recipe(classifier.recipe, overrides, f"the recipe inside {source}", allow_large=allow_large)
     if recipe.network != classifier.recipe.network:
         raise UsageError(
             "a setting of the section network was given for a classifier",
@@ -148,11 +173,18 @@ def _evaluate_classifier(
     return evaluate_classifier(classifier, corpus, recipe, out=out, device=device, progress=progress)
 
 
-def _refuse_of_classifier(*, recipe: str | None, across: str | None, require_non_inferior: bool) -> None:
+def _refuse_of_classifier(
+    *, recipe: str | None, across: str | None, require_non_inferior: bool, trust: list[str] | None
+) -> None:
     """Refuse what only a set can be asked."""
     from medistill.errors import UsageError
 
-    given = {"--recipe": recipe, "--across": across, "--require-non-inferior": require_non_inferior or None}
+    given = {
+        "--recipe": recipe,
+        "--across": across,
+        "--require-non-inferior": require_non_inferior or None,
+        "--trust": trust,
+    }
     for option, value in given.items():
         if value is not None:
             raise UsageError(

@@ -10,7 +10,8 @@ import typer
 from medistill_cli import options
 from medistill_cli.corpus import on_disk
 from medistill_cli.recipe_choice import choose_recipe, overrides_of
-from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
+from medistill_cli.results import estimate, print_json, print_next, print_written
+from medistill_cli.terminal import out_console
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -54,10 +55,12 @@ def exchange_study(
     """
     overrides = overrides_of(settings, ipc=ipc, seed=seed, sites=sites, classes=classes)
     with working("repeat") as progress:
+        from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.exchange_study import exchange_study as study_exchange
 
         name = recipe or ("demo" if data is None else "exchange-xray")
         chosen = choose_recipe(name, overrides, data=data, device=device, progress=progress)
+        refuse_unwritable(out)
         folder, table = on_disk(data, labels, progress)
         study = study_exchange(folder, chosen, out=out, labels=table, device=device, progress=progress)
     if json:
@@ -90,10 +93,10 @@ def _print(study: ExchangeStudy) -> None:
     reasons = dict.fromkeys(row.reason for row in study.matrix.rows if row.reason)
     for reason in reasons:
         lost = "; ".join(row_name(row) for row in study.matrix.rows if row.reason == reason)
-        console.print(f"Cannot be estimated, because {reason}: {lost}.", markup=False, soft_wrap=True)
-    console.print(headline(study), markup=False, soft_wrap=True)
+        console.print(f"Cannot be estimated, because {reason}: {lost}.", soft_wrap=True)
+    console.print(headline(study), soft_wrap=True)
     for sentence in statements(study):
-        console.print(f"- {sentence}", markup=False, soft_wrap=True)
+        console.print(f"- {sentence}", soft_wrap=True)
 
 
 def _cell(cell: SiteCell) -> str:

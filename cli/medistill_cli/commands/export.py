@@ -10,6 +10,7 @@ import typer
 from medistill_cli import options
 from medistill_cli.results import print_json, print_written
 from medistill_cli.source_set import load_set
+from medistill_cli.terminal import write_error
 
 
 def export(
@@ -31,6 +32,7 @@ def export(
             show_default=False,
         ),
     ] = None,
+    trust: options.Trust = None,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -47,11 +49,11 @@ def export(
     from medistill.sharing.dd_ranking import left_behind
     from medistill.workflow.export import export_dd_ranking
 
-    distilled = load_set(source)
+    distilled = load_set(source, trust).distilled
     files, lost = export_dd_ranking(distilled, out=out, dataset=dataset), left_behind(distilled)
     if json:
         print_json({"out": str(out), "format": form, "files": [file.name for file in files], "left_behind": lost})
         return
     print_written({file.stem: file for file in files})
     if lost:
-        typer.echo(f"{lost}.", err=True)
+        write_error(f"{lost}.")

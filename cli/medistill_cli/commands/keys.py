@@ -12,7 +12,8 @@ from medistill_cli import options
 from medistill_cli.clock import today
 from medistill_cli.guard import guarded
 from medistill_cli.passphrase import VARIABLE, ask_passphrase
-from medistill_cli.results import out_console, print_facts, print_json, print_next, print_written
+from medistill_cli.results import print_facts, print_json, print_next, print_written
+from medistill_cli.terminal import out_console, write
 
 if TYPE_CHECKING:
     from medistill.sharing.public_key import PublicKey
@@ -93,7 +94,7 @@ def list_keys(json: options.AsJson = False, debug: options.Debug = False) -> Non
         print_json({"folder": str(root), "keys": told})
         return
     if not found:
-        typer.echo(f"There are no keys in {root}.")
+        write(f"There are no keys in {root}.")
         print_next([(["medistill", "keys", "new", "NAME"], "make one")])
         return
     from rich.table import Table
@@ -138,7 +139,7 @@ def export(
         return
     _print(key)
     print_written({"public key": path})
-    typer.echo("\nSend the file, and tell the fingerprint by another way, such as the telephone.")
+    write("\nSend the file, and tell the fingerprint by another way, such as the telephone.")
 
 
 @keys.command("trust")
@@ -162,7 +163,7 @@ def trust(
         print_json(_plain(key))
         return
     _print(key)
-    typer.echo(
+    write(
         "\nIts signatures are trusted from now on. If its owner tells you another fingerprint: "
         f"medistill keys forget {name}"
     )
@@ -183,7 +184,7 @@ def forget(name: Name, json: options.AsJson = False, debug: options.Debug = Fals
     if json:
         print_json({"forgotten": _plain(key)})
         return
-    typer.echo(f"The key {key.name} ({key.fingerprint}) is trusted no longer.")
+    write(f"The key {key.name} ({key.fingerprint}) is trusted no longer.")
 
 
 def _print(key: PublicKey, *more: tuple[str, str]) -> None:

@@ -11,8 +11,9 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import bring_again
 from medistill_cli.corpus import on_disk
-from medistill_cli.results import estimate, out_console, print_json, print_next, print_written
+from medistill_cli.results import estimate, print_json, print_next, print_written
 from medistill_cli.source_set import load_set, recipe_of_set
+from medistill_cli.terminal import out_console
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def leave_site_out(
     data: options.Data = None,
     labels: options.Labels = None,
     decoder: options.DecoderAgain = None,
+    allow_large_recipe: options.AllowLargeRecipe = False,
     device: options.Device = "auto",
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -48,9 +50,16 @@ def leave_site_out(
         from medistill.workflow.leave_site_out import leave_site_out as leave_out
 
         if decoder is not None:
-            bring_again(decoder, recipe_of_set(load_set(run), run, None, []))
+            bring_again(decoder, recipe_of_set(load_set(run).distilled, run, None, [], allow_large=allow_large_recipe))
         folder, table = on_disk(data, labels, progress)
-        sites = leave_out(run, data=folder, labels=table, device=device, progress=progress)
+        sites = leave_out(
+            run,
+            data=folder,
+            labels=table,
+            large_recipe="allow" if allow_large_recipe else "refuse",
+            device=device,
+            progress=progress,
+        )
     if json:
         print_json({"run": str(run), "sites": [_as_json(site) for site in sites]})
         return
@@ -93,4 +102,4 @@ def _print_table(sites: Sequence[HeldOutSite]) -> None:
     console = out_console()
     console.print(table)
     for remark in remarks:
-        console.print(remark, markup=False, soft_wrap=True)
+        console.print(remark, soft_wrap=True)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.results import out_console, print_json, print_next, print_written
+from medistill_cli.results import print_json, print_next, print_written
+from medistill_cli.source_set import load_set
+from medistill_cli.terminal import out_console
 
 if TYPE_CHECKING:
     from medistill.artifacts.distilled_set import DistilledSet
+    from medistill.workflow.received import ReceivedSet
 
 
 def merge(
@@ -42,6 +45,8 @@ def merge(
             show_default=False,
         ),
     ] = None,
+    trust: options.Trust = None,
+    allow_large_recipe: options.AllowLargeRecipe = False,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -57,7 +62,14 @@ def merge(
     """
     from medistill.workflow.merge import merge as merge_sets
 
-    united = merge_sets(sources, out=out, label_maps=_label_maps(label_map or (), sources), image_size=image_size)
+    received = [load_set(source, trust) for source in sources]
+    united = merge_sets(
+        received,
+        out=out,
+        label_maps=_label_maps(label_map or (), received),
+        image_size=image_size,
+        large_recipe="allow" if allow_large_recipe else "refuse",
+    )
     if json:
         known = united.provenance
         told = {"sources": known["sources"], "privacy": known["privacy"], "student_lr": united.student_lr}
@@ -68,12 +80,11 @@ def merge(
     print_next([(["medistill", "train", str(out), "--out", "model"], "train a classifier on it")])
 
 
-def _label_maps(given: Sequence[str], sources: Sequence[Path]) -> dict[str, dict[str, str]]:
+def _label_maps(given: Sequence[str], sources: Sequence[ReceivedSet]) -> dict[str, dict[str, str]]:
     """``SOURCE:OLD=NEW`` as a map for each source; without a source it goes to every set that has the class."""
     from medistill.errors import UsageError
-    from medistill_cli.source_set import load_set
 
-    maps: dict[str, dict[str, str]] = {str(source): {} for source in sources}
+    maps: dict[str, dict[str, str]] = {source.name: {} for source in sources}
     for text in given:
         old, equals, new = text.rpartition("=")
         if not equals or not old or not new:
@@ -81,7 +92,7 @@ def _label_maps(given: Sequence[str], sources: Sequence[Path]) -> dict[str, dict
                 f"--label-map {text}", expected="SOURCE:OLD=NEW", do='write it as in --label-map "west.zip:Covid=COVID"'
             )
         named = [(name, old.removeprefix(f"{name}:")) for name in maps if old.startswith(f"{name}:")]
-        found = named or [(str(source), old) for source in sources if old in load_set(source).class_names]
+        found = named or [(source.name, old) for source in sources if old in source.distilled.class_names]
         if not found:
             raise UsageError(
                 f"--label-map {text}: no set is called so, and none has the class '{old}'",
@@ -98,6 +109,8 @@ def _print(united: DistilledSet, sources: Sequence[Path]) -> None:
     import numpy as np
     from rich.table import Table
 
+    from medistill.sharing.statement import sender_words
+
     console = out_console()
     table = Table(title=f"{len(united.labels)} images of {len(sources)} sets", title_justify="left", title_style="bold")
     for heading in ("Images", "Sender", "Epsilon", *united.class_names):
@@ -106,6 +119,8 @@ def _print(united: DistilledSet, sources: Sequence[Path]) -> None:
         first, last = part["first"], part["first"] + part["images"] - 1
         counts = np.bincount(united.labels[first : last + 1], minlength=len(united.class_names))
         epsilon = "none" if part["epsilon"] is None else f"{part['epsilon']:.3g}"
-        table.add_row(f"{first} to {last}", part["sender"] or "not told", epsilon, *map(str, counts))
+        table.add_row(
+            f"{first} to {last}", sender_words(part["sender"], part.get("signer")), epsilon, *map(str, counts)
+        )
     console.print(table)
-    console.print(united.provenance["privacy"], markup=False, soft_wrap=True)
+    console.print(united.provenance["privacy"], soft_wrap=True)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from medistill_cli import options
-from medistill_cli.corpus import read_corpus
+from medistill_cli.corpus import folder_of, read_corpus
 from medistill_cli.recipe_choice import choose_recipe, overrides_of, words_of
 from medistill_cli.results import print_facts, print_json, print_next, print_written
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from medistill.artifacts.corpus import Corpus
+    from medistill.progress import Progress
+    from medistill.recipe import Recipe
 
 
 def prepare(
@@ -24,6 +30,14 @@ def prepare(
     burnt_in_text: options.BurntInText = None,
     settings: options.Settings = None,
     seed: options.Seed = None,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Write a page into the private cache that shows what was masked, beside the originals, and what was "
+            "refused. It shows patients' images and must not be shared.",
+        ),
+    ] = False,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -37,7 +51,8 @@ def prepare(
     Examples:
       medistill prepare --data xray/
       medistill prepare --data xray/ --labels table.csv --set data.image_size=64
-      medistill prepare --data xray/ --burnt-in-text mask
+      medistill prepare --data xray/ --set data.image_size=128 --preview
+      medistill prepare --data xray/ --burnt-in-text quarantine
       medistill prepare --data xray/ --set data.view_policy=keep --json
     """
     with working("repeat") as progress:
@@ -49,6 +64,7 @@ def prepare(
             progress=progress,
         )
         corpus = read_corpus(data, labels, chosen, progress)
+        page = _preview(data, labels, corpus, chosen, progress) if preview else None
     manifest = corpus.path / "manifest.csv"
     if json:
         print_json(
@@ -69,9 +85,12 @@ def prepare(
                 "text_check": None if corpus.text_check is None else asdict(corpus.text_check),
                 "text_masked": corpus.text_masked,
                 "notes": list(corpus.notes),
+                **({} if page is None else {"preview": str(page)}),
             }
         )
         return
+    from medistill.workflow.prepare import text_in_words
+
     refused = ", ".join(f"{count} {category}" for category, count in corpus.refused.items())
     print_facts(
         [
@@ -84,20 +103,22 @@ def prepare(
                 for split, counts in corpus.counts().items()
             ),
             ("Splits", f"{corpus.split_source}, by {corpus.split_unit}"),
-            ("Burnt-in text", _text_in_words(corpus)),
+            ("Burnt-in text", text_in_words(corpus, chosen.data, "drawn" if data is None else "files")),
             *(("Note", note) for note in corpus.notes),
         ]
     )
-    print_written({"what became of each file": manifest, "corpus (private)": corpus.path})
+    pages = {} if page is None else {"what was masked and refused: DO NOT SHARE": page}
+    print_written({"what became of each file": manifest, "corpus (private)": corpus.path, **pages})
     words = words_of(
         data, labels, recipe, settings, seed=seed, sites=sites, classes=classes, burnt_in_text=burnt_in_text
     )
-    print_next([(["medistill", "distill", *words], "distil it")])
+    look = [(["medistill", "prepare", *words, "--preview"], "see what was masked, beside the originals")]
+    print_next(
+        [*(look if corpus.text_masked and page is None else []), (["medistill", "distill", *words], "distil it")]
+    )
 
 
-def _text_in_words(corpus: Corpus) -> str:
-    if corpus.text_check is None:
-        return "not looked for"
-    if corpus.text_check.policy == "quarantine":
-        return f"looked for; files refused for it: {corpus.refused.get('burnt-in text', 0)}"
-    return f"looked for; images in which some was masked: {corpus.text_masked}"
+def _preview(data: Path | None, labels: Path | None, corpus: Corpus, recipe: Recipe, progress: Progress) -> Path:
+    from medistill.workflow.preview import preview
+
+    return preview(folder_of(data, labels, progress), corpus, recipe, progress=progress)

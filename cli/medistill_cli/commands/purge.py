@@ -9,6 +9,14 @@ import typer
 
 from medistill_cli import options
 from medistill_cli.results import print_json, size
+from medistill_cli.terminal import write, write_error
+
+SHOWN = 10
+"""Most things that are named of those that are left."""
+ELSEWHERE = (
+    "Not purged: the folders of runs, wherever --out put them. What lies in their evaluation, audit, looks, sites and "
+    "state tells of patients; remove these folders yourself."
+)
 
 
 def purge(
@@ -20,18 +28,19 @@ def purge(
 
     That is every corpus, every expert, every encoder-decoder (one that was brought must be given again, with --decoder)
     and every image fetched from a PACS. Runs, distilled sets and reports are left alone: remove their folders yourself.
-    What was purged is made again when it is needed.
+    What was purged is made again when it is needed. It refuses while another command works in the cache, and what it
+    cannot remove it names (exit code 3).
 
     \b
     Examples:
       medistill purge
       medistill purge --yes
     """
-    from medistill.artifacts.cache import cache_root, held
-    from medistill.artifacts.cache import purge as purge_cache
-    from medistill.errors import UsageError
+    from medistill.artifacts.cache import cache_folder, held
+    from medistill.artifacts.purge import purge as purge_cache
+    from medistill.errors import ArtifactError, UsageError
 
-    root = cache_root()
+    root = cache_folder()
     found = held(root)
     if not yes and found.bytes:
         if not sys.stdin.isatty():
@@ -41,11 +50,20 @@ def purge(
                 do="add --yes",
             )
         if not typer.confirm(f"Remove {found.words}, {size(found.bytes)}, from {root}?", err=True):
-            typer.echo("Nothing was removed.", err=True)
+            write_error("Nothing was removed.")
             raise typer.Exit(1)
     done = purge_cache(root)
+    gone = done.removed
     if json:
-        kinds = {"corpora": done.corpora, "trajectories": done.trajectories, "decoders": done.decoders}
-        print_json({"cache": str(root), "removed": {"bytes": done.bytes, **kinds}})
-        return
-    typer.echo(f"Removed {done.words}, {size(done.bytes)}, from {root}.")
+        kinds = {"corpora": gone.corpora, "trajectories": gone.trajectories, "decoders": gone.decoders}
+        print_json({"cache": str(root), "removed": {"bytes": gone.bytes, **kinds}, "left": list(done.left)})
+    else:
+        write(f"Removed {gone.words}, {size(gone.bytes)}, from {root}.")
+        write(ELSEWHERE)
+    if done.left:
+        more = f"; and {len(done.left) - SHOWN} more" if len(done.left) > SHOWN else ""
+        raise ArtifactError(
+            f"not all that came from patients is gone: {'; '.join(done.left[:SHOWN])}{more}",
+            expected="a cache in which everything may be removed, and no links that lead out of it",
+            do="remove these yourself, or correct their permissions, then repeat the command",
+        )

@@ -9,6 +9,7 @@ import typer
 
 from medistill_cli import options
 from medistill_cli.results import print_json
+from medistill_cli.terminal import write
 from medistill_cli.working import working
 
 
@@ -23,6 +24,7 @@ def push(
             "MEDISTILL_DICOMWEB_TOKEN, or MEDISTILL_DICOMWEB_USER and MEDISTILL_DICOMWEB_PASSWORD.",
         ),
     ],
+    trust: options.Trust = None,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -40,13 +42,11 @@ def push(
     with working("repeat") as progress:
         from medistill.workflow.push import push as push_bundle
 
-        done = push_bundle(bundle, dicomweb, progress=progress)
+        done = push_bundle(bundle, dicomweb, trust=trust or (), progress=progress)
     if json:
         told = {"images": done.images, "sent": done.sent, "patient_id": done.patient}
         print_json({**told, "acknowledged_risk": done.acknowledged_risk})
         return
-    typer.echo(
-        f"The PACS has all {done.images} images; {done.sent} were sent now. Look for the patient ID {done.patient}."
-    )
+    write(f"The PACS has all {done.images} images; {done.sent} were sent now. Look for the patient ID {done.patient}.")
     if done.acknowledged_risk is not None:
-        typer.echo(f"They were shared without a passing audit; their sender's reason: {done.acknowledged_risk}")
+        write(f"They were shared without a passing audit; their sender's reason: {done.acknowledged_risk}")

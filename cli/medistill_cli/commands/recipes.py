@@ -10,6 +10,7 @@ from medistill_cli import options
 from medistill_cli.guard import guarded
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import print_facts, print_json, print_next
+from medistill_cli.terminal import write
 
 recipes = typer.Typer(
     no_args_is_help=True,
@@ -62,4 +63,4 @@ def show_recipe(
     if json:
         print_json({**recipe.model_dump(mode="json"), "digest": recipe.digest})
         return
-    typer.echo(recipe_toml(recipe), nl=False)
+    write(recipe_toml(recipe).rstrip("\n"))

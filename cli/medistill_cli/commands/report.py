@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.results import estimate, out_console, print_classifier, print_evaluation, print_json, print_written
+from medistill_cli.results import estimate, print_classifier, print_evaluation, print_json, print_written
+from medistill_cli.terminal import out_console
 
 if TYPE_CHECKING:
     from medistill.report.comparison import Comparison
@@ -71,7 +72,7 @@ def _write(runs: list[Path], *, show_real: bool, json: bool) -> None:
         if "training" in result.missing:
             print_classifier(result.evaluation)
         else:
-            print_evaluation(result.evaluation, result.across)
+            print_evaluation(result.evaluation, result.across, unit=result.split_unit or "patient")
         print_written(
             {
                 "report": run / "report.html",
@@ -117,4 +118,4 @@ def _print(comparison: Comparison) -> None:
         table.add_row(run.name, *own, estimate(run.difference), between.get(run.name, "-"))
     console = out_console()
     console.print(table)
-    console.print(comparison.comparable, markup=False)
+    console.print(comparison.comparable)

@@ -118,6 +118,19 @@ def _key(name: str) -> SigningKey:
     return load_private(root, name, ask_passphrase(name) if is_locked(root, name) else None, today=today())
 
 
+def _spent(manifest: BundleManifest) -> list[tuple[str, str]]:
+    """What was spent in all on the same people, where that is more than this set."""
+    spent = manifest.provenance.privacy_spent
+    if spent is None or spent.releases == 1:
+        return []
+    from medistill.privacy.accounting import rounded_up
+
+    amount = "cannot be stated"
+    if spent.epsilon is not None:
+        amount = f"epsilon {rounded_up(spent.epsilon)}, delta {spent.delta:.3g}"
+    return [("Spent in all on these people", f"{amount}, by {spent.releases} releases")]
+
+
 def _facts(manifest: BundleManifest, sign: str | None) -> list[tuple[str, str]]:
     """What a sender should see before the bundle goes."""
     privacy, audit = manifest.privacy, manifest.audit
@@ -128,6 +141,7 @@ def _facts(manifest: BundleManifest, sign: str | None) -> list[tuple[str, str]]:
         ("Images", f"{manifest.set.shape[0]} in {len(manifest.set.class_names)} classes"),
         ("Audit", "none" if audit is None else audit.verdict),
         ("Formal privacy guarantee", formal),
+        *_spent(manifest),
         ("Licence", manifest.licence),
         ("Signed by", "nobody; add --sign" if sign is None else sign),
     ]

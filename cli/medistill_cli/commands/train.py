@@ -39,6 +39,8 @@ def train(
     ] = None,
     settings: options.Settings = None,
     seed: options.Seed = None,
+    trust: options.Trust = None,
+    allow_large_recipe: options.AllowLargeRecipe = False,
     device: options.Device = "auto",
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -55,19 +57,25 @@ def train(
       medistill train medistill-run --out model/ --seed 3 --set evaluate.epochs=500
     """
     with working("anew") as progress:
-        distilled = load_set(source)
+        received = load_set(source, trust)
+        distilled = received.distilled
         overrides = overrides_of(settings, seed=seed)
         overrides += [f"network.name={network}"] if network is not None else []
-        chosen = recipe_of_set(distilled, source, recipe, overrides)
+        chosen = recipe_of_set(distilled, source, recipe, overrides, allow_large=allow_large_recipe)
         from medistill.workflow.train_classifier import train_classifier
 
-        classifier = train_classifier(distilled, chosen, out=out, device=device, progress=progress)
+        classifier = train_classifier(
+            distilled, chosen, out=out, signer=received.signer, device=device, progress=progress
+        )
     told = {
         "network": classifier.recipe.network.name,
         "classes": list(classifier.class_names),
         "images": classifier.images,
         "epochs": classifier.epochs,
         "seconds": classifier.seconds,
+        "set_sender": received.sender,
+        "set_verified": received.signer is not None,
+        "set_signer": received.signer,
     }
     if json:
         print_json({"out": str(out), **told})
@@ -77,6 +85,7 @@ def train(
             ("Network", str(told["network"])),
             ("Classes", ", ".join(classifier.class_names)),
             ("Trained on", f"{classifier.images} distilled images for {classifier.epochs} epochs"),
+            ("Set", received.origin),
         )
     )
     print_written({"weights": out / "weights.safetensors", "preprocessing": out / "preprocessing.json"})

@@ -9,7 +9,8 @@ import typer
 
 from medistill_cli import options
 from medistill_cli.clock import today
-from medistill_cli.results import out_console, print_json
+from medistill_cli.results import print_json
+from medistill_cli.terminal import out_console
 
 STYLES = {"passed": "green", "declared": "", "missing": "yellow"}
 
@@ -58,4 +59,4 @@ def verify(
     console.print(table)
     console.print("\nThis does not show", style="bold")
     for one in NOT_SHOWN:
-        console.print(f"  {one}.", markup=False)
+        console.print(f"  {one}.")

@@ -10,7 +10,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,11 +25,13 @@ from medistill.artifacts.atomic import (
     read_json,
     read_tensors,
     sha256_file,
+    unwritable,
     write_atomically,
     write_json,
     write_tensors,
     write_text,
 )
+from medistill.artifacts.new_folder import new_folder
 from medistill.errors import ArtifactError
 
 DTYPES = (np.float32, np.float64, np.float16, np.int64, np.int32, np.uint8, np.bool_)
@@ -266,8 +270,8 @@ def test_every_kind_of_file_that_finds_no_room_says_so_and_leaves_the_old_one(tm
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 3
-    assert all(f"{os.strerror(errno.EFBIG)}: {tmp_path / 'x'} could not be written" in line for line in lines), lines
-    assert all("room for the output" in line for line in lines)
+    assert all(f"the file would be too large: {tmp_path / 'x'} could not be written" in line for line in lines), lines
+    assert all("ulimit -f" in line for line in lines)
     assert (tmp_path / "x").read_text() == "old"
     assert _names(tmp_path) == ["x"]
 
@@ -319,3 +323,57 @@ def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_file(tmp_path / "x") == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "inodes", "said"),
+    [
+        (errno.ENOSPC, 5, "the disk is full (3 MiB free)"),
+        (errno.ENOSPC, 0, "no inodes are free, though 3 MiB are"),
+        (errno.EDQUOT, 0, "quota"),
+        (errno.EFBIG, 0, "too large"),
+        (errno.EROFS, 0, "read-only"),
+        (errno.ENAMETOOLONG, 0, "name is too long"),
+        (errno.EACCES, 0, "Permission denied"),
+    ],
+)
+def test_what_cannot_be_written_is_named_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, inodes: int, said: str
+) -> None:
+    disk = SimpleNamespace(f_bavail=3 * 2**20 // 4096, f_frsize=4096, f_files=100, f_favail=inodes)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+    path = tmp_path / "not" / "there" / "model.safetensors"
+    error = unwritable(path, OSError(number, os.strerror(number)))
+    assert said in error.seen
+    assert str(path) in error.seen
+    assert ("full" in error.seen) == (said.startswith("the disk is full"))
+
+
+@pytest.fixture(params=["size=64k", "size=4m,nr_inodes=3"])
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A disk with room for 64 KiB, or for two files."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", request.param, "tmpfs", disk], capture_output=True)
+    if done.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_disk_without_room_or_without_inodes_names_the_file(small_disk: Path) -> None:
+    inodes = os.statvfs(small_disk).f_files < 10
+    (small_disk / "first").write_bytes(bytes(100))
+    for number, name in enumerate(("second.npy", "third.npy")):
+        if not inodes or number:
+            with pytest.raises(ArtifactError) as caught:
+                write_atomically(small_disk / name, lambda file: file.write_bytes(bytes(100_000)), private=True)
+            assert str(small_disk / name) in caught.value.seen
+            assert ("no inodes are free" if inodes else "the disk is full") in caught.value.seen
+        else:
+            write_atomically(small_disk / name, lambda file: file.write_bytes(b"x"), private=True)
+    with pytest.raises(ArtifactError) as caught, new_folder(small_disk / "model") as folder:
+        write_tensors(folder / "weights.safetensors", {"x": np.zeros(100_000)})
+    assert "part" not in caught.value.seen
+    assert ("no inodes are free" if inodes else str(small_disk / "model" / "weights.safetensors")) in caught.value.seen
+    assert sorted(path.name for path in small_disk.iterdir()) == (["first", "second.npy"] if inodes else ["first"])

@@ -22,6 +22,7 @@ from medistill.artifacts.atomic import read_tensors, sha256_file, write_tensors
 from medistill.artifacts.distilled_set import LIMIT, SET_SCHEMA, DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import ArtifactError
+from medistill.visible import steers
 
 SOFT = np.array([[0.75, 0.25], [1.0, 0.0], [0.125, 0.875], [0.5, 0.5]], np.float32)
 
@@ -105,7 +106,11 @@ def test_any_valid_set_comes_back(data: st.DataObject) -> None:
     )
     reach = st.floats(-LIMIT, LIMIT, width=32)
     share = st.floats(0.01, 1)
-    classes = data.draw(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=3, unique=True))
+    classes = data.draw(
+        st.lists(
+            st.text(min_size=1, max_size=6).filter(lambda name: not steers(name)), min_size=1, max_size=3, unique=True
+        )
+    )
     made = DistilledSet(
         images=data.draw(hnp.arrays(np.float32, (count, channels, side, side), elements=reach)),
         labels=data.draw(hnp.arrays(np.int64, count, elements=st.integers(0, len(classes) - 1))),
@@ -165,6 +170,10 @@ def test_the_viewable_images_are_grey_values_a_person_can_see(folder: Path) -> N
         ({"weights": np.ones(4)}, "not float32"),
         ({"class_names": ("COVID", "COVID")}, "same name"),
         ({"class_names": ("COVID", 2)}, "not text"),
+        ({"class_names": ("COVID", "\x1b]0;mine\x07Normal")}, "control character"),
+        ({"class_names": ("COVID", "\u202elamroN")}, "control character"),
+        ({"class_names": ("COVID", "N" * 201)}, "200 characters"),
+        ({"class_names": tuple(map(str, range(10_001)))}, "10001 classes"),
         ({"weights": np.ones(3, np.float32)}, "one entry an image"),
         ({"stage": np.array([0, 0, 0, -1])}, "negative"),
         ({"stage": np.array([0, 0, 0, 0.5])}, "int64"),

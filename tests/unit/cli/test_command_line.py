@@ -39,6 +39,7 @@ COMMANDS = [
     ["report"],
     ["phantom"],
     ["doctor"],
+    ["ledger"],
     ["purge"],
     ["keys", "new"],
     ["keys", "list"],
@@ -106,7 +107,7 @@ def test_the_root_help_lists_the_commands_in_the_order_of_the_work() -> None:
     verbs = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line.split()]
     expected = (
         "distill prepare experts evaluate leave-site-out audit share verify train merge export push exchange-study "
-        "benchmark report phantom doctor purge keys recipes"
+        "benchmark report phantom ledger doctor purge keys recipes"
     )
     assert " ".join(verbs) == expected
     assert "..." not in told

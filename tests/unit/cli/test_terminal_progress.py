@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import pty
 import signal
+import subprocess
+import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -159,3 +165,93 @@ def test_the_command_that_continues_is_quoted_and_gets_resume_once(monkeypatch: 
     assert continuing("repeat") == "medistill distill --data 'my images'"
     monkeypatch.setattr("sys.argv", ["medistill", "distill", "--resume"])
     assert continuing("resume") == "medistill distill --resume"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_was_ignored_stays_ignored(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with Stop(nothing) as stop:
+            os.kill(os.getpid(), number)
+            stop.check()
+        assert stop.wanted is None
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_hangup_waits_for_a_safe_point_however_often_it_comes() -> None:
+    with Stop(nothing) as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt):
+            stop.check()
+    assert stop.exit_code == 129
+
+
+WORK = """
+import sys, time
+from pathlib import Path
+import typer
+from medistill_cli.working import working
+
+def work():
+    with working("resume") as progress, progress.task("Working", 10**6) as task:
+        try:
+            for _ in range(10**6):
+                time.sleep(0.002)
+                progress.say("a line")
+                task.advance(figures="some")
+        except KeyboardInterrupt:
+            Path(sys.argv[1]).write_text("saved")
+            raise
+
+try:
+    work()
+except typer.Exit as ended:
+    sys.exit(ended.exit_code)
+"""
+
+
+def _in_a_terminal(*words: str) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a program that leads the session of a terminal of its own; the other end of it."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        words,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(its)
+    return process, ours
+
+
+def test_work_whose_terminal_closes_stops_at_a_safe_point(tmp_path: Path) -> None:
+    process, terminal = _in_a_terminal(sys.executable, "-c", WORK, str(tmp_path / "state"))
+    with process:
+        while b"a line" not in os.read(terminal, 1000):
+            pass
+        os.close(terminal)
+        assert process.wait(timeout=30) == 129
+    assert (tmp_path / "state").read_text() == "saved"
+
+
+def test_work_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    work = WORK.replace("range(10**6)", "range(300)")
+    process, terminal = _in_a_terminal("nohup", sys.executable, "-c", work, str(tmp_path / "state"))
+    with process:
+        time.sleep(0.5)
+        os.close(terminal)
+        assert process.wait(timeout=60) == 0
+    assert not (tmp_path / "state").exists()
+
+
+def test_work_goes_on_where_nobody_reads_its_progress() -> None:
+    work = WORK.replace("range(10**6)", "range(100)")
+    with subprocess.Popen([sys.executable, "-c", work, "x"], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.stderr.close()
+        assert process.wait(timeout=30) == 0

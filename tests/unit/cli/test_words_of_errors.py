@@ -75,9 +75,28 @@ def test_a_full_disk_a_closed_door_and_a_full_memory_say_what_to_do() -> None:
     words, code = explain(PermissionError(errno.EACCES, "Permission denied", "/somewhere/else"))
     assert code == 3
     assert "/somewhere/else cannot be used: Permission denied" in words
-    words, code = explain(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"))
-    assert code == 1
-    assert "compute.micro_batch" in words
+
+
+@pytest.mark.parametrize(
+    ("room", "helps", "useless"),
+    [
+        ("training.loop", "compute.micro_batch", "bootstrap"),
+        ("engine.unroll", "distill.syn_steps", "bootstrap"),
+        ("data.decoding", "data.image_size", "micro_batch"),
+        ("sharing.archive", "the size of the bundle", "micro_batch"),
+        ("quantisation.pca", "quantise.components", "micro_batch"),
+        ("evaluate.intervals", "evaluate.bootstrap", "micro_batch"),
+        ("nowhere", "more memory", "micro_batch"),
+    ],
+)
+def test_advice_on_memory_fits_what_was_done_when_it_ran_out(room: str, helps: str, useless: str) -> None:
+    for kind, words in ((MemoryError, ""), (RuntimeError, "DefaultCPUAllocator: can't allocate memory: 9 bytes")):
+        with pytest.raises(kind) as raised:
+            exec(f"raise {kind.__name__}({words!r})", {"__name__": f"medistill.{room}"})
+        told, code = explain(raised.value)
+        assert code == 1
+        assert helps in told
+        assert useless not in told
 
 
 def test_other_packages_are_kept_off_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import socket
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,20 +13,60 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from medistill.data import burnt_in_text
-from medistill.data.burnt_in_text import Box, find_text, is_side_marker, is_telling, masked, text_check
-from medistill.data.decoding import decode
+from medistill.data.burnt_in_text import Box, find_readings, find_text, is_side_marker, is_telling, masked, text_check
+from medistill.data.decoding import decode, decode_chunk
 from medistill.errors import UsageError
 from medistill.progress import Silent
 from medistill.recipe import DataRecipe
 from tests.burnt_in import SOMEBODY, ground, needs_reader, strokes, written
 
 
-@pytest.mark.parametrize("text", ["R", "l", "LEFT", "PA", "AP portable", "Erect L", "(R)", "8", "", "--", "SEMI-ERECT"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "R",
+        "l",
+        "LEFT",
+        "PA",
+        "AP portable",
+        "Erect L",
+        "(R)",
+        "8",
+        "",
+        "--",
+        "SEMI-ERECT",
+        "DCHA.",
+        "liegend",
+        "LIGGEND",
+        "legend",
+        "PORTABLI",
+        "Decubito supino",
+    ],
+)
 def test_side_markers(text: str) -> None:
     assert is_side_marker(text)
 
 
-@pytest.mark.parametrize("text", ["MEIER", "R MEIER", "L 1943", "RL", "J D", "LEFTY", "12", "王明", "PA-2211"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MEIER",
+        "R MEIER",
+        "L 1943",
+        "RL",
+        "J D",
+        "LEFTY",
+        "12",
+        "王明",
+        "PA-2211",
+        "LI",
+        "RECHT",
+        "MOBILI",
+        "ERICT",
+        "STANDINGS AB",
+        "PORTMANN",
+    ],
+)
 def test_what_is_no_side_marker(text: str) -> None:
     assert not is_side_marker(text)
 
@@ -52,6 +93,34 @@ def test_what_cannot_be_read_counts_where_it_is_as_long_as_a_word(
     assert is_telling(text, score, corners[:, ::-1] if upright else corners) is expected
 
 
+@pytest.mark.parametrize(("high", "expected"), [(50, 1), (70, 0)])
+def test_what_is_higher_than_a_quarter_of_the_picture_is_no_line_of_text(
+    monkeypatch: pytest.MonkeyPatch, high: int, expected: int
+) -> None:
+    corners = np.array([[20, 40], [180, 40], [180, 40 + high], [20, 40 + high]], float)
+    monkeypatch.setattr(burnt_in_text, "_read", lambda pixels, side: [(corners, "ACE", 0.62)])
+    assert len(find_text(ground(256, 256))) == expected
+
+
+def test_what_a_box_holds_is_told_by_its_kind_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    corners = np.array([[20, 40], [180, 40], [180, 60], [20, 60]], float)
+    read = [
+        (corners, SOMEBODY, 0.9),
+        (corners, "12.03.1943", 0.9),
+        (corners, SOMEBODY, 0.3),
+        (corners, "PORTABLE", 0.9),
+    ]
+    monkeypatch.setattr(burnt_in_text, "_read", lambda pixels, side: read)
+    finds = find_readings(ground(256, 256))
+    assert [find.kind for find in finds] == ["words", "numbers", "unread"]
+    assert "MEIER" not in str(finds)
+
+
+@needs_reader
+def test_a_long_thin_picture_is_not_enlarged_without_end() -> None:
+    assert max(burnt_in_text._scaled(np.zeros((8, 4000, 3), np.uint8), 1024).shape) == burnt_in_text.LONGEST
+
+
 def test_a_box_takes_the_grey_around_it_and_nothing_else_changes() -> None:
     pixels = np.full((1, 40, 60), 70, np.float32)
     pixels[:, 10:20, 15:45] = 250
@@ -75,7 +144,7 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         raise burnt_in_text.PackageNotFoundError(name)
 
     monkeypatch.setattr(burnt_in_text, "version", absent)
-    assert text_check(DataRecipe()) is None
+    assert text_check(DataRecipe(burnt_in_text="unchecked")) is None
     with pytest.raises(UsageError, match=r"pip install 'medistill\[ocr\]'"):
         text_check(DataRecipe(burnt_in_text="mask"))
 
@@ -122,18 +191,31 @@ def test_a_reader_that_does_not_start_is_an_error_and_no_file_is_blamed(
     burnt_in_text._reader.cache_clear()
     recipe = DataRecipe(image_size=32, burnt_in_text="mask")
     with pytest.raises(UsageError, match=r"cannot be loaded \(ModuleNotFoundError\).*pip install"):
-        decode(tmp_path, ["a.png"], recipe, staging=tmp_path / "staging", workers=1, progress=Silent())
+        decode_chunk(tmp_path, ["a.png"], recipe)
+
+
+FIRST_SEEN = """
+import os, sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "onnxruntime":
+            print(os.environ.get("ORT_DISABLE_TELEMETRY"))
+sys.meta_path.insert(0, Finder())
+from medistill.data.burnt_in_text import _reader
+_reader()
+"""
 
 
 @needs_reader
-def test_the_reader_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object, **named: object) -> None:
-        raise AssertionError("a connection was opened")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    burnt_in_text._reader.cache_clear()
-    assert find_text(written(ground(200, 300), SOMEBODY, 20, (40, 80)))
+def test_onnx_runtime_finds_its_telemetry_off_and_leaves_no_mark_of_this_machine(tmp_path: Path) -> None:
+    """What it wrote, an identifier of the machine, stood in the cache folder of the user as soon as it was imported."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    environment = {**others, "HOME": str(tmp_path), "ORT_DISABLE_TELEMETRY": "0"}
+    told = subprocess.run(
+        [sys.executable, "-c", FIRST_SEEN], env=environment, capture_output=True, text=True, check=True, timeout=250
+    )
+    assert told.stdout.split()[:1] == ["1"]
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and "matplotlib" not in file.parts]
 
 
 @needs_reader

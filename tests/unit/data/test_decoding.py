@@ -18,14 +18,17 @@ import pytest
 from PIL import Image as Pillow
 
 from medistill.artifacts.atomic import private_folder
-from medistill.data.decoding import FEW, decode
-from medistill.data.radiograph import Decoded
+from medistill.data import radiograph
+from medistill.data.decoding import decode, decode_chunk
+from medistill.data.radiograph import Decoded, read_image
 from medistill.data.staging import CHUNK, collect, keep, kept
+from medistill.data.worker_process import MOST_MEMORY
 from medistill.errors import ArtifactError
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import DataRecipe
 
 RECIPE = DataRecipe(image_size=16)
+FEW = 2 * CHUNK
 MANY = FEW + 10
 KILLER = FEW + 6
 
@@ -115,7 +118,7 @@ def workers_of_this_process() -> list[int]:
     for task in Path("/proc/self/task").iterdir():
         for child in (task / "children").read_text().split():
             with contextlib.suppress(OSError):
-                if b"spawn_main" in Path("/proc", child, "cmdline").read_bytes():
+                if b"medistill.data.worker_process" in Path("/proc", child, "cmdline").read_bytes():
                     found.append(int(child))
     return found
 
@@ -156,22 +159,20 @@ def test_a_file_that_kills_its_process_is_refused_and_the_others_are_read(tmp_pa
     assert np.abs(collect(tmp_path / "staging", others, (1, 16, 16)) - means[others]).max() <= 0.5 + 1e-3
 
 
-def test_a_script_without_a_guard_is_read_in_one_process(tmp_path):
-    """Such a script is run anew in every worker; they cannot start, and no file may be blamed for it."""
-    pictures(tmp_path / "a", MANY)
+def test_a_script_without_a_guard_reads_in_workers_too(tmp_path):
+    """Its own code is not run anew in them, as `multiprocessing` would; what it prints stands there once."""
+    files, _ = pictures(tmp_path / "a", 3)
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\n"
-        "from medistill.data.decoding import decode\n"
+        "from medistill.data import decoding\n"
         "from medistill.progress import Silent\n"
         "from medistill.recipe import DataRecipe\n"
-        f"folder = Path({str(tmp_path / 'a')!r})\n"
-        "class Told(Silent):\n"
-        "    def say(self, message): print(message)\n"
-        "files = sorted(path.name for path in folder.iterdir())\n"
-        f"staging = Path({str(tmp_path / 's')!r})\n"
-        "decoded = decode(folder, files, DataRecipe(image_size=16), staging=staging, workers=1, progress=Told())\n"
-        "print(sum(1 for one in decoded if not one.category))\n"
+        "decoding.decode_chunk = None  # nothing is decoded in this process\n"
+        f"folder, staging = Path({str(tmp_path / 'a')!r}), Path({str(tmp_path / 's')!r})\n"
+        f"read = decoding.decode(folder, {files}, DataRecipe(image_size=16), staging=staging, workers=1,"
+        " progress=Silent())\n"
+        "print(sum(1 for one in read if not one.category))\n"
     )
     told = subprocess.run(
         [sys.executable, script],
@@ -180,9 +181,34 @@ def test_a_script_without_a_guard_is_read_in_one_process(tmp_path):
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         timeout=120,
     )
-    assert told.returncode == 0, told.stderr[-2000:]
-    assert "Worker processes cannot be started" in told.stdout
-    assert told.stdout.split()[-1] == str(MANY)
+    assert (told.returncode, told.stdout) == (0, "3\n"), told.stderr[-2000:]
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").is_file(), reason="memory is bounded where Linux says how much there is"
+)
+def test_a_worker_has_a_bound_of_memory_and_leaves_no_image_of_it(tmp_path):
+    files, _ = pictures(tmp_path / "a", 1)
+    read(tmp_path / "a", files, tmp_path / "staging", 1)
+    (worker, *_) = workers_of_this_process()
+    limits = Path(f"/proc/{worker}/limits").read_text().splitlines()
+    soft = {line[:26].strip(): line[26:].split()[0] for line in limits}
+    data = int(Path(f"/proc/{worker}/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < int(soft["Max data size"]) - data <= MOST_MEMORY
+    assert soft["Max core file size"] == "0"
+
+
+def test_what_takes_too_much_memory_is_refused_with_its_reason(tmp_path, monkeypatch):
+    files, _ = pictures(tmp_path / "a", 2)
+
+    def greedy(path, recipe):
+        if path.name == files[0]:
+            raise MemoryError
+        return read_image(path, recipe)
+
+    monkeypatch.setattr(radiograph, "read_image", greedy)
+    decoded = decode_chunk(tmp_path / "a", files, RECIPE)
+    assert [one.category for one in decoded] == ["too much memory", ""]
 
 
 def test_what_decoders_warn_of_stays_unsaid(tmp_path, caplog):

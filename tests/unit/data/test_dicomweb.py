@@ -6,9 +6,12 @@ import csv
 import gzip
 import io
 import json
+import socket
 import ssl
 import stat
+import threading
 import time
+import tracemalloc
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,11 +29,13 @@ from pydicom import dcmread
 
 pytest.importorskip("dicomweb_client", reason="the dicomweb extra is not installed")
 
-from medistill.artifacts.cache import cache_root, purge
+from medistill.artifacts.cache import cache_root
+from medistill.artifacts.purge import purge
 from medistill.data import dicomweb_session
 from medistill.data.dicomweb import PASSWORD, TOKEN, TRIES, USER, Address, DicomwebService
 from medistill.errors import DataError, MedistillError, UsageError
 from medistill.workflow.pull import pull
+from tests.deflated import deflated_from
 from tests.fake_pacs import BOUNDARY, Answer, Handler, Pacs, listed, multipart, serving
 
 
@@ -320,6 +325,135 @@ def test_silence_and_a_trickle_end(pacs: Pacs) -> None:
     pacs.answers = [trickle] * TRIES
     with pytest.raises(DataError, match="did not answer in time, 5 times"):
         asked.find("1.2.3")
+
+
+def dripping(handler: Handler, content: bytes, times: int) -> bool:
+    """Send something over and over, as slowly as no timeout of a socket minds."""
+    handler.close_connection = True
+    for _ in range(times):
+        try:
+            handler.wfile.write(content)
+        except OSError:
+            break
+        time.sleep(0.02)
+    return True
+
+
+def endless_redirect(handler: Handler) -> bool:
+    handler.send_response(302)
+    handler.send_header("Location", "/elsewhere")
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    return dripping(handler, b"400\r\n" + b"x" * 1024 + b"\r\n", 200)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda h: dripping(h, b"H", 200),
+        lambda h: h.wfile.write(b"HTTP/1.1 200 OK\r\n") and dripping(h, b"X", 200),
+        lambda h: dripping(h, b"HTTP/1.1 100 Continue\r\n\r\n", 200),
+        lambda h: h.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n") and dripping(h, b"0", 200),
+        lambda h: (
+            h.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n") and dripping(h, b"T", 200)
+        ),
+    ],
+    ids=["status line", "headers", "100 Continue", "length of a chunk", "trailer"],
+)
+def test_the_limit_of_time_covers_a_whole_request(pacs: Pacs, answer: Answer) -> None:
+    asked = service(pacs)
+    asked._session.timeouts, asked._session.longest = (1.0, 1.0), 0.2
+    pacs.answers = [answer] * TRIES
+    started = time.monotonic()
+    with pytest.raises(DataError, match="did not answer in time, 5 times"):
+        asked.find("1.2.3")
+    assert time.monotonic() - started < 3.5  # each answer alone would take 4
+    assert asked.of_study(pacs.studies[0])  # and a service that mends itself is understood again
+
+
+def test_a_redirect_is_not_read_to_its_end(pacs: Pacs) -> None:
+    pacs.answers = [endless_redirect]
+    started = time.monotonic()
+    with pytest.raises(DataError, match="another address, which is not followed"):
+        service(pacs).find("1.2.3")
+    assert time.monotonic() - started < 2
+
+
+def test_a_handshake_that_never_ends_ends(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def shake() -> None:
+            while True:
+                try:
+                    peer, _ = listening.accept()
+                    with peer:
+                        for byte in b"\x16\x03\x03\x40\x00" + bytes(200):
+                            peer.sendall(bytes([byte]))
+                            time.sleep(0.02)
+                except OSError:
+                    if listening.fileno() < 0:
+                        return
+
+        threading.Thread(target=shake, daemon=True).start()
+        port = listening.getsockname()[1]
+        asked = DicomwebService(Address.of(f"https://127.0.0.1:{port}/dicom-web"), pause=0.001)
+        asked._session.timeouts, asked._session.longest = (0.3, 0.3), 0.3
+        started = time.monotonic()
+        with pytest.raises(DataError):
+            asked.find("1.2.3")
+        assert time.monotonic() - started < 3.5
+
+
+@pytest.mark.parametrize("named", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "https_proxy"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_this_machine_is_reached_by_no_proxy(
+    pacs: Pacs, monkeypatch: pytest.MonkeyPatch, named: str, host: str
+) -> None:
+    monkeypatch.setenv(TOKEN, "secret-token")
+    with serving(Pacs()) as proxy:
+        monkeypatch.setenv(named, proxy.url.removesuffix("/dicom-web"))
+        pacs.url = pacs.url.replace("127.0.0.1", host)
+        assert len(service(pacs).of_study(pacs.studies[0])) == 2
+        assert proxy.asked == []
+    assert {auth for _, _, auth in pacs.asked} == {"Bearer secret-token"}
+
+
+def test_a_proxy_sees_no_credentials_of_an_encrypted_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            while True:
+                try:
+                    peer, _ = listening.accept()
+                except OSError:
+                    return
+                with peer:
+                    seen.append(peer.recv(65536))
+                    peer.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=refuse, daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setenv(TOKEN, "secret-token")
+        with pytest.raises(DataError, match="cannot be reached"):
+            DicomwebService(Address.of("https://pacs.example/dicom-web"), pause=0.001).find("1.2.3")
+    assert seen
+    assert all(one.startswith(b"CONNECT pacs.example:443") and b"secret-token" not in one for one in seen)
+
+
+def test_a_deflated_bomb_of_a_pacs_is_not_unpacked_here(pacs: Pacs, tmp_path: Path) -> None:
+    uids = next(iter(pacs.files))
+    (tmp_path / "a.dcm").write_bytes(pacs.files[uids])
+    bomb = deflated_from(tmp_path / "a.dcm", 100)
+    pacs.files[uids] = bomb
+    asked = service(pacs)
+    first = next(one for one in asked.of_study(uids[0]) if one.instance == uids[2])
+    tracemalloc.start()
+    try:
+        assert asked.fetch(first) == bomb
+        assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_answer_too_large_is_not_swallowed(pacs: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:

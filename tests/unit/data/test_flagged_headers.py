@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from pydicom.uid import (
 )
 
 from medistill.artifacts.corpus import Corpus
+from medistill.data.decoding import decode
 from medistill.data.flagged_headers import flags_of
 from medistill.progress import Silent
 from medistill.recipe import DataRecipe, Recipe
@@ -163,10 +165,15 @@ def test_a_second_run_does_not_look_again_unless_the_rules_changed(
     pictures(tmp_path / "data")
     recipe = Recipe(data=DataRecipe(image_size=32, burnt_in_text="mask"))
     first = prepare(tmp_path / "data", recipe)
-    looked = []
-    monkeypatch.setattr("medistill.data.burnt_in_text.find_text", lambda pixels: looked.append(1) or [])
+    looked, real = [], decode
+
+    def counted(folder: Path, files: list[str], *others: Any, **more: Any) -> Any:
+        looked.extend(files)
+        return real(folder, files, *others, **more)
+
+    monkeypatch.setattr("medistill.workflow.prepare.decode", counted)
     assert prepare(tmp_path / "data", recipe).content == first.content
     assert not looked
-    monkeypatch.setattr("medistill.workflow.prepare.RULES", 2)
+    monkeypatch.setattr("medistill.workflow.prepare.RULES", -1)
     prepare(tmp_path / "data", recipe)
     assert len(looked) == 10

@@ -348,13 +348,21 @@ def test_views(text, view):
 
 
 def test_one_patient_has_one_hash_and_nothing_else(tmp_path):
+    def said(**elements) -> tuple[str, str]:
+        image = read_image(write(tmp_path / "a.dcm", ramp(), **elements), KEEP)
+        return image.patient, image.study
+
     def patient(**elements) -> str:
-        return read_image(write(tmp_path / "a.dcm", ramp(), **elements), KEEP).patient
+        return said(**elements)[0]
 
     assert patient() == patient() != patient(PatientID="ID-4712")
     assert "4711" not in patient()
-    assert patient(PatientID="", StudyInstanceUID="1.2.3") == patient(PatientID=" ", StudyInstanceUID="1.2.3") != ""
-    assert patient(PatientID="") == ""
+    assert patient(PatientID="0") != ""
+    for nobody in ("", " ", "ANON", "Unknown", "[anonymized]", "N/A", "1.2.3", "A77"):
+        found = said(PatientID=nobody, StudyInstanceUID="1.2.3", AccessionNumber="A77")
+        assert found == ("", said(StudyInstanceUID="1.2.3")[1])
+        assert found[1] != ""
+    assert said(PatientID="", StudyInstanceUID="") == ("", "")
 
 
 @given(st.binary(max_size=400))

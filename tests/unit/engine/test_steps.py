@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -157,6 +158,18 @@ class Gathering(Student):
     def loss(self, parts, images, labels, weights):
         told = F.log_softmax(self.logits(parts, images), dim=1)
         return torch.dot(-told.gather(1, labels.argmax(dim=1, keepdim=True)).squeeze(1), weights)
+
+
+def test_compiled_programs_lie_where_only_their_owner_can_put_some(
+    private_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(private_cache / "elsewhere"))
+    network, _, _ = problem(torch.float32, **SMALL)
+    derivative._program(Student(network, "compiled"), "any", lambda: torch.square)  # compiled when it is first called
+    assert Path(cache_dir()) == private_cache / "compiled"
+    assert Path(cache_dir()).stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.slow

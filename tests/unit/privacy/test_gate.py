@@ -11,9 +11,19 @@ from medistill.evaluate.intervals import Estimate
 from medistill.privacy import membership
 from medistill.privacy.audit import Criterion, Verdict
 from medistill.privacy.canaries import canary_test
-from medistill.privacy.gate import decide, evidence, means_of_several, membership_hidden, no_copies, no_residue
+from medistill.privacy.gate import (
+    as_shipped,
+    contradicted,
+    decide,
+    evidence,
+    making_known,
+    means_of_several,
+    membership_hidden,
+    no_copies,
+    no_residue,
+)
 from medistill.privacy.membership import RATIO_ATTACKS, Membership, likelihood_ratio_attack, loss_attack
-from medistill.recipe import AuditRecipe
+from medistill.recipe import AuditRecipe, audit_deviations, load_recipe
 from tests import report_example
 
 THRESHOLDS = AuditRecipe()
@@ -187,3 +197,26 @@ def test_without_attacks_nothing_passes_and_repeated_canaries_fail() -> None:
     (gap,) = membership_hidden(replace(AUDIT.membership, attacks=(), canaries=()), THRESHOLDS)
     assert gap.verdict == "not enough evidence"
     assert "audit.canaries is 0" in gap.reason
+
+
+def test_a_making_that_is_not_known_keeps_the_set_from_passing() -> None:
+    known, unknown = making_known(10, "", "made again"), making_known(10, "it came from elsewhere", "")
+    assert (known.verdict, known.figure, known.threshold, known.asks_at_least) == ("pass", 10, 10, True)
+    assert (unknown.verdict, unknown.figure) == ("not enough evidence", 0)
+    assert unknown.reason == "the method was audited; this set's making is not known: it came from elsewhere"
+
+
+def test_laxer_settings_keep_it_from_passing_and_stricter_ones_do_not() -> None:
+    lax = load_recipe("demo", ["audit.most_copies=0.9", "audit.shadows=4", "audit.copy_ratio=0.6"]).strictness
+    found = as_shipped(audit_deviations(lax))
+    assert (found.verdict, found.figure, found.asks_at_least) == ("not enough evidence", 2, False)
+    assert "audit.most_copies is 0.9" in found.reason
+    assert "audit.copy_ratio" not in found.reason
+    assert as_shipped(audit_deviations(load_recipe("demo", ["audit.copy_ratio=0.6"]).strictness)).verdict == "pass"
+
+
+def test_a_criterion_held_against_another_threshold_than_is_told_is_noticed() -> None:
+    told = load_recipe("demo").strictness
+    assert not any(contradicted(one, told) for one in AUDIT.criteria)
+    for one in AUDIT.criteria[2:]:
+        assert contradicted(replace(one, threshold=one.threshold + 0.5), told), one.name

@@ -14,7 +14,15 @@ from medistill.privacy.audit import ResidueFigures
 from medistill.privacy.canaries import CanaryTest
 from medistill.privacy.membership import AttackCell, Detection, Membership, MembershipAttack
 from medistill.recipe.sections import AuditRecipe
-from medistill.report.audit_statements import HEADINGS, asked_text, consequence, figures_by_attack, found_text
+from medistill.report.audit_statements import (
+    HEADINGS,
+    asked_text,
+    consequence,
+    figures_by_attack,
+    found_text,
+    heading,
+    standing,
+)
 from medistill.report.caveats import caveats
 from medistill.report.drawings import drawings
 from medistill.report.html import render_html
@@ -66,12 +74,33 @@ def test_what_failed_and_what_could_not_be_judged_are_told_with_figures() -> Non
     )
     untold = replace(audit, verdict="not enough evidence", criteria=(audit.criteria[0], audit.criteria[-1]))
     assert consequence(untold).startswith("It should not leave the house on this evidence. What could not be judged")
-    many = replace(audit, criteria=tuple(replace(audit.criteria[2], name=f"Thing {k}") for k in range(9)))
+    many = replace(audit, criteria=tuple(replace(audit.criteria[4], name=f"Thing {k}") for k in range(9)))
     assert "Thing 3, " in consequence(many)
     assert "Thing 4" not in consequence(many)
     assert "and 5 more" in consequence(many)
     passed = replace(audit, verdict="pass", criteria=audit.criteria[:2])
     assert "does not show that nothing can be found" in consequence(passed)
+    assert "differ from the shipped" not in consequence(passed)
+
+
+def test_a_pass_by_less_than_what_is_shipped_is_told_as_none() -> None:
+    """As an earlier version gave it, or a sender whose version ships other thresholds."""
+    audit = report_example.audited()
+    passed = replace(audit, verdict="pass", criteria=audit.criteria[:4])
+    assert (standing(passed), heading(passed)) == ("pass", "The set passes the audit")
+    unasked = replace(passed, criteria=audit.criteria[1:4])
+    assert standing(unasked) == "not enough evidence"
+    assert "did not ask whether the set is the one" in consequence(unasked)
+    laxer = replace(passed, thresholds={**audit.thresholds, "most_copies": 0.9, "copy_ratio": 0.6})
+    assert standing(laxer) == "not enough evidence"
+    assert heading(laxer) != heading(passed)
+    assert consequence(laxer).endswith(
+        "Settings of the audit that differ from the shipped ones: audit.most_copies is 0.9 (laxer than the shipped 0); "
+        "audit.copy_ratio is 0.6 (stricter than the shipped 0.5)."
+    )
+    hidden = replace(passed, thresholds={k: v for k, v in audit.thresholds.items() if k != "most_copies"})
+    assert "audit.most_copies is not told (shipped: 0)" in consequence(hidden)
+    assert standing(hidden) == "not enough evidence"
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +110,10 @@ def whole() -> Report:
 
 def test_the_first_screen_and_the_markdown_open_with_the_audit_or_its_absence(whole: Report) -> None:
     without = replace(whole, audit=None, benchmark=None, missing={**whole.missing, "audit": "no audit was run"})
-    for report, heading in ((whole, f"Privacy: {HEADINGS['fail']}"), (without, "Privacy: not audited")):
+    for report, words in ((whole, f"Privacy: {HEADINGS['fail']}"), (without, "Privacy: not audited")):
         first_screen = render_html(report).split("</header>")[0]
-        assert heading in first_screen
-        assert f"**{heading}.**" in markdown(report).split("\n## ")[0]
+        assert words in first_screen
+        assert f"**{words}.**" in markdown(report).split("\n## ")[0]
     assert "not audited" not in render_html(whole)
 
 

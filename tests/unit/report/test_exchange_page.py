@@ -36,7 +36,7 @@ def test_what_must_be_read_is_said_where_it_is_true() -> None:
     text = " ".join(statements(plain))
     assert "confounded" not in text
     assert "real images" not in text
-    assert "No patient is known" in text
+    assert "Not every patient is known: images count as patients" in text
     assert "invented patients" in text
 
 

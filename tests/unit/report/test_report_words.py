@@ -7,7 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from medistill.evaluate.evaluation import Difference, Evaluation, NonInferiority, Subgroup, Superiority
+from medistill.evaluate.evaluation import (
+    Difference,
+    Evaluation,
+    NonInferiority,
+    OriginalsInTest,
+    Subgroup,
+    Superiority,
+)
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import ARMS
 from medistill.report.caveats import caveats
@@ -147,7 +154,7 @@ def test_verdict_on_random_images() -> None:
     assert "no network was trained on random originals" in verdict(alone).against_random
 
 
-BASE = evaluation(Estimate(-0.01, -0.03, 0.01), "shown")
+BASE = replace(evaluation(Estimate(-0.01, -0.03, 0.01), "shown"), originals="apart")
 
 
 def test_every_report_denies_a_guarantee_and_clinical_evidence() -> None:
@@ -201,6 +208,26 @@ def test_small_subgroups_are_told_of() -> None:
         told = {c.title: plain(c.text) for c in caveats(replace(BASE, subgroups=groups), None, None, synthetic=False)}
         assert told.get("Small subgroups are not shown", "").startswith(expected)
         assert ("Small subgroups are not shown" in told) == bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("originals", "title", "words"),
+    [
+        ("apart", None, ""),
+        ("left out", "Tested on another corpus than the set's own", "left out: 12."),
+        ("not known", "Test patients may not be new", "is not known"),
+    ],
+)
+def test_whether_test_patients_were_originals_is_told(
+    originals: OriginalsInTest, title: str | None, words: str
+) -> None:
+    """Of the evaluation, not of the corpus in the folder: that may be another one than the set was made from."""
+    found = replace(BASE, originals=originals, left_out=12)
+    told = {c.title: c.text for c in caveats(found, None, None, synthetic=False)}
+    assert {"Tested on another corpus than the set's own", "Test patients may not be new"} & set(told) == {
+        *([title] if title else [])
+    }
+    assert words in told.get(title or "", "")
 
 
 def test_a_benchmark_has_no_patients() -> None:

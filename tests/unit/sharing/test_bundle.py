@@ -191,7 +191,7 @@ def test_a_united_set_keeps_its_sources() -> None:
     )
     bundle = Bundle.of_files(pack(united, PLAIN))
     assert bundle.distilled.provenance["sources"] == united.provenance["sources"]
-    assert "| 2 | Ward 7 | 4 to 7 | 7.9 |" in bundle.files["README.md"].decode()
+    assert "| 2 | Ward 7 (unverified) | 4 to 7 | 7.9 |" in bundle.files["README.md"].decode()
 
 
 def test_words_cannot_promise_more_privacy_than_the_figures() -> None:

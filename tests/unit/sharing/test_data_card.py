@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
+from medistill.privacy.letters import Letters
 from medistill.sharing.data_card import data_card
-from medistill.sharing.manifest import Provenance, QuantisationRecord, Source
+from medistill.sharing.manifest import Provenance, QuantisationRecord, Source, TextCheckRecord
 from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
 from medistill.sharing.statement import Statement
 from tests import report_example
@@ -71,14 +72,41 @@ def test_what_is_not_known_is_said() -> None:
     assert "Sent without" not in text
 
 
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        (None, "Whether text was looked for in the originals is not said."),
+        (TextCheckRecord(policy="unchecked"), "Text burnt into the originals was not looked for."),
+        (TextCheckRecord(policy="mask", by="RapidOCR 3"), "(RapidOCR 3); what was found was masked."),
+    ],
+)
+def test_a_set_that_nothing_read_says_so(check: TextCheckRecord | None, told: str) -> None:
+    large = replace(small_set(), images=np.zeros((4, 1, 64, 64), np.float32))
+    made = data_card(
+        large, Statement("CC0-1.0", "Tests"), Provenance(text_check=check), None, None, dicom=False
+    ).decode()
+    assert told in made
+    assert "The set was not read for letters" in made
+    assert "Images of 8 pixels cannot carry letters." in card(Statement("CC0-1.0", "Tests"))
+
+
+def test_what_the_audit_read_is_told() -> None:
+    audit = report_example.audited()
+    assert "no letters other than side markers" in card(Statement("CC0-1.0", "Tests"), audit=audit)
+    text = replace(report_example.text_figures(), found=(Letters("image", 2, 1, 9, 0.9),), originals="", policy="")
+    told = card(Statement("CC0-1.0", "Tests"), audit=replace(audit, text=text))
+    assert "letters other than side markers stand in 1 image" in told
+    assert "was not looked for, and images of this size can carry letters" in told
+
+
 def test_a_united_set_names_its_sources() -> None:
     source = Source(
         sender="St Example", set_digest="e" * 64, first=0, images=3, privacy="", epsilon=7.9, delta=1e-5, unit="patient"
     )
     other = replace_source(source, sender="", first=3, images=1, epsilon=None)
     text = card(Statement("CC0-1.0", "Tests"), provenance=Provenance(sources=(source, other)))
-    assert "| 1 | St Example | 0 to 2 | 7.9 |" in text
-    assert "| 2 | not told | 3 to 3 | none |" in text
+    assert "| 1 | St Example (unverified) | 0 to 2 | 7.9 |" in text
+    assert "| 2 | an unnamed sender (unverified) | 3 to 3 | none |" in text
 
 
 def replace_source(source: Source, **changes: object) -> Source:

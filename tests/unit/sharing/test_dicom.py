@@ -16,6 +16,8 @@ from pydicom import Dataset, dcmread
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import ArtifactError
+from medistill.privacy.letters import Letters, Overlay, TextFigures
+from tests import report_example
 
 pytest.importorskip("highdicom", reason="the dicom extra is not installed")
 
@@ -113,6 +115,46 @@ def test_each_object_says_that_it_is_synthetic_and_nothing_of_a_person_or_a_day(
     assert len({one.SeriesInstanceUID for one in objects}) == 2
     assert NAMES[1] in objects[1].ImageComments
     assert len(objects[1].SeriesDescription) <= 64
+
+
+LARGE = (64, 70)
+CLEAN = replace(report_example.text_figures(), overlays=())
+LETTERS = (Letters("image", 1, 1, 9, 0.9),)
+
+
+@pytest.mark.parametrize(
+    ("text", "burnt_in"),
+    [
+        (None, None),
+        (CLEAN, "NO"),
+        (replace(CLEAN, found=LETTERS), "YES"),
+        (replace(CLEAN, originals="", policy=""), None),
+        (replace(CLEAN, reader="", planted=()), None),
+        (replace(CLEAN, overlays=(Overlay("north", 300, 0.1, 9, 0.9, 0.005),)), None),
+    ],
+)
+def test_what_is_in_the_pixels_is_said_only_where_it_was_looked_for(
+    text: TextFigures | None, burnt_in: str | None
+) -> None:
+    one = dcmread(io.BytesIO(dicom_files(small_set(size=LARGE), text)["dicom/0000.dcm"]))
+    assert one.get("BurnedInAnnotation") == burnt_in
+    removed = "YES" if burnt_in == "NO" else None
+    assert one.get("PatientIdentityRemoved") == removed
+    assert ("DeidentificationMethod" in one) == (removed is not None)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("", "Distilled images"),
+        ("DDOQ", "Distilled images by quantisation (DDOQ)"),
+        ("IADD", "Distilled images by trajectory matching (IADD)"),
+    ],
+)
+def test_the_contribution_is_by_the_method_of_the_set(method: str, expected: str) -> None:
+    made = replace(small_set(), provenance={"method": method} if method else {})
+    one = dcmread(io.BytesIO(dicom_files(made)["dicom/0000.dcm"]))
+    assert one.ContributingEquipmentSequence[0].ContributionDescription == expected
 
 
 def test_the_same_set_gives_the_same_bytes_and_another_set_other_uids(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,11 +32,17 @@ def with_words_everywhere(model: type[BaseModel], plain: dict[str, Any]) -> dict
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             plain[name] = with_words_everywhere(kind, plain[name])
-        elif kind is str and not field.metadata:  # a pattern leaves no room for words
+        elif kind is str and not any(getattr(part, "pattern", None) for part in field.metadata):  # no room for words
             plain[name] = f"{SECRET} {name}"
-        elif typing.get_origin(kind) is tuple and typing.get_args(kind)[0] is str and name != "classes":
+        elif typing.get_origin(kind) is tuple and _of_text(kind) and name != "classes":
             plain[name] = [f"{SECRET} {name}"]
     return plain
+
+
+def _of_text(kind: Any) -> bool:
+    """Whether a tuple holds texts, with or without a bound of their length."""
+    held = typing.get_args(kind)[0]
+    return held is str or typing.get_args(held)[:1] == (str,)
 
 
 def secretive() -> Recipe:

@@ -1,0 +1,74 @@
+"""Codestream: how large a coded frame says itself that it is, read before anything decodes it.
+
+A decoder takes memory for what the codestream says, whatever the header of the file around it says. In JPEG, JPEG
+Lossless and JPEG-LS that is the frame header (ITU-T T.81, B.2.2; T.87, C.2.2), in JPEG 2000 and HTJ2K the marker
+segment SIZ (T.800, A.5.1).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+JPEG_START, JP2K_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
+JP2_BOX = b"jP  \r\n\x87\n"
+FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""Second bytes of the markers that begin a frame header: SOF0 to SOF15, and SOF55 of JPEG-LS."""
+WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+
+
+class CodedSize(NamedTuple):
+    """What a codestream says of itself."""
+
+    rows: int
+    columns: int
+    samples: int
+
+
+def coded_size(frame: bytes) -> CodedSize | None:
+    """Size of a JPEG, JPEG-LS, JPEG 2000 or HTJ2K frame; None where none is stated where it must be."""
+    try:
+        if frame.startswith(JPEG_START):
+            return _jpeg(frame)
+        return _jpeg_2000(frame, _box(frame) if frame[4:12] == JP2_BOX else 0)
+    except (struct.error, IndexError):
+        return None
+
+
+def _jpeg(frame: bytes) -> CodedSize | None:
+    """Of the first frame header; segments before it, such as a thumbnail, are passed over."""
+    at = len(JPEG_START)
+    while frame[at] == 0xFF:
+        marker = frame[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in WITHOUT_LENGTH:
+            at += 2
+        elif marker in FRAME_HEADERS:
+            _, rows, columns, samples = struct.unpack_from(">BHHB", frame, at + 4)
+            return CodedSize(rows, columns, samples)
+        else:
+            at += 2 + int(struct.unpack_from(">H", frame, at + 2)[0])
+    return None
+
+
+def _jpeg_2000(frame: bytes, at: int) -> CodedSize | None:
+    if frame[at : at + 4] != JP2K_START:
+        return None
+    right, bottom, left, top = struct.unpack_from(">4I", frame, at + 8)
+    return CodedSize(bottom - top, right - left, *struct.unpack_from(">H", frame, at + 40))
+
+
+def _box(frame: bytes) -> int:
+    """Where the codestream begins in a JP2 file (T.800, I.4), which some devices put in place of one."""
+    at = 0
+    while True:
+        length, kind = struct.unpack_from(">I4s", frame, at)
+        head = 8
+        if length == 1:
+            (length,), head = struct.unpack_from(">Q", frame, at + 8), 16
+        if kind == b"jp2c":
+            return at + head
+        if length < head:
+            raise IndexError
+        at += length

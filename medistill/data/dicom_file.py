@@ -1,0 +1,119 @@
+"""DICOM file: its data set, unpacked no further than its own header says that it needs.
+
+Deflated Explicit VR Little Endian (PS3.5, A.5) packs the whole data set; a megabyte may unpack to a gigabyte.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+from medistill.data.image import check_size
+from medistill.data.refusal import Refused
+
+BESIDE_PIXELS = 2**24
+"""Bytes that a deflated data set may have beside its pixels: overlays, tables, private elements."""
+SIZES = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames")
+
+
+def read_data_set(file: BinaryIO, *, force: bool = False, only: Sequence[str] | None = None) -> Dataset:
+    """Read a DICOM file.
+
+    Args:
+        file: opened where it begins.
+        force: take it for DICOM where its preamble does not say so.
+        only: keywords of the elements to read, none of which come with or after the pixels; None reads all.
+
+    Raises:
+        Refused: it would unpack to more than its pixels and a header need, or ends too early.
+        Exception: whatever pydicom makes of a damaged file; its words may quote the header.
+    """
+    meta = _file_meta(file)
+    packed = file.read() if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian else None
+    if packed is None:
+        file.seek(0)
+        return _read(file, force, only)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian  # which it is, once unpacked
+    unpacked = DicomBytesIO(bytes(128) + b"DICM")
+    unpacked.seek(0, io.SEEK_END)
+    write_file_meta_info(unpacked, meta, enforce_standard=False)
+    for piece in _inflated(packed, whole=only is None):
+        unpacked.write(piece)
+    unpacked.seek(0)
+    return _read(unpacked, force, only)
+
+
+def frames_of(header: Dataset) -> int:
+    """How many frames a file says that it holds.
+
+    Raises:
+        Refused: what it says is no number, or more than one.
+    """
+    try:
+        frames = int(header.get("NumberOfFrames") or 1)
+    except (ValueError, TypeError):
+        raise Refused("unreadable", "its NumberOfFrames is not a number") from None
+    if frames > 1:
+        raise Refused("several frames", f"it holds {frames} frames; a radiograph has one")
+    return frames
+
+
+def _read(file: BinaryIO, force: bool, only: Sequence[str] | None) -> Dataset:
+    if only is None:
+        return dcmread(file, force=force)
+    return dcmread(file, force=force, stop_before_pixels=True, specific_tags=list(only))
+
+
+def _file_meta(file: BinaryIO) -> FileMetaDataset:
+    """The file meta information; the file stands where the data set begins."""
+    start = file.read(132)
+    at = 132 if start[128:] == b"DICM" else 0
+    file.seek(at)
+    if file.read(2) != b"\x02\x00":
+        return FileMetaDataset()
+    file.seek(at)
+    return FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2))
+
+
+def _inflated(packed: bytes, *, whole: bool) -> list[bytes]:
+    """What was deflated: all of it, or the beginning, in which everything but the pixels has room."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    start = inflater.decompress(packed, BESIDE_PIXELS)
+    if not whole or inflater.eof:
+        return [start]
+    room = _pixel_bytes(start)
+    rest = inflater.decompress(inflater.unconsumed_tail, room + 1)
+    if len(rest) > room:
+        most = (BESIDE_PIXELS + room) // 2**20
+        raise Refused("too large", f"it unpacks to more than the {most} MiB that its pixels and a header can need")
+    if not inflater.eof:
+        raise Refused("unreadable", "its deflated data set ends too early")
+    return [start, rest]
+
+
+def _pixel_bytes(start: bytes) -> int:
+    """Bytes of the pixels by what the beginning of a data set says of them."""
+    size = read_dataset(
+        io.BytesIO(start),
+        False,
+        True,
+        stop_when=lambda tag, vr, length: tag >= 0x7FE00000,
+        specific_tags=[Tag(name) for name in SIZES],
+    )
+    try:
+        rows, columns, samples, bits = (int(size.get(name, 1)) for name in SIZES[:4])
+    except (ValueError, TypeError):
+        raise Refused("unreadable", "the size of its pixels is not a number") from None
+    check_size(rows, columns)
+    frames_of(size)
+    return max(rows * columns * min(samples, 3) * min(bits, 64) // 8, 0)

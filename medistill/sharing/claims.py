@@ -1,0 +1,87 @@
+"""Claims of a manifest that can be tested here: epsilon, and what is said of images as means of patients' images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.errors import ArtifactError
+from medistill.privacy.accounting import Guarantee
+from medistill.privacy.spent import Spent
+from medistill.sharing.claimed_epsilon import least_epsilon
+from medistill.sharing.manifest import BundleManifest, Provenance, QuantisationRecord
+
+OFF = 1e-3
+"""By how much a mean of weights may be off 1, or equal weights apart, by rounding."""
+
+
+def check_claims(manifest: BundleManifest, distilled: DistilledSet) -> None:
+    """Refuse what contradicts itself: a guarantee that its own noise, rate and steps do not give, a total without this
+    set, and a statement on means that the set does not bear out.
+
+    Raises:
+        ArtifactError: one of these.
+    """
+    if manifest.privacy is not None:
+        claim = Guarantee.from_json(manifest.provenance.differential_privacy or {})
+        least = least_epsilon(claim)
+        if least is not None and least > claim.epsilon:
+            raise ArtifactError(
+                f"the bundle states epsilon {claim.epsilon:.3g}; its own noise, rate and steps give {least:.3g} or "
+                "more",
+                expected="an epsilon that follows from them",
+                do="do not rely on the guarantee; ask the sender how it was accounted",
+            )
+        _check_spent(manifest, claim)
+    known = manifest.provenance.quantisation
+    seen = "" if known is None else _unlike(manifest.provenance, known, distilled)
+    if seen:
+        raise ArtifactError(
+            f"what the bundle says of its images as means of patients' images cannot be: {seen}",
+            expected="a set as medistill quantises it",
+            do="do not rely on it; ask the sender for the set as it was made",
+        )
+
+
+def _check_spent(manifest: BundleManifest, claim: Guarantee) -> None:
+    """Refuse a total that does not hold this set's own share."""
+    record = manifest.provenance.privacy_spent
+    if record is None:
+        return
+    spent = Spent.from_json(record.model_dump())
+    alone = spent.releases == 1 and (spent.epsilon, spent.delta) == (claim.epsilon, claim.delta)
+    together = spent.releases > 1 and spent.delta >= (spent.others_delta + claim.delta) * (1 - OFF)
+    if not alone and not together:
+        raise ArtifactError(
+            "what the bundle says was spent in all does not fit to what it says of this set and of those before it",
+            expected="the epsilon and delta of this set, or a delta that is their sum",
+            do="do not rely on the guarantee; ask the sender how it was accounted",
+        )
+
+
+def _unlike(provenance: Provenance, known: QuantisationRecord, distilled: DistilledSet) -> str:
+    """What of a statement on quantised images the set itself contradicts; empty where nothing does."""
+    if provenance.starts_from != "quantised":
+        return f"the images began as {provenance.starts_from or 'it does not say what'}"
+    if known.smallest_cluster < known.min_cluster_size:
+        return f"a mean of {known.smallest_cluster}, where {known.min_cluster_size} were the fewest"
+    if known.labels is not None and (known.labels == "soft") != (distilled.soft_labels is not None):
+        return f"labels are said to be {known.labels}"
+    settings = (provenance.recipe or {}).get("quantise")
+    asked = settings if isinstance(settings, dict) and provenance.sources is None else {}
+    for name in ("encoder", "min_cluster_size", "weights", "temperature", "teachers", "decoder"):
+        stated = getattr(known, name)
+        if stated is not None and name in asked and asked[name] != stated:
+            return f"{name} is said to be {stated}, and {str(asked[name])[:64]} in the recipe"
+    if known.weights is None or provenance.sources is not None:
+        return ""
+    of_class = [distilled.weights[distilled.labels == label] for label in np.unique(distilled.labels)]
+    if known.weights == "uniform" and any(np.ptp(weights) > OFF for weights in of_class):
+        return "weights are said to be uniform, and differ within a class"
+    if abs(float(distilled.weights.mean(dtype=np.float64)) - 1) > OFF:
+        return "the mean of the weights is not 1"
+    if asked.get("priors") == "equal" and np.ptp([weights.sum(dtype=np.float64) for weights in of_class]) > OFF * len(
+        distilled.weights
+    ):
+        return "classes are said to weigh alike, and do not"
+    return ""

@@ -1,0 +1,136 @@
+"""Retrace: whether a set is the one that a run here made, as its sealed record says, made again as far as is cheap."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.local_key import find_local_key
+from medistill.artifacts.making import load_making
+from medistill.errors import MedistillError
+from medistill.progress import Progress
+from medistill.recipe import Recipe, recipe_differences, validate_recipe
+from medistill.workflow.match import start_digest, starting_images
+from medistill.workflow.quantise import quantise
+
+OFF = 1e-4
+"""By how much of full scale a centroid that is made again may differ: other processors and numbers of threads round
+sums otherwise. A step of an 8-bit image is forty times that."""
+NO_RUN = "the folder of the run that made it was not given; audit that, with `medistill audit RUN`"
+NO_RECORD = (
+    "the folder holds no record of it (making.json): the set came from elsewhere, or from an earlier version; "
+    "distil it again here, in a new folder, and audit that"
+)
+NOT_OURS = (
+    "the record of it (making.json) is not sealed by this installation, or was changed; audit the set where it was made"
+)
+ANOTHER = (
+    "the record of it (making.json) is of another set: images, labels or what the set says of itself were changed "
+    "after the run; distil it again"
+)
+GAP = "its run went on from a state that this installation did not write; distil it again, in a new folder"
+ANOTHER_CORPUS = "the run made it from another corpus"
+
+
+def making_flaw(
+    distilled: DistilledSet,
+    corpus: Corpus,
+    recipe: Recipe,
+    run: Path | None,
+    *,
+    place: torch.device,
+    folder: Path,
+    progress: Progress,
+) -> tuple[str, str]:
+    """Why the making of a set is not known here, and what was made again to see that it is.
+
+    Args:
+        recipe: of the audit.
+        run: folder of the run that made the set; None where it is not given.
+        folder: a private one, for what is made again; nothing is left in it.
+
+    Returns:
+        The first is empty where its making is known; the second is a sentence.
+    """
+    flaw = _record_flaw(distilled, corpus, recipe, run)
+    if flaw or run is None:
+        return flaw, ""
+    made_with = validate_recipe(distilled.provenance["recipe"], "the recipe inside the set")
+    try:
+        return _made_again(distilled, corpus, made_with, run, place, folder, progress)
+    except MedistillError as error:
+        return f"what it began from cannot be made again ({error.seen})", ""
+
+
+def _record_flaw(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, run: Path | None) -> str:
+    if run is None:
+        return NO_RUN
+    known = load_making(run)
+    if known is None:
+        return NO_RECORD
+    if not known.sealed_by(find_local_key()):
+        return NOT_OURS
+    if not known.is_of(distilled):
+        return ANOTHER
+    if known.corpus != corpus.content:
+        return ANOTHER_CORPUS
+    if not known.whole:
+        return GAP
+    mine = validate_recipe(distilled.provenance["recipe"], "the recipe inside the set")
+    apart = [one for one in recipe_differences(recipe, mine) if not one.startswith(("audit.", "compute."))]
+    if apart:
+        return f"the audit was made under other settings than the set ({'; '.join(apart)}); leave them as they are"
+    return ""
+
+
+def _made_again(
+    distilled: DistilledSet,
+    corpus: Corpus,
+    made_with: Recipe,
+    run: Path,
+    place: torch.device,
+    folder: Path,
+    progress: Progress,
+) -> tuple[str, str]:
+    """As `making_flaw`: begin again as the run did, and compare."""
+    same_machine = distilled.provenance.get("device") == place.type
+    held = [int(c) for c in np.unique(distilled.labels)]
+    means = made_with.distill.init == "quantised"
+    if means and made_with.quantise.encoder == "autoencoder":
+        return "", "Its record is sealed here; its autoencoder was not trained again"
+    with tempfile.TemporaryDirectory(dir=private_folder(folder)) as scratch:
+        if made_with.quantising:
+            return _centroids_again(distilled, corpus, made_with, held, Path(scratch), place, progress)
+        pixels, _, _ = starting_images(corpus, held, distilled.normalisation, made_with, Path(scratch), place, progress)
+    known = load_making(run)
+    if known is not None and start_digest(pixels) == known.start:
+        return "", "Its record is sealed here; its starting images, made again, are the same bits"
+    if same_machine and not means:
+        return "the images that it began as, drawn again from its seed, are others than the run began with", ""
+    return "", "Its record is sealed here; its starting images were not compared, since other hardware rounds otherwise"
+
+
+def _centroids_again(
+    distilled: DistilledSet,
+    corpus: Corpus,
+    made_with: Recipe,
+    held: list[int],
+    scratch: Path,
+    place: torch.device,
+    progress: Progress,
+) -> tuple[str, str]:
+    again = quantise(corpus, made_with, held, out=scratch, place=place, progress=progress)
+    images = again.images(distilled.normalisation)
+    same = images.shape == distilled.images.shape and np.array_equal(again.labels, distilled.labels)
+    std = np.array(distilled.normalisation.std)[:, None, None]
+    off = float(np.abs((images - distilled.images) * std).max()) if same else np.inf
+    if not same or off > OFF or not np.allclose(again.weights, distilled.weights, atol=OFF):
+        return "its images, made again from the corpus and its recipe, are others", ""
+    bits = "the same bits" if np.array_equal(images, distilled.images) else f"the same within {OFF:g} of full scale"
+    return "", f"Its record is sealed here; its images, made again, are {bits}"

@@ -1,0 +1,230 @@
+"""Two releases from the same people: the ledger knows, says so in the second set, and keeps to a total."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.purge import purge
+from medistill.errors import ArtifactError, UsageError
+from medistill.privacy.accounting import Guarantee
+from medistill.privacy.ledger import Entry, ledger_root, read_ledger
+from medistill.privacy.spent import Spent
+from medistill.progress import Silent
+from medistill.recipe import Recipe, override_recipe
+from medistill.workflow.distill import distill
+from medistill.workflow.experts import train_experts
+from medistill.workflow.prepare import prepare
+from medistill_cli.main import app
+from tests.drawn_corpus import CLASSES, drawn_corpus
+from tests.integration.test_private_run import PRIVATE
+
+pytest.importorskip("opacus")
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_recipe: Recipe) -> Recipe:
+    classes = f"data.classes={json.dumps(CLASSES)}"
+    return override_recipe(tiny_recipe, [*PRIVATE, classes, "data.image_size=16", "experts.epochs=3"], "test")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return drawn_corpus(tmp_path / "corpora")
+
+
+def entries() -> tuple[Entry, ...]:
+    ledger = read_ledger(ledger_root())
+    return ledger.entries if ledger is not None else ()
+
+
+def reseeded(recipe: Recipe, *more: str) -> Recipe:
+    return override_recipe(recipe, ["seed=1", *more], "test")
+
+
+def pictures(folder: Path, *, first: int = 0, count: int = 8) -> Path:
+    """Grey pictures of two classes, each of another pattern."""
+    for label in ("COVID", "Normal"):
+        for number in range(first, first + count):
+            file = folder / label / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng([number, len(label)]).integers(0, 256, (32, 32), np.uint8)
+            Image.fromarray(pixels).save(file)
+    return folder
+
+
+def of_pictures(recipe: Recipe, *more: str) -> Recipe:
+    return override_recipe(recipe, ["data.classes=COVID,Normal", "privacy.unit=image", *more], "test")
+
+
+def test_the_second_set_says_what_both_have_spent(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
+    guarantee = Guarantee.of(recipe)
+    assert guarantee is not None
+    heard, spent = Heard(), []
+    for name, chosen in (("one", recipe), ("other", reseeded(recipe))):
+        made = distill(corpus, train_experts(corpus, chosen, progress=heard), chosen, out=tmp_path / name)
+        spent.append(Spent.from_json(made.provenance["privacy_spent"]))
+        assert spent[-1].sentence in made.provenance["privacy"]
+    assert (spent[0].releases, spent[0].epsilon, spent[0].delta) == (1, guarantee.epsilon, guarantee.delta)
+    assert (spent[1].releases, spent[1].others_epsilon) == (2, guarantee.epsilon)
+    assert spent[1].delta == 2 * guarantee.delta
+    assert guarantee.epsilon < (spent[1].epsilon or 0) <= 2 * guarantee.epsilon
+    assert any("A new ledger of privacy begins" in said for said in heard.said)
+    assert any("one of 2 releases" in said for said in heard.said)
+
+
+def test_experts_that_are_there_are_not_counted_again(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
+    store = train_experts(corpus, recipe)
+    train_experts(corpus, recipe)
+    for name in "ab":
+        distill(corpus, store, recipe, out=tmp_path / name)
+    assert len(entries()) == 1
+    shutil.rmtree(ledger_root())
+    train_experts(corpus, recipe)  # a new ledger learns of them, though nothing is trained
+    assert len(entries()) == 1
+
+
+def test_experts_that_are_trained_again_are_counted_again(corpus: Corpus, recipe: Recipe) -> None:
+    store = train_experts(corpus, recipe)
+    store.expert_path(1).unlink()
+    train_experts(corpus, recipe)
+    steps = [entry.release.steps for entry in entries()]
+    assert steps == [steps[0], steps[0] // 2]
+    purge()
+    train_experts(corpus, recipe)
+    assert len(entries()) == 3
+
+
+def test_it_is_entered_before_anything_is_trained(
+    corpus: Corpus, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> None:
+        assert len(entries()) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medistill.workflow.experts.train_privately", crash)
+    for _ in range(2):  # it is resumed: the same experts, which nobody has seen
+        with pytest.raises(KeyboardInterrupt):
+            train_experts(corpus, recipe)
+    assert len(entries()) == 1
+
+
+def test_a_run_beyond_the_total_is_refused_before_it_trains(corpus: Corpus, recipe: Recipe) -> None:
+    guarantee = Guarantee.of(recipe)
+    assert guarantee is not None
+    limited = override_recipe(recipe, [f"privacy.total_epsilon={guarantee.epsilon + 0.01}"], "test")
+    with pytest.raises(UsageError, match="nothing was spent before"):
+        train_experts(corpus, override_recipe(recipe, ["privacy.total_epsilon=1"], "test"))
+    train_experts(corpus, limited)
+    with pytest.raises(UsageError, match=r"total_epsilon = .* would be exceeded: earlier releases .* \(1\) spent"):
+        train_experts(corpus, reseeded(limited))
+    with pytest.raises(UsageError, match=r"total_delta = 0.0015 would be exceeded"):
+        train_experts(corpus, reseeded(recipe, "privacy.total_delta=0.0015"))
+    assert len(entries()) == 1
+    train_experts(corpus, limited)  # what is there already spends nothing
+    train_experts(corpus, reseeded(limited, "privacy.total_epsilon=8"))
+
+
+def test_a_limit_with_units_that_differ_is_refused(corpus: Corpus, recipe: Recipe) -> None:
+    train_experts(corpus, recipe)
+    with pytest.raises(UsageError, match="an epsilon that cannot be told"):
+        train_experts(corpus, override_recipe(recipe, ["privacy.unit=image", "privacy.total_epsilon=50"], "test"))
+
+
+@pytest.mark.parametrize("how", ["smaller", "fewer", "elsewhere", "another year"])
+def test_the_same_people_are_known_again(recipe: Recipe, tmp_path: Path, how: str) -> None:
+    """By the folder, by any original, or by a patient's number, whatever the cache holds."""
+    chosen = of_pictures(recipe)
+    folder = pictures(tmp_path / "xray")
+    table = tmp_path / "labels.csv"
+    rows = [f"{label}/{n}.png,{label},p{label}{n % 8}" for label in ("COVID", "Normal") for n in range(16)]
+    table.write_text("\n".join(["file,label,patient", *rows[:8], *rows[16:24]]))
+    train_experts(prepare(folder, chosen, labels=table), chosen)
+    purge()
+    if how == "smaller":
+        chosen = of_pictures(recipe, "data.image_size=8", "network.depth=1")
+    elif how == "fewer":
+        for number in range(3):
+            (folder / "COVID" / f"{number}.png").unlink()
+        table.write_text("\n".join(["file,label,patient", *rows[3:8], *rows[16:24]]))
+    elif how == "elsewhere":
+        folder = pictures(tmp_path / "moved")
+        table.write_text(table.read_text().replace(",p", ",q"))
+    else:
+        folder = pictures(tmp_path / "other", first=8)
+        table.write_text("\n".join(["file,label,patient", *rows[8:16], *rows[24:]]))
+    train_experts(prepare(folder, chosen, labels=table), chosen)
+    ledger = read_ledger(ledger_root())
+    assert ledger is not None
+    assert len(ledger.of(ledger.entries[1].people)) == 2
+
+
+def test_other_people_are_others(recipe: Recipe, tmp_path: Path) -> None:
+    chosen = of_pictures(recipe)
+    for name, first in (("here", 0), ("there", 8)):
+        store = train_experts(prepare(pictures(tmp_path / name, first=first), chosen), chosen)
+    ledger = read_ledger(ledger_root())
+    assert ledger is not None
+    assert [len(ledger.of(entry.people)) for entry in ledger.entries] == [1, 1]
+    assert store.missing() == []
+
+
+def test_a_corpus_that_was_read_without_a_budget_is_read_again_for_one(recipe: Recipe, tmp_path: Path) -> None:
+    chosen = of_pictures(recipe)
+    folder = pictures(tmp_path / "xray")
+    corpus = prepare(folder, override_recipe(chosen, ["privacy.mode=none"], "test"))
+    assert not ledger_root().exists()
+    heard = Heard()
+    assert prepare(folder, chosen, progress=heard).content == corpus.content
+    assert any("the files are read again" in said for said in heard.said)
+    heard = Heard()
+    prepare(folder, chosen, progress=heard)
+    assert heard.said[0].startswith("The corpus is in the cache already")
+
+
+def test_without_a_ledger_that_can_be_read_and_written_nothing_is_trained(corpus: Corpus, recipe: Recipe) -> None:
+    store = train_experts(corpus, recipe)
+    (ledger_root() / "ledger.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="is damaged"):
+        train_experts(corpus, reseeded(recipe))
+    result = CliRunner().invoke(app, ["ledger"])
+    assert result.exit_code != 0
+    assert "is damaged" in " ".join(result.output.split())
+    shutil.rmtree(ledger_root())
+    ledger_root().write_text("")
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        train_experts(corpus, reseeded(recipe))
+    assert [path.name for path in store.path.parent.iterdir() if list(path.glob("expert_*"))] == [store.key]
+
+
+def test_the_command_lists_what_was_spent(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
+    def listed() -> dict[str, object]:
+        result = CliRunner().invoke(app, ["ledger", "--json"])
+        assert result.exit_code == 0
+        return dict(json.loads(result.stdout))
+
+    assert (listed()["releases"], listed()["began"]) == ([], None)
+    assert "as far as this installation knows" in CliRunner().invoke(app, ["ledger"]).stdout
+    made = distill(corpus, train_experts(corpus, recipe), recipe, out=tmp_path / "one")
+    train_experts(corpus, reseeded(recipe))
+    one, _ = listed()["releases"]  # type: ignore[misc]
+    assert one["epsilon"] == made.provenance["differential_privacy"]["epsilon"]
+    assert one["in_all"]["releases"] == 2
+    assert "2 of 2 releases" in CliRunner().invoke(app, ["ledger"], env={"COLUMNS": "200"}).stdout
+    assert DistilledSet.load(tmp_path / "one").provenance["privacy_spent"]["releases"] == 1

@@ -1,0 +1,78 @@
+"""What a received recipe may ask, against the recipes that come with the package and the ranges of the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from medistill.errors import RecipeError
+from medistill.recipe import Recipe, load_recipe, recipe_names, validate_recipe
+from medistill.recipe.limits import LIMITS, refuse_large
+
+
+def test_every_limit_is_of_a_setting_and_no_shipped_recipe_comes_near_one() -> None:
+    for section, limits in LIMITS.items():
+        model = Recipe.model_fields[section].annotation
+        assert model is not None
+        assert limits.keys() <= model.model_fields.keys()
+    for name in recipe_names():
+        refuse_large(load_recipe(name).model_dump(), name, "refuse")
+
+
+def test_every_whole_number_of_a_recipe_has_a_limit_or_takes_no_work() -> None:
+    """A setting that is added later has to be judged: it is limited, or listed here with the reason."""
+    free = {
+        "distill.min_start_epoch", "distill.max_start_epoch", "distill.batch_syn", "distill.validate_every",
+        "distill.checkpoint_every", "evaluate.smallest_cell", "quantise.min_cluster_size", "audit.least_cluster",
+        "audit.least_held_out", "privacy.units", "data.channels",
+    }  # fmt: skip
+    """They choose among what is there, or take less work where they are larger."""
+    whole = {
+        f"{section}.{key}"
+        for section, settings in load_recipe("demo").model_dump().items()
+        if isinstance(settings, dict)
+        for key, value in settings.items()
+        if isinstance(value, int) and not isinstance(value, bool)
+    }
+    assert whole == free | {f"{section}.{key}" for section, limits in LIMITS.items() for key in limits}
+
+
+@pytest.mark.parametrize("setting", [f"{section}.{key}" for section, limits in LIMITS.items() for key in limits])
+def test_more_than_the_limit_is_refused_by_name_and_can_be_allowed(setting: str) -> None:
+    section, _, key = setting.partition(".")
+    limit = LIMITS[section][key]
+    asked = {section: {key: limit + 1}}
+    with pytest.raises(RecipeError, match=rf"{setting} = {limit + 1}.*at most {limit}.*--allow-large-recipe"):
+        refuse_large(asked, "the recipe inside x.zip", "refuse")
+    refuse_large(asked, "x", "allow")
+    refuse_large({section: {key: limit}}, "x", "refuse")
+    refuse_large(asked, "x", "refuse", used={section: {key: 1}})  # the user set it
+
+
+@pytest.mark.parametrize("odd", [None, 3, {"network": 5}, {"network": {"width": "x"}}, {"evaluate": None}])
+def test_what_is_no_recipe_asks_for_nothing(odd: object) -> None:
+    refuse_large(odd, "x", "refuse")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("network", "width", 10**6),
+        ("evaluate", "epochs", 10**30),
+        ("evaluate", "bootstrap", 10**12),
+        ("distill", "ipc", -1),
+        ("distill", "image_lr", float("inf")),
+        ("data", "label_column", "x" * 201),
+        ("data", "classes", ["a\x1b[31m"]),
+        ("data", "classes", list(map(str, range(10_001)))),
+        ("", "description", "x" * 10_001),
+        ("", "name", "a\nb"),
+        ("", "name", "x" * 10**7),
+    ],
+)
+def test_absurd_settings_are_outside_their_range_and_the_message_is_short(section: str, key: str, value: Any) -> None:
+    with pytest.raises(RecipeError) as refused:
+        validate_recipe({section: {key: value}} if section else {key: value}, "test")
+    assert key in str(refused.value)
+    assert len(str(refused.value)) < 1000

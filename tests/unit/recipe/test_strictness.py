@@ -1,0 +1,54 @@
+"""Which settings weaken an audit, in which direction, and by how much one differs from what is shipped."""
+
+from __future__ import annotations
+
+import pytest
+
+from medistill.recipe import AuditRecipe, EvaluateRecipe, audit_deviations, load_recipe, recipe_names
+from medistill.recipe.strictness import declared
+
+SHIPPED = load_recipe("demo").strictness
+
+
+def test_every_setting_of_the_audit_declares_in_which_direction_it_is_laxer() -> None:
+    assert [name for name, _, _ in declared(AuditRecipe)] == list(AuditRecipe.model_fields)
+    assert {name for name, _, _ in declared(EvaluateRecipe)} == {"epochs", "raw_epochs", "confidence", "smallest_cell"}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_no_shipped_recipe_is_laxer_than_what_is_shipped(name: str) -> None:
+    assert audit_deviations(load_recipe(name).strictness) == ()
+
+
+LAXER = {
+    "audit.copy_ratio": 0.4, "audit.most_copies": 0.9, "audit.most_recovered": 0.9, "audit.least_cluster": 2,
+    "audit.least_held_out": 99, "audit.most_found": 0.06, "audit.most_auc": 0.9, "audit.canary_chance": 0.001,
+    "audit.networks": 1, "audit.shadows": 4, "audit.shadow_experts": 1, "audit.shadow_iterations": 1,
+    "audit.canaries": 0, "evaluate.epochs": 1, "evaluate.raw_epochs": 1, "evaluate.confidence": 0.999,
+    "evaluate.smallest_cell": 1000,
+}  # fmt: skip
+STRICTER = {"audit.copy_ratio": 0.6, "audit.least_held_out": 200, "audit.most_auc": 0.55, "evaluate.confidence": 0.9}
+
+
+@pytest.mark.parametrize(("setting", "value"), LAXER.items())
+def test_what_opens_the_gate_is_laxer(setting: str, value: float) -> None:
+    (found,) = audit_deviations(load_recipe("demo", [f"{setting}={value}"]).strictness)
+    assert (found.setting, found.value, found.laxer) == (setting, value, True)
+    assert f"{setting} is {value:g} (laxer than the shipped " in found.sentence
+
+
+@pytest.mark.parametrize(("setting", "value"), STRICTER.items())
+def test_what_closes_it_is_stricter(setting: str, value: float) -> None:
+    (found,) = audit_deviations(load_recipe("demo", [f"{setting}={value}"]).strictness)
+    assert (found.setting, found.laxer) == (setting, False)
+
+
+def test_a_setting_that_is_not_told_counts_as_laxer() -> None:
+    told = {name: value for name, value in SHIPPED.items() if name != "most_copies"}
+    (found,) = audit_deviations(told)
+    assert found.laxer
+    assert found.sentence == "audit.most_copies is not told (shipped: 0)"
+
+
+def test_longer_training_than_the_least_that_is_shipped_differs_in_nothing() -> None:
+    assert audit_deviations({**SHIPPED, "evaluate.epochs": 5000, "evaluate.raw_epochs": 50}) == ()
