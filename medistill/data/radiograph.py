@@ -25,11 +25,11 @@ from monai.transforms import (
     SpatialPad,
 )
 
-from medistill.data.burnt_in_text import BurntInText
 from medistill.data.dicom_image import read_dicom
 from medistill.data.image import Image
 from medistill.data.plain_image import read_nifti, read_pillow
 from medistill.data.refusal import Refused
+from medistill.data.text_masking import BurntInText
 from medistill.data.text_policy import resolve_text_policy
 from medistill.data.view import view_of, view_words
 from medistill.recipe import DataRecipe
