@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medistill.artifacts.atomic import read_tensors, write_tensors
 from medistill.artifacts.corpus import LEFT_OUT, SPLITS, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_tensors, read_checked
 from medistill.artifacts.local_key import find_local_key, key_id, local_key
 from medistill.errors import DataError
 from medistill.evaluate.evaluation import OriginalsInTest
@@ -67,7 +67,7 @@ def keep_originals(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, run:
     found = sorted(_digests(corpus, rows, key))  # in this order they tell nothing of the corpus'
     array = np.frombuffer(b"".join(found), np.uint8).reshape(-1, BYTES)
     known = {"key": key_id(key), "set_digest": distilled.digest(), "decoding": _decoding(recipe.data)}
-    write_tensors(run / FILE, {"originals": array}, known, private=True)
+    keep_tensors(run / FILE, {"originals": array}, known)
 
 
 def known_originals(distilled: DistilledSet, run: Path | None) -> Originals | None:
@@ -79,7 +79,7 @@ def known_originals(distilled: DistilledSet, run: Path | None) -> Originals | No
     key = find_local_key()
     if run is None or key is None or not (run / FILE).is_file():
         return None
-    arrays, known = read_tensors(run / FILE, "digests of the originals")
+    arrays, known = read_checked(run / FILE, "digests of the originals")
     if (known.get("key"), known.get("set_digest")) != (key_id(key), distilled.digest()):
         return None
     digests = frozenset(bytes(row) for row in arrays["originals"])

@@ -16,7 +16,7 @@ import pytest
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import SPLITS, Corpus, save_corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.errors import DataError, UsageError
+from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.evaluate.evaluation import load_evaluation
 from medistill.recipe import Recipe, load_recipe
 from medistill.workflow.distill import distill
@@ -182,3 +182,14 @@ def test_what_is_kept_of_the_originals_is_private_and_tells_nothing_without_the_
     (tmp_path / "other").mkdir()
     keep_originals(made, corpus, RECIPE, tmp_path / "other")
     assert (tmp_path / "other" / FILE).read_bytes()[-16 * 90 :] != held[-16 * 90 :]
+
+
+def test_digests_of_originals_that_were_damaged_are_not_believed(corpus: Corpus, tmp_path: Path) -> None:
+    """One that is wrong would leave its image among the test images, and the report would say that none is there."""
+    made = audited.from_noise(corpus)
+    keep_originals(made, corpus, RECIPE, tmp_path)
+    held = bytearray((tmp_path / FILE).read_bytes())
+    held[-1] ^= 1
+    (tmp_path / FILE).write_bytes(held)
+    with pytest.raises(ArtifactError, match="its checksum does not fit"):
+        known_originals(made, tmp_path)
