@@ -12,8 +12,8 @@ from typing import Literal
 from medistill.artifacts.atomic import private_folder, read_json, write_json
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.trajectories import Trajectories
+from medistill.data.decoded import Decoded
 from medistill.data.listing import Listed
-from medistill.data.radiograph import Decoded
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.accounting import Guarantee, rounded_up
 from medistill.privacy.ledger import HASH_BYTES, Ledger, ledger_root, new_entry, open_ledger
