@@ -53,13 +53,6 @@ def without_text_reader() -> list[str]:
     return ["data.burnt_in_text=auto"] if reader_name() is None else []
 
 
-def refuse_no_set(source: Path) -> None:
-    """Refuse a folder that holds no set."""
-    from medistill.workflow.received import set_folder
-
-    set_folder(source)
-
-
 def load_set(source: Path, trust: list[str] | None = None) -> ReceivedSet:
     """The set in a bundle, in its own folder, or in the folder of a run; who vouches for it is said on stderr."""
     from medistill.workflow.received import receive

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,6 +35,7 @@ def serve() -> None:
     """
     import torch
 
+    import_module("medistill.data.radiograph")  # before memory is bounded, and before this process says it is ready
     for stop in (signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         signal.signal(stop, signal.SIG_IGN)  # a terminal that closes is for the parent too
     torch.set_num_threads(1)

@@ -22,7 +22,7 @@ import numpy as np
 
 from medistill import errors
 from medistill.data.burnt_in_text import Box, Reading
-from medistill.data.radiograph import Decoded
+from medistill.data.decoded import Decoded
 from medistill.data.second_look import SecondLook
 from medistill.errors import MedistillError, UsageError
 from medistill.recipe import DataRecipe

@@ -28,13 +28,13 @@ from medistill.artifacts.corpus import (
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.artifacts.lock import alone
 from medistill.data.burnt_in_text import RULES, text_check
+from medistill.data.decoded import Decoded
 from medistill.data.decoding import decode
 from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group
 from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
-from medistill.data.radiograph import Decoded
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect

@@ -188,7 +188,7 @@ def test_a_reader_that_does_not_start_is_an_error_and_no_file_is_blamed(
 ) -> None:
     Image.fromarray(ground(64, 64)[0].astype(np.uint8)).save(tmp_path / "a.png")
     monkeypatch.setitem(sys.modules, "cv2", None)  # as where a system library that it needs is missing
-    burnt_in_text._reader.cache_clear()
+    burnt_in_text.load_reader.cache_clear()
     recipe = DataRecipe(image_size=32, burnt_in_text="mask")
     with pytest.raises(UsageError, match=r"cannot be loaded \(ModuleNotFoundError\).*pip install"):
         decode_chunk(tmp_path, ["a.png"], recipe)
@@ -201,8 +201,8 @@ class Finder:
         if name == "onnxruntime":
             print(os.environ.get("ORT_DISABLE_TELEMETRY"))
 sys.meta_path.insert(0, Finder())
-from medistill.data.burnt_in_text import _reader
-_reader()
+from medistill.data.burnt_in_text import load_reader
+load_reader()
 """
 
 

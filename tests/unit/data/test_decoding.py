@@ -19,8 +19,9 @@ from PIL import Image as Pillow
 
 from medistill.artifacts.atomic import private_folder
 from medistill.data import radiograph
+from medistill.data.decoded import Decoded
 from medistill.data.decoding import decode, decode_chunk
-from medistill.data.radiograph import Decoded, read_image
+from medistill.data.radiograph import read_image
 from medistill.data.staging import CHUNK, collect, keep, kept
 from medistill.data.worker_process import MOST_MEMORY
 from medistill.errors import ArtifactError
