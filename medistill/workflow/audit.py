@@ -281,7 +281,10 @@ def _not_tested(membership: Membership | None, text: TextFigures) -> tuple[str, 
         "The source files' headers are no part of this audit.",
     ]
     if text.reader:
-        told.append("Letters that the reader of text does not see, such as handwriting, are not looked for in the set.")
+        told.append(
+            "Letters that the reader of text does not see, such as handwriting or mirrored ones, are not looked for in "
+            "the set."
+        )
     elif text.legible:
         told.append("Letters were not looked for in the set: no reader of text was installed.")
     return (*told, *([] if membership else ["Membership inference was not tried."]))
