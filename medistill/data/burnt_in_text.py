@@ -17,7 +17,7 @@ from medistill.data.side_markers import is_side_marker, words_of
 from medistill.errors import UsageError
 from medistill.recipe import DataRecipe
 
-RULES = 2
+RULES = 3
 """Version of what is looked for and masked; raise it when the same image comes to another mask by the same reader."""
 LEGIBLE_SIDE = 64
 """Shorter side of an image of a set, in pixels, from which burnt-in letters are taken to be legible in it: those that
@@ -35,7 +35,10 @@ LEGIBLE = 0.5
 OBLONG = 3
 """Long by short side from which a box holds several letters, even where they cannot be read."""
 LARGE = 0.25
-"""Share of the image's shorter side; what is higher is no line of text (ribs are taken for one)."""
+"""Share of the image's shorter side; what is higher is no line of text (ribs are taken for one), unless it is read as
+surely as `PLAIN`, of three letters and more."""
+PLAIN = 0.9
+"""Score (0..1) at which even what is as large as ribs is letters."""
 Kind = Literal["words", "numbers", "unread"]
 """What a box holds: letters that could be read, digits alone, or what looks like a line and cannot be read."""
 
@@ -116,7 +119,9 @@ def find_readings(pixels: np.ndarray, *, side: int = USUAL) -> list[Reading]:
     height, width = pixels.shape[1:]
     readings = []
     for corners, text, score in _read(pixels, side):
-        if not is_telling(text, score, corners) or _sides(corners).min() > LARGE * min(height, width):
+        plain, letters = score >= PLAIN, sum(map(len, words_of(text)))
+        ribs = _sides(corners).min() > LARGE * min(height, width) and not (plain and letters > 2)
+        if ribs or not is_telling(text, score, corners):
             continue
         (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
         more = max(2, min(right - left, bottom - top) // 2)
@@ -126,7 +131,7 @@ def find_readings(pixels: np.ndarray, *, side: int = USUAL) -> list[Reading]:
             max(int(left - more), 0),
             min(int(right + more), width),
         )
-        readings.append(Reading(box, float(score), sum(map(len, words_of(text))), _kind(text, score)))
+        readings.append(Reading(box, float(score), letters, _kind(text, score)))
     return readings
 
 

@@ -28,7 +28,9 @@ from medistill.errors import MedistillError, UsageError
 from medistill.recipe import DataRecipe
 
 CRASHED = Decoded(
-    None, category="decoder crashed", reason="reading it ended the process that tried (faulty decoder, or no memory)"
+    None,
+    category="decoder crashed",
+    reason="reading it ended the process that tried (faulty decoder, no memory, or minutes of computing)",
 )
 READY = b"ready\n"
 Answer = TypeVar("Answer")

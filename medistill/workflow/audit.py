@@ -29,6 +29,7 @@ from medistill.recipe import Recipe, audit_deviations, validate_recipe
 from medistill.report.overlays import render_overlays
 from medistill.report.pairs import render_pairs
 from medistill.training.device import choose_device
+from medistill.workflow.audit_seal import seal_audit
 from medistill.workflow.environment import versions
 from medistill.workflow.experts import network_spec
 from medistill.workflow.likeness import Examined, closest, compare, copy_figures, examined, grey_of
@@ -137,6 +138,7 @@ def audit(
         text=text,
     )
     keep_json(folder / "audit.json", result.as_json(), private=True)
+    seal_audit(distilled, folder)
     for page in ("pairs.html", OVERLAYS_PAGE):
         (folder / page).unlink(missing_ok=True)  # an earlier audit's: it shows the originals
     if patterns:
@@ -290,7 +292,10 @@ def _not_tested(membership: Membership | None, text: TextFigures) -> tuple[str, 
         "The source files' headers are no part of this audit.",
     ]
     if text.reader:
-        told.append("Letters that the reader of text does not see, such as handwriting, are not looked for in the set.")
+        told.append(
+            "Letters that the reader of text does not see, such as handwriting or mirrored ones, are not looked for in "
+            "the set."
+        )
     elif text.legible:
         told.append("Letters were not looked for in the set: no reader of text was installed.")
     return (*told, *([] if membership else ["Membership inference was not tried."]))
