@@ -125,7 +125,7 @@ def found_text(criterion: Criterion) -> str:
     if not_looked_for(criterion):
         return "not looked for"
     if criterion.figure is None:
-        return "none"
+        return "not known"
     return f"{criterion.figure:.0f}" if criterion.name.startswith(COUNTED) else number(criterion.figure)
 
 

@@ -219,6 +219,6 @@ def _attacks(found: Audit) -> Table:
     areas, shares = figures_by_attack(found, "auc"), figures_by_attack(found, "found")
     for attack in areas:
         for name, told in (("AUC", areas[attack]), ("found", shares[attack])):
-            figures = (estimate(told[source]) if source in told else "none" for source in SOURCE_NAMES)
+            figures = (estimate(told[source]) if source in told else "not known" for source in SOURCE_NAMES)
             table.add_row(f"{attack}: {name}", *figures)
     return table
