@@ -67,6 +67,11 @@ def can_carry_letters(height: int, width: int) -> bool:
     return min(height, width) >= LEGIBLE_SIDE
 
 
+def too_small_for_letters(size: str) -> str:
+    """Why letters are not looked for in smaller images: not that none could be there. ``size`` as in "32 x 32"."""
+    return f"images of {size} pixels are too small for letters below a twelfth of their height"
+
+
 def looking_side(image_size: int) -> int:
     """Shorter side, in pixels, on which an original is looked at that becomes so large an image of a set."""
     return min(max(SCALE * image_size, COARSEST), FINEST)
