@@ -322,7 +322,8 @@ def text_in_words(corpus: Corpus, asked: DataRecipe, origin: Origin) -> str:
     done = f"images in which some was masked: {corpus.text_masked}"
     if corpus.text_check.policy == "quarantine":
         done = f"files refused for it: {corpus.refused.get('burnt-in text', 0)}"
-    return f"Text burnt into the pixels was looked for; {done}."
+    shown = " `medistill prepare --preview` shows what was masked." if corpus.text_masked else ""
+    return f"Text burnt into the pixels was looked for; {done}.{shown}"
 
 
 def _in_words(corpus: Corpus) -> str:
