@@ -121,9 +121,9 @@ def demand_non_inferiority(evaluation: Evaluation) -> None:
 
 
 def estimate(value: Estimate) -> str:
-    """``0.912 (0.874 to 0.941)``, or that there is none."""
+    """``0.912 (0.874 to 0.941)``, or that it is not known."""
     if value.value is None:
-        return "none"
+        return "not known"
     if value.low is None or value.high is None:
         return f"{value.value:.3f} (no interval)"
     return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"

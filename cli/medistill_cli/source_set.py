@@ -53,20 +53,25 @@ def without_text_reader() -> list[str]:
     return ["data.burnt_in_text=auto"] if reader_name() is None else []
 
 
-def refuse_no_set(source: Path) -> None:
-    """Refuse a folder that holds no set."""
-    from medistill.workflow.received import set_folder
-
-    set_folder(source)
-
-
 def load_set(source: Path, trust: list[str] | None = None) -> ReceivedSet:
-    """The set in a bundle, in its own folder, or in the folder of a run; who vouches for it is said on stderr."""
+    """The set in a bundle, in its own folder, or in the folder of a run; who vouches for it is said on stderr, unless
+    a run of this installation made it."""
     from medistill.workflow.received import receive
 
     received = receive(source, trust=trust or (), today=today())
-    write_error(received.origin)
+    if received.bundled or not _made_here(source, received.distilled):
+        write_error(received.origin)
     return received
+
+
+def _made_here(source: Path, distilled: DistilledSet) -> bool:
+    """Whether it lies in a run whose record of how it was made is sealed by this installation."""
+    from medistill.artifacts.local_key import find_local_key
+    from medistill.artifacts.making import load_making
+
+    run = run_of(source)
+    known = None if run is None else load_making(run)
+    return known is not None and known.sealed_by(find_local_key()) and known.is_of(distilled)
 
 
 def run_of(source: Path) -> Path | None:

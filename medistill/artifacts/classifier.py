@@ -117,11 +117,6 @@ class Classifier:
             raise _unusable(folder, f"a part is missing or of another kind ({error})") from None
 
 
-def is_classifier(folder: Path) -> bool:
-    """Whether a folder is one that `Classifier.save` wrote."""
-    return (folder / PREPROCESSING).is_file()
-
-
 def _unusable(folder: Path, why: str) -> ArtifactError:
     return ArtifactError(
         f"{folder} cannot be used: {why}",

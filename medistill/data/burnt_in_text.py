@@ -5,22 +5,19 @@ What is read is looked at once, in memory, to tell side markers from other text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from monai.transforms import MapTransform
 
 from medistill.artifacts.corpus import TextCheck
-from medistill.data.refusal import Refused
 from medistill.data.side_markers import is_side_marker, words_of
 from medistill.errors import UsageError
 from medistill.recipe import DataRecipe
 
-RULES = 2
+RULES = 3
 """Version of what is looked for and masked; raise it when the same image comes to another mask by the same reader."""
 LEGIBLE_SIDE = 64
 """Shorter side of an image of a set, in pixels, from which burnt-in letters are taken to be legible in it: those that
@@ -38,7 +35,10 @@ LEGIBLE = 0.5
 OBLONG = 3
 """Long by short side from which a box holds several letters, even where they cannot be read."""
 LARGE = 0.25
-"""Share of the image's shorter side; what is higher is no line of text (ribs are taken for one)."""
+"""Share of the image's shorter side; what is higher is no line of text (ribs are taken for one), unless it is read as
+surely as `PLAIN`, of three letters and more."""
+PLAIN = 0.9
+"""Score (0..1) at which even what is as large as ribs is letters."""
 Kind = Literal["words", "numbers", "unread"]
 """What a box holds: letters that could be read, digits alone, or what looks like a line and cannot be read."""
 
@@ -62,37 +62,14 @@ class Reading(NamedTuple):
     kind: Kind = "words"
 
 
-class BurntInText(MapTransform):
-    """Masks text other than side markers, or refuses the image, as the recipe says. Grey values 0..255, (C, H, W)."""
-
-    def __init__(self, keys: str, recipe: DataRecipe) -> None:
-        """Raises UsageError where the reader cannot be loaded; later it would look like a damaged file."""
-        super().__init__(keys)
-        self.policy, self.side = recipe.burnt_in_text, looking_side(recipe.image_size)
-        _reader()
-
-    def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
-        """The image without its text, and under ``masked`` in how many places there was any.
-
-        Raises:
-            Refused: there is some, and the policy is to quarantine the file.
-        """
-        done = dict(data)
-        for key in self.key_iterator(done):
-            boxes = find_text(np.asarray(done[key]), side=self.side)
-            if boxes and self.policy == "quarantine":
-                raise Refused(
-                    "burnt-in text",
-                    f"text other than side markers is burnt in, in {_places(boxes)} (data.burnt_in_text is quarantine)",
-                )
-            done[key] = masked(np.asarray(done[key]), boxes)
-            done[f"{key}_meta_dict"] = {**done[f"{key}_meta_dict"], "masked": len(boxes)}
-        return done
-
-
 def can_carry_letters(height: int, width: int) -> bool:
     """Whether letters that were burnt into an original may still be read in an image of this size."""
     return min(height, width) >= LEGIBLE_SIDE
+
+
+def too_small_for_letters(size: str) -> str:
+    """Why letters are not looked for in smaller images: not that none could be there. ``size`` as in "32 x 32"."""
+    return f"images of {size} pixels are too small for letters below a twelfth of their height"
 
 
 def looking_side(image_size: int) -> int:
@@ -147,7 +124,9 @@ def find_readings(pixels: np.ndarray, *, side: int = USUAL) -> list[Reading]:
     height, width = pixels.shape[1:]
     readings = []
     for corners, text, score in _read(pixels, side):
-        if not is_telling(text, score, corners) or _sides(corners).min() > LARGE * min(height, width):
+        plain, letters = score >= PLAIN, sum(map(len, words_of(text)))
+        ribs = _sides(corners).min() > LARGE * min(height, width) and not (plain and letters > 2)
+        if ribs or not is_telling(text, score, corners):
             continue
         (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
         more = max(2, min(right - left, bottom - top) // 2)
@@ -157,7 +136,7 @@ def find_readings(pixels: np.ndarray, *, side: int = USUAL) -> list[Reading]:
             max(int(left - more), 0),
             min(int(right + more), width),
         )
-        readings.append(Reading(box, float(score), sum(map(len, words_of(text))), _kind(text, score)))
+        readings.append(Reading(box, float(score), letters, _kind(text, score)))
     return readings
 
 
@@ -208,10 +187,6 @@ def masked(pixels: np.ndarray, boxes: list[Box]) -> np.ndarray:
     return done
 
 
-def _places(boxes: list[Box]) -> str:
-    return "1 place" if len(boxes) == 1 else f"{len(boxes)} places"
-
-
 def _models() -> dict[str, Path]:
     """Part of the reader -> its model in RapidOCR's wheel; given by their paths, they are never downloaded.
 
@@ -230,7 +205,7 @@ def _models() -> dict[str, Path]:
 
 
 @cache
-def _reader() -> Any:
+def load_reader() -> Any:
     """The reader of this process, on one thread: files are read side by side.
 
     Raises:
@@ -269,14 +244,14 @@ def _read(pixels: np.ndarray, side: int) -> list[tuple[np.ndarray, str, float]]:
     shown = np.rint(np.clip(pixels, 0, 255)).astype(np.uint8).transpose(1, 2, 0)
     image = np.ascontiguousarray(np.broadcast_to(shown, (height, width, 3)))
     coarse = _scaled(image, side)
-    boxes = _reader().text_det(coarse).boxes
+    boxes = load_reader().text_det(coarse).boxes
     if boxes is None:
         return []
     shares = np.asarray(boxes, np.float32) / _width_height(coarse)
     fine = _scaled(image, min(max(*image.shape[:2], side), FINEST))
     crops = [get_rotate_crop_image(fine, corners) for corners in shares * _width_height(fine)]
-    upright, _ = _reader().cls_and_rotate(crops)
-    read = _reader().recognize_txt(upright)
+    upright, _ = load_reader().cls_and_rotate(crops)
+    read = load_reader().recognize_txt(upright)
     corners = np.clip(shares, 0, 1) * _width_height(image)
     return list(zip(corners, read.txts, read.scores, strict=True))
 

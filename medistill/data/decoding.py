@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder
-from medistill.data.radiograph import TOO_MUCH, Decoded, radiograph_pipeline
+from medistill.data.decoded import TOO_MUCH, Decoded
 from medistill.data.refusal import Refused
 from medistill.data.second_look import SecondLook, look_again
 from medistill.data.staging import CHUNK, keep, kept
@@ -99,6 +99,8 @@ def decode_chunk(folder: Path, chunk: Sequence[str], recipe: DataRecipe) -> list
     Raises:
         UsageError: what should look for text cannot be loaded.
     """
+    from medistill.data.radiograph import radiograph_pipeline
+
     with _unsaid():
         pipeline = radiograph_pipeline(recipe)
         return [_decode(pipeline, folder / file) for file in chunk]

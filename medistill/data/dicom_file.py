@@ -42,7 +42,7 @@ def read_data_set(file: BinaryIO, *, force: bool = False, only: Sequence[str] | 
     packed = file.read() if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian else None
     if packed is None:
         file.seek(0)
-        return _read(file, force, only)
+        return _read(file, only, force=force)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian  # which it is, once unpacked
     unpacked = DicomBytesIO(bytes(128) + b"DICM")
     unpacked.seek(0, io.SEEK_END)
@@ -50,7 +50,7 @@ def read_data_set(file: BinaryIO, *, force: bool = False, only: Sequence[str] | 
     for piece in _inflated(packed, whole=only is None):
         unpacked.write(piece)
     unpacked.seek(0)
-    return _read(unpacked, force, only)
+    return _read(unpacked, only, force=force)
 
 
 def frames_of(header: Dataset) -> int:
@@ -68,7 +68,7 @@ def frames_of(header: Dataset) -> int:
     return frames
 
 
-def _read(file: BinaryIO, force: bool, only: Sequence[str] | None) -> Dataset:
+def _read(file: BinaryIO, only: Sequence[str] | None, *, force: bool) -> Dataset:
     if only is None:
         return dcmread(file, force=force)
     return dcmread(file, force=force, stop_before_pixels=True, specific_tags=list(only))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medistill.data.decoded import Decoded
 from medistill.data.listing import Listed
-from medistill.data.radiograph import Decoded
 from medistill.errors import DataError
 from medistill.recipe import UNITS, Unit
 

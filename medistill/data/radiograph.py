@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,12 @@ from monai.transforms import (
     SpatialPad,
 )
 
-from medistill.data.burnt_in_text import BurntInText
+from medistill.data.decoded import TOO_MUCH
 from medistill.data.dicom_image import read_dicom
 from medistill.data.image import Image
 from medistill.data.plain_image import read_nifti, read_pillow
 from medistill.data.refusal import Refused
+from medistill.data.text_masking import BurntInText
 from medistill.data.text_policy import resolve_text_policy
 from medistill.data.view import view_of, view_words
 from medistill.recipe import DataRecipe
@@ -39,7 +39,6 @@ DICOM_ENDINGS = (".dcm", ".dicom", ".ima", "")
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Brightness of red, green and blue (ITU-R BT.601)."""
-TOO_MUCH = "reading it takes more memory than a worker may have"
 MOST_BYTES = 2**30
 """Size of the largest file that is opened; the largest image that is taken needs 600 MB unpacked."""
 
@@ -208,38 +207,3 @@ def radiograph_pipeline(recipe: DataRecipe) -> Compose:
             Square("image", recipe),
         ]
     )
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What became of one file.
-
-    Attributes:
-        pixels: uint8 (C, size, size), or None where the file was refused or its pixels lie in the staging folder.
-        fingerprint: SHA-256 of the decoded pixels before they were resized; equal for copies in any container.
-        view: what the file says of its view.
-        unstated: it could say that it is frontal, and does not.
-        patient: one-way hash of its patient's identifier, empty where it has none.
-        study: one-way hash of its study's, likewise.
-        sex: of its patient, as `sex_of` gives it.
-        age: band of its patient's age, as `age_band` gives it.
-        synthetic: the file says that it was made.
-        flags: what it says of itself, as `flags_of` gives it.
-        masked: in how many places text was masked.
-        category: of the refusal, empty where accepted.
-        reason: of the refusal.
-    """
-
-    pixels: np.ndarray | None
-    fingerprint: str = ""
-    view: str = ""
-    unstated: bool = False
-    patient: str = ""
-    study: str = ""
-    sex: str | None = ""
-    age: str | None = ""
-    synthetic: bool = False
-    flags: tuple[str, ...] = ()
-    masked: int = 0
-    category: str = ""
-    reason: str = ""

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from monai.transforms import Compose
 from PIL import Image
 
 from medistill.data.burnt_in_text import Reading, find_readings, looking_side, masked
-from medistill.data.radiograph import LUMA, as_seen
 from medistill.recipe import DataRecipe
 
 LONGEST = 512
@@ -42,6 +40,10 @@ def look_again(path: Path, recipe: DataRecipe) -> SecondLook:
     Args:
         recipe: from `resolve_text_policy`.
     """
+    from monai.transforms import Compose
+
+    from medistill.data.radiograph import as_seen
+
     open_to_all = {"view_policy": "keep", "flagged_headers": "tell", "secondary_captures": "tell"}
     pixels = np.asarray(Compose(as_seen(recipe.model_copy(update=open_to_all)))({"image": str(path)})["image"])
     looked_for = recipe.burnt_in_text != "unchecked"
@@ -57,6 +59,8 @@ def look_again(path: Path, recipe: DataRecipe) -> SecondLook:
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
+    from medistill.data.radiograph import LUMA
+
     grey = np.tensordot(LUMA, pixels, axes=1) if len(pixels) == 3 else pixels[0]
     picture = np.rint(np.clip(grey, 0, 255)).astype(np.uint8)
     factor = min(LONGEST / max(picture.shape), 1)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from medistill.data.decoded import Decoded
 from medistill.data.listing import Listed
-from medistill.data.radiograph import Decoded
 from medistill.data.view import view_of
 from medistill.errors import DataError
 from medistill.recipe import DataRecipe

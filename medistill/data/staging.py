@@ -12,7 +12,7 @@ import numpy as np
 
 from medistill.artifacts.atomic import write_atomically
 from medistill.artifacts.kept import keep_tensors, read_checked
-from medistill.data.radiograph import Decoded
+from medistill.data.decoded import Decoded
 from medistill.errors import ArtifactError
 
 CHUNK = 32

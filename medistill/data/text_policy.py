@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from medistill.data.burnt_in_text import can_carry_letters, reader_name
+from medistill.data.burnt_in_text import can_carry_letters, reader_name, too_small_for_letters
 from medistill.recipe import DataRecipe
 
 Origin = Literal["files", "drawn"]
@@ -27,20 +27,21 @@ def why_unchecked(recipe: DataRecipe, origin: Origin) -> str:
     """Why nothing looked, and what that means. The recipe as it was asked for."""
     if origin == "drawn":
         return "Text burnt into the pixels was not looked for: medistill drew the images, and no text but side markers."
-    size = f"{recipe.image_size} x {recipe.image_size} pixels"
+    size = f"{recipe.image_size} x {recipe.image_size}"
     if not _can_carry_letters(recipe):
         return (
-            f"Text burnt into the pixels was not looked for: of letters, images of {size} can carry only such as are a "
-            "twelfth of the picture's height or more. data.burnt_in_text=mask looks for them."
+            f"Text burnt into the pixels was not looked for: {too_small_for_letters(size)}. "
+            "data.burnt_in_text=mask looks all the same."
         )
     if recipe.burnt_in_text == "auto":
         return (
             "TEXT IS UNCHECKED: the text reader is not installed. Names burnt into the pixels can be legible in images "
-            f"of {size}, and a set made of these cannot pass its audit. Install it with {INSTALL} and repeat."
+            f"of {size} pixels, and a set made of these cannot pass its audit. Install it with {INSTALL} and repeat."
         )
     return (
         "TEXT IS UNCHECKED, as data.burnt_in_text=unchecked asks. Names burnt into the pixels can be legible in images "
-        f"of {size}, and a set made of these cannot pass its audit. data.burnt_in_text=mask (or quarantine) looks."
+        f"of {size} pixels, and a set made of these cannot pass its audit. data.burnt_in_text=mask (or quarantine) "
+        "looks."
     )
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,9 @@ from medistill.recipe import DataRecipe
 MOST_MEMORY = 6 * 2**30
 """Bytes of data beyond what the process has when it is ready. A colour image of 100 million pixels, the largest that is
 taken, was measured to need 4.0 GiB, a grey one of 16 bits 2.4 GiB, one of 3,000 x 3,000 pixels 0.25 GiB."""
+MOST_SECONDS = 180.0
+"""Seconds of processor time for one file. A JPEG of 3 MB with 20,000 progressive scans would take 10 minutes, one of
+100 MB hours. Waiting, as for a slow disk, does not count."""
 PATIENCE = 60.0
 """Seconds without work after which a worker ends."""
 
@@ -34,9 +38,12 @@ def serve() -> None:
     """
     import torch
 
+    import_module("medistill.data.radiograph")  # before memory is bounded, and before this process says it is ready
     for stop in (signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         signal.signal(stop, signal.SIG_IGN)  # a terminal that closes is for the parent too
     torch.set_num_threads(1)
+    if hasattr(signal, "SIGPROF"):
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     _bound_memory()
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -69,15 +76,20 @@ def _answer(request: bytes, answers: IO[bytes]) -> None:
     pixels: Sequence[np.ndarray] = ()
     try:
         if "look" in asked:
+            _bound_time(MOST_SECONDS)
             look = look_at(folder, asked["look"], recipe)
             told, pixels = ({"look": None}, ()) if look is None else _looked(look)
         else:
-            decoded = decode_chunk(folder, asked["files"], recipe)
+            decoded = []
+            for file in asked["files"]:
+                _bound_time(MOST_SECONDS)
+                decoded += decode_chunk(folder, [file], recipe)
             told = {"decoded": [to_json(one) for one in decoded]}
             pixels = [one.pixels for one in decoded if one.pixels is not None]
     except MedistillError as error:
         said = {"seen": error.seen, "expected": error.expected, "do": error.do}
         told = {"kind": type(error).__name__, "error": said}
+    _bound_time(0)
     answers.write(json.dumps(told).encode() + b"\n")
     for one in pixels:
         answers.write(one.tobytes())
@@ -87,6 +99,15 @@ def _answer(request: bytes, answers: IO[bytes]) -> None:
 def _looked(look: SecondLook) -> tuple[dict[str, Any], Sequence[np.ndarray]]:
     told, pixels = look_to_json(look)
     return {"look": told}, pixels
+
+
+def _bound_time(seconds: float) -> None:
+    """End this process after so many seconds of processor time from now on, wherever it then is; 0 lifts that.
+
+    The system does it, since code in C lets no Python run.
+    """
+    if hasattr(signal, "setitimer"):  # Windows has no such timer
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _bound_memory() -> None:

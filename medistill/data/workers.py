@@ -22,13 +22,15 @@ import numpy as np
 
 from medistill import errors
 from medistill.data.burnt_in_text import Box, Reading
-from medistill.data.radiograph import Decoded
+from medistill.data.decoded import Decoded
 from medistill.data.second_look import SecondLook
 from medistill.errors import MedistillError, UsageError
 from medistill.recipe import DataRecipe
 
 CRASHED = Decoded(
-    None, category="decoder crashed", reason="reading it ended the process that tried (faulty decoder, or no memory)"
+    None,
+    category="decoder crashed",
+    reason="reading it ended the process that tried (faulty decoder, no memory, or minutes of computing)",
 )
 READY = b"ready\n"
 Answer = TypeVar("Answer")

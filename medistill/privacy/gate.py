@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from medistill.data.burnt_in_text import too_small_for_letters
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.audit import (
     LAXER,
@@ -53,7 +54,6 @@ UNSEEN = (
     "the reader does not find a word that was planted in these images, {contrast} grey levels brighter than they are: "
     "that it finds nothing says nothing"
 )
-TOO_SMALL = "images of {side} pixels cannot carry letters"
 DRAWN_HERE = "medistill drew the originals itself, and writes no text into them"
 NOT_ATTACKED = "membership inference was not tried, and a set that passes every search for copies can still fall to it"
 
@@ -227,7 +227,7 @@ def no_text(text: TextFigures) -> tuple[Criterion, ...]:
 
     Images too small for letters pass, with that as the reason.
     """
-    looked, small = 1.0 if text.originals else 0.0, TOO_SMALL.format(side=text.side)
+    looked, small = 1.0 if text.originals else 0.0, too_small_for_letters(str(text.side))
     if not text.legible:
         return (Criterion(ORIGINALS_READ, looked, 1.0, "pass", small), Criterion(LETTERS, 0, 0, "pass", small))
     reason = "" if text.originals else DRAWN_HERE if text.drawn_here else LOOK.format(side=text.side)

@@ -32,7 +32,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     text, origin = _read(name_or_path)
     try:
         settings = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, and lists in lists in lists
         raise RecipeError(f"{origin} is not TOML: {error}", expected="a TOML recipe", do="mend that line") from None
     return _override(settings, overrides, origin)
 
@@ -150,7 +150,7 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     if len(parts) == 2 and not isinstance(value, list) and _is_list(*parts):
         value = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else [value]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy.audit import COUNTED, MAKING, Audit, Criterion, Subject, Verdict
+from medistill.privacy.audit import COUNTED, LETTERS, MAKING, ORIGINALS_READ, Audit, Criterion, Subject, Verdict
 from medistill.privacy.gate import ATTACKED_AT
 from medistill.privacy.membership import AttackCell, MembershipAttack, Source
 from medistill.report.wording import number, short
@@ -125,9 +125,16 @@ def _first(told: Sequence[str]) -> str:
 
 def found_text(criterion: Criterion) -> str:
     """What was found, as a person would write it."""
+    if not_looked_for(criterion):
+        return "not looked for"
     if criterion.figure is None:
-        return "none"
+        return "not known"
     return f"{criterion.figure:.0f}" if criterion.name.startswith(COUNTED) else number(criterion.figure)
+
+
+def not_looked_for(criterion: Criterion) -> bool:
+    """Whether it is one on text that passes without a look, for the reason that it gives: its figure says nothing."""
+    return criterion.name in (ORIGINALS_READ, LETTERS) and criterion.verdict == "pass" and bool(criterion.reason)
 
 
 def asked_text(criterion: Criterion) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medistill.data.burnt_in_text import can_carry_letters
+from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
 from medistill.privacy.letters import Overlay, TextFigures, legible_in_set
 from medistill.report.record import Report
 from medistill.report.wording import counted, listed, sentences
@@ -41,7 +41,7 @@ def text_sentences(text: TextFigures | None) -> tuple[str, ...]:
     if text is None:
         return ("The audit is of a version of medistill that did not look for text in the pixels.",)
     if not text.legible:
-        return (f"Images of {text.side} pixels cannot carry letters, so text was not looked for in the set.",)
+        return (f"Text was not looked for in the set: {too_small_for_letters(str(text.side))}.",)
     if text.drawn_here and not text.originals:
         originals = "The originals are phantoms that medistill drew itself, without text."
     else:

@@ -8,14 +8,14 @@ import re
 import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.data.burnt_in_text import can_carry_letters
+from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
-from medistill.privacy.audit import Audit
+from medistill.privacy.audit import Audit, Criterion
 from medistill.recipe import QUANTISING
 from medistill.report import wording
-from medistill.report.audit_statements import verdict_sentence
+from medistill.report.audit_statements import not_looked_for, verdict_sentence
 from medistill.report.markdown import escaped, shown_whole
 from medistill.report.record import Report
 from medistill.report.text_statements import originals_text, text_sentences
@@ -223,7 +223,7 @@ def _text(distilled: DistilledSet, provenance: Provenance, audit: Audit | None) 
         return wording.sentences(*text_sentences(audit.text))
     check, side = provenance.text_check, min(distilled.images.shape[2:])
     if not can_carry_letters(side, side):
-        return f"Images of {side} pixels cannot carry letters."
+        return f"Text was not looked for: {too_small_for_letters(str(side))}."
     policy, by = ("", "") if check is None else (check.policy, check.by or "")
     return f"{originals_text(policy, by)} The set was not read for letters: look at every image."
 
@@ -234,9 +234,7 @@ def _privacy(
     formal = escaped(provenance.privacy or "The set does not say what was done for its privacy.")
     tried = f"**Audit:** {escaped(verdict_sentence(audit))}" if audit is not None else "**Audit:** none was made."
     figures = (
-        []
-        if audit is None
-        else [f"- {escaped(one.name)}: {_criterion(one.figure)} ({one.verdict})" for one in audit.criteria]
+        [] if audit is None else [f"- {escaped(one.name)}: {_criterion(one)} ({one.verdict})" for one in audit.criteria]
     )
     risk = statement.acknowledged_risk
     covered = provenance.differential_privacy is not None and (audit is not None or report is not None)
@@ -255,8 +253,10 @@ def _privacy(
     ]  # fmt: skip
 
 
-def _criterion(figure: float | None) -> str:
-    return "could not be judged" if figure is None else f"{figure:.3g}"
+def _criterion(one: Criterion) -> str:
+    if not_looked_for(one):
+        return "not looked for"
+    return "could not be judged" if one.figure is None else f"{one.figure:.3g}"
 
 
 def _use() -> list[str]:

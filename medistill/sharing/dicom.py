@@ -30,7 +30,6 @@ IMPLEMENTATION = ("2.25.248499006674518729304925544050451296256", "MEDISTILL_1")
 """Implementation class UID (a UUID under 2.25, which needs no registration) and version name."""
 METHOD = "Constructed from synthetic images; no source header was read"
 NO_LETTERS = "Letters were looked for in originals and images"
-TOO_SMALL_FOR_LETTERS = "The images are too small for letters"
 LONGEST_TEXT = 64
 """Characters in a value of VR LO."""
 
@@ -70,14 +69,13 @@ def dicom_files(distilled: DistilledSet, text: TextFigures | None = None) -> dic
 
 
 def _of_pixels(distilled: DistilledSet, text: TextFigures | None) -> dict[str, str | list[str]]:
-    """The attributes that say what is, or is not, in the pixels: only what was checked."""
-    if not can_carry_letters(*distilled.images.shape[2:]):
-        method = [METHOD, TOO_SMALL_FOR_LETTERS]
-    elif text is not None and text.clean:
+    """The attributes that say what is, or is not, in the pixels: only what was checked, which small images are not."""
+    if text is None or not can_carry_letters(*distilled.images.shape[2:]):
+        return {}
+    if text.clean:
         method = [METHOD, NO_LETTERS]
-    else:
-        return {"BurnedInAnnotation": "YES"} if text is not None and text.found else {}
-    return {"BurnedInAnnotation": "NO", "PatientIdentityRemoved": "YES", "DeidentificationMethod": method}
+        return {"BurnedInAnnotation": "NO", "PatientIdentityRemoved": "YES", "DeidentificationMethod": method}
+    return {"BurnedInAnnotation": "YES"} if text.found else {}
 
 
 def _contribution(distilled: DistilledSet) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from medistill.artifacts.atomic import private_folder, write_text
-from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.corpus import Corpus, TextCheck
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json
 from medistill.errors import DataError, MedistillError, UsageError
@@ -29,11 +29,13 @@ from medistill.recipe import Recipe, audit_deviations, validate_recipe
 from medistill.report.overlays import render_overlays
 from medistill.report.pairs import render_pairs
 from medistill.training.device import choose_device
+from medistill.workflow.audit_seal import seal_audit
 from medistill.workflow.environment import versions
 from medistill.workflow.experts import network_spec
 from medistill.workflow.likeness import Examined, closest, compare, copy_figures, examined, grey_of
 from medistill.workflow.membership import attack_membership
 from medistill.workflow.retrace import making_flaw
+from medistill.workflow.same_corpus import text_looked_for
 from medistill.workflow.text_audit import text_figures
 
 OVERLAYS_PAGE = "overlays.html"
@@ -136,6 +138,7 @@ def audit(
         text=text,
     )
     keep_json(folder / "audit.json", result.as_json(), private=True)
+    seal_audit(distilled, folder)
     for page in ("pairs.html", OVERLAYS_PAGE):
         (folder / page).unlink(missing_ok=True)  # an earlier audit's: it shows the originals
     if patterns:
@@ -162,13 +165,23 @@ def _check_fit(distilled: DistilledSet, corpus: Corpus) -> None:
         )
     made_from = distilled.provenance.get("corpus")
     if made_from != corpus.content:
+        text = text_looked_for(_text_check_of(distilled), corpus.text_check) if made_from else ""
         raise DataError(
             f"the set was made from the corpus {str(made_from)[:12]}, and this one is {corpus.content[:12]}"
+            f"{f' ({text})' if text else ''}"
             if made_from
             else "the set does not say which corpus it was made from",
             expected="the very corpus, split as it was: an audit against other images would find nothing",
             do="give the --data, --labels and settings that the set was made with (its recipe lies in manifest.json)",
         )
+
+
+def _text_check_of(distilled: DistilledSet) -> TextCheck | None:
+    """What looked for text in the originals, as the set says."""
+    stated = distilled.provenance.get("text_check")
+    if not isinstance(stated, Mapping) or "by" not in stated:
+        return None
+    return TextCheck(str(stated["by"]), str(stated.get("policy")))
 
 
 def _refuse_another_network(distilled: DistilledSet, spec: NetworkSpec) -> None:
@@ -279,7 +292,10 @@ def _not_tested(membership: Membership | None, text: TextFigures) -> tuple[str, 
         "The source files' headers are no part of this audit.",
     ]
     if text.reader:
-        told.append("Letters that the reader of text does not see, such as handwriting, are not looked for in the set.")
+        told.append(
+            "Letters that the reader of text does not see, such as handwriting or mirrored ones, are not looked for in "
+            "the set."
+        )
     elif text.legible:
         told.append("Letters were not looked for in the set: no reader of text was installed.")
     return (*told, *([] if membership else ["Membership inference was not tried."]))

@@ -21,6 +21,7 @@ from medistill.workflow.centroids import centroid_set
 from medistill.workflow.experts import network_spec, refuse_other_experts
 from medistill.workflow.match import match
 from medistill.workflow.originals import keep_originals
+from medistill.workflow.spending import Use
 
 
 def distill(
@@ -33,6 +34,7 @@ def distill(
     network: NetworkFactory | None = None,
     device: str = "auto",
     resume: bool = False,
+    use: Use = "release",
     progress: Progress = Silent(),
 ) -> DistilledSet:
     """Distil into ``out/set``; the state on the way lies in ``out/state``, how the set was made in ``out/making.json``.
@@ -46,6 +48,7 @@ def distill(
             network, so that sets of several sites, each without some classes, can be united. Of one class the images of
             the last outer step are taken: there is no validation figure to choose by.
         network: the user's own, where the experts were trained with it (see `train_experts`).
+        use: as for `train_experts`.
 
     Raises:
         ArtifactError: the experts are of another corpus, network, normalisation or recipe, or some are missing.
@@ -87,6 +90,7 @@ def distill(
             spec=spec,
             place=place,
             origin=origin,
+            use=use,
             progress=progress,
         )
     else:

@@ -33,7 +33,7 @@ from medistill.training.randomness import generator
 from medistill.training.together import train_together
 from medistill.workflow.micro_batch import training_micro_batch
 from medistill.workflow.shard import Shard
-from medistill.workflow.spending import mark_trained, spend
+from medistill.workflow.spending import Use, mark_trained, spend
 
 TOGETHER = 8
 """Experts that a GPU trains side by side, where they fit."""
@@ -53,6 +53,7 @@ def train_experts(
     *,
     network: NetworkFactory | None = None,
     shard: str = "1/1",
+    use: Use = "release",
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> Trajectories:
@@ -69,6 +70,7 @@ def train_experts(
         network: makes a network of the user's own, called with channels, image size and classes; None takes the
             recipe's.
         shard: ``i/n`` trains only the experts whose number leaves i - 1 over when divided by n.
+        use: "shadow" for those of an audit, which are removed again: under differential privacy they are no release.
 
     Raises:
         DivergedError: an expert's parameters left the finite numbers.
@@ -83,7 +85,7 @@ def train_experts(
     trajectories = _store(corpus, recipe, spec, progress)
     mine = [expert for expert in range(trajectories.count) if part.has(expert)]
     waiting = [expert for expert in mine if not trajectories.has(expert)]
-    spend(corpus, recipe, trajectories, waiting, progress)
+    spend(corpus, recipe, trajectories, waiting, progress, use=use)
     if not waiting and part.of == 1:
         progress.say(f"The {trajectories.count} experts are in the cache already.")
         return trajectories
@@ -109,13 +111,14 @@ def followed_experts(
     recipe: Recipe,
     *,
     network: NetworkFactory | None = None,
+    use: Use = "release",
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> Trajectories | None:
     """The experts that a recipe's method follows, as `train_experts` gives them; None where it follows none."""
     if recipe.quantising:
         return None
-    return train_experts(corpus, recipe, network=network, device=device, progress=progress)
+    return train_experts(corpus, recipe, network=network, use=use, device=device, progress=progress)
 
 
 def tally(trajectories: Trajectories) -> str:

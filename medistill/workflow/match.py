@@ -40,7 +40,7 @@ from medistill.workflow.looks import keep_look
 from medistill.workflow.micro_batch import student_micro_batch
 from medistill.workflow.provenance import provenance
 from medistill.workflow.quantise import quantise
-from medistill.workflow.spending import spend
+from medistill.workflow.spending import Use, spend
 
 NOISE_CONFIDENCE = 0.9
 """Probability of its own class that an image from noise starts with; nearer to 1, softmax passes hardly a gradient."""
@@ -61,6 +61,7 @@ def match(
     spec: NetworkSpec,
     place: torch.device,
     origin: Mapping[str, Any],
+    use: Use,
     progress: Progress,
 ) -> tuple[DistilledSet, Making]:
     """The set that follows the experts best; the state on the way lies in ``out/state``, whole after every checkpoint.
@@ -68,6 +69,7 @@ def match(
     Args:
         held: classes of the corpus that the set is to hold, ascending.
         origin: what it is made from, for the record of its making.
+        use: as for `train_experts`.
 
     Returns:
         The set, and the sealed record of how it was made.
@@ -116,7 +118,8 @@ def match(
         save=lambda current: current.save(checkpoint, recipe, made_from),
     )
     optimise(state, fixed, progress)
-    spent = spend(corpus, recipe, trajectories, (), progress)  # in the ledger already, but for experts from elsewhere
+    # In the ledger already, but for experts from elsewhere.
+    spent = spend(corpus, recipe, trajectories, (), progress, use=use)
     made = provenance(corpus, recipe, spec, place, quantisation, spent)
     distilled = _result(state, fixed, corpus.class_names, made)
     history = asdict(state.history)

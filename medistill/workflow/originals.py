@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from medistill.artifacts.atomic import read_tensors, write_tensors
-from medistill.artifacts.corpus import LEFT_OUT, SPLITS, Corpus
+from medistill.artifacts.corpus import LEFT_OUT, SPLITS, Corpus, Split
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_tensors, read_checked
 from medistill.artifacts.local_key import find_local_key, key_id, local_key
 from medistill.errors import DataError
 from medistill.evaluate.evaluation import OriginalsInTest
@@ -28,6 +28,8 @@ BYTES = 16
 """Of a digest: two of a million images are alike by chance once in 10^26."""
 DECODING = ("image_size", "channels", "fit", "voi", "low_percentile", "high_percentile", "burnt_in_text")
 """Settings that decide the pixels of an image: read with others, the same file is another image."""
+NAMES: Mapping[Split, str] = {"test": "test", "val": "validation"}
+"""Splits that must not be empty once originals are left out: thresholds are chosen on the latter."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def keep_originals(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, run:
     found = sorted(_digests(corpus, rows, key))  # in this order they tell nothing of the corpus'
     array = np.frombuffer(b"".join(found), np.uint8).reshape(-1, BYTES)
     known = {"key": key_id(key), "set_digest": distilled.digest(), "decoding": _decoding(recipe.data)}
-    write_tensors(run / FILE, {"originals": array}, known, private=True)
+    keep_tensors(run / FILE, {"originals": array}, known)
 
 
 def known_originals(distilled: DistilledSet, run: Path | None) -> Originals | None:
@@ -79,7 +81,7 @@ def known_originals(distilled: DistilledSet, run: Path | None) -> Originals | No
     key = find_local_key()
     if run is None or key is None or not (run / FILE).is_file():
         return None
-    arrays, known = read_tensors(run / FILE, "digests of the originals")
+    arrays, known = read_checked(run / FILE, "digests of the originals")
     if (known.get("key"), known.get("set_digest")) != (key_id(key), distilled.digest()):
         return None
     digests = frozenset(bytes(row) for row in arrays["originals"])
@@ -95,7 +97,7 @@ def apart_from_originals(made_from: object, corpus: Corpus, recipe: Recipe, orig
         made_from: content hash of the corpus that the set was made from, as it says.
 
     Raises:
-        DataError: no test image is left.
+        DataError: no test image, or no validation image, is left.
     """
     if made_from == corpus.content:
         return Tested(corpus, "apart")
@@ -109,12 +111,14 @@ def apart_from_originals(made_from: object, corpus: Corpus, recipe: Recipe, orig
     splits = corpus.splits.copy()
     splits[out] = LEFT_OUT
     content = hashlib.sha256(f"{corpus.content} without {out.tolist()}".encode()).hexdigest()
-    if len(out) and not np.any(splits == SPLITS.index("test")):
-        raise DataError(
-            f"all {len(corpus.rows('test'))} test images were among the set's originals, or are of patients who were",
-            expected="test images that had no part in making the set",
-            do="evaluate on its own corpus, split as it was, or on images of other patients",
-        )
+    for split, name in NAMES.items():
+        before = len(corpus.rows(split))
+        if before and not np.any(splits == SPLITS.index(split)):
+            raise DataError(
+                f"all {before} {name} images were among the set's originals, or are of patients who were",
+                expected=f"{name} images that had no part in making the set",
+                do="evaluate on its own corpus, read and split as it was, or on images of other patients",
+            )
     kept = replace(corpus, splits=splits, content=content) if len(out) else corpus
     return Tested(kept, "left out", len(out))
 

@@ -28,13 +28,13 @@ from medistill.artifacts.corpus import (
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.artifacts.lock import alone
 from medistill.data.burnt_in_text import RULES, text_check
+from medistill.data.decoded import Decoded
 from medistill.data.decoding import decode
 from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group
 from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
-from medistill.data.radiograph import Decoded
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
@@ -322,7 +322,8 @@ def text_in_words(corpus: Corpus, asked: DataRecipe, origin: Origin) -> str:
     done = f"images in which some was masked: {corpus.text_masked}"
     if corpus.text_check.policy == "quarantine":
         done = f"files refused for it: {corpus.refused.get('burnt-in text', 0)}"
-    return f"Text burnt into the pixels was looked for; {done}."
+    shown = " `medistill prepare --preview` shows what was masked." if corpus.text_masked else ""
+    return f"Text burnt into the pixels was looked for; {done}.{shown}"
 
 
 def _in_words(corpus: Corpus) -> str:

@@ -238,8 +238,8 @@ def _quantised(
     centroids = len(cells.centres)
     if cells.given_up:
         progress.say(
-            f"Class {name} gets {centroids} images in place of {ipc}: more would have cells of fewer than "
-            f"{settings.min_cluster_size} patients (quantise.min_cluster_size)."
+            f"Class {name} gets {centroids} {'image' if centroids == 1 else 'images'} in place of {ipc}: more would "
+            f"have cells of fewer than {settings.min_cluster_size} patients (quantise.min_cluster_size)."
         )
     if cells.set_aside:
         progress.say(

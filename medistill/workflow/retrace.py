@@ -104,6 +104,7 @@ def _made_again(
     means = made_with.distill.init == "quantised"
     if means and made_with.quantise.encoder == "autoencoder":
         return "", "Its record is sealed here; its autoencoder was not trained again"
+    progress.say("Making again what the run began with, to see whether this set came of it.")
     with tempfile.TemporaryDirectory(dir=private_folder(folder)) as scratch:
         if made_with.quantising:
             return _centroids_again(distilled, corpus, made_with, held, Path(scratch), place, progress)

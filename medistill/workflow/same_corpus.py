@@ -11,7 +11,7 @@ import numpy as np
 
 from medistill.artifacts.atomic import read_json
 from medistill.artifacts.cache import cache_root
-from medistill.artifacts.corpus import Corpus, load_corpus
+from medistill.artifacts.corpus import Corpus, TextCheck, load_corpus
 from medistill.errors import ArtifactError, UsageError
 
 
@@ -75,7 +75,16 @@ def changes(then: Corpus, now: Corpus) -> str:
     ]
     moved = sum(int(then.splits[old] != now.splits[new]) for old, new in used)
     told += [f"{moved} of the same images are in another split"] if moved else []
+    told.append(text_looked_for(then.text_check, now.text_check))
     return "; ".join(filter(None, told)) or "patients, sites or what is known of the images differ"
+
+
+def text_looked_for(then: TextCheck | None, now: TextCheck | None) -> str:
+    """What looked for burnt-in text, where that is not the same: other versions of a reader are enough for that."""
+    if then == now:
+        return ""
+    words = ["unchecked" if one is None else f"{one.policy}, by {one.by}" for one in (then, now)]
+    return f"burnt-in text was treated as {words[0]} then, as {words[1]} now"
 
 
 def _same_image(then: Corpus, old: int, now: Corpus, new: int) -> bool:

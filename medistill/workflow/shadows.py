@@ -209,9 +209,17 @@ def _asked(
     """Make one shadow in ``run`` and ask the networks of every source; an interrupted one is taken up."""
     started = time.monotonic()
     corpus, recipe = plan.corpus(whole, shadow), shadow_recipe(recipe, shadow)
-    trajectories = followed_experts(corpus, recipe, network=network, device=place.type, progress=progress)
+    trajectories = followed_experts(corpus, recipe, network=network, use="shadow", device=place.type, progress=progress)
     made = distill(
-        corpus, trajectories, recipe, out=run, network=network, device=place.type, resume=True, progress=progress
+        corpus,
+        trajectories,
+        recipe,
+        out=run,
+        network=network,
+        device=place.type,
+        resume=True,
+        use="shadow",
+        progress=progress,
     )
     arms, spec = Arms(made, corpus, recipe, place), network_spec(corpus, recipe, network)
     shown = LabelledImages.of_corpus(corpus, plan.rows, made.normalisation, place)

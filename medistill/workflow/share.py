@@ -19,6 +19,7 @@ from medistill.sharing.keys import SigningKey
 from medistill.sharing.manifest import MANIFEST, SIGNATURE
 from medistill.sharing.signature import sign
 from medistill.sharing.statement import Statement
+from medistill.workflow.audit_seal import sealed_here
 from medistill.workflow.received import receive
 from medistill.workflow.report import read_report
 
@@ -50,17 +51,18 @@ def share(
 
     Raises:
         UsageError: ``out`` exists, the licence or the use is missing, or a text cannot stand in a bundle.
-        GateError: the set has no passing audit, and no risk was acknowledged; or what it was evaluated on is not its
-            own corpus.
+        GateError: the set has no passing audit that was made here, and no risk was acknowledged; or what it was
+            evaluated on is not its own corpus.
         ArtifactError: the set or a record of the run is missing or damaged, or the bundle cannot be written.
     """
     folder, target = Path(run), Path(out)
     _refuse_unsaid(folder, target, licence, intended_use, acknowledged_risk)
     received = receive(folder)
     distilled, audit = received.distilled, _audit_of(folder, received.set_digest)
-    passed = audit is not None and audit.passed
+    by_itself = audit is not None and audit.passed
+    passed = by_itself and sealed_here(distilled, folder / "audit")
     if not passed and acknowledged_risk is None:
-        raise _kept_back(folder, audit)
+        raise _not_sealed(folder) if by_itself else _kept_back(folder, audit)
     try:
         statement = Statement(
             licence=licence,
@@ -144,6 +146,16 @@ def _kept_back(folder: Path, audit: Audit | None) -> GateError:
         f"the set of {folder} is not shared: {missing if audit is None else verdict_sentence(audit)}",
         expected="an audit of this set that passes, by nothing laxer than the shipped thresholds (medistill audit)",
         do=f"{first}; or take it upon yourself with --acknowledge-risk and the reason, which recipients will read",
+    )
+
+
+def _not_sealed(folder: Path) -> GateError:
+    return GateError(
+        f"the set of {folder} is not shared: its audit was not made by this installation, or the audit, or what the "
+        "set says of itself, was changed since",
+        expected="an audit that passes, as `medistill audit` wrote it here",
+        do=f"run `medistill audit {folder}` with the data of the run; or take it upon yourself with --acknowledge-risk "
+        "and the reason, which recipients will read",
     )
 
 

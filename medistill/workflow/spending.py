@@ -7,12 +7,13 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from medistill.artifacts.atomic import private_folder, read_json, write_json
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.trajectories import Trajectories
+from medistill.data.decoded import Decoded
 from medistill.data.listing import Listed
-from medistill.data.radiograph import Decoded
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.accounting import Guarantee, rounded_up
 from medistill.privacy.ledger import HASH_BYTES, Ledger, ledger_root, new_entry, open_ledger
@@ -20,6 +21,8 @@ from medistill.privacy.spent import Release, Spent
 from medistill.progress import Progress
 from medistill.recipe import Recipe
 
+Use = Literal["release", "shadow"]
+"""What experts are trained for. Those of an audit's shadows are removed when they were asked, and no release."""
 PEOPLE, RELEASES, TRAINED = "people.json", "releases.json", "trained"
 """In a corpus: who is in it. In a store of experts: their entries in the ledger, and which were ever trained."""
 
@@ -47,7 +50,13 @@ def people_are_known(corpus: Corpus) -> bool:
 
 
 def spend(
-    corpus: Corpus, recipe: Recipe, trajectories: Trajectories, waiting: Sequence[int], progress: Progress
+    corpus: Corpus,
+    recipe: Recipe,
+    trajectories: Trajectories,
+    waiting: Sequence[int],
+    progress: Progress,
+    *,
+    use: Use = "release",
 ) -> Spent | None:
     """Enter experts into the ledger, if they are not there yet, and say what is spent in all.
 
@@ -57,16 +66,17 @@ def spend(
     Args:
         trajectories: their store.
         waiting: numbers of the experts that are about to be trained.
+        use: what they are for; a shadow is entered nowhere.
 
     Returns:
-        What is spent in all; None without differential privacy.
+        What is spent in all; None without differential privacy, and of a shadow.
 
     Raises:
         UsageError: more would be spent than the recipe's total.
         ArtifactError: the ledger is damaged or cannot be written.
     """
     guarantee = Guarantee.of(recipe)
-    if guarantee is None:
+    if guarantee is None or use == "shadow":
         return None
     again = sum(1 for expert in waiting if (trajectories.path / TRAINED / str(expert)).is_file())
     with open_ledger(ledger_root()) as ledger:

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from medistill.data.burnt_in_text import can_carry_letters
+from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import MAKING, Audit
 from medistill.privacy.letters import TextFigures
@@ -173,7 +173,7 @@ def _text_check(manifest: BundleManifest, text: TextFigures | None) -> Check:
         looked = text.originals_cleared and bool(text.reader or not text.legible)
         return Check(name, "declared" if looked else "missing", sentences(*text_sentences(text)))
     if not can_carry_letters(side, side):
-        return Check(name, "passed", f"images of {side} pixels cannot carry letters")
+        return Check(name, "passed", f"not looked for: {too_small_for_letters(str(side))}")
     policy, by = ("", "") if check is None else (check.policy, check.by or "")
     return Check(name, "missing", f"{originals_text(policy, by)} The set was not read for letters.")
 

@@ -91,7 +91,7 @@ def legibility(images: int) -> None:
 
 
 def _read_again(plain: list[np.ndarray], share: float, contrast: float, side: int) -> str:
-    reader, known, anywhere = burnt_in_text._reader(), 0, 0
+    reader, known, anywhere = burnt_in_text.load_reader(), 0, 0
     for number, image in enumerate(plain):
         name, place = SHORT_NAMES[number % len(SHORT_NAMES)], (80, int(DRAWN * (0.2 + 0.1 * (number % 6))))
         letters = strokes(DRAWN, DRAWN, name, font_of(share * DRAWN), place)

@@ -255,6 +255,11 @@ def other_shape(distilled: DistilledSet) -> DistilledSet:
     return replace(distilled, images=distilled.images[..., :8, :8])
 
 
+def other_reader(distilled: DistilledSet) -> DistilledSet:
+    text_check = {"policy": "mask", "by": "a reader 1.0"}
+    return replace(distilled, provenance={**distilled.provenance, "corpus": "f" * 64, "text_check": text_check})
+
+
 def unknown_corpus(distilled: DistilledSet) -> DistilledSet:
     return replace(distilled, provenance={})
 
@@ -263,6 +268,7 @@ def unknown_corpus(distilled: DistilledSet) -> DistilledSet:
     ("alter", "told"),
     [
         (other_corpus, "was made from the corpus ffffffffffff"),
+        (other_reader, "burnt-in text was treated as mask, by a reader 1.0 then, as unchecked now"),
         (unknown_corpus, "does not say which corpus"),
         (other_classes, "the set has the classes Normal, COVID"),
         (other_shape, r"the set's images are \(1, 8, 8\)"),

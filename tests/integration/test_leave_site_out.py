@@ -346,7 +346,7 @@ def test_the_command(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {one.site: next(line for line in plain.stdout.splitlines() if one.site in line) for one in made.found}
     area = made.found[1].evaluation.arm("distilled").macro_auc.value
     assert f"{area:.3f}" in rows["north"]
-    assert "none" in rows[ODD]
+    assert "not known" in rows[ODD]
     assert f"{ODD}: no macro AUC, because" in plain.stdout
     accuracy = made.found[0].evaluation.arm("raw").accuracy.value
     assert f"All originals {accuracy:.3f}" in plain.stdout

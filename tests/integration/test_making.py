@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.quantise import quantise
 from medistill.workflow.retrace import making_flaw
+from medistill_cli.source_set import load_set
 from tests import audited
 from tests.tiny import TINY
 
@@ -76,6 +78,18 @@ def test_a_set_that_was_made_here_is_made_again_to_the_same_bits(kind: str, corp
     made(kind, corpus, tmp_path / "run")
     assert flaw(tmp_path / "run", corpus, kind, tmp_path).endswith("are the same bits")
     assert list((tmp_path / "audit").iterdir()) == []
+
+
+def test_a_set_is_not_called_unverified_where_its_own_run_made_it_here(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run / "set", tmp_path / "alone")
+    for folder in (tmp_path / "alone", run):
+        load_set(folder)
+        assert ("it is unverified" in capsys.readouterr().err) == (folder != run)
+    monkeypatch.setenv("MEDISTILL_KEYS", str(tmp_path / "others"))
+    load_set(run)
+    assert "it is unverified" in capsys.readouterr().err
 
 
 def test_the_gate_asks_for_it(run: Path, corpus: Corpus, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from medistill.artifacts.cache import cache_root
-from medistill.artifacts.corpus import SPLITS, Corpus, save_corpus
+from medistill.artifacts.corpus import SPLITS, Corpus, TextCheck, save_corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.errors import DataError, UsageError
+from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.evaluate.evaluation import load_evaluation
 from medistill.recipe import Recipe, load_recipe
 from medistill.workflow.distill import distill
@@ -112,6 +112,8 @@ def test_what_changed_is_told_in_counts_by_class(corpus: Corpus, tmp_path: Path)
     )
     assert "3 files new (Normal 1, Pneumonia 2)" in changes(now, corpus)
     assert "doe" not in said
+    read = replace(corpus, text_check=TextCheck("a reader 1.0", "mask"))
+    assert changes(read, corpus) == "burnt-in text was treated as mask, by a reader 1.0 then, as unchecked now"
 
 
 def test_a_finished_set_is_not_taken_up_with_another_corpus(corpus: Corpus, tmp_path: Path) -> None:
@@ -165,6 +167,9 @@ def test_nothing_is_claimed_where_nothing_can_be_known(
     only = saved(tmp_path / "only", corpus, corpus.rows("train").tolist(), np.full(120, SPLITS.index("test")))
     with pytest.raises(DataError, match="were among the set's originals"):
         apart_from_originals(content, only, RECIPE, known)
+    same = replace(corpus, content="read with another reader of text")
+    with pytest.raises(DataError, match="all 30 validation images were among"):
+        evaluate(made, same, RECIPE, out=tmp_path / "same", originals=known, device="cpu")
     monkeypatch.setenv("MEDISTILL_KEYS", str(tmp_path / "another house"))
     assert known_originals(made, tmp_path / "run") is None
 
@@ -182,3 +187,14 @@ def test_what_is_kept_of_the_originals_is_private_and_tells_nothing_without_the_
     (tmp_path / "other").mkdir()
     keep_originals(made, corpus, RECIPE, tmp_path / "other")
     assert (tmp_path / "other" / FILE).read_bytes()[-16 * 90 :] != held[-16 * 90 :]
+
+
+def test_digests_of_originals_that_were_damaged_are_not_believed(corpus: Corpus, tmp_path: Path) -> None:
+    """One that is wrong would leave its image among the test images, and the report would say that none is there."""
+    made = audited.from_noise(corpus)
+    keep_originals(made, corpus, RECIPE, tmp_path)
+    held = bytearray((tmp_path / FILE).read_bytes())
+    held[-1] ^= 1
+    (tmp_path / FILE).write_bytes(held)
+    with pytest.raises(ArtifactError, match="its checksum does not fit"):
+        known_originals(made, tmp_path)

@@ -27,12 +27,15 @@ from safetensors.numpy import load
 from typer.testing import CliRunner
 
 from medistill.artifacts.corpus import load_corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.local_key import local_key
 from medistill.errors import ArtifactError, GateError, UsageError
 from medistill.privacy.audit import LETTERS, MAKING
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.pictures import data_address
 from medistill.sharing.bundle import Bundle
 from medistill.workflow.audit import audit
+from medistill.workflow.audit_seal import seal_audit
 from medistill.workflow.run import run as run_all
 from medistill.workflow.share import share
 from medistill.workflow.verify import verify
@@ -75,6 +78,8 @@ def put_audit(run: Path, verdict: str, digest: str = "", *, text: bool = True) -
     if not text:
         known = {**{name: value for name, value in known.items() if name != "text"}, "schema": 1}
     (run / "audit" / "audit.json").write_text(json.dumps(known))
+    local_key()
+    seal_audit(DistilledSet.load(run / "set"), run / "audit")
 
 
 def pngs(files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
@@ -301,6 +306,24 @@ def test_an_audit_that_did_not_ask_for_the_making_does_not_pass(bare: Path, tmp_
     assert checks["Making of the set"].state == "missing"
 
 
+def test_what_a_hand_changed_after_the_audit_does_not_pass(bare: Path, tmp_path: Path) -> None:
+    """A record without its checksum is read as an older version's, and the set's digest leaves out its words."""
+    put_audit(bare, "fail")
+    passing = sent_bundle.audit_of(DistilledSet.load(bare).digest(), "pass").as_json()
+    rewritten(bare / "audit" / "audit.json", **passing)
+    with pytest.raises(GateError, match="was not made by this installation, or the audit, or what the set says"):
+        share(bare, out=tmp_path / "bundle.zip", **TEXTS)
+    put_audit(bare, "pass")
+    manifest = bare / "set" / "manifest.json"
+    honest = manifest.read_text()
+    names = json.loads(honest)["class_names"]
+    rewritten(manifest, class_names=names[::-1])
+    with pytest.raises(GateError, match="was not made by this installation, or the audit, or what the set says"):
+        share(bare, out=tmp_path / "bundle.zip", **TEXTS)
+    manifest.write_text(honest)
+    share(bare, out=tmp_path / "bundle.zip", **TEXTS)
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -388,8 +411,8 @@ def test_dicom_objects_are_put_in_on_request(bare: Path, tmp_path: Path) -> None
 def test_the_command_signs_tells_the_month_and_names_what_the_recipient_does(
     bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_audit(bare, "pass")
     monkeypatch.setenv("MEDISTILL_KEYS", str(tmp_path / "keys"))
+    put_audit(bare, "pass")
     monkeypatch.delenv("MEDISTILL_PASSPHRASE", raising=False)
     told = CliRunner()
     assert told.invoke(app, ["keys", "new", "st-example"]).exit_code == 0

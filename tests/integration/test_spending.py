@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.purge import purge
@@ -23,6 +25,7 @@ from medistill.recipe import Recipe, override_recipe
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
+from medistill.workflow.shadows import ask_shadows, plan_shadows
 from medistill_cli.main import app
 from tests.drawn_corpus import CLASSES, drawn_corpus
 from tests.integration.test_private_run import PRIVATE
@@ -98,6 +101,28 @@ def test_experts_that_are_there_are_not_counted_again(corpus: Corpus, recipe: Re
     shutil.rmtree(ledger_root())
     train_experts(corpus, recipe)  # a new ledger learns of them, though nothing is trained
     assert len(entries()) == 1
+
+
+def test_the_shadows_of_an_audit_are_no_releases(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
+    """They are removed when they were asked; were they counted, no set with a total could ever be audited."""
+    guarantee = Guarantee.of(recipe)
+    assert guarantee is not None
+    quick = ["audit.shadows=2", "audit.shadow_networks=1", "audit.shadow_iterations=2", "distill.ipc=1"]
+    chosen = override_recipe(recipe, [*quick, f"privacy.total_epsilon={guarantee.epsilon}"], "test")
+    train_experts(corpus, chosen)
+    before = entries()
+    asked = ask_shadows(
+        plan_shadows(corpus, chosen),
+        corpus,
+        chosen,
+        folder=private_folder(tmp_path / "shadows"),
+        key="key",
+        network=None,
+        place=torch.device("cpu"),
+        progress=Silent(),
+    )
+    assert len(asked.confidence["distilled"]) == 2
+    assert entries() == before
 
 
 def test_experts_that_are_trained_again_are_counted_again(corpus: Corpus, recipe: Recipe) -> None:

@@ -159,8 +159,15 @@ def _print(found: Audit) -> None:
     """What was asked, the search for copies and the attacks beside their controls, the time, and the verdict."""
     from rich.table import Table
 
+    from medistill.privacy.audit import LAXER
     from medistill.privacy.gate import SPACE_NAMES
-    from medistill.report.audit_statements import SUBJECT_NAMES, asked_text, found_text, verdict_sentence
+    from medistill.report.audit_statements import (
+        SUBJECT_NAMES,
+        asked_text,
+        found_text,
+        not_looked_for,
+        verdict_sentence,
+    )
     from medistill.report.text_statements import text_sentences
     from medistill_cli.lines import duration
 
@@ -184,7 +191,7 @@ def _print(found: Audit) -> None:
     if found.membership is not None:
         console.print(_attacks(found))
     for one in found.criteria:
-        if one.reason:
+        if one.reason and one.name != LAXER and not not_looked_for(one):  # the sentences below tell these
             console.print(f"{one.name}: {one.reason}.", soft_wrap=True)
     for said in text_sentences(found.text):
         if said:
@@ -212,6 +219,6 @@ def _attacks(found: Audit) -> Table:
     areas, shares = figures_by_attack(found, "auc"), figures_by_attack(found, "found")
     for attack in areas:
         for name, told in (("AUC", areas[attack]), ("found", shares[attack])):
-            figures = (estimate(told[source]) if source in told else "none" for source in SOURCE_NAMES)
+            figures = (estimate(told[source]) if source in told else "not known" for source in SOURCE_NAMES)
             table.add_row(f"{attack}: {name}", *figures)
     return table

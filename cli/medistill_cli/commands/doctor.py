@@ -42,8 +42,8 @@ class Missing:
 def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
     """Say what this machine has and what is missing.
 
-    Versions, device, decoders of DICOM pixels, the private cache, room on disk, and how to get what is missing. Ends
-    with 0 also where optional parts are missing.
+    Versions, device, reader of text, decoders of DICOM pixels, the private cache, room on disk, and how to get what
+    is missing. Ends with 0 also where optional parts are missing.
 
     \b
     Examples:
@@ -51,6 +51,7 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
       medistill doctor --json
     """
     from medistill.artifacts.cache import cache_folder, held
+    from medistill.data.burnt_in_text import reader_name
 
     root = cache_folder()
     versions = {name: _version(name) for name in PACKAGES}
@@ -58,7 +59,8 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
     known = decoders()
     inside, free = held(root), shutil.disk_usage(root).free
     room = inside.bytes + inside.built_in_bytes
-    missing = _missing(versions, gpu, known, free)
+    reader = reader_name()
+    missing = _missing(versions, gpu, reader, known, free)
     if json:
         print_json(
             {
@@ -66,6 +68,7 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
                 "versions": versions,
                 "device": device,
                 "processor_cores": os.cpu_count(),
+                "text_reader": reader,
                 "decoders": [asdict(decoder) for decoder in known],
                 "cache": {
                     "path": str(root),
@@ -88,6 +91,7 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
         [
             ("  Device", device),
             ("  Processor cores", str(os.cpu_count())),
+            ("  Reader of text", reader or "none"),
             ("  Private cache", f"{root}, {size(room)}: {inside.words}"),
             ("  Free disk there", size(free)),
         ]
@@ -120,7 +124,9 @@ def _device() -> tuple[str, bool]:
     return f"cpu, {threads} {'thread' if threads == 1 else 'threads'} ({build})", False
 
 
-def _missing(versions: dict[str, str | None], gpu: bool, known: list[Decoder], free: int) -> list[Missing]:
+def _missing(
+    versions: dict[str, str | None], gpu: bool, reader: str | None, known: list[Decoder], free: int
+) -> list[Missing]:
     found = [
         Missing(name, "medistill was not installed whole", f"pip install {name}")
         for name, number in versions.items()
@@ -132,6 +138,14 @@ def _missing(versions: dict[str, str | None], gpu: bool, known: list[Decoder], f
                 "GPU",
                 "the recipe covid-xray-cpu is taken by default, and covid-xray would take days",
                 "On a machine with an NVIDIA GPU, install a CUDA build of torch: https://pytorch.org/get-started",
+            )
+        )
+    if reader is None:
+        found.append(
+            Missing(
+                "a reader of text",
+                "names burnt into the pixels are not looked for, and no set of 64 pixels or more can pass its audit",
+                "pip install 'medistill[ocr]'",
             )
         )
     for one in known:

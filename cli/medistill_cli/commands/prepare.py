@@ -60,7 +60,7 @@ def prepare(
             recipe,
             overrides_of(settings, seed=seed, sites=sites, classes=classes, burnt_in_text=burnt_in_text),
             data=data,
-            device="cpu",
+            device="auto",
             progress=progress,
         )
         corpus = read_corpus(data, labels, chosen, progress)

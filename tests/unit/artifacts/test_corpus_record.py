@@ -341,6 +341,8 @@ def test_how_text_was_looked_for_comes_back_and_belongs_to_the_address(corpus: C
     assert checked.content != corpus.content
     without = save_without_site(corpus.path.parent, checked, "süd", ["COVID", "Normal"])
     assert (without.text_check, without.text_masked) == (check, 1)
-    _edit(checked.path / "index.json", text_check={"by": "a reader 2.0", "policy": "mask"})
+    newer = _save(corpus.path.parent, text_check=TextCheck("a reader 2.0", "mask"), manifest=rows)
+    assert newer.content == checked.content, "the same pixels, whichever version looked: a run goes on with them"
+    _edit(checked.path / "index.json", text_check={"by": "a reader 1.0", "policy": "quarantine"})
     with pytest.raises(ArtifactError):
         load_corpus(checked.path)

@@ -176,6 +176,15 @@ def test_doctor_lists_a_decoder_that_is_not_there(monkeypatch: pytest.MonkeyPatc
     assert lacks["a decoder for JPEG lossless"] == "pip install python-gdcm"
 
 
+@pytest.mark.parametrize("reader", [None, "RapidOCR 3, ONNX Runtime 1"])
+def test_doctor_says_whether_text_can_be_looked_for(reader: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medistill.data.burnt_in_text.reader_name", lambda: reader)
+    found = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    assert found["text_reader"] == reader
+    lacks = {one["what"]: one["get"] for one in found["missing"]}
+    assert lacks.get("a reader of text") == (None if reader else "pip install 'medistill[ocr]'")
+
+
 def test_purge_asks_and_removes_what_came_from_patients(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     kept = {"corpora": 2, "trajectories": 1, "decoders": 3, "staging": 1, "sources": 1, "phantom": 1}

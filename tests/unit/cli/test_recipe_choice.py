@@ -6,10 +6,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from medistill.errors import RecipeError
 from medistill.progress import Silent
 from medistill.recipe import load_recipe, recipe_toml
+from medistill_cli.main import app
 from medistill_cli.recipe_choice import choose_recipe, overrides_of, words_of
 
 
@@ -45,6 +47,15 @@ def test_with_data_the_machine_decides_and_it_is_said(
     assert choose_recipe(None, [], data=Path("xray"), device=device, progress=told).name == name
     assert told.lines[0].startswith(f"Recipe {name},")
     assert "--recipe" in told.lines[0]
+
+
+def test_prepare_takes_the_recipe_that_distill_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (tmp_path / "xray").mkdir()
+    told = CliRunner().invoke(app, ["prepare", "--data", str(tmp_path / "xray")])
+    assert "Recipe covid-xray, since there is a GPU" in told.stderr
 
 
 def test_a_recipe_that_was_asked_for_is_taken_without_words() -> None:

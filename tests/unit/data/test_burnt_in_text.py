@@ -93,12 +93,15 @@ def test_what_cannot_be_read_counts_where_it_is_as_long_as_a_word(
     assert is_telling(text, score, corners[:, ::-1] if upright else corners) is expected
 
 
-@pytest.mark.parametrize(("high", "expected"), [(50, 1), (70, 0)])
-def test_what_is_higher_than_a_quarter_of_the_picture_is_no_line_of_text(
-    monkeypatch: pytest.MonkeyPatch, high: int, expected: int
+@pytest.mark.parametrize(
+    ("high", "text", "score", "expected"),
+    [(50, "ACE", 0.62, 1), (70, "ACE", 0.62, 0), (70, "A", 0.99, 0), (70, "MEIER", 0.95, 1)],
+)
+def test_what_is_higher_than_a_quarter_of_the_picture_is_no_line_of_text_unless_it_is_surely_read(
+    monkeypatch: pytest.MonkeyPatch, high: int, text: str, score: float, expected: int
 ) -> None:
     corners = np.array([[20, 40], [180, 40], [180, 40 + high], [20, 40 + high]], float)
-    monkeypatch.setattr(burnt_in_text, "_read", lambda pixels, side: [(corners, "ACE", 0.62)])
+    monkeypatch.setattr(burnt_in_text, "_read", lambda pixels, side: [(corners, text, score)])
     assert len(find_text(ground(256, 256))) == expected
 
 
@@ -188,7 +191,7 @@ def test_a_reader_that_does_not_start_is_an_error_and_no_file_is_blamed(
 ) -> None:
     Image.fromarray(ground(64, 64)[0].astype(np.uint8)).save(tmp_path / "a.png")
     monkeypatch.setitem(sys.modules, "cv2", None)  # as where a system library that it needs is missing
-    burnt_in_text._reader.cache_clear()
+    burnt_in_text.load_reader.cache_clear()
     recipe = DataRecipe(image_size=32, burnt_in_text="mask")
     with pytest.raises(UsageError, match=r"cannot be loaded \(ModuleNotFoundError\).*pip install"):
         decode_chunk(tmp_path, ["a.png"], recipe)
@@ -201,8 +204,8 @@ class Finder:
         if name == "onnxruntime":
             print(os.environ.get("ORT_DISABLE_TELEMETRY"))
 sys.meta_path.insert(0, Finder())
-from medistill.data.burnt_in_text import _reader
-_reader()
+from medistill.data.burnt_in_text import load_reader
+load_reader()
 """
 
 
@@ -228,6 +231,13 @@ def test_a_name_is_found_where_it_was_written(height: int, width: int, high: int
     assert np.abs(done - plain).max() < 40  # the letters stood out by 90
     assert sum((box.bottom - box.top) * (box.right - box.left) for box in boxes) < 0.3 * height * width
     assert find_text(done) == []
+
+
+@needs_reader
+def test_a_name_as_high_as_a_third_of_the_picture_is_found() -> None:
+    plain = ground(128, 128)
+    shown = written(plain, "MEIER", 42, (4, 40))
+    assert np.abs(masked(shown, find_text(shown)) - plain).max() < 40
 
 
 @needs_reader

@@ -7,10 +7,12 @@ import logging
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,10 @@ import pytest
 from PIL import Image as Pillow
 
 from medistill.artifacts.atomic import private_folder
-from medistill.data import radiograph
+from medistill.data import radiograph, workers
+from medistill.data.decoded import Decoded
 from medistill.data.decoding import decode, decode_chunk
-from medistill.data.radiograph import Decoded, read_image
+from medistill.data.radiograph import read_image
 from medistill.data.staging import CHUNK, collect, keep, kept
 from medistill.data.worker_process import MOST_MEMORY
 from medistill.errors import ArtifactError
@@ -123,6 +126,13 @@ def workers_of_this_process() -> list[int]:
     return found
 
 
+def holds(process: int, folder: Path) -> bool:
+    """Whether a process has the pipe in the folder open."""
+    with contextlib.suppress(OSError):
+        return any(file.readlink() == folder / f"{KILLER:03}.png" for file in Path(f"/proc/{process}/fd").iterdir())
+    return False
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds its worker processes under /proc")
 def test_a_file_that_kills_its_process_is_refused_and_the_others_are_read(tmp_path):
     """A pipe holds the worker that opens it until that worker is killed, twice: in the pool, and alone."""
@@ -138,8 +148,10 @@ def test_a_file_that_kills_its_process_is_refused_and_the_others_are_read(tmp_pa
             except OSError:  # nobody has opened it for reading yet
                 time.sleep(0.02)
                 continue
-            kills.append(workers_of_this_process())
-            for worker in kills[-1]:
+            while not (holders := [one for one in workers_of_this_process() if holds(one, tmp_path / "a")]):
+                time.sleep(0.02)  # others may not be ready yet: one that ends then is another matter
+            kills.append(holders)
+            for worker in holders:
                 os.kill(worker, signal.SIGKILL)
             left = select.poll()
             left.register(writer, 0)
@@ -157,6 +169,37 @@ def test_a_file_that_kills_its_process_is_refused_and_the_others_are_read(tmp_pa
     assert {n: one.category for n, one in enumerate(decoded) if one.category} == {KILLER: "decoder crashed"}
     others = [n for n in range(MANY) if n != KILLER]
     assert np.abs(collect(tmp_path / "staging", others, (1, 16, 16)) - means[others]).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no timer of processor time")
+def test_a_file_that_takes_a_processor_for_minutes_is_refused_and_the_others_are_read(tmp_path, monkeypatch):
+    """A small progressive JPEG whose scans change nothing: each is a pass over 20 million pixels."""
+    monkeypatch.setattr(workers, "_idle", deque())
+    quick = "import medistill.data.worker_process as process; process.MOST_SECONDS = 2.0; process.serve()"
+    monkeypatch.setattr(workers, "_START", f"import sys; sys.path[:] = sys.argv[1:]; {quick}")
+    files, means = pictures(tmp_path / "a", 3)
+    (tmp_path / "a" / files[1]).write_bytes(scans_without_end(4500, 100_000))
+    decoded = read(tmp_path / "a", files, tmp_path / "staging", 1)
+    assert [one.category for one in decoded] == ["", "decoder crashed", ""]
+    assert np.abs(collect(tmp_path / "staging", [0, 2], (1, 16, 16)) - means[[0, 2]]).max() <= 0.5 + 1e-3
+    while workers._idle:  # not for the tests that follow
+        workers._idle.pop().end()
+
+
+def scans_without_end(side: int, scans: int) -> bytes:
+    """A progressive JPEG of one flat block after another, whose AC coefficients are sent as zero again and again."""
+
+    def segment(marker: int, data: bytes) -> bytes:
+        return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+
+    blocks = (-(-side // 8)) ** 2
+    one_code = bytes([1] + 15 * [0])
+    start = b"\xff\xd8" + segment(0xDB, b"\0" + bytes(64 * [1]))
+    start += segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + bytes([1, 0x11, 0]))
+    start += segment(0xC4, b"\x00" + one_code + b"\x00") + segment(0xC4, b"\x10" + one_code + b"\xe0")
+    first = segment(0xDA, bytes([1, 1, 0x00, 0, 0, 0])) + bytes(-(-blocks // 8))
+    empty = segment(0xDA, bytes([1, 1, 0x00, 1, 63, 0])) + bytes(-(-blocks // 2**14) * 2 + 4)  # runs of 2^14 blocks
+    return start + first + scans * empty + b"\xff\xd9"
 
 
 def test_a_script_without_a_guard_reads_in_workers_too(tmp_path):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from medistill.data.decoded import Decoded
 from medistill.data.grouping import Grouping, group
 from medistill.data.listing import Listed
-from medistill.data.radiograph import Decoded
 from medistill.errors import DataError
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medistill.data.burnt_in_text import Box, Reading, can_carry_letters
+from medistill.data.burnt_in_text import Box, Reading, can_carry_letters, too_small_for_letters
 from medistill.privacy.audit import LETTERS, ORIGINALS_READ, OVERLAYS
 from medistill.privacy.gate import decide, no_text
 from medistill.privacy.letters import Letters, Overlay, PlantedWord, TextFigures, planted_words, read_set
@@ -91,5 +91,5 @@ def test_images_too_small_for_letters_pass_with_that_as_the_reason(side: int) ->
     assert not can_carry_letters(side, 200)
     small = TextFigures(side, False, "", "", False, "", 0, (), (), ())
     assert {one.verdict for one in no_text(small)} == {"pass"}
-    assert all(one.reason == f"images of {side} pixels cannot carry letters" for one in no_text(small))
+    assert all(one.reason == too_small_for_letters(str(side)) for one in no_text(small))
     assert can_carry_letters(64, 64)

@@ -248,6 +248,8 @@ def test_a_recipe_that_is_not_there_names_a_near_one(tmp_path: Path) -> None:
     [
         (b"seed = ", "is not TOML"),
         (b"[distill]\nipc = 3\nipc = 4\n", "is not TOML"),
+        (b"seed = " + b"9" * 5000, "is not TOML"),
+        (b"x = " + b"[" * 5000, "is not TOML"),
         (b"\xff\xfe\x00", "cannot be read"),
         (b"distill = 3\n", "distill = 3"),
         (b"[distill]\nipc = 0\n", r"distill\.ipc = 0"),

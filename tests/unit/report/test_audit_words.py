@@ -65,6 +65,20 @@ def test_what_is_asked_for_points_to_the_side_on_which_the_gate_passes() -> None
         assert ("." in found_text(one)) == (not one.name.startswith("Held-out"))
 
 
+def test_an_attack_that_gives_no_figure_is_not_told_as_one_that_found_nobody() -> None:
+    unknown = replace(membership(0.0, 0.5).attacks[0], cells=(), reason="too few")
+    asked = gate.membership_hidden(replace(membership(0.0, 0.5), attacks=(unknown,)), ASKED)
+    assert found_text(asked[0]) == "not known"
+
+
+def test_what_passes_without_a_look_has_no_figure() -> None:
+    small = replace(report_example.text_figures(), side=32, legible=False, originals="", reader="", images=0)
+    unread = gate.no_text(small)
+    assert {one.verdict for one in unread} == {"pass"}
+    assert {found_text(one) for one in unread} == {"not looked for"}
+    assert "not looked for" not in {found_text(one) for one in gate.no_text(report_example.text_figures())}
+
+
 def test_what_failed_and_what_could_not_be_judged_are_told_with_figures() -> None:
     audit = report_example.audited()
     said = consequence(audit)

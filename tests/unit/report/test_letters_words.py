@@ -44,7 +44,10 @@ def test_a_set_that_nothing_read_says_so_on_the_first_screen(report: Report) -> 
 
 def test_an_audit_that_could_not_read_says_so() -> None:
     text = text_figures()
-    assert "pixels cannot carry letters" in text_sentences(replace(text, legible=False, side=32))[0]
+    assert (
+        "32 pixels are too small for letters below a twelfth"
+        in text_sentences(replace(text, legible=False, side=32))[0]
+    )
     assert "did not look for text" in text_sentences(None)[0]
     assert "it was not read" in text_sentences(replace(text, reader=""))[1]
     found = (Letters("image", 3, 1, 9, 0.9), Letters("mean of a class", 0, 1, 9, 0.8))
