@@ -18,7 +18,14 @@ from medistill.recipe import Recipe, load_recipe
 SIZE, IPC, NAMES = 16, 5, ("Normal", "Pneumonia")
 RECIPE = load_recipe(
     "demo",
-    [f"data.image_size={SIZE}", "network.width=4", "network.depth=2", f"distill.ipc={IPC}", "evaluate.raw_epochs=2"],
+    [
+        f"data.image_size={SIZE}",
+        "network.width=4",
+        "network.depth=2",
+        f"distill.ipc={IPC}",
+        "evaluate.raw_epochs=2",
+        "schedule.choose=fixed",
+    ],
 )
 
 

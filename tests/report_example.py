@@ -12,6 +12,7 @@ from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Trait, Truth
 from medistill.evaluate.published import BenchmarkResult, PublishedFigure
+from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice, Trial
 from medistill.privacy.audit import (
     LAXER,
     MAKING,
@@ -89,8 +90,19 @@ def evaluation(
     """Arms compared on a test split of that many patients."""
     splits = truth(0, 60), truth(1, patients)
     told = [predictions(arm, splits, SKILL[arm] - weaker) for arm in arms]
-    compared = compare(told, *splits, NAMES, SETTINGS, seed=7, network=network, parameters=319_000)
+    schedules = tuple(schedule(of_arm.arm, k) for k, of_arm in enumerate(told))
+    compared = compare(told, *splits, NAMES, SETTINGS, seed=7, network=network, parameters=319_000, schedules=schedules)
     return replace(compared, originals="apart", set_digest="a" * 64)
+
+
+def schedule(arm: Arm, k: int) -> ScheduleChoice:
+    """How an arm was trained; one rate diverged."""
+    trials = [
+        *(Trial(Candidate(64, rate, 250), (0.80 - 0.02 * k, 0.81 - 0.02 * k)) for rate in (0.003, 0.01)),
+        Trial(Candidate(64, 0.03, 250), (), "a network trained at learning rate 0.03 diverged"),
+        *(Trial(Candidate(64, 0.01, length), (0.9 - 0.02 * k - 20 / length,)) for length in (500, 1000)),
+    ]
+    return ScheduleChoice(arm, Candidate(64, 0.01, 1000), tuple(trials), False, 400, "the validation split", 12.5)
 
 
 @cache

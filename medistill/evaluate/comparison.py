@@ -12,10 +12,12 @@ from medistill.evaluate.arm import ArmStatistics, PreparedArm
 from medistill.evaluate.arm_result import arm_result
 from medistill.evaluate.curves import curves
 from medistill.evaluate.delong import delong_estimate
+from medistill.evaluate.ensembles import ensembles
 from medistill.evaluate.evaluation import ArmResult, Difference, Evaluation
 from medistill.evaluate.intervals import Estimate, percentile_estimate, resamples
 from medistill.evaluate.judgement import Entry, accuracy_gain, beats_random, gap_closed, non_inferiority
 from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Truth, check_predictions
+from medistill.evaluate.schedule_choice import ScheduleChoice
 from medistill.evaluate.subgroups import subgroups
 from medistill.recipe import EvaluateRecipe
 
@@ -30,6 +32,7 @@ def compare(
     seed: int,
     network: str,
     parameters: int,
+    schedules: tuple[ScheduleChoice, ...] = (),
 ) -> Evaluation:
     """Compare the arms on the test split.
 
@@ -45,6 +48,8 @@ def compare(
         seed: of the resamples.
         network: the network that the arms trained, in words.
         parameters: how many numbers it learns.
+        schedules: how the arms were trained, where that was chosen; no verdict stands on an arm that is not trained to
+            its end.
 
     Raises:
         DataError: predictions that do not fit or are not finite, an empty test split, or an arm given twice.
@@ -65,6 +70,15 @@ def compare(
         counts = list(resamples(ready[0].patients, recipe.bootstrap, np.random.default_rng(seed)))
         table = _statistics(ready, counts)
         roc, calibration, decision = curves(ready, class_names, counts, recipe)
+        together = ensembles(
+            arms,
+            validation,
+            test,
+            class_names,
+            counts,
+            specificity=recipe.specificity,
+            confidence=recipe.confidence,
+        )
         groups, untold = subgroups(arms, test, class_names, recipe, seed=seed)
     results = tuple(
         arm_result(arm, point, sample, test, class_names, recipe.confidence) for arm, point, sample in table.values()
@@ -75,7 +89,8 @@ def compare(
         if name != "distilled" and name in table and "distilled" in table
     )
     by_name: dict[Arm, ArmResult] = {result.arm: result for result in results}
-    inferiority, why_not = non_inferiority(by_name, differences, recipe.margin)
+    unfinished = [choice.arm for choice in schedules if choice.still_rising]
+    inferiority, why_not = non_inferiority(by_name, differences, recipe.margin, unfinished)
     superiority, why_neither = beats_random(by_name, differences)
     cases = ready[0].case_images
     return Evaluation(
@@ -92,7 +107,9 @@ def compare(
         replicates=recipe.bootstrap,
         margin=recipe.margin,
         seed=seed,
+        schedules=schedules,
         arms=results,
+        ensembles=together,
         differences=differences,
         non_inferiority=inferiority,
         beats_random=superiority,

@@ -13,8 +13,9 @@ from medistill.artifacts.kept import read_result
 from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
+from medistill.evaluate.schedule_choice import ScheduleChoice
 
-EVALUATION_SCHEMA = 2
+EVALUATION_SCHEMA = 3
 NonInferiority = Literal["shown", "not shown", "cannot be judged"]
 Superiority = Literal["yes", "no", "cannot be judged"]
 OriginalsInTest = Literal["apart", "left out", "not known"]
@@ -128,6 +129,41 @@ class ArmResult:
     def seconds_a_network(self) -> float:
         """Training time of one network."""
         return self.seconds / len(self.network_accuracy)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The networks of an arm, asked together.
+
+    Attributes:
+        arm: what they were trained on.
+        networks: how many.
+        accuracy: share of the test images put in their class by the mean probability.
+        macro_auc: mean of the classes' areas under the ROC curve.
+        minus_raw: macro AUC minus that of the ensemble on all originals, from the same resamples.
+        brier: of the mean probability.
+        calibration_error: of the mean probability's largest entry.
+        temperature: fitted to the mean probability on the validation split.
+        tempered_brier: the same at that temperature.
+        tempered_calibration_error: the same at that temperature.
+        single_temperatures: of each network alone.
+        single_brier: of single networks, each at its own temperature, mean over them.
+        single_calibration_error: of single networks, likewise.
+    """
+
+    arm: Arm
+    networks: int
+    accuracy: Estimate
+    macro_auc: Estimate
+    minus_raw: Estimate
+    brier: float
+    calibration_error: Estimate
+    temperature: float
+    tempered_brier: float
+    tempered_calibration_error: Estimate
+    single_temperatures: tuple[float, ...]
+    single_brier: float
+    single_calibration_error: Estimate
 
 
 @dataclass(frozen=True)
@@ -274,7 +310,9 @@ class Evaluation:
         replicates: resamples of the test patients.
         margin: non-inferiority margin for the macro AUC.
         seed: of the resamples, and of every network's random numbers.
+        schedules: how each arm's networks were trained and what that was chosen from; empty where the recipe fixes it.
         arms: one entry an arm, in the order of `ARMS`.
+        ensembles: each arm's networks asked together, and how sure they are after recalibration.
         differences: the distilled arm minus each other arm.
         non_inferiority: whether the interval of distilled minus raw stays above the margin.
         beats_random: whether distilled minus random exceeds the seed spread of both arms.
@@ -306,7 +344,9 @@ class Evaluation:
     replicates: int
     margin: float
     seed: int
+    schedules: tuple[ScheduleChoice, ...]
     arms: tuple[ArmResult, ...]
+    ensembles: tuple[Ensemble, ...]
     differences: tuple[Difference, ...]
     non_inferiority: NonInferiority
     beats_random: Superiority

@@ -18,9 +18,11 @@ Entry = tuple[PreparedArm, ArmStatistics, ArmStatistics]
 
 
 def non_inferiority(
-    arms: Mapping[Arm, ArmResult], differences: Sequence[Difference], margin: float
+    arms: Mapping[Arm, ArmResult], differences: Sequence[Difference], margin: float, unfinished: Sequence[Arm]
 ) -> tuple[NonInferiority, str]:
     """Whether the interval of distilled minus raw in macro AUC lies above ``-margin``; and why it cannot be judged.
+
+    Where networks on all originals were not trained to their end (``unfinished``), the set has no opponent at his best.
 
     Where the difference has an interval and raw has none, raw has the same value, such as 1, in every resample.
     """
@@ -29,6 +31,11 @@ def non_inferiority(
         return "cannot be judged", "the arms 'distilled' and 'raw' were not both trained"
     if against_raw.low is None:
         return "cannot be judged", against_raw.reason
+    if "raw" in unfinished:
+        return "cannot be judged", (
+            "networks on all originals were not trained to their end: their score still rose at the longest training "
+            "that schedule.most_updates allows"
+        )
     reference = arms["raw"].macro_auc
     if reference.value is None or (reference.value if reference.low is None else reference.low) <= GUESSING:
         return "cannot be judged", "networks trained on all originals do not clearly beat guessing here"

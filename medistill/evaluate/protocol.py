@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DivergedError
 from medistill.evaluate.predictions import ARMS, Arm
 from medistill.evaluate.representatives import Representatives, rows_by_class
+from medistill.evaluate.schedule_choice import Candidate
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
@@ -48,6 +49,13 @@ def small_schedule(recipe: EvaluateRecipe, *, lr: float, epochs: int) -> Schedul
     return Schedule(epochs, recipe.batch_size, lr, recipe.momentum, recipe.weight_decay, decay_epoch=epochs // 2 + 1)
 
 
+def scheduled(candidate: Candidate, images: int, recipe: EvaluateRecipe) -> Schedule:
+    """The schedule of a chosen way to train on so many images: whole passes, no fewer updates than were chosen."""
+    size = min(candidate.batch_size, images)
+    epochs = -(-candidate.updates // -(-images // size))
+    return replace(small_schedule(recipe, lr=candidate.lr, epochs=epochs), batch_size=size)
+
+
 def raw_schedule(recipe: EvaluateRecipe) -> Schedule:
     """The schedule for all originals."""
     return small_schedule(recipe, lr=recipe.raw_lr, epochs=recipe.raw_epochs)
@@ -70,15 +78,26 @@ class Arms:
 
     raw takes the whole training split. random and kmeans take as many real images of each class as the set has, chosen
     anew for each network: at random, or the nearest to k-means centres. hard takes the distilled images with their
-    classes alone, where the set has soft labels. distilled takes the set as it is. All but raw have one schedule; the
-    distilled images have the learned rate.
+    classes alone, where the set has soft labels. distilled takes the set as it is.
+
+    Args:
+        schedules: how the networks of an arm are trained, where that was chosen. An arm without has the fixed schedule:
+            all but raw the same, the distilled images at their learned rate.
 
     Attributes:
         names: the arms that are trained: the controls of the recipe, distilled, and hard where the labels are soft.
     """
 
-    def __init__(self, distilled: DistilledSet, corpus: Corpus, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self,
+        distilled: DistilledSet,
+        corpus: Corpus,
+        recipe: Recipe,
+        device: torch.device,
+        schedules: Mapping[Arm, Candidate] | None = None,
+    ) -> None:
         self.distilled, self.corpus, self.recipe, self.device = distilled, corpus, recipe, device
+        self.schedules = schedules or {}
         wanted = {*recipe.evaluate.arms, "distilled", *(["hard"] if distilled.soft_labels is not None else [])}
         self.names = tuple(arm for arm in ARMS if arm in wanted)
         self._per_class = np.bincount(distilled.labels, minlength=len(corpus.class_names))
@@ -97,22 +116,42 @@ class Arms:
 
     def epochs(self, arm: Arm) -> int:
         """Epochs of each network of an arm."""
+        return self.schedule(arm).epochs
+
+    def rates(self, arm: Arm) -> tuple[float, ...]:
+        """Learning rates to choose from; a distilled set's own is among them."""
+        own = (self.distilled.student_lr,) if arm in ("hard", "distilled") else ()
+        return tuple(sorted({*self.recipe.schedule.rates, *own}))
+
+    def schedule(self, arm: Arm) -> Schedule:
+        """How each network of an arm is trained."""
         settings = self.recipe.evaluate
-        return settings.raw_epochs if arm == "raw" else settings.epochs
+        if arm in self.schedules:
+            return scheduled(self.schedules[arm], self.images(arm), settings)
+        if arm == "raw":
+            return raw_schedule(settings)
+        lr = self.distilled.student_lr if arm in ("hard", "distilled") else settings.lr
+        return small_schedule(settings, lr=lr, epochs=settings.epochs)
 
     def training_set(self, arm: Arm, number: int) -> TrainingSet:
-        """What network ``number`` of an arm is trained on."""
-        settings = self.recipe.evaluate
+        """What network ``number`` of an arm is trained on, and how."""
+        return TrainingSet(self.material(arm, number)[1], self.schedule(arm))
+
+    def material(self, arm: Arm, number: int) -> tuple[np.ndarray | None, LabelledImages]:
+        """The rows of the corpus, None for a distilled set, and the images that network ``number`` is trained on."""
         if arm in ("hard", "distilled"):
-            return distilled_training(self._distilled(arm), settings, self.device)
+            return None, LabelledImages.of_set(self._distilled(arm), self.device)
         if arm == "raw":
-            return TrainingSet(self._raw, raw_schedule(settings))
+            return self.corpus.rows("train"), self._raw
         if arm == "random":
             rows = random_rows(self.corpus, self._per_class, self.recipe.seed, number)
         else:
             rows = self._representatives.draw(derive_seed(self.recipe.seed, "k-means", number))
-        data = LabelledImages.of_corpus(self.corpus, rows, self.distilled.normalisation, self.device)
-        return TrainingSet(data, small_schedule(settings, lr=settings.lr, epochs=settings.epochs))
+        return rows, self.of_rows(rows)
+
+    def of_rows(self, rows: np.ndarray) -> LabelledImages:
+        """Rows of the corpus as the networks see them."""
+        return LabelledImages.of_corpus(self.corpus, rows, self.distilled.normalisation, self.device)
 
     def _distilled(self, arm: Arm) -> DistilledSet:
         return replace(self.distilled, soft_labels=None) if arm == "hard" else self.distilled

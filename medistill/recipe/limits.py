@@ -27,6 +27,7 @@ LIMITS: Mapping[str, Mapping[str, int]] = {
         "validate_epochs": 20_000,
     },
     "evaluate": {"networks": 100, "epochs": 20_000, "raw_epochs": 2000, "batch_size": 65_536, "bootstrap": 100_000},
+    "schedule": {"updates": 20_000, "most_updates": 100_000, "networks": 20},
     "quantise": {"components": 4096, "batch_size": 65_536, "passes": 1000, "refine": 10_000, "teachers": 100},
     "autoencoder": {"epochs": 10_000, "batch_size": 65_536, "width": 256, "levels": 6, "latent_channels": 64},
     "audit": {

@@ -152,8 +152,8 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         value = text.strip()
-    if len(parts) == 2 and isinstance(value, str) and _is_list(*parts):
-        value = [item.strip() for item in value.split(",") if item.strip()]
+    if len(parts) == 2 and not isinstance(value, list) and _is_list(*parts):
+        value = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else [value]
     target = settings
     for part in parts[:-1]:
         target = target.setdefault(part, {})

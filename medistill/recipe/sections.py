@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from medistill.recipe.methods import QUANTISING, Method, contradictions, with_method
 from medistill.recipe.privacy import PrivacyRecipe, broken_conditions
 from medistill.recipe.quantise import AutoencoderRecipe, QuantiseRecipe
+from medistill.recipe.schedule import ScheduleRecipe
 from medistill.recipe.section import MOST_NUMBER, Count, CountOrNone, Fraction, Positive, Section, Text
 from medistill.recipe.strictness import Deviation, Laxer, deviations, strictness
 
@@ -327,6 +328,7 @@ class Recipe(Section):
     quantise: QuantiseRecipe = QuantiseRecipe()
     autoencoder: AutoencoderRecipe = AutoencoderRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
+    schedule: ScheduleRecipe = ScheduleRecipe()
     audit: AuditRecipe = AuditRecipe()
     compute: ComputeRecipe = ComputeRecipe()
     privacy: PrivacyRecipe = PrivacyRecipe()

@@ -20,6 +20,7 @@ from medistill.report.audit_statements import figures_by_attack
 from medistill.report.comparison import Comparison
 from medistill.report.exchange import ExchangeStudy
 from medistill.report.record import Course, Report
+from medistill.report.schedules import schedules_description, schedules_figure
 from medistill.report.svg import inline_svg
 from medistill.report.wording import class_label, listed
 
@@ -53,6 +54,13 @@ def drawings(report: Report) -> Drawings:
             name: _svg(curve_plots.decision(curves), f"decision-{k}", descriptions.decision(evaluation, curves))
             for k, (name, curves) in enumerate(_by_class(evaluation.decision).items())
         },
+        "schedules": {
+            "curve": _svg(
+                schedules_figure(evaluation.schedules), "schedules", schedules_description(evaluation.schedules)
+            )
+        }
+        if evaluation.schedules
+        else {},
         "subgroups": _subgroups(evaluation),
         "networks": _networks(report),
         "sites": _sites(report),

@@ -70,6 +70,7 @@ def training(report: Report) -> str:
     if not known:
         return ""
     present = {arm.arm for arm in report.evaluation.arms}
+    chosen = report.evaluation.schedules
     rates = [f"{known['raw_lr']:g} on all originals"] if "raw" in present else []
     rates += [f"{known['lr']:g} on chosen originals"] if present & {"random", "kmeans"} else []
     if report.distilled is not None:
@@ -81,9 +82,17 @@ def training(report: Report) -> str:
         if quantised is not None and quantised.weights in ("mass", "sqrt")
         else ""
     )
+    lengths = f"batches of up to {counted(known['batch_size'], 'image')}"
+    if chosen:
+        lengths = "the batch size, learning rate and number of updates that did best on patients who were not tested"
+        rates = [
+            f"{way.chosen.lr:.3g} on {ARM_PHRASES[way.arm]} ({counted(way.chosen.updates, 'update')} of up to "
+            f"{counted(way.chosen.batch_size, 'image')})"
+            for way in chosen
+        ]
     return (
         f"Training was stochastic gradient descent with momentum {known['momentum']:g}, weight decay "
-        f"{known['weight_decay']:g} and batches of up to {counted(known['batch_size'], 'image')}. Learning rates were "
+        f"{known['weight_decay']:g} and {lengths}. Learning rates were "
         f"{listed(rates)}; each fell to a tenth after half of the epochs. Networks were used as they were after the "
         f"last epoch.{weighed}"
     )

@@ -38,6 +38,7 @@ from medistill.report.glossary import GLOSSARY
 from medistill.report.interval_plots import TRAIT_NAMES
 from medistill.report.pictures import ClassPictures
 from medistill.report.record import Report
+from medistill.report.schedules import schedule_sentences
 from medistill.report.table import csv_text
 from medistill.report.tables import tables
 from medistill.report.text_statements import first_screen_text, text_sentences
@@ -122,6 +123,7 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         trait_names=TRAIT_NAMES,
         pooled={site: {arm: pooled for arm, pooled, _ in arms} for site, arms in pooled_and_held_out(report)},
         savings=savings(evaluation),
+        schedule_sentences=schedule_sentences(evaluation.schedules),
         quantising=report.distilled is not None and report.distilled.quantising,
         quantised=_quantised(report),
         this_run=this_run(report),

@@ -9,6 +9,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.report.evaluation_statements import this_run
 from medistill.report.quantisation_tables import quantisation_tables
 from medistill.report.record import Report
+from medistill.report.schedules import schedules_table
 from medistill.report.table import Row, Table, cell, long_rows
 
 FIGURE = ("figure", "value", "low", "high", "reason")
@@ -74,6 +75,13 @@ def tables(report: Report) -> dict[str, Table]:
             if report.across
             else (),
         ),
+        Table(
+            "ensembles",
+            "The networks of each arm asked together, and after recalibration on the validation split.",
+            ("arm", "networks", *FIGURE),
+            tuple(_ensembles(evaluation)),
+        ),
+        schedules_table(evaluation.schedules),
         Table(
             "cost",
             "What training on each arm takes.",
@@ -191,6 +199,19 @@ def _arms(evaluation: Evaluation) -> Iterator[Row]:
             value = getattr(arm, name)
             why = "" if value is not None else "a spread over networks needs at least 2 that have the figure"
             yield (arm.arm, _words(name), cell(value), "", "", why)
+
+
+def _ensembles(evaluation: Evaluation) -> Iterator[Row]:
+    for told in evaluation.ensembles:
+        first = (told.arm, str(told.networks))
+        for name in ("macro_auc", "minus_raw", "accuracy", "calibration_error", "tempered_calibration_error"):
+            yield (*first, *_figure(_words(name), getattr(told, name)))
+        yield (*first, *_figure("calibration error of single networks, tempered", told.single_calibration_error))
+        for name in ("brier", "tempered_brier", "temperature"):
+            yield (*first, _words(name), cell(getattr(told, name)), "", "", "")
+        yield (*first, "brier of single networks, tempered", cell(told.single_brier), "", "", "")
+        for k, temperature in enumerate(told.single_temperatures, start=1):
+            yield (*first, f"temperature of network {k}", cell(temperature), "", "", "")
 
 
 def _networks(evaluation: Evaluation) -> Iterator[Row]:

@@ -21,6 +21,7 @@ from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.predictions import Arm, ArmPredictions, Truth, save_arm, save_truth
 from medistill.evaluate.protocol import Answers, Arms, answers, held_out
+from medistill.evaluate.schedule_choice import ScheduleChoice
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Progress, Silent, Task, every_epoch_but_last
@@ -28,6 +29,7 @@ from medistill.recipe import Recipe
 from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
+from medistill.workflow.choose_schedules import choose_schedules
 from medistill.workflow.experts import network_spec
 from medistill.workflow.originals import Originals, Tested, apart_from_originals
 
@@ -74,8 +76,11 @@ def evaluate(
     folder, place = private_folder(Path(out) / "evaluation"), choose_device(device)
     spec = network_spec(corpus, recipe, network)
     parameters = sum(p.numel() for p in build_network(spec, generator(recipe.seed, "count")).parameters())
-    arms = Arms(distilled, corpus, recipe, place)
-    key = _key(distilled, corpus, recipe, spec, place)
+    key, arms = _key(distilled, corpus, recipe, spec, place), Arms(distilled, corpus, recipe, place)
+    choices: tuple[ScheduleChoice, ...] = ()
+    if recipe.schedule.choose == "validation":
+        choices = choose_schedules(arms, key, spec, folder=folder, progress=progress)
+        arms = Arms(distilled, corpus, recipe, place, {choice.arm: choice.chosen for choice in choices})
     networks = StoredNetworks(folder, key, arms.names, recipe.evaluate.networks, progress.say)
     _train_missing(networks, arms, corpus, recipe, spec, place, progress)
     predictions = [_together(arm, networks.of(arm), arms) for arm in arms.names]
@@ -87,6 +92,7 @@ def evaluate(
         set_digest=distilled.digest(),
         network=spec.words,
         parameters=parameters,
+        schedules=choices,
         progress=progress,
     )
 
@@ -111,6 +117,7 @@ def write_evaluation(
     set_digest: str = "",
     network: str,
     parameters: int,
+    schedules: tuple[ScheduleChoice, ...] = (),
     progress: Progress,
 ) -> Evaluation:
     """Compare arms on the test split of a corpus; write what was true, what they said, and last ``evaluation.json``.
@@ -120,6 +127,7 @@ def write_evaluation(
         set_digest: of the set that was tested.
         network: the network that the arms trained, in words.
         parameters: how many numbers it learns.
+        schedules: how the arms are trained, where that was chosen.
     """
     corpus = apart.corpus
     truths = (_truth(corpus, "val"), _truth(corpus, "test"))
@@ -135,6 +143,7 @@ def write_evaluation(
         seed=recipe.seed,
         network=network,
         parameters=parameters,
+        schedules=schedules,
     )
     evaluation = replace(compared, originals=apart.originals, left_out=apart.left_out, set_digest=set_digest)
     keep_json(folder / "evaluation.json", evaluation.as_json(), private=True)
@@ -264,7 +273,7 @@ def _key(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, spec: NetworkS
 
 def what_decides(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, place: torch.device) -> bytes:
     """What decides the answers of a network that is trained, beside the images that it is trained on."""
-    decisive = recipe.model_dump(mode="json", include={"seed", "augmentation", "compute", "evaluate"})
+    decisive = recipe.model_dump(mode="json", include={"seed", "augmentation", "compute", "evaluate", "schedule"})
     decisive["network"] = spec.identity()
     for setting in STATISTICS:
         decisive["evaluate"].pop(setting)

@@ -39,7 +39,14 @@ def corpus(tmp_path) -> Corpus:
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    settings = ["data.image_size=16", "network.depth=2", "network.width=4", "evaluate.networks=2", "evaluate.epochs=4"]
+    settings = [
+        "data.image_size=16",
+        "network.depth=2",
+        "network.width=4",
+        "evaluate.networks=2",
+        "schedule.choose=fixed",
+        "evaluate.epochs=4",
+    ]
     return load_recipe("demo", [*settings, "evaluate.raw_epochs=3", "evaluate.bootstrap=100", "distill.ipc=2"])
 
 

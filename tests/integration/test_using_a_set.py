@@ -72,7 +72,14 @@ def corpus(tmp_path: Path) -> Corpus:
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    settings = ["data.image_size=16", "network.depth=2", "network.width=4", "evaluate.networks=2", "evaluate.epochs=4"]
+    settings = [
+        "data.image_size=16",
+        "network.depth=2",
+        "network.width=4",
+        "evaluate.networks=2",
+        "schedule.choose=fixed",
+        "evaluate.epochs=4",
+    ]
     return load_recipe("demo", [*settings, "evaluate.arms=[]", "evaluate.bootstrap=100", "distill.ipc=2"])
 
 
@@ -304,7 +311,18 @@ def test_the_commands_from_two_sets_to_figures(
         DistilledSet.load(tmp_path / "plain").training_bytes()
         == DistilledSet.load(tmp_path / "merged").training_bytes()
     )
-    trained = _run(tmp_path, "train", "merged", "--out", "model", "--network", "alexnet", "--set", "evaluate.epochs=2")
+    trained = _run(
+        tmp_path,
+        "train",
+        "merged",
+        "--out",
+        "model",
+        "--network",
+        "alexnet",
+        "--set",
+        "schedule.choose=fixed",
+        "evaluate.epochs=2",
+    )
     assert trained.exit_code == 0, trained.stderr
     assert "12 distilled images for 2 epochs" in trained.stdout
     test = ("evaluate", "model", "--data", str(phantom_folder))

@@ -25,7 +25,7 @@ def test_every_whole_number_of_a_recipe_has_a_limit_or_takes_no_work() -> None:
     free = {
         "distill.min_start_epoch", "distill.max_start_epoch", "distill.batch_syn", "distill.validate_every",
         "distill.checkpoint_every", "evaluate.smallest_cell", "quantise.min_cluster_size", "audit.least_cluster",
-        "audit.least_held_out", "privacy.units", "data.channels",
+        "audit.least_held_out", "privacy.units", "data.channels", "schedule.few_patients",
     }  # fmt: skip
     """They choose among what is there, or take less work where they are larger."""
     whole = {

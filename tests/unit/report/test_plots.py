@@ -43,7 +43,7 @@ def all_svg() -> dict[str, str]:
 
 def test_every_section_is_drawn_well_formed_and_refers_to_itself_alone() -> None:
     found = all_svg()
-    assert len(found) == 4 + 3 * 4 + 1 + 1 + 1 + 4 + 2 + 1
+    assert len(found) == 4 + 3 * 4 + 1 + 1 + 1 + 1 + 4 + 2 + 1
     seen: set[str] = set()
     for name, text in found.items():
         root = ElementTree.fromstring(text)

@@ -238,7 +238,7 @@ def test_methods_and_checklist_know_no_expert_and_no_outer_step() -> None:
         "competitive learning vector quantisation (10 passes)",
         "the answers of 1 network trained on the training split, at temperature 2.",
         "No set was chosen among several",
-        "0.0123 on the distilled images;",
+        "0.01 on the distilled images (1 000 updates of up to 64 images); each fell",
         "multiplied by its weight",
     ):
         assert expected in text, expected
@@ -247,6 +247,14 @@ def test_methods_and_checklist_know_no_expert_and_no_outer_step() -> None:
     answers = {(row.checklist, row.item): plain(row.answer) for row in report.checklist}
     assert "up to 10 images of every class. Within a class, an image counts by" in answers["TRIPOD+AI", "13"]
     assert "64 principal components; at least 5 patients a cell" in plain(markdown(report))
+
+
+def test_a_fixed_schedule_tells_the_rate_of_the_set() -> None:
+    base = report_example.quantised()
+    fixed = replace(base, evaluation=replace(base.evaluation, schedules=()))
+    assert "0.0123 on the distilled images; each fell" in plain("\n".join(methods(fixed)))
+    began = replace(fixed, distilled=replace(distilled(), method="IADD"), course=report_example.course())
+    assert "0.0123 on the distilled images, learned with them; each fell" in plain("\n".join(methods(began)))
 
 
 def test_nested_sets_are_told() -> None:
@@ -278,7 +286,6 @@ def test_a_run_that_only_began_so_still_tells_of_its_experts() -> None:
     assert "images of 5 patients or more; the smallest cell has 6." in text
     assert "experts were trained" in text
     assert "No expert" not in text
-    assert "learned with them" in text
 
 
 def test_hard_labels_equal_weights_and_several_teachers_are_told() -> None:

@@ -99,7 +99,9 @@ def evaluation(
         replicates=100,
         margin=0.05,
         seed=0,
+        schedules=(),
         arms=(),
+        ensembles=(),
         differences=(
             Difference("raw", none, against_raw, (none, none), (none, none)),
             Difference("random", none, gain, (none, none), (none, none)),

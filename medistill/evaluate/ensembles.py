@@ -1,0 +1,132 @@
+"""Ensembles: what an arm is worth as somebody would use it, its networks asked together and their doubt put right.
+
+The probability of an ensemble is the mean over its networks. A temperature T divides the logits, so that
+p_T = softmax(log p / T); it is fitted to the validation split by likelihood (Guo et al. 2017) and changes no ranking of
+a network's own scores for two classes, only how sure it says it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from medistill.evaluate.arm import ArmStatistics, PreparedArm
+from medistill.evaluate.calibration import brier, calibration_error
+from medistill.evaluate.evaluation import Ensemble
+from medistill.evaluate.intervals import Estimate, percentile_estimate, proportion_estimate
+from medistill.evaluate.predictions import ArmPredictions, Truth
+
+LEAST = float(np.finfo(np.float32).tiny)
+"""Probability below which none is taken, since its logarithm is."""
+TEMPERATURES = (0.05, 20.0)
+"""Least and largest temperature."""
+
+
+def ensembles(
+    arms: Sequence[ArmPredictions],
+    validation: Truth,
+    test: Truth,
+    class_names: Sequence[str],
+    counts: Sequence[np.ndarray],
+    *,
+    specificity: float,
+    confidence: float,
+) -> tuple[Ensemble, ...]:
+    """The ensemble of every arm.
+
+    Args:
+        counts: (G, R) chunks of the resamples on which the single networks were judged.
+        specificity: as single networks are judged by.
+        confidence: level of the intervals.
+    """
+    found = {}
+    for predictions in arms:
+        together = replace(
+            predictions,
+            validation=predictions.validation.mean(axis=0, keepdims=True),
+            test=predictions.test.mean(axis=0, keepdims=True),
+        )
+        ready = PreparedArm(together, validation, test, class_names, specificity)
+        once = np.ones((ready.patients, 1), np.float32)
+        sample = ArmStatistics.join([ready.statistics(part) for part in counts])
+        found[predictions.arm] = (predictions, ready, ready.statistics(once), sample)
+    raw = found.get("raw")
+    told = []
+    for arm, (single, ready, point, sample) in found.items():
+        mean = ready.predictions
+        temperature = fitted_temperature(mean.validation[0], validation.labels)
+        tempered = at_temperature(mean.test, temperature)
+        alone = tuple(fitted_temperature(of_network, validation.labels) for of_network in single.validation)
+        cooled = np.stack([at_temperature(one, t) for one, t in zip(single.test, alone, strict=True)])
+        reason = next(filter(None, ready.rankings.reasons), "")
+        minus_raw = Estimate.impossible("no network was trained on all originals")
+        if arm == "raw":
+            minus_raw = Estimate.impossible("it is the ensemble on all originals itself")
+        elif raw is not None:
+            minus_raw = percentile_estimate(
+                float((point.macro_auc - raw[2].macro_auc)[0]),
+                sample.macro_auc - raw[3].macro_auc,
+                patients=ready.patients,
+                confidence=confidence,
+                reason=reason,
+            )
+        told.append(
+            Ensemble(
+                arm=arm,
+                networks=len(single.test),
+                accuracy=proportion_estimate(
+                    float(point.accuracy[0]), sample.accuracy, patients=ready.patients, confidence=confidence
+                ),
+                macro_auc=percentile_estimate(
+                    float(point.macro_auc[0]),
+                    sample.macro_auc,
+                    patients=ready.patients,
+                    confidence=confidence,
+                    reason=reason,
+                ),
+                minus_raw=minus_raw,
+                brier=float(brier(mean.test, test.labels).mean()),
+                calibration_error=_error(mean.test, test.labels),
+                temperature=temperature,
+                tempered_brier=float(brier(tempered, test.labels).mean()),
+                tempered_calibration_error=_error(tempered, test.labels),
+                single_temperatures=alone,
+                single_brier=float(brier(cooled, test.labels).mean()),
+                single_calibration_error=_error(cooled, test.labels),
+            )
+        )
+    return tuple(told)
+
+
+def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities (..., C) of logits divided by a temperature: p^(1/T), normalised."""
+    logits = np.log(np.maximum(probabilities.astype(np.float64), LEAST)) / temperature
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    tempered: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return tempered
+
+
+def fitted_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature between `TEMPERATURES` under which the labels (N,) are most likely; 1 without an image.
+
+    The mean negative log-likelihood is convex in 1/T, so that its least value on the interval is the only one.
+    """
+    if not len(labels):
+        return 1.0
+    from scipy.optimize import minimize_scalar
+
+    rows = np.arange(len(labels))
+
+    def loss(inverse: float) -> float:
+        chosen = at_temperature(probabilities, 1 / inverse)[rows, labels]
+        return float(-np.log(np.maximum(chosen, LEAST)).mean())
+
+    low, high = TEMPERATURES
+    return float(1 / minimize_scalar(loss, bounds=(1 / high, 1 / low), method="bounded", options={"xatol": 1e-6}).x)
+
+
+def _error(probabilities: np.ndarray, labels: np.ndarray) -> Estimate:
+    """Expected calibration error of the largest of the probabilities (S, N, C)."""
+    return calibration_error(probabilities.max(axis=2), probabilities.argmax(axis=2) == labels)

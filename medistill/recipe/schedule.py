@@ -1,0 +1,36 @@
+"""The schedule section of a recipe: how every arm gets the training that suits it best."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from medistill.recipe.section import Count, Positive, Section
+
+
+class ScheduleRecipe(Section):
+    """How long, how fast and in which batches the networks of each arm are trained.
+
+    What suits a thousand images starves twenty or overfeeds them, so each arm gets its own, found in the same way for
+    all, on patients who are not tested."""
+
+    choose: Literal["fixed", "validation"] = "fixed"
+    """`fixed` takes `evaluate.lr`, `evaluate.epochs`, `evaluate.raw_lr`, `evaluate.raw_epochs` and `evaluate.batch_size`, as
+    published protocols do; `validation` searches among the values below for each arm, which takes several times as long
+    and gives each its best."""
+    rates: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=10)] = (0.003, 0.01, 0.03)
+    """Learning rates to try; the learned rate of a distilled set is tried beside them on that set."""
+    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=10)] = (64,)
+    """Images an update to try; a smaller set is taken whole."""
+    updates: Count = 250
+    """Updates of the shortest trainings that are tried."""
+    most_updates: Count = 2000
+    """Updates beyond which no training is made longer; an arm whose score still rises there is marked."""
+    networks: Annotated[int, Field(ge=1, le=20)] = 3
+    """Networks trained for each candidate."""
+    least_gain: Annotated[float, Field(ge=0, lt=1)] = 0.002
+    """Rise of the macro AUC by which a training of twice the length must beat the best shorter one."""
+    few_patients: Count = 300
+    """With fewer validation patients than this, other training patients help to choose: those whose images an arm was
+    not given, and for all originals each third of the patients in turn (cross-validation)."""

@@ -1,0 +1,202 @@
+"""Choose schedules: train networks in several ways on every arm, and keep the way that does best off the test split."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.kept import keep_json, read_checked_json
+from medistill.errors import ArtifactError, DivergedError
+from medistill.evaluate.metrics import macro_auc
+from medistill.evaluate.predictions import Arm
+from medistill.evaluate.protocol import Arms, TrainingSet, answers, scheduled
+from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice, Trial, search
+from medistill.networks.registry import NetworkSpec
+from medistill.progress import Progress, Task, every_epoch_but_last
+from medistill.recipe import Recipe
+from medistill.training.randomness import derive_seed, generator
+
+FOLDER = "schedules"
+FOLDS = 3
+"""Parts of the patients that are left out in turn where all originals are scored by cross-validation."""
+TRIALS = TypeAdapter(tuple[Trial, ...])
+
+
+def choose_schedules(
+    arms: Arms, key: str, spec: NetworkSpec, *, folder: Path, progress: Progress
+) -> tuple[ScheduleChoice, ...]:
+    """How each arm's networks are trained, by the settings of the recipe's section ``schedule``.
+
+    Every candidate that was tried is kept in ``folder/schedules`` when it is done; a search that was interrupted goes
+    on from there.
+
+    Args:
+        arms: what the networks are trained on.
+        key: of all that decides the answers of a network; what was tried under another key is tried again.
+
+    Raises:
+        DivergedError: every candidate of an arm left the finite numbers.
+    """
+    kept_in = private_folder(folder / FOLDER)
+    settings, choices = arms.recipe.schedule, []
+    lengths = [settings.updates]
+    while 2 * lengths[-1] <= settings.most_updates:
+        lengths.append(2 * lengths[-1])
+    for arm in arms.names:
+        rates = arms.rates(arm)
+        grid = len(rates) * len(settings.batch_sizes)
+        most = settings.networks * (grid * lengths[0] + sum(lengths[1:]))
+        with progress.task(f"Choosing how to train {arm}", most) as task:
+            found = _Search(arm, arms, key, spec, kept_in / f"{arm}.json", task, progress.say)
+            chosen, trials, rising = search(
+                found.attempt,
+                rates=rates,
+                batch_sizes=settings.batch_sizes,
+                updates=settings.updates,
+                most_updates=settings.most_updates,
+                least_gain=settings.least_gain,
+            )
+        if not any(trial.scores for trial in trials):
+            raise DivergedError(
+                f"no way of training arm {arm} that was tried kept finite numbers",
+                expected=f"a learning rate among {', '.join(f'{rate:g}' for rate in rates)} that suits the network",
+                do="give lower ones with --set schedule.rates=0.0003,0.001",
+            )
+        choices.append(
+            ScheduleChoice(arm, chosen, trials, rising, found.patients, found.scored_on, round(found.seconds, 2))
+        )
+        progress.say(
+            f"Arm {arm}: {chosen.updates} updates of {chosen.batch_size} at {chosen.lr:.3g}, of {len(trials)} ways "
+            f"tried{'; its score still rises there, so it is not trained to its end' if rising else ''}."
+        )
+    return tuple(choices)
+
+
+class _Search:
+    """The trials of one arm, on disk and here."""
+
+    def __init__(
+        self, arm: Arm, arms: Arms, key: str, spec: NetworkSpec, path: Path, task: Task, say: Callable[[str], None]
+    ) -> None:
+        self.arm, self.arms, self.spec, self.path, self.task = arm, arms, spec, path, task
+        self.key = hashlib.sha256(f"{key} {arm}".encode()).hexdigest()
+        self.found, self.seconds = _stored(path, self.key, say)
+        self.folds = _folds(arms.corpus, arms.recipe) if self._few and arm == "raw" else None
+        self.scored_on, self.patients = self._scored_on()
+
+    @property
+    def _few(self) -> bool:
+        corpus = self.arms.corpus
+        return len(np.unique(corpus.groups[corpus.rows("val")])) < self.arms.recipe.schedule.few_patients
+
+    def attempt(self, candidate: Candidate) -> Trial:
+        """Train networks in one way and score them, unless that was done."""
+        known = next((trial for trial in self.found if trial.candidate == candidate), None)
+        count = self.arms.recipe.schedule.networks
+        if known is not None:
+            self.task.advance(count * candidate.updates)
+            return known
+        started, scores, reason = time.monotonic(), [], ""
+        for number in range(count):
+            try:
+                scores.append(self._score(candidate, number))
+            except DivergedError as error:
+                scores, reason = [], error.seen
+                break
+        trial = Trial(candidate, tuple(scores), reason)
+        self.found, self.seconds = (*self.found, trial), self.seconds + time.monotonic() - started
+        keep_json(
+            self.path,
+            {"key": self.key, "seconds": self.seconds, "trials": [asdict(one) for one in self.found]},
+            private=True,
+        )
+        self.task.advance(0)
+        return trial
+
+    def _score(self, candidate: Candidate, number: int) -> float:
+        """Macro AUC of one network on images that it was not trained on."""
+        arms, corpus, recipe = self.arms, self.arms.corpus, self.arms.recipe
+        rows, data = arms.material(self.arm, number)
+        shown = corpus.rows("val")
+        if self.folds is not None:
+            shown = np.flatnonzero(self.folds == number % FOLDS)
+            rows = np.flatnonzero((self.folds >= 0) & (self.folds != number % FOLDS))
+            data = arms.of_rows(rows)
+        elif rows is not None and self._few and self.arm != "raw":
+            shown = np.sort(np.concatenate([shown, _others(corpus, rows)]))
+        schedule = scheduled(candidate, len(data), recipe.evaluate)
+        which = f"network {number + 1} of {recipe.schedule.networks}"
+        figures = f"{candidate.updates} updates at {candidate.lr:.3g}, {which}"
+        told = answers(
+            TrainingSet(data, schedule),
+            [arms.of_rows(shown)],
+            self.spec,
+            recipe,
+            generator(recipe.seed, "schedule", self.arm, candidate.batch_size, f"{candidate.lr:g}", number),
+            arms.device,
+            every_epoch_but_last(self.task, schedule.epochs, candidate.updates // schedule.epochs, figures),
+        )
+        return macro_auc(told.probabilities[0], corpus.labels[shown]) or 0.0
+
+    def _scored_on(self) -> tuple[str, int]:
+        corpus = self.arms.corpus
+        if self.folds is not None:
+            return (
+                f"each third in turn of the patients of the training and validation splits, with networks trained on "
+                f"the other {FOLDS - 1}",
+                len(np.unique(corpus.groups[self.folds >= 0])),
+            )
+        rows, _ = self.arms.material(self.arm, 0)
+        validation = np.unique(corpus.groups[corpus.rows("val")])
+        if self._few and rows is not None and self.arm != "raw":
+            others = np.unique(corpus.groups[_others(corpus, rows)])
+            return (
+                "the validation split, and training patients of whom the network was given no image",
+                len(validation) + len(others),
+            )
+        return "the validation split", len(validation)
+
+
+def _others(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
+    """Training rows of patients who have no image among ``rows``."""
+    train = corpus.rows("train")
+    return train[~np.isin(corpus.groups[train], corpus.groups[rows])]
+
+
+def _folds(corpus: Corpus, recipe: Recipe) -> np.ndarray:
+    """Number of the fold of each row, -1 for test rows: patients are dealt out class by class, in a drawn order."""
+    fold = np.full(len(corpus.labels), -1)
+    rng = np.random.default_rng(derive_seed(recipe.seed, "schedule", "folds"))
+    rows = np.concatenate([corpus.rows("train"), corpus.rows("val")])
+    patients, first = np.unique(corpus.groups[rows], return_index=True)
+    dealt = 0
+    of_patient = np.empty(len(patients), int)
+    for c in range(len(corpus.class_names)):
+        of_class = rng.permutation(np.flatnonzero(corpus.labels[rows[first]] == c))
+        of_patient[of_class] = (dealt + np.arange(len(of_class))) % FOLDS
+        dealt += len(of_class)
+    fold[rows] = of_patient[np.searchsorted(patients, corpus.groups[rows])]
+    return fold
+
+
+def _stored(path: Path, key: str, say: Callable[[str], None]) -> tuple[tuple[Trial, ...], float]:
+    """The trials that were made under this key, and what they took; none where the file is damaged."""
+    if not path.is_file():
+        return (), 0.0
+    try:
+        stored = read_checked_json(path, "ways of training that were tried")
+        if stored.get("key") == key:
+            return TRIALS.validate_python(stored["trials"]), float(stored["seconds"])
+    except ArtifactError as error:
+        say(f"{error.seen}: made again.")
+    except (ValidationError, KeyError, TypeError, ValueError):
+        say(f"{path} holds something else than ways of training that were tried: made again.")
+    return (), 0.0

@@ -1,0 +1,174 @@
+"""Schedules chosen on patients who are not tested: who scores them, what is kept, and what follows for the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.kept import keep_json, read_checked_json
+from medistill.errors import DivergedError
+from medistill.evaluate.evaluation import Evaluation, load_evaluation
+from medistill.evaluate.protocol import Arms, scheduled
+from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
+from medistill.recipe import load_recipe, override_recipe
+from medistill.workflow import choose_schedules as workflow
+from medistill.workflow.evaluate import evaluate
+from tests.drawn_corpus import drawn_corpus, drawn_set
+
+SETTINGS = (
+    "data.image_size=16",
+    "network.depth=2",
+    "network.width=4",
+    "evaluate.networks=1",
+    "evaluate.bootstrap=100",
+    "distill.ipc=2",
+    "schedule.rates=0.01,0.05",
+    "schedule.batch_sizes=8",
+    "schedule.updates=4",
+    "schedule.most_updates=8",
+    "schedule.networks=3",
+)
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Corpus:
+    return drawn_corpus(tmp_path / "corpus")
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return load_recipe("demo", SETTINGS)
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list:
+    """What every network of a search was trained on and scored on, as pixels."""
+    seen, real = [], workflow.answers
+
+    def answers(training, shown, *others):
+        seen.append((training.data.pixels, shown[0].pixels))
+        return real(training, shown, *others)
+
+    monkeypatch.setattr(workflow, "answers", answers)
+    return seen
+
+
+def rows_of(pixels: torch.Tensor, corpus: Corpus) -> set[int]:
+    """Rows of the corpus whose images these are; -1 for distilled ones."""
+    known = {image.tobytes(): row for row, image in enumerate(corpus.images)}
+    return {known.get(image.numpy().tobytes(), -1) for image in pixels}
+
+
+def test_no_patient_who_is_tested_or_was_trained_on_scores_a_way(corpus, recipe, tmp_path, asked):
+    made = drawn_set(corpus)
+    evaluate(made, corpus, recipe, out=tmp_path / "run")
+    test = set(corpus.groups[corpus.rows("test")].tolist())
+    scored: set[int] = set()
+    for trained_on, shown in asked:
+        learnt, judged = rows_of(trained_on, corpus) - {-1}, rows_of(shown, corpus)
+        assert judged
+        assert -1 not in judged
+        patients = set(corpus.groups[sorted(judged)].tolist())
+        assert not patients & test
+        assert not patients & set(corpus.groups[sorted(learnt)].tolist())
+        scored |= judged if len(learnt) > len(made.labels) else set()
+    everybody = {*corpus.rows("train").tolist(), *corpus.rows("val").tolist()}
+    assert scored == everybody, "all originals are scored on every patient of train and val, a third at a time"
+
+
+def test_every_arm_is_searched_alike_and_says_what_it_took(corpus, recipe, tmp_path):
+    made = drawn_set(corpus, soft=True)
+    found = evaluate(made, corpus, recipe, out=tmp_path / "run")
+    assert [choice.arm for choice in found.schedules] == ["raw", "random", "kmeans", "hard", "distilled"]
+    for choice in found.schedules:
+        rates = {0.01, 0.05} | ({made.student_lr} if choice.arm in ("hard", "distilled") else set())
+        assert {trial.candidate.lr for trial in choice.trials if trial.candidate.updates == 4} == rates
+        assert all(len(trial.scores) == 3 for trial in choice.trials)
+        best = max(trial.score for trial in choice.trials)
+        assert next(trial for trial in choice.trials if trial.candidate == choice.chosen).score == best
+        assert (
+            found.arm(choice.arm).epochs
+            == scheduled(choice.chosen, found.arm(choice.arm).images, recipe.evaluate).epochs
+        )
+    assert load_evaluation(tmp_path / "run" / "evaluation" / "evaluation.json") == found
+
+
+def test_a_search_that_was_interrupted_goes_on_and_ends_alike(corpus, recipe, tmp_path, asked):
+    made = drawn_set(corpus)
+    whole = evaluate(made, corpus, recipe, out=tmp_path / "whole")
+    trained = len(asked)
+    kept = tmp_path / "whole" / "evaluation" / "schedules" / "random.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    stored = read_checked_json(kept, "trials")
+    keep_json(kept, {**stored, "trials": stored["trials"][:1]}, private=True)
+    again = evaluate(made, corpus, recipe, out=tmp_path / "whole")
+    assert len(asked) - trained == 3 * (len(stored["trials"]) - 1)
+    assert untimed(again) == untimed(whole)
+    text = kept.read_text()
+    for damaged in (text.replace("0.0", "0.1", 1), "{}", "nothing"):
+        kept.write_text(damaged)
+        trained = len(asked)
+        assert untimed(evaluate(made, corpus, recipe, out=tmp_path / "whole")) == untimed(whole)
+        assert len(asked) - trained == 3 * len(stored["trials"])
+
+
+def untimed(evaluation: Evaluation) -> list[ScheduleChoice]:
+    return [replace(one, seconds=0.0) for one in evaluation.schedules]
+
+
+def test_no_verdict_against_originals_that_were_not_trained_to_their_end(corpus, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(workflow, "macro_auc", _rises_with_each_call())
+    found = evaluate(drawn_set(corpus), corpus, recipe, out=tmp_path / "run")
+    assert all(choice.still_rising for choice in found.schedules)
+    assert found.non_inferiority == "cannot be judged"
+    assert "not trained to their end" in found.reason
+
+
+def _rises_with_each_call():
+    calls = iter(range(10_000))
+    return lambda *_: next(calls) / 100
+
+
+def test_rates_that_all_diverge_are_named(corpus, recipe, tmp_path):
+    wild = override_recipe(recipe, ["schedule.rates=1e30"], "test")
+    with pytest.raises(DivergedError, match="no way of training arm raw") as caught:
+        evaluate(drawn_set(corpus), corpus, wild, out=tmp_path / "run")
+    assert "schedule.rates" in caught.value.do
+
+
+def test_a_diverging_rate_beside_a_good_one_is_survived(corpus, recipe, tmp_path):
+    wild = override_recipe(recipe, ["schedule.rates=0.01,1e30", 'evaluate.arms=["raw"]'], "test")
+    found = evaluate(drawn_set(corpus), corpus, wild, out=tmp_path / "run")
+    raw = found.schedules[0]
+    assert raw.chosen.lr == 0.01
+    assert any("diverged" in trial.reason for trial in raw.trials)
+
+
+def test_updates_are_whole_passes_and_a_small_set_is_one_batch(recipe):
+    raw = scheduled(Candidate(64, 0.01, 100), 1206, recipe.evaluate)
+    assert (raw.batch_size, raw.epochs, raw.epochs * 19 >= 100, (raw.epochs - 1) * 19 < 100) == (64, 6, True, True)
+    small = scheduled(Candidate(64, 0.01, 100), 20, recipe.evaluate)
+    assert (small.batch_size, small.epochs) == (20, 100)
+
+
+def test_patients_are_dealt_out_evenly_and_whole(corpus, recipe):
+    fold = workflow._folds(corpus, recipe)
+    inside = np.concatenate([corpus.rows("train"), corpus.rows("val")])
+    assert (fold[corpus.rows("test")] == -1).all()
+    assert set(fold[inside]) == {0, 1, 2}
+    for patient in np.unique(corpus.groups[inside]):
+        assert len(np.unique(fold[inside[corpus.groups[inside] == patient]])) == 1
+    for c in range(len(corpus.class_names)):
+        counts = np.bincount(fold[inside[corpus.labels[inside] == c]], minlength=3)
+        assert counts.max() - counts.min() <= max(np.bincount(corpus.groups[inside]))
+
+
+def test_a_recipe_may_fix_the_schedule(corpus, recipe, tmp_path):
+    fixed = override_recipe(recipe, ["schedule.choose=fixed", "evaluate.epochs=3", "evaluate.raw_epochs=2"], "test")
+    found = evaluate(drawn_set(corpus), corpus, fixed, out=tmp_path / "run")
+    assert found.schedules == ()
+    assert Arms(drawn_set(corpus), corpus, fixed, torch.device("cpu")).epochs("raw") == 2
