@@ -12,7 +12,6 @@ TINY = (
     "distill.validate_every=2",
     "distill.validate_epochs=3",
     "distill.validate_networks=1",
-    "schedule.choose=fixed",
     "evaluate.networks=2",
     "evaluate.epochs=5",
     "evaluate.raw_epochs=2",

@@ -16,9 +16,9 @@ class ScheduleRecipe(Section):
     all, on patients who are not tested."""
 
     choose: Literal["fixed", "validation"] = "fixed"
-    """`fixed` takes `evaluate.lr`, `evaluate.epochs`, `evaluate.raw_lr`, `evaluate.raw_epochs` and `evaluate.batch_size`, as
-    published protocols do; `validation` searches among the values below for each arm, which takes several times as long
-    and gives each its best."""
+    """`fixed` takes `evaluate.lr` and `evaluate.epochs`, or `raw_lr` and `raw_epochs`, and `evaluate.batch_size`, as
+    published protocols do; `validation` searches among the values below for each arm, which takes several times as
+    long and gives each its best."""
     rates: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=10)] = (0.003, 0.01, 0.03)
     """Learning rates to try; the learned rate of a distilled set is tried beside them on that set."""
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=10)] = (64,)

@@ -26,8 +26,8 @@ from medistill.report.verdict import verdict
 from medistill.sharing.manifest import Provenance, QuantisationRecord
 
 SECTIONS = (
-    "network", "augmentation", "experts", "distill", "importance", "quantise", "autoencoder", "evaluate", "audit",
-    "compute", "privacy",
+    "network", "augmentation", "experts", "distill", "importance", "quantise", "autoencoder", "evaluate", "schedule",
+    "audit", "compute", "privacy",
 )  # fmt: skip
 """Sections of a recipe that hold numbers and choices alone."""
 DATA = (

@@ -59,7 +59,6 @@ def small_recipe(*overrides: str) -> Recipe:
             "distill.ipc=3",
             "distill.max_start_epoch=2",
             "distill.validate_epochs=2",
-            "schedule.choose=fixed",
             "evaluate.epochs=30",
             "evaluate.raw_epochs=80",
             "evaluate.raw_lr=0.05",
@@ -192,7 +191,7 @@ def test_a_shadow_that_was_begun_goes_on_under_other_thresholds_and_another_coun
 def test_too_few_shadows_or_images_are_a_reason_and_no_crash(tmp_path, monkeypatch):
     corpus = noise_corpus(tmp_path, train=40, held_out=60)
     monkeypatch.setattr(shadows, "followed_experts", None)
-    quick = ["audit.networks=1", "schedule.choose=fixed", "evaluate.epochs=1", "evaluate.raw_epochs=1"]
+    quick = ["audit.networks=1", "evaluate.epochs=1", "evaluate.raw_epochs=1"]
     for setting, why in (("audit.shadows=3", "4 are needed"), ("distill.ipc=19", "training images of class a")):
         found = attack_membership(drawn_set(corpus, ipc=2), corpus, small_recipe(setting, *quick), out=tmp_path / why)
         assert found.shadows == 0
@@ -251,7 +250,6 @@ def test_halves_that_are_nearly_one_patient_s_are_a_reason_and_no_crash(tmp_path
     groups[of_class[: len(of_class) // 2]] = groups[of_class[0]]
     quick = [
         "audit.networks=1",
-        "schedule.choose=fixed",
         "evaluate.epochs=1",
         "evaluate.raw_epochs=1",
         "audit.shadows=8",
@@ -293,7 +291,6 @@ def of_real_images(tmp_path_factory) -> Membership:
         "distill.ipc=30",
         "distill.image_lr=1e-9",
         "distill.student_lr=0.05",
-        "schedule.choose=fixed",
         "evaluate.epochs=80",
         "evaluate.raw_epochs=1",
         "audit.networks=5",

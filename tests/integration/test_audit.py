@@ -196,7 +196,6 @@ QUICK = load_recipe(
         "distill.validate_epochs=2",
         "experts.count=2",
         "experts.epochs=3",
-        "schedule.choose=fixed",
         "evaluate.epochs=3",
         "evaluate.raw_epochs=2",
         "audit.networks=2",

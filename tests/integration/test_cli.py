@@ -40,7 +40,6 @@ SETTINGS = [
     "distill.validate_networks=1",
     "distill.validate_epochs=2",
     "evaluate.networks=2",
-    "schedule.choose=fixed",
     "evaluate.epochs=3",
     "evaluate.raw_epochs=2",
     "evaluate.bootstrap=100",

@@ -44,7 +44,6 @@ def recipe() -> Recipe:
         "network.depth=2",
         "network.width=4",
         "evaluate.networks=2",
-        "schedule.choose=fixed",
         "evaluate.epochs=4",
     ]
     return load_recipe("demo", [*settings, "evaluate.raw_epochs=3", "evaluate.bootstrap=100", "distill.ipc=2"])

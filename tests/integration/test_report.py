@@ -110,7 +110,7 @@ def assert_sound(text: str) -> Page:
     for drawing in page.all("svg"):
         assert drawing.get("aria-label") or drawing.get("aria-hidden") == "true"
     for table_head in page.all("th"):
-        assert table_head.get("scope") in ("col", "row", "rowgroup")
+        assert table_head.get("scope") in ("col", "row", "colgroup", "rowgroup")
     for link in page.all("a"):
         target = link["href"] or ""
         assert target.removeprefix("#") in ids or (target.startswith("data:text/") and link.get("download"))

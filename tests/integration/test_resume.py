@@ -33,7 +33,6 @@ SETTINGS = (
     "distill.validate_epochs=5",
     "distill.checkpoint_every=2",
     "evaluate.networks=2",
-    "schedule.choose=fixed",
     "evaluate.epochs=60",
     "evaluate.raw_epochs=4",
     "evaluate.bootstrap=100",

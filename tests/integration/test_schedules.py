@@ -26,6 +26,7 @@ SETTINGS = (
     "evaluate.networks=1",
     "evaluate.bootstrap=100",
     "distill.ipc=2",
+    "schedule.choose=validation",
     "schedule.rates=0.01,0.05",
     "schedule.batch_sizes=8",
     "schedule.updates=4",

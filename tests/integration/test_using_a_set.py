@@ -77,7 +77,6 @@ def recipe() -> Recipe:
         "network.depth=2",
         "network.width=4",
         "evaluate.networks=2",
-        "schedule.choose=fixed",
         "evaluate.epochs=4",
     ]
     return load_recipe("demo", [*settings, "evaluate.arms=[]", "evaluate.bootstrap=100", "distill.ipc=2"])
@@ -320,7 +319,6 @@ def test_the_commands_from_two_sets_to_figures(
         "--network",
         "alexnet",
         "--set",
-        "schedule.choose=fixed",
         "evaluate.epochs=2",
     )
     assert trained.exit_code == 0, trained.stderr

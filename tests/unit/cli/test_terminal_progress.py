@@ -213,11 +213,12 @@ except typer.Exit as ended:
 """
 
 
-def _in_a_terminal(*words: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a program that leads the session of a terminal of its own; the other end of it."""
+def _in_a_terminal(folder: Path, *words: str) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a program in a folder, in which nohup writes, as the head of a terminal of its own; the other end of it."""
     ours, its = pty.openpty()
     process = subprocess.Popen(
         words,
+        cwd=folder,
         stdin=its,
         stdout=its,
         stderr=its,
@@ -229,7 +230,7 @@ def _in_a_terminal(*words: str) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def test_work_whose_terminal_closes_stops_at_a_safe_point(tmp_path: Path) -> None:
-    process, terminal = _in_a_terminal(sys.executable, "-c", WORK, str(tmp_path / "state"))
+    process, terminal = _in_a_terminal(tmp_path, sys.executable, "-c", WORK, str(tmp_path / "state"))
     with process:
         while b"a line" not in os.read(terminal, 1000):
             pass
@@ -240,7 +241,7 @@ def test_work_whose_terminal_closes_stops_at_a_safe_point(tmp_path: Path) -> Non
 
 def test_work_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
     work = WORK.replace("range(10**6)", "range(300)")
-    process, terminal = _in_a_terminal("nohup", sys.executable, "-c", work, str(tmp_path / "state"))
+    process, terminal = _in_a_terminal(tmp_path, "nohup", sys.executable, "-c", work, str(tmp_path / "state"))
     with process:
         time.sleep(0.5)
         os.close(terminal)
