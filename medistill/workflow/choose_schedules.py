@@ -22,6 +22,7 @@ from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice, Trial,
 from medistill.networks.registry import NetworkSpec
 from medistill.progress import Progress, Task, every_epoch_but_last
 from medistill.recipe import Recipe
+from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed, generator
 
 FOLDER = "schedules"
@@ -89,6 +90,7 @@ class _Search:
         self.arm, self.arms, self.spec, self.path, self.task = arm, arms, spec, path, task
         self.key = hashlib.sha256(f"{key} {arm}".encode()).hexdigest()
         self.found, self.seconds = _stored(path, self.key, say)
+        self.posed: dict[int, tuple[LabelledImages, LabelledImages]] = {}
         self.folds = _folds(arms.corpus, arms.recipe) if self._few and arm == "raw" else None
         self.scored_on, self.patients = self._scored_on()
 
@@ -123,28 +125,45 @@ class _Search:
 
     def _score(self, candidate: Candidate, number: int) -> float:
         """Macro AUC of one network on images that it was not trained on."""
-        arms, corpus, recipe = self.arms, self.arms.corpus, self.arms.recipe
-        rows, data = arms.material(self.arm, number)
-        shown = corpus.rows("val")
-        if self.folds is not None:
-            shown = np.flatnonzero(self.folds == number % FOLDS)
-            rows = np.flatnonzero((self.folds >= 0) & (self.folds != number % FOLDS))
-            data = arms.of_rows(rows)
-        elif rows is not None and self._few and self.arm != "raw":
-            shown = np.sort(np.concatenate([shown, _others(corpus, rows)]))
+        arms, recipe = self.arms, self.arms.recipe
+        data, shown = self._posed(number)
         schedule = scheduled(candidate, len(data), recipe.evaluate)
         which = f"network {number + 1} of {recipe.schedule.networks}"
         figures = f"{candidate.updates} updates at {candidate.lr:.3g}, {which}"
         told = answers(
             TrainingSet(data, schedule),
-            [arms.of_rows(shown)],
+            [shown],
             self.spec,
             recipe,
             generator(recipe.seed, "schedule", self.arm, candidate.batch_size, f"{candidate.lr:g}", number),
             arms.device,
             every_epoch_but_last(self.task, schedule.epochs, candidate.updates // schedule.epochs, figures),
         )
-        return macro_auc(told.probabilities[0], corpus.labels[shown]) or 0.0
+        return macro_auc(told.probabilities[0], shown.labels.cpu().numpy()) or 0.0
+
+    def _posed(self, number: int) -> tuple[LabelledImages, LabelledImages]:
+        """What network ``number`` of every candidate is trained on, and what it is scored on; made once."""
+        if number not in self.posed:
+            arms = self.arms
+            if self.folds is not None:
+                left_out = self.folds == number % FOLDS
+                data = arms.of_rows(np.flatnonzero((self.folds >= 0) & ~left_out))
+                rows = np.flatnonzero(left_out)
+            else:
+                chosen, data = arms.material(self.arm, number)
+                rows = self._scoring_rows(chosen)
+            self.posed[number] = data, arms.of_rows(rows)
+        return self.posed[number]
+
+    def _scoring_rows(self, chosen: np.ndarray | None) -> np.ndarray:
+        """Rows on which a network is scored that was given the rows ``chosen``; None is a distilled set."""
+        corpus = self.arms.corpus
+        validation = corpus.rows("val")
+        if chosen is None or self.arm == "raw" or not self._few:
+            return validation
+        train = corpus.rows("train")
+        others = train[~np.isin(corpus.groups[train], corpus.groups[chosen])]
+        return np.sort(np.concatenate([validation, others]))
 
     def _scored_on(self) -> tuple[str, int]:
         corpus = self.arms.corpus
@@ -154,21 +173,10 @@ class _Search:
                 f"the other {FOLDS - 1}",
                 len(np.unique(corpus.groups[self.folds >= 0])),
             )
-        rows, _ = self.arms.material(self.arm, 0)
-        validation = np.unique(corpus.groups[corpus.rows("val")])
-        if self._few and rows is not None and self.arm != "raw":
-            others = np.unique(corpus.groups[_others(corpus, rows)])
-            return (
-                "the validation split, and training patients of whom the network was given no image",
-                len(validation) + len(others),
-            )
-        return "the validation split", len(validation)
-
-
-def _others(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
-    """Training rows of patients who have no image among ``rows``."""
-    train = corpus.rows("train")
-    return train[~np.isin(corpus.groups[train], corpus.groups[rows])]
+        more = self._few and self.arm in ("random", "kmeans")
+        rows = self._scoring_rows(self.arms.material(self.arm, 0)[0]) if more else corpus.rows("val")
+        also = ", and training patients of whom the network was given no image" if more else ""
+        return f"the validation split{also}", len(np.unique(corpus.groups[rows]))
 
 
 def _folds(corpus: Corpus, recipe: Recipe) -> np.ndarray:
