@@ -6,7 +6,6 @@ It holds no name. People are known again by keyed hashes of what a reading knows
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 import math
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medistill.artifacts.atomic import private_folder, read_json, write_json
+from medistill.artifacts.local_key import seal
 from medistill.artifacts.lock import alone
 from medistill.errors import ArtifactError
 from medistill.privacy.spent import Release
@@ -191,7 +191,7 @@ def _put(path: Path, stored: Mapping[str, Any]) -> None:
 
 def _seal(secret: bytes, stored: Mapping[str, Any]) -> str:
     """Tells a ledger that was altered or damaged."""
-    return hmac.new(secret, json.dumps(stored, sort_keys=True).encode(), hashlib.sha256).hexdigest()
+    return seal(secret, "ledger", json.dumps(stored, sort_keys=True).encode())
 
 
 def _unwritten(error: ArtifactError) -> ArtifactError:
