@@ -16,5 +16,6 @@ TINY = (
     "evaluate.epochs=5",
     "evaluate.raw_epochs=2",
     "evaluate.bootstrap=100",
+    "schedule.choose=fixed",
 )
 """Overrides of a recipe."""

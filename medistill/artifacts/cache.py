@@ -9,9 +9,9 @@ from pathlib import Path
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache_users import join
 
-KINDS = ("sources", "staging", "pulled", "corpora", "previews", "trajectories", "decoders", "tuning.json")
+KINDS = ("sources", "staging", "pulled", "corpora", "previews", "trajectories", "decoders", "yardsticks", "tuning.json")
 """Folders and files of the cache that a purge removes: all that holds, encodes or was measured on what came from
-patients. `staging` is what older versions left."""
+patients. `yardsticks` holds what networks on originals answered; `staging` is what older versions left."""
 BUILT_IN = "phantom"
 """The part of the cache that comes from nobody, and that a purge leaves alone."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -50,10 +52,11 @@ def small_schedule(recipe: EvaluateRecipe, *, lr: float, epochs: int) -> Schedul
 
 
 def scheduled(candidate: Candidate, images: int, recipe: EvaluateRecipe) -> Schedule:
-    """The schedule of a chosen way to train on so many images: whole passes, no fewer updates than were chosen."""
+    """The schedule of a chosen way to train on so many images: whole passes, no fewer updates than were chosen, at a
+    constant rate, and the mean of the last quarter for an end."""
     size = min(candidate.batch_size, images)
     epochs = -(-candidate.updates // -(-images // size))
-    return replace(small_schedule(recipe, lr=candidate.lr, epochs=epochs), batch_size=size)
+    return Schedule(epochs, size, candidate.lr, recipe.momentum, recipe.weight_decay, tail=True)
 
 
 def raw_schedule(recipe: EvaluateRecipe) -> Schedule:
@@ -117,6 +120,14 @@ class Arms:
     def epochs(self, arm: Arm) -> int:
         """Epochs of each network of an arm."""
         return self.schedule(arm).epochs
+
+    def identity(self, arm: Arm) -> str:
+        """What decides an arm's images beside corpus, seed and recipe: nothing of the set itself where the arm is of
+        originals, so that the same originals are known again beside another set."""
+        if arm in ("hard", "distilled"):
+            return hashlib.sha256(self._distilled(arm).training_bytes()).hexdigest()
+        counts = [] if arm == "raw" else self._per_class.tolist()
+        return json.dumps([self.distilled.normalisation.as_json(), counts])
 
     def rates(self, arm: Arm) -> tuple[float, ...]:
         """Learning rates to choose from; a distilled set's own is among them."""
@@ -193,7 +204,7 @@ def trained_network(
         DivergedError: its parameters left the finite numbers.
     """
     network = build_network(spec, numbers, device)
-    micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
+    micro_batch = micro_batch_of(network, spec, recipe)
     started = time.perf_counter()
     with precision(recipe.compute.precision, device):
         flat = train(
@@ -207,7 +218,7 @@ def trained_network(
         )
         finite = bool(torch.isfinite(flat.values).all())  # waits for the device
     if not finite:
-        raise _diverged(training.schedule.lr)
+        raise diverged(training.schedule.lr)
     return network, time.perf_counter() - started
 
 
@@ -215,9 +226,8 @@ def logits(
     network: nn.Module, shown: LabelledImages, spec: NetworkSpec, recipe: Recipe, device: torch.device
 ) -> Tensor:
     """A network's logits float32 (N, C) on the device."""
-    micro_batch = micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
     with precision(recipe.compute.precision, device):
-        return predict_logits(network, shown, micro_batch=micro_batch)
+        return predict_logits(network, shown, micro_batch=micro_batch_of(network, spec, recipe))
 
 
 def probabilities(
@@ -245,11 +255,17 @@ def answers(
     network, seconds = trained_network(training, spec, recipe, numbers, device, after_epoch)
     told = tuple(probabilities(network, data, spec, recipe, device) for data in shown)
     if not all(np.isfinite(found).all() for found in told):
-        raise _diverged(training.schedule.lr)
+        raise diverged(training.schedule.lr)
     return Answers(told, seconds)
 
 
-def _diverged(lr: float) -> DivergedError:
+def micro_batch_of(network: nn.Module, spec: NetworkSpec, recipe: Recipe) -> int:
+    """Images that pass a network of the protocol at once."""
+    return micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
+
+
+def diverged(lr: float) -> DivergedError:
+    """What is raised where a network left the finite numbers at this learning rate."""
     return DivergedError(
         f"a network trained at learning rate {lr:.3g} diverged",
         expected="finite parameters and probabilities",

@@ -19,7 +19,7 @@ class Candidate:
 
     Attributes:
         batch_size: images an update.
-        lr: learning rate of the first half of the updates; a tenth of it in the second.
+        lr: learning rate, constant: the network is the mean of the last quarter of its way.
         updates: steps of SGD.
     """
 

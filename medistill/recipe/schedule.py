@@ -15,22 +15,22 @@ class ScheduleRecipe(Section):
     What suits a thousand images starves twenty or overfeeds them, so each arm gets its own, found in the same way for
     all, on patients who are not tested."""
 
-    choose: Literal["fixed", "validation"] = "fixed"
-    """`fixed` takes `evaluate.lr` and `evaluate.epochs`, or `raw_lr` and `raw_epochs`, and `evaluate.batch_size`, as
-    published protocols do; `validation` searches among the values below for each arm, which takes several times as
-    long and gives each its best."""
-    rates: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=10)] = (0.003, 0.01, 0.03)
+    choose: Literal["fixed", "validation"] = "validation"
+    """`validation` searches among the values below for each arm, and gives each its best; `fixed` takes `evaluate.lr`
+    and `evaluate.epochs`, or `raw_lr` and `raw_epochs`, and `evaluate.batch_size`, as published protocols do."""
+    rates: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=10)] = (0.01, 0.03)
     """Learning rates to try; the learned rate of a distilled set is tried beside them on that set."""
-    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=10)] = (64,)
+    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=10)] = (32,)
     """Images an update to try; a smaller set is taken whole."""
     updates: Count = 250
     """Updates of the shortest trainings that are tried."""
-    most_updates: Count = 2000
+    most_updates: Count = 16_000
     """Updates beyond which no training is made longer; an arm whose score still rises there is marked."""
     networks: Annotated[int, Field(ge=1, le=20)] = 3
     """Networks trained for each candidate."""
-    least_gain: Annotated[float, Field(ge=0, lt=1)] = 0.002
-    """Rise of the macro AUC by which a training of twice the length must beat the best shorter one."""
+    least_gain: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    """Rise of the macro AUC by which a training of twice the length must beat the best shorter one for the search to go
+    on; a tenth of the usual margin of non-inferiority."""
     few_patients: Count = 300
     """With fewer validation patients than this, other training patients help to choose: those whose images an arm was
     not given, and for all originals each third of the patients in turn (cross-validation)."""

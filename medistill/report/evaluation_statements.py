@@ -83,6 +83,7 @@ def training(report: Report) -> str:
         else ""
     )
     lengths = f"batches of up to {counted(known['batch_size'], 'image')}"
+    end = "each fell to a tenth after half of the epochs. Networks were used as they were after the last epoch."
     if chosen:
         lengths = "the batch size, learning rate and number of updates that did best on patients who were not tested"
         rates = [
@@ -90,11 +91,11 @@ def training(report: Report) -> str:
             f"{counted(way.chosen.batch_size, 'image')})"
             for way in chosen
         ]
+        end = "each was constant, and a network is the mean of its parameters over the last quarter of its training."
     return (
         f"Training was stochastic gradient descent with momentum {known['momentum']:g}, weight decay "
         f"{known['weight_decay']:g} and {lengths}. Learning rates were "
-        f"{listed(rates)}; each fell to a tenth after half of the epochs. Networks were used as they were after the "
-        f"last epoch.{weighed}"
+        f"{listed(rates)}; {end}{weighed}"
     )
 
 

@@ -31,7 +31,7 @@ def schedule_sentences(choices: Sequence[ScheduleChoice]) -> tuple[str, ...]:
     said = [
         "Learning rate, batch size and number of updates were chosen for each arm in the same way: all rates and "
         "batches at the shortest length, then the best of them at twice the length and so on, until the score rose no "
-        "more.",
+        "more. The rate is constant, and a network is the mean of its parameters over the last quarter of its way.",
         f"Ways of training were scored by macro AUC: {'; '.join(by_arm)}. Test images played no part. A score that was "
         "chosen as the best is a little too good; figures on test images are not.",
         f"{counted(tried, 'way')} were tried in {seconds(took)}.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from medistill.networks.closed_form import ClosedForms
 from medistill.networks.flat import FlatParameters
 from medistill.recipe import AugmentationRecipe
+from medistill.training.allocator import keep_freed_memory
 from medistill.training.augmentation import Draw, augment, draw
 from medistill.training.images import LabelledImages
 from medistill.training.sharpness import ascent, flat_gradient
 from medistill.training.stages import part_of
+from medistill.training.tail import Tail
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Schedule:
         momentum: of SGD.
         weight_decay: L2 penalty.
         decay_epoch: first epoch (from 0) at the lower rate; None never lowers it.
+        tail: end with the mean of the parameters after each of the last epochs (see `Tail`).
         sharpness: radius of the ascent in sharpness-aware descent, rho; 0 is plain SGD at half the cost.
         surrogate_gap: weight of the surrogate gap in it, alpha; 0 is SAM, above 0 GSAM.
     """
@@ -39,6 +42,7 @@ class Schedule:
     momentum: float = 0.0
     weight_decay: float = 0.0
     decay_epoch: int | None = None
+    tail: bool = False
     sharpness: float = 0.0
     surrogate_gap: float = 0.0
 
@@ -53,10 +57,7 @@ def train(
     micro_batch: int,
     after_epoch: Callable[[int, FlatParameters], None] | None = None,
 ) -> FlatParameters:
-    """Train a network in place by SGD, plain or sharpness-aware, on the weighted cross-entropy.
-
-    Where the images have stages the epochs are divided evenly over them, and stage k trains on the images of the stages
-    up to k (PDD); the learning rate falls when it would without stages.
+    """Train a network in place as `epochs` does, to the end of the schedule.
 
     Args:
         network: without batch statistics, on the device of the images.
@@ -70,11 +71,43 @@ def train(
     Returns:
         The network's parameters as one vector.
     """
-    flat = FlatParameters(network)
+    flat, tail = FlatParameters(network), Tail(schedule.epochs)
+    for epoch in epochs(network, flat, data, schedule, augmentation, generator, micro_batch=micro_batch):
+        if schedule.tail:
+            tail.add(epoch, flat.values)
+        if after_epoch is not None:
+            after_epoch(epoch, flat)
+    if schedule.tail:
+        flat.values.copy_(tail.mean)
+    return flat
+
+
+def epochs(
+    network: nn.Module,
+    flat: FlatParameters,
+    data: LabelledImages,
+    schedule: Schedule,
+    augmentation: AugmentationRecipe,
+    generator: torch.Generator,
+    *,
+    micro_batch: int,
+) -> Iterator[int]:
+    """Train by SGD, plain or sharpness-aware, on the weighted cross-entropy, an epoch whenever the next is asked for.
+
+    Where the images have stages the epochs are divided evenly over them, and stage k trains on the images of the stages
+    up to k (PDD); the learning rate falls when it would without stages.
+
+    Args:
+        flat: the network's parameters.
+
+    Yields:
+        How many epochs are finished.
+    """
+    keep_freed_memory()
     velocity = torch.zeros_like(flat.values)
     stages = data.stages()
-    network.train()
     for epoch in range(schedule.epochs):
+        network.train()
         lowered = schedule.decay_epoch is not None and epoch >= schedule.decay_epoch
         lr = schedule.lr / 10 if lowered else schedule.lr
         shown = stages[part_of(epoch, schedule.epochs, len(stages))]
@@ -92,9 +125,7 @@ def train(
                 flat.gradient.add_(flat.values, alpha=schedule.weight_decay)
             velocity.mul_(schedule.momentum).add_(flat.gradient)
             flat.values.add_(velocity, alpha=-lr)
-        if after_epoch is not None:
-            after_epoch(epoch + 1, flat)
-    return flat
+        yield epoch + 1
 
 
 def _gradient(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,17 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.errors import ArtifactError, DivergedError
+from medistill.evaluate.course import Course
 from medistill.evaluate.metrics import macro_auc
 from medistill.evaluate.predictions import Arm
-from medistill.evaluate.protocol import Arms, TrainingSet, answers, scheduled
+from medistill.evaluate.protocol import Arms, scheduled
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice, Trial, search
 from medistill.networks.registry import NetworkSpec
-from medistill.progress import Progress, Task, every_epoch_but_last
+from medistill.progress import Progress, Task
 from medistill.recipe import Recipe
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed, generator
+from medistill.workflow.stored_networks import Place
 
 FOLDER = "schedules"
 FOLDS = 3
@@ -32,21 +33,20 @@ TRIALS = TypeAdapter(tuple[Trial, ...])
 
 
 def choose_schedules(
-    arms: Arms, key: str, spec: NetworkSpec, *, folder: Path, progress: Progress
+    arms: Arms, places: Mapping[Arm, Place], spec: NetworkSpec, *, progress: Progress
 ) -> tuple[ScheduleChoice, ...]:
     """How each arm's networks are trained, by the settings of the recipe's section ``schedule``.
 
-    Every candidate that was tried is kept in ``folder/schedules`` when it is done; a search that was interrupted goes
-    on from there.
+    Every candidate that was tried is kept in the arm's place when it is done; a search that was interrupted goes on
+    from there.
 
     Args:
         arms: what the networks are trained on.
-        key: of all that decides the answers of a network; what was tried under another key is tried again.
+        places: where what was tried on each arm lies; what was tried under another key is tried again.
 
     Raises:
         DivergedError: every candidate of an arm left the finite numbers.
     """
-    kept_in = private_folder(folder / FOLDER)
     settings, choices = arms.recipe.schedule, []
     lengths = [settings.updates]
     while 2 * lengths[-1] <= settings.most_updates:
@@ -54,9 +54,9 @@ def choose_schedules(
     for arm in arms.names:
         rates = arms.rates(arm)
         grid = len(rates) * len(settings.batch_sizes)
-        most = settings.networks * (grid * lengths[0] + sum(lengths[1:]))
+        most = settings.networks * (grid * lengths[0] + lengths[-1] - lengths[0])
         with progress.task(f"Choosing how to train {arm}", most) as task:
-            found = _Search(arm, arms, key, spec, kept_in / f"{arm}.json", task, progress.say)
+            found = _Search(arm, arms, places[arm], spec, task, progress.say)
             chosen, trials, rising = search(
                 found.attempt,
                 rates=rates,
@@ -85,12 +85,14 @@ class _Search:
     """The trials of one arm, on disk and here."""
 
     def __init__(
-        self, arm: Arm, arms: Arms, key: str, spec: NetworkSpec, path: Path, task: Task, say: Callable[[str], None]
+        self, arm: Arm, arms: Arms, place: Place, spec: NetworkSpec, task: Task, say: Callable[[str], None]
     ) -> None:
-        self.arm, self.arms, self.spec, self.path, self.task = arm, arms, spec, path, task
-        self.key = hashlib.sha256(f"{key} {arm}".encode()).hexdigest()
-        self.found, self.seconds = _stored(path, self.key, say)
+        self.arm, self.arms, self.spec, self.task = arm, arms, spec, task
+        self.path, self.key = private_folder(place.folder / FOLDER) / f"{arm}.json", place.key
+        self.found, self.seconds = _stored(self.path, self.key, say)
         self.posed: dict[int, tuple[LabelledImages, LabelledImages]] = {}
+        self.courses: dict[tuple[int, float, int], Course] = {}
+        self.counted = 0
         self.folds = _folds(arms.corpus, arms.recipe) if self._few and arm == "raw" else None
         self.scored_on, self.patients = self._scored_on()
 
@@ -104,9 +106,9 @@ class _Search:
         known = next((trial for trial in self.found if trial.candidate == candidate), None)
         count = self.arms.recipe.schedule.networks
         if known is not None:
-            self.task.advance(count * candidate.updates)
+            self.task.advance(count * _more(candidate, self.arms.recipe))
             return known
-        started, scores, reason = time.monotonic(), [], ""
+        started, scores, reason, self.counted = time.monotonic(), [], "", 0
         for number in range(count):
             try:
                 scores.append(self._score(candidate, number))
@@ -120,26 +122,42 @@ class _Search:
             {"key": self.key, "seconds": self.seconds, "trials": [asdict(one) for one in self.found]},
             private=True,
         )
-        self.task.advance(0)
+        self.task.advance(count * _more(candidate, self.arms.recipe) - self.counted)
         return trial
 
     def _score(self, candidate: Candidate, number: int) -> float:
         """Macro AUC of one network on images that it was not trained on."""
-        arms, recipe = self.arms, self.arms.recipe
+        recipe = self.arms.recipe
         data, shown = self._posed(number)
         schedule = scheduled(candidate, len(data), recipe.evaluate)
-        which = f"network {number + 1} of {recipe.schedule.networks}"
-        figures = f"{candidate.updates} updates at {candidate.lr:.3g}, {which}"
-        told = answers(
-            TrainingSet(data, schedule),
-            [shown],
-            self.spec,
-            recipe,
-            generator(recipe.seed, "schedule", self.arm, candidate.batch_size, f"{candidate.lr:g}", number),
-            arms.device,
-            every_epoch_but_last(self.task, schedule.epochs, candidate.updates // schedule.epochs, figures),
-        )
-        return macro_auc(told.probabilities[0], shown.labels.cpu().numpy()) or 0.0
+        course = self._course(candidate, number, data)
+        words = f"{candidate.updates} updates at {candidate.lr:.3g}, network {number + 1} of {recipe.schedule.networks}"
+        before = candidate.updates - _more(candidate, recipe)
+        covered = scheduled(replace(candidate, updates=before), len(data), recipe.evaluate).epochs
+        steps = _more(candidate, recipe) // max(1, schedule.epochs - covered)
+
+        def tick(epoch: int) -> None:
+            if covered < epoch < schedule.epochs:
+                self.counted += steps
+                self.task.advance(steps, figures=words)
+
+        told = course.answer(schedule, shown, tick)
+        return macro_auc(told, shown.labels.cpu().numpy()) or 0.0
+
+    def _course(self, candidate: Candidate, number: int, data: LabelledImages) -> Course:
+        """The network ``number`` that is on its way at this rate."""
+        arms, recipe, which = self.arms, self.arms.recipe, (candidate.batch_size, candidate.lr, number)
+        if which not in self.courses:
+            longest = replace(candidate, updates=max(recipe.schedule.most_updates, candidate.updates))
+            self.courses[which] = Course(
+                data,
+                scheduled(longest, len(data), recipe.evaluate),
+                self.spec,
+                recipe,
+                lambda: generator(recipe.seed, "schedule", self.arm, which[0], f"{which[1]:g}", number),
+                arms.device,
+            )
+        return self.courses[which]
 
     def _posed(self, number: int) -> tuple[LabelledImages, LabelledImages]:
         """What network ``number`` of every candidate is trained on, and what it is scored on; made once."""
@@ -177,6 +195,11 @@ class _Search:
         rows = self._scoring_rows(self.arms.material(self.arm, 0)[0]) if more else corpus.rows("val")
         also = ", and training patients of whom the network was given no image" if more else ""
         return f"the validation split{also}", len(np.unique(corpus.groups[rows]))
+
+
+def _more(candidate: Candidate, recipe: Recipe) -> int:
+    """Updates by which a candidate is longer than what was tried of its course before."""
+    return candidate.updates if candidate.updates <= recipe.schedule.updates else candidate.updates // 2
 
 
 def _folds(corpus: Corpus, recipe: Recipe) -> np.ndarray:

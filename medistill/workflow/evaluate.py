@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +14,8 @@ import torch
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus, Split
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.kept import keep_json, keep_tensors, read_kept
-from medistill.errors import DataError, DivergedError, UsageError
+from medistill.artifacts.kept import keep_json
+from medistill.errors import DataError, DivergedError
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.predictions import Arm, ArmPredictions, Truth, save_arm, save_truth
@@ -32,6 +31,7 @@ from medistill.training.randomness import generator
 from medistill.workflow.choose_schedules import choose_schedules
 from medistill.workflow.experts import network_spec
 from medistill.workflow.originals import Originals, Tested, apart_from_originals
+from medistill.workflow.stored_networks import StoredNetworks, places_of
 
 STATISTICS = ("bootstrap", "confidence", "margin", "specificity", "smallest_cell", "networks", "arms", "across")
 """Settings of the evaluation that decide nothing about a single network; the stored ones outlive a change of them."""
@@ -76,12 +76,14 @@ def evaluate(
     folder, place = private_folder(Path(out) / "evaluation"), choose_device(device)
     spec = network_spec(corpus, recipe, network)
     parameters = sum(p.numel() for p in build_network(spec, generator(recipe.seed, "count")).parameters())
-    key, arms = _key(distilled, corpus, recipe, spec, place), Arms(distilled, corpus, recipe, place)
+    arms = Arms(distilled, corpus, recipe, place)
+    places = places_of(folder, arms, what_decides(corpus, recipe, spec, place))
     choices: tuple[ScheduleChoice, ...] = ()
     if recipe.schedule.choose == "validation":
-        choices = choose_schedules(arms, key, spec, folder=folder, progress=progress)
+        choices = choose_schedules(arms, places, spec, progress=progress)
         arms = Arms(distilled, corpus, recipe, place, {choice.arm: choice.chosen for choice in choices})
-    networks = StoredNetworks(folder, key, arms.names, recipe.evaluate.networks, progress.say)
+    networks = StoredNetworks(places, recipe.evaluate.networks, progress.say)
+    networks.refuse_another(folder, "distilled")
     _train_missing(networks, arms, corpus, recipe, spec, place, progress)
     predictions = [_together(arm, networks.of(arm), arms) for arm in arms.names]
     return write_evaluation(
@@ -148,50 +150,6 @@ def write_evaluation(
     evaluation = replace(compared, originals=apart.originals, left_out=apart.left_out, set_digest=set_digest)
     keep_json(folder / "evaluation.json", evaluation.as_json(), private=True)
     return evaluation
-
-
-class StoredNetworks:
-    """The answers of the networks that were asked already, on disk and here.
-
-    Args:
-        folder: of the evaluation.
-        key: of all that decides the answers; stored ones of another key are not taken.
-        arms: what the networks were trained on.
-        count: networks an arm.
-        say: told of answers that are damaged, or of a version without checksums: their networks are trained again.
-
-    Raises:
-        UsageError: the folder holds a finished evaluation of something else.
-    """
-
-    def __init__(self, folder: Path, key: str, arms: Sequence[Arm], count: int, say: Callable[[str], None]) -> None:
-        self.folder, self.key, self.count = private_folder(folder / "networks"), key, count
-        wanted = [(arm, number) for arm in arms for number in range(self.count)]
-        removed: list[str] = []
-        stored = {which: _load_answers(self.path(*which), key, removed.append) for which in wanted}
-        for words in removed:
-            say(words)
-        self.found = {which: told for which, told in stored.items() if told is not None}
-        self.missing = [which for which in wanted if which not in self.found]
-        if (folder / "evaluation.json").is_file() and not self.found and not removed:
-            raise UsageError(
-                f"{folder} holds the evaluation of something else: another set, corpus, network, recipe or device",
-                expected="a folder that is new, or the one of this evaluation",
-                do="choose another --out, or remove that folder",
-            )
-
-    def path(self, arm: Arm, number: int) -> Path:
-        """Where the answers of one network lie."""
-        return self.folder / f"{arm}_{number:03d}.safetensors"
-
-    def add(self, arm: Arm, number: int, told: Answers) -> None:
-        """Keep the answers of a network that has just been trained."""
-        _save_answers(self.path(arm, number), told, self.key)
-        self.found[arm, number] = told
-
-    def of(self, arm: Arm) -> list[Answers]:
-        """The answers of an arm's networks, in the order of their numbers."""
-        return [self.found[arm, number] for number in range(self.count)]
 
 
 def _train_missing(
@@ -266,11 +224,6 @@ def check_fit(what: str, class_names: Sequence[str], shape: Sequence[int], corpu
         )
 
 
-def _key(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, spec: NetworkSpec, place: torch.device) -> str:
-    """What decides the predictions: a stored network of another key is trained again."""
-    return hashlib.sha256(what_decides(corpus, recipe, spec, place) + distilled.training_bytes()).hexdigest()
-
-
 def what_decides(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, place: torch.device) -> bytes:
     """What decides the answers of a network that is trained, beside the images that it is trained on."""
     decisive = recipe.model_dump(mode="json", include={"seed", "augmentation", "compute", "evaluate", "schedule"})
@@ -283,19 +236,6 @@ def what_decides(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, place: torch
 def _truth(corpus: Corpus, split: Split) -> Truth:
     rows = corpus.rows(split)
     return Truth(corpus.labels[rows], corpus.groups[rows], corpus.traits(split))
-
-
-def _save_answers(path: Path, told: Answers, key: str) -> None:
-    validation, test = told.probabilities
-    arrays = {"validation": validation, "test": test, "seconds": np.array([told.seconds])}
-    keep_tensors(path, arrays, {"key": key})
-
-
-def _load_answers(path: Path, key: str, say: Callable[[str], None]) -> Answers | None:
-    arrays = read_kept(path, key, "stored predictions", say)
-    if arrays is None:
-        return None
-    return Answers((arrays["validation"], arrays["test"]), float(arrays["seconds"][0]))
 
 
 def _together(arm: Arm, told: Sequence[Answers], arms: Arms) -> ArmPredictions:

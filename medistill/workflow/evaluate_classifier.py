@@ -22,8 +22,9 @@ from medistill.progress import Progress, Silent, Task
 from medistill.recipe import Recipe
 from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
-from medistill.workflow.evaluate import OTHER_CORPUS, StoredNetworks, check_fit, write_evaluation
+from medistill.workflow.evaluate import OTHER_CORPUS, check_fit, write_evaluation
 from medistill.workflow.originals import apart_from_originals
+from medistill.workflow.stored_networks import Place, StoredNetworks
 
 TOGETHER = 256
 """Images between two looks at the clock."""
@@ -69,7 +70,9 @@ def evaluate_classifier(
     place, spec = choose_device(device), classifier_spec(classifier)
     network = restored_network(classifier, place)
     folder = private_folder(Path(out) / "evaluation")
-    stored = StoredNetworks(folder, _key(classifier, corpus, recipe, place), ("distilled",), 1, progress.say)
+    own = Place(folder, _key(classifier, corpus, recipe, place))
+    stored = StoredNetworks({"distilled": own}, 1, progress.say)
+    stored.refuse_another(folder, "distilled")
     if stored.missing:
         splits: tuple[Split, ...] = ("val", "test")
         with progress.task("Testing the classifier", sum(len(corpus.rows(split)) for split in splits)) as task:

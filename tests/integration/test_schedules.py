@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from medistill.artifacts.cache import cache_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.errors import DivergedError
+from medistill.evaluate.course import Course
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
-from medistill.evaluate.protocol import Arms, scheduled
+from medistill.evaluate.protocol import Arms, TrainingSet, answers, scheduled
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
 from medistill.recipe import load_recipe, override_recipe
+from medistill.training.images import LabelledImages
+from medistill.training.randomness import generator
 from medistill.workflow import choose_schedules as workflow
 from medistill.workflow.evaluate import evaluate
+from medistill.workflow.experts import network_spec
 from tests.drawn_corpus import drawn_corpus, drawn_set
 
 SETTINGS = (
@@ -48,13 +54,13 @@ def recipe():
 @pytest.fixture
 def asked(monkeypatch) -> list:
     """What every network of a search was trained on and scored on, as pixels."""
-    seen, real = [], workflow.answers
+    seen, real = [], Course.answer
 
-    def answers(training, shown, *others):
-        seen.append((training.data.pixels, shown[0].pixels))
-        return real(training, shown, *others)
+    def answer(course, schedule, shown, tick):
+        seen.append((course.data.pixels, shown.pixels))
+        return real(course, schedule, shown, tick)
 
-    monkeypatch.setattr(workflow, "answers", answers)
+    monkeypatch.setattr(Course, "answer", answer)
     return seen
 
 
@@ -98,11 +104,13 @@ def test_every_arm_is_searched_alike_and_says_what_it_took(corpus, recipe, tmp_p
     assert load_evaluation(tmp_path / "run" / "evaluation" / "evaluation.json") == found
 
 
-def test_a_search_that_was_interrupted_goes_on_and_ends_alike(corpus, recipe, tmp_path, asked):
+@pytest.mark.parametrize("arm", ["random", "distilled"])
+def test_a_search_that_was_interrupted_goes_on_and_ends_alike(corpus, recipe, tmp_path, asked, arm):
     made = drawn_set(corpus)
     whole = evaluate(made, corpus, recipe, out=tmp_path / "whole")
+    assert len(asked) == sum(3 * len(choice.trials) for choice in whole.schedules), "nothing was in the cache"
     trained = len(asked)
-    kept = tmp_path / "whole" / "evaluation" / "schedules" / "random.json"
+    kept = searched(tmp_path / "whole", arm)
     assert kept.stat().st_mode & 0o777 == 0o600
     stored = read_checked_json(kept, "trials")
     keep_json(kept, {**stored, "trials": stored["trials"][:1]}, private=True)
@@ -115,6 +123,42 @@ def test_a_search_that_was_interrupted_goes_on_and_ends_alike(corpus, recipe, tm
         trained = len(asked)
         assert untimed(evaluate(made, corpus, recipe, out=tmp_path / "whole")) == untimed(whole)
         assert len(asked) - trained == 3 * len(stored["trials"])
+
+
+def searched(run: Path, arm: str) -> Path:
+    """Where what was tried on an arm is kept: of originals in the cache, for every set of the corpus."""
+    place = run / "evaluation" if arm == "distilled" else cache_folder() / "yardsticks"
+    [found] = place.rglob(f"schedules/{arm}.json")
+    return found
+
+
+def test_originals_are_trained_once_for_all_sets(corpus, recipe, tmp_path, asked):
+    one = drawn_set(corpus)
+    first = evaluate(one, corpus, recipe, out=tmp_path / "first")
+    trained = len(asked)
+    other = replace(one, images=one.images[::-1].copy(), labels=one.labels[::-1].copy())
+    second = evaluate(other, corpus, recipe, out=tmp_path / "second")
+    assert {len(of_pixels) for of_pixels, _ in asked[trained:]} == {len(one.labels)}, "only the set is searched anew"
+    assert untimed(first)[:-1] == untimed(second)[:-1]
+    assert first.arm("raw").macro_auc == second.arm("raw").macro_auc
+    more = override_recipe(recipe, ["distill.ipc=3"], "test")
+    trained = len(asked)
+    larger = drawn_set(corpus, ipc=3)
+    evaluate(larger, corpus, more, out=tmp_path / "third")
+    again = {len(of_pixels) for of_pixels, _ in asked[trained:]}
+    assert again == {len(larger.labels)}, "as many random originals as the set has, but all originals are the same"
+
+
+def test_a_length_on_the_way_is_what_a_training_of_that_length_gives(corpus, recipe):
+    made, place = drawn_set(corpus), torch.device("cpu")
+    _, data = Arms(made, corpus, recipe, place).material("raw", 0)
+    spec, shown = network_spec(corpus, recipe), LabelledImages.of_split(corpus, "val", made.normalisation, place)
+    lengths = [scheduled(Candidate(8, 0.05, updates), len(data), recipe.evaluate) for updates in (20, 40, 80)]
+    course = Course(data, lengths[-1], spec, recipe, lambda: generator(0, "course"), place)
+    for schedule in lengths:
+        alone = answers(TrainingSet(data, schedule), [shown], spec, recipe, generator(0, "course"), place)
+        on_the_way = course.answer(schedule, shown, lambda epoch: None)
+        np.testing.assert_array_equal(on_the_way, alone.probabilities[0])
 
 
 def untimed(evaluation: Evaluation) -> list[ScheduleChoice]:
