@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
 import re
 import warnings
@@ -15,6 +16,7 @@ import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError
+from medistill.evaluate.evaluation import Evaluation
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import Audit
 from medistill.report.html import render_html
@@ -166,6 +168,16 @@ def pack(
 def page(report: Report, distilled: DistilledSet, viewable: np.ndarray) -> bytes:
     """``report.html`` of a report that may leave, with uint8 pictures (N, C, H, W) of the set alone."""
     return render_html(report, class_pictures(viewable, distilled.labels, distilled.class_names)).encode()
+
+
+def evaluations_of(files: Mapping[str, bytes]) -> list[Evaluation]:
+    """The sender's own evaluations of the set, as a bundle's report tells them; none where there is no report, or it is
+    of another version, which only people read."""
+    try:
+        told = json.loads(files.get(RECORD, b"{}"))
+        return [Evaluation.from_json(one) for one in [told["evaluation"], *told["across"]]]
+    except (ArtifactError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return []
 
 
 def set_record(distilled: DistilledSet) -> SetRecord:

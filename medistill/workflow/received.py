@@ -6,15 +6,18 @@ the very bytes that were checked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from medistill.artifacts.atomic import read_json, sha256_file
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError
-from medistill.sharing.bundle import Bundle
+from medistill.evaluate.evaluation import Evaluation, load_evaluation
+from medistill.evaluate.schedule_choice import Candidate
+from medistill.recipe.limits import LIMITS
+from medistill.sharing.bundle import Bundle, evaluations_of
 from medistill.sharing.croissant import TENSORS
 from medistill.sharing.public_key import PublicKey
 from medistill.sharing.signer import demanded_keys, trusted_signer
@@ -32,6 +35,8 @@ class ReceivedSet:
         sender: who sent it, in the sender's own words; "" where not told.
         signer: fingerprint of the trusted key that signed it; None where no signature vouches for it.
         bundled: it came as a bundle, which is whole; a folder says nothing of its way.
+        schedules: network in words -> the training on the set that did best on its maker's validation patients, as the
+            report beside it says; empty where none was chosen, or the report is of another version.
     """
 
     name: str
@@ -40,6 +45,7 @@ class ReceivedSet:
     sender: str = ""
     signer: str | None = None
     bundled: bool = False
+    schedules: Mapping[str, Candidate] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:
@@ -92,6 +98,7 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
             bundle.manifest.sender,
             None if key is None else key.fingerprint,
             bundled=True,
+            schedules=_schedules(evaluations_of(bundle.files)),
         )
     folder = set_folder(path)
     if trust:
@@ -100,7 +107,21 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
             expected="a bundle that is signed by that key: a folder bears no signature",
             do="name the bundle as it came, or leave out --trust",
         )
-    return ReceivedSet(str(source), DistilledSet.load(folder), sha256_file(folder / TENSORS))
+    digest, evaluated = sha256_file(folder / TENSORS), path / "evaluation" / "evaluation.json"
+    found = [load_evaluation(evaluated)] if folder != path and evaluated.is_file() else []
+    of_set = [evaluation for evaluation in found if evaluation.set_digest == digest]
+    return ReceivedSet(str(source), DistilledSet.load(folder), digest, schedules=_schedules(of_set))
+
+
+def _schedules(evaluations: Iterable[Evaluation]) -> dict[str, Candidate]:
+    """How each network was trained on the set, where that was chosen and is nothing that takes a machine for days."""
+    longest = LIMITS["schedule"]["most_updates"]
+    return {
+        evaluation.network: choice.chosen
+        for evaluation in evaluations
+        for choice in evaluation.schedules
+        if choice.arm == "distilled" and 0 < choice.chosen.updates <= longest and choice.chosen.batch_size > 0
+    }
 
 
 def set_folder(source: Path) -> Path:

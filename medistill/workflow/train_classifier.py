@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from medistill.artifacts.classifier import Classifier
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import new_folder, refuse_taken
-from medistill.evaluate.protocol import distilled_training, stored_bytes, trained_network
+from medistill.evaluate.protocol import distilled_training, scheduled, stored_bytes, trained_network
+from medistill.evaluate.schedule_choice import Candidate
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, check_image_size
 from medistill.progress import Progress, Silent
@@ -24,6 +28,7 @@ def train_classifier(
     *,
     out: str | Path,
     signer: str | None = None,
+    schedules: Mapping[str, Candidate] = MappingProxyType({}),
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> Classifier:
@@ -33,10 +38,12 @@ def train_classifier(
     before the training is done.
 
     Args:
-        recipe: network, augmentation, schedule (``evaluate.epochs`` and its neighbours) and seed.
+        recipe: network, augmentation and seed; and the schedule where it fixes one (``schedule.choose``), or where none
+            is told: ``evaluate.epochs`` and its neighbours.
         out: folder of the classifier, new or empty.
         signer: fingerprint of the trusted key that signed the set (`receive` gives it); None records that the set was
             not verified.
+        schedules: network in words -> how its maker trained it on the set (`receive` gives them).
 
     Raises:
         UsageError: ``out`` holds something already.
@@ -48,7 +55,10 @@ def train_classifier(
     channels, height, width = distilled.images.shape[1:]
     spec = NetworkSpec(recipe.network, channels, height, len(distilled.class_names))
     check_image_size(spec)
+    chosen = schedules.get(spec.words) if recipe.schedule.choose == "validation" else None
     training = distilled_training(distilled, recipe.evaluate, place)
+    if chosen is not None:
+        training = replace(training, schedule=scheduled(chosen, len(distilled.labels), recipe.evaluate))
     with progress.task(f"Training {spec.words}", training.schedule.epochs) as task:
 
         def tick(epoch: int, flat: FlatParameters) -> None:
@@ -71,7 +81,7 @@ def train_classifier(
             "set_verified": signer is not None,
             **({} if signer is None else {"set_signer": signer}),
             "set_digest": hashlib.sha256(distilled.training_bytes()).hexdigest(),
-            "lr": distilled.student_lr,
+            "lr": training.schedule.lr,
             "device": place.type,
             "versions": versions(),
         },

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
+from medistill.artifacts.atomic import sha256_file
 from medistill.artifacts.cache import cache_folder
+from medistill.artifacts.classifier import Classifier
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.errors import DivergedError
@@ -17,12 +21,16 @@ from medistill.evaluate.course import Course
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.protocol import Arms, TrainingSet, answers, scheduled
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
+from medistill.networks.restored import restored_network
 from medistill.recipe import load_recipe, override_recipe
+from medistill.sharing.bundle import evaluations_of
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow import choose_schedules as workflow
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec
+from medistill.workflow.received import receive
+from medistill.workflow.train_classifier import train_classifier
 from tests.drawn_corpus import drawn_corpus, drawn_set
 
 SETTINGS = (
@@ -217,3 +225,36 @@ def test_a_recipe_may_fix_the_schedule(corpus, recipe, tmp_path):
     found = evaluate(drawn_set(corpus), corpus, fixed, out=tmp_path / "run")
     assert found.schedules == ()
     assert Arms(drawn_set(corpus), corpus, fixed, torch.device("cpu")).epochs("raw") == 2
+
+
+def test_a_classifier_is_trained_as_the_report_of_the_set_says(corpus, recipe, tmp_path):
+    made, only = drawn_set(corpus), override_recipe(recipe, ["evaluate.arms=[]"], "test")
+    made.save(tmp_path / "run" / "set")
+    digest = sha256_file(tmp_path / "run" / "set" / "images.safetensors")
+    found = evaluate(replace(made, provenance={}), corpus, only, out=tmp_path / "run")
+    keep_json(tmp_path / "run/evaluation/evaluation.json", {**found.as_json(), "set_digest": digest}, private=True)
+    received = receive(tmp_path / "run")
+    [choice] = found.schedules
+    assert received.schedules == {found.network: choice.chosen}
+    train_classifier(made, only, out=tmp_path / "model", schedules=received.schedules)
+    classifier = Classifier.load(tmp_path / "model")
+    assert classifier.provenance["lr"] == choice.chosen.lr
+    assert classifier.epochs == scheduled(choice.chosen, len(made.labels), only.evaluate).epochs
+    images = torch.from_numpy(classifier.normalisation.apply(np.asarray(corpus.images[corpus.rows("test")])))
+    with torch.no_grad():
+        told = restored_network(classifier)(images).softmax(dim=1).numpy()
+    stored = load_file(tmp_path / "run/evaluation/networks/distilled_000.safetensors")
+    np.testing.assert_allclose(told, stored["test"], atol=1e-6)
+    fixed = override_recipe(only, ["schedule.choose=fixed", "evaluate.epochs=3"], "test")
+    assert train_classifier(made, fixed, out=tmp_path / "fixed", schedules=received.schedules).epochs == 3
+
+
+def test_the_evaluations_in_a_bundle_are_read_where_they_can_be(corpus, recipe, tmp_path):
+    found = evaluate(
+        drawn_set(corpus), corpus, override_recipe(recipe, ["evaluate.arms=[]"], "t"), out=tmp_path / "run"
+    )
+    told = {"evaluation": found.as_json(), "across": [found.as_json()]}
+    assert evaluations_of({"report.json": json.dumps(told).encode()}) == [found, found]
+    older = {**told, "across": [{**found.as_json(), "schema": 1}]}
+    for spoilt in ({}, {"report.json": b"{"}, {"report.json": b"[]"}, {"report.json": json.dumps(older).encode()}):
+        assert evaluations_of(spoilt) == []

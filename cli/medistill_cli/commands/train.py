@@ -47,14 +47,16 @@ def train(
 ) -> None:
     """Train a classifier on a distilled set.
 
-    No real image is needed. The schedule and the augmentation are those of `medistill evaluate`, the learning rate is
-    the one that was learned with the set. Writes weights.safetensors, and beside it preprocessing.json: classes, size,
-    normalisation and where the set comes from. Test it on your own images before you believe it.
+    No real image is needed. It is trained as the networks of the set's own report were, in the way that did best on
+    its maker's validation patients. Without a report, with another network or with schedule.choose=fixed, the
+    learning rate is the one that was learned with the set, and evaluate.epochs says how long. Writes
+    weights.safetensors, and beside it preprocessing.json: classes, size, normalisation and where the set comes
+    from. Test it on your own images before you believe it.
 
     \b
     Examples:
       medistill train bundle.zip --network resnet18 --out model/
-      medistill train medistill-run --out model/ --seed 3 --set evaluate.epochs=500
+      medistill train medistill-run --out model/ --seed 3 --set schedule.choose=fixed --set evaluate.epochs=500
     """
     with working("anew") as progress:
         received = load_set(source, trust)
@@ -65,7 +67,13 @@ def train(
         from medistill.workflow.train_classifier import train_classifier
 
         classifier = train_classifier(
-            distilled, chosen, out=out, signer=received.signer, device=device, progress=progress
+            distilled,
+            chosen,
+            out=out,
+            signer=received.signer,
+            schedules=received.schedules,
+            device=device,
+            progress=progress,
         )
     told = {
         "network": classifier.recipe.network.name,
