@@ -19,9 +19,11 @@ _MTT: dict[str, Any] = {
     "importance.direction": "frozen",
     "importance.mask": "none",
 }
+_FREE = ("distill.labels", "distill.start_growth", "importance.mask")
+"""What IADD's text leaves open: a recipe of it may choose."""
 _QUANTISED: dict[str, Any] = {"distill.init": "quantised", "distill.labels": "soft"}
 METHODS: dict[Method, dict[str, Any]] = {
-    "iadd": {**_MTT, "importance.direction": "descent"},
+    "iadd": {**{key: value for key, value in _MTT.items() if key not in _FREE}, "importance.direction": "descent"},
     "mtt": _MTT,
     "pp": {**_MTT, "importance.mask": "unlike"},
     "ftd": {**_MTT, "experts.sharpness": 0.01, "experts.surrogate_gap": 1.0, "distill.ema": 0.999},

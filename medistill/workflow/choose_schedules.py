@@ -93,7 +93,7 @@ class _Search:
         self.posed: dict[int, tuple[LabelledImages, LabelledImages]] = {}
         self.courses: dict[tuple[int, float, int], Course] = {}
         self.counted = 0
-        self.folds = _folds(arms.corpus, arms.recipe) if self._few and arm == "raw" else None
+        self.folds = deal_out(arms.corpus, arms.recipe) if self._few and arm == "raw" else None
         self.scored_on, self.patients = self._scored_on()
 
     @property
@@ -202,7 +202,7 @@ def _more(candidate: Candidate, recipe: Recipe) -> int:
     return candidate.updates if candidate.updates <= recipe.schedule.updates else candidate.updates // 2
 
 
-def _folds(corpus: Corpus, recipe: Recipe) -> np.ndarray:
+def deal_out(corpus: Corpus, recipe: Recipe) -> np.ndarray:
     """Number of the fold of each row, -1 for test rows: patients are dealt out class by class, in a drawn order."""
     fold = np.full(len(corpus.labels), -1)
     rng = np.random.default_rng(derive_seed(recipe.seed, "schedule", "folds"))

@@ -9,7 +9,7 @@ then searched for copies by `medistill audit --no-membership` and asked by dista
 not made again, so that this can be stopped and gone on with, and cells of other calls take part. The table is Markdown.
 One thread (OMP_NUM_THREADS=1) makes processor seconds comparable.
 
-Random and k-means-chosen originals are arms of the cells that `CONTROLS` names; `ddoq-hard` is the arm `hard` of ddoq:
+All, random and k-means-chosen originals are arms of the cells that `CONTROLS` names; `ddoq-hard` is the arm `hard` of ddoq:
 the same images and weights with their classes for labels.
 """
 
@@ -46,13 +46,16 @@ METHODS: dict[str, tuple[str, list[str]]] = {
 }
 """Method -> its family, for --set-FAMILY, and what makes it of the recipe."""
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "random": ("random", ("iadd", "ddoq")),
-    "kmeans": ("kmeans", ("iadd", "ddoq")),
+    "raw": ("raw", ("iadd-quantised", "iadd", "ddoq")),
+    "random": ("random", ("iadd-quantised", "iadd", "ddoq")),
+    "kmeans": ("kmeans", ("iadd-quantised", "iadd", "ddoq")),
     "ddoq-hard": ("hard", ("ddoq",)),
 }
 """What is no run of its own -> the arm, and the methods of whose runs it can be one."""
-CONTROLS = ("random", "kmeans")
-ORDER = ("random", "kmeans", "d4m", "ddoq-hard", "ddoq-sqrt", "ddoq", "iadd", "iadd-quantised")
+CONTROLS = ("raw", "random", "kmeans")
+ORDER = ("raw", "random", "kmeans", "d4m", "ddoq-hard", "ddoq-sqrt", "ddoq", "iadd", "iadd-quantised")
+SUBJECTS = {"raw": "", "random": "random", "kmeans": ""}
+"""Whom the audit looked at under a name that is no set; "" for nobody."""
 SPACES = ("pixels", "structure", "features")
 GATE_FAILED = 4
 """How `medistill audit` ends where a set fails: the figures are there."""
@@ -190,10 +193,10 @@ def row(name: str, done: list[Cell]) -> list[str]:
         _over([_making(cell) for cell in done if _whole(cell)]) if of_run else "–",
         _over([cell.cost["cpu"] for cell in done if _whole(cell)]) if of_run else "–",
         f"{max(cell.cost['rss_mb'] for cell in done):.0f}" if of_run else "–",
-        _copies(done, {"random": "random", "kmeans": ""}.get(name, "distilled")),
+        _copies(done, SUBJECTS.get(name, "distilled")),
         "each is an original" if name in CONTROLS else _residue(done),
         _averaged(done) if name not in CONTROLS else "1",
-        _told_apart(done, {"random": "random", "kmeans": ""}.get(name, "distilled")),
+        _told_apart(done, SUBJECTS.get(name, "distilled")),
     ]
 
 

@@ -209,7 +209,7 @@ def test_updates_are_whole_passes_and_a_small_set_is_one_batch(recipe):
 
 
 def test_patients_are_dealt_out_evenly_and_whole(corpus, recipe):
-    fold = workflow._folds(corpus, recipe)
+    fold = workflow.deal_out(corpus, recipe)
     inside = np.concatenate([corpus.rows("train"), corpus.rows("val")])
     assert (fold[corpus.rows("test")] == -1).all()
     assert set(fold[inside]) == {0, 1, 2}
