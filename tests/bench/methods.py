@@ -9,8 +9,8 @@ then searched for copies by `medistill audit --no-membership` and asked by dista
 not made again, so that this can be stopped and gone on with, and cells of other calls take part. The table is Markdown.
 One thread (OMP_NUM_THREADS=1) makes processor seconds comparable.
 
-All, random and k-means-chosen originals are arms of the cells that `CONTROLS` names; `ddoq-hard` is the arm `hard` of ddoq:
-the same images and weights with their classes for labels.
+All, random and k-means-chosen originals are arms of the cells that `CONTROLS` names; `ddoq-hard` is the arm `hard` of
+ddoq: the same images and weights with their classes for labels.
 """
 
 from __future__ import annotations
