@@ -23,7 +23,7 @@ class ScheduleRecipe(Section):
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=10)] = (32,)
     """Images an update to try; a smaller set is taken whole."""
     updates: Count = 250
-    """Updates of the shortest trainings that are tried."""
+    """Updates of the shortest trainings that are tried; as many as show every image once, where that is more."""
     most_updates: Count = 16_000
     """Updates beyond which no training is made longer; an arm whose score still rises there is marked."""
     networks: Annotated[int, Field(ge=1, le=20)] = 3

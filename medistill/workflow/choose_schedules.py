@@ -48,20 +48,19 @@ def choose_schedules(
         DivergedError: every candidate of an arm left the finite numbers.
     """
     settings, choices = arms.recipe.schedule, []
-    lengths = [settings.updates]
-    while 2 * lengths[-1] <= settings.most_updates:
-        lengths.append(2 * lengths[-1])
     for arm in arms.names:
-        rates = arms.rates(arm)
-        grid = len(rates) * len(settings.batch_sizes)
-        most = settings.networks * (grid * lengths[0] + lengths[-1] - lengths[0])
+        rates, shortest = arms.rates(arm), _shortest(arms, arm)
+        longest = shortest
+        while 2 * longest <= settings.most_updates:
+            longest *= 2
+        most = settings.networks * ((len(rates) * len(settings.batch_sizes) - 1) * shortest + longest)
         with progress.task(f"Choosing how to train {arm}", most) as task:
             found = _Search(arm, arms, places[arm], spec, task, progress.say)
             chosen, trials, rising = search(
                 found.attempt,
                 rates=rates,
                 batch_sizes=settings.batch_sizes,
-                updates=settings.updates,
+                updates=shortest,
                 most_updates=settings.most_updates,
                 least_gain=settings.least_gain,
             )
@@ -92,7 +91,7 @@ class _Search:
         self.found, self.seconds = _stored(self.path, self.key, say)
         self.posed: dict[int, tuple[LabelledImages, LabelledImages]] = {}
         self.courses: dict[tuple[int, float, int], Course] = {}
-        self.counted = 0
+        self.shortest, self.counted = _shortest(arms, arm), 0
         self.folds = deal_out(arms.corpus, arms.recipe) if self._few and arm == "raw" else None
         self.scored_on, self.patients = self._scored_on()
 
@@ -106,7 +105,7 @@ class _Search:
         known = next((trial for trial in self.found if trial.candidate == candidate), None)
         count = self.arms.recipe.schedule.networks
         if known is not None:
-            self.task.advance(count * _more(candidate, self.arms.recipe))
+            self.task.advance(count * self._more(candidate))
             return known
         started, scores, reason, self.counted = time.monotonic(), [], "", 0
         for number in range(count):
@@ -122,7 +121,7 @@ class _Search:
             {"key": self.key, "seconds": self.seconds, "trials": [asdict(one) for one in self.found]},
             private=True,
         )
-        self.task.advance(count * _more(candidate, self.arms.recipe) - self.counted)
+        self.task.advance(count * self._more(candidate) - self.counted)
         return trial
 
     def _score(self, candidate: Candidate, number: int) -> float:
@@ -132,9 +131,9 @@ class _Search:
         schedule = scheduled(candidate, len(data), recipe.evaluate)
         course = self._course(candidate, number, data)
         words = f"{candidate.updates} updates at {candidate.lr:.3g}, network {number + 1} of {recipe.schedule.networks}"
-        before = candidate.updates - _more(candidate, recipe)
-        covered = scheduled(replace(candidate, updates=before), len(data), recipe.evaluate).epochs
-        steps = _more(candidate, recipe) // max(1, schedule.epochs - covered)
+        more = self._more(candidate)
+        covered = scheduled(replace(candidate, updates=candidate.updates - more), len(data), recipe.evaluate).epochs
+        steps = more // max(1, schedule.epochs - covered)
 
         def tick(epoch: int) -> None:
             if covered < epoch < schedule.epochs:
@@ -143,6 +142,10 @@ class _Search:
 
         told = course.answer(schedule, shown, tick)
         return macro_auc(told, shown.labels.cpu().numpy()) or 0.0
+
+    def _more(self, candidate: Candidate) -> int:
+        """Updates by which a candidate is longer than what was tried of its course before."""
+        return candidate.updates if candidate.updates <= self.shortest else candidate.updates // 2
 
     def _course(self, candidate: Candidate, number: int, data: LabelledImages) -> Course:
         """The network ``number`` that is on its way at this rate."""
@@ -197,9 +200,11 @@ class _Search:
         return f"the validation split{also}", len(np.unique(corpus.groups[rows]))
 
 
-def _more(candidate: Candidate, recipe: Recipe) -> int:
-    """Updates by which a candidate is longer than what was tried of its course before."""
-    return candidate.updates if candidate.updates <= recipe.schedule.updates else candidate.updates // 2
+def _shortest(arms: Arms, arm: Arm) -> int:
+    """Updates of the shortest trainings that are tried on an arm: once through its images, or more. The lengths that
+    follow would otherwise be the same number of passes."""
+    settings, images = arms.recipe.schedule, arms.images(arm)
+    return max(settings.updates, *(-(-images // min(size, images)) for size in settings.batch_sizes))
 
 
 def deal_out(corpus: Corpus, recipe: Recipe) -> np.ndarray:

@@ -44,7 +44,7 @@ SETTINGS = (
     "schedule.rates=0.01,0.05",
     "schedule.batch_sizes=8",
     "schedule.updates=4",
-    "schedule.most_updates=8",
+    "schedule.most_updates=16",
     "schedule.networks=3",
 )
 
@@ -101,7 +101,8 @@ def test_every_arm_is_searched_alike_and_says_what_it_took(corpus, recipe, tmp_p
     assert [choice.arm for choice in found.schedules] == ["raw", "random", "kmeans", "hard", "distilled"]
     for choice in found.schedules:
         rates = {0.01, 0.05} | ({made.student_lr} if choice.arm in ("hard", "distilled") else set())
-        assert {trial.candidate.lr for trial in choice.trials if trial.candidate.updates == 4} == rates
+        shortest = choice.trials[0].candidate.updates
+        assert {trial.candidate.lr for trial in choice.trials if trial.candidate.updates == shortest} == rates
         assert all(len(trial.scores) == 3 for trial in choice.trials)
         best = max(trial.score for trial in choice.trials)
         assert next(trial for trial in choice.trials if trial.candidate == choice.chosen).score == best
@@ -258,3 +259,13 @@ def test_the_evaluations_in_a_bundle_are_read_where_they_can_be(corpus, recipe, 
     older = {**told, "across": [{**found.as_json(), "schema": 1}]}
     for spoilt in ({}, {"report.json": b"{"}, {"report.json": b"[]"}, {"report.json": json.dumps(older).encode()}):
         assert evaluations_of(spoilt) == []
+
+
+def test_a_large_corpus_is_seen_once_at_least_and_each_length_is_longer(corpus, recipe, tmp_path):
+    """36 training images in batches of 8 take five updates: lengths of 1 and 2 updates would be one pass both."""
+    short = override_recipe(recipe, ["schedule.updates=1", "schedule.most_updates=20", "schedule.least_gain=0"], "test")
+    found = evaluate(drawn_set(corpus), corpus, short, out=tmp_path / "run")
+    lengths = {choice.arm: sorted({trial.candidate.updates for trial in choice.trials}) for choice in found.schedules}
+    assert lengths["raw"][0] == 5
+    assert set(lengths["raw"]) <= {5, 10, 20}
+    assert lengths["distilled"][0] == 1
