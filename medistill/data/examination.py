@@ -33,9 +33,9 @@ RADIOGRAPHS = ("CR", "DX", "RG", "DR")
 """Modalities of radiographs; DR is none of the standard's, and much used."""
 OTHERS = (
     "AR", "BI", "BMD", "CD", "CFM", "CP", "CS", "CT", "DD", "DF", "DG", "DMS", "DS", "EC", "ECG", "EPS", "ES", "FA",
-    "FS", "GM", "IO", "IVOCT", "IVUS", "KER", "LEN", "LP", "LS", "MA", "MG", "MR", "MS", "NM", "OAM", "OCT", "OP", "OPM",
-    "OPT", "OPTBSV", "OPTENF", "OPV", "OSS", "PA", "PT", "PX", "RF", "RTDOSE", "RTIMAGE", "SM", "SMR", "ST", "TG", "US",
-    "VA", "VF", "XA", "XC",
+    "FS", "GM", "IO", "IVOCT", "IVUS", "KER", "LEN", "LP", "LS", "MA", "MG", "MR", "MS", "NM", "OAM", "OCT", "OP",
+    "OPM", "OPT", "OPTBSV", "OPTENF", "OPV", "OSS", "PA", "PT", "PX", "RF", "RTDOSE", "RTIMAGE", "SM", "SMR", "ST",
+    "TG", "US", "VA", "VF", "XA", "XC",
 )  # fmt: skip
 """Modalities of other images, those of earlier editions of the standard with them."""
 RADIOGRAPHIC = (
