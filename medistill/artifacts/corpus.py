@@ -43,7 +43,8 @@ class ManifestRow:
     Attributes:
         file: path relative to the data folder.
         row: index in the corpus, or -1 where the file was refused.
-        reason: why it was refused, or what was changed, in words without a patient's identifier; else empty.
+        reason: why it was refused, what was changed, or which element its view is from, in words without a patient's
+            identifier; else empty.
         category: short machine name of the reason, counted in reports ("truncated", "lateral view", ...); `TEXT_MASKED`
             for an accepted file in which that was done.
     """

@@ -17,13 +17,14 @@ class Decoded:
         pixels: uint8 (C, size, size), or None where the file was refused or its pixels lie in the staging folder.
         fingerprint: SHA-256 of the decoded pixels before they were resized; equal for copies in any container.
         view: what the file says of its view.
+        view_by: keyword of the DICOM element that says it.
         unstated: it could say that it is frontal, and does not.
         patient: one-way hash of its patient's identifier, empty where it has none.
         study: one-way hash of its study's, likewise.
         sex: of its patient, as `sex_of` gives it.
         age: band of its patient's age, as `age_band` gives it.
         synthetic: the file says that it was made.
-        flags: what it says of itself, as `flags_of` gives it.
+        flags: what it says of itself, as `flags_of` and `examined` give it.
         masked: in how many places text was masked.
         category: of the refusal, empty where accepted.
         reason: of the refusal.
@@ -32,6 +33,7 @@ class Decoded:
     pixels: np.ndarray | None
     fingerprint: str = ""
     view: str = ""
+    view_by: str = ""
     unstated: bool = False
     patient: str = ""
     study: str = ""

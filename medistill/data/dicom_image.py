@@ -20,6 +20,8 @@ from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
 from medistill.data.codestream import coded_size
 from medistill.data.demographics import age_band, age_band_between, settled, sex_of
 from medistill.data.dicom_file import frames_of, read_data_set
+from medistill.data.dicom_view import DESCRIBING, StatedView, lateral_by, stated_view
+from medistill.data.examination import examined
 from medistill.data.flagged_headers import screened
 from medistill.data.image import Image, check_size
 from medistill.data.refusal import Refused
@@ -57,15 +59,18 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
     header = _header(path)
     _check_header(header)
     check_size(int(header.Rows), int(header.Columns))
-    _check_view(header, recipe)
-    flags = screened(header, recipe)
+    told = examined(header, recipe)
+    view = stated_view(header)
+    _check_view(view, recipe)
+    flags = (*told, *screened(header, recipe))
     stored = _stored_values(header)
     pixels, deep = _display_values(stored, header, recipe)
     return Image(
         pixels=pixels,
         deep=deep,
         padding=_padding(stored, header),
-        view=_stated_view(header),
+        view=view.words,
+        view_by=view.by,
         patient=_patient(header),
         study=_one_way("study", _text(header, "StudyInstanceUID")),
         sex=sex_of(_text(header, "PatientSex")),
@@ -116,18 +121,10 @@ def _check_header(header: Dataset) -> None:
         raise Refused("not human", "its header tells of an animal")
 
 
-def _check_view(header: Dataset, recipe: DataRecipe) -> None:
-    """Refuse what is surely lateral; a view that is not stated here may be stated by a table."""
-    if recipe.view_policy == "reject" and view_of(_stated_view(header)) == "lateral":
-        raise Refused("lateral view", "its view is lateral or oblique (data.view_policy is reject)")
-
-
-def _stated_view(header: Dataset) -> str:
-    stated = _text(header, "ViewPosition")
-    if stated:
-        return stated
-    codes = list(header.get("ViewCodeSequence") or ())
-    return str(codes[0].get("CodeMeaning", "")).strip() if codes else ""
+def _check_view(view: StatedView, recipe: DataRecipe) -> None:
+    """Refuse what is surely lateral; a table may know better than what describes a study, or where nothing does."""
+    if recipe.view_policy == "reject" and view_of(view.words) == "lateral" and view.by not in DESCRIBING:
+        raise Refused("lateral view", lateral_by(view.by))
 
 
 def _stored_values(header: Dataset) -> np.ndarray:

@@ -20,13 +20,14 @@ class Image:
         pixels: float32 (C, H, W), C 1 or 3; larger is brighter; row 0 is the top, column 0 the left of the display.
         deep: the file stores more than 8 bits, or its values were transformed, so that the grey scale has to be found.
         padding: bool (H, W), True where the detector saw nothing.
-        view: what the file says of its view, as stated; empty where it says nothing.
+        view: what the file says of its view, as `view_words` gives it; empty where it says nothing that is known.
+        view_by: keyword of the DICOM element that says it.
         patient: a one-way hash of what the file says of its patient; empty where it says nothing.
         study: the same of its study.
         sex: of the patient, as `sex_of` gives it.
         age: band of the patient's age, as `age_band` gives it.
         synthetic: the file says that it was made, not taken of a person.
-        flags: what the file says of itself that speaks against passing it on, as `flags_of` gives it.
+        flags: what has to be told of what the file says of itself, as `flags_of` and `examined` give it.
         states_view: the format has a place for the view, so that saying nothing means something.
     """
 
@@ -34,6 +35,7 @@ class Image:
     deep: bool
     padding: np.ndarray
     view: str = ""
+    view_by: str = ""
     patient: str = ""
     study: str = ""
     sex: str | None = ""

@@ -31,7 +31,7 @@ from medistill.data.plain_image import read_nifti, read_pillow
 from medistill.data.refusal import Refused
 from medistill.data.text_masking import BurntInText
 from medistill.data.text_policy import resolve_text_policy
-from medistill.data.view import view_of, view_words
+from medistill.data.view import view_of
 from medistill.recipe import DataRecipe
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -107,7 +107,8 @@ class RadiographReader(ImageReader):
             "fingerprint": hashlib.sha256(np.ascontiguousarray(img.pixels).data).hexdigest(),
             "deep": img.deep,
             "padding": img.padding,
-            "view": view_words(img.view),
+            "view": img.view,
+            "view_by": img.view_by,
             "unstated": img.states_view and view_of(img.view) == "unknown",
             "patient": img.patient,
             "study": img.study,

@@ -44,7 +44,7 @@ def look_again(path: Path, recipe: DataRecipe) -> SecondLook:
 
     from medistill.data.radiograph import as_seen
 
-    open_to_all = {"view_policy": "keep", "flagged_headers": "tell", "secondary_captures": "tell"}
+    open_to_all = {"view_policy": "keep", "flagged_headers": "tell", "secondary_captures": "tell", "not_chest": "tell"}
     pixels = np.asarray(Compose(as_seen(recipe.model_copy(update=open_to_all)))({"image": str(path)})["image"])
     looked_for = recipe.burnt_in_text != "unchecked"
     finds = find_readings(pixels, side=looking_side(recipe.image_size)) if looked_for else []

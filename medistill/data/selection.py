@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from medistill.data.decoded import Decoded
+from medistill.data.dicom_view import DESCRIBING, lateral_by
 from medistill.data.listing import Listed
-from medistill.data.view import view_of
+from medistill.data.view import states_view, view_of
 from medistill.errors import DataError
 from medistill.recipe import DataRecipe
 
+DESCRIBING_OR_CODED = ("ViewCodeSequence", *DESCRIBING)
+"""DICOM elements that say a view where ViewPosition does not."""
+KEEP = "--set data.view_policy=keep takes them, and lateral views with them."
 MOST_CLASSES = 100
 MOST_NAMES = 12
 """So many names of classes or sites are repeated in a message at most."""
@@ -84,16 +89,50 @@ def _refuse_many_or_alike(classes: Sequence[str]) -> None:
 
 
 def refuse_unstated_views(listed: Sequence[Listed], decoded: Sequence[Decoded], recipe: DataRecipe) -> list[Decoded]:
-    """Refuse files that could say that they are frontal and do not, unless the table says it for them."""
+    """Refuse what nothing says to be frontal though it could, and what is described as lateral, unless the table says
+    that it is frontal."""
     if recipe.view_policy == "keep":
         return list(decoded)
-    reason = "neither it nor the table says that it is frontal (data.view_policy is reject)"
+    return [_by_view(one, image) for one, image in zip(listed, decoded, strict=True)]
+
+
+def _by_view(one: Listed, image: Decoded) -> Decoded:
+    if image.category or view_of(one.view) == "frontal":
+        return image
+    if view_of(image.view) == "lateral":
+        return Decoded(None, category="lateral view", reason=lateral_by(image.view_by))
+    if image.unstated:
+        reason = "neither it nor the table says that it is frontal (data.view_policy is reject)"
+        return Decoded(None, category="unknown view", reason=reason)
+    if states_view(one.view) and not image.view:
+        reason = "the table says a view of it that is not known (data.view_policy is reject)"
+        return Decoded(None, category="unknown view", reason=reason)
+    return image
+
+
+def told_of_views(listed: Sequence[Listed], decoded: Sequence[Decoded]) -> list[str]:
+    """Notes: how many views another element than ViewPosition decided, and how many images nothing says a view of."""
+    pairs = list(zip(listed, decoded, strict=True))
+    taken = [(one, image) for one, image in pairs if not image.category]
+    fields = Counter(_decided_by(one, image) for one, image in taken)
+    told = [f"{field} {fields[field]}" for field in DESCRIBING_OR_CODED if fields[field]]
+    unknown = sum(image.category == "unknown view" for _, image in pairs)
+    silent = sum(image.unstated and view_of(one.view) == "unknown" for one, image in taken)
     return [
-        Decoded(None, category="unknown view", reason=reason)
-        if image.unstated and view_of(one.view) != "frontal"
-        else image
-        for one, image in zip(listed, decoded, strict=True)
+        *([f"Views that ViewPosition does not say were taken from: {', '.join(told)}."] if told else []),
+        *([f"Files refused since nothing says that they are frontal: {unknown}. {KEEP}"] if unknown else []),
+        *([f"DICOM images that do not say their view: {silent}. They were taken."] if silent else []),
     ]
+
+
+def why_frontal(one: Listed, image: Decoded) -> str:
+    """Which element says the view of an image that was taken, for the manifest; empty where it is ViewPosition."""
+    field = _decided_by(one, image)
+    return f"its view is taken from {field}" if field in DESCRIBING_OR_CODED else ""
+
+
+def _decided_by(one: Listed, image: Decoded) -> str:
+    return "" if view_of(one.view) != "unknown" else image.view_by
 
 
 def refuse_copies(listed: Sequence[Listed], decoded: Sequence[Decoded]) -> list[Decoded]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from medistill.data.listing import SPLIT_FOLDERS, Listed, unusable
+from medistill.data.view import united_views
 from medistill.errors import DataError
 from medistill.recipe import DataRecipe
 
@@ -27,7 +28,16 @@ USUAL: dict[str, tuple[str, ...]] = {
     "label": ("label", "class", "class_name", "finding", "finding_label", "finding_labels", "diagnosis", "category"),
     "patient": ("group_id", "patient_id", "patientid", "patient", "subject_id", "subject", "case_id", "person_id"),
     "site": ("site", "hospital", "centre", "center", "institution", "source"),
-    "view": ("view", "view_position", "viewposition", "projection"),
+    "view": (
+        "view",
+        "view_position",
+        "viewposition",
+        "projection",
+        "frontal/lateral",
+        "ap/pa",
+        "viewcodesequence_codemeaning",
+        "viewposition_dicom",
+    ),
     "split": ("split", "subset", "partition", "fold", "set"),
     "sex": ("sex", "gender", "patient_sex", "patientsex", "patient_gender"),
     "age": ("age", "patient_age", "patientage", "age_years"),
@@ -49,11 +59,13 @@ def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataR
     header, rows = read_cells(table)
     columns = {name: _column(name, header, recipe, table) for name in USUAL}
     _settle_split(columns, header, rows, recipe, table)
+    views = _view_columns(columns["view"], header, recipe)
     known = _Known(folder, files)
     listed: dict[str, Listed] = {}
     missing: list[Listed] = []
     for row in rows:
         said = {name: (row[column].strip() if column is not None else "") for name, column in columns.items()}
+        said["view"] = united_views(row[column] for column in views)
         file = known.find(said["file"])
         if file is None:
             name = PurePosixPath(said["file"].replace("\\", "/")).name
@@ -160,6 +172,13 @@ def _column(name: str, header: list[str], recipe: DataRecipe, table: Path) -> in
             do=f"name it with --set data.{name}_column=NAME",
         )
     return None
+
+
+def _view_columns(first: int | None, header: list[str], recipe: DataRecipe) -> list[int]:
+    """Every usual column of views: CheXpert says in one whether an image is frontal, and in another one whether AP."""
+    if recipe.view_column or first is None:
+        return [] if first is None else [first]
+    return [n for n, column in enumerate(header) if column.lower().replace(" ", "_") in USUAL["view"]]
 
 
 class _Known:

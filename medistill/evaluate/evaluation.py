@@ -329,6 +329,7 @@ class Evaluation:
         originals: whether test images may have been among those that the set was made from.
         left_out: test and validation images that were left out for that.
         set_digest: SHA-256 of the set's ``images.safetensors``; empty where it is not a set that was tested.
+        unmasked: text was looked for in the set's originals, and nothing looked for any in the images of this test.
     """
 
     network: str
@@ -362,6 +363,7 @@ class Evaluation:
     originals: OriginalsInTest = "not known"
     left_out: int = 0
     set_digest: str = ""
+    unmasked: bool = False
 
     def arm(self, name: Arm) -> ArmResult | None:
         """The result of an arm, or None where it was not trained."""

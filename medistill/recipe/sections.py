@@ -38,7 +38,8 @@ class DataRecipe(Section):
     high_percentile: Annotated[float, Field(gt=50, le=100)] = 99.5
     """Grey values above this percentile of an image become white (files deeper than 8 bits only)."""
     view_policy: Literal["reject", "keep"] = "reject"
-    """`reject` refuses lateral views, and DICOM files that do not say their view; `keep` takes every view."""
+    """`reject` refuses lateral views, DICOM files that do not say their view, and files of which a table says a view
+    that is not known; `keep` takes every view."""
     burnt_in_text: Literal["auto", "unchecked", "mask", "quarantine"] = "auto"
     """Text other than side markers that is drawn into the pixels is not looked for; painted over (`mask`); or its file
     refused. `auto` is `mask` for images of 64 pixels and more, in which letters can be read, where the extra
@@ -49,6 +50,10 @@ class DataRecipe(Section):
     (BurnedInAnnotation, RecognizableVisualFeatures), are refused; or taken, and the report tells how many."""
     secondary_captures: Literal["refuse", "tell"] = "tell"
     """The same for DICOM files that are secondary captures, such as screenshots and scanned films."""
+    not_chest: Literal["refuse", "tell"] = "refuse"
+    """DICOM files that say that they are no radiographs, or show another part of the body than the chest (Modality,
+    SOPClassUID, AnatomicRegionSequence, BodyPartExamined, and where these say nothing the descriptions of series and
+    study), are refused; or taken, and the report tells how many. Files that say nothing of it are taken and counted."""
     classes: Names = ()
     """Classes to take, in this order; empty takes all, in alphabetical order."""
     sites: Names = ()

@@ -59,6 +59,14 @@ def caveats(
     ]
     if evaluation.originals != "apart":
         found.append(_of_originals(evaluation, one))
+    if evaluation.unmasked:
+        found.append(
+            Caveat(
+                "Tested on images in which text was not masked",
+                "Text was looked for in the originals of the set, and not in the images of this test: they were read "
+                "as they are. Figures on images from which text is taken away may be others.",
+            )
+        )
     if departs:
         found.append(
             Caveat(

@@ -95,7 +95,11 @@ def criteria(report: Report) -> str:
         if data["view_policy"] == "reject"
         else "Every view was taken."
     )
-    return sentences(views, refusals(report))
+    said = {
+        "refuse": "DICOM files that say that they are no radiographs of the chest were refused.",
+        "tell": "DICOM files that say that they are no radiographs of the chest were taken.",
+    }
+    return sentences(views, said.get(data.get("not_chest", ""), ""), refusals(report))
 
 
 def selection(report: Report) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.choose_schedules import choose_schedules
 from medistill.workflow.experts import network_spec
-from medistill.workflow.originals import Originals, Tested, apart_from_originals
+from medistill.workflow.originals import READ_UNMASKED, Originals, Tested, apart_from_originals, read_unmasked
 from medistill.workflow.stored_networks import StoredNetworks, places_of
 
 STATISTICS = ("bootstrap", "confidence", "margin", "specificity", "smallest_cell", "networks", "arms", "across")
@@ -91,6 +92,7 @@ def evaluate(
         predictions,
         apart,
         recipe,
+        made=distilled.provenance,
         set_digest=distilled.digest(),
         network=spec.words,
         parameters=parameters,
@@ -116,6 +118,7 @@ def write_evaluation(
     apart: Tested,
     recipe: Recipe,
     *,
+    made: Mapping[str, Any],
     set_digest: str = "",
     network: str,
     parameters: int,
@@ -126,7 +129,8 @@ def write_evaluation(
 
     Args:
         apart: the corpus, and whether its test images are apart from the set's originals.
-        set_digest: of the set that was tested.
+        made: how the set was made that was tested, as it says.
+        set_digest: of that set.
         network: the network that the arms trained, in words.
         parameters: how many numbers it learns.
         schedules: how the arms are trained, where that was chosen.
@@ -147,7 +151,12 @@ def write_evaluation(
         parameters=parameters,
         schedules=schedules,
     )
-    evaluation = replace(compared, originals=apart.originals, left_out=apart.left_out, set_digest=set_digest)
+    unmasked = read_unmasked(made, corpus)
+    if unmasked:
+        progress.say(READ_UNMASKED)
+    evaluation = replace(
+        compared, originals=apart.originals, left_out=apart.left_out, set_digest=set_digest, unmasked=unmasked
+    )
     keep_json(folder / "evaluation.json", evaluation.as_json(), private=True)
     return evaluation
 

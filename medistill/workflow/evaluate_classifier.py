@@ -91,7 +91,9 @@ def evaluate_classifier(
     tested = {"network": spec.words, "set_digest": classifier.provenance.get("set_digest")}
     write_json(folder / TESTED, tested, private=True)
     parameters = sum(array.size for array in classifier.weights.values())
-    return write_evaluation(folder, [arm], apart, recipe, network=spec.words, parameters=parameters, progress=progress)
+    return write_evaluation(
+        folder, [arm], apart, recipe, made=of_set, network=spec.words, parameters=parameters, progress=progress
+    )
 
 
 def _told(

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,10 @@ BYTES = 16
 """Of a digest: two of a million images are alike by chance once in 10^26."""
 DECODING = ("image_size", "channels", "fit", "voi", "low_percentile", "high_percentile", "burnt_in_text")
 """Settings that decide the pixels of an image: read with others, the same file is another image."""
+READ_UNMASKED = (
+    "Text was looked for in the originals of the set, and not in the images of this test, which are read as they are. "
+    "For a test no reader of text is needed; the report says so."
+)
 NAMES: Mapping[Split, str] = {"test": "test", "val": "validation"}
 """Splits that must not be empty once originals are left out: thresholds are chosen on the latter."""
 
@@ -121,6 +126,12 @@ def apart_from_originals(made_from: object, corpus: Corpus, recipe: Recipe, orig
             )
     kept = replace(corpus, splits=splits, content=content) if len(out) else corpus
     return Tested(kept, "left out", len(out))
+
+
+def read_unmasked(made: Mapping[str, Any], corpus: Corpus) -> bool:
+    """Whether text was looked for in the originals of a set, as it says, and nothing looked for any in this corpus."""
+    check = made.get("text_check")
+    return corpus.text_check is None and isinstance(check, Mapping) and check.get("policy") in ("mask", "quarantine")
 
 
 def _digests(corpus: Corpus, rows: np.ndarray, key: bytes) -> Sequence[bytes]:

@@ -31,11 +31,12 @@ from medistill.data.burnt_in_text import RULES, text_check
 from medistill.data.decoded import Decoded
 from medistill.data.decoding import decode
 from medistill.data.demographics import age_band, settled, sex_of, unread
+from medistill.data.examination import told_of_examinations
 from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group
 from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
-from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
+from medistill.data.selection import choose, refuse_copies, refuse_unstated_views, told_of_views, why_frontal
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
 from medistill.data.table import list_by_table
@@ -46,7 +47,7 @@ from medistill.progress import Progress, Silent
 from medistill.recipe import DataRecipe, Recipe
 from medistill.workflow.spending import keep_people, people_are_known
 
-READER = 2
+READER = 3
 """Version of the reading; raise it when the same files come to other pixels, patients or splits."""
 DRAW = 1
 """Version of the drawing of splits: another one divides every corpus anew."""
@@ -239,6 +240,8 @@ def _save(
             *unread("Sexes", sexes),
             *unread("Ages", ages),
             *told_of(image.flags for _, image in accepted),
+            *told_of_examinations(image.flags for _, image in accepted),
+            *told_of_views(wanted, decoded),
         ],
         manifest=manifest,
         text_check=check,
@@ -258,12 +261,15 @@ def _manifest(listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Seque
         elif image.category:
             rows.append(ManifestRow(name, -1, image.category, image.reason))
         else:
-            done = (TEXT_MASKED, f"text was masked in {image.masked} place{'s' * (image.masked > 1)}") * (
-                image.masked > 0
-            )
-            rows.append(ManifestRow(name, number, *done))
+            rows.append(ManifestRow(name, number, *_told_of(one, image)))
             number += 1
     return rows
+
+
+def _told_of(one: Listed, image: Decoded) -> tuple[str, str]:
+    """Category and reason of a file that was taken: what was changed in it, and where its view is from."""
+    masked = f"text was masked in {image.masked} place{'s' * (image.masked > 1)}" if image.masked else ""
+    return TEXT_MASKED if masked else "", "; ".join(filter(None, (masked, why_frontal(one, image))))
 
 
 def _check_classes(labels: np.ndarray, class_names: Sequence[str], manifest: Sequence[ManifestRow]) -> None:
@@ -292,10 +298,14 @@ def _check_splits(
 
 
 def _nothing(manifest: Sequence[ManifestRow]) -> DataError:
+    others = {row.category for row in manifest} & {"other body part", "not a radiograph"}
+    way, which = ("data.view_policy=keep", "do not say their view")
+    if others:
+        way, which = ("data.not_chest=tell", "say that they are no radiographs of the chest")
     return DataError(
         f"none of {len(manifest)} files could be used{_refusals(manifest)}",
         expected="frontal radiographs as DICOM, PNG, JPEG or NIfTI",
-        do="check --data; --set data.view_policy=keep takes DICOM files that do not say their view",
+        do=f"check --data; --set {way} takes DICOM files that {which}",
     )
 
 

@@ -109,35 +109,35 @@ def test_the_chest_collection(shared_data):
         np.testing.assert_allclose(corpus.images[row.row, 0], area(pixels, 32), atol=0.51)
 
 
-FATES = {  # file -> what becomes of it under data.view_policy reject, and under keep
-    "6154": ("lateral view", ""),
+FATES = {  # file -> what becomes of it by default, and with data.view_policy keep and data.not_chest tell
+    "6154": ("other body part", ""),
     "CR-MONO1-10-chest": ("no transfer syntax", "no transfer syntax"),
-    "CR-ModalitySequenceLUT.dcm": ("unknown view", ""),
+    "CR-ModalitySequenceLUT.dcm": ("other body part", ""),
     "DICOMDIR": ("no pixels", "no pixels"),
     "DX_16bit_j2k_headerless_upsidedown.dcm": ("unknown view", ""),
     "Fake_MONOHR1.dcm": ("", ""),
-    "GREYSCALE_IMAGE.dcm": ("burnt-in annotation", "burnt-in annotation"),
-    "MR_small_bigendian.dcm": ("unknown view", ""),
-    "MR_truncated.dcm": ("truncated", "truncated"),
-    "OutOfBoundsOverlay.dcm": ("unknown view", ""),
+    "GREYSCALE_IMAGE.dcm": ("not a radiograph", "burnt-in annotation"),
+    "MR_small_bigendian.dcm": ("not a radiograph", ""),
+    "MR_truncated.dcm": ("not a radiograph", "truncated"),
+    "OutOfBoundsOverlay.dcm": ("not a radiograph", ""),
     "RG1_J2KI.dcm": ("", ""),
-    "RG3_JLSL": ("", ""),
-    "RG3_JPLL": ("duplicate", "duplicate"),
-    "RG3_JPLY": ("unsupported coding", "unsupported coding"),
-    "RG3_RLE": ("duplicate", "duplicate"),
-    "TestPattern_Palette.dcm": ("unknown view", ""),
+    "RG3_JLSL": ("other body part", ""),
+    "RG3_JPLL": ("other body part", "duplicate"),
+    "RG3_JPLY": ("other body part", "unsupported coding"),
+    "RG3_RLE": ("other body part", "duplicate"),
+    "TestPattern_Palette.dcm": ("not a radiograph", ""),
     "badVR.dcm": ("unreadable", "unreadable"),
-    "chrArab.dcm": ("unknown view", ""),
-    "chrH31.dcm": ("unknown view", "duplicate"),
+    "chrArab.dcm": ("not a radiograph", ""),
+    "chrH31.dcm": ("not a radiograph", "duplicate"),
     "dx_image.dcm": ("not human", "not human"),
     "gdcm-CR-MONO1-10-chest.dcm": ("", ""),
-    "image_dfl.dcm": ("unknown view", ""),
+    "image_dfl.dcm": ("not a radiograph", ""),
     "multiframe.dcm": ("several frames", "several frames"),
-    "nema-us1_j2ki.dcm": ("unknown view", ""),
+    "nema-us1_j2ki.dcm": ("not a radiograph", ""),
     "no_meta_group_length.dcm": ("no pixels", "no pixels"),
     "rsna_.1517875201.850819.dcm": ("", ""),
     "rtplan_truncated.dcm": ("no pixels", "no pixels"),
-    "vlut_04.dcm": ("unknown view", ""),
+    "vlut_04.dcm": ("not a radiograph", ""),
 }
 
 
@@ -156,20 +156,20 @@ PEOPLE = {  # sex and age of those that state one, as a person reads them from t
 }
 
 
-@pytest.mark.parametrize("policy", ["reject", "keep"])
-def test_every_awkward_dicom_file_is_accounted_for(shared_data, tmp_path, policy):
+@pytest.mark.parametrize("settings", [{}, {"view_policy": "keep", "not_chest": "tell"}])
+def test_every_awkward_dicom_file_is_accounted_for(shared_data, tmp_path, settings):
     folder = pictures(tmp_path / "data", 5)
     for name in FATES:
         shutil.copy(shared_data / "dicom" / name, folder / "Normal" / name)
     names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()]
     rows = [{"file": name, "label": name.split("/")[0], "patient": name} for name in names]
-    corpus = prepare(folder, recipe(view_policy=policy), labels=table(tmp_path / "labels.csv", *rows))
+    corpus = prepare(folder, recipe(**settings), labels=table(tmp_path / "labels.csv", *rows))
     told = {file.removeprefix("Normal/"): category for file, category in fates(corpus).items()}
-    expected = {name: fate[policy == "keep"] for name, fate in FATES.items()}
+    expected = {name: fate[bool(settings)] for name, fate in FATES.items()}
     assert {name: told[name] for name in FATES} == expected
     assert {path.name for path in (shared_data / "dicom").iterdir()} == {*FATES, "manifest.csv"}
     reasons = {row.file.removeprefix("Normal/"): row.reason for row in corpus.manifest}
-    assert "JPEG Extended" in reasons["RG3_JPLY"]
+    assert ("JPEG Extended" if settings else "BodyPartExamined") in reasons["RG3_JPLY"]
     taken = [name for name in FATES if not expected[name]]
     place = {row.file.removeprefix("Normal/"): row.row for row in corpus.manifest}
     people = {name: (corpus.sexes[place[name]], corpus.ages[place[name]]) for name in taken}
@@ -292,7 +292,7 @@ def test_a_table_may_vouch_for_the_view(phantom_folder, tmp_path):
     folder = pictures(tmp_path / "data", 5)
     for n, file in enumerate(sorted(phantom_folder.rglob("*.dcm"))[:2]):
         dataset = pydicom.dcmread(file)
-        dataset.ViewPosition = ""
+        dataset.ViewPosition = dataset.SeriesDescription = ""
         dataset.pop("ViewCodeSequence", None)
         dataset.save_as(folder / "COVID" / f"d{n}.dcm")
     names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()]

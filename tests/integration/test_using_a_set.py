@@ -30,6 +30,7 @@ from medistill.workflow.evaluate import OTHER_CORPUS, evaluate
 from medistill.workflow.evaluate_classifier import OWN_THRESHOLDS, evaluate_classifier
 from medistill.workflow.export import export_dd_ranking
 from medistill.workflow.merge import merge
+from medistill.workflow.prepare import prepare
 from medistill.workflow.report import write_report
 from medistill.workflow.share import share
 from medistill.workflow.train_classifier import train_classifier
@@ -360,3 +361,43 @@ def test_the_commands_from_two_sets_to_figures(
     share(tmp_path / "merged", out=tmp_path / "merged.zip", licence="x", intended_use="x", acknowledged_risk="x")
     again = merge([tmp_path / "merged.zip", tmp_path / "north"], out=tmp_path / "all")
     assert again.provenance["sources"][:2] == told["sources"]
+
+
+@pytest.mark.parametrize(("policy", "unmasked"), [("mask", True), ("quarantine", True), ("unchecked", False)])
+def test_a_masked_set_is_tested_without_the_reader_and_the_report_says_so(
+    tmp_path: Path, corpus: Corpus, recipe: Recipe, policy: str, unmasked: bool
+) -> None:
+    """The corpus was read by nobody who looked for text; the set says what was done about its originals'."""
+    made = _told(drawn_set(corpus), recipe)
+    made = replace(made, provenance={**made.provenance, "text_check": {"policy": policy, "by": "a reader 1.0"}})
+    heard = Heard()
+    assert evaluate(made, corpus, recipe, out=tmp_path / "of-set", progress=heard).unmasked is unmasked
+    assert any("which are read as they are" in said for said in heard.said) is unmasked
+    classifier = train_classifier(made, recipe, out=tmp_path / "model")
+    assert evaluate_classifier(classifier, corpus, recipe, out=tmp_path / "of-model").unmasked is unmasked
+    for out in ("of-set", "of-model"):
+        titles = [caveat.title for caveat in write_report(tmp_path / out).not_promised]
+        assert ("Tested on images in which text was not masked" in titles) is unmasked
+
+
+def test_a_recipe_that_masks_asks_no_recipient_for_the_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phantom_folder: Path
+) -> None:
+    """The commands, on files of the recipient's own, where no reader is installed."""
+    for module in ("burnt_in_text", "text_policy"):
+        monkeypatch.setattr(f"medistill.data.{module}.reader_name", lambda: None)
+    settings = ["data.image_size=64", "network.depth=2", "network.width=4", "evaluate.networks=1", "evaluate.epochs=2"]
+    settings += ["evaluate.arms=[]", "evaluate.bootstrap=100"]
+    masking = load_recipe("demo", [*settings, "data.burnt_in_text=mask"])
+    made = drawn_set(prepare(phantom_folder, load_recipe("demo", settings)))
+    checked = {"text_check": {"policy": "mask", "by": "a reader 1.0"}}
+    replace(_told(made, masking), provenance={**_told(made, masking).provenance, **checked}).save(tmp_path / "set")
+    for words in (
+        ["train", str(tmp_path / "set"), "--out", str(tmp_path / "model")],
+        ["evaluate", str(tmp_path / "set"), "--data", str(phantom_folder), "--out", str(tmp_path / "of-set")],
+        ["evaluate", str(tmp_path / "model"), "--data", str(phantom_folder), "--out", str(tmp_path / "of-model")],
+    ):
+        told = CliRunner().invoke(app, words)
+        assert told.exit_code == 0, told.output
+    for out in ("of-set", "of-model"):
+        assert load_evaluation(tmp_path / out / "evaluation/evaluation.json").unmasked
