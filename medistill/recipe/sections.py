@@ -56,8 +56,8 @@ class DataRecipe(Section):
     """Classes that count as one: `{ Abnormal = ["COVID", "Viral_Pneumonia"] }` unites these two. `classes` then means
     the united ones. In `--set`: `data.class_map.Abnormal=COVID,Viral_Pneumonia`."""
     several_findings: Literal["refuse", "priority"] = "refuse"
-    """`refuse` leaves out images to which a table gives several findings, or an uncertain one; `priority` gives them the
-    first of `classes` that they have, and leaves out those in which one before it is uncertain."""
+    """`refuse` leaves out images to which a table gives several findings, or an uncertain one; `priority` gives them
+    the first of `classes` that they have, and leaves out those in which one before it is uncertain."""
     sites: Names = ()
     """Sites to take; empty takes all."""
     prefer_sites: Names = ()
