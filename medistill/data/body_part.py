@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from pydicom import Dataset
 
 from medistill.data.dicom_view import DESCRIBING, items_of
-from medistill.data.words import joined_words, pattern_of
+from medistill.data.phrases import joined_words, pattern_of
 
 CHEST = re.compile(
     r"(?<!\S)(?:CHEST\w*|CXR|THORA[XKC]\w*|HEMITHORAX|TORA[XC]\w*|LUNGS?|LUNGEN?|PULMO\w*|POUMONS?|POLMON[EIA]\w*|"

@@ -13,32 +13,34 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime
 
+from medistill.data.words import plain, stated
+
 AGE_BANDS = ("0 to 17", "18 to 39", "40 to 64", "65 and over")
 _STARTS = (0, 18, 40, 65)
 """First full year of each band."""
 _OLDEST = 122
 """Years; nobody is known to have lived longer, so that more is an error of typing."""
 _SEXES = {
-    **dict.fromkeys(("f", "female", "woman"), "female"),
-    **dict.fromkeys(("m", "male", "man"), "male"),
-    **dict.fromkeys(("o", "other", "x"), "other"),
+    **dict.fromkeys(("f", "w", "female", "woman", "weiblich", "frau", "femme", "feminin", "femenino"), "female"),
+    **dict.fromkeys(("mujer", "femenina", "feminine"), "female"),
+    **dict.fromkeys(("m", "h", "male", "man", "mannlich", "mann", "homme", "masculin", "masculino", "hombre"), "male"),
+    **dict.fromkeys(("o", "d", "x", "other", "divers", "autre", "otro"), "other"),
 }
-_UNSAID = ("", "-", "?", "n/a", "na", "nan", "none", "not stated", "null", "u", "unknown", "unspecified")
-"""What stands in a cell, or in a header, of which nobody knows anything; in lower case."""
 _AGE = re.compile(r"(?P<open>[>≥]=?)?\s*(?P<count>\d{1,5}(?:[.,]\d+)?)\s*(?P<more>\+)?\s*(?P<unit>[a-z]*)\.?")
 _PER_YEAR = {
-    **dict.fromkeys(("", "y", "yr", "yrs", "year", "years"), 1.0),
-    **dict.fromkeys(("m", "mo", "mos", "month", "months"), 12.0),
-    **dict.fromkeys(("w", "wk", "wks", "week", "weeks"), 365.25 / 7),
-    **dict.fromkeys(("d", "day", "days"), 365.25),
+    **dict.fromkeys(("", "y", "yr", "yrs", "year", "years", "jahr", "jahre", "an", "ans", "ano", "anos"), 1.0),
+    **dict.fromkeys(("m", "mo", "mos", "month", "months", "monat", "monate", "mois", "mes", "meses"), 12.0),
+    **dict.fromkeys(("w", "wk", "wks", "week", "weeks", "woche", "wochen", "semaine", "semaines"), 365.25 / 7),
+    **dict.fromkeys(("semana", "semanas"), 365.25 / 7),
+    **dict.fromkeys(("d", "day", "days", "tag", "tage", "jour", "jours", "dia", "dias"), 365.25),
 }
 """How many of a unit make a year; a bare number is years."""
 
 
 def sex_of(text: str) -> str | None:
     """Read a PatientSex or a table's cell: "female", "male", "other", "" where it says nothing, None where nonsense."""
-    said = text.strip().lower()
-    return "" if said in _UNSAID else _SEXES.get(said)
+    said = plain(stated(text))
+    return "" if said in ("", "u") else _SEXES.get(said)
 
 
 def age_band(text: str) -> str | None:
@@ -47,8 +49,8 @@ def age_band(text: str) -> str | None:
     Returns:
         One of `AGE_BANDS`, "" where it says nothing, None where it cannot be an age.
     """
-    said = text.strip().lower()
-    if said in _UNSAID or said in AGE_BANDS:
+    said = plain(stated(text))
+    if said in ("", "u", *AGE_BANDS):
         return said if said in AGE_BANDS else ""
     found = _AGE.fullmatch(said)
     if found is None or found["unit"] not in _PER_YEAR:
@@ -64,7 +66,7 @@ def age_band_between(birth: str, study: str) -> str | None:
 
     Equal dates say nothing: exports that remove dates put one and the same into every place.
     """
-    if birth.strip().lower() in _UNSAID or study.strip().lower() in _UNSAID or birth.strip() == study.strip():
+    if not stated(birth) or not stated(study) or birth.strip() == study.strip():
         return ""
     try:
         born, taken = _date(birth), _date(study)

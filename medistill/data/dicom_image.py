@@ -6,7 +6,6 @@ The order is the standard's: stored values, modality LUT, padding, VOI LUT or wi
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +25,12 @@ from medistill.data.flagged_headers import screened
 from medistill.data.image import Image, check_size
 from medistill.data.refusal import Refused
 from medistill.data.view import view_of
+from medistill.data.words import is_nobody
 from medistill.recipe import DataRecipe
 
 HUMAN = ("human", "homo sapiens")
 ANIMAL = ("canine", "feline", "equine", "veterinar")
 """Beginnings of words that tell of an animal where no species is stated."""
-NOBODY = (
-    "", "ANON", "ANONYM", "ANONYMISED", "ANONYMIZED", "ANONYMOUS", "DEIDENTIFIED", "DELETED", "EMPTY", "HIDDEN", "NA",
-    "NAN", "NIL", "NOID", "NONE", "NOTKNOWN", "NULL", "PATIENT", "PATIENTID", "REDACTED", "REMOVED", "UNDEFINED",
-    "UNKNOWN",
-)  # fmt: skip
-"""What stands in a PatientID, without its signs, where there is none."""
 NOT_OF_PATIENTS = ("AccessionNumber", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 """Numbers of an image or of a study, which some exports write into the PatientID too."""
 RLE_HEADER = 64 + 15
@@ -238,7 +232,7 @@ def _patient(header: Dataset) -> str:
     """A one-way hash of the patient's identifier; empty where there is none, or where it stands for nobody."""
     patient, issuer = _text(header, "PatientID"), _text(header, "IssuerOfPatientID")
     of_the_image = {_text(header, name) for name in NOT_OF_PATIENTS}
-    if re.sub(r"[\W_]", "", patient).upper() in NOBODY or patient in of_the_image:
+    if is_nobody(patient) or patient in of_the_image:
         return ""
     return _one_way("patient", patient, issuer)
 

@@ -15,8 +15,8 @@ from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from medistill.data.body_part import told_part
 from medistill.data.dicom_view import DESCRIBING
+from medistill.data.phrases import joined_words
 from medistill.data.refusal import Refused
-from medistill.data.words import joined_words
 from medistill.recipe import DataRecipe
 
 Finding = Literal["not a radiograph", "other body part", "body part not stated"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from medistill.data.decoded import Decoded
 from medistill.data.listing import Listed
 from medistill.errors import DataError
-from medistill.recipe import UNITS, Unit
+from medistill.recipe import UNITS, PatientIds, Unit
 
 FREQUENT, LEAST_IMAGES = 0.1, 20
 """Share of the images, and number of them, from which on one patient with several studies is told of."""
@@ -36,15 +36,27 @@ class Grouping:
     notes: tuple[str, ...]
 
 
-def group(accepted: Sequence[tuple[Listed, Decoded]]) -> Grouping:
+def group(accepted: Sequence[tuple[Listed, Decoded]], ids: PatientIds = "site") -> Grouping:
     """Number the patients of images, without their identifiers.
 
     A table goes before what a file says. An image without a patient is of the patient of its study, where another image
     of that study names one. A study is of one person: patients whose numbers share a study are one.
 
+    Args:
+        accepted: what is known of each image before and after it was opened.
+        ids: "site" where hospitals number their patients each by itself, "global" where one number is one person.
+
     Raises:
         DataError: all images name one and the same patient, or study.
     """
+    told = _at_several_sites(accepted) if ids == "site" else []
+    sites = [one.site for one, _ in accepted]
+    by_table = within_sites(sites, [one.patient for one, _ in accepted], ids)
+    by_file = within_sites(sites, [image.patient for _, image in accepted], ids)
+    accepted = [
+        (replace(one, patient=patient), replace(image, patient=own))
+        for (one, image), patient, own in zip(accepted, by_table, by_file, strict=True)
+    ]
     keys = _named(accepted)
     same, contradicted = _one_study_one_patient(accepted, keys)
     keys = [(kind, same.get((kind, key), key)) for kind, key in keys]
@@ -71,8 +83,38 @@ def group(accepted: Sequence[tuple[Listed, Decoded]]) -> Grouping:
         units=units,
         studies=np.where([bool(image.study) for _, image in accepted], studies, -1),
         unit=unit,
-        notes=(*_of_units(units, unit), *contradicted, *_frequent(groups, units, accepted)),
+        notes=(*_of_units(units, unit), *contradicted, *_frequent(groups, units, accepted), *told),
     )
+
+
+def within_sites(sites: Sequence[str], patients: Sequence[str], ids: PatientIds) -> list[str]:
+    """The name of each patient with the site that it is a name at, "" where there is none.
+
+    A patient of whom one image says no site is the one of that name at the only site that has it.
+    """
+    if ids == "global":
+        return list(patients)
+    known: dict[str, set[str]] = {}
+    for site, patient in zip(sites, patients, strict=True):
+        known.setdefault(patient, set()).update({site} - {""})
+    return [
+        repr((site or (next(iter(known[patient])) if len(known[patient]) == 1 else ""), patient)) if patient else ""
+        for site, patient in zip(sites, patients, strict=True)
+    ]
+
+
+def _at_several_sites(accepted: Sequence[tuple[Listed, Decoded]]) -> list[str]:
+    """That patients' numbers stand at several sites, which are taken for those of different people."""
+    sites: dict[Key, set[str]] = {}
+    for one, image in accepted:
+        key = ("table", one.patient) if one.patient else ("file", image.patient)
+        if key[1] and one.site:
+            sites.setdefault(key, set()).add(one.site)
+    count = sum(len(at) > 1 for at in sites.values())
+    return [
+        f"Patient numbers that stand at more than one site and count as other people at each: {count}. If they are of "
+        "the same people, set data.patient_ids=global: else one person may be in two splits."
+    ][: min(count, 1)]
 
 
 Key = tuple[str, str]

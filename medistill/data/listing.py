@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medistill.artifacts.corpus import Split
+from medistill.data.layout import HOLDERS, MASKS, layout_of
+from medistill.data.united import class_words, told_of_map
+from medistill.data.words import plain, stated
 from medistill.errors import DataError
+from medistill.recipe import DataRecipe
 from medistill.visible import MOST_NAME, steers
 
 SPLIT_FOLDERS: dict[str, Split] = {
@@ -21,15 +27,19 @@ SPLIT_FOLDERS: dict[str, Split] = {
     "dev": "val",
     "test": "test",
     "testing": "test",
+    "validierung": "val",
+    "entrainement": "train",
+    "apprentissage": "train",
+    "entrenamiento": "train",
+    "validacion": "val",
+    "prueba": "test",
 }
-"""Names that stand for a split, in folders and in tables."""
+"""Names that stand for a split, in folders and in tables, without accents."""
 MOST_STRAY = 0.1
 """Largest share of files that may lie less or more deep than the others."""
 UNUSABLE_NAME = (
     f"the name of its class or site has a control character in it, or more than {MOST_NAME} characters; rename it"
 )
-FEW_CLASSES = 10
-"""More folders of the second level than this, each below one folder alone or all numbered, are taken for patients."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +113,26 @@ def unusable(folder: Path, file: str) -> Listed | None:
     mode = path.lstat().st_mode
     if stat.S_ISREG(mode):
         return None
-    if stat.S_ISLNK(mode):
-        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):  # resolve() raises on loops
-            return Listed(file, category="link out of the folder", reason="it is a link to outside the folder")
-        if path.is_dir():
-            return Listed(file, category="link to a folder", reason="it is a link; name the folder itself")
-        if path.is_file():
-            return None
-    return Listed(file, category="not a file", reason="it is a pipe, a device or a link to nothing")
+    if not stat.S_ISLNK(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        return Listed(file, category="not a file", reason=f"it is {kind}, not a file")
+    inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))  # resolve() raises on loops
+    if os.path.isdir(path):
+        where = "in this one" if inside else "outside this one; copy it here"
+        reason = f"it is a link to a folder {where}, and links to folders are not followed"
+        return Listed(file, category="link to a folder", reason=reason)
+    if not inside:
+        reason = "it is a link to outside the folder, which is not followed; copy the file here"
+        return Listed(file, category="link out of the folder", reason=reason)
+    if os.path.isfile(path):
+        return None
+    try:
+        path.stat()
+    except OSError as error:
+        circle = error.errno == errno.ELOOP
+        reason = "it is a link that leads in a circle" if circle else "it is a link to nothing"
+        return Listed(file, category="not a file", reason=reason)
+    return Listed(file, category="not a file", reason="it is a link to something that is not a file")
 
 
 def refuse_unusable_names(listed: Sequence[Listed]) -> list[Listed]:
@@ -123,60 +145,104 @@ def refuse_unusable_names(listed: Sequence[Listed]) -> list[Listed]:
     ]
 
 
-def list_by_folders(folder: Path, files: Sequence[str]) -> list[Listed]:
-    """Read labels from ``CLASS/file`` or ``SITE/CLASS/file``, with a split's folder anywhere in between.
+def list_by_folders(folder: Path, files: Sequence[str], recipe: DataRecipe) -> tuple[list[Listed], list[str]]:
+    """Read labels from ``CLASS/file``, ``SITE/CLASS/file`` or ``CLASS/SITE/file``, with a split's folder anywhere.
+
+    Folders that say the sort of files alone, such as ``images``, count as if they were not there.
+
+    Returns:
+        Every file, and what the report has to say of how the folders were read.
 
     Raises:
         DataError: the folders do not say the classes.
     """
-    depths: dict[int, int] = {}
-    places = {file: _place(file) for file in files}
-    for parts, _ in places.values():
-        depths[len(parts)] = depths.get(len(parts), 0) + 1
-    depth = max(depths, key=lambda d: depths[d])
-    if depth not in (1, 2):
-        raise DataError(
-            f"most files in {folder} lie {'directly in it' if depth == 0 else f'{depth} folders deep'}",
-            expected="a folder a class (CLASS/file), or sites with a folder a class (SITE/CLASS/file)",
-            do="sort them into class folders, or name a table of labels with --labels table.csv",
-        )
-    other = depths.get(3 - depth, 0)
-    if other > MOST_STRAY * len(files):
-        raise DataError(
-            f"in {folder}, {depths[1]} files lie one folder deep and {depths[2]} lie two folders deep",
-            expected="all files as CLASS/file, or all as SITE/CLASS/file",
-            do="sort them into one of the two forms, or name a table of labels with --labels table.csv",
-        )
-    listed = []
-    for file, (parts, split) in places.items():
-        refused = unusable(folder, file)
-        if refused is not None:
-            listed.append(refused)
-        elif len(parts) != depth:
-            wanted = "CLASS/file" if depth == 1 else "SITE/CLASS/file"
-            reason = f"it does not lie where the others do ({wanted}), so its class is not known"
-            listed.append(Listed(file, category="no label", reason=reason))
-        else:
-            listed.append(Listed(file, label=parts[-1], site=parts[0] if depth == 2 else "", split=split))
-    if any(not _is_text(name) for one in listed for name in (one.label, one.site)):
+    refused = {file: one for file in files if (one := unusable(folder, file)) is not None}
+    refused |= {
+        file: Listed(file, category="mask", reason="it lies in a folder of masks, which are not images")
+        for file in files
+        if any(plain(part) in MASKS for part in Path(file).parts[:-1])
+    }
+    _refuse_nothing_but_links(folder, files, refused)
+    places = {file: _place(file) for file in files if file not in refused}
+    linked = sum(one.category == "link to a folder" for one in refused.values())
+    depth = _depth(folder, [parts for parts, _ in places.values()], linked)
+    if not all(_is_text(name) for parts, _ in places.values() for name in parts):
         raise DataError(
             f"a folder in {folder} has a name that is not UTF-8, so it can be no class or site",
             expected="names of classes and sites that can be written down",
             do="rename that folder",
         )
-    tops: dict[str, set[str]] = {}
-    for one in listed:
-        if one.label:
-            tops.setdefault(one.label, set()).add(one.site)
-    apart = all(len(sites) == 1 for sites in tops.values())
-    if depth == 2 and len(tops) > FEW_CLASSES and (apart or all(name[-1].isdigit() for name in tops)):
-        kind = "no two have one name" if apart else "all are numbered"
+    notes: list[str] = []
+    seen: set[str] = set()
+    upper = ""
+    if depth == 2:
+        upper, note = layout_of(folder, {(p[0], p[1]) for p, _ in places.values() if len(p) == 2}, recipe)
+        notes = [note] if note else []
+    listed = []
+    for file in files:
+        if file in refused:
+            listed.append(refused[file])
+            continue
+        parts, split = places[file]
+        if len(parts) != depth:
+            wanted = "CLASS/file" if depth == 1 else upper.upper() + "/file"
+            reason = f"it does not lie where the others do ({wanted}), so its class is not known"
+            listed.append(Listed(file, category="no label", reason=reason))
+            continue
+        site, label = (parts[1], parts[0]) if upper == "class/site" else (("", *parts)[-2], parts[-1])
+        seen.add(label)
+        listed.append(_of_folder(file, label, site, split, recipe))
+    return listed, [*notes, *told_of_map(seen, recipe)]
+
+
+def _of_folder(file: str, label: str, site: str, split: Split | None, recipe: DataRecipe) -> Listed:
+    """A file by what its folders are called."""
+    known = stated(label, named=class_words(recipe))
+    if not known:
+        return Listed(file, category="no label", reason="its folder says that its class is not known")
+    return Listed(file, recipe.united.get(known, known), stated(site, named=recipe.sites), split=split)
+
+
+def _refuse_nothing_but_links(folder: Path, files: Sequence[str], refused: Mapping[str, Listed]) -> None:
+    """Refuse a folder in which nothing lies that can be opened.
+
+    Raises:
+        DataError: it is one.
+    """
+    if len(refused) < len(files):
+        return
+    found = ", ".join(
+        f"{count} {category}" for category, count in Counter(one.category for one in refused.values()).items()
+    )
+    raise DataError(
+        f"nothing that lies in {folder} can be opened: {found}",
+        expected="files, or links to files in that same folder; others may lead to what nobody meant to be read",
+        do="name the folder that they lead into with --data, or copy what they lead to here",
+    )
+
+
+def _depth(folder: Path, places: Sequence[tuple[str, ...]], linked: int) -> int:
+    """How many folders deep most files lie, 1 or 2.
+
+    Raises:
+        DataError: they lie elsewhere, or some so and some so.
+    """
+    depths = Counter(len(parts) for parts in places)
+    depth = max(depths, key=lambda d: depths[d], default=0)
+    if depth not in (1, 2):
         raise DataError(
-            f"{folder} has {len(tops)} folders of the second level, and {kind}: they look like patients",
+            f"most files in {folder} lie {'directly in it' if depth == 0 else f'{depth} folders deep'}"
+            + (f", beside links to folders, which are not followed ({linked})" if linked else ""),
             expected="a folder a class (CLASS/file), or sites with a folder a class (SITE/CLASS/file)",
-            do="name a table of labels and patients with --labels table.csv",
+            do="sort them into class folders, or name a table of labels with --labels table.csv",
         )
-    return listed
+    if depths[3 - depth] > MOST_STRAY * len(places):
+        raise DataError(
+            f"in {folder}, {depths[1]} files lie one folder deep and {depths[2]} lie two folders deep",
+            expected="all files as CLASS/file, or all as SITE/CLASS/file",
+            do="sort them into one of the two forms, or name a table of labels with --labels table.csv",
+        )
+    return depth
 
 
 def _is_text(name: str) -> bool:
@@ -184,7 +250,7 @@ def _is_text(name: str) -> bool:
 
 
 def _place(file: str) -> tuple[tuple[str, ...], Split | None]:
-    """The folders of a file without those that name a split, and the split."""
-    folders = Path(file).parts[:-1]
-    splits = [SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS]
-    return tuple(name for name in folders if name.lower() not in SPLIT_FOLDERS), splits[0] if splits else None
+    """The folders of a file without those that name a split or say the sort of files, and the split."""
+    folders = [name for name in Path(file).parts[:-1] if plain(name) not in HOLDERS]
+    splits = [SPLIT_FOLDERS[plain(name)] for name in folders if plain(name) in SPLIT_FOLDERS]
+    return tuple(name for name in folders if plain(name) not in SPLIT_FOLDERS), splits[0] if splits else None

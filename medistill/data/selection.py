@@ -10,6 +10,7 @@ from itertools import pairwise
 from medistill.data.decoded import Decoded
 from medistill.data.dicom_view import DESCRIBING, lateral_by
 from medistill.data.listing import Listed
+from medistill.data.united import MOST_NAMES
 from medistill.data.view import states_view, view_of
 from medistill.errors import DataError
 from medistill.recipe import DataRecipe
@@ -18,8 +19,6 @@ DESCRIBING_OR_CODED = ("ViewCodeSequence", *DESCRIBING)
 """DICOM elements that say a view where ViewPosition does not."""
 KEEP = "--set data.view_policy=keep takes them, and lateral views with them."
 MOST_CLASSES = 100
-MOST_NAMES = 12
-"""So many names of classes or sites are repeated in a message at most."""
 
 
 def choose(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[list[Listed], list[str]]:
@@ -28,8 +27,9 @@ def choose(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[list[Listed], 
     Raises:
         DataError: a site or a class that the recipe names is not there, or the classes cannot be meant.
     """
+    listed, notes = _of_one_spelling(listed, recipe)
     present_sites = sorted({one.site for one in listed if one.label})
-    sites, notes = recipe.sites, []
+    sites = recipe.sites
     if not sites and recipe.prefer_sites and set(recipe.prefer_sites) <= set(present_sites):
         sites = recipe.prefer_sites
         notes.append(f"Of {len(present_sites)} sites the recipe takes {' and '.join(sites)} alone.")
@@ -45,6 +45,21 @@ def choose(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[list[Listed], 
     if not recipe.classes:
         _refuse_many_or_alike(present_classes)
     return [_by_class_and_view(one, recipe) for one in chosen], notes
+
+
+def _of_one_spelling(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[Sequence[Listed], list[str]]:
+    """Sites that differ in upper and lower case alone are one, called as the recipe or most images have it."""
+    images = Counter(one.site for one in listed)
+    ranked = [*recipe.sites, *recipe.prefer_sites, *(site for site, _ in images.most_common())]
+    spelling: dict[str, str] = {}
+    for site in ranked:
+        spelling.setdefault(site.casefold(), site)
+    others = [site for site in images if spelling[site.casefold()] != site]
+    if not others:
+        return listed, []
+    return [replace(one, site=spelling[one.site.casefold()]) for one in listed], [
+        f"Sites that differ in upper and lower case alone count as one ({len(others)} more ways of writing one)."
+    ]
 
 
 def _by_class_and_view(one: Listed, recipe: DataRecipe) -> Listed:
@@ -84,7 +99,8 @@ def _refuse_many_or_alike(classes: Sequence[str]) -> None:
             raise DataError(
                 f"the classes {first} and {second} differ in upper and lower case alone",
                 expected="one name for one class: else a network learns to tell apart what is the same",
-                do="give them one name, or take one of them with --classes",
+                do=f"give them one name, unite them with --set data.class_map.{first}={first},{second}, or take one of "
+                "them with --classes",
             )
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medistill.data.cells import read_cells
+from medistill.data.columns import comparable, usual
 from medistill.data.dicomweb import UID
-from medistill.data.table import USUAL, read_cells
 from medistill.errors import DataError
 
 STUDY = ("studyinstanceuid", "study_instance_uid", "study_uid")
@@ -66,8 +67,8 @@ def read_study_list(table: Path) -> StudyList:
     Raises:
         DataError: it cannot be read, has no column of UIDs, or a row names nothing.
     """
-    header, rows = read_cells(table)
-    lowered = [name.lower().replace(" ", "_") for name in header]
+    header, rows, _ = read_cells(table)
+    lowered = [comparable(name) for name in header]
     study, instance = (
         next((lowered.index(name) for name in names if name in lowered), None) for names in (STUDY, INSTANCE)
     )
@@ -89,5 +90,5 @@ def read_study_list(table: Path) -> StudyList:
                 do="correct that row, or take it out",
             )
         wanted.append(said)
-    kept = [k for k, name in enumerate(lowered) if k not in (study, instance) and name not in USUAL["file"]]
+    kept = [k for k, name in enumerate(lowered) if k not in (study, instance) and name not in usual("file")]
     return StudyList(tuple(wanted), tuple(header[k] for k in kept), tuple(tuple(row[k] for k in kept) for row in rows))

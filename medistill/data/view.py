@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from medistill.data.words import joined_words, pattern_of
+from medistill.data.phrases import joined_words, pattern_of
 
 View = Literal["frontal", "lateral", "unknown"]
 

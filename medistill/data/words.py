@@ -1,24 +1,51 @@
-"""Words: what a header or a table says, brought into one form in which words of several languages can be found."""
+"""Words: what people write into tables and names of folders without case and accents, and which of it says nothing."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection
 
-_WORD = re.compile(r"[^\W\d_]+|\d+")
-_HAN = re.compile(r"((?:后前|後前|前后|前後|正|侧|側)位|[正侧側]面|胸)")
-"""Words of a script that sets none apart."""
+_SAY_NOTHING = frozenset(
+    (
+        "", "na", "nan", "nat", "nil", "none", "null", "missing", "undefined", "undetermined", "unk", "unknown",
+        "unspecified", "notapplicable", "notavailable", "notknown", "notrecorded", "notspecified", "notstated",
+        "fehlend", "fehlt", "keineangabe", "keineangaben", "nichtangegeben", "nichtbekannt", "nichtverfugbar",
+        "unbekannt",
+        "inconnu", "inconnue", "nonconnu", "nondisponible", "nonprecise", "nonrenseigne", "nonrenseignee",
+        "desconocida", "desconocido", "noconsta", "nodisponible", "noespecificado", "sindatos",
+    )
+)  # fmt: skip
+"""Words without their signs, so that N/A, n.a., <NA> and a dash are among them; English, German, French, Spanish."""
+_WITH_SIGNS = frozenset(("#nv", "k.a.", "k. a.", "#ref!", "#bezug!", "#value!", "#wert!", "#name?", "#div/0!"))
+"""What says nothing with its signs alone: Excel's errors, and a short form that could be a name without them."""
+
+NOBODY = (
+    "", "ANON", "ANONYM", "ANONYMISED", "ANONYMIZED", "ANONYMOUS", "DEIDENTIFIED", "DELETED", "EMPTY", "HIDDEN", "NA",
+    "NAN", "NIL", "NOID", "NONE", "NOTKNOWN", "NULL", "PATIENT", "PATIENTID", "REDACTED", "REMOVED", "UNDEFINED",
+    "UNKNOWN",
+)  # fmt: skip
+"""What stands in place of a patient's identifier, without its signs, where there is none."""
 
 
-def joined_words(text: str) -> str:
-    """The words of a text in capitals and without accents, with one space between them; figures are words too."""
-    apart = _HAN.sub(r" \1 ", text)
-    plain = "".join(sign for sign in unicodedata.normalize("NFKD", apart) if not unicodedata.combining(sign))
-    return " ".join(_WORD.findall(plain.upper()))
+def plain(text: str) -> str:
+    """The text in lower case, without accents and surrounding blanks, to compare it with."""
+    parts = unicodedata.normalize("NFKD", text.strip().casefold())
+    return "".join(character for character in parts if not unicodedata.combining(character))
 
 
-def pattern_of(names: Mapping[str, str]) -> re.Pattern[str]:
-    """What finds whole words and phrases in `joined_words`, each under its name, the first ones before the others."""
-    parts = "|".join(f"(?P<{name}>{pattern})" for name, pattern in names.items())
-    return re.compile(rf"(?<!\S)(?:{parts})(?!\S)")
+def stated(text: str, *, named: Collection[str] = ()) -> str:
+    """What a cell or a folder says, without surrounding blanks; "" where that is a word for "not known".
+
+    Args:
+        named: words that the recipe names, which therefore say something.
+    """
+    said, compared = text.strip(), plain(text)
+    if said in named:
+        return said
+    return "" if compared in _WITH_SIGNS or re.sub(r"[^\w+]|_", "", compared) in _SAY_NOTHING else said
+
+
+def is_nobody(identifier: str) -> bool:
+    """Whether what stands in place of a patient's identifier is no patient's."""
+    return re.sub(r"[\W_]", "", identifier).upper() in NOBODY

@@ -26,6 +26,7 @@ from medistill.recipe.sections import ExpertsRecipe as ExpertsRecipe
 from medistill.recipe.sections import ImportanceRecipe as ImportanceRecipe
 from medistill.recipe.sections import NetworkRecipe as NetworkRecipe
 from medistill.recipe.sections import Operation as Operation
+from medistill.recipe.sections import PatientIds as PatientIds
 from medistill.recipe.sections import Recipe as Recipe
 from medistill.recipe.sections import audit_deviations as audit_deviations
 from medistill.recipe.strictness import Deviation as Deviation

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -76,6 +76,8 @@ def validate_recipe(settings: Mapping[str, Any], origin: str) -> Recipe:
             ) from None
         message = first["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
         message = message.replace("Input should be a valid", "a valid").replace("Input should be", "a value that is")
+        if first["type"] == "dict_type":
+            message = f"names with a list each, as in --set {field}.Abnormal=COVID,Viral_Pneumonia"
         if first["type"] == "model_type":
             message = f"settings in that section, as in {next(n for n in _fields(Recipe) if n.startswith(field))}"
         seen = (
@@ -143,8 +145,9 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
 
 def _apply(settings: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not sign or not all(parts) or len(parts) > 2:
+    parts = key.strip().split(".", 2)
+    of_map = len(parts) == 3 and _held(parts[0], parts[1]) is dict
+    if not sign or not all(parts) or (len(parts) > 2 and not of_map):
         raise RecipeError(
             f"--set {override}", expected="section.key=value, as in distill.ipc=10", do="write it in that form"
         )
@@ -152,7 +155,7 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         value = text.strip()
-    if len(parts) == 2 and not isinstance(value, list) and _is_list(*parts):
+    if not isinstance(value, list) and (of_map or (len(parts) == 2 and _held(parts[0], parts[1]) is tuple)):
         value = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else [value]
     target = settings
     for part in parts[:-1]:
@@ -169,12 +172,13 @@ def _apply(settings: dict[str, Any], override: str) -> None:
                 target[section][setting] = of_method
 
 
-def _is_list(section: str, key: str) -> bool:
+def _held(section: str, key: str) -> Any:
+    """What a setting holds beside single values: `tuple` for a list, `dict` for names with a list each; else None."""
     model = Recipe.model_fields.get(section)
     if model is None or not isinstance(model.annotation, type) or not issubclass(model.annotation, Section):
-        return False
+        return None
     field = model.annotation.model_fields.get(key)
-    return field is not None and Ellipsis in get_args(field.annotation)
+    return None if field is None else get_origin(field.annotation)
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -185,9 +189,10 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
+def _flatten(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The settings of all sections, ``section.key`` -> value."""
+    for section, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from ((f"{section}.{key}", setting) for key, setting in value.items())
         else:
-            yield prefix + key, value
+            yield section, value

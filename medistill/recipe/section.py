@@ -29,6 +29,7 @@ CountOrNone = Annotated[int, Field(ge=0, le=MOST_NUMBER)]
 """A count, or 0, which stands for something else."""
 Text = Annotated[str, Field(max_length=MOST_NAME), AfterValidator(without_steering)]
 """A name that somebody chose, on one line."""
+Names = Annotated[tuple[Text, ...], Field(max_length=10_000)]
 
 
 class Section(BaseModel):

@@ -9,16 +9,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from medistill.recipe.class_map import ClassMap
 from medistill.recipe.methods import QUANTISING, Method, contradictions, with_method
 from medistill.recipe.privacy import PrivacyRecipe, broken_conditions
 from medistill.recipe.quantise import AutoencoderRecipe, QuantiseRecipe
 from medistill.recipe.schedule import ScheduleRecipe
-from medistill.recipe.section import MOST_NUMBER, Count, CountOrNone, Fraction, Positive, Section, Text
+from medistill.recipe.section import MOST_NUMBER, Count, CountOrNone, Fraction, Names, Positive, Section, Text
 from medistill.recipe.strictness import Deviation, Laxer, deviations, strictness
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121"]
-Names = Annotated[tuple[Text, ...], Field(max_length=10_000)]
+PatientIds = Literal["site", "global"]
 ControlArm = Literal["raw", "random", "kmeans"]
 
 
@@ -56,10 +57,20 @@ class DataRecipe(Section):
     study), are refused; or taken, and the report tells how many. Files that say nothing of it are taken and counted."""
     classes: Names = ()
     """Classes to take, in this order; empty takes all, in alphabetical order."""
+    class_map: ClassMap = Field(default={})
+    """Classes that count as one: `{ Abnormal = ["COVID", "Viral_Pneumonia"] }` unites these two. `classes` then means
+    the united ones. In `--set`: `data.class_map.Abnormal=COVID,Viral_Pneumonia`."""
+    several_findings: Literal["refuse", "priority"] = "refuse"
+    """`refuse` leaves out images to which a table gives several findings, or an uncertain one; `priority` gives them
+    the first of `classes` that they have, and leaves out those in which one before it is uncertain."""
     sites: Names = ()
     """Sites to take; empty takes all."""
     prefer_sites: Names = ()
     """Sites to take alone, and to say so, where the corpus has every one of them; another corpus is taken whole."""
+    folders: Literal["auto", "site/class", "class/site"] = "auto"
+    """Which of two levels of folders names the class. `auto` goes by their names, and asks where these do not tell."""
+    patient_ids: PatientIds = "site"
+    """Whether one patient's number at two sites is of two people (`site`), or of one (`global`)."""
     val_fraction: Fraction = 0.1
     """Share of the patients set aside for validation where no split is given."""
     test_fraction: Fraction = 0.2
@@ -67,7 +78,10 @@ class DataRecipe(Section):
     file_column: Text = ""
     """Column of the labels table that names the file; empty looks for the usual names."""
     label_column: Text = ""
-    """Column with the class; empty looks for the usual names."""
+    """Column with the class, or with several findings (`A|B`); empty looks for the usual names."""
+    finding_columns: Names = ()
+    """Columns of a class each, in which 1 says that it is there, 0 or nothing that not, -1 that it is uncertain. Empty
+    takes all columns of such numbers where there is no column with the class."""
     patient_column: Text = ""
     """Column with the patient or group that must stay in one split; empty looks for the usual names."""
     site_column: Text = ""
@@ -84,6 +98,11 @@ class DataRecipe(Section):
     """Whiten the images (ZCA on grey values from 0 to 1), as some published settings for CIFAR do (`zca`)."""
     zca_regularisation: Positive = 0.1
     """Added to the variance in every direction before whitening, in squared units of full scale."""
+
+    @property
+    def united(self) -> dict[str, str]:
+        """Class of the files -> the class that it counts as, where `class_map` names it."""
+        return {name: united for united, names in self.class_map.items() for name in names}
 
 
 class NetworkRecipe(Section):
@@ -385,6 +404,11 @@ class Recipe(Section):
             raise ValueError(
                 f"autoencoder.levels {self.autoencoder.levels} halves the image {self.autoencoder.levels - 1} times, "
                 f"which data.image_size {self.data.image_size} does not allow"
+            )
+        if self.data.several_findings == "priority" and not self.data.classes:
+            raise ValueError(
+                "data.several_findings = priority takes the first of data.classes, but these are not named; name them "
+                "in the order in which they go before one another"
             )
         if self.data.val_fraction + self.data.test_fraction >= 1:
             raise ValueError("data.val_fraction + data.test_fraction leaves nothing to train on")

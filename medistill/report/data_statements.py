@@ -64,10 +64,12 @@ def sources(report: Report) -> str:
 
 def outcome(report: Report) -> str:
     """What is predicted."""
-    return (
-        f"The class of an image was predicted, one of {classes_listed(report.evaluation.class_names)}. "
-        "Classes are taken as they are given with the files."
-    )
+    united = [
+        f"{class_label(name)} unites {listed([class_label(one) for one in names])}"
+        for name, names in report.making.section("data").get("class_map", {}).items()
+    ]
+    given = "Classes are taken as they are given with the files" + (f"; {listed(united)}" if united else "")
+    return f"The class of an image was predicted, one of {classes_listed(report.evaluation.class_names)}. {given}."
 
 
 def refusals(report: Report) -> str:

@@ -126,8 +126,16 @@ def _what(distilled: DistilledSet, provenance: Provenance) -> str:
         if _centroids(provenance)
         else "they are tuned so that a network trained on them learns much of what it would learn from the originals"
     )
+    united = wording.listed(
+        [
+            f"{escaped(name)} unites {wording.listed([escaped(one) for one in names])}"
+            for name, names in ((provenance.recipe or {}).get("data", {}).get("class_map", {})).items()
+            if name in distilled.class_names
+        ]
+    )
     return (
-        f"{count} {colours} images of {height} by {width} pixels: {per_class}. A computer made them{method}: {made}. "
+        f"{count} {colours} images of {height} by {width} pixels: {per_class}."
+        f"{f' Of the classes of the originals, {united}.' if united else ''} A computer made them{method}: {made}. "
         f"They look blurred or grainy to people.{soft if distilled.soft_labels is not None else ''}"
         f"{'' if np.all(distilled.weights == distilled.weights[0]) else weighty}"
     )

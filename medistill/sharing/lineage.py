@@ -143,7 +143,13 @@ def _recipe(sources: Sequence[MergeSource], class_names: tuple[str, ...], size: 
     for source in sources:
         stated = source.distilled.provenance.get("recipe")
         if isinstance(stated, Mapping) and isinstance(stated.get("data", {}), Mapping):
-            data = {**stated.get("data", {}), "classes": list(class_names), "image_size": size, "sites": []}
+            data = {
+                **stated.get("data", {}),
+                "classes": list(class_names),
+                "image_size": size,
+                "sites": [],
+                "class_map": {},
+            }
             kept = {key: value for key, value in stated.items() if key != "privacy"}
             return {"recipe": {**kept, "data": {**data, "prefer_sites": []}}}
     return {}

@@ -32,8 +32,8 @@ SECTIONS = (
 """Sections of a recipe that hold numbers and choices alone."""
 DATA = (
     "image_size", "channels", "fit", "voi", "low_percentile", "high_percentile", "view_policy", "burnt_in_text",
-    "flagged_headers", "secondary_captures", "not_chest", "classes", "val_fraction", "test_fraction", "zca",
-    "zca_regularisation",
+    "flagged_headers", "secondary_captures", "not_chest", "classes", "class_map", "several_findings", "val_fraction",
+    "test_fraction", "zca", "zca_regularisation",
 )  # fmt: skip
 """What of the section ``data`` leaves: neither columns of the sender's table nor names of sites."""
 NOT_HERE = "the run that this was shared from does not hold it, or it stayed there"

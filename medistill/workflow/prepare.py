@@ -34,7 +34,7 @@ from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.examination import told_of_examinations
 from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
-from medistill.data.grouping import group
+from medistill.data.grouping import group, within_sites
 from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views, told_of_views, why_frontal
 from medistill.data.splits import part, refuse_shared_patients
@@ -53,6 +53,17 @@ DRAW = 1
 """Version of the drawing of splits: another one divides every corpus anew."""
 CHECKED = ("images.npy", "index.json", "manifest.csv")
 """Files of a corpus whose bytes the first level of the cache remembers."""
+INSTEAD = {
+    "unknown view": "--set data.view_policy=keep takes DICOM files that do not say their view",
+    "lateral view": "--set data.view_policy=keep takes every view",
+    "not a radiograph": "--set data.not_chest=tell takes DICOM files that say that they are no chest radiographs",
+    "other body part": "--set data.not_chest=tell takes DICOM files that say that they are no chest radiographs",
+    "link out of the folder": "copy the files that the links lead to into the folder; links out of it are not followed",
+    "no label": "check the column of labels (data.label_column), or the names of the folders",
+    "several findings": "--set data.several_findings=priority takes the first of --classes that an image has",
+    "uncertain finding": "--set data.several_findings=priority takes the first of --classes that an image has",
+}
+"""What to do where most files were refused for a category."""
 DECISIVE = ("monai", "nibabel", "numpy", "pillow", "pydicom", "torch")
 
 
@@ -82,10 +93,10 @@ def prepare(
     check = text_check(recipe.data)
     files = files_of(folder)
     if table is None:
-        listed = list_by_folders(folder, files)
+        listed, read_as = list_by_folders(folder, files, recipe.data)
     else:
         files = [file for file in files if not _is(folder / file, table)]
-        listed = list_by_table(folder, files, table, recipe.data)
+        listed, read_as = list_by_table(folder, files, table, recipe.data)
     listed = sorted(refuse_unusable_names(listed), key=lambda one: one.file)
     before = facts_of(folder, files)
     source = _source(file_digests(folder, files, known_digests(folder), progress), files, table, recipe, check)
@@ -95,18 +106,21 @@ def prepare(
         if corpus is not None and private and not people_are_known(corpus):
             progress.say("Who is in it is not in the words of the ledger of privacy yet: the files are read again.")
         elif corpus is not None:
+            _tell(corpus, progress)
             progress.say(text_in_words(corpus, asked, origin))
             return corpus
         listed, notes = choose(listed, recipe.data)
         notes += _tables_unused(files) if table is None else []
         wanted = [one for one in listed if not one.category]
-        refuse_shared_patients([one.split for one in wanted], [one.patient for one in wanted])
+        patients = [one.patient for one in wanted]
+        patients = within_sites([one.site for one in wanted], patients, recipe.data.patient_ids)
+        refuse_shared_patients([one.split for one in wanted], patients)
         staging = known.with_suffix("")
         decoded = decode(
             folder, [one.file for one in wanted], recipe.data, staging=staging, workers=workers, progress=progress
         )
         decoded = refuse_copies(wanted, refuse_unstated_views(wanted, decoded, recipe.data))
-        corpus = _save(listed, wanted, decoded, notes, recipe, check, staging)
+        corpus = _save(listed, wanted, decoded, (notes, read_as), recipe, check, staging)
         if private:
             keep_people(corpus, folder, (pair for pair in zip(wanted, decoded, strict=True) if not pair[1].category))
         if facts_of(folder, files) == before:
@@ -114,6 +128,7 @@ def prepare(
         else:
             progress.say("Files were changed while they were read; another run will read them again.")
         clear(staging)
+        progress.say(f"Read {_in_words(corpus)}.")
         _tell(corpus, progress)
         progress.say(text_in_words(corpus, asked, origin))
         return corpus
@@ -194,12 +209,13 @@ def _save(
     listed: Sequence[Listed],
     wanted: Sequence[Listed],
     decoded: Sequence[Decoded],
-    notes: list[str],
+    notes: tuple[Sequence[str], Sequence[str]],
     recipe: Recipe,
     check: TextCheck | None,
     staging: Path,
 ) -> Corpus:
-    numbers = [n for n, image in enumerate(decoded) if not image.category]
+    """Make the corpus; ``notes`` are those on what the recipe took, and on how folders or table were read."""
+    (chosen, read_as), numbers = notes, [n for n, image in enumerate(decoded) if not image.category]
     accepted = [(wanted[n], decoded[n]) for n in numbers]
     manifest = _manifest(listed, wanted, decoded)
     if not accepted:
@@ -209,7 +225,7 @@ def _save(
     labels = np.array([class_names.index(one.label) for one, _ in accepted], np.int64)
     sites = np.array([site_names.index(one.site) for one, _ in accepted], np.int64)
     _check_classes(labels, class_names, manifest)
-    grouping = group(accepted)
+    grouping = group(accepted, recipe.data.patient_ids)
     draw = np.random.default_rng([recipe.seed, DRAW])
     splits, split_source, said = part(
         [one.split for one, _ in accepted], labels, grouping.groups, sites, recipe.data, draw, unit=grouping.unit
@@ -234,7 +250,7 @@ def _save(
         split_source=split_source,
         synthetic=all(image.synthetic for _, image in accepted),
         notes=[
-            *notes,
+            *chosen,
             *grouping.notes,
             *said,
             *unread("Sexes", sexes),
@@ -242,6 +258,7 @@ def _save(
             *told_of(image.flags for _, image in accepted),
             *told_of_examinations(image.flags for _, image in accepted),
             *told_of_views(wanted, decoded),
+            *read_as,
         ],
         manifest=manifest,
         text_check=check,
@@ -298,14 +315,11 @@ def _check_splits(
 
 
 def _nothing(manifest: Sequence[ManifestRow]) -> DataError:
-    others = {row.category for row in manifest} & {"other body part", "not a radiograph"}
-    way, which = ("data.view_policy=keep", "do not say their view")
-    if others:
-        way, which = ("data.not_chest=tell", "say that they are no radiographs of the chest")
+    most = max((row.category for row in manifest), key=[row.category for row in manifest].count, default="")
     return DataError(
         f"none of {len(manifest)} files could be used{_refusals(manifest)}",
         expected="frontal radiographs as DICOM, PNG, JPEG or NIfTI",
-        do=f"check --data; --set {way} takes DICOM files that {which}",
+        do=INSTEAD.get(most, "check --data, and the table if one is named"),
     )
 
 
@@ -317,7 +331,7 @@ def _refusals(manifest: Sequence[ManifestRow]) -> str:
 
 
 def _tell(corpus: Corpus, progress: Progress) -> None:
-    progress.say(f"Read {_in_words(corpus)}.")
+    """Say what was refused, and every note: they are as true of a corpus that is in the cache already."""
     if corpus.refused:
         told = ", ".join(f"{count} {category}" for category, count in corpus.refused.items())
         progress.say(f"Not taken: {told}. Each file with its reason: {corpus.path / 'manifest.csv'}")

@@ -580,7 +580,7 @@ def test_a_patient_in_two_given_splits_ends_it_before_anything_is_read(tmp_path)
 def test_one_patient_for_all_images(tmp_path):
     folder = pictures(tmp_path / "data")
     names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.png"))]
-    rows = [{"file": name, "label": name.split("/")[0], "patient": "ANONYMOUS"} for name in names]
+    rows = [{"file": name, "label": name.split("/")[0], "patient": "export"} for name in names]
     with pytest.raises(DataError, match="all 20 images name one and the same patient"):
         prepare(folder, RECIPE, labels=table(tmp_path / "labels.csv", *rows))
 
@@ -740,3 +740,48 @@ def test_files_without_a_patient_are_split_by_study_and_say_so(phantom_folder, t
     assert len(set.union(*studies.values())) == len(studies)
     assert "splits are by study" in corpus.notes[0]
     assert load_corpus(corpus.path).split_unit == "study"
+
+
+def test_what_was_refused_and_noted_is_said_again_from_the_cache(tmp_path):
+    """Whoever opens a corpus that was read before has to know as much of it as whoever read it."""
+    for seed, site in enumerate(("north", "south", "west")):
+        pictures(tmp_path / "data" / site, 4, seed=seed)
+    (tmp_path / "data" / "north" / "COVID" / "empty.png").touch()
+    chosen = recipe(prefer_sites=("north", "south"))
+    first, again = Heard(), Heard()
+    corpus = prepare(tmp_path / "data", chosen, progress=first)
+    prepare(tmp_path / "data", chosen, progress=again)
+    assert again.tasks == []
+    assert any(line.startswith("Not taken: 1 empty, 8 site not chosen.") for line in again.said)
+    assert len(corpus.notes) >= 3
+    assert set(corpus.notes) <= set(again.said)
+    assert first.said[1:] == again.said[1:]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"class_map": {"Abnormal": ("COVID",)}},
+        {"folders": "class/site"},
+        {"patient_ids": "global"},
+        {"several_findings": "priority", "classes": ("COVID", "Normal")},
+        {"finding_columns": ("a", "b")},
+    ],
+)
+def test_every_setting_of_the_reading_is_another_entry_of_the_cache(tmp_path, other):
+    from medistill.workflow.prepare import _source
+
+    assert _source([], [], None, recipe(), None) != _source([], [], None, recipe(**other), None)
+
+
+def test_patients_numbered_anew_at_each_hospital_may_lie_in_different_splits(tmp_path):
+    folder = pictures(tmp_path / "data", 6, ("x",)) / "x"
+    rows = [
+        {"file": f"{n:03}.png", "label": "AB"[n % 2], "patient": f"{n % 2}", "site": f"s{n // 2}", "split": split}
+        for n, split in enumerate(("train", "train", "val", "val", "test", "test"))
+    ]
+    listed = table(tmp_path / "labels.csv", *rows)
+    corpus = prepare(folder, RECIPE, labels=listed)
+    assert len(set(corpus.groups.tolist())) == 6
+    with pytest.raises(DataError, match="2 patients have images in more than one"):
+        prepare(folder, recipe(patient_ids="global"), labels=listed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from medistill.data.decoded import Decoded
@@ -77,3 +79,26 @@ def test_one_name_for_all_is_an_error() -> None:
     for one, unit in ((("", "p", "s"), "patient"), (("", "", "s"), "study")):
         with pytest.raises(DataError, match=f"all 2 images name one and the same {unit}"):
             of(one, one)
+
+
+def at_sites(*images: tuple[str, str, str], ids: Literal["site", "global"] = "site") -> Grouping:
+    """Grouping of images, each given as (site, patient of the table, patient of the file)."""
+    return group([(Listed("f", site=site, patient=t), Decoded(None, patient=p)) for site, t, p in images], ids)
+
+
+@pytest.mark.parametrize("by_table", [True, False])
+def test_a_number_at_two_sites_is_of_two_people_unless_the_recipe_says_otherwise(by_table: bool) -> None:
+    said = [("north", "1"), ("south", "1"), ("north", "1"), ("south", "2")]
+    images = [(site, patient if by_table else "", "" if by_table else patient) for site, patient in said]
+    found = at_sites(*images)
+    assert found.groups.tolist() == [0, 1, 0, 2]
+    assert "at more than one site and count as other people at each: 1." in found.notes[-1]
+    one = at_sites(*images, ids="global")
+    assert one.groups.tolist() == [0, 0, 0, 1]
+    assert one.notes == ()
+
+
+def test_an_image_that_says_no_site_is_of_the_patient_of_that_name() -> None:
+    assert at_sites(("north", "1", ""), ("", "1", ""), ("north", "2", "")).groups.tolist() == [0, 0, 1]
+    several = at_sites(("north", "1", ""), ("", "1", ""), ("south", "1", ""))
+    assert several.groups.tolist() == [0, 1, 2]

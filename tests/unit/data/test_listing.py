@@ -22,14 +22,14 @@ def tree(root: Path, *files: str) -> Path:
     return root
 
 
-def by_folders(root: Path) -> dict[str, Listed]:
-    return {one.file: one for one in list_by_folders(root, files_of(root))}
+def by_folders(root: Path, recipe: DataRecipe | None = None) -> dict[str, Listed]:
+    return {one.file: one for one in list_by_folders(root, files_of(root), recipe or DataRecipe())[0]}
 
 
 def by_table(root: Path, text: str, recipe: DataRecipe | None = None) -> dict[str, Listed]:
     table = root.parent / "labels.csv"
     table.write_text(text, encoding="utf-8")
-    return {one.file: one for one in list_by_table(root, files_of(root), table, recipe or DataRecipe())}
+    return {one.file: one for one in list_by_table(root, files_of(root), table, recipe or DataRecipe())[0]}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from medistill.privacy.letters import Letters
+from medistill.recipe import load_recipe
+from medistill.report.data_statements import outcome
 from medistill.sharing.data_card import data_card
 from medistill.sharing.manifest import Provenance, QuantisationRecord, Source, TextCheckRecord
 from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
@@ -182,3 +184,18 @@ def test_the_words_of_a_report_that_was_altered_are_no_markup_either() -> None:
     report, active = report_example.whole(), "<img src=x onerror=alert(1)>"
     verdict = replace(report.verdict, against_raw=active, against_random=active)
     assert active not in card(Statement("CC-BY-4.0", "Tests"), report=replace(report, verdict=verdict))
+
+
+def test_classes_that_were_united_are_named_in_card_and_report() -> None:
+    """A class that leaves under a new name is what it was made of, to whoever trains on it or tests it."""
+    united = small_set().class_names[0]
+    recipe = load_recipe("demo", [f"data.class_map.{united}=Blot,Smear"])
+    left = outgoing_provenance(replace(small_set(), provenance={"recipe": recipe.model_dump(mode="json")}))
+    assert left.recipe is not None
+    text = card(Statement("CC0-1.0", "Tests", acknowledged_risk="a test"), provenance=left)
+    assert f"Of the classes of the originals, {united} unites Blot and Smear." in text
+    assert "unites" not in card(Statement("CC0-1.0", "Tests", acknowledged_risk="a test"))
+    report = report_example.whole()
+    settings = {**report.making.settings, "data": recipe.data.model_dump(mode="json")}
+    told = outcome(replace(report, making=replace(report.making, settings=settings)))
+    assert told.endswith(f"Classes are taken as they are given with the files; {united} unites Blot and Smear.")
