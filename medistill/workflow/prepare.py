@@ -35,6 +35,7 @@ from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group
 from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
+from medistill.data.note import Note, noted
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
@@ -46,7 +47,7 @@ from medistill.progress import Progress, Silent
 from medistill.recipe import DataRecipe, Recipe
 from medistill.workflow.spending import keep_people, people_are_known
 
-READER = 2
+READER = 3
 """Version of the reading; raise it when the same files come to other pixels, patients or splits."""
 DRAW = 1
 """Version of the drawing of splits: another one divides every corpus anew."""
@@ -239,6 +240,7 @@ def _save(
             *unread("Sexes", sexes),
             *unread("Ages", ages),
             *told_of(image.flags for _, image in accepted),
+            *noted(image.notes for _, image in accepted),
         ],
         manifest=manifest,
         text_check=check,
@@ -258,12 +260,17 @@ def _manifest(listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Seque
         elif image.category:
             rows.append(ManifestRow(name, -1, image.category, image.reason))
         else:
-            done = (TEXT_MASKED, f"text was masked in {image.masked} place{'s' * (image.masked > 1)}") * (
-                image.masked > 0
-            )
-            rows.append(ManifestRow(name, number, *done))
+            rows.append(ManifestRow(name, number, *_said_of(image)))
             number += 1
     return rows
+
+
+def _said_of(image: Decoded) -> tuple[str, str]:
+    """Category and reason of a file that was taken: the first of what there is to say, and all of it in a sentence."""
+    notes = list(image.notes)
+    if image.masked:
+        notes.insert(0, Note(TEXT_MASKED, f"text was masked in {image.masked} place{'s' * (image.masked > 1)}"))
+    return (notes[0].category if notes else "", "; ".join(note.reason for note in notes))
 
 
 def _check_classes(labels: np.ndarray, class_names: Sequence[str], manifest: Sequence[ManifestRow]) -> None:
