@@ -96,7 +96,7 @@ def _rescaled(values: np.ndarray, header: Dataset) -> np.ndarray:
     """Values by RescaleSlope and RescaleIntercept (PS3.3, C.11.1.1.2); one that is missing changes nothing."""
     slope, intercept = _number(header, "RescaleSlope", default=1), _number(header, "RescaleIntercept", default=0)
     done = values * slope + intercept
-    if slope == 0 or not np.isfinite(done).all():
+    if slope == 0 or not np.isfinite(done.astype(np.float32)).all():
         raise UnusableError("it leaves no values that differ" if slope == 0 else "what it gives is not finite")
     return done
 

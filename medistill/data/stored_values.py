@@ -28,7 +28,7 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 WHOLE = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
 OVERLAYS = range(0x6000, 0x6020, 2)
-"""Groups of overlays; (60xx,0102) is the bit of a word in which a retired one lies."""
+"""Groups of overlays; one with a bit position (60xx,0102) and no data (60xx,3000) lies in the words of the pixels."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _as_found(words: np.ndarray, place: Place, header: Dataset) -> tuple[Place, 
     stated = header.get("LargestImagePixelValue")
     largest = stated if isinstance(stated, int) else None
     beyond = largest is not None and largest > place.highest
-    overlaid = any((group, 0x0102) in header and header[group, 0x0102].value for group in OVERLAYS)
+    overlaid = any((group, 0x0102) in header and (group, 0x3000) not in header for group in OVERLAYS)
     if place.signed or overlaid or not (place.shift or beyond):
         return place, ()
     top = int(words.max())
@@ -220,7 +220,7 @@ def _as_coded(coded: CodedSize, header: Dataset, syntax: UID) -> dict[str, Any]:
     """What a decoder has to be told where the codestream knows it and the header need not."""
     told: dict[str, Any] = {"planar_configuration": 0} if header.SamplesPerPixel == 3 else {}
     if syntax not in (*JPEG2000TransferSyntaxes, *JPEGLSTransferSyntaxes):  # whose decoders look for themselves
-        told |= {"bits_allocated": 8 if coded.bits <= 8 else 16, "bits_stored": coded.bits}
+        told |= {"bits_allocated": next(n for n in (8, 16, 32, 64) if coded.bits <= n), "bits_stored": coded.bits}
     elif coded.bits > header.BitsAllocated:
         told |= {"bits_allocated": 16 if coded.bits <= 16 else 32}
     return told
@@ -270,14 +270,14 @@ def _inflated(frame: bytes, room: int) -> bytes:
 
 
 def _check_coded(frame: bytes, header: Dataset, syntax: UID) -> CodedSize | None:
-    """What a codestream says of itself; None of RLE, whose words are those of the header.
+    """What a codestream says of itself; None of RLE in as many bytes a sample as the header says.
 
     Refused where it says another size than the header, before a decoder takes memory for it.
     """
     if syntax == RLELossless:
         if len(frame) > 2 * _bytes(header) + RLE_HEADER:
             raise Refused("size mismatch", "its RLE pixels are longer than any coding of the size in its header")
-        return None
+        return _rle_size(frame, header)
     said = (int(header.Rows), int(header.Columns), int(header.SamplesPerPixel))
     coded = coded_size(frame)
     if coded is None:
@@ -286,3 +286,12 @@ def _check_coded(frame: bytes, header: Dataset, syntax: UID) -> CodedSize | None
         why = f"its header says {said[0]} x {said[1]} pixels of {said[2]} samples, its {syntax.name} codestream "
         raise Refused("size mismatch", f"{why}{coded.rows} x {coded.columns} of {coded.samples}")
     return coded
+
+
+def _rle_size(frame: bytes, header: Dataset) -> CodedSize | None:
+    """An RLE frame's size, where its number of segments, one for each byte of a sample, is not that of the header."""
+    samples = int(header.SamplesPerPixel)
+    each, over = divmod(int.from_bytes(frame[:4], "little"), samples)
+    if over or each not in (1, 2, 4, 8) or 8 * each == header.BitsAllocated:
+        return None
+    return CodedSize(int(header.Rows), int(header.Columns), samples, 8 * each)
