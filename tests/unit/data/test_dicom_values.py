@@ -649,3 +649,27 @@ def test_bytes_after_the_pixels_are_not_read(tmp_path, end):
     path = written(tmp_path / "a.dcm", values.astype(np.uint16), stored=12)
     path.write_bytes(path.read_bytes() + end)
     np.testing.assert_array_equal(read(path).pixels[0], values)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("allocated", [8, 16])
+def test_jpeg_of_8_bits_in_whatever_header(tmp_path, colour, planar, allocated):
+    import io
+
+    from PIL import Image as Pillow
+    from pydicom import dcmread
+    from pydicom.uid import JPEGBaseline8Bit
+
+    smooth = np.add.outer(np.arange(40), np.arange(47)) * 2
+    values = (np.stack([smooth, smooth[:, ::-1], smooth[::-1]], axis=-1) if colour else smooth).astype(np.uint8)
+    buffer = io.BytesIO()
+    Pillow.fromarray(values).save(buffer, "JPEG", quality=100, subsampling=0)
+    wide, photometric = values.astype(f"u{allocated // 8}"), "YBR_FULL_422" if colour else "MONOCHROME2"
+    data = dcmread(written(tmp_path / "a.dcm", wide, stored=8, photometric=photometric, planar=planar * colour))
+    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    data.PixelData = encapsulate([buffer.getvalue()])
+    data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
+    data.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    expected = values.transpose(2, 0, 1) if colour else values[None]
+    np.testing.assert_allclose(read(tmp_path / "a.dcm").pixels, expected, atol=4)
