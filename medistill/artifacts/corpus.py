@@ -45,8 +45,8 @@ class ManifestRow:
         row: index in the corpus, or -1 where the file was refused.
         reason: why it was refused, what was changed, or which element its view is from, in words without a patient's
             identifier; else empty.
-        category: short machine name of the reason, counted in reports ("truncated", "lateral view", ...); `TEXT_MASKED`
-            for an accepted file in which that was done.
+        category: short machine name of the reason, counted in reports ("truncated", "lateral view", ...); of an
+            accepted file what was done to it, `TEXT_MASKED` or one of `note.SAYS`; else empty.
     """
 
     file: str

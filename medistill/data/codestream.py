@@ -23,10 +23,12 @@ class CodedSize(NamedTuple):
     rows: int
     columns: int
     samples: int
+    bits: int
+    """Of a sample; of the first one, where they differ."""
 
 
 def coded_size(frame: bytes) -> CodedSize | None:
-    """Size of a JPEG, JPEG-LS, JPEG 2000 or HTJ2K frame; None where none is stated where it must be."""
+    """Size and depth of a JPEG, JPEG-LS, JPEG 2000 or HTJ2K frame; None where none is stated where it must be."""
     try:
         if frame.startswith(JPEG_START):
             return _jpeg(frame)
@@ -45,8 +47,8 @@ def _jpeg(frame: bytes) -> CodedSize | None:
         elif marker in WITHOUT_LENGTH:
             at += 2
         elif marker in FRAME_HEADERS:
-            _, rows, columns, samples = struct.unpack_from(">BHHB", frame, at + 4)
-            return CodedSize(rows, columns, samples)
+            bits, rows, columns, samples = struct.unpack_from(">BHHB", frame, at + 4)
+            return CodedSize(rows, columns, samples, bits)
         else:
             at += 2 + int(struct.unpack_from(">H", frame, at + 2)[0])
     return None
@@ -56,7 +58,8 @@ def _jpeg_2000(frame: bytes, at: int) -> CodedSize | None:
     if frame[at : at + 4] != JP2K_START:
         return None
     right, bottom, left, top = struct.unpack_from(">4I", frame, at + 8)
-    return CodedSize(bottom - top, right - left, *struct.unpack_from(">H", frame, at + 40))
+    samples, depth = struct.unpack_from(">HB", frame, at + 40)
+    return CodedSize(bottom - top, right - left, samples, (depth & 0x7F) + 1)  # the highest bit: whether it is signed
 
 
 def _box(frame: bytes) -> int:

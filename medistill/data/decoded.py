@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medistill.data.note import Note
+
 TOO_MUCH = "reading it takes more memory than a worker may have"
 
 
@@ -26,6 +28,7 @@ class Decoded:
         synthetic: the file says that it was made.
         flags: what it says of itself, as `flags_of` and `examined` give it.
         masked: in how many places text was masked.
+        notes: what was done to it that its header does not ask for.
         category: of the refusal, empty where accepted.
         reason: of the refusal.
     """
@@ -42,5 +45,6 @@ class Decoded:
     synthetic: bool = False
     flags: tuple[str, ...] = ()
     masked: int = 0
+    notes: tuple[Note, ...] = ()
     category: str = ""
     reason: str = ""

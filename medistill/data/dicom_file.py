@@ -13,16 +13,20 @@ from typing import BinaryIO
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_partial
 from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from medistill.data.image import check_size
 from medistill.data.refusal import Refused
 
 BESIDE_PIXELS = 2**24
 """Bytes that a deflated data set may have beside its pixels: overlays, tables, private elements."""
+PIXELS = 0x7FE00010
+"""Tag of the pixels; what comes after them is signatures and padding, at times of bytes that are no elements."""
+DEFLATED_ELSEWHERE = ("1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
+"""JPIP Referenced Deflate, for JPEG 2000 and HTJ2K: the data set is packed, and names a server that has the pixels."""
 SIZES = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames")
 
 
@@ -35,10 +39,12 @@ def read_data_set(file: BinaryIO, *, force: bool = False, only: Sequence[str] | 
         only: keywords of the elements to read, none of which come with or after the pixels; None reads all.
 
     Raises:
-        Refused: it would unpack to more than its pixels and a header need, or ends too early.
+        Refused: it would unpack to more than its pixels and a header need, ends too early, or has its pixels elsewhere.
         Exception: whatever pydicom makes of a damaged file; its words may quote the header.
     """
     meta = _file_meta(file)
+    if meta.get("TransferSyntaxUID") in DEFLATED_ELSEWHERE:
+        raise Refused("unsupported coding", f"its pixels lie on a server ({UID(meta.TransferSyntaxUID).name})")
     packed = file.read() if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian else None
     if packed is None:
         file.seek(0)
@@ -70,7 +76,7 @@ def frames_of(header: Dataset) -> int:
 
 def _read(file: BinaryIO, only: Sequence[str] | None, *, force: bool) -> Dataset:
     if only is None:
-        return dcmread(file, force=force)
+        return read_partial(file, stop_when=lambda tag, vr, length: tag > PIXELS, force=force)
     return dcmread(file, force=force, stop_before_pixels=True, specific_tags=list(only))
 
 

@@ -1,6 +1,6 @@
 """DICOM: from a file to an upright picture whose bright pixels are bright.
 
-The order is the standard's: stored values, modality LUT, padding, VOI LUT or window, and one inversion.
+`stored_values` finds the numbers, `display_transform` makes brightness of them; what else the header says is read here.
 """
 
 from __future__ import annotations
@@ -8,22 +8,20 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import numpy as np
 from pydicom import Dataset
-from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
-from pydicom.multival import MultiValue
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing, get_decoder
-from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
+from pydicom.uid import UID
 
-from medistill.data.codestream import coded_size
 from medistill.data.demographics import age_band, age_band_between, settled, sex_of
 from medistill.data.dicom_file import frames_of, read_data_set
 from medistill.data.dicom_view import DESCRIBING, StatedView, lateral_by, stated_view
+from medistill.data.display_transform import display_values, padded
 from medistill.data.examination import examined
 from medistill.data.flagged_headers import screened
 from medistill.data.image import Image, check_size
 from medistill.data.refusal import Refused
+from medistill.data.stored_values import check_pixel_header, stored_values
+from medistill.data.transfer_syntax import decodable_syntax
 from medistill.data.view import view_of
 from medistill.data.words import is_nobody
 from medistill.recipe import DataRecipe
@@ -33,8 +31,6 @@ ANIMAL = ("canine", "feline", "equine", "veterinar")
 """Beginnings of words that tell of an animal where no species is stated."""
 NOT_OF_PATIENTS = ("AccessionNumber", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 """Numbers of an image or of a study, which some exports write into the PatientID too."""
-RLE_HEADER = 64 + 15
-"""Bytes of an RLE frame beside its coded bytes: its header, and one to make each of 15 segments even (PS3.5, G.4)."""
 TELLING = (
     "AcquisitionDeviceProcessingDescription",
     "InstitutionName",
@@ -51,18 +47,19 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
         Refused: it holds no single displayable radiograph of a person, or it cannot be decoded.
     """
     header = _header(path)
-    _check_header(header)
+    syntax = _check_header(header)
     check_size(int(header.Rows), int(header.Columns))
     told = examined(header, recipe)
     view = stated_view(header)
     _check_view(view, recipe)
     flags = (*told, *screened(header, recipe))
-    stored = _stored_values(header)
-    pixels, deep = _display_values(stored, header, recipe)
+    stored = stored_values(header, syntax)
+    padding = padded(stored, header)
+    pixels, deep, left_out = display_values(stored, header, padding, recipe)
     return Image(
         pixels=pixels,
         deep=deep,
-        padding=_padding(stored, header),
+        padding=padding,
         view=view.words,
         view_by=view.by,
         patient=_patient(header),
@@ -72,6 +69,7 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
         synthetic=str(header.get("SyntheticData", "")).upper() == "YES",
         flags=flags,
         states_view=True,
+        notes=stored.notes + left_out,
     )
 
 
@@ -96,16 +94,15 @@ def _header(path: Path) -> Dataset:
     return header
 
 
-def _check_header(header: Dataset) -> None:
-    """Refuse what no pixel needs to be decoded for."""
+def _check_header(header: Dataset) -> UID:
+    """Refuse what no pixel needs to be decoded for; the transfer syntax of the others."""
     if "PixelData" not in header:
+        if "Rows" in header and "TransferSyntaxUID" in getattr(header, "file_meta", {}):
+            decodable_syntax(header)  # a coding that leaves the pixels elsewhere is named
         kind = "it holds no pixels" if "Rows" not in header else "its pixels are missing"
         raise Refused("no pixels", f"{kind} (no PixelData element)")
-    if "TransferSyntaxUID" not in getattr(header, "file_meta", {}):
-        raise Refused("no transfer syntax", "it does not say how its pixels are coded (no file meta information)")
-    missing = [name for name in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation") if name not in header]
-    if missing:
-        raise Refused("unreadable", f"its header lacks {', '.join(missing)}")
+    syntax = decodable_syntax(header)
+    check_pixel_header(header)
     frames_of(header)
     if str(header.get("PresentationIntentType", "")).upper() == "FOR PROCESSING":
         raise Refused("for processing", "it is raw detector data (FOR PROCESSING), not meant to be looked at")
@@ -113,119 +110,13 @@ def _check_header(header: Dataset) -> None:
     told = " ".join(str(header.get(name, "")).lower() for name in TELLING)
     if species not in (*HUMAN, "") or (not species and any(word in told for word in ANIMAL)):
         raise Refused("not human", "its header tells of an animal")
+    return syntax
 
 
 def _check_view(view: StatedView, recipe: DataRecipe) -> None:
     """Refuse what is surely lateral; a table may know better than what describes a study, or where nothing does."""
     if recipe.view_policy == "reject" and view_of(view.words) == "lateral" and view.by not in DESCRIBING:
         raise Refused("lateral view", lateral_by(view.by))
-
-
-def _stored_values(header: Dataset) -> np.ndarray:
-    """Stored values (H, W) or (H, W, 3)."""
-    syntax: UID = header.file_meta.TransferSyntaxUID
-    if syntax.is_private or not syntax.is_transfer_syntax:
-        raise Refused("unknown coding", "its transfer syntax is not one of the standard's")
-    if syntax.is_compressed and syntax.is_encapsulated:
-        try:
-            known = syntax == RLELossless or get_decoder(syntax).is_available
-        except NotImplementedError:
-            known = False
-        if not known:
-            raise Refused("unsupported coding", f"nothing installed decodes {syntax.name} (see `medistill doctor`)")
-        _check_coded(header, syntax)
-    else:
-        expected = _bytes(header)
-        if header.PhotometricInterpretation == "YBR_FULL_422":
-            expected = expected * 2 // 3
-        if len(header.PixelData) < expected:
-            raise Refused("truncated", f"it holds {len(header.PixelData)} bytes of pixels, {expected} were expected")
-    try:
-        stored = np.asarray(header.pixel_array)
-        if header.PhotometricInterpretation == "PALETTE COLOR":
-            stored = apply_color_lut(stored, header)
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001  # each decoder has its own kinds; their words may quote the header
-        if syntax == JPEGExtended12Bit and int(header.get("BitsStored", 8)) > 8:
-            raise Refused("unsupported coding", f"nothing installed decodes 12-bit {syntax.name}") from None
-        why = f"no installed decoder could read its {syntax.name} pixels ({type(error).__name__})"
-        raise Refused("cannot be decoded", why) from None
-    if stored.ndim not in (2, 3) or (stored.ndim == 3 and stored.shape[2] != 3):
-        raise Refused("cannot be decoded", f"its pixels have the shape {stored.shape}")
-    return stored
-
-
-def _bytes(header: Dataset) -> int:
-    """Bytes of one frame, unpacked."""
-    samples, bits = int(header.get("SamplesPerPixel", 1)), int(header.BitsAllocated)
-    return (int(header.Rows) * int(header.Columns) * samples * bits + 7) // 8
-
-
-def _check_coded(header: Dataset, syntax: UID) -> None:
-    """Refuse a codestream of another size than the header says, before a decoder takes memory for it."""
-    try:
-        table = "ExtendedOffsetTable" in header  # the decoders follow it where it is there
-        offsets = (header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths) if table else None
-        frame = bytes(get_frame(header.PixelData, 0, number_of_frames=1, extended_offsets=offsets))
-    except Exception:  # noqa: BLE001  # fragments out of shape fail in many ways
-        raise Refused("cannot be decoded", f"its {syntax.name} pixels are not in fragments as they must be") from None
-    if syntax == RLELossless:
-        if len(frame) > 2 * _bytes(header) + RLE_HEADER:
-            raise Refused("size mismatch", "its RLE pixels are longer than any coding of the size in its header")
-        return
-    said = (int(header.Rows), int(header.Columns), int(header.get("SamplesPerPixel", 1)))
-    coded = coded_size(frame)
-    if coded is None:
-        raise Refused("cannot be decoded", f"its {syntax.name} pixels do not say their size where they must")
-    if coded != said:
-        why = f"its header says {said[0]} x {said[1]} pixels of {said[2]} samples, its {syntax.name} codestream "
-        raise Refused("size mismatch", f"{why}{coded.rows} x {coded.columns} of {coded.samples}")
-
-
-def _display_values(stored: np.ndarray, header: Dataset, recipe: DataRecipe) -> tuple[np.ndarray, bool]:
-    """Float32 (C, H, W), brighter is larger, and whether the grey scale has still to be found."""
-    if stored.ndim == 3:
-        colour = stored.astype(np.float32).transpose(2, 0, 1)
-        return (colour / 257 if stored.dtype == np.uint16 else colour), False
-    try:
-        values = apply_modality_lut(stored, header)
-        values, shown = _voi(values, header, recipe)
-    except Exception as error:  # noqa: BLE001  # LUTs out of shape fail in many ways
-        raise Refused("unreadable", f"its look-up table cannot be applied ({type(error).__name__})") from None
-    values = np.asarray(values, np.float32)
-    if not np.isfinite(values).all():
-        raise Refused("unreadable", "its rescaled values are not finite")
-    same = not shown and values.min() == stored.min() and values.max() == stored.max()
-    deep = not (same and int(header.get("BitsStored", header.BitsAllocated)) == 8)
-    inverse = str(header.get("PresentationLUTShape", "")).upper() == "INVERSE"
-    if header.PhotometricInterpretation == "MONOCHROME1" or inverse:
-        values = values.max() + values.min() - values if deep else 255 - values
-    return values[None], deep
-
-
-def _voi(values: np.ndarray, header: Dataset, recipe: DataRecipe) -> tuple[np.ndarray, bool]:
-    """Apply the display transform that the recipe asks for; also whether one was there."""
-    if recipe.voi in ("auto", "lut") and header.get("VOILUTSequence"):
-        return apply_voi(np.asarray(values, np.int64), header, index=0), True
-    width = header.get("WindowWidth")
-    width = width[0] if isinstance(width, MultiValue) and len(width) else width
-    usable = width not in (None, "") and float(width) >= 1 and header.get("WindowCenter") not in (None, "")
-    if recipe.voi in ("auto", "window") and usable:
-        windowed = apply_windowing(values, header, index=0)
-        if np.ptp(windowed) > 0 or np.ptp(values) == 0:  # a window that shows nothing is not what anybody meant
-            return windowed, True
-    return values, False
-
-
-def _padding(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    """Where the stored value is PixelPaddingValue, or lies between it and PixelPaddingRangeLimit."""
-    first = header.get("PixelPaddingValue")
-    if first is None or stored.ndim == 3 or isinstance(first, bytes):
-        return np.zeros(stored.shape[:2], bool)
-    last = header.get("PixelPaddingRangeLimit", first)
-    low, high = sorted((int(first), int(last)))
-    return (stored >= low) & (stored <= high)
 
 
 def _patient(header: Dataset) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medistill.data.note import Note
 from medistill.data.refusal import Refused
 
 MAX_PIXELS = 100_000_000
@@ -28,6 +29,7 @@ class Image:
         age: band of the patient's age, as `age_band` gives it.
         synthetic: the file says that it was made, not taken of a person.
         flags: what has to be told of what the file says of itself, as `flags_of` and `examined` give it.
+        notes: what was done to it that its header does not ask for.
         states_view: the format has a place for the view, so that saying nothing means something.
     """
 
@@ -42,6 +44,7 @@ class Image:
     age: str | None = ""
     synthetic: bool = False
     flags: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     states_view: bool = False
 
 

@@ -117,6 +117,7 @@ class RadiographReader(ImageReader):
             "synthetic": img.synthetic,
             "flags": img.flags,
             "masked": 0,
+            "notes": img.notes,
         }
 
 

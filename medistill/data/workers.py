@@ -23,6 +23,7 @@ import numpy as np
 from medistill import errors
 from medistill.data.burnt_in_text import Box, Reading
 from medistill.data.decoded import Decoded
+from medistill.data.note import Note
 from medistill.data.second_look import SecondLook
 from medistill.errors import MedistillError, UsageError
 from medistill.recipe import DataRecipe
@@ -243,7 +244,8 @@ def to_json(decoded: Decoded) -> dict[str, Any]:
 
 def from_json(one: Mapping[str, Any]) -> Decoded:
     """What became of a file, from what `to_json` gave, with its pixels in place of their shape."""
-    return Decoded(**{**one, "flags": tuple(one["flags"])})
+    notes = tuple(Note(*note) for note in one["notes"])
+    return Decoded(**{**one, "flags": tuple(one["flags"]), "notes": notes})
 
 
 def look_to_json(look: SecondLook) -> tuple[dict[str, Any], tuple[np.ndarray, ...]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -18,7 +17,6 @@ from medistill.artifacts.cache import BUILT_IN, cache_root
 from medistill.artifacts.corpus import (
     NOT_STATED,
     SPLITS,
-    TEXT_MASKED,
     Corpus,
     ManifestRow,
     TextCheck,
@@ -36,7 +34,8 @@ from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group, within_sites
 from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
-from medistill.data.selection import choose, refuse_copies, refuse_unstated_views, told_of_views, why_frontal
+from medistill.data.note import noted
+from medistill.data.selection import choose, refuse_copies, refuse_unstated_views, told_of_views
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
 from medistill.data.table import list_by_table
@@ -45,6 +44,7 @@ from medistill.data.view import view_words
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Progress, Silent
 from medistill.recipe import DataRecipe, Recipe
+from medistill.workflow.file_fates import file_fates, nothing_usable, refusals
 from medistill.workflow.spending import keep_people, people_are_known
 
 READER = 3
@@ -53,17 +53,6 @@ DRAW = 1
 """Version of the drawing of splits: another one divides every corpus anew."""
 CHECKED = ("images.npy", "index.json", "manifest.csv")
 """Files of a corpus whose bytes the first level of the cache remembers."""
-INSTEAD = {
-    "unknown view": "--set data.view_policy=keep takes DICOM files that do not say their view",
-    "lateral view": "--set data.view_policy=keep takes every view",
-    "not a radiograph": "--set data.not_chest=tell takes DICOM files that say that they are no chest radiographs",
-    "other body part": "--set data.not_chest=tell takes DICOM files that say that they are no chest radiographs",
-    "link out of the folder": "copy the files that the links lead to into the folder; links out of it are not followed",
-    "no label": "check the column of labels (data.label_column), or the names of the folders",
-    "several findings": "--set data.several_findings=priority takes the first of --classes that an image has",
-    "uncertain finding": "--set data.several_findings=priority takes the first of --classes that an image has",
-}
-"""What to do where most files were refused for a category."""
 DECISIVE = ("monai", "nibabel", "numpy", "pillow", "pydicom", "torch")
 
 
@@ -217,9 +206,9 @@ def _save(
     """Make the corpus; ``notes`` are those on what the recipe took, and on how folders or table were read."""
     (chosen, read_as), numbers = notes, [n for n, image in enumerate(decoded) if not image.category]
     accepted = [(wanted[n], decoded[n]) for n in numbers]
-    manifest = _manifest(listed, wanted, decoded)
+    manifest = file_fates(listed, wanted, decoded)
     if not accepted:
-        raise _nothing(manifest)
+        raise nothing_usable(manifest)
     class_names = recipe.data.classes or tuple(sorted({one.label for one, _ in accepted}))
     site_names = tuple(sorted({one.site for one, _ in accepted}))
     labels = np.array([class_names.index(one.label) for one, _ in accepted], np.int64)
@@ -259,6 +248,7 @@ def _save(
             *told_of_examinations(image.flags for _, image in accepted),
             *told_of_views(wanted, decoded),
             *read_as,
+            *noted(image.notes for _, image in accepted),
         ],
         manifest=manifest,
         text_check=check,
@@ -267,33 +257,11 @@ def _save(
     )
 
 
-def _manifest(listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Sequence[Decoded]) -> list[ManifestRow]:
-    fate = {one.file: image for one, image in zip(wanted, decoded, strict=True)}
-    rows, number = [], 0
-    for one in listed:
-        image = fate.get(one.file)
-        name = one.file.encode(errors="backslashreplace").decode()  # names of files need not be UTF-8, the manifest is
-        if one.category or image is None:
-            rows.append(ManifestRow(name, -1, one.category, one.reason))
-        elif image.category:
-            rows.append(ManifestRow(name, -1, image.category, image.reason))
-        else:
-            rows.append(ManifestRow(name, number, *_told_of(one, image)))
-            number += 1
-    return rows
-
-
-def _told_of(one: Listed, image: Decoded) -> tuple[str, str]:
-    """Category and reason of a file that was taken: what was changed in it, and where its view is from."""
-    masked = f"text was masked in {image.masked} place{'s' * (image.masked > 1)}" if image.masked else ""
-    return TEXT_MASKED if masked else "", "; ".join(filter(None, (masked, why_frontal(one, image))))
-
-
 def _check_classes(labels: np.ndarray, class_names: Sequence[str], manifest: Sequence[ManifestRow]) -> None:
     present = [name for c, name in enumerate(class_names) if (labels == c).any()]
     if len(present) < 2:
         raise DataError(
-            f"only one class was found: {', '.join(present)} ({len(labels)} images{_refusals(manifest)})",
+            f"only one class was found: {', '.join(present)} ({len(labels)} images{refusals(manifest)})",
             expected="at least two classes to tell apart",
             do="add images of another class, or check the folders, the table and --classes",
         )
@@ -308,26 +276,10 @@ def _check_splits(
         empty = [name for name, count in zip(class_names, present, strict=True) if count == 0]
         if empty:
             raise DataError(
-                f"class {empty[0]} has no images in the {split} split{_refusals(manifest)}",
+                f"class {empty[0]} has no images in the {split} split{refusals(manifest)}",
                 expected="at least one patient of every class in each of train, val and test",
                 do="add patients of that class, correct the given splits, or leave the class out with --classes",
             )
-
-
-def _nothing(manifest: Sequence[ManifestRow]) -> DataError:
-    most = max((row.category for row in manifest), key=[row.category for row in manifest].count, default="")
-    return DataError(
-        f"none of {len(manifest)} files could be used{_refusals(manifest)}",
-        expected="frontal radiographs as DICOM, PNG, JPEG or NIfTI",
-        do=INSTEAD.get(most, "check --data, and the table if one is named"),
-    )
-
-
-def _refusals(manifest: Sequence[ManifestRow]) -> str:
-    """The reasons with their counts, most frequent first, as the end of a sentence."""
-    counts = Counter(row.category for row in manifest if row.row < 0)
-    told = ", ".join(f"{count} {category}" for category, count in counts.most_common(6))
-    return f"; refused: {told}" if told else ""
 
 
 def _tell(corpus: Corpus, progress: Progress) -> None:

@@ -141,7 +141,7 @@ def test_columns_of_chexpert_and_mimic_are_read_together(tmp_path: Path) -> None
         (tmp_path / f"{n}.png").write_bytes(b"x")
     cells = ("Frontal,AP", "Frontal,PA", "Lateral,", "Frontal,", ",nan", "Frontal,LL")
     rows = "".join(f"{n}.png,A,{said}\n" for n, said in enumerate(cells))
-    listed = list_by_table(
+    listed, _ = list_by_table(
         tmp_path,
         files_of(tmp_path),
         table(tmp_path.parent / "chexpert.csv", f"Path,Label,Frontal/Lateral,AP/PA\n{rows}"),
