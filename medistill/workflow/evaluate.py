@@ -77,6 +77,8 @@ def evaluate(
     spec = network_spec(corpus, recipe, network)
     parameters = sum(p.numel() for p in build_network(spec, generator(recipe.seed, "count")).parameters())
     key, arms = _key(distilled, corpus, recipe, spec, place), Arms(distilled, corpus, recipe, place)
+    if shortage := arms.shortage():
+        progress.say(shortage)
     choices: tuple[ScheduleChoice, ...] = ()
     if recipe.schedule.choose == "validation":
         choices = choose_schedules(arms, key, spec, folder=folder, progress=progress)
