@@ -1,7 +1,8 @@
-"""The pictures of the first page, from a run on the built-in corpus: `python -m tests.pictures RUN docs/assets`.
+"""The pictures of the first page, from a run on drawn phantoms: `python -m tests.pictures RUN FOLDER`.
 
-RUN is what `medistill distill --recipe demo --out RUN` has written: drawn phantoms, and no patients. A run on anything else
-is refused. It needs Chromium and playwright of the extra `test`.
+``docs/assets/report.png`` is of `medistill distill --recipe demo --out RUN`. ``docs/assets/contact-sheet.png`` is of
+`medistill phantom ph --patients 130 --size 64` and `medistill distill --data ph --recipe demo-ddoq --out RUN`. Both are
+written into FOLDER; a run on anything but phantoms is refused. It needs Chromium, and playwright of the extra `test`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ COLOURS = 128
 
 
 def main(run: Path, out: Path) -> None:
-    """Write ``report.png`` and ``contact-sheet.png`` into ``out``."""
+    """Write ``report.png`` and ``contact-sheet.png`` of a run into ``out``."""
     manifest = json.loads((run / "set" / "manifest.json").read_text(encoding="utf-8"))
     if manifest["provenance"].get("synthetic_source") is not True:
         raise SystemExit(f"{run} was not made of drawn phantoms: no picture of it is taken.")
