@@ -28,8 +28,10 @@ RUN useradd --uid 10001 --create-home --home-dir /home/medistill --shell /usr/sb
 COPY --from=built /opt/medistill /opt/medistill
 RUN --mount=type=bind,from=built,source=/src/dist,target=/dist \
     /opt/medistill/bin/pip install --no-cache-dir --disable-pip-version-check --no-index --no-deps /dist/*.whl
+# LOGNAME: MONAI asks for the name of the user, and `--user` may name one without.
 ENV PATH=/opt/medistill/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
+    LOGNAME=medistill \
     MEDISTILL_CACHE=/cache \
     MEDISTILL_KEYS=/home/medistill/keys \
     MEDISTILL_LEDGER=/home/medistill/ledger \

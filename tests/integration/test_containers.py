@@ -90,6 +90,7 @@ def test_folders_that_are_written_are_volumes_and_known_to_the_program() -> None
         assert f'environ.get("{name}")' in source
         assert any(settings[name].startswith(volume) for volume in volumes)
     assert settings["MPLCONFIGDIR"].startswith("/tmp/")
+    assert settings["LOGNAME"]  # MONAI does not start without it where the user has no name
     assert stage["WORKDIR"] in volumes
     for volume in volumes:
         assert f":{volume}" in PAGE
