@@ -23,7 +23,7 @@ def section_of_ledger(anchor: str) -> str:
     for k, found in enumerate(headings):
         if re.sub(r"[^\w -]", "", found[2].lower()).strip().replace(" ", "-") == anchor:
             after = [other.start() for other in headings[k + 1 :] if len(other[1]) <= len(found[1])]
-            return text[found.end() : after[0] if after else None]
+            return text[found.end() : after[0] if after else None].replace("**", "")
     raise AssertionError(f"the ledger has no section {anchor}")
 
 
