@@ -89,7 +89,7 @@ def init(
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Ask four questions and write a recipe, with a comment above every setting.
+    """Ask four questions and write a recipe with comments.
 
     Where are the images, which classes, how many distilled images of each, and with differential privacy or without.
     What is given as an option is not asked; where the input is no terminal, all of it must be given.
