@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, TypeGuard, get_args, get_origin
 
 import annotated_types
@@ -17,7 +20,26 @@ from pydantic.fields import FieldInfo
 from medistill.recipe import Recipe, load_recipe, recipe_names
 
 LIMITS = {annotated_types.Ge: "≥", annotated_types.Gt: "&gt;", annotated_types.Le: "≤", annotated_types.Lt: "&lt;"}
+FIGURES = Path(__file__).parent / "first-page.toml"
+MARKER = "<!-- figures: docs/first-page.toml -->"
 SKIPPED_OPTIONS = ("--help", "--install-completion", "--show-completion")
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Put the figures of the first page where its marker stands (an event of mkdocs)."""
+    return markdown.replace(MARKER, first_page_figures()) if page.file.src_uri == "index.md" else markdown
+
+
+def first_page_figures() -> str:
+    """The figures of `docs/first-page.toml` as cards in HTML, each with the section of the ledger that it is from."""
+    figures = tomllib.loads(FIGURES.read_text(encoding="utf-8"))["figure"]
+    cards = [
+        f'<div><p>{html.escape(figure["question"])}</p><p class="figure">{html.escape(figure["value"])}</p>'
+        f"<p>{html.escape(' '.join(figure['words'].split()))} "
+        f'<a href="benchmarks/index.html#{html.escape(figure["section"])}">Measured</a></p></div>'
+        for figure in figures
+    ]
+    return "\n".join(['<div class="figures">', *cards, "</div>"])
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -86,6 +86,7 @@ def commands(pacs: str, there: Callable[[str], bool] = installed) -> list[tuple[
         ("keys export", ["house", "--out", "house.key.json"]),
         ("keys trust", ["theirs/other.key.json", "--as", "other"]),
         ("prepare", ["--data", "xray", "--labels", "few.csv", "--recipe", "demo", *sets(*masked)]),
+        ("init", [*read, "--classes", "all", "--ipc", "2", "--privacy", "none", "--out", "first.toml"]),
         ("experts", [*read, *made, *sets()]),
         ("distill", [*read, *made, *sets(*AUDIT), "--out", "run"]),
         ("distill", [*made, *read, *sets("distill.init=quantised"), "--out", "averaged"]),

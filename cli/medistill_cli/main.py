@@ -15,6 +15,7 @@ from medistill_cli.commands.evaluate import evaluate
 from medistill_cli.commands.exchange_study import exchange_study
 from medistill_cli.commands.experts import experts
 from medistill_cli.commands.export import export
+from medistill_cli.commands.init import init
 from medistill_cli.commands.keys import keys
 from medistill_cli.commands.leave_site_out import leave_site_out
 from medistill_cli.commands.ledger import ledger
@@ -67,6 +68,7 @@ def root(
     """
 
 
+app.command()(guarded(init))
 app.command()(guarded(distill))
 app.command()(guarded(prepare))
 app.command()(guarded(experts))

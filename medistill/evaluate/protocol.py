@@ -18,7 +18,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DivergedError
 from medistill.evaluate.predictions import ARMS, Arm
-from medistill.evaluate.representatives import Representatives, rows_by_class
+from medistill.evaluate.representatives import Representatives, available, rows_by_class
 from medistill.evaluate.schedule_choice import Candidate
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
@@ -79,9 +79,9 @@ def stored_bytes(distilled: DistilledSet) -> int:
 class Arms:
     """What the networks of each arm are trained on.
 
-    raw takes the whole training split. random and kmeans take as many real images of each class as the set has, chosen
-    anew for each network: at random, or the nearest to k-means centres. hard takes the distilled images with their
-    classes alone, where the set has soft labels. distilled takes the set as it is.
+    raw takes the whole training split. random and kmeans take as many real images of each class as the set has, or all
+    where there are fewer, chosen anew for each network: at random, or the nearest to k-means centres. hard takes the
+    distilled images with their classes alone, where the set has soft labels. distilled takes the set as it is.
 
     Args:
         schedules: how the networks of an arm are trained, where that was chosen. An arm without has the fixed schedule:
@@ -103,13 +103,29 @@ class Arms:
         self.schedules = schedules or {}
         wanted = {*recipe.evaluate.arms, "distilled", *(["hard"] if distilled.soft_labels is not None else [])}
         self.names = tuple(arm for arm in ARMS if arm in wanted)
-        self._per_class = np.bincount(distilled.labels, minlength=len(corpus.class_names))
-        if {"random", "kmeans"} & wanted:
-            rows_by_class(corpus, self._per_class)
+        self._of_set = np.bincount(distilled.labels, minlength=len(corpus.class_names))
+        self._per_class = available(corpus, self._of_set)
 
     def images(self, arm: Arm) -> int:
         """Images in an arm's training set."""
-        return len(self.corpus.rows("train")) if arm == "raw" else len(self.distilled.labels)
+        if arm in ("hard", "distilled"):
+            return len(self.distilled.labels)
+        return len(self.corpus.rows("train")) if arm == "raw" else int(self._per_class.sum())
+
+    def shortage(self) -> str:
+        """Which classes have fewer originals than the set has images, and what the controls do; empty where none."""
+        controls = [arm for arm in self.names if arm in ("random", "kmeans")]
+        short = [
+            f"{name} {there} in place of {wanted}"
+            for name, there, wanted in zip(self.corpus.class_names, self._per_class, self._of_set, strict=True)
+            if there < wanted
+        ]
+        if not controls or not short:
+            return ""
+        return (
+            f"The set has more images of a class than there are training images of it, so the control arms "
+            f"({', '.join(controls)}) take all that there are: {'; '.join(short)}."
+        )
 
     def bytes(self, arm: Arm) -> int:
         """What an arm's training set takes as it is stored: an original a byte a grey value, a distilled set whole."""
@@ -155,7 +171,7 @@ class Arms:
         if arm == "raw":
             return self.corpus.rows("train"), self._raw
         if arm == "random":
-            rows = random_rows(self.corpus, self._per_class, self.recipe.seed, number)
+            rows = random_beside(self.distilled, self.corpus, self.recipe.seed, number)
         else:
             rows = self._representatives.draw(derive_seed(self.recipe.seed, "k-means", number))
         return rows, self.of_rows(rows)
@@ -185,6 +201,12 @@ def random_rows(corpus: Corpus, per_class: Sequence[int] | np.ndarray, seed: int
     numbers = generator(seed, "random real", draw)
     found = zip(rows_by_class(corpus, per_class), per_class, strict=True)
     return np.concatenate([rows[torch.randperm(len(rows), generator=numbers)[:count].numpy()] for rows, count in found])
+
+
+def random_beside(distilled: DistilledSet, corpus: Corpus, seed: int, draw: int) -> np.ndarray:
+    """Rows of the training split: as many of each class as a set has, drawn at random; all where there are fewer."""
+    of_set = np.bincount(distilled.labels, minlength=len(corpus.class_names))
+    return random_rows(corpus, available(corpus, of_set), seed, draw)
 
 
 def trained_network(

@@ -26,14 +26,25 @@ def rows_by_class(corpus: Corpus, per_class: Sequence[int] | np.ndarray) -> list
     """
     train = corpus.rows("train")
     found = [train[corpus.labels[train] == c] for c in range(len(per_class))]
+    fewest = min((len(rows) for rows, wanted in zip(found, per_class, strict=True) if wanted), default=0)
     for name, rows, wanted in zip(corpus.class_names, found, per_class, strict=True):
         if len(rows) < wanted:
             raise DataError(
                 f"class {name} has {len(rows)} training images, fewer than {wanted} images per class",
-                expected="at least as many training images in every class as images per class",
-                do=f"take --ipc {max(1, min(map(len, found)))} or less, or add images of that class",
+                expected="at least as many training images in every class as images per class, or one where images "
+                "begin as noise",
+                do=f"take --ipc {fewest} or less, add images of that class, or let the images of a method that follows "
+                "experts begin as noise (--set distill.init=noise)"
+                if fewest
+                else "add images of that class, or take the others alone with --classes",
             )
     return found
+
+
+def available(corpus: Corpus, per_class: Sequence[int] | np.ndarray) -> np.ndarray:
+    """How many training images of each class can be taken: ``per_class[c]``, or all where there are fewer."""
+    found = np.bincount(corpus.labels[corpus.rows("train")], minlength=len(per_class))
+    return np.minimum(np.asarray(per_class), found)
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ class DistillRecipe(Section):
     """The outer optimisation: trajectory matching with the exact gradient."""
 
     ipc: Count = 10
-    """Synthetic images per class."""
+    """Synthetic images per class; more than a class has training images are possible where `init` is noise."""
     iterations: Count = 1000
     """Outer steps (`Iteration`)."""
     syn_steps: Count = 10
@@ -425,6 +425,12 @@ class Recipe(Section):
     def fewest_patients(self) -> int:
         """Training patients that a class needs: those of a cell where images are, or begin as, means of patients."""
         return self.quantise.min_cluster_size if self.distill.init == "quantised" else 1
+
+    @property
+    def fewest_images(self) -> int:
+        """Training images that a class needs: as many as distilled ones are asked for, but one where these are noise
+        at first."""
+        return 1 if self.distill.init == "noise" else self.distill.ipc
 
     @property
     def strictness(self) -> dict[str, float]:

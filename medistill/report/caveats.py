@@ -67,6 +67,7 @@ def caveats(
                 "as they are. Figures on images from which text is taken away may be others.",
             )
         )
+    found += _of_few_originals(evaluation)
     if departs:
         found.append(
             Caveat(
@@ -151,6 +152,22 @@ def _of_originals(evaluation: Evaluation, one: str) -> Caveat:
         "Whether test images were among the originals of the set is not known: it was tested on another corpus than "
         "its own, or on another split. Where it was made from some of the test patients, its figures are too good.",
     )
+
+
+def _of_few_originals(evaluation: Evaluation) -> list[Caveat]:
+    """Whether the control arms had fewer images than the set, because a class has no more."""
+    distilled = evaluation.arm("distilled")
+    controls = [arm for arm in (evaluation.arm("random"), evaluation.arm("kmeans")) if arm is not None]
+    if distilled is None or not controls or controls[0].images >= distilled.images:
+        return []
+    return [
+        Caveat(
+            "Fewer chosen originals than distilled images",
+            f"The set has {counted(distilled.images, 'image')}, more of some class than there are training images. "
+            f"Arms of chosen originals took all images of such a class, {count(controls[0].images)} together, and are "
+            "not of equal size.",
+        )
+    ]
 
 
 def _of_classifier(one: str) -> list[Caveat]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
-from medistill.report.wording import difference, interval, level, number, short
+from medistill.report.wording import count, difference, interval, level, number, short
 
 Judgement = Literal["non-inferior", "not shown", "worse", "cannot be judged"]
 
@@ -19,7 +19,7 @@ class Verdict:
     Attributes:
         judgement: against all originals, by the margin that the recipe declares.
         against_raw: a sentence on it.
-        against_random: a sentence on as many random originals.
+        against_random: a sentence on as many random originals, or on all that there are.
     """
 
     judgement: Judgement
@@ -72,16 +72,24 @@ def _judge(evaluation: Evaluation, gain: Estimate | None) -> tuple[Judgement, st
 def _random(evaluation: Evaluation, gain: Estimate | None) -> str:
     if gain is None or gain.value is None:
         why = gain.reason if gain is not None else "no network was trained on random originals"
-        return f"How they compare with as many random originals cannot be judged: {why}."
+        return f"How they compare with {_controls(evaluation)} cannot be judged: {why}."
     figures = f"difference {difference(gain.value)}"
     if gain.low is not None:
         figures += f", {level(evaluation.confidence)} {interval(gain, sign=True)}"
     if gain.high is not None and gain.high < 0:
-        return f"They do worse than networks trained on as many random originals ({figures})."
+        return f"They do worse than networks trained on {_controls(evaluation)} ({figures})."
     if evaluation.beats_random != "cannot be judged":
         beat = "beat" if evaluation.beats_random == "yes" else "do not beat"
         unsure = evaluation.beats_random == "yes" and gain.low is not None and gain.low <= 0
         if unsure:
             figures += "; on other test images it could be none, since the interval includes 0"
-        return f"They {beat} networks trained on as many random originals by more than chance in training ({figures})."
-    return f"Whether they beat as many random originals cannot be judged: {evaluation.reason} ({figures})."
+        return f"They {beat} networks trained on {_controls(evaluation)} by more than chance in training ({figures})."
+    return f"Whether they beat {_controls(evaluation)} cannot be judged: {evaluation.reason} ({figures})."
+
+
+def _controls(evaluation: Evaluation) -> str:
+    """What the random arm had: as many images as the set, or all of a class that has fewer."""
+    distilled, random = evaluation.arm("distilled"), evaluation.arm("random")
+    if distilled is None or random is None or random.images >= distilled.images:
+        return "as many random originals"
+    return f"random originals ({count(random.images)}, not {count(distilled.images)}: a class has no more)"

@@ -222,13 +222,14 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
             do="leave data.burnt_in_text out",
         )
     held_out = 0 if benchmark.val else 1
-    averaged = recipe.distill.init == "quantised"
-    needed = max(recipe.distill.ipc, recipe.fewest_patients)
+    needed = max(recipe.fewest_images, recipe.fewest_patients)
+    start = {"real": f"the images start from {needed} of them", "noise": "experts have to see every class"}
+    why = start.get(recipe.distill.init, f"the images start from means of {needed} of them")
     if limit is not None and limit < needed + held_out:
         raise UsageError(
             f"--limit {limit}",
-            expected=f"at least {needed + held_out} images of each class: the images start from "
-            f"{'means of ' if averaged else ''}{needed} of them" + (", and one is held out" if held_out else ""),
+            expected=f"at least {needed + held_out} images of each class: {why}"
+            + (", and one is held out" if held_out else ""),
             do="take a larger --limit, or fewer images per class",
         )
 

@@ -52,7 +52,8 @@ def distill(
 
     Raises:
         ArtifactError: the experts are of another corpus, network, normalisation or recipe, or some are missing.
-        DataError: a class has fewer training images than images per class, or cannot be quantised as it should.
+        DataError: a class has fewer training images than it needs (`Recipe.fewest_images`), or cannot be quantised as
+            it should.
         UsageError: ``out`` holds a run already and ``resume`` is off, or it was started under another recipe or on
             another corpus; or the method follows experts and none were given.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.

@@ -79,6 +79,8 @@ def evaluate(
     parameters = sum(p.numel() for p in build_network(spec, generator(recipe.seed, "count")).parameters())
     arms = Arms(distilled, corpus, recipe, place)
     places = places_of(folder, arms, what_decides(corpus, recipe, spec, place))
+    if shortage := arms.shortage():
+        progress.say(shortage)
     choices: tuple[ScheduleChoice, ...] = ()
     if recipe.schedule.choose == "validation":
         choices = choose_schedules(arms, places, spec, progress=progress)

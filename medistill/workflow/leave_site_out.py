@@ -69,7 +69,7 @@ def leave_site_out(
         log = RunLog(run / "log.jsonl", progress)
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
         _check(run, source, corpus, network_spec(corpus, recipe, network).name)
-        plans = plan_sites(corpus, recipe.distill.ipc, recipe.evaluate.smallest_cell)
+        plans = plan_sites(corpus, recipe.fewest_images, recipe.evaluate.smallest_cell)
         record = SitesRecord(folder / "sites.json", corpus, recipe)
         waiting = [plan for plan in plans if not record.has(plan.site)]
         for plan in waiting:

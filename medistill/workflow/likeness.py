@@ -12,7 +12,7 @@ from torch import Tensor
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DivergedError
-from medistill.evaluate.protocol import random_rows, raw_schedule
+from medistill.evaluate.protocol import random_beside, raw_schedule
 from medistill.evaluate.subgroups import hidden_cells
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
@@ -72,9 +72,8 @@ def examined(
     distilled: DistilledSet, corpus: Corpus, recipe: Recipe, held_out: np.ndarray, place: torch.device
 ) -> tuple[Examined, ...]:
     """The distilled images, as many random training images of each class, and held-out images of other patients."""
-    per_class = np.bincount(distilled.labels, minlength=len(corpus.class_names))
     drawn = np.random.default_rng(derive_seed(recipe.seed, "audit", "reference")).permutation(held_out)[:REFERENCE]
-    random = random_rows(corpus, per_class, recipe.seed, 0)
+    random = random_beside(distilled, corpus, recipe.seed, 0)
     others: tuple[tuple[Subject, np.ndarray, np.ndarray], ...] = (
         ("random", random, np.full(len(random), -1)),
         ("held out", drawn, corpus.groups[drawn]),

@@ -27,6 +27,7 @@ from medistill.engine.state import State
 from medistill.engine.student import Student
 from medistill.evaluate.metrics import macro_auc
 from medistill.evaluate.protocol import TrainingSet, answers, logits, random_rows, small_schedule
+from medistill.evaluate.representatives import rows_by_class
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Progress
@@ -75,7 +76,8 @@ def match(
         The set, and the sealed record of how it was made.
 
     Raises:
-        DataError: a class has fewer training images than images per class, or cannot be quantised as it should.
+        DataError: a class has fewer training images than it needs (`Recipe.fewest_images`), or cannot be quantised as
+            it should.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
     checkpoint = out / "state" / "checkpoint.safetensors"
@@ -159,6 +161,7 @@ def starting_images(
 
     They are real training images, noise, or decoded centroids, of which alone a class can have fewer than asked for.
     """
+    rows_by_class(corpus, [recipe.fewest_images if c in held else 0 for c in range(len(corpus.class_names))])
     labels = torch.tensor(held).repeat_interleave(recipe.distill.ipc).to(place)
     if recipe.distill.init == "noise":
         shape = (len(labels), *corpus.images.shape[1:])

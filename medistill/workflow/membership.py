@@ -15,7 +15,7 @@ from medistill.artifacts.corpus import NOT_STATED, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json, keep_tensors
 from medistill.errors import DataError
-from medistill.evaluate.protocol import Arms, answers, random_rows
+from medistill.evaluate.protocol import Arms, answers, random_beside
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec
 from medistill.privacy.canaries import CanaryTest, canary_test
@@ -84,7 +84,7 @@ def attack_membership(
     if distilled.provenance.get("starts_from") == "quantised":
         attacks += distance_attacks(distilled, corpus, recipe, place)
     plan = plan_shadows(corpus, recipe)
-    reason = plan.lacking(corpus.class_names, recipe.distill.ipc) or _too_few_for_a_cell(plan, corpus, recipe)
+    reason = plan.lacking(corpus.class_names, recipe.fewest_images) or _too_few_for_a_cell(plan, corpus, recipe)
     if recipe.audit.shadows < LEAST_SHADOWS:
         reason = f"audit.shadows is {recipe.audit.shadows}, and {LEAST_SHADOWS} are needed"
     unchosen = recipe.quantising or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
@@ -179,8 +179,7 @@ def _loss_attacks(
     """The loss attack on the set and its controls, and the seconds that their networks took to train."""
     train, others = _members(corpus)
     rows = np.concatenate([train, others])
-    per_class = np.bincount(distilled.labels, minlength=len(corpus.class_names))
-    subset = random_rows(corpus, per_class, recipe.seed, 0)
+    subset = random_beside(distilled, corpus, recipe.seed, 0)
     arms = Arms(distilled, corpus, recipe, place)
     key = _digest(
         hashlib.sha256(distilled.training_bytes()).hexdigest(),
@@ -239,7 +238,7 @@ def distance_attacks(
         reason = "the set is one image, and there is no other distance to hold the distance to it against"
         return [MembershipAttack("distance", source, (), reason=reason) for source in ("distilled", "random")]
     train, others = _members(corpus)
-    drawn = random_rows(corpus, np.bincount(distilled.labels, minlength=len(corpus.class_names)), recipe.seed, 0)
+    drawn = random_beside(distilled, corpus, recipe.seed, 0)
     grey = torch.from_numpy(distilled.normalisation.grey(distilled.images).astype(np.float32)).to(place).clamp(*RANGE)
     attacked: tuple[tuple[Source, torch.Tensor, np.ndarray, np.ndarray, np.ndarray], ...] = (
         ("distilled", grey, distilled.labels, distilled.weights, train),

@@ -19,7 +19,7 @@ from medistill.artifacts.kept import keep_json, read_result
 from medistill.artifacts.lock import alone
 from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
-from medistill.evaluate.protocol import random_rows
+from medistill.evaluate.representatives import rows_by_class
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.accounting import Guarantee
 from medistill.progress import Progress, Silent
@@ -95,7 +95,7 @@ def run(
             corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
         refuse_another_corpus(out, record.values.get("corpus", {}), corpus)
         record.describe(corpus)
-        random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)  # before hours are spent
+        rows_by_class(corpus, [recipe.fewest_images] * len(corpus.class_names))  # before hours are spent
         check_across(corpus, recipe)
         trajectories = None
         if not recipe.quantising:

@@ -18,7 +18,7 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import LEFT_OUT, Corpus
 from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.errors import DataError, DivergedError
-from medistill.evaluate.protocol import Arms, answers, random_rows
+from medistill.evaluate.protocol import Arms, answers, random_beside
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.confidence import true_class_confidence
 from medistill.privacy.membership import SOURCES, Source
@@ -60,12 +60,13 @@ class ShadowPlan:
         content = hashlib.sha256(whole.content.encode() + held.tobytes() + self.labels.tobytes()).hexdigest()
         return replace(whole, content=content, labels=labels, splits=splits)
 
-    def lacking(self, class_names: tuple[str, ...], ipc: int) -> str:
+    def lacking(self, class_names: tuple[str, ...], needed: int) -> str:
         """Why these shadows cannot be distilled, as the end of "cannot be made, because ..."; else empty."""
         for c, name in enumerate(class_names):
-            fewest = int(min((np.sum(held & (self.labels == c)) for held in self.held), default=ipc))
-            if fewest < ipc:
-                return f"half of the patients has only {fewest} training images of class {name}, and {ipc} are needed"
+            fewest = int(min((np.sum(held & (self.labels == c)) for held in self.held), default=needed))
+            if fewest < needed:
+                wanted = "1 is" if needed == 1 else f"{needed} are"
+                return f"half of the patients has only {fewest} training images of class {name}, and {wanted} needed"
         return ""
 
 
@@ -223,7 +224,7 @@ def _asked(
     )
     arms, spec = Arms(made, corpus, recipe, place), network_spec(corpus, recipe, network)
     shown = LabelledImages.of_corpus(corpus, plan.rows, made.normalisation, place)
-    subset = random_rows(corpus, np.bincount(made.labels, minlength=len(corpus.class_names)), recipe.seed, 0)
+    subset = random_beside(made, corpus, recipe.seed, 0)
     arrays: dict[str, np.ndarray] = {}
     for source in SOURCES:
         told = []

@@ -43,10 +43,10 @@ class SitePlan:
     note: str
 
 
-def plan_sites(corpus: Corpus, ipc: int, smallest_cell: int) -> list[SitePlan]:
+def plan_sites(corpus: Corpus, needed: int, smallest_cell: int) -> list[SitePlan]:
     """What can be learnt without each site of a corpus, and tested there.
 
-    A class takes part if the other sites have ``ipc`` training images and a validation image of it. A site is not
+    A class takes part if the other sites have ``needed`` training images and a validation image of it. A site is not
     tested where fewer than ``smallest_cell`` patients would be: the table of subgroups would not show them either.
 
     Raises:
@@ -59,20 +59,20 @@ def plan_sites(corpus: Corpus, ipc: int, smallest_cell: int) -> list[SitePlan]:
             expected="images of at least two sites, so that one can be left out",
             do="sort the files as SITE/CLASS/file, or name a table with a column for the site with --labels",
         )
-    return [_plan(corpus, site, f"{n:02d}", ipc, smallest_cell) for n, site in enumerate(sites, start=1)]
+    return [_plan(corpus, site, f"{n:02d}", needed, smallest_cell) for n, site in enumerate(sites, start=1)]
 
 
-def _plan(corpus: Corpus, site: str, folder: str, ipc: int, smallest_cell: int) -> SitePlan:
+def _plan(corpus: Corpus, site: str, folder: str, needed: int, smallest_cell: int) -> SitePlan:
     rows, splits = rows_without_site(corpus, site)
     labels, names = corpus.labels[rows], corpus.class_names
     train, val, test = (np.bincount(labels[splits == s], minlength=len(names)) for s in range(len(SPLITS)))
     elsewhere = np.bincount(corpus.labels[corpus.sites != corpus.site_names.index(site)], minlength=len(names))
-    taught = (train >= ipc) & (val > 0)
+    taught = (train >= needed) & (val > 0)
     alone = [name for c, name in enumerate(names) if elsewhere[c] == 0]
     lost = [f"no other site has images of {' or '.join(alone)}"] if alone else []
     lost += [
         f"the other sites have {train[c]} training and {val[c]} validation images of class {name}, "
-        f"where {ipc} and 1 are needed"
+        f"where {needed} and 1 are needed"
         for c, name in enumerate(names)
         if elsewhere[c] > 0 and not taught[c]
     ]

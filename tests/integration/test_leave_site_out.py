@@ -62,7 +62,7 @@ def test_a_class_that_one_site_alone_has_takes_no_part_without_it(tmp_path: Path
         (site, name, split, 3) for site in "ns" for name in ("Normal", "Other") for split in ("train", "val", "test")
     ]
     corpus = corpus_of(tmp_path, *cells, *[("n", "COVID", split, 3) for split in ("train", "val", "test")])
-    north, south = plan_sites(corpus, ipc=3, smallest_cell=1)
+    north, south = plan_sites(corpus, needed=3, smallest_cell=1)
     assert (north.site, north.folder, north.classes) == ("n", "01", ("Normal", "Other"))
     assert (north.images, north.patients, north.reason) == (18, 18, "")
     assert north.note == "Not every class takes part, because no other site has images of COVID."
@@ -72,14 +72,14 @@ def test_a_class_that_one_site_alone_has_takes_no_part_without_it(tmp_path: Path
 def test_what_cannot_be_learnt_without_a_site_is_said(tmp_path: Path) -> None:
     cells = [("n", "COVID", split, 3) for split in ("train", "val", "test")]
     cells += [("s", "Normal", split, 3) for split in ("train", "val", "test")]
-    both = plan_sites(corpus_of(tmp_path, *cells), ipc=1, smallest_cell=1)
+    both = plan_sites(corpus_of(tmp_path, *cells), needed=1, smallest_cell=1)
     assert [plan.reason for plan in both] == [
         "no other site has images of COVID",
         "no other site has images of Normal",
     ]
     assert [plan.images for plan in both] == [0, 0]
     cells += [("s", "COVID", "train", 2), ("n", "Normal", "train", 4), ("n", "Normal", "val", 1)]
-    few = plan_sites(corpus_of(tmp_path, *cells), ipc=3, smallest_cell=1)
+    few = plan_sites(corpus_of(tmp_path, *cells), needed=3, smallest_cell=1)
     assert few[0].reason == (
         "the other sites have 2 training and 0 validation images of class COVID, where 3 and 1 are needed"
     )
@@ -90,7 +90,7 @@ def test_a_site_whose_classes_are_its_own_has_nothing_to_be_tested_on(tmp_path: 
     cells = [("s", name, split, 2) for name in ("A", "B") for split in ("train", "val", "test")]
     own = plan_sites(
         corpus_of(tmp_path, *cells, *[("n", "C", split, 2) for split in ("train", "val", "test")]),
-        ipc=1,
+        needed=1,
         smallest_cell=1,
     )
     assert own[0].reason == (
@@ -101,8 +101,8 @@ def test_a_site_whose_classes_are_its_own_has_nothing_to_be_tested_on(tmp_path: 
 def test_a_site_of_few_patients_is_not_shown_by_itself(tmp_path: Path) -> None:
     cells = [(site, name, split, 3) for site in "st" for name in ("A", "B") for split in ("train", "val", "test")]
     corpus = corpus_of(tmp_path, *cells, ("n", "A", "train", 4), ("n", "B", "test", 5))
-    assert plan_sites(corpus, ipc=1, smallest_cell=9)[0].reason == ""
-    few, large, _ = plan_sites(corpus, ipc=1, smallest_cell=10)
+    assert plan_sites(corpus, needed=1, smallest_cell=9)[0].reason == ""
+    few, large, _ = plan_sites(corpus, needed=1, smallest_cell=10)
     assert few.reason == "fewer than 10 of its patients could be tested, who might be recognised"
     assert (large.images, large.reason) == (18, "")
 
@@ -110,9 +110,9 @@ def test_a_site_of_few_patients_is_not_shown_by_itself(tmp_path: Path) -> None:
 def test_fewer_than_two_sites_are_refused_and_unknown_ones_do_not_count(tmp_path: Path) -> None:
     cells = [("not stated", name, split, 2) for name in ("A", "B") for split in ("train", "val", "test")]
     with pytest.raises(UsageError, match="the corpus has no site"):
-        plan_sites(corpus_of(tmp_path, *cells), ipc=1, smallest_cell=1)
+        plan_sites(corpus_of(tmp_path, *cells), needed=1, smallest_cell=1)
     with pytest.raises(UsageError, match=r"the corpus has one site \(n\)"):
-        plan_sites(corpus_of(tmp_path, *cells, ("n", "A", "train", 2)), ipc=1, smallest_cell=1)
+        plan_sites(corpus_of(tmp_path, *cells, ("n", "A", "train", 2)), needed=1, smallest_cell=1)
 
 
 @dataclass(frozen=True)

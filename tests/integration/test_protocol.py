@@ -14,7 +14,7 @@ from torch import nn
 
 from medistill.artifacts.atomic import read_tensors, write_tensors
 from medistill.artifacts.corpus import Corpus
-from medistill.errors import ArtifactError, DataError, DivergedError, RecipeError, UsageError
+from medistill.errors import ArtifactError, DivergedError, RecipeError, UsageError
 from medistill.evaluate.evaluation import load_evaluation
 from medistill.evaluate.predictions import load_arms, load_truth
 from medistill.evaluate.protocol import Arms
@@ -113,12 +113,6 @@ def test_each_network_draws_its_own_k_means(corpus, recipe):
     arms = Arms(drawn_set(corpus, ipc=5), corpus, recipe, CPU)
     drawn = {arms.training_set("kmeans", number).data.pixels.numpy().tobytes() for number in range(4)}
     assert len(drawn) > 1
-
-
-def test_more_images_than_a_class_has_are_refused_before_anything_is_trained(corpus, recipe, trainings, tmp_path):
-    with pytest.raises(DataError, match="fewer than 13 images per class"):
-        evaluate(drawn_set(corpus, ipc=13), corpus, recipe, out=tmp_path, device="cpu")
-    assert not trainings
 
 
 def test_costs_are_those_of_the_files(corpus, recipe, tmp_path):

@@ -106,8 +106,8 @@ def test_the_root_help_lists_the_commands_in_the_order_of_the_work() -> None:
     told = CliRunner().invoke(app, ["--help"]).output.partition("Commands:")[2]
     verbs = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line.split()]
     expected = (
-        "distill prepare experts evaluate leave-site-out audit share verify train merge export push exchange-study "
-        "benchmark report phantom ledger doctor purge keys recipes"
+        "init distill prepare experts evaluate leave-site-out audit share verify train merge export push "
+        "exchange-study benchmark report phantom ledger doctor purge keys recipes"
     )
     assert " ".join(verbs) == expected
     assert "..." not in told
