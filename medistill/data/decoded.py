@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from medistill.data.remark import Remark
 
 TOO_MUCH = "reading it takes more memory than a worker may have"
 
@@ -25,6 +29,7 @@ class Decoded:
         synthetic: the file says that it was made.
         flags: what it says of itself, as `flags_of` gives it.
         masked: in how many places text was masked.
+        remarks: what else was done to it, or could not be followed.
         category: of the refusal, empty where accepted.
         reason: of the refusal.
     """
@@ -40,5 +45,12 @@ class Decoded:
     synthetic: bool = False
     flags: tuple[str, ...] = ()
     masked: int = 0
+    remarks: tuple[Remark, ...] = ()
     category: str = ""
     reason: str = ""
+
+
+def decoded_from(said: Mapping[str, Any]) -> Decoded:
+    """What became of a file, from its fields as JSON gives them back, which has no tuples."""
+    remarks = tuple(Remark(*remark) for remark in said["remarks"])
+    return Decoded(**{**said, "flags": tuple(said["flags"]), "remarks": remarks})

@@ -22,7 +22,7 @@ from medistill.errors import UsageError
 from medistill.progress import Progress
 from medistill.recipe import DataRecipe
 
-SAID = ("fingerprint", "view", "unstated", "patient", "study", "sex", "age", "synthetic", "flags", "masked")
+SAID = ("fingerprint", "view", "unstated", "patient", "study", "sex", "age", "synthetic", "flags", "masked", "remarks")
 """What is kept of a file beside its pixels."""
 E = TypeVar("E", bound=BaseException)
 

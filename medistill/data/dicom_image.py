@@ -22,6 +22,8 @@ from medistill.data.demographics import age_band, age_band_between, settled, sex
 from medistill.data.dicom_file import frames_of, read_data_set
 from medistill.data.flagged_headers import screened
 from medistill.data.image import Image, check_size
+from medistill.data.orientation import upright
+from medistill.data.pixel_spacing import with_square_pixels
 from medistill.data.refusal import Refused
 from medistill.data.view import view_of
 from medistill.recipe import DataRecipe
@@ -61,7 +63,7 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
     flags = screened(header, recipe)
     stored = _stored_values(header)
     pixels, deep = _display_values(stored, header, recipe)
-    return Image(
+    image = Image(
         pixels=pixels,
         deep=deep,
         padding=_padding(stored, header),
@@ -74,6 +76,7 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
         flags=flags,
         states_view=True,
     )
+    return upright(with_square_pixels(image, header), header, recipe)
 
 
 def _header(path: Path) -> Dataset:

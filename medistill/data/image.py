@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from medistill.data.refusal import Refused
+from medistill.data.remark import Remark
+
+FORMATS = "DICOM, PNG, JPEG, TIFF, BMP, WebP or NIfTI"
+"""What is read, in words."""
 
 MAX_PIXELS = 100_000_000
 """More pixels than this are taken for a decompression bomb; a chest radiograph has about 10 million."""
@@ -28,6 +32,7 @@ class Image:
         synthetic: the file says that it was made, not taken of a person.
         flags: what the file says of itself that speaks against passing it on, as `flags_of` gives it.
         states_view: the format has a place for the view, so that saying nothing means something.
+        remarks: what was done to it, or what of its header could not be followed.
     """
 
     pixels: np.ndarray
@@ -41,6 +46,11 @@ class Image:
     synthetic: bool = False
     flags: tuple[str, ...] = ()
     states_view: bool = False
+    remarks: tuple[Remark, ...] = ()
+
+    def remarked(self, category: str, reason: str) -> Image:
+        """The same with one more remark."""
+        return replace(self, remarks=(*self.remarks, Remark(category, reason)))
 
 
 def check_size(height: int, width: int) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medistill.artifacts.corpus import Split
+from medistill.data.image import FORMATS
 from medistill.errors import DataError
 from medistill.visible import MOST_NAME, steers
 
@@ -91,7 +92,7 @@ def files_of(folder: Path) -> list[str]:
     if not found:
         raise DataError(
             f"the folder '{folder}' holds no files",
-            expected="DICOM, PNG, JPEG or NIfTI files",
+            expected=f"{FORMATS} files",
             do="check the path of --data",
         )
     return sorted(found)

@@ -116,6 +116,7 @@ class RadiographReader(ImageReader):
             "synthetic": img.synthetic,
             "flags": img.flags,
             "masked": 0,
+            "remarks": img.remarks,
         }
 
 

@@ -34,7 +34,9 @@ from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group
+from medistill.data.image import FORMATS
 from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
+from medistill.data.remark import Remark, counted_remarks
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
@@ -46,7 +48,7 @@ from medistill.progress import Progress, Silent
 from medistill.recipe import DataRecipe, Recipe
 from medistill.workflow.spending import keep_people, people_are_known
 
-READER = 2
+READER = 3
 """Version of the reading; raise it when the same files come to other pixels, patients or splits."""
 DRAW = 1
 """Version of the drawing of splits: another one divides every corpus anew."""
@@ -239,6 +241,7 @@ def _save(
             *unread("Sexes", sexes),
             *unread("Ages", ages),
             *told_of(image.flags for _, image in accepted),
+            *counted_remarks(image.remarks for _, image in accepted),
         ],
         manifest=manifest,
         text_check=check,
@@ -258,12 +261,16 @@ def _manifest(listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Seque
         elif image.category:
             rows.append(ManifestRow(name, -1, image.category, image.reason))
         else:
-            done = (TEXT_MASKED, f"text was masked in {image.masked} place{'s' * (image.masked > 1)}") * (
-                image.masked > 0
-            )
-            rows.append(ManifestRow(name, number, *done))
+            rows.append(ManifestRow(name, number, *_done(image)))
             number += 1
     return rows
+
+
+def _done(image: Decoded) -> tuple[str, str]:
+    """Category and reason of a file that was taken: what was done to it, that text was masked first."""
+    masked = Remark(TEXT_MASKED, f"text was masked in {image.masked} place{'s' * (image.masked > 1)}")
+    remarks = [*[masked] * (image.masked > 0), *image.remarks]
+    return (remarks[0].category if remarks else "", "; ".join(remark.reason for remark in remarks))
 
 
 def _check_classes(labels: np.ndarray, class_names: Sequence[str], manifest: Sequence[ManifestRow]) -> None:
@@ -294,7 +301,7 @@ def _check_splits(
 def _nothing(manifest: Sequence[ManifestRow]) -> DataError:
     return DataError(
         f"none of {len(manifest)} files could be used{_refusals(manifest)}",
-        expected="frontal radiographs as DICOM, PNG, JPEG or NIfTI",
+        expected=f"frontal radiographs as {FORMATS}",
         do="check --data; --set data.view_policy=keep takes DICOM files that do not say their view",
     )
 
