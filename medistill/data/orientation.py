@@ -61,7 +61,7 @@ def upright(image: Image, header: Dataset, recipe: DataRecipe) -> Image:
 
 def _by_device(header: Dataset) -> str:
     """What the device did to the picture of its detector, in words; "" where it did nothing or nothing is said."""
-    rotation = _values(header, "FieldOfViewRotation")[0]
+    rotation = _values(header, "FieldOfViewRotation")[0].partition(".")[0]
     flipped = _values(header, "FieldOfViewHorizontalFlip")[0].upper() == "YES"
     return " and ".join(["rotated"] * (rotation in ("90", "180", "270")) + ["flipped"] * flipped)
 
