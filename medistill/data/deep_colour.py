@@ -40,12 +40,12 @@ def deep_colour(path: Path, kind: str) -> np.ndarray:
     Raises:
         Refused: its colours lie in compressed planes, of which Pillow gives the upper bytes alone.
     """
-    with Pillow.open(path, formats=(kind,)) as opened:
+    with path.open("rb") as file, Pillow.open(file, formats=(kind,)) as opened:
         if _raw_mode(opened) == GREY_AND_ALPHA:
             return _grey_and_alpha(opened)
         _choose_bytes(opened, swapped=False)
         upper = np.asarray(ImageOps.exif_transpose(opened), np.uint16)
-    with Pillow.open(path, formats=(kind,)) as opened:
+    with path.open("rb") as file, Pillow.open(file, formats=(kind,)) as opened:
         _choose_bytes(opened, swapped=True)
         lower = np.asarray(ImageOps.exif_transpose(opened), np.uint16)
     return (upper << 8 | lower).transpose(2, 0, 1)

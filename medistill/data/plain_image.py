@@ -65,7 +65,8 @@ def read_pillow(path: Path, kind: str) -> Image:
     try:
         if kind == "WEBP":
             _check_webp(path)
-        with Pillow.open(path, formats=(kind,)) as opened:
+        # by its path Pillow would map some TIFF files into memory, and scramble those that lie on their side
+        with path.open("rb") as file, Pillow.open(file, formats=(kind,)) as opened:
             _check(opened)
             read = _deep if has_deep_colour(opened) else _plain
             spacing = _spacing(opened)  # for which Pillow may read all of a PNG file

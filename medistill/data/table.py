@@ -34,14 +34,15 @@ USUAL: dict[str, tuple[str, ...]] = {
 }
 """Names under which each column is looked for, in order, in any case."""
 NEEDED = ("file", "label")
+DOUBLE_ENDING = ".nii.gz"
 
 
 def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataRecipe) -> list[Listed]:
     """Read what a table says of the files of a folder.
 
     A row names its file by the path from the folder, from the one above or from the root, by its name alone, or without
-    its ending, as long as that is unambiguous. Files that no row names are left out, and rows whose file is missing are
-    listed as refused.
+    its ending or half of a double one, as long as that is unambiguous. Files that no row names are left out, and rows
+    whose file is missing are listed as refused.
 
     Raises:
         DataError: the table cannot be read, lacks a column, or names none of the files.
@@ -170,8 +171,7 @@ class _Known:
         self.paths = set(files)
         self.short: dict[str, str | None] = {}
         for file in files:
-            path = PurePosixPath(file)
-            for name in {path.name, path.stem, path.with_suffix("").as_posix()}:
+            for name in _short_names(PurePosixPath(file)):
                 self.short[name] = file if name not in self.short else None
 
     def find(self, said: str) -> str | None:
@@ -183,6 +183,16 @@ class _Known:
             if plain.startswith(place) and plain.removeprefix(place) in self.paths:
                 return plain.removeprefix(place)
         return self.short.get(plain)
+
+
+def _short_names(path: PurePosixPath) -> set[str]:
+    """What else than its path may stand for a file: its name, and either without its ending or half of a double one."""
+    names = {path.name, path.stem, path.with_suffix("").as_posix()}
+    if path.name.lower().endswith(DOUBLE_ENDING):
+        for whole in (path.name, path.as_posix()):
+            bare = whole[: -len(DOUBLE_ENDING)]
+            names |= {bare, bare + whole[-len(".gz") :]}
+    return names
 
 
 def _listed(folder: Path, file: str, said: dict[str, str], *, split_given: bool) -> Listed:
