@@ -71,14 +71,18 @@ def cores() -> int:
 
 @contextmanager
 def _unsaid() -> Iterator[None]:
-    """Keep what decoders warn of to themselves: it quotes headers, which name patients."""
-    before = logging.root.manager.disable
+    """Keep what decoders warn of to themselves: it quotes headers, which name patients. Some are libraries in C, which
+    write past Python."""
+    before, stderr = logging.root.manager.disable, os.dup(2)
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
             warnings.simplefilter("ignore")
             yield
     finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
         logging.disable(before)
 
 

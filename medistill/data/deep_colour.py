@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import II, TiffImageFile
 
 from medistill.data.refusal import Refused
-from medistill.data.tiff import BITS_PER_SAMPLE, in_planes
+from medistill.data.tiff import in_deep_planes
 
 OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 GREY_AND_ALPHA = "LA;16B"
@@ -25,7 +26,7 @@ GREY_AND_ALPHA = "LA;16B"
 def has_deep_colour(opened: ImageFile) -> bool:
     """Whether a file, of which nothing but the header has been read, has several samples of 16 bits a pixel."""
     deep = _raw_mode(opened)[-3:] in OTHER_ORDER and not opened.mode.startswith("I")
-    return deep or _in_deep_planes(opened)
+    return deep or in_deep_planes(opened)
 
 
 def deep_colour(path: Path, kind: str) -> np.ndarray:
@@ -64,22 +65,16 @@ def _raw_mode(opened: ImageFile) -> str:
     return str(args[0] if isinstance(args, tuple) else args)
 
 
-def _in_deep_planes(opened: ImageFile) -> bool:
-    return in_planes(opened) and 16 in np.atleast_1d(opened.tag_v2.get(BITS_PER_SAMPLE, 1))
-
-
 def _choose_bytes(opened: ImageFile, *, swapped: bool) -> None:
     """Have the upper bytes of the samples read, or the lower ones."""
-    tiles = []
-    for tile in opened.tile:
+    planes = in_deep_planes(opened)
+    for n, tile in enumerate(opened.tile):
         args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
-        form = args[0]
-        if _in_deep_planes(opened):
-            if tile.codec_name != "raw":
-                why = "its 16-bit colours lie in compressed planes, one for each; save it with its colours together"
-                raise Refused("unsupported coding", why)
-            form = f"{form[0]};16{'L' if opened.tag_v2.prefix == b'II' else 'B'}"
-        if swapped:
-            form = form[:-3] + OTHER_ORDER[form[-3:]]
-        tiles.append(tile._replace(args=(form, *args[1:]) if isinstance(tile.args, tuple) else form))
-    opened.tile = tiles
+        form = str(args[0])
+        if planes and tile.codec_name != "raw":
+            why = "its 16-bit colours lie in compressed planes, one for each; save it with its colours together"
+            raise Refused("unsupported coding", why)
+        if planes and isinstance(opened, TiffImageFile):
+            form = f"{form[0]};16{'L' if opened.tag_v2.prefix == II else 'B'}"
+        form = form[:-3] + OTHER_ORDER[form[-3:]] if swapped else form
+        opened.tile[n] = tile._replace(args=(form, *args[1:]) if isinstance(tile.args, tuple) else form)

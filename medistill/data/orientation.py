@@ -46,7 +46,9 @@ def upright(image: Image, header: Dataset, recipe: DataRecipe) -> Image:
     element, stated = _stated(header)
     if not stated:
         done = _by_device(header)
-        reason = f"left as it is: its header says that the device {done} it, and not how it lies (no PatientOrientation)"
+        reason = (
+            f"left as it is: its header says that the device {done} it, and not how it lies (no PatientOrientation)"
+        )
         return image.remarked(ORIENTATION_UNUSED, reason) if done else image
     sides = tuple(map(_side, stated))
     turn = _turn(*sides) if len(sides) == 2 else None

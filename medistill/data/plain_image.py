@@ -9,13 +9,14 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from medistill.data.codestream import webp_size
 from medistill.data.deep_colour import deep_colour, has_deep_colour
 from medistill.data.image import Image, check_size
 from medistill.data.pixel_spacing import squared
 from medistill.data.refusal import Refused
-from medistill.data.tiff import check_tiff, load_grey, true_grey
+from medistill.data.tiff import check_tiff, order_as_decoded, true_grey
 
 STARTS = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -29,8 +30,9 @@ STARTS = {
 BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 """Lengths of the second header of a BMP file; two letters alone are too little to know it by."""
 ORIENTATION = 0x0112
-"""Number of the EXIF and TIFF tag that says how the picture is to be turned; its sides change places where it is `SIDEWAYS`."""
+"""Number of the EXIF and TIFF tag that says how the picture is to be turned."""
 SIDEWAYS = (5, 6, 7, 8)
+"""Its values where the sides change places."""
 OPAQUE, WHITE = 255, 65535
 
 
@@ -99,7 +101,7 @@ def _check_webp(path: Path) -> None:
 def _check(opened: ImageFile) -> None:
     """Refuse what is not to be decoded."""
     check_size(opened.height, opened.width)
-    if opened.format == "TIFF":
+    if isinstance(opened, TiffImageFile):
         check_tiff(opened)
         return
     frames = int(getattr(opened, "n_frames", 1))
@@ -109,13 +111,13 @@ def _check(opened: ImageFile) -> None:
 
 def _plain(_: Path, opened: ImageFile) -> _Opened:
     """What Pillow reads as it is."""
-    tiff = opened.format == "TIFF"
+    tiff = opened if isinstance(opened, TiffImageFile) else None
     if tiff:
-        load_grey(opened)
+        order_as_decoded(tiff)
     picture = ImageOps.exif_transpose(opened)
     deep = picture.mode.startswith("I") or picture.mode == "F"
     if deep or (tiff and picture.mode == "L"):
-        values = true_grey(opened, picture) if tiff else np.asarray(picture, np.float32)
+        values = true_grey(tiff, picture) if tiff else np.asarray(picture, np.float32)
         _refuse_colour(values[None], picture.info.get("transparency"))
         return _Opened(values[None], deep)
     if picture.mode == "La":

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import II, MM, OPEN_INFO
+from PIL.TiffImagePlugin import II, MM, OPEN_INFO, TiffImageFile
 
 from medistill.data.image import MAX_PIXELS
 from medistill.data.refusal import Refused
@@ -31,13 +31,15 @@ MORE = {
     (MM, 1, (1,), 1, (32,), ()): ("I", "I;32B"),
 }
 """Kinds of grey that Pillow could read and has not in its table."""
-NATIVE = {"I;16BS": "I;16S", "I;32BS": "I;32S", "I;32B": "I;32N", "F;32BF": "F;32F"} if sys.byteorder == "little" else {}
+NATIVE = (
+    {"I;16BS": "I;16S", "I;32BS": "I;32S", "I;32B": "I;32N", "F;32BF": "F;32F"} if sys.byteorder == "little" else {}
+)
 """What Pillow takes for the order of the file, though libtiff has turned it to the machine's already."""
 for kind, read_as in MORE.items():
     OPEN_INFO.setdefault(kind, read_as)
 
 
-def check_tiff(opened: ImageFile) -> None:
+def check_tiff(opened: TiffImageFile) -> None:
     """Refuse several pages, and tiles for which more memory would be taken than for any image.
 
     Raises:
@@ -56,22 +58,21 @@ def check_tiff(opened: ImageFile) -> None:
         raise Refused("several frames", "it has several pages; a radiograph has one: save that page alone")
 
 
-def in_planes(opened: ImageFile) -> bool:
-    """Whether each colour lies in a plane of its own."""
-    return opened.format == "TIFF" and opened.tag_v2.get(PLANAR) == 2 and len(opened.getbands()) > 1
+def in_deep_planes(opened: ImageFile) -> bool:
+    """Whether it is TIFF with colours of 16 bits, each in a plane of its own."""
+    if not isinstance(opened, TiffImageFile) or len(opened.getbands()) == 1:
+        return False
+    return opened.tag_v2.get(PLANAR) == 2 and 16 in np.atleast_1d(opened.tag_v2.get(BITS_PER_SAMPLE, 1))
 
 
-def load_grey(opened: ImageFile) -> None:
+def order_as_decoded(opened: TiffImageFile) -> None:
     """Have numbers read in the order of bytes in which libtiff gives them."""
-    opened.tile = [
-        tile._replace(args=(NATIVE.get(tile.args[0], tile.args[0]), *tile.args[1:]))
-        if tile.codec_name == "libtiff"
-        else tile
-        for tile in opened.tile
-    ]
+    for n, tile in enumerate(opened.tile):
+        if tile.codec_name == "libtiff" and isinstance(tile.args, tuple):
+            opened.tile[n] = tile._replace(args=(NATIVE.get(tile.args[0], tile.args[0]), *tile.args[1:]))
 
 
-def true_grey(opened: ImageFile, picture: Pillow.Image) -> np.ndarray:
+def true_grey(opened: TiffImageFile, picture: Pillow.Image) -> np.ndarray:
     """Values of a picture in one of Pillow's grey modes but "1", float32 (H, W), more for what is brighter.
 
     Args:

@@ -241,7 +241,6 @@ def to_json(decoded: Decoded) -> dict[str, Any]:
     return {**asdict(replace(decoded, pixels=None)), "pixels": shape}
 
 
-
 def look_to_json(look: SecondLook) -> tuple[dict[str, Any], tuple[np.ndarray, ...]]:
     """Pictures of a file as JSON takes them, with shapes in place of pixels, and the pixels in their order."""
     masked = None if look.masked is None else look.masked.shape

@@ -163,7 +163,9 @@ def test_how_a_row_may_name_its_file(tmp_path):
     assert ambiguous["c.png"].category == "missing file"
 
 
-@pytest.mark.parametrize("said", ["case7", "case7.gz", "case7.nii", "case7.nii.gz", "x/case7", "x/case7.gz", "x/case7.nii"])
+@pytest.mark.parametrize(
+    "said", ["case7", "case7.gz", "case7.nii", "case7.nii.gz", "x/case7", "x/case7.gz", "x/case7.nii"]
+)
 @pytest.mark.parametrize("ending", [".nii.gz", ".NII.GZ"])
 def test_half_of_a_double_ending_may_be_left_out(tmp_path, said, ending):
     root = tree(tmp_path / "data", f"x/case7{ending}", "x/case71.nii.gz", "y/other.png")

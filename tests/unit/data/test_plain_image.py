@@ -39,7 +39,9 @@ def png(pixels: np.ndarray, *, interlaced: bool = False, chunks: dict[bytes, byt
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for part in parts if part.size for row in part)
     header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, int(interlaced))
     more = b"".join(chunk(name, data) for name, data in (chunks or {}).items())
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + more + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + more + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
 
 
 def tiff(
@@ -274,7 +276,9 @@ def test_webp(tmp_path, mode, lossless):
     colour = np.kron(np.random.default_rng(0).integers(0, 255, (4, 5, 4)), np.ones((16, 16, 1))).astype("u1")
     colour[..., 3] = 255
     saved = Pillow.fromarray(colour).convert(mode)
-    saved.save(tmp_path / "a.webp", lossless=lossless, quality=100, exif=b"" if lossless else b"Exif\0\0II*\0\x08\0\0\0\0\0")
+    saved.save(
+        tmp_path / "a.webp", lossless=lossless, quality=100, exif=b"" if lossless else b"Exif\0\0II*\0\x08\0\0\0\0\0"
+    )
     content = (tmp_path / "a.webp").read_bytes()
     assert webp_size(content[:30])[:2] == (64, 80)
     image = read_image(tmp_path / "a.webp", KEEP)
