@@ -71,19 +71,32 @@ def cores() -> int:
 
 @contextmanager
 def _unsaid() -> Iterator[None]:
-    """Keep what decoders warn of to themselves: it quotes headers, which name patients. Some are libraries in C, which
-    write past Python."""
-    before, stderr = logging.root.manager.disable, os.dup(2)
+    """Keep what decoders warn of to themselves: it quotes headers, which name patients."""
+    before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with warnings.catch_warnings(), _without_stderr():
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Libraries in C write to it past Python."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-        logging.disable(before)
 
 
 def look_at(folder: Path, file: str, recipe: DataRecipe) -> SecondLook | None:

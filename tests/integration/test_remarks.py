@@ -68,7 +68,7 @@ def test_what_was_done_to_files_is_told(tmp_path):
     assert row.category == ""
 
 
-def test_tiff_bmp_and_webp_are_images(tmp_path, capfd):
+def test_tiff_bmp_and_webp_are_images(tmp_path):
     data = pictures(tmp_path / "data")
     pixels = np.random.default_rng(2).integers(0, 256, (3, 16, 16), np.uint8)
     for name, one in zip(("a.tif", "b.bmp", "c.webp"), pixels, strict=True):
@@ -79,7 +79,6 @@ def test_tiff_bmp_and_webp_are_images(tmp_path, capfd):
     whole = bytearray((data / "Normal" / "damaged.tiff").read_bytes())
     (data / "Normal" / "damaged.tiff").write_bytes(whole.replace(whole[8:40], bytes(32)))
     corpus = prepare(data, RECIPE, workers=1)
-    assert "Decode" not in capfd.readouterr().err
     rows = {row.file: row for row in corpus.manifest}
     for name, one in zip(("a.tif", "b.bmp", "c.webp"), pixels, strict=True):
         np.testing.assert_array_equal(corpus.images[rows[f"COVID/{name}"].row, 0], one)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medistill.data.codestream import webp_size
+from medistill.data.decoding import decode_chunk
 from medistill.data.image import Image
 from medistill.data.radiograph import read_image
 from medistill.data.refusal import Refused
@@ -253,6 +254,19 @@ def test_tiff_cut_short_or_of_a_kind_nobody_reads_is_refused(tmp_path):
     assert refusal(tmp_path, tiff(picture(1).astype("f8"), form=3)).category == "unreadable"
     not_finite = np.full((17, 13, 1), np.nan, "f4")
     assert refusal(tmp_path, tiff(not_finite, form=3)).category == "unreadable"
+
+
+def test_what_a_decoder_in_c_says_is_not_shown(tmp_path, capfd):
+    pixels = picture(1, 255).astype("u1")
+    damaged = bytearray(tiff(pixels, packed=True))
+    damaged[8 + len(zlib.compress(pixels.tobytes())) - 1] ^= 1
+    (tmp_path / "a.tif").write_bytes(damaged)
+    with pytest.raises(Refused):
+        read_image(tmp_path / "a.tif", KEEP)
+    assert "ZIPDecode" in capfd.readouterr().err
+    (decoded,) = decode_chunk(tmp_path, ["a.tif"], KEEP)
+    assert decoded.category == "unreadable"
+    assert capfd.readouterr().err == ""
 
 
 def test_bmp(tmp_path):
