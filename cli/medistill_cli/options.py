@@ -12,9 +12,9 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="FOLDER|URL",
-        help="Folder of DICOM, PNG, JPEG or NIfTI files, in folders by class or by site and class, or in any folders "
-        "together with --labels; or dicomweb+https://..., a PACS, with --labels. Left out: the built-in corpus of "
-        "invented patients.",
+        help="Folder of DICOM, PNG, JPEG, TIFF, BMP, WebP or NIfTI files, in folders by class or by site and class, or "
+        "in any folders together with --labels; or dicomweb+https://..., a PACS, with --labels. Left out: the built-in "
+        "corpus of invented patients.",
         show_default=False,
     ),
 ]

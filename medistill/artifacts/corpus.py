@@ -46,7 +46,7 @@ class ManifestRow:
         reason: why it was refused, what was changed, or which element its view is from, in words without a patient's
             identifier; else empty.
         category: short machine name of the reason, counted in reports ("truncated", "lateral view", ...); of an
-            accepted file what was done to it, `TEXT_MASKED` or one of `note.SAYS`; else empty.
+            accepted file what was done to it, `TEXT_MASKED` or one of `remark.COUNTED`; else empty.
     """
 
     file: str

@@ -2,7 +2,7 @@
 
 A decoder takes memory for what the codestream says, whatever the header of the file around it says. In JPEG, JPEG
 Lossless and JPEG-LS that is the frame header (ITU-T T.81, B.2.2; T.87, C.2.2), in JPEG 2000 and HTJ2K the marker
-segment SIZ (T.800, A.5.1).
+segment SIZ (T.800, A.5.1), in WebP the first chunk (RFC 9649, 2.5 to 2.7).
 """
 
 from __future__ import annotations
@@ -75,3 +75,19 @@ def _box(frame: bytes) -> int:
         if length < head:
             raise IndexError
         at += length
+
+
+def webp_size(start: bytes) -> CodedSize | None:
+    """Size of a WebP file by its first 30 bytes; None where they do not state it."""
+    kind, chunk = start[12:16], start[20:30]
+    if len(chunk) < 10:
+        return None
+    if kind == b"VP8X":
+        return CodedSize(int.from_bytes(chunk[7:10], "little") + 1, int.from_bytes(chunk[4:7], "little") + 1, 3, 8)
+    if kind == b"VP8L" and chunk[0] == 0x2F:
+        bits = int.from_bytes(chunk[1:5], "little")
+        return CodedSize((bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, 3, 8)
+    if kind == b"VP8 " and chunk[3:6] == b"\x9d\x01\x2a":
+        columns, rows = struct.unpack_from("<HH", chunk, 6)
+        return CodedSize(rows & 0x3FFF, columns & 0x3FFF, 3, 8)
+    return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from medistill.data.note import Note
+from medistill.data.remark import Remark
 
 TOO_MUCH = "reading it takes more memory than a worker may have"
 
@@ -28,7 +30,7 @@ class Decoded:
         synthetic: the file says that it was made.
         flags: what it says of itself, as `flags_of` and `examined` give it.
         masked: in how many places text was masked.
-        notes: what was done to it that its header does not ask for.
+        remarks: what else was done to it, or could not be followed.
         category: of the refusal, empty where accepted.
         reason: of the refusal.
     """
@@ -45,6 +47,12 @@ class Decoded:
     synthetic: bool = False
     flags: tuple[str, ...] = ()
     masked: int = 0
-    notes: tuple[Note, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     category: str = ""
     reason: str = ""
+
+
+def decoded_from(said: Mapping[str, Any]) -> Decoded:
+    """What became of a file, from its fields as JSON gives them back, which has no tuples."""
+    remarks = tuple(Remark(*remark) for remark in said["remarks"])
+    return Decoded(**{**said, "flags": tuple(said["flags"]), "remarks": remarks})

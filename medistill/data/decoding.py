@@ -34,7 +34,7 @@ SAID = (
     "synthetic",
     "flags",
     "masked",
-    "notes",
+    "remarks",
 )
 """What is kept of a file beside its pixels."""
 E = TypeVar("E", bound=BaseException)
@@ -88,11 +88,28 @@ def _unsaid() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_stderr():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Libraries in C write to it past Python."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def look_at(folder: Path, file: str, recipe: DataRecipe) -> SecondLook | None:

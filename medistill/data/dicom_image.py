@@ -19,6 +19,8 @@ from medistill.data.display_transform import display_values, padded
 from medistill.data.examination import examined
 from medistill.data.flagged_headers import screened
 from medistill.data.image import Image, check_size
+from medistill.data.orientation import upright
+from medistill.data.pixel_spacing import with_square_pixels
 from medistill.data.refusal import Refused
 from medistill.data.stored_values import check_pixel_header, stored_values
 from medistill.data.transfer_syntax import decodable_syntax
@@ -56,7 +58,7 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
     stored = stored_values(header, syntax)
     padding = padded(stored, header)
     pixels, deep, left_out = display_values(stored, header, padding, recipe)
-    return Image(
+    image = Image(
         pixels=pixels,
         deep=deep,
         padding=padding,
@@ -69,8 +71,9 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
         synthetic=str(header.get("SyntheticData", "")).upper() == "YES",
         flags=flags,
         states_view=True,
-        notes=stored.notes + left_out,
+        remarks=stored.remarks + left_out,
     )
+    return upright(with_square_pixels(image, header), header, recipe)
 
 
 def _header(path: Path) -> Dataset:

@@ -16,8 +16,8 @@ from pydicom.pixels import apply_color_lut
 from pydicom.uid import ExplicitVRBigEndian
 
 from medistill.data.look_up_table import BadTableError, LookUpTable, table_of
-from medistill.data.note import LEFT_OUT, Note
 from medistill.data.refusal import Refused
+from medistill.data.remark import LEFT_OUT, Remark
 from medistill.data.stored_values import Stored
 from medistill.recipe import DataRecipe
 
@@ -35,7 +35,7 @@ class UnusableError(ValueError):
 
 def display_values(
     stored: Stored, header: Dataset, padding: np.ndarray, recipe: DataRecipe
-) -> tuple[np.ndarray, bool, tuple[Note, ...]]:
+) -> tuple[np.ndarray, bool, tuple[Remark, ...]]:
     """Brightness of what a file stores.
 
     Args:
@@ -51,9 +51,9 @@ def display_values(
         return _palette(stored, header), False, ()
     if stored.values.ndim == 3:
         return _colour(stored), False, ()
-    values, notes, ready = _modality(stored, header)
+    values, remarks, ready = _modality(stored, header)
     shown, more = _voi(values, header, padding, recipe, ready=ready)
-    notes += more
+    remarks += more
     same = shown is None and values.min() == stored.values.min() and values.max() == stored.values.max()
     deep = not (same and stored.place.stored == 8)
     values = values if shown is None else shown
@@ -62,10 +62,10 @@ def display_values(
     inverse = str(header.get("PresentationLUTShape", "")).strip().upper() == "INVERSE"
     if stored.photometric == "MONOCHROME1" or inverse:
         values = values.max() + values.min() - values if deep else 255 - values
-    return values.astype(np.float32)[None], deep, notes
+    return values.astype(np.float32)[None], deep, remarks
 
 
-def _modality(stored: Stored, header: Dataset) -> tuple[np.ndarray, tuple[Note, ...], bool]:
+def _modality(stored: Stored, header: Dataset) -> tuple[np.ndarray, tuple[Remark, ...], bool]:
     """Values after the modality LUT or the rescaling.
 
     Returns:
@@ -103,7 +103,7 @@ def _rescaled(values: np.ndarray, header: Dataset) -> np.ndarray:
 
 def _voi(
     values: np.ndarray, header: Dataset, padding: np.ndarray, recipe: DataRecipe, *, ready: bool
-) -> tuple[np.ndarray | None, tuple[Note, ...]]:
+) -> tuple[np.ndarray | None, tuple[Remark, ...]]:
     """The first of the display transforms that the recipe asks for that can be applied and shows something."""
     tries: list[Transform] = []
     highest = float(values.max())
@@ -135,9 +135,9 @@ def _voi(
     return None, _left_out(left, INSTEAD)
 
 
-def _left_out(left: list[str], instead: str) -> tuple[Note, ...]:
+def _left_out(left: list[str], instead: str) -> tuple[Remark, ...]:
     """One note for whatever was left out in favour of something."""
-    return (Note(LEFT_OUT, "; ".join([*dict.fromkeys(left), instead])),) if left else ()
+    return (Remark(LEFT_OUT, "; ".join([*dict.fromkeys(left), instead])),) if left else ()
 
 
 def windowed(values: np.ndarray, header: Dataset, n: int = 0) -> np.ndarray:

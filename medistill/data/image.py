@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medistill.data.note import Note
 from medistill.data.refusal import Refused
+from medistill.data.remark import Remark
+
+FORMATS = "DICOM, PNG, JPEG, TIFF, BMP, WebP or NIfTI"
+"""What is read, in words."""
 
 MAX_PIXELS = 100_000_000
 """More pixels than this are taken for a decompression bomb; a chest radiograph has about 10 million."""
@@ -29,8 +32,8 @@ class Image:
         age: band of the patient's age, as `age_band` gives it.
         synthetic: the file says that it was made, not taken of a person.
         flags: what has to be told of what the file says of itself, as `flags_of` and `examined` give it.
-        notes: what was done to it that its header does not ask for.
         states_view: the format has a place for the view, so that saying nothing means something.
+        remarks: what was done to it, or what of its header could not be followed.
     """
 
     pixels: np.ndarray
@@ -44,8 +47,12 @@ class Image:
     age: str | None = ""
     synthetic: bool = False
     flags: tuple[str, ...] = ()
-    notes: tuple[Note, ...] = ()
     states_view: bool = False
+    remarks: tuple[Remark, ...] = ()
+
+    def remarked(self, category: str, reason: str) -> Image:
+        """The same with one more remark."""
+        return replace(self, remarks=(*self.remarks, Remark(category, reason)))
 
 
 def check_size(height: int, width: int) -> None:

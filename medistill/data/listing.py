@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medistill.artifacts.corpus import Split
+from medistill.data.image import FORMATS
 from medistill.data.layout import HOLDERS, MASKS, layout_of
 from medistill.data.united import class_words, told_of_map
 from medistill.data.words import plain, stated
@@ -101,7 +102,7 @@ def files_of(folder: Path) -> list[str]:
     if not found:
         raise DataError(
             f"the folder '{folder}' holds no files",
-            expected="DICOM, PNG, JPEG or NIfTI files",
+            expected=f"{FORMATS} files",
             do="check the path of --data",
         )
     return sorted(found)

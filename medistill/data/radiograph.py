@@ -26,15 +26,15 @@ from monai.transforms import (
 
 from medistill.data.decoded import TOO_MUCH
 from medistill.data.dicom_image import read_dicom
-from medistill.data.image import Image
-from medistill.data.plain_image import read_nifti, read_pillow
+from medistill.data.image import FORMATS, Image
+from medistill.data.nifti_image import read_nifti
+from medistill.data.plain_image import format_of, read_pillow
 from medistill.data.refusal import Refused
 from medistill.data.text_masking import BurntInText
 from medistill.data.text_policy import resolve_text_policy
 from medistill.data.view import view_of
 from medistill.recipe import DataRecipe
 
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima", "")
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -63,13 +63,14 @@ def read_image(path: Path, recipe: DataRecipe) -> Image:
         )
     if start[128:] == b"DICM":
         return read_dicom(path, recipe)
-    if start.startswith((PNG, JPEG)):
-        return read_pillow(path)
+    kind = format_of(start)
+    if kind:
+        return read_pillow(path, kind)
     if name.endswith(NIFTI_ENDINGS):
         return read_nifti(path)
     if path.suffix.lower() in DICOM_ENDINGS or path.suffix[1:].isdigit():
         return read_dicom(path, recipe)
-    raise Refused("not an image", "it is neither DICOM, PNG, JPEG nor NIfTI")
+    raise Refused("not an image", f"it is not {FORMATS}")
 
 
 class RadiographReader(ImageReader):
@@ -117,7 +118,7 @@ class RadiographReader(ImageReader):
             "synthetic": img.synthetic,
             "flags": img.flags,
             "masked": 0,
-            "notes": img.notes,
+            "remarks": img.remarks,
         }
 
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from medistill.artifacts.atomic import write_atomically
 from medistill.artifacts.kept import keep_tensors, read_checked
-from medistill.data.decoded import Decoded
-from medistill.data.workers import from_json
+from medistill.data.decoded import Decoded, decoded_from
 from medistill.errors import ArtifactError
 
 CHUNK = 32
@@ -80,4 +79,4 @@ def _path(staging: Path, first: int) -> Path:
 
 def _read(path: Path) -> tuple[list[Decoded], np.ndarray]:
     arrays, metadata = read_checked(path, "staged images")
-    return [from_json(one) for one in json.loads(metadata["said"])], arrays["pixels"]
+    return [decoded_from(one) for one in json.loads(metadata["said"])], arrays["pixels"]

@@ -18,8 +18,8 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGExtended12Bit, JPEGLSTransferSyntaxes, RLELossless
 
 from medistill.data.codestream import CodedSize, coded_size
-from medistill.data.note import CONTRADICTED, Note
 from medistill.data.refusal import Refused
+from medistill.data.remark import CONTRADICTED, Remark
 from medistill.data.transfer_syntax import DEFLATED_FRAME, FRAMED, decoder_of, is_framed, syntax_name
 
 RLE_HEADER = 64 + 15
@@ -80,13 +80,13 @@ class Stored:
         values: int32 or int64 (H, W), or (H, W, 3).
         place: where they lay, which says what they can be.
         photometric: what they mean, once they are decoded.
-        notes: what the header says and the pixels contradict.
+        remarks: what the header says and the pixels contradict.
     """
 
     values: np.ndarray
     place: Place
     photometric: str
-    notes: tuple[Note, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def check_pixel_header(header: Dataset) -> None:
@@ -154,30 +154,30 @@ def stored_values(header: Dataset, syntax: UID) -> Stored:
     if words.ndim not in (2, 3) or (words.ndim == 3 and words.shape[2] != 3):
         raise Refused("cannot be decoded", f"its pixels have the shape {words.shape}")
     words = words.astype(words.dtype.newbyteorder("="), copy=False).view(f"u{words.dtype.itemsize}")
-    place, notes = _place(header, coded)
+    place, remarks = _place(header, coded)
     place, more = _as_found(words, place, header)
-    return Stored(place.values(words), place, str(told["photometric_interpretation"]), notes + more)
+    return Stored(place.values(words), place, str(told["photometric_interpretation"]), remarks + more)
 
 
-def _place(header: Dataset, coded: CodedSize | None) -> tuple[Place, tuple[Note, ...]]:
+def _place(header: Dataset, coded: CodedSize | None) -> tuple[Place, tuple[Remark, ...]]:
     """Where the header, and the codestream, say that values lie."""
     allocated, stored, signed = int(header.BitsAllocated), int(header.BitsStored), header.PixelRepresentation == 1
     if coded is not None and coded.bits > allocated:
         why = f"its BitsAllocated is {allocated}, its codestream has {coded.bits} bits, which were taken"
-        return Place(coded.bits, coded.bits, 0, signed), (Note(CONTRADICTED, why),)
+        return Place(coded.bits, coded.bits, 0, signed), (Remark(CONTRADICTED, why),)
     high = header.get("HighBit")
     high = stored - 1 if high is None else int(high)
-    notes: tuple[Note, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     if not stored - 1 <= high < allocated:
         why = f"its HighBit is {high}, which {stored} bits in {allocated} cannot have; {stored - 1} was taken"
-        high, notes = stored - 1, (Note(CONTRADICTED, why),)
+        high, remarks = stored - 1, (Remark(CONTRADICTED, why),)
     if coded is not None and coded.bits <= high:  # its words begin with the lowest bit that is used
         stored = min(stored, coded.bits)
         high = stored - 1
-    return Place(allocated, stored, high + 1 - stored, signed), notes
+    return Place(allocated, stored, high + 1 - stored, signed), remarks
 
 
-def _as_found(words: np.ndarray, place: Place, header: Dataset) -> tuple[Place, tuple[Note, ...]]:
+def _as_found(words: np.ndarray, place: Place, header: Dataset) -> tuple[Place, tuple[Remark, ...]]:
     """The place of unsigned values in words that show that the header is wrong.
 
     That is so where LargestImagePixelValue is the largest word, and can be no value or uses bits that lie below the
@@ -197,7 +197,7 @@ def _as_found(words: np.ndarray, place: Place, header: Dataset) -> tuple[Place, 
         return place, ()
     stored = max(place.stored, top.bit_length())
     why = f"its BitsStored and HighBit say other bits than the {stored} lowest, in which its values lie"
-    return replace(place, stored=stored, shift=0), (Note(CONTRADICTED, why),)
+    return replace(place, stored=stored, shift=0), (Remark(CONTRADICTED, why),)
 
 
 def _described(header: Dataset) -> dict[str, Any]:

@@ -22,8 +22,7 @@ import numpy as np
 
 from medistill import errors
 from medistill.data.burnt_in_text import Box, Reading
-from medistill.data.decoded import Decoded
-from medistill.data.note import Note
+from medistill.data.decoded import Decoded, decoded_from
 from medistill.data.second_look import SecondLook
 from medistill.errors import MedistillError, UsageError
 from medistill.recipe import DataRecipe
@@ -78,7 +77,7 @@ class Worker:
         """
         return self._ask(
             {"folder": str(folder.absolute()), "files": list(files), "recipe": recipe.model_dump(mode="json")},
-            lambda answer: [from_json({**one, "pixels": self._array(one["pixels"])}) for one in answer["decoded"]],
+            lambda answer: [decoded_from({**one, "pixels": self._array(one["pixels"])}) for one in answer["decoded"]],
         )
 
     def look(self, folder: Path, file: str, recipe: DataRecipe) -> SecondLook | None:
@@ -240,12 +239,6 @@ def to_json(decoded: Decoded) -> dict[str, Any]:
     """What became of a file, as JSON takes it, with the shape of its pixels in their place."""
     shape = None if decoded.pixels is None else decoded.pixels.shape
     return {**asdict(replace(decoded, pixels=None)), "pixels": shape}
-
-
-def from_json(one: Mapping[str, Any]) -> Decoded:
-    """What became of a file, from what `to_json` gave, with its pixels in place of their shape."""
-    notes = tuple(Note(*note) for note in one["notes"])
-    return Decoded(**{**one, "flags": tuple(one["flags"]), "notes": notes})
 
 
 def look_to_json(look: SecondLook) -> tuple[dict[str, Any], tuple[np.ndarray, ...]]:

@@ -32,6 +32,9 @@ class DataRecipe(Section):
     """1 for radiographs, 3 for colour images."""
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     """How an oblong image becomes square: stretched, padded with black, or its centre cropped."""
+    orientation: Literal["standard", "as_stored"] = "standard"
+    """DICOM images whose header says that they lie on their side, upside down or mirrored (PatientOrientation) are
+    turned to the standard view, head on top and the patient's left on the right; or left as they are stored."""
     voi: Literal["auto", "window", "lut", "none"] = "auto"
     """Which DICOM display transform is applied: `auto` takes the VOI LUT sequence, else the window, else none."""
     low_percentile: Annotated[float, Field(ge=0, lt=50)] = 0.5

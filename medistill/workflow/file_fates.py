@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from medistill.artifacts.corpus import TEXT_MASKED, ManifestRow
 from medistill.data.decoded import Decoded
+from medistill.data.image import FORMATS
 from medistill.data.listing import Listed
-from medistill.data.note import Note
+from medistill.data.remark import Remark
 from medistill.data.selection import why_frontal
 from medistill.errors import DataError
 
@@ -44,18 +45,18 @@ def file_fates(listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Sequ
 def _told_of(one: Listed, image: Decoded) -> tuple[str, str]:
     """Category and reason of a file that was taken: the first of what was done to it, and all of that, with what its
     view is from, in a sentence."""
-    notes = list(image.notes)
+    remarks = list(image.remarks)
     if image.masked:
-        notes.insert(0, Note(TEXT_MASKED, f"text was masked in {image.masked} place{'s' * (image.masked > 1)}"))
-    told = "; ".join(filter(None, (*(note.reason for note in notes), why_frontal(one, image))))
-    return (notes[0].category if notes else "", told)
+        remarks.insert(0, Remark(TEXT_MASKED, f"text was masked in {image.masked} place{'s' * (image.masked > 1)}"))
+    told = "; ".join(filter(None, (*(remark.reason for remark in remarks), why_frontal(one, image))))
+    return (remarks[0].category if remarks else "", told)
 
 
 def nothing_usable(manifest: Sequence[ManifestRow]) -> DataError:
     most = max((row.category for row in manifest), key=[row.category for row in manifest].count, default="")
     return DataError(
         f"none of {len(manifest)} files could be used{refusals(manifest)}",
-        expected="frontal radiographs as DICOM, PNG, JPEG or NIfTI",
+        expected=f"frontal radiographs as {FORMATS}",
         do=INSTEAD.get(most, "check --data, and the table if one is named"),
     )
 

@@ -34,7 +34,7 @@ from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group, within_sites
 from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
-from medistill.data.note import noted
+from medistill.data.remark import counted_remarks
 from medistill.data.selection import choose, refuse_copies, refuse_unstated_views, told_of_views
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
@@ -248,7 +248,7 @@ def _save(
             *told_of_examinations(image.flags for _, image in accepted),
             *told_of_views(wanted, decoded),
             *read_as,
-            *noted(image.notes for _, image in accepted),
+            *counted_remarks(image.remarks for _, image in accepted),
         ],
         manifest=manifest,
         text_check=check,

@@ -118,7 +118,7 @@ def read(path: Path, **settings: Any) -> Image:
 
 
 def said(image: Image) -> str:
-    return " | ".join(f"{note.category}: {note.reason}" for note in image.notes)
+    return " | ".join(f"{note.category}: {note.reason}" for note in image.remarks)
 
 
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, DEFLATED_FRAME, UNCOMPRESSED_FRAME)
@@ -153,7 +153,7 @@ def test_a_value_is_read_from_its_bits_and_from_no_others(tmp_path, syntax, sign
     image = read(path)
     np.testing.assert_array_equal(image.pixels[0], values)
     assert image.deep
-    assert image.notes == ()
+    assert image.remarks == ()
 
 
 @pytest.mark.parametrize("allocated", [8, 16])
@@ -281,7 +281,7 @@ def test_the_largest_value_shows_where_values_lie(tmp_path):
         assert said(image).startswith("header contradicted")
     right = written(tmp_path / "b.dcm", words << 4, ("LargestImagePixelValue", "US", 4095), stored=12, high=15)
     np.testing.assert_array_equal(read(right).pixels[0], values)
-    assert read(right).notes == ()
+    assert read(right).remarks == ()
     unstated = read(written(tmp_path / "c.dcm", words, stored=12, high=15))
     np.testing.assert_array_equal(unstated.pixels[0], values)
     overlaid = written(tmp_path / "d.dcm", words, (0x60000102, "US", 0), stored=12, high=15)
@@ -305,7 +305,7 @@ def test_windows_narrower_than_one(tmp_path):
         path = written(tmp_path / "a.dcm", values.astype(np.uint16), *SLOPE, *window("2.0", "0.5", function), stored=12)
         image = read(path)
         np.testing.assert_allclose(image.pixels[0], expected, atol=1e-6)
-        assert image.notes == ()
+        assert image.remarks == ()
     image = read(written(tmp_path / "b.dcm", values.astype(np.uint16), *SLOPE, *window("2.0", "0.5"), stored=12))
     np.testing.assert_allclose(image.pixels[0], x, rtol=1e-6)
     assert said(image) == (
@@ -337,7 +337,7 @@ def test_a_window_that_cannot_be_applied_is_told(tmp_path, elements):
     image = read(written(tmp_path / "a.dcm", values, *elements, stored=12))
     np.testing.assert_array_equal(image.pixels[0], values)
     assert said(image).startswith("display transform left out: its window was left out")
-    assert read(tmp_path / "a.dcm", voi="none").notes == ()
+    assert read(tmp_path / "a.dcm", voi="none").remarks == ()
 
 
 def test_the_next_window_takes_the_place_of_one_that_cannot_be_applied(tmp_path):
@@ -411,7 +411,7 @@ def test_tables_of_8_bits_in_whatever_form(tmp_path, keyword, form, bits):
     path = written(tmp_path / "a.dcm", values, (keyword, "SQ", Sequence([table(entries, form, bits=bits)])), stored=8)
     image = read(path)
     np.testing.assert_array_equal(image.pixels[0], entries[values])
-    assert image.notes == ()
+    assert image.remarks == ()
 
 
 @pytest.mark.parametrize("keyword", ["ModalityLUTSequence", "VOILUTSequence"])

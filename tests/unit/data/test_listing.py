@@ -163,6 +163,21 @@ def test_how_a_row_may_name_its_file(tmp_path):
     assert ambiguous["c.png"].category == "missing file"
 
 
+@pytest.mark.parametrize(
+    "said", ["case7", "case7.gz", "case7.nii", "case7.nii.gz", "x/case7", "x/case7.gz", "x/case7.nii"]
+)
+@pytest.mark.parametrize("ending", [".nii.gz", ".NII.GZ"])
+def test_half_of_a_double_ending_may_be_left_out(tmp_path, said, ending):
+    root = tree(tmp_path / "data", f"x/case7{ending}", "x/case71.nii.gz", "y/other.png")
+    said = said if ending.islower() else said.replace("nii", "NII").replace("gz", "GZ")
+    assert by_table(root, f"file,label\n{said},A\n")[f"x/case7{ending}"].category == ""
+
+
+def test_a_bare_name_of_two_files_is_ambiguous(tmp_path):
+    root = tree(tmp_path / "data", "x/case7.nii.gz", "y/case7.nii", "z/other.png")
+    assert by_table(root, "file,label\ncase7,A\nother,A\n")["case7"].category == "missing file"
+
+
 def test_rows_that_say_too_little_or_too_much(tmp_path):
     root = tree(tmp_path / "data", *[f"{name}.png" for name in "abcdef"])
     listed = by_table(
