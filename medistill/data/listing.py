@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,19 @@ SPLIT_FOLDERS: dict[str, Split] = {
     "testing": "test",
 }
 """Names that stand for a split, in folders and in tables."""
+MORE_WORDS: dict[str, Split] = {
+    "development": "val",
+    "tune": "val",
+    "tuning": "val",
+    "holdout": "test",
+    "heldout": "test",
+    "external": "test",
+    "internaltest": "test",
+    "externaltest": "test",
+    "externalvalidation": "test",
+    "internalvalidation": "val",
+}
+"""More of them, in tables alone, since a folder of such a name may be a site; without blanks, hyphens, underscores."""
 MOST_STRAY = 0.1
 """Largest share of files that may lie less or more deep than the others."""
 UNUSABLE_NAME = (
@@ -59,6 +73,13 @@ class Listed:
     age: str = ""
     category: str = ""
     reason: str = ""
+
+
+def split_named(word: str) -> Split | None:
+    """The split that a word in a table stands for, in any case, and also with "set" or "split" behind it."""
+    plain = re.sub(r"[\s_-]+", "", word).lower()
+    known = SPLIT_FOLDERS | MORE_WORDS
+    return known.get(plain) or known.get(re.sub(r"(data)?(set|split)$", "", plain))
 
 
 def files_of(folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Literal
 
 from medistill.data.decoded import Decoded
 from medistill.data.listing import Listed
@@ -12,21 +13,39 @@ from medistill.data.view import view_of
 from medistill.errors import DataError
 from medistill.recipe import DataRecipe
 
+Purpose = Literal["learn", "test"]
+"""What a corpus is read for. To test on it alone, it needs neither every class nor any split."""
 MOST_CLASSES = 100
 MOST_NAMES = 12
 """So many names of classes or sites are repeated in a message at most."""
 
 
-def choose(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[list[Listed], list[str]]:
+def taken(listed: Sequence[Listed], recipe: DataRecipe) -> DataRecipe:
+    """The settings with the sites and the classes that they come to among these files: what is read with the one, and
+    what with the other, is the same corpus."""
+    sites = _sites(listed, recipe)
+    here = {one.label for one in listed if not one.category and (not sites or one.site in sites)}
+    return recipe.model_copy(
+        update={"sites": sites, "prefer_sites": (), "classes": recipe.classes or tuple(sorted(here))}
+    )
+
+
+def _sites(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[str, ...]:
+    """The sites that are taken; none stands for all."""
+    present = {one.site for one in listed if one.label}
+    return recipe.sites or (recipe.prefer_sites if set(recipe.prefer_sites) <= present else ())
+
+
+def choose(listed: Sequence[Listed], recipe: DataRecipe, purpose: Purpose = "learn") -> tuple[list[Listed], list[str]]:
     """Leave out the sites, classes and views that the recipe does not take; also what the report has to say of it.
 
     Raises:
-        DataError: a site or a class that the recipe names is not there, or the classes cannot be meant.
+        DataError: a site or a class that the recipe names is not there (to test, one class is enough), or the classes
+            cannot be meant.
     """
     present_sites = sorted({one.site for one in listed if one.label})
-    sites, notes = recipe.sites, []
-    if not sites and recipe.prefer_sites and set(recipe.prefer_sites) <= set(present_sites):
-        sites = recipe.prefer_sites
+    sites, notes = _sites(listed, recipe), []
+    if sites != recipe.sites:
         notes.append(f"Of {len(present_sites)} sites the recipe takes {' and '.join(sites)} alone.")
     _refuse_absent("site", "sites", sites, present_sites)
     chosen = [
@@ -36,7 +55,8 @@ def choose(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[list[Listed], 
         for one in listed
     ]
     present_classes = sorted({one.label for one in chosen if not one.category})
-    _refuse_absent("class", "classes", recipe.classes, present_classes)
+    if purpose == "learn" or not set(recipe.classes) & set(present_classes):
+        _refuse_absent("class", "classes", recipe.classes, present_classes)
     if not recipe.classes:
         _refuse_many_or_alike(present_classes)
     return [_by_class_and_view(one, recipe) for one in chosen], notes

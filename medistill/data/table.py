@@ -7,7 +7,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from medistill.data.listing import SPLIT_FOLDERS, Listed, unusable
+from medistill.data.listing import SPLIT_FOLDERS, Listed, split_named, unusable
+from medistill.data.selection import Purpose
 from medistill.errors import DataError
 from medistill.recipe import DataRecipe
 
@@ -36,7 +37,9 @@ USUAL: dict[str, tuple[str, ...]] = {
 NEEDED = ("file", "label")
 
 
-def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataRecipe) -> list[Listed]:
+def list_by_table(
+    folder: Path, files: Sequence[str], table: Path, recipe: DataRecipe, purpose: Purpose = "learn"
+) -> list[Listed]:
     """Read what a table says of the files of a folder.
 
     A row names its file by the path from the folder, from the one above or from the root, by its name alone, or without
@@ -48,7 +51,7 @@ def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataR
     """
     header, rows = read_cells(table)
     columns = {name: _column(name, header, recipe, table) for name in USUAL}
-    _settle_split(columns, header, rows, recipe, table)
+    _settle_split(columns, header, rows, recipe, table, purpose)
     known = _Known(folder, files)
     listed: dict[str, Listed] = {}
     missing: list[Listed] = []
@@ -76,17 +79,27 @@ def list_by_table(folder: Path, files: Sequence[str], table: Path, recipe: DataR
 
 
 def _settle_split(
-    columns: dict[str, int | None], header: list[str], rows: list[list[str]], recipe: DataRecipe, table: Path
+    columns: dict[str, int | None],
+    header: list[str],
+    rows: list[list[str]],
+    recipe: DataRecipe,
+    table: Path,
+    purpose: Purpose,
 ) -> None:
-    """Leave a column of splits out of account where it is empty, or numbers the folds of a cross-validation.
+    """Leave a column of splits out of account where it is empty, or numbers the folds of a cross-validation; to test,
+    also where a row says what is not understood, so that no image is lost by it.
 
     Raises:
         DataError: it says something else that is not understood: splits that somebody gave are not to be ignored.
     """
     column = columns["split"]
-    if column is None or any(row[column].strip().lower() in SPLIT_FOLDERS for row in rows):
+    known = any if purpose == "learn" else all
+    if column is None or known(split_named(row[column]) for row in rows):
         return
     said = {row[column].strip() for row in rows} - {""}
+    if purpose == "test":
+        columns["split"] = None
+        return
     folds = header[column].lower() == "fold" and all(word.isdigit() for word in said)
     if recipe.split_column or (said and not folds):
         raise DataError(
@@ -186,7 +199,7 @@ class _Known:
 
 
 def _listed(folder: Path, file: str, said: dict[str, str], *, split_given: bool) -> Listed:
-    split = SPLIT_FOLDERS.get(said["split"].lower())
+    split = split_named(said["split"])
     refused = unusable(folder, file)
     if refused is not None:
         return refused
