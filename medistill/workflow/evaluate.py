@@ -32,6 +32,7 @@ from medistill.training.randomness import generator
 from medistill.workflow.choose_schedules import choose_schedules
 from medistill.workflow.experts import network_spec
 from medistill.workflow.originals import Originals, Tested, apart_from_originals
+from medistill.workflow.tested import tested_whole, trainable
 
 STATISTICS = ("bootstrap", "confidence", "margin", "specificity", "smallest_cell", "networks", "arms", "across")
 """Settings of the evaluation that decide nothing about a single network; the stored ones outlive a change of them."""
@@ -58,6 +59,8 @@ def evaluate(
     interrupted, or is asked for more networks or arms, trains only what is missing, and each network draws its random
     numbers from the seed, the arm and its own number.
 
+    A corpus that is tested whole (see `as_tested`) has no originals to compare with: the set is then tested alone.
+
     Args:
         originals: what is known here of the images that the set was made from (see `known_originals`): on another
             corpus than its own it is not tested on these.
@@ -73,6 +76,7 @@ def evaluate(
     apart = apart_from_originals(distilled.provenance.get("corpus"), corpus, recipe, originals)
     corpus = apart.corpus
     _tell(apart, progress)
+    recipe = trainable(corpus, recipe, progress)
     folder, place = private_folder(Path(out) / "evaluation"), choose_device(device)
     spec = network_spec(corpus, recipe, network)
     parameters = sum(p.numel() for p in build_network(spec, generator(recipe.seed, "count")).parameters())
@@ -145,7 +149,13 @@ def write_evaluation(
         parameters=parameters,
         schedules=schedules,
     )
-    evaluation = replace(compared, originals=apart.originals, left_out=apart.left_out, set_digest=set_digest)
+    evaluation = replace(
+        compared,
+        originals=apart.originals,
+        left_out=apart.left_out,
+        set_digest=set_digest,
+        tested="all images" if tested_whole(corpus) else "test split",
+    )
     keep_json(folder / "evaluation.json", evaluation.as_json(), private=True)
     return evaluation
 
@@ -255,8 +265,8 @@ def check_fit(what: str, class_names: Sequence[str], shape: Sequence[int], corpu
     if tuple(class_names) != corpus.class_names:
         raise DataError(
             f"the {what} has the classes {', '.join(class_names)}; the corpus has {', '.join(corpus.class_names)}",
-            expected="the same classes in the same order",
-            do=f"name the {what}'s classes with --classes, or evaluate on another corpus",
+            expected="the same classes in the same order; some of them may have no image",
+            do=f"read the corpus with the classes of the {what} (data.classes)",
         )
     if tuple(shape) != corpus.images.shape[1:]:
         raise DataError(

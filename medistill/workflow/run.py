@@ -95,7 +95,8 @@ def run(
             corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
         refuse_another_corpus(out, record.values.get("corpus", {}), corpus)
         record.describe(corpus)
-        random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)  # before hours are spent
+        wanted = [recipe.distill.ipc] * len(corpus.class_names)
+        random_rows(corpus, wanted, recipe.seed, -1, beside="to be made")  # before hours are spent
         check_across(corpus, recipe)
         trajectories = None
         if not recipe.quantising:
