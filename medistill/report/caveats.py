@@ -51,10 +51,11 @@ def caveats(
     unit = corpus.split_unit if corpus is not None else distilled.split_unit if distilled is not None else ""
     one = "a patient" if unit == "patient" else "a person"
     found = [
-        *(_of_classifier(one) if classifier else [_privacy(distilled, one, audited=audit is not None)]),
+        *(_of_classifier(one, evaluation) if classifier else [_privacy(distilled, one, audited=audit is not None)]),
         Caveat(
             "Not clinical evidence",
-            "Networks are compared on one test split of one corpus. That says nothing about their use on patients.",
+            f"Networks are {'tested on images' if evaluation.tested == 'all images' else 'compared on one test split'} "
+            "of one corpus. That says nothing about their use on patients.",
         ),
     ]
     if evaluation.originals != "apart":
@@ -145,9 +146,15 @@ def _of_originals(evaluation: Evaluation, one: str) -> Caveat:
     )
 
 
-def _of_classifier(one: str) -> list[Caveat]:
+def _of_classifier(one: str, evaluation: Evaluation) -> list[Caveat]:
     return [
         Caveat(
+            "No threshold",
+            "Every image was tested, and no threshold was chosen. Whoever uses the classifier needs one, and what it "
+            "finds there is another share than that of the most probable class.",
+        )
+        if not evaluation.validation_images
+        else Caveat(
             "Thresholds of this corpus",
             "The classifier was tested as it was received, but the thresholds were chosen on the validation split of "
             "this corpus, not of the sender's. Elsewhere another threshold would be chosen, with other figures.",

@@ -30,6 +30,7 @@ from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.choose_schedules import choose_schedules
+from medistill.workflow.corpus_record import keep_tested_corpus
 from medistill.workflow.experts import network_spec
 from medistill.workflow.originals import Originals, Tested, apart_from_originals
 from medistill.workflow.tested import tested_whole, trainable
@@ -88,6 +89,7 @@ def evaluate(
     networks = StoredNetworks(folder, key, arms.names, recipe.evaluate.networks, progress.say)
     _train_missing(networks, arms, corpus, recipe, spec, place, progress)
     predictions = [_together(arm, networks.of(arm), arms) for arm in arms.names]
+    keep_tested_corpus(corpus, Path(out))
     return write_evaluation(
         folder,
         predictions,

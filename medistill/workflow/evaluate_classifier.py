@@ -22,6 +22,7 @@ from medistill.progress import Progress, Silent, Task
 from medistill.recipe import Recipe
 from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
+from medistill.workflow.corpus_record import keep_tested_corpus
 from medistill.workflow.evaluate import OTHER_CORPUS, StoredNetworks, check_fit, write_evaluation
 from medistill.workflow.originals import apart_from_originals
 
@@ -91,6 +92,7 @@ def evaluate_classifier(
     )
     tested = {"network": spec.words, "set_digest": classifier.provenance.get("set_digest")}
     write_json(folder / TESTED, tested, private=True)
+    keep_tested_corpus(corpus, Path(out))
     parameters = sum(array.size for array in classifier.weights.values())
     return write_evaluation(folder, [arm], apart, recipe, network=spec.words, parameters=parameters, progress=progress)
 
