@@ -79,7 +79,8 @@ def caveats(
     if distilled is not None and distilled.starts_from == "quantised" and not synthetic and not benchmark:
         found += _of_means(distilled, unit, audit)
     if unit in ("study", "image"):
-        found.append(_split_by(unit, benchmark=benchmark))
+        alone = evaluation.tested == "all images"
+        found.append(_counted_by(unit) if alone else _split_by(unit, benchmark=benchmark))
     if corpus is not None and (corpus.classes_of_one_site or corpus.sites_of_one_class):
         found.append(_class_and_site(corpus, held_out=held_out))
     if suppressed := [group for group in evaluation.subgroups if group.images is None]:
@@ -111,7 +112,7 @@ def caveats(
             )
         )
     elif not benchmark:
-        if corpus is not None and not corpus.text_by:
+        if corpus is not None and not corpus.text_by and evaluation.tested != "all images":
             found.append(
                 Caveat(
                     "Burnt-in text was not looked for",
@@ -245,6 +246,14 @@ def _split_by(unit: str, *, benchmark: bool) -> Caveat:
         f"Split by {unit}, not by patient",
         f"The patient is not known of every file{', only the study' if unit == 'study' else ''}. The same person may "
         "be in training and in test, so the figures may be too good.",
+    )
+
+
+def _counted_by(unit: str) -> Caveat:
+    return Caveat(
+        "Intervals may be too narrow",
+        f"The patient is not known of every file{', only the study' if unit == 'study' else ''}. Where one person has "
+        f"several {plural_of(unit)}, they are counted as if each was of another.",
     )
 
 
