@@ -57,6 +57,7 @@ def choose(listed: Sequence[Listed], recipe: DataRecipe, purpose: Purpose = "lea
     present_classes = sorted({one.label for one in chosen if not one.category})
     if purpose == "learn" or not set(recipe.classes) & set(present_classes):
         _refuse_absent("class", "classes", recipe.classes, present_classes)
+    _refuse_other_spelling(recipe.classes, present_classes)
     if not recipe.classes:
         _refuse_many_or_alike(present_classes)
     return [_by_class_and_view(one, recipe) for one in chosen], notes
@@ -85,6 +86,23 @@ def _refuse_absent(noun: str, option: str, wanted: Sequence[str], present: Seque
             expected=f"a {noun} that is there",
             do=f"correct --{option}, or give the {noun} that name in the folders or the table",
         )
+
+
+def _refuse_other_spelling(wanted: Sequence[str], present: Sequence[str]) -> None:
+    """A class that is there under another spelling of its name would be left aside as if it were another one."""
+    for absent in (name for name in wanted if name not in present):
+        for other in (name for name in present if name not in wanted):
+            if letters(absent) == letters(other):
+                raise DataError(
+                    f"the corpus has a class {other}, and none that is written {absent}",
+                    expected="one name for one class",
+                    do=f"write it {absent} in the folders or in the table",
+                )
+
+
+def letters(name: str) -> str:
+    """Letters and digits of a name, in no case."""
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _refuse_many_or_alike(classes: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
+from medistill.data.selection import letters
 from medistill.errors import DataError
 from medistill.sharing.lineage import source_parts, united_provenance
 from medistill.sharing.merge_source import MergeSource
@@ -98,7 +99,7 @@ def _united_classes(sources: Sequence[MergeSource]) -> tuple[str, ...]:
         [owner, *_] = [source for source in sources if alone[0] in source.renamed]
         lacking = next(source for source in sources if alone[0] not in source.renamed)
         had = "; ".join(f"{source.name}: {', '.join(source.renamed)}" for source in sources)
-        alike = next((name for name in lacking.renamed if _letters(name) == _letters(alone[0])), None)
+        alike = next((name for name in lacking.renamed if letters(name) == letters(alone[0])), None)
         rename = shlex.quote(f"{owner.name}:{alone[0]}={alike or 'NAME'}")
         keep = " ".join(
             f"--label-map {shlex.quote(f'{source.name}:{name}={name}')}"
@@ -113,11 +114,6 @@ def _united_classes(sources: Sequence[MergeSource]) -> tuple[str, ...]:
             f"{'' if alike else ', NAME being a class of that set'}; else keep what not all have with {keep}",
         )
     return united
-
-
-def _letters(name: str) -> str:
-    """Letters and digits of a name, in no case."""
-    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _refuse_other_images(sources: Sequence[MergeSource], image_size: int | None) -> None:

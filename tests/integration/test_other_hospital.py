@@ -139,6 +139,8 @@ def test_a_hospital_with_one_class_has_an_accuracy_and_one_reason(tmp_path: Path
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     before_data = page.split('id="making"')[0]
     assert before_data.count("every test image is of class") <= 2  # the first screen, and the table for programs
+    with pytest.raises(DataError, match="a class covid, and none that is written COVID"):
+        prepare(hospital(tmp_path / "spelt", ("covid", "Normal")), classifier.recipe, purpose="test")
     with pytest.raises(DataError, match="no class COVID"):
         prepare(hospital(tmp_path / "other", ("Fracture",)), classifier.recipe, purpose="test")
 

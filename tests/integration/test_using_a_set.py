@@ -324,7 +324,7 @@ def test_the_commands_from_two_sets_to_figures(
     )
     assert trained.exit_code == 0, trained.stderr
     assert "12 distilled images for 2 epochs" in trained.stdout
-    test = ("evaluate", "model", "--data", str(phantom_folder))
+    test = ("evaluate", "model", "--split", "test", "--data", str(phantom_folder))
     tested = _run(tmp_path, *test, "--out", "local")
     assert tested.exit_code == 0, tested.stderr
     assert "thresholds chosen (Youden) on the" in tested.stdout
@@ -342,7 +342,7 @@ def test_the_commands_from_two_sets_to_figures(
         ("evaluate", "model"): (2, "is a classifier, and no --data was given"),
         (*test, "--set", "network.depth=3"): (2, "a classifier keeps its network"),
         (*test, "--across", "vgg11"): (2, "--across was given for a classifier"),
-        (*test, "--classes", "Normal,COVID"): (3, "the classifier has the classes COVID, Normal, Pneumonia"),
+        (*test, "--classes", "Normal,COVID"): (2, "the classifier has the classes COVID, Normal, Pneumonia"),
         ("train", "west.zip", "--out", "model"): (2, "holds something already"),
         ("train", str(phantom_folder), "--out", "other"): (3, "holds no distilled set"),
     }
