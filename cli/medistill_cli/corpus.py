@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medistill.artifacts.corpus import Corpus
+    from medistill.data.selection import Purpose
     from medistill.progress import Progress
     from medistill.recipe import Recipe
 
@@ -15,13 +16,16 @@ ADDRESS = re.compile(r"dicomweb\+(https?):/+(.*)")
 """What --data is where it names a DICOMweb service. A path makes one slash of the two."""
 
 
-def read_corpus(data: Path | None, labels: Path | None, recipe: Recipe, progress: Progress) -> Corpus:
-    """Read what --data and --labels name; without --data the built-in corpus."""
+def read_corpus(
+    data: Path | None, labels: Path | None, recipe: Recipe, progress: Progress, purpose: Purpose = "learn"
+) -> Corpus:
+    """Read what --data and --labels name, to learn from it or to test on it; without --data the built-in corpus."""
     from medistill.workflow.prepare import prepare
     from medistill.workflow.run import built_in_corpus
 
     folder, labels = on_disk(data, labels, progress)
-    return prepare(built_in_corpus(progress) if folder is None else folder, recipe, labels=labels, progress=progress)
+    read = built_in_corpus(progress) if folder is None else folder
+    return prepare(read, recipe, labels=labels, purpose=purpose, progress=progress)
 
 
 def folder_of(data: Path | None, labels: Path | None, progress: Progress) -> Path:

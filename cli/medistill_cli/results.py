@@ -47,17 +47,21 @@ def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), 
         table.add_row(ARM_NAMES[arm.arm], estimate(arm.macro_auc), spread, estimate(arm.accuracy), style=style)
         cost = (str(arm.images), size(arm.bytes), str(arm.images_seen), duration(arm.seconds_a_network))
         costs.add_row(ARM_NAMES[arm.arm], *cost, style=style)
-    console = out_console()
+    console, told = out_console(), verdict(evaluation)
+    compared = told.judgement != "not compared"
+    if not compared:
+        console.print(f"{told.heading}.", style="bold")
+        console.print(told.against_raw)
     console.print(table)
     console.print(costs)
-    told = verdict(evaluation)
     if evaluation.originals == "not known":
         console.print("Whether test images were among the originals of the set is not known.", style="bold")
     elif evaluation.originals == "left out":
         console.print(f"Left out, since they had a part in making the set: {evaluation.left_out} images.", style="bold")
-    console.print(told.against_raw)
+    if compared:
+        console.print(told.against_raw)
     console.print(told.against_random)
-    for name, value in (
+    for name, value in compared * (
         ("Hard-label recovery (accuracy that is lost; DD-Ranking)", evaluation.hard_label_recovery),
         ("Improvement over random (accuracy that is gained; DD-Ranking)", evaluation.improvement_over_random),
     ):
@@ -67,18 +71,27 @@ def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), 
 
 
 def print_classifier(evaluation: Evaluation) -> None:
-    """What a classifier is worth on one's own images: each class against the rest, and the whole."""
+    """What a classifier is worth on one's own images: the answer, then each class against the rest."""
+    from medistill.report.verdict import verdict
+
     level, [arm] = f"{evaluation.confidence:.0%}", evaluation.arms
-    headings = ("Test images", f"AUC ({level} interval)", "Sensitivity", "Specificity")
-    title = f"{evaluation.network}, tested on {evaluation.test_images} images of {evaluation.test_patients} patients"
-    table = _table(title, "Class", headings)
+    chosen = bool(evaluation.validation_images)
+    at_threshold = ("Sensitivity", "Specificity") if chosen else ()
+    headings = ("Test images", f"AUC ({level} interval)", "Put into it", *at_threshold)
+    units = f"{evaluation.test_images} images"
+    if evaluation.test_patients < evaluation.test_images:
+        units += f" of {evaluation.test_patients} patients"
+    table = _table(f"{evaluation.network}, tested on {units}", "Class", headings)
     for of_class, images in zip(arm.classes, evaluation.class_images, strict=True):
         point = of_class.point("youden")
-        figures = (of_class.auc, point.sensitivity, point.specificity)
+        figures = (of_class.auc, of_class.recall, *((point.sensitivity, point.specificity) if chosen else ()))
         table.add_row(of_class.name, str(images), *map(estimate, figures))
-    console = out_console()
+    console, told = out_console(), verdict(evaluation, classifier=True)
+    console.print(f"{told.heading}.", style="bold")
+    console.print(told.against_raw)
     console.print(table)
-    console.print(f"Macro AUC: {estimate(arm.macro_auc)}. Accuracy: {estimate(arm.accuracy)}.")
+    if not chosen:
+        return
     console.print(
         "Sensitivity and specificity stand at thresholds chosen (Youden) on the "
         f"{evaluation.validation_images} validation images of this corpus, not of the sender's.",

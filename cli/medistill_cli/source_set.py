@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +53,31 @@ def without_text_reader() -> list[str]:
     from medistill.data.burnt_in_text import reader_name
 
     return ["data.burnt_in_text=auto"] if reader_name() is None else []
+
+
+def classes_of(given: str | None, class_names: Sequence[str], what: str) -> str:
+    """The classes that a corpus is read with: those of the set or the classifier, in its order.
+
+    Raises:
+        UsageError: others were given. Images of other classes are left aside without it.
+    """
+    from medistill.errors import UsageError
+
+    names = {name.strip() for name in (given or "").split(",")} - {""}
+    if given is not None and names != set(class_names):
+        raise UsageError(
+            f"--classes {given} was given, and the {what} has the classes {', '.join(class_names)}",
+            expected=f"the {what}'s own classes",
+            do="leave out --classes: images of other classes are left aside, and classes may be missing",
+        )
+    return ",".join(class_names)
+
+
+def without_own_sites(recipe: Recipe, settings: Sequence[str]) -> list[str]:
+    """Overrides by which the sites of whoever made a set are taken where they are, and every site elsewhere."""
+    if not recipe.data.sites or any(setting.startswith("data.sites=") for setting in settings):
+        return []
+    return ["data.sites=[]", f"data.prefer_sites={json.dumps(list(recipe.data.sites), ensure_ascii=False)}"]
 
 
 def load_set(source: Path, trust: list[str] | None = None) -> ReceivedSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,19 @@ SPLIT_FOLDERS: dict[str, Split] = {
     "prueba": "test",
 }
 """Names that stand for a split, in folders and in tables, without accents."""
+MORE_WORDS: dict[str, Split] = {
+    "development": "val",
+    "tune": "val",
+    "tuning": "val",
+    "holdout": "test",
+    "heldout": "test",
+    "external": "test",
+    "internaltest": "test",
+    "externaltest": "test",
+    "externalvalidation": "test",
+    "internalvalidation": "val",
+}
+"""More of them, in tables alone, since a folder of such a name may be a site; without blanks, hyphens, underscores."""
 MOST_STRAY = 0.1
 """Largest share of files that may lie less or more deep than the others."""
 UNUSABLE_NAME = (
@@ -70,6 +84,13 @@ class Listed:
     age: str = ""
     category: str = ""
     reason: str = ""
+
+
+def split_named(word: str) -> Split | None:
+    """The split that a word in a table stands for, in any case, and also with "set" or "split" behind it."""
+    joined = re.sub(r"[\s_-]+", "", plain(word))
+    known = SPLIT_FOLDERS | MORE_WORDS
+    return known.get(joined) or known.get(re.sub(r"(data)?(set|split)$", "", joined))
 
 
 def files_of(folder: Path) -> list[str]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Literal
 
 from medistill.data.decoded import Decoded
 from medistill.data.dicom_view import DESCRIBING, lateral_by
@@ -18,20 +19,38 @@ from medistill.recipe import DataRecipe
 DESCRIBING_OR_CODED = ("ViewCodeSequence", *DESCRIBING)
 """DICOM elements that say a view where ViewPosition does not."""
 KEEP = "--set data.view_policy=keep takes them, and lateral views with them."
+Purpose = Literal["learn", "test"]
+"""What a corpus is read for. To test on it alone, it needs neither every class nor any split."""
 MOST_CLASSES = 100
 
 
-def choose(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[list[Listed], list[str]]:
+def taken(listed: Sequence[Listed], recipe: DataRecipe) -> DataRecipe:
+    """The settings with the sites and the classes that they come to among these files: what is read with the one, and
+    what with the other, is the same corpus."""
+    sites = _sites(listed, recipe)
+    here = {one.label for one in listed if not one.category and (not sites or one.site in sites)}
+    return recipe.model_copy(
+        update={"sites": sites, "prefer_sites": (), "classes": recipe.classes or tuple(sorted(here))}
+    )
+
+
+def _sites(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[str, ...]:
+    """The sites that are taken; none stands for all."""
+    present = {one.site for one in listed if one.label}
+    return recipe.sites or (recipe.prefer_sites if set(recipe.prefer_sites) <= present else ())
+
+
+def choose(listed: Sequence[Listed], recipe: DataRecipe, purpose: Purpose = "learn") -> tuple[list[Listed], list[str]]:
     """Leave out the sites, classes and views that the recipe does not take; also what the report has to say of it.
 
     Raises:
-        DataError: a site or a class that the recipe names is not there, or the classes cannot be meant.
+        DataError: a site or a class that the recipe names is not there (to test, one class is enough), or the classes
+            cannot be meant.
     """
     listed, notes = _of_one_spelling(listed, recipe)
     present_sites = sorted({one.site for one in listed if one.label})
-    sites = recipe.sites
-    if not sites and recipe.prefer_sites and set(recipe.prefer_sites) <= set(present_sites):
-        sites = recipe.prefer_sites
+    sites = _sites(listed, recipe)
+    if sites != recipe.sites:
         notes.append(f"Of {len(present_sites)} sites the recipe takes {' and '.join(sites)} alone.")
     _refuse_absent("site", "sites", sites, present_sites)
     chosen = [
@@ -41,7 +60,9 @@ def choose(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[list[Listed], 
         for one in listed
     ]
     present_classes = sorted({one.label for one in chosen if not one.category})
-    _refuse_absent("class", "classes", recipe.classes, present_classes)
+    if purpose == "learn" or not set(recipe.classes) & set(present_classes):
+        _refuse_absent("class", "classes", recipe.classes, present_classes)
+    _refuse_other_spelling(recipe.classes, present_classes)
     if not recipe.classes:
         _refuse_many_or_alike(present_classes)
     return [_by_class_and_view(one, recipe) for one in chosen], notes
@@ -85,6 +106,23 @@ def _refuse_absent(noun: str, option: str, wanted: Sequence[str], present: Seque
             expected=f"a {noun} that is there",
             do=f"correct --{option}, or give the {noun} that name in the folders or the table",
         )
+
+
+def _refuse_other_spelling(wanted: Sequence[str], present: Sequence[str]) -> None:
+    """A class that is there under another spelling of its name would be left aside as if it were another one."""
+    for absent in (name for name in wanted if name not in present):
+        for other in (name for name in present if name not in wanted):
+            if letters(absent) == letters(other):
+                raise DataError(
+                    f"the corpus has a class {other}, and none that is written {absent}",
+                    expected="one name for one class",
+                    do=f"write it {absent} in the folders or in the table",
+                )
+
+
+def letters(name: str) -> str:
+    """Letters and digits of a name, in no case."""
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _refuse_many_or_alike(classes: Sequence[str]) -> None:

@@ -9,7 +9,8 @@ from medistill.data.cells import read_cells
 from medistill.data.columns import find_columns, view_columns
 from medistill.data.findings import FindingColumns, class_of
 from medistill.data.known_files import KnownFiles
-from medistill.data.listing import SPLIT_FOLDERS, Listed, unusable
+from medistill.data.listing import SPLIT_FOLDERS, Listed, split_named, unusable
+from medistill.data.selection import Purpose
 from medistill.data.view import united_views
 from medistill.data.words import is_nobody, plain, stated
 from medistill.errors import DataError
@@ -17,7 +18,7 @@ from medistill.recipe import DataRecipe
 
 
 def list_by_table(
-    folder: Path, files: Sequence[str], table: Path, recipe: DataRecipe
+    folder: Path, files: Sequence[str], table: Path, recipe: DataRecipe, purpose: Purpose = "learn"
 ) -> tuple[list[Listed], list[str]]:
     """Read what a table says of the files of a folder.
 
@@ -33,7 +34,7 @@ def list_by_table(
     header, rows, notes = read_cells(table)
     columns = find_columns(header, recipe, table)
     findings = FindingColumns(header, rows, columns, recipe, table)
-    _settle_split(columns, header, rows, recipe, table)
+    _settle_split(columns, header, rows, recipe, table, purpose)
     of_file = columns["file"] or 0
     known = KnownFiles(folder, files, [row[of_file] for row in rows])
     spanish = _sexes_are_spanish(rows, columns["sex"])
@@ -68,17 +69,27 @@ def list_by_table(
 
 
 def _settle_split(
-    columns: dict[str, int | None], header: list[str], rows: list[list[str]], recipe: DataRecipe, table: Path
+    columns: dict[str, int | None],
+    header: list[str],
+    rows: list[list[str]],
+    recipe: DataRecipe,
+    table: Path,
+    purpose: Purpose,
 ) -> None:
-    """Leave a column of splits out of account where it is empty, or numbers the folds of a cross-validation.
+    """Leave a column of splits out of account where it is empty, or numbers the folds of a cross-validation; to test,
+    also where a row says what is not understood, so that no image is lost by it.
 
     Raises:
         DataError: it says something else that is not understood: splits that somebody gave are not to be ignored.
     """
     column = columns["split"]
-    if column is None or any(plain(row[column]) in SPLIT_FOLDERS for row in rows):
+    known = any if purpose == "learn" else all
+    if column is None or known(split_named(row[column]) for row in rows):
         return
     said = {stated(row[column]) for row in rows} - {""}
+    if purpose == "test":
+        columns["split"] = None
+        return
     folds = header[column].lower() == "fold" and all(word.isdigit() for word in said)
     if recipe.split_column or (said and not folds):
         raise DataError(
@@ -95,7 +106,7 @@ def _sexes_are_spanish(rows: Sequence[Sequence[str]], column: int | None) -> boo
 
 
 def _listed(folder: Path, file: str, said: dict[str, str], named: tuple[str, str, str], *, split_given: bool) -> Listed:
-    split = SPLIT_FOLDERS.get(plain(said["split"]))
+    split = split_named(said["split"])
     label, category, reason = named
     refused = unusable(folder, file)
     if refused is not None:

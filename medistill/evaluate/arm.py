@@ -16,6 +16,9 @@ from medistill.evaluate.metrics import Ranking
 from medistill.evaluate.operating_point import Calls, Thresholds
 from medistill.evaluate.predictions import ArmPredictions, Truth
 
+NO_THRESHOLD = "every image was tested, so that none was left to choose a threshold on"
+"""Why there are no operating points where the validation split is empty."""
+
 
 @dataclass(frozen=True)
 class ArmStatistics:
@@ -23,17 +26,21 @@ class ArmStatistics:
 
     Attributes:
         accuracy: (R,).
-        balanced_accuracy: (R,).
+        balanced_accuracy: (R,), over the classes that the test split has.
+        macro_auc: (R,), over the classes that can be told from others in the test split.
         brier: (R,).
         auc: (C, R).
+        recall: (C, R), share of a class's images that are put into it.
         class_brier: (C, R).
         points: (K, M, C, R), for K rules the M measures of `MEASURES`.
     """
 
     accuracy: np.ndarray
     balanced_accuracy: np.ndarray
+    macro_auc: np.ndarray
     brier: np.ndarray
     auc: np.ndarray
+    recall: np.ndarray
     class_brier: np.ndarray
     points: np.ndarray
 
@@ -42,17 +49,14 @@ class ArmStatistics:
         """Put chunks of weightings behind each other."""
         return cls(*(np.concatenate([getattr(part, one.name) for part in parts], axis=-1) for one in fields(cls)))
 
-    @property
-    def macro_auc(self) -> np.ndarray:
-        """Mean over the classes (R,)."""
-        return self.auc.mean(axis=0)
-
 
 class Rankings:
     """The sorted scores of every network of an arm for every class.
 
     Attributes:
         reasons: one a class, why it has no area under the curve; empty where it has one.
+        classes: those with images in the test split, and others beside them: the macro AUC is their mean.
+        no_macro: why there is no macro AUC; empty where there is one.
     """
 
     def __init__(self, predictions: ArmPredictions, cases: np.ndarray, class_names: Sequence[str]) -> None:
@@ -61,6 +65,13 @@ class Rankings:
             _no_auc(predictions, cases[c], name, c, "test", "has no area under the ROC curve")
             for c, name in enumerate(class_names)
         )
+        self.classes = [c for c in range(len(cases)) if cases[c].any() and not cases[c].all()]
+        self.no_macro = next(filter(None, (self.reasons[c] for c in self.classes or range(len(cases)))), "")
+        if not self.classes:
+            alone = next((name for name, of_class in zip(class_names, cases, strict=True) if of_class.all()), "")
+            self.no_macro = (
+                f"every test image is of class '{alone}', and an AUC needs images of another class beside it"
+            )
         self._of_class = [
             [Ranking.of(scores[:, c], cases[c]) for scores in predictions.test] if not reason else []
             for c, reason in enumerate(self.reasons)
@@ -76,12 +87,16 @@ class Rankings:
             ]
         )
 
+    def macro_auc(self, auc: np.ndarray) -> np.ndarray:
+        """Mean (R,) of the areas (C, R) of `auc` over the classes that have one; NaN where there is none."""
+        return np.full(auc.shape[1], np.nan) if self.no_macro else auc[self.classes].mean(axis=0)
+
     def network_macro_auc(self, groups: np.ndarray, patients: int) -> tuple[float, ...]:
-        """Macro AUC of each network; empty where a class has none."""
-        if any(self.reasons):
+        """Macro AUC of each network; empty where there is none."""
+        if self.no_macro:
             return ()
         once = np.ones((patients, 1))
-        table = [[float(ranking.auc(once, groups)[0]) for ranking in rankings] for rankings in self._of_class]
+        table = [[float(ranking.auc(once, groups)[0]) for ranking in self._of_class[c]] for c in self.classes]
         return tuple(float(value) for value in np.mean(table, axis=0))
 
 
@@ -116,7 +131,9 @@ class PreparedArm:
         self.rankings = Rankings(predictions, self.cases, class_names)
         wanted = validation.labels == classes
         self.no_threshold = tuple(
-            _no_auc(predictions, wanted[c], name, c, "validation", "has no threshold")
+            NO_THRESHOLD
+            if not len(validation.labels)
+            else _no_auc(predictions, wanted[c], name, c, "validation", "has no threshold")
             for c, name in enumerate(class_names)
         )
         rules: tuple[tuple[Rule, float | None], ...] = (("youden", None), ("specificity", specificity))
@@ -139,11 +156,14 @@ class PreparedArm:
         """The statistics under each weighting ``counts`` (G, R) of the patients."""
         weights = counts.astype(np.float64)
         images, cases, controls = (table @ weights for table in (self._images, self.case_images, self.control_images))
+        auc, recall = self.rankings.auc(counts, self.groups), _ratio(self._recalled @ weights, cases)
         return ArmStatistics(
             accuracy=_ratio(self._correct @ weights, images)[0],
-            balanced_accuracy=_ratio(self._recalled @ weights, cases).mean(axis=0),
+            balanced_accuracy=recall[self.cases.any(axis=1)].mean(axis=0),
+            macro_auc=self.rankings.macro_auc(auc),
             brier=_ratio(self._brier @ weights, images)[0],
-            auc=self.rankings.auc(counts, self.groups),
+            auc=auc,
+            recall=recall,
             class_brier=_ratio(self._class_brier @ weights, np.broadcast_to(images, cases.shape)),
             points=np.stack([calls.measures(counts.astype(np.float32), cases, controls) for calls in self.calls]),
         )
@@ -161,7 +181,7 @@ class PreparedArm:
         return tuple(float(share) for share in (self.predictions.test.argmax(axis=2) == labels).mean(axis=1))
 
     def network_macro_auc(self) -> tuple[float, ...]:
-        """Macro AUC of each network; empty where a class has none."""
+        """Macro AUC of each network; empty where there is none."""
         return self.rankings.network_macro_auc(self.groups, self.patients)
 
     def confusion(self) -> tuple[tuple[float, ...], ...]:

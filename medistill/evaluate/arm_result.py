@@ -40,7 +40,6 @@ def arm_result(
         )
 
     accuracy, macro_auc = arm.network_accuracy(test.labels), arm.network_macro_auc()
-    absent = next((f"class '{name}' has no image in the test split" for name in _absent(arm, class_names)), "")
     told = arm.predictions
     largest, right = told.test.max(axis=2), told.test.argmax(axis=2) == test.labels
     return ArmResult(
@@ -52,8 +51,8 @@ def arm_result(
         accuracy=proportion_estimate(
             float(point.accuracy[0]), sample.accuracy, patients=arm.patients, confidence=confidence
         ),
-        balanced_accuracy=number(point.balanced_accuracy[0], sample.balanced_accuracy, absent),
-        macro_auc=number(point.macro_auc[0], sample.macro_auc, next(filter(None, arm.rankings.reasons), "")),
+        balanced_accuracy=number(point.balanced_accuracy[0], sample.balanced_accuracy),
+        macro_auc=number(point.macro_auc[0], sample.macro_auc, arm.rankings.no_macro),
         brier=number(point.brier[0], sample.brier),
         calibration_error=calibration_error(largest, right),
         network_accuracy=accuracy,
@@ -72,14 +71,17 @@ def arm_result(
                     _operating_point(arm, calls, c, name, point.points[k, :, c, 0], sample.points[k, :, c], confidence)
                     for k, calls in enumerate(arm.calls)
                 ),
+                recall=proportion_estimate(
+                    float(point.recall[c, 0]),
+                    sample.recall[c],
+                    patients=int(np.sum(arm.case_images[c] > 0)),
+                    confidence=confidence,
+                    reason="" if arm.cases[c].any() else f"class '{name}' has no image in the test split",
+                ),
             )
             for c, name in enumerate(class_names)
         ),
     )
-
-
-def _absent(arm: PreparedArm, class_names: Sequence[str]) -> list[str]:
-    return [name for name, of_class in zip(class_names, arm.cases, strict=True) if not of_class.any()]
 
 
 def _spread(values: Sequence[float]) -> float | None:

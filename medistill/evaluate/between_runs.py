@@ -48,14 +48,14 @@ def paired_difference(
     images = np.bincount(groups, minlength=patients).astype(np.float64)
 
     def gains(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        areas = [ranking.auc(counts, groups).mean(axis=0) for ranking in rankings]
+        areas = [ranking.macro_auc(ranking.auc(counts, groups)) for ranking in rankings]
         shares = [correct @ counts / (images @ counts) for correct in right]
         return areas[0] - areas[1], shares[0] - shares[1]
 
     once = gains(np.ones((patients, 1), np.float32))
     drawn = [gains(counts) for counts in resamples(patients, replicates, np.random.default_rng(seed))]
     macro_auc, accuracy = ((float(once[k][0]), np.concatenate([part[k] for part in drawn])) for k in range(len(once)))
-    reason = next((reason for ranking in rankings for reason in ranking.reasons if reason), "")
+    reason = next((ranking.no_macro for ranking in rankings if ranking.no_macro), "")
     return (
         percentile_estimate(*macro_auc, patients=patients, confidence=confidence, reason=reason),
         percentile_estimate(*accuracy, patients=patients, confidence=confidence),

@@ -90,9 +90,11 @@ def compare(
     )
     by_name: dict[Arm, ArmResult] = {result.arm: result for result in results}
     unfinished = [choice.arm for choice in schedules if choice.still_rising]
-    inferiority, why_not = non_inferiority(by_name, differences, recipe.margin, unfinished)
-    superiority, why_neither = beats_random(by_name, differences)
     cases = ready[0].case_images
+    missing = [name for name, of_class in zip(class_names, cases, strict=True) if not of_class.any()]
+    absent = f"class '{missing[0]}' has no image in the test split" if missing else ""
+    inferiority, why_not = non_inferiority(by_name, differences, recipe.margin, unfinished, absent)
+    superiority, why_neither = beats_random(by_name, differences, absent)
     return Evaluation(
         network=network,
         parameters=parameters,
@@ -147,11 +149,12 @@ def _difference(mine: Entry, other: Entry, confidence: float) -> Difference:
 
     (arm, point, sample), (other_arm, other_point, other_sample) = mine, other
     why, other_why = arm.rankings.reasons, other_arm.rankings.reasons
+    macro, macro_samples = point.macro_auc - other_point.macro_auc, sample.macro_auc - other_sample.macro_auc
     auc, auc_samples = point.auc - other_point.auc, sample.auc - other_sample.auc
     return Difference(
         minus=other_arm.predictions.arm,
         accuracy=paired((point.accuracy - other_point.accuracy)[0], sample.accuracy - other_sample.accuracy),
-        macro_auc=paired(auc.mean(axis=0)[0], auc_samples.mean(axis=0), *why, *other_why),
+        macro_auc=paired(macro[0], macro_samples, arm.rankings.no_macro, other_arm.rankings.no_macro),
         class_auc=tuple(paired(auc[c, 0], auc_samples[c], why[c], other_why[c]) for c in range(len(auc))),
         class_auc_delong=tuple(
             delong_estimate(arm.components[c].minus(other_arm.components[c]), why[c] or other_why[c], confidence)

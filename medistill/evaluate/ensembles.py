@@ -60,7 +60,7 @@ def ensembles(
         tempered = at_temperature(mean.test, temperature)
         alone = tuple(fitted_temperature(of_network, validation.labels) for of_network in single.validation)
         cooled = np.stack([at_temperature(one, t) for one, t in zip(single.test, alone, strict=True)])
-        reason = next(filter(None, ready.rankings.reasons), "")
+        reason = ready.rankings.no_macro
         minus_raw = Estimate.impossible("no network was trained on all originals")
         if arm == "raw":
             minus_raw = Estimate.impossible("it is the ensemble on all originals itself")

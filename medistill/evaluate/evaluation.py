@@ -21,6 +21,7 @@ Superiority = Literal["yes", "no", "cannot be judged"]
 OriginalsInTest = Literal["apart", "left out", "not known"]
 """Whether test images were among the images that the set was made from: they were not, for it is the set's own corpus
 with its own split; those that were are left out, as far as this machine could tell; or nothing is known."""
+NOT_WORKED_OUT = Estimate.impossible("an earlier version of medistill, which wrote this, did not work it out")
 Rule = Literal["youden", "specificity"]
 """How a threshold is chosen on the validation split: the largest sensitivity + specificity - 1, or the lowest threshold
 that reaches a wanted specificity there."""
@@ -64,6 +65,8 @@ class ClassResult:
         brier: mean squared distance of the class's probability from 0 or 1, mean over the networks.
         calibration_error: expected calibration error of the class's probability, mean over the networks.
         points: operating points, one a rule.
+        recall: share of the class's images that are put into it, mean over the networks: the sensitivity of the most
+            probable class, which needs no threshold.
     """
 
     name: str
@@ -72,6 +75,7 @@ class ClassResult:
     brier: Estimate
     calibration_error: Estimate
     points: tuple[OperatingPoint, ...]
+    recall: Estimate = NOT_WORKED_OUT
 
     def point(self, rule: Rule) -> OperatingPoint:
         """The operating point of a rule."""
@@ -89,8 +93,8 @@ class ArmResult:
         epochs: epochs of each network.
         seconds: training time of all its networks.
         accuracy: share of the test images put in their class, mean over the networks.
-        balanced_accuracy: mean over the classes of the share of a class's images that are put there.
-        macro_auc: mean of the classes' areas under the ROC curve, mean over the networks.
+        balanced_accuracy: mean over the classes in the test split of the share of a class's images that are put there.
+        macro_auc: mean of the areas under the ROC curve of the classes in the test split, mean over the networks.
         brier: squared distance of the probabilities from the truth, summed over the classes (Brier 1950); 0 to 2.
         calibration_error: expected calibration error of the largest probability.
         network_accuracy: accuracy of each network.
@@ -330,6 +334,7 @@ class Evaluation:
         left_out: test and validation images that were left out for that.
         set_digest: SHA-256 of the set's ``images.safetensors``; empty where it is not a set that was tested.
         unmasked: text was looked for in the set's originals, and nothing looked for any in the images of this test.
+        tested: "all images" where the corpus has no other than those that were tested, as at another hospital.
     """
 
     network: str
@@ -364,6 +369,12 @@ class Evaluation:
     left_out: int = 0
     set_digest: str = ""
     unmasked: bool = False
+    tested: Literal["test split", "all images"] = "test split"
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Classes of which no image was tested."""
+        return tuple(name for name, images in zip(self.class_names, self.class_images, strict=True) if not images)
 
     def arm(self, name: Arm) -> ArmResult | None:
         """The result of an arm, or None where it was not trained."""

@@ -18,10 +18,15 @@ Entry = tuple[PreparedArm, ArmStatistics, ArmStatistics]
 
 
 def non_inferiority(
-    arms: Mapping[Arm, ArmResult], differences: Sequence[Difference], margin: float, unfinished: Sequence[Arm]
+    arms: Mapping[Arm, ArmResult],
+    differences: Sequence[Difference],
+    margin: float,
+    unfinished: Sequence[Arm],
+    absent: str = "",
 ) -> tuple[NonInferiority, str]:
     """Whether the interval of distilled minus raw in macro AUC lies above ``-margin``; and why it cannot be judged.
 
+    A verdict is on all classes: there is none where the test split lacks one, which the sentence ``absent`` tells.
     Where networks on all originals were not trained to their end (``unfinished``), the set has no opponent at his best.
 
     Where the difference has an interval and raw has none, raw has the same value, such as 1, in every resample.
@@ -29,8 +34,8 @@ def non_inferiority(
     against_raw = next((difference.macro_auc for difference in differences if difference.minus == "raw"), None)
     if against_raw is None:
         return "cannot be judged", "the arms 'distilled' and 'raw' were not both trained"
-    if against_raw.low is None:
-        return "cannot be judged", against_raw.reason
+    if absent or against_raw.low is None:
+        return "cannot be judged", absent or against_raw.reason
     if "raw" in unfinished:
         return "cannot be judged", (
             "networks on all originals were not trained to their end: their score still rose at the longest training "
@@ -42,13 +47,15 @@ def non_inferiority(
     return ("shown" if against_raw.low > -margin else "not shown"), ""
 
 
-def beats_random(arms: Mapping[Arm, ArmResult], differences: Sequence[Difference]) -> tuple[Superiority, str]:
+def beats_random(
+    arms: Mapping[Arm, ArmResult], differences: Sequence[Difference], absent: str = ""
+) -> tuple[Superiority, str]:
     """Whether distilled minus random in macro AUC exceeds the spread of both arms' networks; and why not judged."""
     gain = next((difference.macro_auc for difference in differences if difference.minus == "random"), None)
     if gain is None:
         return "cannot be judged", "the arms 'distilled' and 'random' were not both trained"
-    if gain.value is None:
-        return "cannot be judged", gain.reason
+    if absent or gain.value is None:
+        return "cannot be judged", absent or gain.reason
     spreads = [spread for arm in ("distilled", "random") if (spread := arms[arm].macro_auc_spread) is not None]
     if len(spreads) < 2:
         return "cannot be judged", "a seed spread needs at least 2 networks an arm"
@@ -60,8 +67,7 @@ def gap_closed(table: Mapping[Arm, Entry], confidence: float) -> Estimate:
     needed: tuple[Arm, ...] = ("raw", "random", "distilled")
     if any(name not in table for name in needed):
         return Estimate.impossible("it needs the arms 'raw', 'random' and 'distilled'")
-    reasons = (reason for name in needed for reason in table[name][0].rankings.reasons)
-    if reason := next(filter(None, reasons), ""):
+    if reason := next(filter(None, (table[name][0].rankings.no_macro for name in needed)), ""):
         return Estimate.impossible(reason)
     raw, random, distilled = (table[name][1].macro_auc for name in needed)
     if raw[0] <= random[0]:

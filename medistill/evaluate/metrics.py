@@ -77,7 +77,7 @@ def macro_auc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
     """Mean of the one-vs-rest areas under the ROC curve, over the classes with both cases and controls in ``labels``.
 
     It chooses among images on the validation split, where a missing class must not stop the choice; None where no class
-    is left. The comparison on the test split gives no macro AUC where a class is missing.
+    is left.
 
     Args:
         probabilities: (N, C), finite.

@@ -18,7 +18,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DivergedError
 from medistill.evaluate.predictions import ARMS, Arm
-from medistill.evaluate.representatives import Representatives, available, rows_by_class
+from medistill.evaluate.representatives import Representatives, SetState, available, rows_by_class
 from medistill.evaluate.schedule_choice import Candidate
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
@@ -192,14 +192,19 @@ class Arms:
         return Representatives.of(self.corpus, self._per_class, self.distilled.normalisation)
 
 
-def random_rows(corpus: Corpus, per_class: Sequence[int] | np.ndarray, seed: int, draw: int) -> np.ndarray:
+def random_rows(
+    corpus: Corpus, per_class: Sequence[int] | np.ndarray, seed: int, draw: int, *, beside: SetState = "made"
+) -> np.ndarray:
     """Rows of the training split, ``per_class[c]`` of class c, drawn without replacement.
+
+    Args:
+        beside: as for `rows_by_class`.
 
     Raises:
         DataError: a class has fewer training images.
     """
     numbers = generator(seed, "random real", draw)
-    found = zip(rows_by_class(corpus, per_class), per_class, strict=True)
+    found = zip(rows_by_class(corpus, per_class, beside=beside), per_class, strict=True)
     return np.concatenate([rows[torch.randperm(len(rows), generator=numbers)[:count].numpy()] for rows, count in found])
 
 
@@ -275,7 +280,8 @@ def answers(
         DivergedError: its parameters or its probabilities left the finite numbers.
     """
     network, seconds = trained_network(training, spec, recipe, numbers, device, after_epoch)
-    told = tuple(probabilities(network, data, spec, recipe, device) for data in shown)
+    nothing = np.empty((0, spec.classes), np.float32)
+    told = tuple(probabilities(network, data, spec, recipe, device) if len(data) else nothing for data in shown)
     if not all(np.isfinite(found).all() for found in told):
         raise diverged(training.schedule.lr)
     return Answers(told, seconds)

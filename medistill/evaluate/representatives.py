@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -12,31 +13,39 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DataError
 
+SetState = Literal["to be made", "made"]
 COMPONENTS = 50
 """Principal components of the pixels that images are compared by."""
 FITTED = 2_000
 """Most images of a class that the components are fitted on, and that are in memory as floats at once."""
 
 
-def rows_by_class(corpus: Corpus, per_class: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+def rows_by_class(
+    corpus: Corpus, per_class: Sequence[int] | np.ndarray, *, beside: SetState = "made"
+) -> list[np.ndarray]:
     """Training rows of each class, of which ``per_class[c]`` are to be taken.
+
+    Args:
+        beside: whether the set for which they are wanted is made: only of one that is not, another size can be asked.
 
     Raises:
         DataError: a class has fewer.
     """
     train = corpus.rows("train")
     found = [train[corpus.labels[train] == c] for c in range(len(per_class))]
-    fewest = min((len(rows) for rows, wanted in zip(found, per_class, strict=True) if wanted), default=0)
     for name, rows, wanted in zip(corpus.class_names, found, per_class, strict=True):
         if len(rows) < wanted:
+            smallest = min(len(there) for there, asked in zip(found, per_class, strict=True) if asked)
+            do = f"add images of class {name}, or leave the arms 'random' and 'kmeans' out (evaluate.arms)"
+            if beside == "to be made":
+                do = f"take --ipc {smallest} or less, add images of that class, or let the images of a method that "
+                do += "follows experts begin as noise (--set distill.init=noise)"
+                do = do if smallest else f"add images of class {name}, or leave it out with --classes"
             raise DataError(
                 f"class {name} has {len(rows)} training images, fewer than {wanted} images per class",
                 expected="at least as many training images in every class as images per class, or one where images "
                 "begin as noise",
-                do=f"take --ipc {fewest} or less, add images of that class, or let the images of a method that follows "
-                "experts begin as noise (--set distill.init=noise)"
-                if fewest
-                else "add images of that class, or take the others alone with --classes",
+                do=do,
             )
     return found
 

@@ -165,13 +165,6 @@ def quantise(
 
 
 def _enough(codes: np.ndarray, groups: np.ndarray, count: int, least: int, batch: int, name: str) -> None:
-    different = distinct(codes, count, batch=batch)
-    if different < count:
-        raise DataError(
-            f"class {name} has only {different} different training images, fewer than {count} images per class",
-            expected="at least as many different training images in every class as images per class",
-            do=f"take --ipc {different} or less, or add images of that class",
-        )
     patients = int(patients_by_share(np.zeros(len(groups), np.int64), groups, 1)[0])
     if patients < least:
         raise DataError(
@@ -181,6 +174,13 @@ def _enough(codes: np.ndarray, groups: np.ndarray, count: int, least: int, batch
             expected="at least that many patients in every class, since a distilled image is the mean of so many",
             do="add patients of that class, or leave it out with --classes; a smaller quantise.min_cluster_size shows "
             "more of each",
+        )
+    different = distinct(codes, count, batch=batch)
+    if different < count:
+        raise DataError(
+            f"class {name} has only {different} different training images, fewer than {count} images per class",
+            expected="at least as many different training images in every class as images per class",
+            do=f"take --ipc {different} or less, or add images of that class",
         )
 
 

@@ -51,10 +51,11 @@ def caveats(
     unit = corpus.split_unit if corpus is not None else distilled.split_unit if distilled is not None else ""
     one = "a patient" if unit == "patient" else "a person"
     found = [
-        *(_of_classifier(one) if classifier else [_privacy(distilled, one, audited=audit is not None)]),
+        *(_of_classifier(one, evaluation) if classifier else [_privacy(distilled, one, audited=audit is not None)]),
         Caveat(
             "Not clinical evidence",
-            "Networks are compared on one test split of one corpus. That says nothing about their use on patients.",
+            f"Networks are {'tested on images' if evaluation.tested == 'all images' else 'compared on one test split'} "
+            "of one corpus. That says nothing about their use on patients.",
         ),
     ]
     if evaluation.originals != "apart":
@@ -87,7 +88,8 @@ def caveats(
     if distilled is not None and distilled.starts_from == "quantised" and not synthetic and not benchmark:
         found += _of_means(distilled, unit, audit)
     if unit in ("study", "image"):
-        found.append(_split_by(unit, benchmark=benchmark))
+        alone = evaluation.tested == "all images"
+        found.append(_counted_by(unit) if alone else _split_by(unit, benchmark=benchmark))
     if corpus is not None and (corpus.classes_of_one_site or corpus.sites_of_one_class):
         found.append(_class_and_site(corpus, held_out=held_out))
     if suppressed := [group for group in evaluation.subgroups if group.images is None]:
@@ -119,7 +121,7 @@ def caveats(
             )
         )
     elif not benchmark:
-        if corpus is not None and not corpus.text_by:
+        if corpus is not None and not corpus.text_by and evaluation.tested != "all images":
             found.append(
                 Caveat(
                     "Burnt-in text was not looked for",
@@ -170,9 +172,15 @@ def _of_few_originals(evaluation: Evaluation) -> list[Caveat]:
     ]
 
 
-def _of_classifier(one: str) -> list[Caveat]:
+def _of_classifier(one: str, evaluation: Evaluation) -> list[Caveat]:
     return [
         Caveat(
+            "No threshold",
+            "Every image was tested, and no threshold was chosen. Whoever uses the classifier needs one, and what it "
+            "finds there is another share than that of the most probable class.",
+        )
+        if not evaluation.validation_images
+        else Caveat(
             "Thresholds of this corpus",
             "The classifier was tested as it was received, but the thresholds were chosen on the validation split of "
             "this corpus, not of the sender's. Elsewhere another threshold would be chosen, with other figures.",
@@ -263,6 +271,14 @@ def _split_by(unit: str, *, benchmark: bool) -> Caveat:
         f"Split by {unit}, not by patient",
         f"The patient is not known of every file{', only the study' if unit == 'study' else ''}. The same person may "
         "be in training and in test, so the figures may be too good.",
+    )
+
+
+def _counted_by(unit: str) -> Caveat:
+    return Caveat(
+        "Intervals may be too narrow",
+        f"The patient is not known of every file{', only the study' if unit == 'study' else ''}. Where one person has "
+        f"several {plural_of(unit)}, they are counted as if each was of another.",
     )
 
 

@@ -177,6 +177,8 @@ def partition(report: Report) -> str:
     corpus = report.corpus
     if corpus is None:
         return ""
+    if report.evaluation.tested == "all images":
+        return "Every image of the corpus was tested; none was trained on."
     if corpus.split_source == "given":
         drawn = (
             "The split into training, validation and test was given with the data; a part that was not given was drawn "

@@ -158,6 +158,11 @@ def ranking(report: Report) -> str:
 
 def thresholds(report: Report) -> str:
     """How thresholds were chosen."""
+    if not report.evaluation.validation_images:
+        return (
+            "No threshold was chosen, since every image was tested: the sensitivity of a class is the share of its "
+            "images whose most probable class it is."
+        )
     points = [point for arm in report.evaluation.arms for result in arm.classes for point in result.points]
     wanted = next((point.target for point in points if point.target is not None), None)
     second = f" The second is the lowest that reaches a specificity of {wanted:g} there." if wanted is not None else ""

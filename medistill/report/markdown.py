@@ -20,13 +20,6 @@ from medistill.report.wording import difference as signed
 from medistill.report.wording import seconds as duration
 from medistill.visible import visible
 
-HEADINGS = {
-    "non-inferior": "Non-inferior to all originals",
-    "not shown": "Non-inferiority not shown",
-    "worse": "Worse than all originals",
-    "cannot be judged": "Cannot be judged",
-}
-"""Judgement -> how the report opens."""
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
 
 
@@ -137,7 +130,7 @@ def _site_cell(cell: SiteCell) -> str:
 
 def _opening(report: Report) -> Iterator[str]:
     evaluation = report.evaluation
-    yield f"# {HEADINGS[report.verdict.judgement]}"
+    yield f"# {escaped(report.verdict.heading)}"
     yield ""
     if report.synthetic:
         yield "**Synthetic source: the originals are drawn, not taken of anybody.**"
@@ -155,7 +148,8 @@ def _opening(report: Report) -> Iterator[str]:
         yield f"**Privacy: {heading}.** {escaped(audit_statements.consequence(report.audit))}"
     elif report.benchmark is None:
         yield ""
-        yield f"**Privacy: not audited.** {escaped(report.missing['audit'])}."
+        state = "not audited" if report.distilled is not None else "not judged here"
+        yield f"**Privacy: {state}.** {escaped(report.missing['audit'])}."
     if text := first_screen_text(report):
         yield ""
         yield escaped(text)

@@ -204,8 +204,12 @@ def _arms(evaluation: Evaluation) -> Iterator[Row]:
 def _ensembles(evaluation: Evaluation) -> Iterator[Row]:
     for told in evaluation.ensembles:
         first = (told.arm, str(told.networks))
-        for name in ("macro_auc", "minus_raw", "accuracy", "calibration_error", "tempered_calibration_error"):
+        for name in ("macro_auc", "minus_raw", "accuracy", "calibration_error"):
             yield (*first, *_figure(_words(name), getattr(told, name)))
+        if not evaluation.validation_images:  # no temperature was fitted
+            yield (*first, "brier", cell(told.brier), "", "", "")
+            continue
+        yield (*first, *_figure("tempered calibration error", told.tempered_calibration_error))
         yield (*first, *_figure("calibration error of single networks, tempered", told.single_calibration_error))
         for name in ("brier", "tempered_brier", "temperature"):
             yield (*first, _words(name), cell(getattr(told, name)), "", "", "")
@@ -240,6 +244,7 @@ def _classes(evaluation: Evaluation) -> Iterator[Row]:
             result, first = arm.classes[c], (*about, cell(evaluation.prevalence(name)), arm.arm)
             yield (*first, *_figure("AUC", result.auc))
             yield (*first, *_figure("AUC (DeLong)", result.auc_delong))
+            yield (*first, *_figure("put into it", result.recall))
             yield (*first, *_figure("brier", result.brier))
             yield (*first, *_figure("calibration error", result.calibration_error))
 

@@ -7,9 +7,17 @@ from typing import Literal
 
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
+from medistill.report.alone import answer, compared, heading, stands_alone
 from medistill.report.wording import count, difference, interval, level, number, short
 
-Judgement = Literal["non-inferior", "not shown", "worse", "cannot be judged"]
+Judgement = Literal["non-inferior", "not shown", "worse", "cannot be judged", "not compared"]
+HEADINGS: dict[Judgement, str] = {
+    "non-inferior": "Non-inferior to all originals",
+    "not shown": "Non-inferiority not shown",
+    "worse": "Worse than all originals",
+    "cannot be judged": "Cannot be judged",
+}
+"""Judgement -> how the report opens; where nothing is compared, with the figure itself."""
 
 
 @dataclass(frozen=True)
@@ -18,23 +26,31 @@ class Verdict:
 
     Attributes:
         judgement: against all originals, by the margin that the recipe declares.
-        against_raw: a sentence on it.
-        against_random: a sentence on as many random originals, or on all that there are.
+        heading: how the report opens.
+        against_raw: a sentence on it; where nothing is compared, what the networks are worth.
+        against_random: a sentence on as many random originals, or on all that there are; where nothing is compared,
+            why not.
     """
 
     judgement: Judgement
+    heading: str
     against_raw: str
     against_random: str
 
 
-def verdict(evaluation: Evaluation, *, declared_margin: float | None = None) -> Verdict:
+def verdict(evaluation: Evaluation, *, declared_margin: float | None = None, classifier: bool = False) -> Verdict:
     """Say what the paired differences mean.
 
     "Non-inferior" needs the whole interval of distilled minus raw above the margin, "worse" the whole of it below.
 
     Args:
         declared_margin: margin of the run's own recipe; None where not known. Another one than was used is told.
+        classifier: one was tested as it was received; nothing was trained.
     """
+    mine = evaluation.arm("distilled")
+    if mine is not None and stands_alone(evaluation):
+        said = answer(evaluation, mine, classifier=classifier)
+        return Verdict("not compared", heading(evaluation, mine), said, compared(evaluation))
     against_raw, against_random = (evaluation.difference("raw"), evaluation.difference("random"))
     judgement, sentence = _judge(evaluation, against_raw.macro_auc if against_raw else None)
     if declared_margin not in (None, evaluation.margin):
@@ -42,7 +58,12 @@ def verdict(evaluation: Evaluation, *, declared_margin: float | None = None) -> 
             f" The recipe of the run declares a margin of {short(declared_margin)}, not {short(evaluation.margin)}: "
             "one that was chosen when figures were known shows nothing."
         )
-    return Verdict(judgement, sentence, _random(evaluation, against_random.macro_auc if against_random else None))
+    return Verdict(
+        judgement,
+        HEADINGS[judgement],
+        sentence,
+        _random(evaluation, against_random.macro_auc if against_random else None),
+    )
 
 
 def _judge(evaluation: Evaluation, gain: Estimate | None) -> tuple[Judgement, str]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
+from medistill.data.selection import letters
 from medistill.errors import DataError
 from medistill.sharing.lineage import source_parts, united_provenance
 from medistill.sharing.merge_source import MergeSource
@@ -79,7 +80,10 @@ def _refuse_repeated(sources: Sequence[MergeSource]) -> None:
 
 
 def _united_classes(sources: Sequence[MergeSource]) -> tuple[str, ...]:
-    """Every class once, in the order in which they first appear."""
+    """Every class once, in the order in which they first appear.
+
+    Which names mean the same disease only people know: nothing but a spelling of the same letters is proposed.
+    """
     for source in sources:
         unknown = [name for name in source.label_map if name not in source.distilled.class_names]
         if unknown:
@@ -95,13 +99,19 @@ def _united_classes(sources: Sequence[MergeSource]) -> tuple[str, ...]:
         [owner, *_] = [source for source in sources if alone[0] in source.renamed]
         lacking = next(source for source in sources if alone[0] not in source.renamed)
         had = "; ".join(f"{source.name}: {', '.join(source.renamed)}" for source in sources)
-        near = next((name for name in lacking.renamed if name not in owner.renamed), lacking.renamed[0])
-        rename, keep = (shlex.quote(f"{owner.name}:{alone[0]}={name}") for name in (near, alone[0]))
+        alike = next((name for name in lacking.renamed if letters(name) == letters(alone[0])), None)
+        rename = shlex.quote(f"{owner.name}:{alone[0]}={alike or 'NAME'}")
+        keep = " ".join(
+            f"--label-map {shlex.quote(f'{source.name}:{name}={name}')}"
+            for name in alone
+            for source in sources
+            if name in source.distilled.class_names and source.label_map.get(name, name) == name
+        )
         raise DataError(
             f"class '{alone[0]}' of {owner.name} is not in {lacking.name} ({had})",
             expected="the same classes in every set, or a label map",
-            do=f"say what it is called there with --label-map {rename} (or another class), or keep it as a class that "
-            f"not all have with --label-map {keep}",
+            do=f"where another set has the same disease under another name, say so with --label-map {rename}"
+            f"{'' if alike else ', NAME being a class of that set'}; else keep what not all have with {keep}",
         )
     return united
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.predictions import Arm, ArmPredictions, Truth, save_arm, save_truth
 from medistill.evaluate.protocol import Answers, Arms, answers, held_out
-from medistill.evaluate.schedule_choice import ScheduleChoice
+from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Progress, Silent, Task, every_epoch_but_last
@@ -30,9 +31,11 @@ from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.choose_schedules import choose_schedules
+from medistill.workflow.corpus_record import keep_tested_corpus
 from medistill.workflow.experts import network_spec
 from medistill.workflow.originals import READ_UNMASKED, Originals, Tested, apart_from_originals, read_unmasked
-from medistill.workflow.stored_networks import StoredNetworks, places_of
+from medistill.workflow.stored_networks import OF_THE_SET, StoredNetworks, places_of
+from medistill.workflow.tested import tested_whole, trainable
 
 STATISTICS = ("bootstrap", "confidence", "margin", "specificity", "smallest_cell", "networks", "arms", "across")
 """Settings of the evaluation that decide nothing about a single network; the stored ones outlive a change of them."""
@@ -50,6 +53,7 @@ def evaluate(
     out: str | Path,
     originals: Originals | None = None,
     network: NetworkFactory | None = None,
+    schedules: Mapping[str, Candidate] = MappingProxyType({}),
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> Evaluation:
@@ -59,10 +63,14 @@ def evaluate(
     interrupted, or is asked for more networks or arms, trains only what is missing, and each network draws its random
     numbers from the seed, the arm and its own number.
 
+    A corpus that is tested whole (see `as_tested`) has no originals to compare with: the set is then tested alone.
+
     Args:
         originals: what is known here of the images that the set was made from (see `known_originals`): on another
             corpus than its own it is not tested on these.
         network: a network of the user's own (see `train_experts`); None takes the recipe's.
+        schedules: network in words -> how its maker trained it on the set (`receive` gives them), for a corpus that has
+            no validation images to choose by.
 
     Raises:
         DataError: the set and the corpus have other classes or image shapes.
@@ -74,6 +82,7 @@ def evaluate(
     apart = apart_from_originals(distilled.provenance.get("corpus"), corpus, recipe, originals)
     corpus = apart.corpus
     _tell(apart, progress)
+    asked, recipe = recipe, trainable(corpus, recipe, progress)
     folder, place = private_folder(Path(out) / "evaluation"), choose_device(device)
     spec = network_spec(corpus, recipe, network)
     parameters = sum(p.numel() for p in build_network(spec, generator(recipe.seed, "count")).parameters())
@@ -85,10 +94,14 @@ def evaluate(
     if recipe.schedule.choose == "validation":
         choices = choose_schedules(arms, places, spec, progress=progress)
         arms = Arms(distilled, corpus, recipe, place, {choice.arm: choice.chosen for choice in choices})
+    elif asked.schedule.choose == "validation" and (own := schedules.get(spec.words)) is not None:
+        arms = Arms(distilled, corpus, recipe, place, dict.fromkeys(OF_THE_SET, own))
+        places = {arm: replace(of_arm, key=f"{of_arm.key} {own}") for arm, of_arm in places.items()}
     networks = StoredNetworks(places, recipe.evaluate.networks, progress.say)
     networks.refuse_another(folder, "distilled")
     _train_missing(networks, arms, corpus, recipe, spec, place, progress)
     predictions = [_together(arm, networks.of(arm), arms) for arm in arms.names]
+    keep_tested_corpus(corpus, Path(out))
     return write_evaluation(
         folder,
         predictions,
@@ -157,7 +170,12 @@ def write_evaluation(
     if unmasked:
         progress.say(READ_UNMASKED)
     evaluation = replace(
-        compared, originals=apart.originals, left_out=apart.left_out, set_digest=set_digest, unmasked=unmasked
+        compared,
+        originals=apart.originals,
+        left_out=apart.left_out,
+        set_digest=set_digest,
+        unmasked=unmasked,
+        tested="all images" if tested_whole(corpus) else "test split",
     )
     keep_json(folder / "evaluation.json", evaluation.as_json(), private=True)
     return evaluation
@@ -224,8 +242,8 @@ def check_fit(what: str, class_names: Sequence[str], shape: Sequence[int], corpu
     if tuple(class_names) != corpus.class_names:
         raise DataError(
             f"the {what} has the classes {', '.join(class_names)}; the corpus has {', '.join(corpus.class_names)}",
-            expected="the same classes in the same order",
-            do=f"name the {what}'s classes with --classes, or evaluate on another corpus",
+            expected="the same classes in the same order; some of them may have no image",
+            do=f"read the corpus with the classes of the {what} (data.classes)",
         )
     if tuple(shape) != corpus.images.shape[1:]:
         raise DataError(

@@ -22,12 +22,17 @@ from medistill.progress import Progress, Silent, Task
 from medistill.recipe import Recipe
 from medistill.training.device import choose_device
 from medistill.training.images import LabelledImages
+from medistill.workflow.corpus_record import keep_tested_corpus
 from medistill.workflow.evaluate import OTHER_CORPUS, check_fit, write_evaluation
 from medistill.workflow.originals import apart_from_originals
 from medistill.workflow.stored_networks import Place, StoredNetworks
 
 TOGETHER = 256
 """Images between two looks at the clock."""
+NO_THRESHOLDS = (
+    "Every image is tested, so that none is left to choose thresholds on, and the classifier comes with none: what is "
+    "told needs no threshold. `--split test` chooses them on the validation split of this corpus."
+)
 OWN_THRESHOLDS = (
     "The thresholds of this classifier are chosen on the validation split of this corpus: the figures at a threshold "
     "hold for whoever chooses one on images of their own, and not for the classifier as it was received."
@@ -45,7 +50,7 @@ def evaluate_classifier(
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> Evaluation:
-    """Test a classifier on the test split of a corpus, with thresholds chosen on its validation split.
+    """Test a classifier on the test split of a corpus, with thresholds chosen on its validation split, if it has one.
 
     The evaluation has one arm, ``distilled``, of one network: nothing is trained, so there is nothing to compare with.
 
@@ -64,7 +69,7 @@ def evaluate_classifier(
     apart = apart_from_originals(of_set.get("corpus"), corpus, recipe, None)
     if apart.originals != "apart":
         progress.say(OTHER_CORPUS)
-    progress.say(OWN_THRESHOLDS)
+    progress.say(OWN_THRESHOLDS if len(corpus.rows("val")) else NO_THRESHOLDS)
     if not classifier.provenance.get("set_verified"):
         progress.say(UNVERIFIED)
     place, spec = choose_device(device), classifier_spec(classifier)
@@ -90,6 +95,7 @@ def evaluate_classifier(
     )
     tested = {"network": spec.words, "set_digest": classifier.provenance.get("set_digest")}
     write_json(folder / TESTED, tested, private=True)
+    keep_tested_corpus(corpus, Path(out))
     parameters = sum(array.size for array in classifier.weights.values())
     return write_evaluation(
         folder, [arm], apart, recipe, made=of_set, network=spec.words, parameters=parameters, progress=progress

@@ -18,7 +18,7 @@ from medistill.artifacts.corpus import (
     NOT_STATED,
     SPLITS,
     Corpus,
-    ManifestRow,
+    Split,
     TextCheck,
     load_corpus,
     save_corpus,
@@ -32,10 +32,10 @@ from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.examination import told_of_examinations
 from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
-from medistill.data.grouping import group, within_sites
+from medistill.data.grouping import group
 from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
 from medistill.data.remark import counted_remarks
-from medistill.data.selection import choose, refuse_copies, refuse_unstated_views, told_of_views
+from medistill.data.selection import Purpose, choose, refuse_copies, refuse_unstated_views, taken, told_of_views
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
 from medistill.data.table import list_by_table
@@ -43,12 +43,15 @@ from medistill.data.text_policy import Origin, resolve_text_policy, why_unchecke
 from medistill.data.view import view_words
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Progress, Silent
-from medistill.recipe import DataRecipe, Recipe
-from medistill.workflow.file_fates import file_fates, nothing_usable, refusals
+from medistill.recipe import DataRecipe, Recipe, Unit
+from medistill.workflow.file_fates import file_fates, nothing_usable
+from medistill.workflow.learnable import refuse_unlearnable, why_unlearnable
 from medistill.workflow.spending import keep_people, people_are_known
 
 READER = 3
 """Version of the reading; raise it when the same files come to other pixels, patients or splits."""
+SPLITS_DROPPED = "The given splits are left out of account:"
+"""How a note begins that says so; a corpus with it is not the one that others learn from."""
 DRAW = 1
 """Version of the drawing of splits: another one divides every corpus anew."""
 CHECKED = ("images.npy", "index.json", "manifest.csv")
@@ -61,14 +64,20 @@ def prepare(
     recipe: Recipe,
     *,
     labels: str | Path | None = None,
+    purpose: Purpose = "learn",
     workers: int | None = None,
     progress: Progress = Silent(),
 ) -> Corpus:
     """Read a folder of images.
 
+    A corpus in which a class or a split is missing is remembered like any other, and refused only where it is to be
+    learnt from.
+
     Args:
         data: folder with ``CLASS/file``, ``SITE/CLASS/file``, or any tree where ``labels`` is given.
         labels: CSV table with a row a file.
+        purpose: "test" where nothing is learnt from it: one of the recipe's classes is enough, splits may be missing,
+            and those that are given and cannot be used are drawn instead.
         workers: processes that decode; None takes one for each core.
 
     Raises:
@@ -88,35 +97,45 @@ def prepare(
         listed, read_as = list_by_table(folder, files, table, recipe.data)
     listed = sorted(refuse_unusable_names(listed), key=lambda one: one.file)
     before = facts_of(folder, files)
-    source = _source(file_digests(folder, files, known_digests(folder), progress), files, table, recipe, check)
+    reading = taken(listed, recipe.data)
+    digests = file_digests(folder, files, known_digests(folder), progress)
+    source = _source(digests, files, table, reading, recipe.seed, check)
     with sole_reader(source, progress) as known:
-        corpus = cached_corpus(known, progress)
-        private = recipe.privacy.mode == "dp"
+        partial = known.with_name(f"{known.stem}-partial.json")
+        corpus = _fitting(cached_corpus(known, progress), asked)
+        private = recipe.privacy.mode == "dp" and purpose == "learn"
+        if corpus is None and (kept := _fitting(cached_corpus(partial, progress), asked)) is not None:
+            if purpose == "learn":
+                refuse_unlearnable(kept)
+            else:
+                corpus = kept
         if corpus is not None and private and not people_are_known(corpus):
             progress.say("Who is in it is not in the words of the ledger of privacy yet: the files are read again.")
         elif corpus is not None:
             _tell(corpus, progress)
             progress.say(text_in_words(corpus, asked, origin))
             return corpus
-        listed, notes = choose(listed, recipe.data)
+        listed, notes = choose(listed, recipe.data, purpose)
         notes += _tables_unused(files) if table is None else []
         wanted = [one for one in listed if not one.category]
-        patients = [one.patient for one in wanted]
-        patients = within_sites([one.site for one in wanted], patients, recipe.data.patient_ids)
-        refuse_shared_patients([one.split for one in wanted], patients)
+        if purpose == "learn":
+            refuse_shared_patients([one.split for one in wanted], [one.patient for one in wanted])
         staging = known.with_suffix("")
         decoded = decode(
             folder, [one.file for one in wanted], recipe.data, staging=staging, workers=workers, progress=progress
         )
         decoded = refuse_copies(wanted, refuse_unstated_views(wanted, decoded, recipe.data))
-        corpus = _save(listed, wanted, decoded, (notes, read_as), recipe, check, staging)
-        if private:
-            keep_people(corpus, folder, (pair for pair in zip(wanted, decoded, strict=True) if not pair[1].category))
+        corpus = _save(listed, wanted, decoded, (notes, read_as), recipe, check, staging, purpose)
+        whole = not why_unlearnable(corpus) and not any(note.startswith(SPLITS_DROPPED) for note in corpus.notes)
         if facts_of(folder, files) == before:
-            remember_corpus(known, corpus)
+            remember_corpus(known if whole else partial, corpus)
         else:
             progress.say("Files were changed while they were read; another run will read them again.")
         clear(staging)
+        if purpose == "learn":
+            refuse_unlearnable(corpus)
+        if private:
+            keep_people(corpus, folder, (pair for pair in zip(wanted, decoded, strict=True) if not pair[1].category))
         progress.say(f"Read {_in_words(corpus)}.")
         _tell(corpus, progress)
         progress.say(text_in_words(corpus, asked, origin))
@@ -126,6 +145,15 @@ def prepare(
 def origin_of(folder: Path) -> Origin:
     """Whether images were drawn here: those in the cache's own folder of phantoms, and no others, whatever they say."""
     return "drawn" if folder.resolve().is_relative_to((cache_root() / BUILT_IN).resolve()) else "files"
+
+
+def _fitting(corpus: Corpus | None, asked: DataRecipe) -> Corpus | None:
+    """The corpus, where its classes are those that are asked for; all that are there, where none are named."""
+    if corpus is None:
+        return None
+    here = set(corpus.labels.tolist())
+    fits = corpus.class_names == asked.classes if asked.classes else len(here) == len(corpus.class_names)
+    return corpus if fits else None
 
 
 def _is(file: Path, table: Path) -> bool:
@@ -139,12 +167,17 @@ def _tables_unused(files: Sequence[str]) -> list[str]:
 
 
 def _source(
-    digests: Sequence[str], files: Sequence[str], table: Path | None, recipe: Recipe, check: TextCheck | None
+    digests: Sequence[str],
+    files: Sequence[str],
+    table: Path | None,
+    recipe: DataRecipe,
+    seed: int,
+    check: TextCheck | None,
 ) -> str:
     """SHA-256 over what decides a corpus without decoding the images: names, contents, table, settings, versions."""
     digest = hashlib.sha256()
-    reading = recipe.data.model_dump(mode="json", exclude={"zca", "zca_regularisation"})
-    settings = [READER, reading, recipe.seed, {name: version(name) for name in DECISIVE}]
+    reading = recipe.model_dump(mode="json", exclude={"zca", "zca_regularisation"})
+    settings = [READER, reading, seed, {name: version(name) for name in DECISIVE}]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     if check is not None:
         digest.update(f"{check.by}, rules {RULES}".encode())
@@ -202,6 +235,7 @@ def _save(
     recipe: Recipe,
     check: TextCheck | None,
     staging: Path,
+    purpose: Purpose,
 ) -> Corpus:
     """Make the corpus; ``notes`` are those on what the recipe took, and on how folders or table were read."""
     (chosen, read_as), numbers = notes, [n for n, image in enumerate(decoded) if not image.category]
@@ -213,13 +247,13 @@ def _save(
     site_names = tuple(sorted({one.site for one, _ in accepted}))
     labels = np.array([class_names.index(one.label) for one, _ in accepted], np.int64)
     sites = np.array([site_names.index(one.site) for one, _ in accepted], np.int64)
-    _check_classes(labels, class_names, manifest)
     grouping = group(accepted, recipe.data.patient_ids)
     draw = np.random.default_rng([recipe.seed, DRAW])
-    splits, split_source, said = part(
-        [one.split for one, _ in accepted], labels, grouping.groups, sites, recipe.data, draw, unit=grouping.unit
-    )
-    _check_splits(labels, splits, class_names, manifest)
+    given, said = [one.split for one, _ in accepted], _absent(labels, class_names)
+    if purpose == "test" and (unusable := _why_unusable(given, grouping.groups.tolist(), grouping.unit)):
+        given, said = [None] * len(given), [*said, f"{SPLITS_DROPPED} {unusable}"]
+    splits, split_source, more = part(given, labels, grouping.groups, sites, recipe.data, draw, unit=grouping.unit)
+    said += more
     sexes = [settled(sex_of(one.sex), image.sex) for one, image in accepted]
     ages = [settled(age_band(one.age), image.age) for one, image in accepted]
     size = recipe.data.image_size
@@ -257,29 +291,21 @@ def _save(
     )
 
 
-def _check_classes(labels: np.ndarray, class_names: Sequence[str], manifest: Sequence[ManifestRow]) -> None:
-    present = [name for c, name in enumerate(class_names) if (labels == c).any()]
-    if len(present) < 2:
-        raise DataError(
-            f"only one class was found: {', '.join(present)} ({len(labels)} images{refusals(manifest)})",
-            expected="at least two classes to tell apart",
-            do="add images of another class, or check the folders, the table and --classes",
-        )
+def _absent(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """A note where classes that the recipe names are not there."""
+    absent = [name for c, name in enumerate(class_names) if not (labels == c).any()]
+    return [f"There is no image of {' or '.join(absent)} here."] if absent else []
 
 
-def _check_splits(
-    labels: np.ndarray, splits: np.ndarray, class_names: Sequence[str], manifest: Sequence[ManifestRow]
-) -> None:
-    """Refuse a corpus on which nothing can be learnt or tested."""
-    for s, split in enumerate(SPLITS):
-        present = np.bincount(labels[splits == s], minlength=len(class_names))
-        empty = [name for name, count in zip(class_names, present, strict=True) if count == 0]
-        if empty:
-            raise DataError(
-                f"class {empty[0]} has no images in the {split} split{refusals(manifest)}",
-                expected="at least one patient of every class in each of train, val and test",
-                do="add patients of that class, correct the given splits, or leave the class out with --classes",
-            )
+def _why_unusable(given: Sequence[Split | None], groups: Sequence[int], unit: Unit) -> str:
+    """Why splits that are given cannot be used; empty where they can, or where none is given."""
+    if None in given and any(given):
+        return f"{sum(split is None for split in given)} of {len(given)} images have none."
+    try:
+        refuse_shared_patients(given, groups, unit=unit)
+    except DataError as error:
+        return f"{error.seen}."
+    return ""
 
 
 def _tell(corpus: Corpus, progress: Progress) -> None:

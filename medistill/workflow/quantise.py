@@ -96,7 +96,7 @@ def quantise(
         DivergedError: the training of the autoencoder left the finite numbers.
     """
     per_class = [recipe.distill.ipc if c in held else 0 for c in range(len(corpus.class_names))]
-    rows = rows_by_class(corpus, per_class)
+    rows = rows_by_class(corpus, per_class, beside="to be made")
     state, key = private_folder(out / "state"), _key(corpus, recipe, held)
     kept = read_kept(state / "centroids.safetensors", key, "centroids", progress.say)
     if kept is not None and (out / RECORD).is_file():

@@ -33,6 +33,7 @@ from medistill.report.record import Course, HeldOutSite, Making, Report
 from medistill.report.summaries import CorpusSummary, QuantisedSummary, SetSummary
 from medistill.report.verdict import verdict
 from medistill.report.wording import count, counted
+from medistill.workflow.corpus_record import tested_corpus
 from medistill.workflow.sites import load_sites
 
 SOURCES = {True: "phantoms", False: "real ones", None: "originals"}
@@ -88,7 +89,8 @@ def read_report(run: str | Path) -> Report:
         missing["distilled"] = "this folder holds an evaluation, but not the set"
     classifier = (folder / "evaluation" / TESTED).is_file()
     try:
-        corpus = _corpus_summary(record["corpus"]) if "corpus" in record else None
+        described = record.get("corpus") or tested_corpus(folder)
+        corpus = _corpus_summary(described) if described else None
         making = _making(folder, record, distilled)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(
@@ -112,16 +114,19 @@ def read_report(run: str | Path) -> Report:
     if not evaluation.roc:
         missing["curves"] = "no class has a ROC curve on this test split, or there are too many classes to draw"
     synthetic = corpus.synthetic if corpus is not None else summary.synthetic_source if summary is not None else None
+    elsewhere = evaluation.tested == "all images" and summary is None
     published = folder / "benchmark.json"
     benchmark = load_benchmark(published) if published.is_file() else None
     sites, audit = _sites(folder, corpus, missing), _audit(folder, summary, missing)
     if classifier:
         missing["audit"] = "an audit stands with the set that the classifier was trained on"
+    elif summary is None:
+        missing["audit"] = "an audit stands with the set, in its bundle or in the report of its run"
     known = Report(
-        title=_title(evaluation, summary, synthetic=synthetic, classifier=classifier),
+        title=_title(evaluation, summary, synthetic=None if elsewhere else synthetic, classifier=classifier),
         synthetic=synthetic,
         shows_real=False,
-        verdict=verdict(evaluation, declared_margin=making.section("evaluate").get("margin")),
+        verdict=verdict(evaluation, declared_margin=making.section("evaluate").get("margin"), classifier=classifier),
         not_promised=caveats(
             evaluation,
             summary,
@@ -163,6 +168,8 @@ def _title(evaluation: Evaluation, summary: SetSummary | None, *, synthetic: boo
     images = summary.images if summary is not None else arm.images if arm is not None else None
     if classifier and images is not None:
         return f"Classifier trained on {counted(images, 'distilled image')}, tested as it was received"
+    if evaluation.tested == "all images" and summary is None and images is not None:
+        return f"{counted(images, 'distilled image')}, tested on another corpus than their own"
     source = sum(summary.training_images.values()) if summary is not None else 0
     if not source and raw is not None:
         source = raw.images

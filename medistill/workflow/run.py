@@ -6,15 +6,12 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from medistill.artifacts.atomic import private_folder, unwritable, write_text
 from medistill.artifacts.cache import BUILT_IN, cache_root
-from medistill.artifacts.corpus import SPLITS, Corpus
+from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.kept import keep_json, read_result
 from medistill.artifacts.lock import alone
 from medistill.data.phantom import write_phantom
@@ -28,6 +25,7 @@ from medistill.report.record import Report
 from medistill.training.device import choose_device
 from medistill.workflow.across import check_across, evaluate_across
 from medistill.workflow.benchmark import BenchmarkSource, benchmark_corpus, beside_published
+from medistill.workflow.corpus_record import corpus_record
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
 from medistill.workflow.evaluate import evaluate
@@ -231,23 +229,7 @@ class _Record:
 
     def describe(self, corpus: Corpus) -> None:
         """Add what the report says of the corpus: counts, never a patient's identifier."""
-        self.values["corpus"] = {
-            "content": corpus.content,
-            "class_names": list(corpus.class_names),
-            "site_names": list(corpus.site_names),
-            "counts": corpus.counts(),
-            "counts_by_site": corpus.counts_by_site(),
-            "patients": {s: len(np.unique(corpus.groups[corpus.rows(s)])) for s in SPLITS},
-            "found": corpus.found,
-            "refused": corpus.refused,
-            "split_unit": corpus.split_unit,
-            "split_source": corpus.split_source,
-            "synthetic": corpus.synthetic,
-            "notes": list(corpus.notes),
-            "text_check": None if corpus.text_check is None else asdict(corpus.text_check),
-            "text_masked": corpus.text_masked,
-            "shape": list(corpus.images.shape),
-        }
+        self.values["corpus"] = corpus_record(corpus)
         keep_json(self.path, self.values)
 
 

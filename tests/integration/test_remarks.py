@@ -59,7 +59,7 @@ def test_what_was_done_to_files_is_told(tmp_path):
     assert rows["Normal/both.dcm"].category == "pixels made square"
     assert "turned to the standard view" in rows["Normal/both.dcm"].reason
     for category, count in {TURNED: 2, ORIENTATION_UNUSED: 1, MADE_SQUARE: 1, SPACING_UNUSED: 1}.items():
-        assert f"{COUNTED[category]}: {count}." in corpus.notes
+        assert f"{COUNTED[category]}: {count}. The manifest names them." in corpus.notes
     assert prepare(data, RECIPE, workers=1).notes == corpus.notes
     as_stored = Recipe(data=DataRecipe(image_size=16, orientation="as_stored"))
     left = prepare(data, as_stored, workers=1)

@@ -341,8 +341,8 @@ def test_what_cannot_be_estimated_is_said_with_its_reason(tmp_path: Path, recipe
     write_json(private_folder(run / "evaluation") / "evaluation.json", evaluation.as_json())
     report = write_report(run)
     words = assert_sound((run / "report.html").read_text(encoding="utf-8")).words
-    assert report.verdict.judgement == "cannot be judged"
-    assert "class 'Viral_Pneumonia' has no image in the test split" in words
+    assert report.verdict.judgement == "not compared"
+    assert "No image of Viral Pneumonia was there" in words
     assert "an interval needs at least 2 patients" in words
 
 

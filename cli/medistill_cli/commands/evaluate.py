@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,11 +19,13 @@ from medistill_cli.results import (
     print_written,
 )
 from medistill_cli.source_set import (
+    classes_of,
     load_set,
     received_recipe,
     recipe_of_set,
     refuse_built_in,
     run_of,
+    without_own_sites,
     without_text_reader,
 )
 from medistill_cli.working import working
@@ -31,6 +33,7 @@ from medistill_cli.working import working
 if TYPE_CHECKING:
     from medistill.evaluate.evaluation import Evaluation
     from medistill.progress import Progress
+    from medistill.workflow.tested import Part
 
 
 def evaluate(
@@ -57,6 +60,15 @@ def evaluate(
     ] = Path("medistill-evaluation"),
     sites: options.Sites = None,
     classes: options.Classes = None,
+    split: Annotated[
+        Literal["all", "test"] | None,
+        typer.Option(
+            "--split",
+            help="Test on all images; or on the test split, and compare with originals of the training split. Left "
+            "out: the test split of the corpus that the set was made from, all images of any other.",
+            show_default=False,
+        ),
+    ] = None,
     settings: options.Settings = None,
     seed: options.Seed = None,
     across: options.Across = None,
@@ -67,24 +79,24 @@ def evaluate(
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure what a distilled set is worth on a corpus.
+    """Measure what a distilled set, or a classifier that was trained on one, is worth on a corpus.
 
-    Fresh networks are trained on the set, on all originals and on as few of them, and tested on patients that
-    none of them has seen. The corpus may be another one than the set was made from; it needs the same classes. Test
-    images that the set was made from are left out where its run lies here; else it is not known whether there are any,
-    and the report says so. It is
-    split as its own: the originals that the set is compared with are its training split. Repeated with the same --out
-    the command trains only what is missing, also where more networks or arms are asked for.
+    On the corpus that the set was made from, fresh networks are trained on the set, on all originals and on as few of
+    them, and tested on patients that none of them has seen. On any other, such as that of another hospital, all images
+    are tested, and nothing is trained on them. Classes may be missing there, and images of other classes are left
+    aside. Images that the set was made from are left out where its run lies here; else it is not known whether there
+    are any, and the report says so. With --split test the other corpus is split as its own, and the set is compared
+    with the originals of its training split.
 
-    A classifier is not trained again: it is tested as it is, with thresholds chosen on the validation split of your
-    corpus.
+    A classifier is not trained again: it is tested as it is. With --split test thresholds are chosen on the validation
+    split of your corpus. Repeated with the same --out the command trains only what is missing.
 
     \b
     Examples:
       medistill evaluate medistill-run --data xray/
       medistill evaluate received/set --data elsewhere/ --out runs/elsewhere
       medistill evaluate medistill-run --data xray/ --across resnet18,vgg11 --out runs/elsewhere
-      medistill evaluate received/set --data xray/ --require-non-inferior --set evaluate.margin=0.03
+      medistill evaluate received/set --data xray/ --split test --require-non-inferior --set evaluate.margin=0.03
       medistill evaluate model/ --data local-xray/ --out runs/local
     """
     from medistill.artifacts.new_folder import refuse_unwritable
@@ -92,10 +104,10 @@ def evaluate(
     refuse_unwritable(out)
     if any((source / name).is_file() for name in ("preprocessing.json", "weights.safetensors")):
         _refuse_of_classifier(recipe=recipe, across=across, require_non_inferior=require_non_inferior, trust=trust)
-        overrides = overrides_of(settings, seed=seed, sites=sites, classes=classes)
+        overrides = overrides_of(settings, seed=seed, sites=sites)
         with working("repeat") as progress:
             evaluation = _evaluate_classifier(
-                source, data, labels, overrides, out, device, progress, allow_large=allow_large_recipe
+                source, data, labels, overrides, classes, split, out, device, progress, allow_large=allow_large_recipe
             )
         if json:
             print_json({"out": str(out), "evaluation": evaluation.as_json()})
@@ -104,23 +116,38 @@ def evaluate(
         _print_more(out)
         return
     with working("repeat") as progress:
-        distilled = load_set(source, trust).distilled
-        names = classes if classes is not None else ",".join(distilled.class_names)
+        received = load_set(source, trust)
+        distilled = received.distilled
+        names = classes_of(classes, distilled.class_names, "set")
         overrides = overrides_of(settings, seed=seed, sites=sites, classes=names, across=across)
         if recipe is None:
             overrides = [*without_text_reader(), *overrides]
         chosen = recipe_of_set(distilled, source, recipe, overrides, allow_large=allow_large_recipe)
+        if recipe is None:
+            overrides += without_own_sites(chosen, overrides)
+            chosen = recipe_of_set(distilled, source, recipe, overrides, allow_large=allow_large_recipe)
         if data is None:
             refuse_built_in(distilled, source, "evaluate on")
         from medistill.workflow.across import check_across, evaluate_across
         from medistill.workflow.evaluate import evaluate as evaluate_set
         from medistill.workflow.originals import known_originals
+        from medistill.workflow.tested import as_tested
 
-        corpus = read_corpus(data, labels, chosen, progress)
+        if require_non_inferior and split is None:
+            split = "test"  # there is nothing to be non-inferior to where all images are tested
+        corpus = read_corpus(data, labels, chosen, progress, "test")
+        corpus = as_tested(corpus, distilled.provenance.get("corpus"), split)
         check_across(corpus, chosen)
         originals = known_originals(distilled, run_of(source))
         evaluation = evaluate_set(
-            distilled, corpus, chosen, out=out, originals=originals, device=device, progress=progress
+            distilled,
+            corpus,
+            chosen,
+            out=out,
+            originals=originals,
+            schedules=received.schedules,
+            device=device,
+            progress=progress,
         )
         others = evaluate_across(
             distilled, corpus, chosen, out=out, originals=originals, device=device, progress=progress
@@ -145,6 +172,8 @@ def _evaluate_classifier(
     data: Path | None,
     labels: Path | None,
     overrides: list[str],
+    classes: str | None,
+    split: Part | None,
     out: Path,
     device: str,
     progress: Progress,
@@ -154,8 +183,10 @@ def _evaluate_classifier(
     from medistill.artifacts.classifier import Classifier
     from medistill.errors import UsageError
     from medistill.workflow.evaluate_classifier import evaluate_classifier
+    from medistill.workflow.tested import as_tested
 
     classifier = Classifier.load(source)
+    classes_of(classes, classifier.class_names, "classifier")
     if data is None:
         raise UsageError(
             f"{source} is a classifier, and no --data was given",
@@ -169,7 +200,8 @@ def _evaluate_classifier(
             expected="settings of how images are read and figures worked out: a classifier keeps its network",
             do="leave it out, or train another classifier with it",
         )
-    corpus = read_corpus(data, labels, recipe, progress)
+    corpus = read_corpus(data, labels, recipe, progress, "test")
+    corpus = as_tested(corpus, classifier.provenance.get("set", {}).get("corpus"), split)
     return evaluate_classifier(classifier, corpus, recipe, out=out, device=device, progress=progress)
 
 

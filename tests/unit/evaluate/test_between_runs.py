@@ -70,15 +70,21 @@ def test_a_run_against_itself_differs_by_nothing() -> None:
         assert estimate.reason
 
 
-def test_a_class_that_is_absent_is_named() -> None:
+def test_a_class_that_is_absent_does_not_count_and_a_class_alone_is_named() -> None:
     test = truth()
     rows = test.labels != 2
     less = Truth(test.labels[rows], test.groups[rows], {})
-    macro_auc, accuracy = paired_difference(
-        arm(less, 1, 1), arm(less, 2, 1), less, NAMES, replicates=100, confidence=0.9, seed=0
-    )
+    mine, other = arm(less, 1, 1), arm(less, 2, 1)
+    macro_auc, _ = paired_difference(mine, other, less, NAMES, replicates=100, confidence=0.9, seed=0)
+    areas = [
+        np.mean([roc_auc_score(less.labels == c, scores[:, c]) for scores in of.test for c in (0, 1)])
+        for of in (mine, other)
+    ]
+    assert macro_auc.value == pytest.approx(areas[0] - areas[1], abs=1e-6)
+    alone = Truth(np.zeros_like(less.labels), less.groups, {})
+    macro_auc, accuracy = paired_difference(mine, other, alone, NAMES, replicates=100, confidence=0.9, seed=0)
     assert macro_auc.value is None
-    assert "'c'" in macro_auc.reason
+    assert "'a'" in macro_auc.reason
     assert accuracy.value is not None
 
 

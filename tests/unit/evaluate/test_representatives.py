@@ -13,7 +13,7 @@ from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import DataError
 from medistill.evaluate import representatives
-from medistill.evaluate.representatives import Representatives, nearest_to_centres
+from medistill.evaluate.representatives import Representatives, nearest_to_centres, rows_by_class
 from tests.drawn_corpus import drawn_corpus
 
 
@@ -86,9 +86,17 @@ def test_pieces_of_a_large_class_are_put_together(patterned, monkeypatch):
     assert set(rows.tolist()) <= set(patterned.rows("train").tolist())
 
 
-def test_more_images_than_a_class_has_are_refused_with_the_number_that_it_has(patterned):
+def test_more_images_than_a_class_has_are_refused_with_what_helps(patterned):
+    wanted = [1000] * len(patterned.class_names)
     with pytest.raises(DataError, match=r"fewer than 1000 images per class.*take --ipc \d+ or less"):
-        Representatives.of(patterned, [1000] * len(patterned.class_names), Normalisation.of(patterned.images))
+        rows_by_class(patterned, wanted, beside="to be made")
+    with pytest.raises(DataError, match=r"fewer than 1000 images per class.*evaluate.arms") as refused:
+        Representatives.of(patterned, wanted, Normalisation.of(patterned.images))
+    assert "--ipc" not in str(refused.value)  # the set is made: its size is what it is
+    none = replace(patterned, splits=np.ones_like(patterned.splits))
+    with pytest.raises(DataError, match="leave it out with --classes") as refused:
+        rows_by_class(none, wanted, beside="to be made")
+    assert "--ipc" not in str(refused.value)
 
 
 def test_a_class_without_images_gives_none_where_none_is_wanted(patterned):

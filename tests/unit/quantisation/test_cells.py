@@ -254,6 +254,9 @@ def test_a_class_of_fewer_patients_than_a_cell_needs_is_refused():
     with pytest.raises(DataError, match=r"class Normal has 4 training patients.*min_cluster_size = 5.*show them"):
         quantised(codes, np.arange(40) % 4, 1, least=5)
     assert quantised(codes, np.arange(40) % 4, 1, least=4).patients.tolist() == [4]
+    with pytest.raises(DataError, match="class Normal has 3 training patients") as refused:
+        quantised(np.eye(3, dtype=np.float32), np.arange(3), 9, least=5)
+    assert "--ipc" not in str(refused.value)  # 3 images a class would be refused as well
 
 
 def test_a_patient_with_most_of_the_images_does_not_hide_behind_others():

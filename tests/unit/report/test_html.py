@@ -216,7 +216,7 @@ def without_looks() -> Report:
             lacking_a_class,
             ["class 'Viral_Pneumonia' has no image in the test split", "an interval needs at least 2 patients"],
         ),
-        (of_one_arm, ["a difference needs the distilled arm", "the arms were trained on one network only"]),
+        (of_one_arm, ["no network was trained on originals", "the arms were trained on one network only"]),
         (without_numbers, ["it cannot be estimated here"]),
         (lambda: bare_of(lambda e: replace(e, subgroups=(), untold={})), ["the evaluation looked at no subgroup"]),
         (lambda: bare_of(lambda e: replace(e, untold={"site": "no site is named"})), ["no site is named"]),

@@ -77,9 +77,10 @@ def test_classes_are_united_by_name_and_not_by_number() -> None:
 
 def test_other_names_are_refused_with_what_to_type_and_typing_it_helps() -> None:
     east, west = _set(1), _set(2, class_names=("COVID", "healthy"))
-    with pytest.raises(DataError, match=r"--label-map east:Normal=healthy") as refused:
+    with pytest.raises(DataError, match=r"--label-map east:Normal=NAME, NAME being a class") as refused:
         merge_sets([_source("east", east), _source("west", west)])
-    assert "--label-map east:Normal=Normal" in str(refused.value)
+    assert "--label-map east:Normal=Normal --label-map west:healthy=healthy" in str(refused.value)
+    assert "Normal=healthy" not in str(refused.value)
     assert merge_sets([_source("east", east, Normal="healthy"), _source("west", west)]).class_names == (
         "COVID",
         "healthy",
@@ -87,6 +88,13 @@ def test_other_names_are_refused_with_what_to_type_and_typing_it_helps() -> None
     kept = merge_sets([_source("east", east, Normal="Normal"), _source("west", west, healthy="healthy")])
     assert kept.class_names == ("COVID", "Normal", "healthy")
     assert kept.labels.tolist() == [0, 1, 0, 1, 0, 2, 0, 2]
+
+
+@pytest.mark.parametrize(("other", "proposed"), [("NORMAL", "NORMAL"), ("nor-mal", "nor-mal"), ("Pneumonia", "NAME")])
+def test_a_name_is_proposed_only_where_it_is_the_same_but_for_its_spelling(other: str, proposed: str) -> None:
+    sets = [_source("east", _set(1)), _source("west", _set(2, class_names=("COVID", other)))]
+    with pytest.raises(DataError, match=rf"--label-map east:Normal={proposed}[,;]"):
+        merge_sets(sets)
 
 
 def test_grey_values_survive_a_change_of_normalisation() -> None:
