@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +26,11 @@ NOT_NON_INFERIOR = 5
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Write one JSON object."""
-    sys.stdout.write(f"{json_text(value)}\n")
+    """Write one JSON object; where stdout is not in UTF-8, in ASCII, with every other character as JSON's escape."""
+    text = json_text(value)
+    if not (sys.stdout.encoding or "").lower().startswith("utf"):
+        text = re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
+    sys.stdout.write(f"{text}\n")
 
 
 def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), *, unit: str = "patient") -> None:
