@@ -44,5 +44,5 @@ def often_absent(class_names: Sequence[str], patients: Sequence[int], of: int) -
     about exp(-n).
     """
     counted = sorted(zip(patients, class_names, strict=True))
-    rare = [few_patients(name, count) for count, name in counted if 0 < count and (1 - count / of) ** of > ABSENT]
+    rare = [few_patients(name, count) for count, name in counted if count > 0 and (1 - count / of) ** of > ABSENT]
     return " and ".join([", ".join(rare[:-1]), rare[-1]] if len(rare) > 1 else rare)
