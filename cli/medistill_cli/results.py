@@ -62,6 +62,8 @@ def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), 
         console.print(f"Left out, since they had a part in making the set: {evaluation.left_out} images.", style="bold")
     console.print(told.against_raw)
     console.print(told.against_random)
+    for said in told.lost_classes:
+        console.print(said, style="bold")
     for name, value in (
         ("Hard-label recovery (accuracy that is lost; DD-Ranking)", evaluation.hard_label_recovery),
         ("Improvement over random (accuracy that is gained; DD-Ranking)", evaluation.improvement_over_random),
@@ -92,13 +94,13 @@ def print_classifier(evaluation: Evaluation) -> None:
 
 def _print_across(evaluations: Sequence[Evaluation]) -> None:
     """Macro AUC of every arm on every network, and what the distilled one loses against all originals."""
-    from medistill.report.wording import ARM_NAMES
+    from medistill.report.wording import ARM_NAMES, number
 
     headings = [*(ARM_NAMES[arm.arm] for arm in evaluations[0].arms), "Distilled minus all"]
     table = _table("Macro AUC on each network", "Network", headings)
     for evaluation in evaluations:
         found = [arm.macro_auc.value for arm in evaluation.arms]
-        values = ["none" if value is None else f"{value:.3f}" for value in found]
+        values = ["none" if value is None else number(value) for value in found]
         difference = evaluation.difference("raw")
         table.add_row(evaluation.network, *values, "-" if difference is None else estimate(difference.macro_auc))
     out_console().print(table)
@@ -127,11 +129,11 @@ def demand_non_inferiority(evaluation: Evaluation) -> None:
 
 def estimate(value: Estimate) -> str:
     """``0.912 (0.874 to 0.941)``, or that it is not known."""
+    from medistill.report.wording import interval, number
+
     if value.value is None:
         return "not known"
-    if value.low is None or value.high is None:
-        return f"{value.value:.3f} (no interval)"
-    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+    return f"{number(value.value)} ({interval(value) or 'no interval'})"
 
 
 def print_written(paths: Mapping[str, Path]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medistill.evaluate.evaluation import Evaluation
+
 ABSENT = 0.01
 """Share of the resamples without a class from which it is named as the reason why a figure has no interval."""
 REMEDY = (
@@ -37,6 +39,13 @@ def rare_classes(class_names: Sequence[str], patients: Sequence[int], smallest: 
     return tuple(few_patients(name, count) if 0 < count < smallest else "" for name, count in counted)
 
 
+def without_interval(evaluation: Evaluation) -> tuple[str, ...]:
+    """Classes that have too few test patients for intervals of their own figures."""
+    counted = dict(zip(evaluation.class_names, evaluation.class_patients, strict=True))
+    results = evaluation.arms[0].classes if evaluation.arms else ()
+    return tuple(one.name for one in results if one.auc.reason == few_patients(one.name, counted[one.name]))
+
+
 def often_absent(class_names: Sequence[str], patients: Sequence[int], of: int) -> str:
     """Which classes resamples of ``of`` patients often lack, with their patients; empty where there is none.
 
@@ -46,3 +55,8 @@ def often_absent(class_names: Sequence[str], patients: Sequence[int], of: int) -
     counted = sorted(zip(patients, class_names, strict=True))
     rare = [few_patients(name, count) for count, name in counted if count > 0 and (1 - count / of) ** of > ABSENT]
     return " and ".join([", ".join(rare[:-1]), rare[-1]] if len(rare) > 1 else rare)
+
+
+def often_absent_in(evaluation: Evaluation) -> str:
+    """`often_absent` of the test split of an evaluation."""
+    return often_absent(evaluation.class_names, evaluation.class_patients, evaluation.test_patients)

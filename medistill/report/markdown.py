@@ -149,13 +149,14 @@ def _opening(report: Report) -> Iterator[str]:
     yield ""
     yield escaped(report.verdict.against_raw)
     yield escaped(report.verdict.against_random)
+    yield from map(escaped, report.verdict.lost_classes)
     if report.audit is not None:
         yield ""
         heading = audit_statements.heading(report.audit)
         yield f"**Privacy: {heading}.** {escaped(audit_statements.consequence(report.audit))}"
     elif report.benchmark is None:
         yield ""
-        yield f"**Privacy: not audited.** {escaped(report.missing['audit'])}."
+        yield f"**Privacy: not audited.** Not known: {escaped(report.missing['audit'])}."
     if text := first_screen_text(report):
         yield ""
         yield escaped(text)
