@@ -65,7 +65,7 @@ class LineTask:
         if now - self.last >= SECONDS_BETWEEN:
             self.last, self.loud = now, True
             left = (now - self.started) / max(self.done - self.first, 1) * (self.total - self.done)
-            self._tell(f"about {duration(left)} left")
+            self._tell(f"about {duration(left)} left" if left > 0 else "")
         self.lines.stop.check()
 
     def __enter__(self) -> Self:

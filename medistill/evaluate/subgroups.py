@@ -18,8 +18,10 @@ from medistill.evaluate.intervals import (
     resamples,
 )
 from medistill.evaluate.predictions import TRAITS, Arm, ArmPredictions, Truth
-from medistill.evaluate.rare import often_absent, patients_with
 from medistill.recipe import EvaluateRecipe
+
+FEW_HERE = "a class has few patients in this subgroup"
+"""Why a figure of a subgroup has no interval: which class, and how many, could point at somebody."""
 
 
 def subgroups(
@@ -103,8 +105,6 @@ def shown(
     images = np.bincount(groups, minlength=patients).astype(np.float64)
     told: list[SubgroupArm] = []
     areas: dict[Arm, tuple[float, np.ndarray, str]] = {}
-    here = patients_with(cases[present], groups)
-    lacking = often_absent([class_names[c] for c in present], here, patients)
     for arm in arms:
         of_cell = replace(arm, test=arm.test[:, rows][:, :, present])
         rankings = Rankings(of_cell, cases[present], [class_names[c] for c in present])
@@ -122,7 +122,7 @@ def shown(
                 arm.arm,
                 proportion_estimate(float(right.mean()), shares, patients=patients, confidence=recipe.confidence),
                 percentile_estimate(
-                    value, sample, patients=patients, confidence=recipe.confidence, reason=reason, lacking=lacking
+                    value, sample, patients=patients, confidence=recipe.confidence, reason=reason, lacking=FEW_HERE
                 ),
             )
         )
@@ -133,7 +133,7 @@ def shown(
         patients,
         tuple(class_names[c] for c in present),
         tuple(told),
-        _difference(areas, patients, recipe.confidence, lacking),
+        _difference(areas, patients, recipe.confidence),
         "",
     )
 
@@ -142,14 +142,12 @@ def _no_area(present: Sequence[int], labels: np.ndarray, class_names: Sequence[s
     return "" if present else f"every test image here is of class '{class_names[int(labels[0])]}'"
 
 
-def _difference(
-    areas: Mapping[Arm, tuple[float, np.ndarray, str]], patients: int, confidence: float, lacking: str
-) -> Estimate:
+def _difference(areas: Mapping[Arm, tuple[float, np.ndarray, str]], patients: int, confidence: float) -> Estimate:
     """Distilled minus raw, from the same resamples."""
     if "distilled" not in areas or "raw" not in areas:
         return Estimate.impossible("the arms 'distilled' and 'raw' were not both trained")
     (mine, my_sample, reason), (other, other_sample, other_reason) = areas["distilled"], areas["raw"]
     sample = my_sample - other_sample if not (reason or other_reason) else my_sample
     return percentile_estimate(
-        mine - other, sample, patients=patients, confidence=confidence, reason=reason or other_reason, lacking=lacking
+        mine - other, sample, patients=patients, confidence=confidence, reason=reason or other_reason, lacking=FEW_HERE
     )

@@ -336,7 +336,8 @@ def test_nothing_given_up_and_one_is_singular() -> None:
     two = replace(KNOWN, classes=tuple(replace(of_class, given_up=2) for of_class in KNOWN.classes[:2]))
     assert plain(given_up(two)) == (
         "4 centroids were given up, since fewer than 5 patients would have been in each of their cells: COVID has 2 "
-        "images fewer and Lung Opacity has 2 images fewer than was asked for. 4 images unlike the others were left out of every mean."
+        "images fewer and Lung Opacity has 2 images fewer than was asked for. 4 images unlike the others were left out "
+        "of every mean."
     )
 
 
