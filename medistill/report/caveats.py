@@ -101,8 +101,8 @@ def caveats(
                 "Few test patients",
                 f"The test split has {listed([f'{counted(patients, one_of)} of {name}' for name, patients in few])}."
                 f"{_no_intervals(evaluation)} With fewer than {FEW_PATIENTS} an interval is too narrow: in a "
-                "simulation, 95 % intervals held the true value in 79 % of test sets with 4 patients of a class and in 93 % with "
-                f"20. What to do: {REMEDY}.",
+                "simulation, 95 % intervals held the true value in 79 % of test sets with 4 patients of a class and in "
+                f"93 % with 20. What to do: {REMEDY}.",
             )
         )
     if synthetic:
