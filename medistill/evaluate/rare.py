@@ -10,6 +10,8 @@ from medistill.evaluate.evaluation import Evaluation
 
 ABSENT = 0.01
 """Share of the resamples without a class from which it is named as the reason why a figure has no interval."""
+MOST_NAMED = 5
+"""Classes that such a reason names; the others are counted."""
 REMEDY = (
     "give the test split more patients of the class (a larger data.test_fraction, or more patients), or unite the "
     "class with another one"
@@ -54,6 +56,8 @@ def often_absent(class_names: Sequence[str], patients: Sequence[int], of: int) -
     """
     counted = sorted(zip(patients, class_names, strict=True))
     rare = [few_patients(name, count) for count, name in counted if count > 0 and (1 - count / of) ** of > ABSENT]
+    if len(rare) > MOST_NAMED:
+        rare = [*rare[:MOST_NAMED], f"{len(rare) - MOST_NAMED} more have few"]
     return " and ".join([", ".join(rare[:-1]), rare[-1]] if len(rare) > 1 else rare)
 
 

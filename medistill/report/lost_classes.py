@@ -8,6 +8,9 @@ from medistill.report.wording import class_label, counted, percent
 FAR = 0.1
 """Share of a class's images from which a fall is far."""
 
+MOST_TOLD = 4
+"""Classes that are named; the others are counted."""
+
 
 def lost_classes(evaluation: Evaluation) -> tuple[str, ...]:
     """A sentence on each class whose share of images that are put there falls by `FAR` or more, the largest fall first.
@@ -29,4 +32,7 @@ def lost_classes(evaluation: Evaluation) -> tuple[str, ...]:
                     f"({counted(patients, 'test patient')}).",
                 )
             )
-    return tuple(said for _, said in sorted(found, key=lambda entry: -entry[0]))
+    told = [said for _, said in sorted(found, key=lambda entry: -entry[0])]
+    more = len(told) - MOST_TOLD
+    rest = f"{counted(more, 'more class', 'more classes')} {'is' if more == 1 else 'are'} found far less often."
+    return (*told[:MOST_TOLD], *([rest] if more > 0 else []))

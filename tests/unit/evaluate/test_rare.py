@@ -86,5 +86,7 @@ def test_classes_are_named_from_the_rarest_on_and_absent_ones_are_not() -> None:
     assert often_absent(("a", "b", "c_d", "e"), (3, 2, 1, 0), 40) == (
         "c d has 1 test patient, b has 2 test patients and a has 3 test patients"
     )
+    many = often_absent([f"c{k}" for k in range(9)], [1] * 9, 40)
+    assert many.endswith("c4 has 1 test patient and 4 more have few")
     cases = np.array([[True, True, False], [False, False, True]])
     assert patients_with(cases, np.array([7, 7, 7])) == (1, 1)
