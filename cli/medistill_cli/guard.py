@@ -70,9 +70,6 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             tell("Stopped.")
             raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; what is left to flush goes nowhere
-            raise typer.Exit(0) from None
         except Exception as error:  # noqa: BLE001
             if debug:
                 import traceback

@@ -13,6 +13,8 @@ from medistill_cli.terminal import LINES
 
 SECONDS_BETWEEN = 10.0
 """Least time between two lines of one task."""
+KIND = 2
+"""Words of a title that tasks of one kind share: ``Encoding class`` of every class."""
 
 
 class Lines:
@@ -20,10 +22,14 @@ class Lines:
 
     def __init__(self, stop: Stop, stderr: Stderr | None = None) -> None:
         self.stop, self.stderr = stop, stderr or Stderr()
+        self._kinds: set[str] = set()
 
     def task(self, title: str, total: int, *, done: int = 0) -> LineTask:
-        """Say that a task starts."""
-        return LineTask(self, title, total, done)
+        """Say that a task starts; of those of one kind only the first, since a run can have hundreds of short ones."""
+        kind = " ".join(title.split()[:KIND])
+        first = kind not in self._kinds
+        self._kinds.add(kind)
+        return LineTask(self, title, total, done, loud=first)
 
     def say(self, message: str) -> None:
         """Print a line."""
@@ -40,14 +46,15 @@ class Lines:
 
 
 class LineTask:
-    """A task that is told now and then, and when it ends."""
+    """A task that is told now and then; its start and end only where it is ``loud``, takes its time, or fails."""
 
-    def __init__(self, lines: Lines, title: str, total: int, done: int) -> None:
-        self.lines, self.title, self.total = lines, title, total
+    def __init__(self, lines: Lines, title: str, total: int, done: int, *, loud: bool) -> None:
+        self.lines, self.title, self.total, self.loud = lines, title, total, loud
         self.done = self.first = done
         self.figures = ""
         self.started = self.last = time.monotonic()
-        lines.say(f"{title}: {done} of {total}")
+        if loud:
+            lines.say(f"{title}: {done} of {total}")
 
     def advance(self, steps: int = 1, *, figures: str = "") -> None:
         """Count, tell now and then; a safe point."""
@@ -56,9 +63,9 @@ class LineTask:
         self.figures = figures
         now = time.monotonic()
         if now - self.last >= SECONDS_BETWEEN:
-            self.last = now
+            self.last, self.loud = now, True
             left = (now - self.started) / max(self.done - self.first, 1) * (self.total - self.done)
-            self._tell(f"about {duration(left)} left")
+            self._tell(f"about {duration(left)} left" if left > 0 else "")
         self.lines.stop.check()
 
     def __enter__(self) -> Self:
@@ -69,7 +76,8 @@ class LineTask:
     ) -> None:
         if error is None and self.done:
             self.total = self.done
-        self._tell(f"{'done' if error is None else 'stopped'} after {duration(time.monotonic() - self.started)}")
+        if self.loud or error is not None:
+            self._tell(f"{'done' if error is None else 'stopped'} after {duration(time.monotonic() - self.started)}")
 
     def _tell(self, end: str) -> None:
         self.lines.say(

@@ -30,6 +30,7 @@ from medistill_cli.commands.share import share
 from medistill_cli.commands.train import train
 from medistill_cli.commands.verify import verify
 from medistill_cli.guard import guarded
+from medistill_cli.standard_streams import take_every_word
 
 app = typer.Typer(
     name="medistill",
@@ -99,6 +100,7 @@ def main() -> None:
     spin, and on a machine that others use too they take the very cores that they wait for (decision 19).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    take_every_word()
     app(prog_name="medistill")
 
 

@@ -53,9 +53,7 @@ def _fitting(data: Path | None, device: str) -> tuple[str, str]:
 
     if choose_device(device).type == "cuda":
         return "covid-xray", "since there is a GPU"
-    if device == "cpu":
-        return "covid-xray-cpu", "since --device cpu was given"
-    return "covid-xray-cpu", "which fits a processor, since no CUDA GPU was found"
+    return "covid-xray-cpu", "since networks are trained on the processor here, without a GPU"
 
 
 def words_of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +26,11 @@ NOT_NON_INFERIOR = 5
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Write one JSON object."""
-    sys.stdout.write(f"{json_text(value)}\n")
+    """Write one JSON object; where stdout is not in UTF-8, in ASCII, with every other character as JSON's escape."""
+    text = json_text(value)
+    if not (sys.stdout.encoding or "").lower().startswith("utf"):
+        text = re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
+    sys.stdout.write(f"{text}\n")
 
 
 def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), *, unit: str = "patient") -> None:
@@ -61,6 +66,8 @@ def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), 
     if compared:
         console.print(told.against_raw)
     console.print(told.against_random)
+    for said in told.lost_classes:
+        console.print(said, style="bold")
     for name, value in compared * (
         ("Hard-label recovery (accuracy that is lost; DD-Ranking)", evaluation.hard_label_recovery),
         ("Improvement over random (accuracy that is gained; DD-Ranking)", evaluation.improvement_over_random),
@@ -100,13 +107,13 @@ def print_classifier(evaluation: Evaluation) -> None:
 
 def _print_across(evaluations: Sequence[Evaluation]) -> None:
     """Macro AUC of every arm on every network, and what the distilled one loses against all originals."""
-    from medistill.report.wording import ARM_NAMES
+    from medistill.report.wording import ARM_NAMES, number
 
     headings = [*(ARM_NAMES[arm.arm] for arm in evaluations[0].arms), "Distilled minus all"]
     table = _table("Macro AUC on each network", "Network", headings)
     for evaluation in evaluations:
         found = [arm.macro_auc.value for arm in evaluation.arms]
-        values = ["none" if value is None else f"{value:.3f}" for value in found]
+        values = ["none" if value is None else number(value) for value in found]
         difference = evaluation.difference("raw")
         table.add_row(evaluation.network, *values, "-" if difference is None else estimate(difference.macro_auc))
     out_console().print(table)
@@ -135,11 +142,11 @@ def demand_non_inferiority(evaluation: Evaluation) -> None:
 
 def estimate(value: Estimate) -> str:
     """``0.912 (0.874 to 0.941)``, or that it is not known."""
+    from medistill.report.wording import interval, number
+
     if value.value is None:
         return "not known"
-    if value.low is None or value.high is None:
-        return f"{value.value:.3f} (no interval)"
-    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+    return f"{number(value.value)} ({interval(value) or 'no interval'})"
 
 
 def print_written(paths: Mapping[str, Path]) -> None:

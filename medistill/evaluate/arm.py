@@ -176,6 +176,11 @@ class PreparedArm:
             for c, of_class in enumerate(self.cases)
         )
 
+    @property
+    def class_patients(self) -> tuple[int, ...]:
+        """Patients with an image of each class."""
+        return tuple(int(count) for count in (self.case_images > 0).sum(axis=1))
+
     def network_accuracy(self, labels: np.ndarray) -> tuple[float, ...]:
         """Accuracy of each network."""
         return tuple(float(share) for share in (self.predictions.test.argmax(axis=2) == labels).mean(axis=1))

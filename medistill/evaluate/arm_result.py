@@ -13,6 +13,7 @@ from medistill.evaluate.evaluation import ArmResult, ClassResult, OperatingPoint
 from medistill.evaluate.intervals import Estimate, percentile_estimate, proportion_estimate
 from medistill.evaluate.operating_point import MEASURES, Calls
 from medistill.evaluate.predictions import Truth
+from medistill.evaluate.rare import few_patients, often_absent, rare_classes
 
 
 def arm_result(
@@ -22,6 +23,8 @@ def arm_result(
     test: Truth,
     class_names: Sequence[str],
     confidence: float,
+    *,
+    smallest: int,
 ) -> ArmResult:
     """Put an arm's statistics into words and numbers.
 
@@ -32,11 +35,20 @@ def arm_result(
         test: what is true of the test split.
         class_names: one a class.
         confidence: level of the intervals.
+        smallest: fewest test patients of a class whose own figures have an interval.
     """
+    rare = rare_classes(class_names, arm.class_patients, smallest)
+    lacking = often_absent(class_names, arm.class_patients, arm.patients)
 
-    def number(value: float, replicates: np.ndarray, reason: str = "") -> Estimate:
+    def number(value: float, replicates: np.ndarray, reason: str = "", rare: str = "") -> Estimate:
         return percentile_estimate(
-            float(value), replicates, patients=arm.patients, confidence=confidence, reason=reason
+            float(value),
+            replicates,
+            patients=arm.patients,
+            confidence=confidence,
+            reason=reason,
+            rare=rare,
+            lacking=lacking,
         )
 
     accuracy, macro_auc = arm.network_accuracy(test.labels), arm.network_macro_auc()
@@ -63,12 +75,21 @@ def arm_result(
         classes=tuple(
             ClassResult(
                 name=name,
-                auc=number(point.auc[c, 0], sample.auc[c], arm.rankings.reasons[c]),
-                auc_delong=delong_estimate(arm.components[c], arm.rankings.reasons[c], confidence),
+                auc=number(point.auc[c, 0], sample.auc[c], arm.rankings.reasons[c], rare[c]),
+                auc_delong=delong_estimate(arm.components[c], arm.rankings.reasons[c], confidence, rare=rare[c]),
                 brier=number(point.class_brier[c, 0], sample.class_brier[c]),
                 calibration_error=calibration_error(told.test[:, :, c], arm.cases[c]),
                 points=tuple(
-                    _operating_point(arm, calls, c, name, point.points[k, :, c, 0], sample.points[k, :, c], confidence)
+                    _operating_point(
+                        arm,
+                        calls,
+                        c,
+                        name,
+                        point.points[k, :, c, 0],
+                        sample.points[k, :, c],
+                        confidence,
+                        rare=rare[c],
+                    )
                     for k, calls in enumerate(arm.calls)
                 ),
                 recall=proportion_estimate(
@@ -96,8 +117,13 @@ def _operating_point(
     values: np.ndarray,
     replicates: np.ndarray,
     confidence: float,
+    *,
+    rare: str,
 ) -> OperatingPoint:
-    """The measures (M,) of one class with their resamples (M, R) as estimates."""
+    """The measures (M,) of one class with their resamples (M, R) as estimates.
+
+    Those that count the class's own images have no interval where it is ``rare``; specificity and NPV count others.
+    """
     with_cases, with_controls = (int(np.sum(table[c] > 0)) for table in (arm.case_images, arm.control_images))
     no_case = "" if with_cases else f"class '{name}' has no image in the test split"
     no_control = "" if with_controls else f"every image in the test split is of class '{name}'"
@@ -115,16 +141,28 @@ def _operating_point(
         "f1": no_case or threshold,
         "balanced_accuracy": no_case or no_control or threshold,
     }
+    seldom = {
+        "sensitivity": few_patients(name, with_cases),
+        "specificity": f"few test patients have no image of class '{name}'",
+        "ppv": f"networks call few test images '{name}' at their thresholds",
+        "npv": f"networks call nearly every test image '{name}' at their thresholds",
+    }
     found: dict[str, Estimate] = {}
     for measure, (patients, reason) in proportions.items():
         value, sample = said[measure]
         found[measure] = proportion_estimate(
-            float(value), sample, patients=patients, confidence=confidence, reason=reason
+            float(value),
+            sample,
+            patients=patients,
+            confidence=confidence,
+            reason=reason,
+            rare=rare if measure in ("sensitivity", "ppv") else "",
+            lacking=seldom[measure],
         )
     for measure, reason in means.items():
         value, sample = said[measure]
         found[measure] = percentile_estimate(
-            float(value), sample, patients=arm.patients, confidence=confidence, reason=reason
+            float(value), sample, patients=arm.patients, confidence=confidence, reason=reason, rare=rare
         )
     return OperatingPoint(
         rule=calls.thresholds.rule,

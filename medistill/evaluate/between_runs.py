@@ -10,6 +10,7 @@ from medistill.errors import DataError
 from medistill.evaluate.arm import Rankings
 from medistill.evaluate.intervals import Estimate, number_groups, percentile_estimate, resamples
 from medistill.evaluate.predictions import ArmPredictions, Truth
+from medistill.evaluate.rare import often_absent, patients_with
 
 
 def same_truth(first: Truth, second: Truth) -> bool:
@@ -56,8 +57,9 @@ def paired_difference(
     drawn = [gains(counts) for counts in resamples(patients, replicates, np.random.default_rng(seed))]
     macro_auc, accuracy = ((float(once[k][0]), np.concatenate([part[k] for part in drawn])) for k in range(len(once)))
     reason = next((ranking.no_macro for ranking in rankings if ranking.no_macro), "")
+    lacking = often_absent(class_names, patients_with(cases, groups), patients)
     return (
-        percentile_estimate(*macro_auc, patients=patients, confidence=confidence, reason=reason),
+        percentile_estimate(*macro_auc, patients=patients, confidence=confidence, reason=reason, lacking=lacking),
         percentile_estimate(*accuracy, patients=patients, confidence=confidence),
     )
 

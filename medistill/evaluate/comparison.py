@@ -17,6 +17,7 @@ from medistill.evaluate.evaluation import ArmResult, Difference, Evaluation
 from medistill.evaluate.intervals import Estimate, percentile_estimate, resamples
 from medistill.evaluate.judgement import Entry, accuracy_gain, beats_random, gap_closed, non_inferiority
 from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Truth, check_predictions
+from medistill.evaluate.rare import often_absent, rare_classes
 from medistill.evaluate.schedule_choice import ScheduleChoice
 from medistill.evaluate.subgroups import subgroups
 from medistill.recipe import EvaluateRecipe
@@ -81,10 +82,11 @@ def compare(
         )
         groups, untold = subgroups(arms, test, class_names, recipe, seed=seed)
     results = tuple(
-        arm_result(arm, point, sample, test, class_names, recipe.confidence) for arm, point, sample in table.values()
+        arm_result(arm, point, sample, test, class_names, recipe.confidence, smallest=recipe.smallest_cell)
+        for arm, point, sample in table.values()
     )
     differences = tuple(
-        _difference(table["distilled"], table[name], recipe.confidence)
+        _difference(table["distilled"], table[name], class_names, recipe)
         for name in ARMS
         if name != "distilled" and name in table and "distilled" in table
     )
@@ -100,7 +102,7 @@ def compare(
         parameters=parameters,
         class_names=tuple(class_names),
         class_images=tuple(int(count) for count in cases.sum(axis=1)),
-        class_patients=tuple(int(count) for count in (cases > 0).sum(axis=1)),
+        class_patients=ready[0].class_patients,
         test_images=len(test.labels),
         test_patients=ready[0].patients,
         validation_images=len(validation.labels),
@@ -115,7 +117,11 @@ def compare(
         differences=differences,
         non_inferiority=inferiority,
         beats_random=superiority,
-        gap_closed=gap_closed(table, recipe.confidence),
+        gap_closed=gap_closed(
+            table,
+            recipe.confidence,
+            lacking=often_absent(class_names, ready[0].class_patients, ready[0].patients),
+        ),
         hard_label_recovery=accuracy_gain(table, "raw", "hard" if "hard" in table else "distilled", recipe.confidence),
         improvement_over_random=accuracy_gain(table, "distilled", "random", recipe.confidence),
         roc=roc,
@@ -140,14 +146,22 @@ def _statistics(ready: Sequence[PreparedArm], counts: Sequence[np.ndarray]) -> M
     }
 
 
-def _difference(mine: Entry, other: Entry, confidence: float) -> Difference:
-    def paired(value: float, replicates: np.ndarray, *reasons: str) -> Estimate:
-        reason = next(filter(None, reasons), "")
+def _difference(mine: Entry, other: Entry, class_names: Sequence[str], recipe: EvaluateRecipe) -> Difference:
+    (arm, point, sample), (other_arm, other_point, other_sample) = mine, other
+    rare = rare_classes(class_names, arm.class_patients, recipe.smallest_cell)
+    lacking = often_absent(class_names, arm.class_patients, arm.patients)
+
+    def paired(value: float, replicates: np.ndarray, *reasons: str, rare: str = "") -> Estimate:
         return percentile_estimate(
-            float(value), replicates, patients=mine[0].patients, confidence=confidence, reason=reason
+            float(value),
+            replicates,
+            patients=arm.patients,
+            confidence=recipe.confidence,
+            reason=next(filter(None, reasons), ""),
+            rare=rare,
+            lacking=lacking,
         )
 
-    (arm, point, sample), (other_arm, other_point, other_sample) = mine, other
     why, other_why = arm.rankings.reasons, other_arm.rankings.reasons
     macro, macro_samples = point.macro_auc - other_point.macro_auc, sample.macro_auc - other_sample.macro_auc
     auc, auc_samples = point.auc - other_point.auc, sample.auc - other_sample.auc
@@ -155,9 +169,14 @@ def _difference(mine: Entry, other: Entry, confidence: float) -> Difference:
         minus=other_arm.predictions.arm,
         accuracy=paired((point.accuracy - other_point.accuracy)[0], sample.accuracy - other_sample.accuracy),
         macro_auc=paired(macro[0], macro_samples, arm.rankings.no_macro, other_arm.rankings.no_macro),
-        class_auc=tuple(paired(auc[c, 0], auc_samples[c], why[c], other_why[c]) for c in range(len(auc))),
+        class_auc=tuple(paired(auc[c, 0], auc_samples[c], why[c], other_why[c], rare=rare[c]) for c in range(len(auc))),
         class_auc_delong=tuple(
-            delong_estimate(arm.components[c].minus(other_arm.components[c]), why[c] or other_why[c], confidence)
+            delong_estimate(
+                arm.components[c].minus(other_arm.components[c]),
+                why[c] or other_why[c],
+                recipe.confidence,
+                rare=rare[c],
+            )
             for c in range(len(auc))
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from medistill.evaluate.arm import PreparedArm
 from medistill.evaluate.calibration import calibration_curve
 from medistill.evaluate.decision import decision_curve
 from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, RocCurve
+from medistill.evaluate.rare import rare_classes
 from medistill.evaluate.roc_band import roc_band
 from medistill.recipe import EvaluateRecipe
 
@@ -32,22 +34,28 @@ def curves(
         arms: at least one.
         class_names: one a class.
         counts: chunks (G, R) of the resamples that every statistic uses.
-        recipe: confidence and smallest cell.
+        recipe: confidence and smallest cell. Those of a class of fewer patients have no intervals.
     """
     if len(class_names) > MOST_CLASSES:
         return (), (), ()
     few = counts[: max(1, BAND_REPLICATES // counts[0].shape[1])]
-    roc, calibration, decision = [], [], []
+    roc: list[RocCurve] = []
+    calibration: list[CalibrationCurve] = []
+    decision: list[DecisionCurve] = []
     for arm in arms:
+        rare = rare_classes(class_names, arm.class_patients, recipe.smallest_cell)
         for c, name in enumerate(class_names):
             if arm.rankings.reasons[c]:
                 continue
             given = (arm.predictions.test[:, :, c], arm.cases[c], arm.groups, few)
             of, level = arm.predictions.arm, recipe.confidence
             rows = (RATES, *roc_band(*given, confidence=level, grid=RATES))
-            roc.append(RocCurve(of, name, *(tuple(row.tolist()) for row in rows)))
-            calibration.append(
-                calibration_curve(*given, arm=of, class_name=name, confidence=level, smallest_cell=recipe.smallest_cell)
+            of_roc = RocCurve(of, name, *(tuple(row.tolist()) for row in rows))
+            calibrated = calibration_curve(
+                *given, arm=of, class_name=name, confidence=level, smallest_cell=recipe.smallest_cell
             )
-            decision.append(decision_curve(*given, arm=of, class_name=name, confidence=level))
+            decided = decision_curve(*given, arm=of, class_name=name, confidence=level)
+            roc.append(replace(of_roc, low=(), high=()) if rare[c] else of_roc)
+            calibration.append(replace(calibrated, low=(), high=()) if rare[c] else calibrated)
+            decision.append(replace(decided, low=(), high=()) if rare[c] else decided)
     return tuple(roc), tuple(calibration), tuple(decision)

@@ -141,9 +141,11 @@ class Components:
         return "every image adds the same to the area, which leaves no variance to measure"
 
 
-def delong_estimate(components: Components, reason: str, confidence: float) -> Estimate:
-    """`Components.estimate`, or why there is no area."""
-    return Estimate.impossible(reason) if reason else components.estimate(confidence)
+def delong_estimate(components: Components, reason: str, confidence: float, *, rare: str = "") -> Estimate:
+    """`Components.estimate`, or why there is no area (``reason``), or no interval of it (``rare``)."""
+    if reason:
+        return Estimate.impossible(reason)
+    return Estimate(components.auc, reason=rare) if rare else components.estimate(confidence)
 
 
 def _share_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from medistill.evaluate.calibration import brier, calibration_error
 from medistill.evaluate.evaluation import Ensemble
 from medistill.evaluate.intervals import Estimate, percentile_estimate, proportion_estimate
 from medistill.evaluate.predictions import ArmPredictions, Truth
+from medistill.evaluate.rare import often_absent
 
 LEAST = float(np.finfo(np.float32).tiny)
 """Probability below which none is taken, since its logarithm is."""
@@ -61,6 +62,7 @@ def ensembles(
         alone = tuple(fitted_temperature(of_network, validation.labels) for of_network in single.validation)
         cooled = np.stack([at_temperature(one, t) for one, t in zip(single.test, alone, strict=True)])
         reason = ready.rankings.no_macro
+        lacking = often_absent(class_names, ready.class_patients, ready.patients)
         minus_raw = Estimate.impossible("no network was trained on all originals")
         if arm == "raw":
             minus_raw = Estimate.impossible("it is the ensemble on all originals itself")
@@ -71,6 +73,7 @@ def ensembles(
                 patients=ready.patients,
                 confidence=confidence,
                 reason=reason,
+                lacking=lacking,
             )
         told.append(
             Ensemble(
@@ -85,6 +88,7 @@ def ensembles(
                     patients=ready.patients,
                     confidence=confidence,
                     reason=reason,
+                    lacking=lacking,
                 ),
                 minus_raw=minus_raw,
                 brier=float(brier(mean.test, test.labels).mean()),

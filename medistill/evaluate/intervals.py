@@ -12,6 +12,8 @@ CHUNK = 64
 """Replicates drawn at once; with 10,000 images a chunk of weights then fits a processor's cache."""
 LEAST_VALID = 0.95
 """Share of the resamples in which a statistic must exist for an interval to be given."""
+LACKING = "too many resamples of the patients leave no image to count"
+"""Why there is no interval, where nothing better is known."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,14 @@ def resamples(patients: int, replicates: int, numbers: np.random.Generator) -> I
 
 
 def percentile_estimate(
-    value: float, replicates: np.ndarray, *, patients: int, confidence: float, reason: str = ""
+    value: float,
+    replicates: np.ndarray,
+    *,
+    patients: int,
+    confidence: float,
+    reason: str = "",
+    rare: str = "",
+    lacking: str = "",
 ) -> Estimate:
     """Percentile interval (Efron 1981) of a statistic from its bootstrap replicates.
 
@@ -81,16 +90,18 @@ def percentile_estimate(
         patients: how many patients the resamples drew from.
         confidence: level of the interval, such as 0.95.
         reason: why there is no value; where it is given, it is all that is told.
+        rare: why the value stands without an interval, however well that could be worked out.
+        lacking: why many resamples have no value, where they do.
     """
     if reason:
         return Estimate.impossible(reason)
     if patients < 2:
         return Estimate(value, reason="an interval needs at least 2 patients, and there is only 1")
+    if rare:
+        return Estimate(value, reason=rare)
     valid = replicates[np.isfinite(replicates)]
-    lacking = len(replicates) - len(valid)
-    if lacking > (1 - LEAST_VALID) * len(replicates):
-        told = f"it cannot be worked out in {lacking} of {len(replicates)} resamples of the patients"
-        return Estimate(value, reason=f"{told}, which lack a class or leave no image to count")
+    if len(valid) < LEAST_VALID * len(replicates):
+        return Estimate(value, reason=lacking or LACKING)
     if np.ptp(valid) <= 1e-12:
         return Estimate(value, reason="every resample of the patients gives the same value")
     tail = (1 - confidence) / 2
@@ -99,14 +110,23 @@ def percentile_estimate(
 
 
 def proportion_estimate(
-    value: float, replicates: np.ndarray, *, patients: int, confidence: float, reason: str = ""
+    value: float,
+    replicates: np.ndarray,
+    *,
+    patients: int,
+    confidence: float,
+    reason: str = "",
+    rare: str = "",
+    lacking: str = "",
 ) -> Estimate:
     """Like `percentile_estimate`, for a proportion over ``patients`` patients.
 
     Where the proportion is exactly 0 or 1 no resample differs from it and the percentile interval has no width. The
     exact binomial limit (Clopper and Pearson 1934) for ``patients`` patients who all agree is given instead.
     """
-    if not reason and value in (0.0, 1.0) and patients > 0:
+    if not (reason or rare) and value in (0.0, 1.0) and patients > 0:
         limit = ((1 - confidence) / 2) ** (1 / patients)
         return Estimate(value, limit, 1.0) if value == 1.0 else Estimate(value, 0.0, 1 - limit)
-    return percentile_estimate(value, replicates, patients=patients, confidence=confidence, reason=reason)
+    return percentile_estimate(
+        value, replicates, patients=patients, confidence=confidence, reason=reason, rare=rare, lacking=lacking
+    )

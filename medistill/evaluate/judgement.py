@@ -62,8 +62,11 @@ def beats_random(
     return ("yes" if gain.value > max(spreads) else "no"), ""
 
 
-def gap_closed(table: Mapping[Arm, Entry], confidence: float) -> Estimate:
-    """(distilled - random) / (raw - random) in macro AUC, with its interval from the same resamples."""
+def gap_closed(table: Mapping[Arm, Entry], confidence: float, *, lacking: str = "") -> Estimate:
+    """(distilled - random) / (raw - random) in macro AUC, with its interval from the same resamples.
+
+    ``lacking`` says which classes the resamples often lack.
+    """
     needed: tuple[Arm, ...] = ("raw", "random", "distilled")
     if any(name not in table for name in needed):
         return Estimate.impossible("it needs the arms 'raw', 'random' and 'distilled'")
@@ -75,11 +78,11 @@ def gap_closed(table: Mapping[Arm, Entry], confidence: float) -> Estimate:
     raws, randoms, distilleds = (table[name][2].macro_auc for name in needed)
     ratios = np.divide(distilleds - randoms, raws - randoms, out=np.full(len(raws), np.nan), where=raws > randoms)
     value = float((distilled[0] - random[0]) / (raw[0] - random[0]))
-    lacking = int(np.sum(raws <= randoms))
-    estimate = percentile_estimate(value, ratios, patients=table["raw"][0].patients, confidence=confidence)
-    if estimate.low is None and lacking > np.isnan(raws - randoms).sum():
-        reason = f"in {lacking} of {len(ratios)} resamples of the patients all originals do no better than random ones"
-        return Estimate(value, reason=reason)
+    estimate = percentile_estimate(
+        value, ratios, patients=table["raw"][0].patients, confidence=confidence, lacking=lacking
+    )
+    if estimate.low is None and np.sum(raws <= randoms) > np.isnan(raws - randoms).sum():
+        return Estimate(value, reason="in many resamples of the patients all originals do no better than random ones")
     return estimate
 
 

@@ -20,6 +20,9 @@ from medistill.evaluate.intervals import (
 from medistill.evaluate.predictions import TRAITS, Arm, ArmPredictions, Truth
 from medistill.recipe import EvaluateRecipe
 
+FEW_HERE = "a class has few patients in this subgroup"
+"""Why a figure of a subgroup has no interval: which class, and how many, could point at somebody."""
+
 
 def subgroups(
     arms: Sequence[ArmPredictions], test: Truth, class_names: Sequence[str], recipe: EvaluateRecipe, *, seed: int
@@ -118,7 +121,9 @@ def shown(
             SubgroupArm(
                 arm.arm,
                 proportion_estimate(float(right.mean()), shares, patients=patients, confidence=recipe.confidence),
-                percentile_estimate(value, sample, patients=patients, confidence=recipe.confidence, reason=reason),
+                percentile_estimate(
+                    value, sample, patients=patients, confidence=recipe.confidence, reason=reason, lacking=FEW_HERE
+                ),
             )
         )
     return Subgroup(
@@ -144,5 +149,5 @@ def _difference(areas: Mapping[Arm, tuple[float, np.ndarray, str]], patients: in
     (mine, my_sample, reason), (other, other_sample, other_reason) = areas["distilled"], areas["raw"]
     sample = my_sample - other_sample if not (reason or other_reason) else my_sample
     return percentile_estimate(
-        mine - other, sample, patients=patients, confidence=confidence, reason=reason or other_reason
+        mine - other, sample, patients=patients, confidence=confidence, reason=reason or other_reason, lacking=FEW_HERE
     )

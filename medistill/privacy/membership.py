@@ -298,7 +298,7 @@ def _detection(
         return Detection(
             one_in,
             Estimate.impossible(
-                f"a false positive rate of 1 in {one_in:,} needs {one_in:,} non-members, and there are {non_members:,}"
+                f"to be wrong about 1 in {one_in:,}, an attack needs {one_in:,} who were not in the training data"
             ),
             None,
         )

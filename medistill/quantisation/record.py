@@ -35,7 +35,7 @@ class ClassQuantisation:
         images: training images.
         patients: training patients (images, where no patient is known).
         given_up: centroids that were given up because too few patients were in their cell.
-        set_aside: images, unlike most, that are in a cell and in no mean, since they drew others with them.
+        set_aside: images unlike the others, in a cell but left out of its mean, else it would be of too few patients.
         cell_images: images in each cell, in the order of the distilled images.
         cell_patients: patients in each cell by the share of its images that is theirs (n^2 / sum n_p^2, rounded down),
             likewise.

@@ -281,7 +281,7 @@ class EvaluateRecipe(Section):
     specificity: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Specificity that the second threshold of each class reaches on the validation split."""
     smallest_cell: Annotated[Count, Laxer("above")] = 10
-    """Fewest patients for whom a subgroup's figures are shown."""
+    """Fewest patients for whom a subgroup's figures are shown, and of a class whose own figures have intervals."""
     arms: Annotated[tuple[ControlArm, ...], Field(max_length=10)] = ("raw", "random", "kmeans")
     """Arms that the distilled set is compared with."""
     across: Annotated[tuple[NetworkName, ...], Field(max_length=10)] = ()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy.audit import COUNTED, LETTERS, MAKING, ORIGINALS_READ, Audit, Criterion, Subject, Verdict
+from medistill.privacy.audit import COUNTED, LAXER, LETTERS, MAKING, ORIGINALS_READ, Audit, Criterion, Subject, Verdict
 from medistill.privacy.gate import ATTACKED_AT
 from medistill.privacy.membership import AttackCell, MembershipAttack, Source
-from medistill.report.wording import number, short
+from medistill.report.wording import count, number, short
 
 SUBJECT_NAMES: dict[Subject, str] = {
     "distilled": "Distilled images",
@@ -82,6 +82,18 @@ def deviations_sentence(audit: Audit) -> str:
     """Every setting by which the audit differs from the shipped one; empty where none does."""
     told = [one.sentence for one in sorted(audit.deviations, key=lambda one: not one.laxer)]
     return f"Settings of the audit that differ from the shipped ones: {'; '.join(told)}." if told else ""
+
+
+def outcome(audit: Audit) -> str:
+    """What follows for the set, and how many settings are laxer than the shipped ones, which are listed elsewhere."""
+    laxer = sum(one.laxer for one in audit.deviations)
+    settings = f"{count(laxer)} of its settings {'is' if laxer == 1 else 'are'} laxer than the shipped ones."
+    return " ".join(filter(None, (_consequence(audit), settings if laxer else "")))
+
+
+def reason_text(criterion: Criterion) -> str:
+    """Why nothing follows from a criterion, or what to know of it; the laxer settings are listed above."""
+    return "the settings are listed above" if criterion.name == LAXER and criterion.reason else criterion.reason
 
 
 def consequence(audit: Audit) -> str:

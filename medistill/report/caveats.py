@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medistill.evaluate.evaluation import Evaluation
+from medistill.evaluate.rare import REMEDY, without_interval
 from medistill.privacy.audit import Audit
 from medistill.report.summaries import CorpusSummary, SetSummary
-from medistill.report.wording import class_label, count, counted, listed, plural_of
+from medistill.report.wording import NAMED, class_label, count, counted, listed, plural_of
 
 
 @dataclass(frozen=True)
@@ -100,17 +102,19 @@ def caveats(
                 f"left out: figures of a few could point at {one}, and would be little more than chance.",
             )
         )
+    one_of = unit or "image"
     if few := [
-        class_label(name)
+        (class_label(name), patients)
         for name, patients in zip(evaluation.class_names, evaluation.class_patients, strict=True)
         if 0 < patients < FEW_PATIENTS
     ]:
         found.append(
             Caveat(
                 "Few test patients",
-                f"The test split has fewer than {FEW_PATIENTS} {plural_of(unit or 'image')} of "
-                f"{listed(few)}. With so few an interval is too narrow: in a simulation, 95 % intervals held the true "
-                "value in 79 % of test sets with 4 patients of a class and in 93 % with 20.",
+                f"The test split has {_few_listed(few, one_of)}."
+                f"{_no_intervals(evaluation)} With fewer than {FEW_PATIENTS} an interval is too narrow: in a "
+                "simulation, 95 % intervals held the true value in 79 % of test sets with 4 patients of a class and in "
+                f"93 % with 20. What to do: {REMEDY}.",
             )
         )
     if synthetic:
@@ -138,6 +142,21 @@ def caveats(
             )
         )
     return tuple(found)
+
+
+def _few_listed(few: Sequence[tuple[str, int]], unit: str) -> str:
+    """The rarest classes with their patients; the others are counted."""
+    rarest = sorted(few, key=lambda entry: entry[1])
+    told = [f"{counted(patients, unit)} of {name}" for name, patients in rarest[:NAMED]]
+    more = len(few) - NAMED
+    return listed([*told, *([f"few of {counted(more, 'more class', 'more classes')}"] if more > 0 else [])])
+
+
+def _no_intervals(evaluation: Evaluation) -> str:
+    """Which classes have no interval for that."""
+    rare = [class_label(name) for name in without_interval(evaluation)]
+    of = listed(rare) if len(rare) <= NAMED else counted(len(rare), "class", "classes")
+    return f" That is too few for any interval of the figures of {of}." if rare else ""
 
 
 def _of_originals(evaluation: Evaluation, one: str) -> Caveat:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from medistill.evaluate.evaluation import Evaluation, Rule
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import TRAITS
+from medistill.evaluate.rare import REMEDY, without_interval
 from medistill.evaluate.site_matrix import OF_ONE_SITE
 from medistill.privacy.gate import SPACE_NAMES
 from medistill.report import audit_statements, quantisation_statements, wording
@@ -36,6 +37,7 @@ from medistill.report.exchange import (
 )
 from medistill.report.glossary import GLOSSARY
 from medistill.report.interval_plots import TRAIT_NAMES
+from medistill.report.notes import Notes
 from medistill.report.pictures import ClassPictures
 from medistill.report.record import Report
 from medistill.report.schedules import schedule_sentences
@@ -48,6 +50,7 @@ FILTERS = (
     size,
     audit_statements.asked_text,
     audit_statements.found_text,
+    audit_statements.reason_text,
     quantisation_statements.images_of,
     wording.class_label,
     wording.count,
@@ -112,6 +115,7 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         unit=unit,
         groups=wording.counted_as(unit),
         few_classes=len(evaluation.class_names) <= MOST_CLASSES,
+        scarce=bool(without_interval(evaluation)),
         rules=_rules(evaluation),
         figures=drawings(report),
         bars=_bars({arm.arm: arm.macro_auc for arm in evaluation.arms}),
@@ -139,6 +143,7 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         glossary=GLOSSARY,
         audit_heading=audit_statements.heading(report.audit) if report.audit is not None else "",
         audit_standing=audit_statements.standing(report.audit) if report.audit is not None else "",
+        audit_outcome=audit_statements.outcome(report.audit) if report.audit is not None else "",
         audit_consequence=audit_statements.consequence(report.audit) if report.audit is not None else "",
         text_in_pixels=first_screen_text(report),
         audit_text=text_sentences(report.audit.text) if report.audit is not None else (),
@@ -158,6 +163,7 @@ def render_comparison(comparison: Comparison) -> str:
         order=[name for name in wording.ARM_NAMES if any(run.arm(name) is not None for run in comparison.runs)],
         figure=comparison_drawing(comparison),
         downloads={},
+        scarce=False,
     )
 
 
@@ -176,6 +182,7 @@ def render_exchange(study: ExchangeStudy) -> str:
         looks=SOURCE_LOOKS,
         groups=wording.counted_as(study.split_unit),
         downloads={},
+        scarce=False,
     )
 
 
@@ -190,7 +197,9 @@ def render(name: str, **values: object) -> str:
     )
     for filter_ in FILTERS:
         environment.filters[filter_.__name__] = filter_
-    page = environment.get_template(name).render(arm_names=wording.ARM_NAMES, dashes=DASHES, points=POINTS, **values)
+    page = environment.get_template(name).render(
+        arm_names=wording.ARM_NAMES, dashes=DASHES, points=POINTS, notes=Notes(), remedy=REMEDY, **values
+    )
     return visible(re.sub(r"\n\s*\n+", "\n", page), keep="\n\t")
 
 

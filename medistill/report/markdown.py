@@ -142,6 +142,7 @@ def _opening(report: Report) -> Iterator[str]:
     yield ""
     yield escaped(report.verdict.against_raw)
     yield escaped(report.verdict.against_random)
+    yield from map(escaped, report.verdict.lost_classes)
     if report.audit is not None:
         yield ""
         heading = audit_statements.heading(report.audit)

@@ -55,4 +55,4 @@ CLASS_LINES: tuple[tuple[str, Any], ...] = (
 """Shapes of points and line styles of classes that share a figure and its ink."""
 
 BANDED: tuple[Arm, ...] = ("raw", "distilled")
-"""Arms whose curves have their intervals drawn; those of five arms would hide each other."""
+"""Arms whose curves have their intervals drawn; those of all would hide each other."""

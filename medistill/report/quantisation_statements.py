@@ -130,7 +130,8 @@ def given_up(known: Quantisation) -> str:
     lost = {of_class.class_name: of_class.given_up for of_class in known.classes if of_class.given_up}
     least = counted(known.min_cluster_size, known.patient_unit)
     aside = sum(of_class.set_aside for of_class in known.classes)
-    alone = f" {counted(aside, 'image')} unlike most {'is' if aside == 1 else 'are'} in no mean." if aside else ""
+    left_out = f" {counted(aside, 'image')} unlike the others {'was' if aside == 1 else 'were'} left out of every mean."
+    alone = left_out if aside else ""
     if not lost:
         return f"No centroid had to be given up: every cell has {least} or more.{alone}"
     total = counted(sum(lost.values()), "centroid")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from medistill.artifacts.corpus import Split
 from medistill.errors import ArtifactError, first_complaint
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
-from medistill.recipe import QUANTISING
+from medistill.recipe import QUANTISING, Unit
+
+Summary = TypeVar("Summary", "CorpusSummary", "SetSummary")
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,10 @@ class QuantisedSummary:
 
     min_cluster_size: int
     smallest_cluster: int
-    encoder: str = ""
+    encoder: Literal["", "pca", "autoencoder", "brought"] = ""
     dimension: int = 0
-    weights: str = ""
-    labels: str = ""
+    weights: Literal["", "uniform", "mass", "sqrt"] = ""
+    labels: Literal["", "soft", "hard"] = ""
     temperature: float | None = None
     teachers: int = 0
     decoder: str = ""
@@ -91,7 +95,7 @@ class SetSummary:
     chosen_step: int | None
     training_images: Mapping[str, int]
     training_groups: int | None
-    split_unit: str
+    split_unit: Unit | Literal[""]
     synthetic_source: bool | None
     privacy: str
     files: Mapping[str, str]
@@ -99,6 +103,14 @@ class SetSummary:
     spent: Spent | None = None
     uneven: bool = False
     quantised: QuantisedSummary | None = None
+
+    def checked(self) -> SetSummary:
+        """The same, where every field is of its kind and every name one that is known.
+
+        Raises:
+            ValueError: it names the field.
+        """
+        return _checked(self)
 
     @property
     def quantising(self) -> bool:
@@ -127,18 +139,29 @@ class CorpusSummary:
     """
 
     sites: tuple[str, ...]
-    counts: Mapping[str, Mapping[str, int]]
+    counts: Mapping[Split, Mapping[str, int]]
     counts_by_site: Mapping[str, Mapping[str, int]]
-    patients: Mapping[str, int]
+    patients: Mapping[Split, int]
     found: int
     refused: Mapping[str, int]
-    split_unit: str
-    split_source: str
+    split_unit: Unit
+    split_source: Literal["given", "drawn"]
     synthetic: bool
     notes: tuple[str, ...]
     text_by: str = ""
     text_policy: str = ""
     text_masked: int = 0
+
+    def checked(self) -> CorpusSummary:
+        """The same, where every field is of its kind and every name one that is known.
+
+        Raises:
+            ValueError: it names the field.
+        """
+        told = _checked(self)
+        if lacking := [split for split in told.counts if split not in told.patients]:
+            raise ValueError(f"patients: there is no number for {', '.join(lacking)}")
+        return told
 
     @property
     def classes_of_one_site(self) -> tuple[str, ...]:
@@ -163,3 +186,10 @@ class CorpusSummary:
     def accepted(self) -> int:
         """Images in the corpus."""
         return sum(sum(of_split.values()) for of_split in self.counts.values())
+
+
+def _checked(summary: Summary) -> Summary:
+    try:
+        return TypeAdapter(type(summary)).validate_python(asdict(summary))
+    except ValidationError as error:
+        raise ValueError(first_complaint(error)) from None

@@ -7,7 +7,9 @@ from typing import Literal
 
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
+from medistill.evaluate.rare import REMEDY, often_absent_in
 from medistill.report.alone import answer, compared, heading, stands_alone
+from medistill.report.lost_classes import lost_classes
 from medistill.report.wording import count, difference, interval, level, number, short
 
 Judgement = Literal["non-inferior", "not shown", "worse", "cannot be judged", "not compared"]
@@ -30,12 +32,14 @@ class Verdict:
         against_raw: a sentence on it; where nothing is compared, what the networks are worth.
         against_random: a sentence on as many random originals, or on all that there are; where nothing is compared,
             why not.
+        lost_classes: a sentence each on the classes that are found far less often than by networks on all originals.
     """
 
     judgement: Judgement
     heading: str
     against_raw: str
     against_random: str
+    lost_classes: tuple[str, ...] = ()
 
 
 def verdict(evaluation: Evaluation, *, declared_margin: float | None = None, classifier: bool = False) -> Verdict:
@@ -58,19 +62,17 @@ def verdict(evaluation: Evaluation, *, declared_margin: float | None = None, cla
             f" The recipe of the run declares a margin of {short(declared_margin)}, not {short(evaluation.margin)}: "
             "one that was chosen when figures were known shows nothing."
         )
-    return Verdict(
-        judgement,
-        HEADINGS[judgement],
-        sentence,
-        _random(evaluation, against_random.macro_auc if against_random else None),
-    )
+    random = _random(evaluation, against_random.macro_auc if against_random else None)
+    return Verdict(judgement, HEADINGS[judgement], sentence, random, lost_classes(evaluation))
 
 
 def _judge(evaluation: Evaluation, gain: Estimate | None) -> tuple[Judgement, str]:
     margin = number(evaluation.margin, 3).rstrip("0")
     if gain is None or gain.value is None or gain.low is None or gain.high is None:
         why = gain.reason if gain is not None else "no network was trained on all originals"
-        return "cannot be judged", f"How the distilled images compare with all originals cannot be judged: {why}."
+        scarce = f" What to do: {REMEDY}." if why and why == often_absent_in(evaluation) else ""
+        said = f"How the distilled images compare with all originals cannot be judged: {why}.{scarce}"
+        return "cannot be judged", said
     figures = (
         f"difference in macro AUC {difference(gain.value)}, {level(evaluation.confidence)} {interval(gain, sign=True)}"
     )

@@ -317,4 +317,4 @@ def _estimate(estimate: Estimate) -> str:
     if estimate.value is None:
         return "cannot be estimated"
     between = wording.sentences(wording.interval(estimate))
-    return f"{estimate.value:.3f} ({between})" if between else f"{estimate.value:.3f} (no interval)"
+    return f"{wording.number(estimate.value)} ({between or 'no interval'})"

@@ -29,6 +29,7 @@ from medistill.recipe import Recipe, audit_deviations, validate_recipe
 from medistill.report.overlays import render_overlays
 from medistill.report.pairs import render_pairs
 from medistill.training.device import choose_device
+from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.audit_seal import seal_audit
 from medistill.workflow.environment import versions
 from medistill.workflow.experts import network_spec
@@ -81,6 +82,7 @@ def audit(
     _check_fit(distilled, corpus)
     spec = network_spec(corpus, recipe, network)
     _refuse_another_network(distilled, spec)
+    say_obstacles(corpus, recipe, progress, "This audit will not be able to pass the set.", attack=attack)
     held_out = np.sort(np.concatenate([corpus.rows("val"), corpus.rows("test")]))
     subjects = examined(distilled, corpus, recipe, held_out, place)
     compared = compare(subjects, distilled, corpus, recipe, held_out, spec, place, progress) if len(held_out) else {}

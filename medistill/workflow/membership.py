@@ -84,7 +84,7 @@ def attack_membership(
     if distilled.provenance.get("starts_from") == "quantised":
         attacks += distance_attacks(distilled, corpus, recipe, place)
     plan = plan_shadows(corpus, recipe)
-    reason = plan.lacking(corpus.class_names, recipe.fewest_images) or _too_few_for_a_cell(plan, corpus, recipe)
+    reason = shadow_obstacle(plan, corpus, recipe)
     if recipe.audit.shadows < LEAST_SHADOWS:
         reason = f"audit.shadows is {recipe.audit.shadows}, and {LEAST_SHADOWS} are needed"
     unchosen = recipe.quantising or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
@@ -132,6 +132,11 @@ def attack_membership(
     )
     keep_json(folder / "membership.json", found.as_json(), private=True)
     return found
+
+
+def shadow_obstacle(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
+    """Why a class has too few patients for shadows, as the end of "cannot be made, because ..."; else empty."""
+    return plan.lacking(corpus.class_names, recipe.fewest_images) or _too_few_for_a_cell(plan, corpus, recipe)
 
 
 def _too_few_for_a_cell(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:

@@ -238,13 +238,15 @@ def _quantised(
     centroids = len(cells.centres)
     if cells.given_up:
         progress.say(
-            f"Class {name} gets {centroids} {'image' if centroids == 1 else 'images'} in place of {ipc}: more would "
-            f"have cells of fewer than {settings.min_cluster_size} patients (quantise.min_cluster_size)."
+            f"Class {name} gets {centroids} {'image' if centroids == 1 else 'images'} in place of {ipc}: with "
+            f"more, an image would be the mean of fewer than {settings.min_cluster_size} patients "
+            "(quantise.min_cluster_size)."
         )
     if cells.set_aside:
         progress.say(
-            f"Class {name}: {cells.set_aside} of {len(rows)} images are in no mean: they are unlike most, and drew "
-            "others with them."
+            f"Class {name}: {cells.set_aside} of {len(rows)} {'image' if len(rows) == 1 else 'images'} "
+            f"{'was' if cells.set_aside == 1 else 'were'} left out of every mean, being unlike the others: a mean with "
+            "such an image in it would be of too few patients."
         )
     told = ClassQuantisation(
         class_name=name,

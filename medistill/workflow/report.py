@@ -94,7 +94,7 @@ def read_report(run: str | Path) -> Report:
         making = _making(folder, record, distilled)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(
-            f"{folder / 'run.json'} cannot be used: {error}",
+            f"{folder / 'run.json'} cannot be used: {f'it lacks {error}' if isinstance(error, KeyError) else error}",
             expected="a run record as this version of medistill writes it",
             do="repeat the run's command with --resume",
         ) from None
@@ -180,7 +180,7 @@ def _title(evaluation: Evaluation, summary: SetSummary | None, *, synthetic: boo
 def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
     known, per_class = distilled.provenance, np.bincount(distilled.labels)
     manifest, means = folder / "set" / "manifest.json", known.get("quantisation")
-    return SetSummary(
+    told = SetSummary(
         images=len(distilled.labels),
         ipc=distilled.ipc,
         shape=tuple(int(side) for side in distilled.images.shape[1:]),
@@ -190,7 +190,7 @@ def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         chosen_step=known.get("chosen_step"),
         training_images={str(name): int(images) for name, images in known.get("training_images", {}).items()},
         training_groups=known.get("training_groups"),
-        split_unit=str(known.get("split_unit", "")),
+        split_unit=known.get("split_unit", ""),
         synthetic_source=known.get("synthetic_source"),
         privacy=str(known.get("privacy", "")),
         files=dict(read_json(manifest, "distilled set")["files"]),
@@ -199,6 +199,14 @@ def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         uneven=bool((per_class[per_class > 0] < distilled.ipc).any()),
         quantised=QuantisedSummary.from_json(means, str(manifest)) if means is not None else None,
     )
+    try:
+        return told.checked()
+    except ValueError as error:
+        raise ArtifactError(
+            f"{manifest} cannot be used: {error}",
+            expected="a set that medistill distilled",
+            do="repeat the run's command with another --out",
+        ) from None
 
 
 def _corpus_summary(known: Mapping[str, Any]) -> CorpusSummary:
@@ -216,7 +224,7 @@ def _corpus_summary(known: Mapping[str, Any]) -> CorpusSummary:
         text_by=str((known.get("text_check") or {}).get("by", "")),
         text_policy=str((known.get("text_check") or {}).get("policy", "")),
         text_masked=int(known.get("text_masked", 0)),
-    )
+    ).checked()
 
 
 def _making(folder: Path, record: Mapping[str, Any], distilled: DistilledSet | None) -> Making:

@@ -24,6 +24,7 @@ from medistill.recipe import Recipe, load_recipe, recipe_toml, refuse_another_re
 from medistill.report.record import Report
 from medistill.training.device import choose_device
 from medistill.workflow.across import check_across, evaluate_across
+from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.benchmark import BenchmarkSource, benchmark_corpus, beside_published
 from medistill.workflow.corpus_record import corpus_record
 from medistill.workflow.distill import distill
@@ -95,6 +96,8 @@ def run(
         record.describe(corpus)
         rows_by_class(corpus, [recipe.fewest_images] * len(corpus.class_names))  # before hours are spent
         check_across(corpus, recipe)
+        if benchmark is None:
+            say_obstacles(corpus, recipe, log, "No audit could pass a set of this corpus, which can be made anyway.")
         trajectories = None
         if not recipe.quantising:
             if recipe.distill.init == "quantised" and not (out / "set").is_dir():  # before hours are spent, too

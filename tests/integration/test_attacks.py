@@ -197,7 +197,7 @@ def test_too_few_shadows_or_images_are_a_reason_and_no_crash(tmp_path, monkeypat
         assert found.shadows == 0
         assert found.canaries == ()
         assert all(why in one.reason for one in found.attacks if one.name != "loss")
-        assert "needs 100 non-members, and there are 60" in found.attacks[0].cells[0].detections[0].rate.reason
+        assert "needs 100 who were not" in found.attacks[0].cells[0].detections[0].rate.reason
 
 
 QUANTISED = (

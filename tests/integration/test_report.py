@@ -352,9 +352,43 @@ def test_run_without_an_evaluation_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("split_unit", "visit"),
+        ("split_source", "guessed"),
+        ("counts", {"dev": {"COVID": 3}}),
+        ("counts", {"train": {"COVID": "many"}}),
+        ("patients", {"train": 12, "val": 12}),
+        ("found", [3]),
+        ("site_names", 5),
+    ],
+)
+def test_a_spoilt_field_of_the_run_record_is_named(whole_run: Callable[..., Path], field: str, value: object) -> None:
+    run = whole_run()
+    record = json.loads((run / "run.json").read_text())
+    record["corpus"][field] = value
+    (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"run.json cannot be used") as caught:
+        write_report(run)
+    assert field.removesuffix("_names") in str(caught.value) or isinstance(value, list | int)
+
+
+def test_a_spoilt_name_inside_the_set_is_named(whole_run: Callable[..., Path]) -> None:
+    run = whole_run()
+    (run / "run.json").unlink()
+    manifest = run / "set" / "manifest.json"
+    record = json.loads(manifest.read_text())
+    record["provenance"]["split_unit"] = "visit"
+    manifest.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"manifest.json cannot be used.*split_unit"):
+        write_report(run)
+
+
+@pytest.mark.parametrize(
     ("name", "text", "match"),
     [
         ("run.json", '{"corpus": {"site_names": []}}', "run.json cannot be used"),
+        ("run.json", '{"corpus": {"site_names": []}}', "run.json cannot be used: it lacks 'counts'"),
         ("run.json", "{", "cannot be read"),
         ("history.json", '{"loss": [1.0]}', "history.json cannot be used"),
         ("history.json", '{"loss": [NaN]}', "history.json cannot be read .*NaN"),

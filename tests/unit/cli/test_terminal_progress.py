@@ -43,6 +43,23 @@ def test_lines_tell_the_start_the_end_and_little_between(capsys: pytest.CaptureF
     assert told == ["Counting: 0 of 1000", "Counting: 1000 of 1000, loss 0.5, done after 0 s"]
 
 
+def test_of_hundreds_of_short_tasks_of_a_kind_the_first_is_told_and_one_that_takes_its_time(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(lines.time, "monotonic", lambda: clock[0])
+    progress = Lines(Stop(nothing))
+    for number in range(300):
+        with progress.task(f"Measuring class {number}", 608) as task:
+            clock[0] += 30.0 if number == 200 else 0.01
+            task.advance(608)
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in told] == ["Measuring class 0"] * 2 + ["Measuring class 200"] * 2
+    with pytest.raises(ValueError, match="out"), progress.task("Measuring class 300", 608):
+        raise ValueError("out")
+    assert capsys.readouterr().err == "Measuring class 300: 0 of 608, stopped after 0 s\n"
+
+
 def test_lines_tell_the_time_left_from_the_pace_of_this_run(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

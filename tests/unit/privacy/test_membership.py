@@ -84,9 +84,9 @@ def test_a_rate_that_the_sample_cannot_support_is_refused():
     assert at_100.rate.value is not None
     assert at_1000.rate.value is None
     assert at_1000.chance is None
-    assert "needs 1,000 non-members, and there are 300" in at_1000.rate.reason
+    assert "needs 1,000 who were not" in at_1000.rate.reason
     few = loss(np.arange(150.0), np.arange(150) < 51).cells[0].detections[0]
-    assert "needs 100 non-members, and there are 99" in few.rate.reason
+    assert "needs 100 who were not" in few.rate.reason
 
 
 def test_images_of_a_patient_count_once():

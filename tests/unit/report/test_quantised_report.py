@@ -332,11 +332,12 @@ def test_nothing_given_up_and_one_is_singular() -> None:
     whole = replace(KNOWN, classes=tuple(replace(of_class, given_up=0, set_aside=0) for of_class in KNOWN.classes))
     assert plain(given_up(whole)) == "No centroid had to be given up: every cell has 5 patients or more."
     one = replace(whole, classes=(replace(whole.classes[0], set_aside=1), *whole.classes[1:]))
-    assert plain(given_up(one)).endswith("5 patients or more. 1 image unlike most is in no mean.")
+    assert plain(given_up(one)).endswith("5 patients or more. 1 image unlike the others was left out of every mean.")
     two = replace(KNOWN, classes=tuple(replace(of_class, given_up=2) for of_class in KNOWN.classes[:2]))
     assert plain(given_up(two)) == (
         "4 centroids were given up, since fewer than 5 patients would have been in each of their cells: COVID has 2 "
-        "images fewer and Lung Opacity has 2 images fewer than was asked for. 4 images unlike most are in no mean."
+        "images fewer and Lung Opacity has 2 images fewer than was asked for. 4 images unlike the others were left out "
+        "of every mean."
     )
 
 

@@ -266,7 +266,7 @@ def test_what_cannot_be_judged_is_not_called_non_inferior() -> None:
 def test_few_patients_of_a_class_are_told_of() -> None:
     for patients, expected in (
         ((20, 40), ""),
-        ((19, 40), "The test split has fewer than 20 images of a."),
+        ((19, 40), "The test split has 19\u00a0images of a. With fewer than 20 an interval"),
         ((0, 40), ""),
     ):
         few = replace(BASE, class_names=("a", "b"), class_patients=patients)

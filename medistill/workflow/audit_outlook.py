@@ -1,0 +1,54 @@
+"""Audit outlook: why an audit could not pass a set of this corpus, told before hours are spent on either."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from medistill.artifacts.corpus import Corpus
+from medistill.privacy.gate import ATTACKED_AT
+from medistill.progress import Progress
+from medistill.recipe import UNITS, Recipe
+from medistill.workflow.membership import shadow_obstacle
+from medistill.workflow.shadows import plan_shadows
+
+FEWER_IMAGES = (
+    "more patients of that class, its union with another class, or a smaller distill.ipc (or quantise.min_cluster_size)"
+)
+
+
+def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> tuple[str, ...]:
+    """What an audit will lack, a sentence each with what would help; empty where it can judge.
+
+    Args:
+        attack: the attacks on membership are to be made.
+    """
+    held_out = np.concatenate([corpus.rows("val"), corpus.rows("test")])
+    people, unit = len(np.unique(corpus.groups[held_out])), UNITS[corpus.split_unit]
+    least, found = recipe.audit.least_held_out, []
+    if min(people, len(held_out)) < least:
+        share = people / max(1, len(np.unique(corpus.groups)))
+        in_all = f", about {math.ceil(least / share)} in all as they are split now" if share else ""
+        found.append(
+            f"The validation and test splits have {people} {unit}, and an audit asks for {least}. What would help: "
+            f"more {unit}{in_all}, or larger data.val_fraction and data.test_fraction."
+        )
+    if not attack:
+        return tuple(found)
+    plan = plan_shadows(corpus, recipe)
+    others = len(np.unique(corpus.groups[plan.rows[plan.ordinary]]))
+    if others < ATTACKED_AT:
+        found.append(
+            f"The training split has {others} {unit} for the attacks on membership, which may be wrong about 1 in "
+            f"{ATTACKED_AT} and need as many. What would help: more {unit}."
+        )
+    if reason := shadow_obstacle(plan, corpus, recipe):
+        found.append(f"Sets of half of the patients cannot be made: {reason}. What would help: {FEWER_IMAGES}.")
+    return tuple(found)
+
+
+def say_obstacles(corpus: Corpus, recipe: Recipe, progress: Progress, opening: str, *, attack: bool = True) -> None:
+    """Tell what an audit will lack, after ``opening``; nothing where it can judge."""
+    if obstacles := audit_obstacles(corpus, recipe, attack=attack):
+        progress.say(" ".join([opening, *obstacles]))
