@@ -12,7 +12,7 @@ from typing import Any, get_origin
 from pydantic import BaseModel, ValidationError
 
 from medistill.errors import RecipeError, UsageError
-from medistill.recipe.methods import METHODS
+from medistill.recipe.methods import METHODS, changed_to
 from medistill.recipe.section import Section
 from medistill.recipe.sections import Recipe
 from medistill.visible import MOST_NAME, visible
@@ -164,9 +164,9 @@ def _apply(settings: dict[str, Any], override: str) -> None:
             raise RecipeError(
                 f"--set {override}: {part} has no settings", expected="section.key=value", do="correct it"
             )
-    target[parts[-1]] = value
+    former, target[parts[-1]] = target.get("method", "iadd"), value
     if parts == ["method"] and value in [*METHODS]:
-        for name, of_method in METHODS[value].items():
+        for name, of_method in (METHODS[value] if value == former else changed_to(value)).items():
             section, _, setting = name.partition(".")
             if isinstance(target.setdefault(section, {}), dict):
                 target[section][setting] = of_method

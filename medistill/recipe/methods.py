@@ -36,6 +36,11 @@ METHODS: dict[Method, dict[str, Any]] = {
 """What each method sets, beside MTT's settings. A recipe may choose another value for what its method turns on."""
 
 
+def changed_to(method: Method) -> dict[str, Any]:
+    """What a recipe of another method is set to: nothing of that one is left, also where this one leaves it open."""
+    return {**_MTT, **METHODS[method]}
+
+
 def with_method(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Plain settings of a recipe, with those of its method where it says nothing itself."""
     filled: dict[str, Any] = dict(settings)

@@ -46,6 +46,8 @@ PLAIN = {
 }
 
 
+OPEN = ("distill.labels", "distill.start_growth", "importance.mask")
+"""What IADD leaves to a recipe."""
 BESIDE = ("distill.init", "quantise.weights")
 """Settings that the quantising methods promise, and that a recipe for another method may choose."""
 
@@ -84,7 +86,8 @@ def test_each_method_loads_on_each_recipe_or_says_what_to_set(name: str, method:
         return
     recipe = load_recipe(name, [f"method={method}"])
     assert recipe.method == method
-    assert values(recipe) == promised(method, load_recipe(name, ["method=mtt"]))
+    own = plain.method == method == "iadd"  # whose recipe may add what the method leaves open
+    assert values(recipe) == values(plain) if own else promised(method, load_recipe(name, ["method=mtt"]))
     assert recipe.distill.ema == (0.999 if method == "ftd" else plain.distill.ema)
     (tmp_path / "r.toml").write_text(recipe_toml(recipe), encoding="utf-8")
     again = load_recipe(tmp_path / "r.toml")
@@ -113,11 +116,20 @@ def test_from_one_method_to_another_nothing_of_the_first_is_left() -> None:
         assert {**values(recipe), **PLAIN, **PROMISED["satm"]} == values(recipe), first
 
 
+@pytest.mark.parametrize("key", OPEN)
+def test_what_iadd_leaves_open_a_recipe_of_it_keeps_and_another_method_takes_away(key: str) -> None:
+    (other,) = {value for method in PROMISED for name, value in PROMISED[method].items() if name == key}
+    chosen = load_recipe("demo", [f"{key}={other}", "method=iadd"])
+    assert values(chosen)[key] == other
+    assert values(load_recipe("demo", [f"{key}={other}", "method=mtt"]))[key] == PLAIN[key]
+    assert values(load_recipe("demo", ["method=datm", "method=iadd"]))[key] == PLAIN[key]
+
+
 @pytest.mark.parametrize("key", PLAIN)
 def test_what_a_method_leaves_off_is_refused_by_name(key: str) -> None:
     (other,) = {value for method in PROMISED for name, value in PROMISED[method].items() if name == key}
     for method, turned_on in PROMISED.items():
-        if key in turned_on:
+        if key in turned_on or (method == "iadd" and key in OPEN):
             continue
         with pytest.raises(RecipeError, match=rf"method {method} leaves off what is set here: {re.escape(key)} = "):
             load_recipe("demo", [f"method={method}", f"{key}={other}"])
