@@ -142,11 +142,11 @@ def demand_non_inferiority(evaluation: Evaluation) -> None:
 
 def estimate(value: Estimate) -> str:
     """``0.912 (0.874 to 0.941)``, or that it is not known."""
-    from medistill.report.wording import interval, number
+    from medistill.report.wording import interval, number, sentences
 
     if value.value is None:
         return "not known"
-    return f"{number(value.value)} ({interval(value) or 'no interval'})"
+    return sentences(f"{number(value.value)} ({interval(value) or 'no interval'})")
 
 
 def print_written(paths: Mapping[str, Path]) -> None:
