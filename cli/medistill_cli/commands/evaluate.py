@@ -79,7 +79,7 @@ def evaluate(
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure what a distilled set or a classifier is worth on a corpus.
+    """Test a distilled set or a classifier on a corpus.
 
     On the corpus that the set was made from, fresh networks are trained on the set, on all originals and on as few of
     them, and tested on patients that none of them has seen. On any other, such as that of another hospital, all images
