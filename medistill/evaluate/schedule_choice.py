@@ -7,6 +7,7 @@ and an arm that still rises at the longest is marked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -89,6 +90,7 @@ def search(
     updates: int,
     most_updates: int,
     least_gain: float,
+    unfinished_gain: float,
 ) -> tuple[Candidate, tuple[Trial, ...], bool]:
     """Find how to train: all rates and batches at the shortest length, then the best of them at twice the length and so
     on, while the score rises.
@@ -98,18 +100,19 @@ def search(
         updates: the shortest length.
         most_updates: the longest that may be tried.
         least_gain: by which the best of a length must beat the best of all shorter ones to go on.
+        unfinished_gain: by which the longest that may be tried must beat them for the score to rise still.
 
     Returns:
-        What was chosen (of equals the shorter, then the first), all trials, and whether the score still rose by
-        ``least_gain`` at the longest length that may be tried.
+        What was chosen (of equals the shorter, then the first), all trials, and whether the score still rose at the
+        longest length that may be tried.
     """
     trials = [attempt(Candidate(size, rate, updates)) for size in batch_sizes for rate in rates]
-    best, length, rising = max(trials, key=lambda trial: trial.score), updates, True
-    going = best
-    while rising and going.scores and 2 * length <= most_updates:
+    best, length, gain = max(trials, key=lambda trial: trial.score), updates, math.inf
+    while gain >= least_gain and best.scores and 2 * length <= most_updates:
         length *= 2
         going = attempt(Candidate(best.candidate.batch_size, best.candidate.lr, length))
         trials.append(going)
-        rising = going.score >= best.score + least_gain
+        gain = going.score - best.score
         best = max((best, going), key=lambda trial: trial.score)
-    return best.candidate, tuple(trials), rising and bool(going.scores)
+    unfinished = 2 * length > most_updates and gain >= unfinished_gain and bool(best.scores)
+    return best.candidate, tuple(trials), unfinished

@@ -24,13 +24,16 @@ class ScheduleRecipe(Section):
     """Images an update to try; a smaller set is taken whole."""
     updates: Count = 250
     """Updates of the shortest trainings that are tried; as many as show every image once, where that is more."""
-    most_updates: Count = 16_000
+    most_updates: Count = 8000
     """Updates beyond which no training is made longer; an arm whose score still rises there is marked."""
     networks: Annotated[int, Field(ge=1, le=20)] = 3
     """Networks trained for each candidate."""
     least_gain: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """Rise of the macro AUC by which a training of twice the length must beat the best shorter one for the search to go
     on; a tenth of the usual margin of non-inferiority."""
+    unfinished_gain: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Rise of the macro AUC by which a training of `most_updates` must beat one of half its length for the arm to be
+    marked as not trained to its end; a fifth of the usual margin of non-inferiority."""
     few_patients: Count = 300
     """With fewer validation patients than this, other training patients help to choose: those whose images an arm was
     not given, and for all originals each third of the patients in turn (cross-validation)."""

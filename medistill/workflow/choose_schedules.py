@@ -63,6 +63,7 @@ def choose_schedules(
                 updates=shortest,
                 most_updates=settings.most_updates,
                 least_gain=settings.least_gain,
+                unfinished_gain=settings.unfinished_gain,
             )
         if not any(trial.scores for trial in trials):
             raise DivergedError(

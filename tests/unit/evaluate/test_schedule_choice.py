@@ -8,7 +8,14 @@ import pytest
 
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice, Trial, search
 
-GRID = {"rates": (0.01, 0.03, 0.1), "batch_sizes": (64,), "updates": 100, "most_updates": 1600, "least_gain": 0.002}
+GRID = {
+    "rates": (0.01, 0.03, 0.1),
+    "batch_sizes": (64,),
+    "updates": 100,
+    "most_updates": 1600,
+    "least_gain": 0.002,
+    "unfinished_gain": 0.002,
+}
 
 
 def saturating(end: float, half: int, best_rate: float = 0.03):
@@ -82,3 +89,11 @@ def test_the_curve_has_the_best_way_of_each_length():
         (800, 0.03),
         (1600, 0.03),
     ]
+
+
+def test_a_rise_that_is_worth_going_on_for_need_not_leave_an_arm_unfinished():
+    attempt, _ = saturating(0.95, 600)
+    last = attempt(Candidate(64, 0.03, 1600)).score - attempt(Candidate(64, 0.03, 800)).score
+    for limit, unfinished in ((last + 0.001, False), (last - 0.001, True)):
+        chosen, _, rising = search(attempt, **{**GRID, "unfinished_gain": limit})
+        assert (chosen.updates, rising) == (1600, unfinished)
