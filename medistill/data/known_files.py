@@ -68,7 +68,7 @@ class KnownFiles:
             if plain.startswith(place) and plain.removeprefix(place) in self.files:
                 return plain.removeprefix(place)
         there = self.by_end.get(plain, [])
-        return there[0] if len(there) == 1 and ("/" not in plain or _bare(there[0]) == plain) else None
+        return there[0] if len(there) == 1 and ("/" not in plain or plain in _shorter(there[0])) else None
 
 
 def _plain(said: str) -> str:
@@ -79,7 +79,7 @@ def _ends(files: Sequence[str], *, exact: bool) -> dict[str, list[str]]:
     """Each end of a path, with and without the file's ending -> the files that it may mean."""
     found: dict[str, list[str]] = {}
     for file in files:
-        ends = {*_tails(file), *_tails(_bare(file))}
+        ends = {*_tails(file), *(end for name in _shorter(file) for end in _tails(name))}
         for end in ends if exact else {_alike(end) for end in ends}:
             found.setdefault(end, []).append(file)
     return found
@@ -91,10 +91,13 @@ def _tails(path: str) -> Iterator[str]:
     return ("/".join(parts[k:]) for k in range(len(parts)))
 
 
-def _bare(file: str) -> str:
-    """The path without its ending."""
+def _shorter(file: str) -> tuple[str, ...]:
+    """The path without its ending; without either half of a double one, too."""
     long = next((ending for ending in LONG_ENDINGS if file.lower().endswith(ending)), "")
-    return file[: -len(long)] if long else PurePosixPath(file).with_suffix("").as_posix()
+    if not long:
+        return (PurePosixPath(file).with_suffix("").as_posix(),)
+    bare, first, last = file[: -len(long)], *PurePosixPath(file).suffixes[-2:]
+    return (bare, bare + first, bare + last)
 
 
 def _alike(text: str) -> str:
