@@ -169,3 +169,16 @@ def test_nifti_without_its_double_ending(tmp_path: Path) -> None:
 def test_names_of_columns_in_public_corpora(tmp_path: Path, file: str, label: str) -> None:
     listed, _ = read(tmp_path, ["a.png", "b.png"], f"{file},{label}\na.png,['normal']\nb,pneumonia\n")
     assert {one.label for one in listed.values()} == {"normal", "pneumonia"}
+
+
+@pytest.mark.parametrize("patient", ["N° patient", "Nº paciente", "No. Patient", "Patient No.", "MRN"])
+def test_numbers_of_patients(tmp_path: Path, patient: str) -> None:
+    listed, _ = read(tmp_path, ["a.png", "b.png"], f"file;label;{patient}\na.png;x;1\nb.png;y;2\n")
+    assert [one.patient for one in listed.values()] == ["1", "2"]
+
+
+def test_two_columns_of_one_name_are_refused_where_they_count(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has 2 columns named 'label'"):
+        read(tmp_path, ["a.png"], "file,label,label\na.png,x,y\n")
+    listed, _ = read(tmp_path, ["a.png"], "file,label,remark,remark\na.png,x,y,z\n")
+    assert listed["a.png"].label == "x"
