@@ -70,6 +70,8 @@ CODED = (
 )  # fmt: skip
 """Codes of SNOMED CT, and of SNOMED RT before it, of regions that hold the chest."""
 SNOMED = ("SCT", "SRT", "SNM3")
+REGIONS = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence")
+"""Elements with codes of regions; the second one names a structure in that of the first."""
 _KEYS = {part.replace(" ", "_"): pattern for part, pattern in PARTS.items()}
 _DESCRIBED = pattern_of(_KEYS)
 _STATED = pattern_of({**_KEYS, **{f"{part}_stated": pattern for part, pattern in ALONE.items()}})
@@ -103,13 +105,13 @@ def told_part(header: Dataset) -> ToldPart:
 
 def _regions(header: Dataset) -> list[ToldPart]:
     told = []
-    for item in items_of(header, "AnatomicRegionSequence"):
+    for keyword, item in [(name, item) for name in REGIONS for item in items_of(header, name)]:
         code, scheme = _text(item, "CodeValue"), _text(item, "CodingSchemeDesignator")
-        of_words = _of_words("AnatomicRegionSequence", _text(item, "CodeMeaning"), _STATED)
+        of_words = _of_words(keyword, _text(item, "CodeMeaning"), _STATED)
         if code in CODED:
-            told.append(ToldPart("chest", "AnatomicRegionSequence"))
+            told.append(ToldPart("chest", keyword))
         elif of_words.part == "not stated" and code and scheme in SNOMED:
-            told.append(ToldPart("other", "AnatomicRegionSequence"))
+            told.append(ToldPart("other", keyword))
         else:
             told.append(of_words)
     return told

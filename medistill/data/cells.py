@@ -113,7 +113,7 @@ def _text(content: bytes, table: Path) -> tuple[str, list[str]]:
 
 def _parted(text: str) -> tuple[str, str]:
     """A table without the line that declares its separator, and that separator."""
-    text = text.lstrip("\r\n")
+    text = text.lstrip("\ufeff\r\n")  # a second mark stands where files with one were joined
     first = text.splitlines()[0] if text else ""
     if declared := _DECLARED.fullmatch(first.strip(" ")):
         return text[len(first) :].lstrip("\r\n"), declared[1]

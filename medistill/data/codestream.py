@@ -25,6 +25,8 @@ class CodedSize(NamedTuple):
     samples: int
     bits: int
     """Of a sample; of the first one, where they differ."""
+    signed: bool = False
+    """Whether it says that its samples have a sign; JPEG and JPEG-LS cannot say so."""
 
 
 def coded_size(frame: bytes) -> CodedSize | None:
@@ -59,7 +61,7 @@ def _jpeg_2000(frame: bytes, at: int) -> CodedSize | None:
         return None
     right, bottom, left, top = struct.unpack_from(">4I", frame, at + 8)
     samples, depth = struct.unpack_from(">HB", frame, at + 40)
-    return CodedSize(bottom - top, right - left, samples, (depth & 0x7F) + 1)  # the highest bit: whether it is signed
+    return CodedSize(bottom - top, right - left, samples, (depth & 0x7F) + 1, signed=depth >= 0x80)
 
 
 def _box(frame: bytes) -> int:

@@ -22,9 +22,34 @@ USUAL: dict[str, tuple[str, ...]] = {
         "image_path",
         "image_id",
         "image_index",
+        "imageid",
+        "image_name",
+        "dicom_id",
     ),
-    "label": ("label", "class", "class_name", "finding", "finding_label", "finding_labels", "diagnosis", "category"),
-    "patient": ("group_id", "patient_id", "patientid", "patient", "subject_id", "subject", "case_id", "person_id"),
+    "label": (
+        "label",
+        "class",
+        "class_name",
+        "finding",
+        "finding_label",
+        "finding_labels",
+        "diagnosis",
+        "category",
+        "labels",
+    ),
+    "patient": (
+        "group_id",
+        "patient_id",
+        "patientid",
+        "patient",
+        "subject_id",
+        "subject",
+        "case_id",
+        "person_id",
+        "patient_no",
+        "patient_number",
+        "mrn",
+    ),
     "site": ("site", "hospital", "centre", "center", "institution", "source"),
     "view": (
         "view",
@@ -55,8 +80,8 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "patient": (
         "patienten_id", "patientenid", "patientennummer", "patienten_nr", "patientnr", "pat_id", "fall", "fall_id",
         "fallnummer",
-        "id_patient", "numero_patient", "numero_de_patient", "identifiant_patient", "ipp",
-        "paciente", "id_paciente", "paciente_id", "numero_paciente", "numero_de_paciente",
+        "id_patient", "n_patient", "no_patient", "numero_patient", "numero_de_patient", "identifiant_patient", "ipp",
+        "paciente", "id_paciente", "n_paciente", "no_paciente", "paciente_id", "numero_paciente", "numero_de_paciente",
     ),
     "site": (
         "klinik", "krankenhaus", "standort", "zentrum", "einrichtung",
@@ -86,14 +111,15 @@ def usual(name: str) -> tuple[str, ...]:
 
 def comparable(column: str) -> str:
     """The name of a column in lower case, without accents, with underscores for what stands between words."""
-    return re.sub(r"[\s.\-]+", "_", plain(column)).strip("_")
+    return re.sub(r"[\s.\-°]+", "_", plain(column)).strip("_")
 
 
 def find_columns(header: Sequence[str], recipe: DataRecipe, table: Path) -> dict[str, int | None]:
     """Index of the column for each name of `USUAL`, None where there is none.
 
     Raises:
-        DataError: a column that the recipe names, or that of the files, is not there.
+        DataError: a column that the recipe names, or that of the files, is not there, or one that counts is there
+            twice.
     """
     lowered = [comparable(column) for column in header]
     found: dict[str, int | None] = {}
@@ -109,6 +135,13 @@ def find_columns(header: Sequence[str], recipe: DataRecipe, table: Path) -> dict
         found[name] = header.index(chosen) if chosen else place
     if found["file"] is None:
         raise no_column("file", header, table)
+    for name, column in found.items():
+        if name != "view" and column is not None and header.count(header[column]) > 1:
+            raise DataError(
+                f"{table} has {header.count(header[column])} columns named '{header[column]}'",
+                expected="one name for one column",
+                do=f"rename one of them; data.{name}_column then says which is meant",
+            )
     return found
 
 

@@ -28,7 +28,7 @@ _SEXES = {
 }
 _AGE = re.compile(r"(?P<open>[>≥]=?)?\s*(?P<count>\d{1,5}(?:[.,]\d+)?)\s*(?P<more>\+)?\s*(?P<unit>[a-z]*)\.?")
 _PER_YEAR = {
-    **dict.fromkeys(("", "y", "yr", "yrs", "year", "years", "jahr", "jahre", "an", "ans", "ano", "anos"), 1.0),
+    **dict.fromkeys(("", "y", "yr", "yrs", "year", "years", "a", "an", "ans", "ano", "anos", "j", "jahr", "jahre"), 1),
     **dict.fromkeys(("m", "mo", "mos", "month", "months", "monat", "monate", "mois", "mes", "meses"), 12.0),
     **dict.fromkeys(("w", "wk", "wks", "week", "weeks", "woche", "wochen", "semaine", "semaines"), 365.25 / 7),
     **dict.fromkeys(("semana", "semanas"), 365.25 / 7),

@@ -15,6 +15,7 @@ from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut
 from pydicom.uid import ExplicitVRBigEndian
 
+from medistill.data.dicom_view import items_of
 from medistill.data.look_up_table import BadTableError, LookUpTable, table_of
 from medistill.data.refusal import Refused
 from medistill.data.remark import LEFT_OUT, Remark
@@ -96,8 +97,11 @@ def _rescaled(values: np.ndarray, header: Dataset) -> np.ndarray:
     """Values by RescaleSlope and RescaleIntercept (PS3.3, C.11.1.1.2); one that is missing changes nothing."""
     slope, intercept = _number(header, "RescaleSlope", default=1), _number(header, "RescaleIntercept", default=0)
     done = values * slope + intercept
-    if slope == 0 or not np.isfinite(done.astype(np.float32)).all():
-        raise UnusableError("it leaves no values that differ" if slope == 0 else "what it gives is not finite")
+    taken = done.astype(np.float32)
+    if not np.isfinite(taken).all():
+        raise UnusableError("what it gives is not finite")
+    if taken.max() == taken.min() and values.max() > values.min():
+        raise UnusableError("it leaves no values that differ")
     return done
 
 
@@ -115,7 +119,8 @@ def _voi(
         return "window", lambda: windowed(values, header, n)
 
     if recipe.voi in ("auto", "lut"):
-        tries += [table(item) for item in header.get("VOILUTSequence") or ()]
+        none_usable = [Dataset()] * bool(header.get("VOILUTSequence"))
+        tries += [table(item) for item in items_of(header, "VOILUTSequence") or none_usable]
     if recipe.voi in ("auto", "window"):
         tries += [window(n) for n in range(max(len(_all(header, name)) for name in ("WindowCenter", "WindowWidth")))]
     if tries and not ready:

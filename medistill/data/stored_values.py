@@ -174,6 +174,9 @@ def _place(header: Dataset, coded: CodedSize | None) -> tuple[Place, tuple[Remar
     if coded is not None and coded.bits <= high:  # its words begin with the lowest bit that is used
         stored = min(stored, coded.bits)
         high = stored - 1
+    if coded is not None and coded.signed and not signed and high + 1 == coded.bits:
+        why = "its PixelRepresentation says that values have no sign, its codestream that they have one, as was taken"
+        signed, remarks = True, (*remarks, Remark(CONTRADICTED, why))
     return Place(allocated, stored, high + 1 - stored, signed), remarks
 
 

@@ -13,8 +13,9 @@ def why_unlearnable(corpus: Corpus) -> DataError | None:
     present = [name for c, name in enumerate(corpus.class_names) if (corpus.labels == c).any()]
     refused = refusals(corpus.manifest)
     if len(present) < 2:
+        count = len(corpus.labels)
         return DataError(
-            f"only one class was found: {', '.join(present)} ({len(corpus.labels)} images{refused})",
+            f"only one class was found: {', '.join(present)} ({count} image{'s' * (count != 1)}{refused})",
             expected="at least two classes to tell apart",
             do="add images of another class, or check the folders, the table and --classes",
         )

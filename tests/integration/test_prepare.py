@@ -539,8 +539,10 @@ def test_a_full_disk_is_told_of_and_nothing_is_lost(tmp_path, limit):
 
 
 def test_one_class_alone(tmp_path):
-    with pytest.raises(DataError, match="only one class was found: Normal"):
+    with pytest.raises(DataError, match=r"only one class was found: Normal \(4 images\)"):
         prepare(pictures(tmp_path / "data", 4, ("Normal",)), RECIPE)
+    with pytest.raises(DataError, match=r"only one class was found: Normal \(1 image\)"):
+        prepare(pictures(tmp_path / "one", 1, ("Normal",), seed=1), RECIPE)
 
 
 def test_nothing_accepted(tmp_path):

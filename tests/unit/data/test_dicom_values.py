@@ -248,6 +248,15 @@ def test_a_codestream_of_values_alone_is_not_shifted(tmp_path):
     np.testing.assert_array_equal(read(path).pixels[0], values)
 
 
+@pytest.mark.parametrize(("precision", "kind"), [(8, np.int8), (12, np.int16), (16, np.int16)])
+def test_a_sign_that_the_codestream_alone_knows_of(tmp_path, precision, kind):
+    values = picture(-(1 << (precision - 1)), (1 << (precision - 1)) - 1, (64, 64)).astype(kind)
+    path = coded(tmp_path / "a.dcm", values, JPEG2000Lossless, precision, stored=precision)
+    image = read(path)
+    np.testing.assert_array_equal(image.pixels[0], values.astype(int) + 128 * (precision == 8))
+    assert "header contradicted: its PixelRepresentation" in said(image)
+
+
 @pytest.mark.parametrize("colour", [False, True])
 def test_rle_in_fewer_bytes_than_its_header_says(tmp_path, colour):
     from pydicom import dcmread
@@ -486,6 +495,22 @@ def test_what_is_for_the_output_of_a_modality_lut_is_not_applied_without_it(tmp_
     image = read(written(tmp_path / "b.dcm", values, sequence, *rescale, stored=12))
     np.testing.assert_array_equal(image.pixels[0], values * 2.0 - 100)
     assert said(image).endswith("its rescaling was taken")
+
+
+@pytest.mark.parametrize("element", [("VOILUTSequence", "DS", "1"), ("VOILUTSequence", "LO", "words")], ids=str)
+def test_a_sequence_that_is_none_is_left_out(tmp_path, element):
+    values = picture(0, 4095).astype(np.uint16)
+    image = read(written(tmp_path / "a.dcm", values, element, stored=12))
+    np.testing.assert_array_equal(image.pixels[0], values)
+    assert said(image).startswith("display transform left out: its VOI LUT was left out")
+
+
+def test_a_rescaling_beyond_what_can_be_told_apart_is_left_out(tmp_path):
+    values = picture(0, 4095).astype(np.uint16)
+    more: list[Element] = [("RescaleSlope", "DS", "1"), ("RescaleIntercept", "DS", "99999999999999")]
+    image = read(written(tmp_path / "a.dcm", values, *more, stored=12))
+    np.testing.assert_array_equal(image.pixels[0], values)
+    assert "its rescaling was left out, for it leaves no values that differ" in said(image)
 
 
 @pytest.mark.parametrize("slope", ["0", "", "1e300"])

@@ -99,6 +99,7 @@ def test_no_radiograph(elements: dict[str, object], by: str) -> None:
         ({"AnatomicRegionSequence": region("24136001", "Hip joint")}, "AnatomicRegionSequence"),
         ({"AnatomicRegionSequence": region("24136001", "")}, "AnatomicRegionSequence"),
         ({"AnatomicRegionSequence": region("122495006", "Thoracic spine")}, "AnatomicRegionSequence"),
+        ({"PrimaryAnatomicStructureSequence": region("71341001", "Femur")}, "PrimaryAnatomicStructureSequence"),
         ({"StudyDescription": "XR HIP LEFT"}, "StudyDescription"),
         ({"SeriesDescription": "Hand rechts"}, "SeriesDescription"),
         ({"ProtocolName": "Rodilla AP"}, "ProtocolName"),

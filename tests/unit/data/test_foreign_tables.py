@@ -33,6 +33,7 @@ def read(root: Path, files: list[str], text: str | bytes) -> tuple[dict[str, Lis
     [
         ROWS.encode(),
         ROWS.encode("utf-8-sig"),
+        b"\xef\xbb\xbf" + ROWS.encode("utf-8-sig"),
         ROWS.encode("utf-16"),
         ROWS.encode("utf-16-le"),
         ROWS.encode("utf-16-be"),
@@ -162,3 +163,22 @@ def test_names_with_accents_of_a_mac(tmp_path: Path) -> None:
 def test_nifti_without_its_double_ending(tmp_path: Path) -> None:
     listed, _ = read(tmp_path, ["n/1.nii.gz", "n/2.nii.gz"], "file,label\n1,A\nn/2,B\n")
     assert [listed[f"n/{k}.nii.gz"].label for k in (1, 2)] == ["A", "B"]
+
+
+@pytest.mark.parametrize(("file", "label"), [("ImageID", "Labels"), ("dicom_id", "Labels"), ("Image Name", "label")])
+def test_names_of_columns_in_public_corpora(tmp_path: Path, file: str, label: str) -> None:
+    listed, _ = read(tmp_path, ["a.png", "b.png"], f"{file},{label}\na.png,['normal']\nb,pneumonia\n")
+    assert {one.label for one in listed.values()} == {"normal", "pneumonia"}
+
+
+@pytest.mark.parametrize("patient", ["N° patient", "Nº paciente", "No. Patient", "Patient No.", "MRN"])
+def test_numbers_of_patients(tmp_path: Path, patient: str) -> None:
+    listed, _ = read(tmp_path, ["a.png", "b.png"], f"file;label;{patient}\na.png;x;1\nb.png;y;2\n")
+    assert [one.patient for one in listed.values()] == ["1", "2"]
+
+
+def test_two_columns_of_one_name_are_refused_where_they_count(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has 2 columns named 'label'"):
+        read(tmp_path, ["a.png"], "file,label,label\na.png,x,y\n")
+    listed, _ = read(tmp_path, ["a.png"], "file,label,remark,remark\na.png,x,y,z\n")
+    assert listed["a.png"].label == "x"

@@ -177,7 +177,7 @@ def test_sizes_of_codestreams_as_pillow_writes_them(name):
         sizes.append(coded_size(buffer.getvalue()))
         for end in (0, 3, 10, 30):
             assert coded_size(buffer.getvalue()[:end]) is None
-    assert sizes == [(50, 70, len(picture.getbands()), 8)] * 2
+    assert sizes == [(50, 70, len(picture.getbands()), 8, False)] * 2
 
 
 def test_a_codestream_that_says_no_size_is_refused(tmp_path):
