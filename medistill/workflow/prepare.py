@@ -38,7 +38,7 @@ from medistill.data.remark import counted_remarks
 from medistill.data.selection import Purpose, choose, refuse_copies, refuse_unstated_views, taken, told_of_views
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
-from medistill.data.table import list_by_table
+from medistill.data.table import SPLITS_DROPPED, list_by_table
 from medistill.data.text_policy import Origin, resolve_text_policy, why_unchecked
 from medistill.data.view import view_words
 from medistill.errors import ArtifactError, DataError
@@ -50,8 +50,6 @@ from medistill.workflow.spending import keep_people, people_are_known
 
 READER = 3
 """Version of the reading; raise it when the same files come to other pixels, patients or splits."""
-SPLITS_DROPPED = "The given splits are left out of account:"
-"""How a note begins that says so; a corpus with it is not the one that others learn from."""
 DRAW = 1
 """Version of the drawing of splits: another one divides every corpus anew."""
 CHECKED = ("images.npy", "index.json", "manifest.csv")
@@ -94,7 +92,7 @@ def prepare(
         listed, read_as = list_by_folders(folder, files, recipe.data)
     else:
         files = [file for file in files if not _is(folder / file, table)]
-        listed, read_as = list_by_table(folder, files, table, recipe.data)
+        listed, read_as = list_by_table(folder, files, table, recipe.data, purpose)
     listed = sorted(refuse_unusable_names(listed), key=lambda one: one.file)
     before = facts_of(folder, files)
     reading = taken(listed, recipe.data)
