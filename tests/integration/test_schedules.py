@@ -16,7 +16,7 @@ from medistill.artifacts.cache import cache_folder
 from medistill.artifacts.classifier import Classifier
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.kept import keep_json, read_checked_json
-from medistill.errors import DivergedError
+from medistill.errors import DivergedError, UsageError
 from medistill.evaluate.course import Course
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.protocol import Arms, TrainingSet, answers, scheduled
@@ -158,6 +158,17 @@ def test_originals_are_trained_once_for_all_sets(corpus, recipe, tmp_path, asked
     assert again == {len(larger.labels)}, "as many random originals as the set has, but all originals are the same"
 
 
+def test_damage_among_what_all_sets_share_opens_no_folder_of_another_set(corpus, recipe, tmp_path):
+    short = override_recipe(recipe, ["schedule.choose=fixed", "evaluate.epochs=2", "evaluate.raw_epochs=2"], "test")
+    one = drawn_set(corpus)
+    evaluate(one, corpus, short, out=tmp_path / "run")
+    for path in cache_folder().rglob("raw_000.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    other = replace(one, images=one.images[::-1].copy(), labels=one.labels[::-1].copy())
+    with pytest.raises(UsageError, match="holds the evaluation of something else"):
+        evaluate(other, corpus, short, out=tmp_path / "run")
+
+
 def test_a_length_on_the_way_is_what_a_training_of_that_length_gives(corpus, recipe):
     made, place = drawn_set(corpus), torch.device("cpu")
     _, data = Arms(made, corpus, recipe, place).material("raw", 0)
@@ -172,6 +183,15 @@ def test_a_length_on_the_way_is_what_a_training_of_that_length_gives(corpus, rec
 
 def untimed(evaluation: Evaluation) -> list[ScheduleChoice]:
     return [replace(one, seconds=0.0) for one in evaluation.schedules]
+
+
+def test_two_lengths_of_the_same_passes_are_the_same_training(corpus, recipe):
+    data = Arms(drawn_set(corpus), corpus, recipe, torch.device("cpu")).of_rows(corpus.rows("train"))
+    schedule = scheduled(Candidate(8, 0.05, 4), len(data), recipe.evaluate)
+    spec, place = network_spec(corpus, recipe, None), torch.device("cpu")
+    course = Course(data, schedule, spec, recipe, lambda: generator(0, "course"), place)
+    first, second = (course.answer(schedule, data, lambda epoch: None) for _ in range(2))
+    assert np.array_equal(first, second)
 
 
 def test_no_verdict_against_originals_that_were_not_trained_to_their_end(corpus, recipe, tmp_path, monkeypatch):
