@@ -27,9 +27,11 @@ from medistill.sharing.bundle import evaluations_of
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow import choose_schedules as workflow
+from medistill.workflow.across import evaluate_across
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec
 from medistill.workflow.received import receive
+from medistill.workflow.tested import as_tested
 from medistill.workflow.train_classifier import train_classifier
 from tests.drawn_corpus import drawn_corpus, drawn_set
 
@@ -268,6 +270,26 @@ def test_a_classifier_is_trained_as_the_report_of_the_set_says(corpus, recipe, t
     np.testing.assert_allclose(told, stored["test"], atol=1e-6)
     fixed = override_recipe(only, ["schedule.choose=fixed", "evaluate.epochs=3"], "test")
     assert train_classifier(made, fixed, out=tmp_path / "fixed", schedules=received.schedules).epochs == 3
+
+
+def test_other_networks_too_are_trained_as_the_report_of_the_set_says(corpus, recipe, tmp_path):
+    made = drawn_set(corpus)
+    only = override_recipe(recipe, ["evaluate.arms=[]", 'evaluate.across=["convnet"]'], "test")
+    made.save(tmp_path / "run" / "set")
+    digest = sha256_file(tmp_path / "run" / "set" / "images.safetensors")
+    [found] = evaluate_across(made, corpus, only, out=tmp_path / "run")
+    stored = tmp_path / "run/across/convnet/evaluation/evaluation.json"
+    keep_json(stored, {**found.as_json(), "set_digest": digest}, private=True)
+    schedules = receive(tmp_path / "run").schedules
+    [choice] = found.schedules
+    assert schedules == {found.network: choice.chosen}
+    (tmp_path / "run/evaluation").mkdir()
+    (tmp_path / "run/evaluation/evaluation.json").write_text("{}", encoding="utf-8")  # as of another version
+    assert receive(tmp_path / "run").schedules == schedules
+    elsewhere = as_tested(corpus, made_from="another corpus")
+    [there] = evaluate_across(made, elsewhere, only, out=tmp_path / "elsewhere", schedules=schedules)
+    assert there.arms[0].epochs == scheduled(choice.chosen, len(made.labels), only.evaluate).epochs
+    assert there.arms[0].epochs != only.evaluate.epochs
 
 
 def test_the_evaluations_in_a_bundle_are_read_where_they_can_be(corpus, recipe, tmp_path):
