@@ -33,7 +33,7 @@ from medistill.data.examination import told_of_examinations
 from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group
-from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
+from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names, without_table
 from medistill.data.remark import counted_remarks
 from medistill.data.selection import Purpose, choose, refuse_copies, refuse_unstated_views, taken, told_of_views
 from medistill.data.splits import part, refuse_shared_patients
@@ -91,7 +91,7 @@ def prepare(
     if table is None:
         listed, read_as = list_by_folders(folder, files, recipe.data)
     else:
-        files = [file for file in files if not _is(folder / file, table)]
+        files = without_table(folder, files, table)
         listed, read_as = list_by_table(folder, files, table, recipe.data, purpose)
     listed = sorted(refuse_unusable_names(listed), key=lambda one: one.file)
     before = facts_of(folder, files)
@@ -152,10 +152,6 @@ def _fitting(corpus: Corpus | None, asked: DataRecipe) -> Corpus | None:
     here = set(corpus.labels.tolist())
     fits = corpus.class_names == asked.classes if asked.classes else len(here) == len(corpus.class_names)
     return corpus if fits else None
-
-
-def _is(file: Path, table: Path) -> bool:
-    return file.name == table.name and file.exists() and table.exists() and file.samefile(table)
 
 
 def _tables_unused(files: Sequence[str]) -> list[str]:
