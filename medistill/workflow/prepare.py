@@ -32,7 +32,7 @@ from medistill.data.demographics import age_band, settled, sex_of, unread
 from medistill.data.examination import told_of_examinations
 from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
-from medistill.data.grouping import group
+from medistill.data.grouping import group, within_sites
 from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names, without_table
 from medistill.data.remark import counted_remarks
 from medistill.data.selection import Purpose, choose, refuse_copies, refuse_unstated_views, taken, told_of_views
@@ -117,7 +117,10 @@ def prepare(
         notes += _tables_unused(files) if table is None else []
         wanted = [one for one in listed if not one.category]
         if purpose == "learn":
-            refuse_shared_patients([one.split for one in wanted], [one.patient for one in wanted])
+            sites, patients = [one.site for one in wanted], [one.patient for one in wanted]
+            refuse_shared_patients(
+                [one.split for one in wanted], within_sites(sites, patients, recipe.data.patient_ids)
+            )
         staging = known.with_suffix("")
         decoded = decode(
             folder, [one.file for one in wanted], recipe.data, staging=staging, workers=workers, progress=progress
