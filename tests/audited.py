@@ -24,6 +24,7 @@ RECIPE = load_recipe(
         "network.depth=2",
         f"distill.ipc={IPC}",
         "evaluate.raw_epochs=2",
+        "schedule.choose=fixed",
     ],
 )
 

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-DOUBLE_ENDING = ".nii.gz"
+LONG_ENDINGS = (".nii.gz",)
+"""Endings that have a dot in them."""
 
 
 class KnownFiles:
@@ -15,8 +16,7 @@ class KnownFiles:
 
     A path from the folder, from the one above, from the root, or a name alone, is taken as it stands. What is not found
     so is looked for by the end of its path, down to the name alone, at last in any case of letters: only where that end
-    is of one file alone, and of one row alone among those that are looked for so. Endings may be left out, and half of
-    a double one.
+    is of one file alone, and of one row alone among those that are looked for so. Endings may be left out.
     """
 
     def __init__(self, folder: Path, files: Sequence[str], rows: Sequence[str]) -> None:
@@ -68,7 +68,7 @@ class KnownFiles:
             if plain.startswith(place) and plain.removeprefix(place) in self.files:
                 return plain.removeprefix(place)
         there = self.by_end.get(plain, [])
-        return there[0] if len(there) == 1 and ("/" not in plain or plain in _bare(there[0])) else None
+        return there[0] if len(there) == 1 and ("/" not in plain or plain in _shorter(there[0])) else None
 
 
 def _plain(said: str) -> str:
@@ -79,7 +79,7 @@ def _ends(files: Sequence[str], *, exact: bool) -> dict[str, list[str]]:
     """Each end of a path, with and without the file's ending -> the files that it may mean."""
     found: dict[str, list[str]] = {}
     for file in files:
-        ends = {end for path in (file, *_bare(file)) for end in _tails(path)}
+        ends = {*_tails(file), *(end for name in _shorter(file) for end in _tails(name))}
         for end in ends if exact else {_alike(end) for end in ends}:
             found.setdefault(end, []).append(file)
     return found
@@ -91,12 +91,13 @@ def _tails(path: str) -> Iterator[str]:
     return ("/".join(parts[k:]) for k in range(len(parts)))
 
 
-def _bare(file: str) -> tuple[str, ...]:
-    """The path without its ending, and without either half of a double one."""
-    if not file.lower().endswith(DOUBLE_ENDING):
+def _shorter(file: str) -> tuple[str, ...]:
+    """The path without its ending; without either half of a double one, too."""
+    long = next((ending for ending in LONG_ENDINGS if file.lower().endswith(ending)), "")
+    if not long:
         return (PurePosixPath(file).with_suffix("").as_posix(),)
-    bare, last = file[: -len(DOUBLE_ENDING)], len(".gz")
-    return bare, file[:-last], f"{bare}{file[-last:]}"
+    bare, first, last = file[: -len(long)], *PurePosixPath(file).suffixes[-2:]
+    return (bare, bare + first, bare + last)
 
 
 def _alike(text: str) -> str:

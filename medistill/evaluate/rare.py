@@ -45,7 +45,7 @@ def without_interval(evaluation: Evaluation) -> tuple[str, ...]:
     """Classes that have too few test patients for intervals of their own figures."""
     counted = dict(zip(evaluation.class_names, evaluation.class_patients, strict=True))
     results = evaluation.arms[0].classes if evaluation.arms else ()
-    return tuple(one.name for one in results if one.auc.reason == few_patients(one.name, counted[one.name]))
+    return tuple(one.name for one in results if one.auc.reason == few_patients(one.name, counted.get(one.name, 0)))
 
 
 def often_absent(class_names: Sequence[str], patients: Sequence[int], of: int) -> str:

@@ -161,7 +161,8 @@ def starting_images(
 
     They are real training images, noise, or decoded centroids, of which alone a class can have fewer than asked for.
     """
-    rows_by_class(corpus, [recipe.fewest_images if c in held else 0 for c in range(len(corpus.class_names))])
+    fewest = [recipe.fewest_images if c in held else 0 for c in range(len(corpus.class_names))]
+    rows_by_class(corpus, fewest, beside="to be made")
     labels = torch.tensor(held).repeat_interleave(recipe.distill.ipc).to(place)
     if recipe.distill.init == "noise":
         shape = (len(labels), *corpus.images.shape[1:])

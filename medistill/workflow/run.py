@@ -94,7 +94,8 @@ def run(
             corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
         refuse_another_corpus(out, record.values.get("corpus", {}), corpus)
         record.describe(corpus)
-        rows_by_class(corpus, [recipe.fewest_images] * len(corpus.class_names))  # before hours are spent
+        fewest = [recipe.fewest_images] * len(corpus.class_names)
+        rows_by_class(corpus, fewest, beside="to be made")  # before hours are spent
         check_across(corpus, recipe)
         if benchmark is None:
             say_obstacles(corpus, recipe, log, "No audit could pass a set of this corpus, which can be made anyway.")

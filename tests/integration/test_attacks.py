@@ -61,6 +61,7 @@ def small_recipe(*overrides: str) -> Recipe:
             "distill.validate_epochs=2",
             "evaluate.epochs=30",
             "evaluate.raw_epochs=80",
+            "schedule.choose=fixed",
             "evaluate.raw_lr=0.05",
             "audit.networks=3",
             "audit.shadows=6",

@@ -198,6 +198,7 @@ QUICK = load_recipe(
         "experts.epochs=3",
         "evaluate.epochs=3",
         "evaluate.raw_epochs=2",
+        "schedule.choose=fixed",
         "audit.networks=2",
         "audit.shadows=4",
         "audit.shadow_iterations=2",

@@ -102,7 +102,7 @@ def test_from_official_file_to_figures_beside_published_ones(finished: tuple[Pat
     assert [figure["accuracy"] for figure in result["published"]] == [83.1]
     assert {sentence.split(" is ")[0] for sentence in result["cut_down"]} == {
         setting.partition("=")[0] for setting in TINY
-    } - {"evaluate.bootstrap"}
+    } - {"evaluate.bootstrap", "schedule.choose"}
     assert "experts.count is 2 in place of 20." in result["cut_down"]
 
     looks = json.loads((out / "looks" / "accuracy.json").read_text())["accuracy"]

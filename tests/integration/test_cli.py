@@ -42,6 +42,7 @@ SETTINGS = [
     "evaluate.networks=2",
     "evaluate.epochs=3",
     "evaluate.raw_epochs=2",
+    "schedule.choose=fixed",
     "evaluate.bootstrap=100",
 ]
 IDENTIFYING = (

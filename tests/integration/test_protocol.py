@@ -46,7 +46,9 @@ def recipe() -> Recipe:
         "evaluate.networks=2",
         "evaluate.epochs=4",
     ]
-    return load_recipe("demo", [*settings, "evaluate.raw_epochs=3", "evaluate.bootstrap=100", "distill.ipc=2"])
+    return load_recipe(
+        "demo", [*settings, "evaluate.raw_epochs=3", "schedule.choose=fixed", "evaluate.bootstrap=100", "distill.ipc=2"]
+    )
 
 
 @pytest.fixture

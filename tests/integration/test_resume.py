@@ -35,6 +35,7 @@ SETTINGS = (
     "evaluate.networks=2",
     "evaluate.epochs=60",
     "evaluate.raw_epochs=4",
+    "schedule.choose=fixed",
     "evaluate.bootstrap=100",
 )
 

@@ -23,7 +23,9 @@ from tests.unit.privacy.test_overlays import SIDE, bodies
 
 NAMES = ("MEIER HANS", "ROSSI ANNA", "DOE JANE", "KLINGER EVA", "WOLF PETER")
 OUGHT = TextCheck("a reader of a test", "mask")
-RECIPE = load_recipe("demo", [f"data.image_size={SIDE}", "network.width=4", "evaluate.raw_epochs=1"])
+RECIPE = load_recipe(
+    "demo", [f"data.image_size={SIDE}", "network.width=4", "evaluate.raw_epochs=1", "schedule.choose=fixed"]
+)
 
 
 def corpus(folder: Path, text: str, *, looked: bool = False, synthetic: bool = False) -> Corpus:

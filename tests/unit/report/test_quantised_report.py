@@ -238,7 +238,7 @@ def test_methods_and_checklist_know_no_expert_and_no_outer_step() -> None:
         "competitive learning vector quantisation (10 passes)",
         "the answers of 1 network trained on the training split, at temperature 2.",
         "No set was chosen among several",
-        "0.01 on the distilled images (1 000 updates of up to 64 images); each fell",
+        "0.01 on the distilled images (1 000 updates of up to 64 images); each was constant",
         "multiplied by its weight",
     ):
         assert expected in text, expected
