@@ -129,6 +129,15 @@ def files_of(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def without_table(folder: Path, files: Sequence[str], table: Path) -> list[str]:
+    """The files of a folder but the table of labels, which may lie among them."""
+    return [file for file in files if not (Path(file).name == table.name and _same(folder / file, table))]
+
+
+def _same(file: Path, other: Path) -> bool:
+    return file.exists() and other.exists() and file.samefile(other)
+
+
 def unusable(folder: Path, file: str) -> Listed | None:
     """The refusal of what is not to be opened: a link out of the folder, a link to a folder, a pipe or a device."""
     path = folder / file
@@ -273,6 +282,7 @@ def _is_text(name: str) -> bool:
 
 def _place(file: str) -> tuple[tuple[str, ...], Split | None]:
     """The folders of a file without those that name a split or say the sort of files, and the split."""
-    folders = [name for name in Path(file).parts[:-1] if plain(name) not in HOLDERS]
-    splits = [SPLIT_FOLDERS[plain(name)] for name in folders if plain(name) in SPLIT_FOLDERS]
-    return tuple(name for name in folders if plain(name) not in SPLIT_FOLDERS), splits[0] if splits else None
+    named = [(name, plain(name)) for name in Path(file).parts[:-1]]
+    splits = [SPLIT_FOLDERS[word] for _, word in named if word in SPLIT_FOLDERS]
+    folders = tuple(name for name, word in named if word not in HOLDERS and word not in SPLIT_FOLDERS)
+    return folders, splits[0] if splits else None

@@ -16,6 +16,9 @@ from medistill.data.words import is_nobody, plain, stated
 from medistill.errors import DataError
 from medistill.recipe import DataRecipe
 
+SPLITS_DROPPED = "The given splits are left out of account:"
+"""How a note begins that says so; a corpus with it is not the one that others learn from."""
+
 
 def list_by_table(
     folder: Path, files: Sequence[str], table: Path, recipe: DataRecipe, purpose: Purpose = "learn"
@@ -34,7 +37,7 @@ def list_by_table(
     header, rows, notes = read_cells(table)
     columns = find_columns(header, recipe, table)
     findings = FindingColumns(header, rows, columns, recipe, table)
-    _settle_split(columns, header, rows, recipe, table, purpose)
+    notes += _settle_split(columns, header, rows, recipe, table, purpose)
     of_file = columns["file"] or 0
     known = KnownFiles(folder, files, [row[of_file] for row in rows])
     spanish = _sexes_are_spanish(rows, columns["sex"])
@@ -75,21 +78,27 @@ def _settle_split(
     recipe: DataRecipe,
     table: Path,
     purpose: Purpose,
-) -> None:
+) -> list[str]:
     """Leave a column of splits out of account where it is empty, or numbers the folds of a cross-validation; to test,
     also where a row says what is not understood, so that no image is lost by it.
+
+    Returns:
+        What to say of a column that somebody who learns from the same files is held to.
 
     Raises:
         DataError: it says something else that is not understood: splits that somebody gave are not to be ignored.
     """
     column = columns["split"]
-    known = any if purpose == "learn" else all
-    if column is None or known(split_named(row[column]) for row in rows):
-        return
-    said = {stated(row[column]) for row in rows} - {""}
+    if column is None:
+        return []
+    understood = [split_named(row[column]) is not None for row in rows]
+    if all(understood) or (purpose == "learn" and any(understood)):
+        return []
     if purpose == "test":
         columns["split"] = None
-        return
+        unknown = f"{understood.count(False)} of {len(rows)} rows have none that is known."
+        return [f"{SPLITS_DROPPED} {unknown}"] if any(understood) else []
+    said = {stated(row[column]) for row in rows} - {""}
     folds = header[column].lower() == "fold" and all(word.isdigit() for word in said)
     if recipe.split_column or (said and not folds):
         raise DataError(
@@ -98,6 +107,7 @@ def _settle_split(
             do="correct its words, or take the column away to have the splits drawn",
         )
     columns["split"] = None
+    return []
 
 
 def _sexes_are_spanish(rows: Sequence[Sequence[str]], column: int | None) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from medistill.data.phrases import joined_words, pattern_of
+from medistill.data.words import stated
 
 View = Literal["frontal", "lateral", "unknown"]
 
@@ -59,11 +60,8 @@ _BESIDE = pattern_of(
     {"beside": f"{NAMES['SUPINE']}|{NAMES['ERECT']}|PORTABLE|BEDSIDE|MOBILE|CHEST|THORAX|TORAX|TORACE|LUNGS?"}
 )
 """What may stand where a view is stated, and is none."""
-UNSAID = (
-    "", "N A", "NA", "NAN", "NIL", "NONE", "NOT APPLICABLE", "NOT SPECIFIED", "NOT STATED", "NULL", "OTHER", "U",
-    "UNBEKANNT", "UNDEFINED", "UNK", "UNKNOWN", "UNSPECIFIED", "DESCONOCIDO", "INCONNU", "SCONOSCIUTO",
-)  # fmt: skip
-"""What stands in a cell or in an element, as words in capitals, that states no view."""
+UNSAID = ("", "OTHER", "SCONOSCIUTO", "U")
+"""What a cell or an element that is there to state a view may say beside words for "not known", and states none."""
 
 
 def view_of(text: str) -> View:
@@ -82,7 +80,7 @@ def view_words(text: str) -> str:
 
 def states_view(text: str) -> bool:
     """Whether a ViewPosition or a table's cell says anything of the view, be it known or not."""
-    words = joined_words(text)
+    words = joined_words(stated(text))
     return words not in UNSAID and bool(_BESIDE.sub("", words).strip())
 
 

@@ -20,12 +20,13 @@ _SAY_NOTHING = frozenset(
 _WITH_SIGNS = frozenset(("#nv", "k.a.", "k. a.", "#ref!", "#bezug!", "#value!", "#wert!", "#name?", "#div/0!"))
 """What says nothing with its signs alone: Excel's errors, and a short form that could be a name without them."""
 
-NOBODY = (
-    "", "ANON", "ANONYM", "ANONYMISED", "ANONYMIZED", "ANONYMOUS", "DEIDENTIFIED", "DELETED", "EMPTY", "HIDDEN", "NA",
-    "NAN", "NIL", "NOID", "NONE", "NOTKNOWN", "NULL", "PATIENT", "PATIENTID", "REDACTED", "REMOVED", "UNDEFINED",
-    "UNKNOWN",
+_NOBODY = frozenset(
+    (
+        "", "anon", "anonym", "anonymised", "anonymized", "anonymous", "deidentified", "deleted", "empty", "hidden",
+        "noid", "patient", "patientid", "redacted", "removed",
+    )
 )  # fmt: skip
-"""What stands in place of a patient's identifier, without its signs, where there is none."""
+"""What stands in place of a patient's identifier, without its signs, where there is none; beside the words above."""
 
 
 def plain(text: str) -> str:
@@ -48,4 +49,4 @@ def stated(text: str, *, named: Collection[str] = ()) -> str:
 
 def is_nobody(identifier: str) -> bool:
     """Whether what stands in place of a patient's identifier is no patient's."""
-    return re.sub(r"[\W_]", "", identifier).upper() in NOBODY
+    return not stated(identifier) or re.sub(r"[\W_]", "", plain(identifier)) in _NOBODY

@@ -42,11 +42,13 @@ class Course:
         self.data, self.longest, self.spec, self.recipe = data, longest, spec, recipe
         self.numbers, self.device = numbers, device
         self.staged = len(data.stages()) > 1
-        self.reached = 0
+        self.reached, self._tail = 0, Tail(longest.epochs)
         self._at: tuple[nn.Module, FlatParameters, Iterator[int]] | None = None
 
     def answer(self, schedule: Schedule, shown: LabelledImages, tick: Callable[[int], None]) -> np.ndarray:
         """Probabilities float32 (N, C) of the network at the end of a schedule that is no shorter than those before.
+
+        Two lengths in updates may be the same whole passes: then both are the same training.
 
         Args:
             schedule: differs from the longest in its epochs alone.
@@ -58,14 +60,15 @@ class Course:
         if self._at is None or self.staged:
             self._at, self.reached = self._start(schedule if self.staged else self.longest), 0
         network, flat, walk = self._at
-        tail = Tail(schedule.epochs)
+        if self.reached < schedule.epochs:
+            self._tail = Tail(schedule.epochs)
         with precision(self.recipe.compute.precision, self.device):
             while self.reached < schedule.epochs:
                 self.reached = next(walk)
-                tail.add(self.reached, flat.values)
+                self._tail.add(self.reached, flat.values)
                 tick(self.reached)
         stands = flat.values.clone()
-        flat.load(tail.mean)
+        flat.load(self._tail.mean)
         told = probabilities(network, shown, self.spec, self.recipe, self.device)
         flat.load(stands)
         if not np.isfinite(told).all():

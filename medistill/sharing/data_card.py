@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
@@ -14,6 +16,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
 from medistill.privacy.audit import Audit, Criterion
 from medistill.recipe import QUANTISING
+from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
 from medistill.report.audit_statements import not_looked_for, verdict_sentence
 from medistill.report.markdown import escaped, shown_whole
@@ -23,6 +26,7 @@ from medistill.sharing.manifest import Provenance
 from medistill.sharing.statement import Statement, sender_words
 
 CARD = "README.md"
+CLASS_MAP: TypeAdapter[dict[str, tuple[str, ...]]] = TypeAdapter(ClassMap)
 FIGURES: tuple[Arm, ...] = ("distilled", "raw", "random")
 """What the card says a set is worth: itself, all originals, as many originals drawn at random."""
 KNOWN_LICENCES = (
@@ -129,7 +133,7 @@ def _what(distilled: DistilledSet, provenance: Provenance) -> str:
     united = wording.listed(
         [
             f"{escaped(name)} unites {wording.listed([escaped(one) for one in names])}"
-            for name, names in ((provenance.recipe or {}).get("data", {}).get("class_map", {})).items()
+            for name, names in _class_map(provenance).items()
             if name in distilled.class_names
         ]
     )
@@ -139,6 +143,15 @@ def _what(distilled: DistilledSet, provenance: Provenance) -> str:
         f"They look blurred or grainy to people.{soft if distilled.soft_labels is not None else ''}"
         f"{'' if np.all(distilled.weights == distilled.weights[0]) else weighty}"
     )
+
+
+def _class_map(provenance: Provenance) -> Mapping[str, Sequence[str]]:
+    """The class map of the set's recipe; none where there is no recipe, or what a stranger wrote there is no map."""
+    data = (provenance.recipe or {}).get("data")
+    try:
+        return CLASS_MAP.validate_python(data.get("class_map", {}) if isinstance(data, dict) else {})
+    except ValidationError:
+        return {}
 
 
 def _centroids(provenance: Provenance) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
@@ -10,6 +12,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json
 from medistill.errors import DivergedError
 from medistill.evaluate.evaluation import Evaluation
+from medistill.evaluate.schedule_choice import Candidate
 from medistill.networks.registry import check_image_size
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe
@@ -25,16 +28,18 @@ def evaluate_across(
     *,
     out: str | Path,
     originals: Originals | None = None,
+    schedules: Mapping[str, Candidate] = MappingProxyType({}),
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> tuple[Evaluation, ...]:
     """Evaluate on each network of ``recipe.evaluate.across``, into ``out/across/NAME/evaluation``.
 
-    Nothing but the network changes: every rate, the learned one too, and every schedule stay what they are. A network
-    that diverges is left out; ``out/across/NAME/failed.json`` says why, and the others go on.
+    Nothing but the network changes, and where schedules are chosen, what suits it: each network has a search of its
+    own. A network that diverges is left out; ``out/across/NAME/failed.json`` says why, and the others go on.
 
     Args:
         originals: as for `evaluate`.
+        schedules: likewise.
 
     Raises:
         RecipeError: the images are too small for one of the networks; nothing has been trained.
@@ -46,9 +51,17 @@ def evaluate_across(
         failed = folder / "failed.json"
         failed.unlink(missing_ok=True)
         try:
-            made.append(
-                evaluate(distilled, corpus, other, out=folder, originals=originals, device=device, progress=progress)
+            evaluation = evaluate(
+                distilled,
+                corpus,
+                other,
+                out=folder,
+                originals=originals,
+                schedules=schedules,
+                device=device,
+                progress=progress,
             )
+            made.append(evaluation)
         except DivergedError as error:
             words = network_spec(corpus, other).words
             keep_json(private_folder(folder) / failed.name, {"network": words, "reason": error.seen}, private=True)

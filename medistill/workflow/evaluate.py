@@ -59,7 +59,7 @@ def evaluate(
 ) -> Evaluation:
     """Compare networks trained on the distilled set with networks trained on the controls that the recipe names.
 
-    Each network's predictions are kept under ``out/evaluation/networks`` when it is trained; a run that was
+    Each network's predictions are kept when it is trained, in its arm's place (see `places_of`); a run that was
     interrupted, or is asked for more networks or arms, trains only what is missing, and each network draws its random
     numbers from the seed, the arm and its own number.
 
@@ -96,7 +96,7 @@ def evaluate(
         arms = Arms(distilled, corpus, recipe, place, {choice.arm: choice.chosen for choice in choices})
     elif asked.schedule.choose == "validation" and (own := schedules.get(spec.words)) is not None:
         arms = Arms(distilled, corpus, recipe, place, dict.fromkeys(OF_THE_SET, own))
-        places = {arm: replace(of_arm, key=f"{of_arm.key} {own}") for arm, of_arm in places.items()}
+        places |= {arm: replace(places[arm], key=f"{places[arm].key} {own}") for arm in OF_THE_SET if arm in places}
     networks = StoredNetworks(places, recipe.evaluate.networks, progress.say)
     networks.refuse_another(folder, "distilled")
     _train_missing(networks, arms, corpus, recipe, spec, place, progress)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medistill.artifacts.atomic import unwritable
-from medistill.data.listing import files_of, list_by_folders, refuse_unusable_names
+from medistill.data.listing import files_of, list_by_folders, refuse_unusable_names, without_table
 from medistill.data.table import list_by_table
 from medistill.errors import UsageError
 from medistill.recipe import DataRecipe, Recipe, load_recipe
@@ -55,8 +55,7 @@ def training_files(data: Path, labels: Path | None) -> dict[str, int]:
     if labels is None:
         listed, _ = list_by_folders(data, files, settings)
     else:
-        others = [file for file in files if (data / file).resolve() != labels.resolve()]
-        listed, _ = list_by_table(data, others, labels, settings)
+        listed, _ = list_by_table(data, without_table(data, files, labels), labels, settings)
     usable = [one for one in refuse_unusable_names(listed) if one.label and not one.category]
     given, drawn = Counter[str](), Counter[str]()
     for one in usable:

@@ -33,12 +33,12 @@ from medistill.data.examination import told_of_examinations
 from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group, within_sites
-from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names
+from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names, without_table
 from medistill.data.remark import counted_remarks
 from medistill.data.selection import Purpose, choose, refuse_copies, refuse_unstated_views, taken, told_of_views
 from medistill.data.splits import part, refuse_shared_patients
 from medistill.data.staging import clear, collect
-from medistill.data.table import list_by_table
+from medistill.data.table import SPLITS_DROPPED, list_by_table
 from medistill.data.text_policy import Origin, resolve_text_policy, why_unchecked
 from medistill.data.view import view_words
 from medistill.errors import ArtifactError, DataError
@@ -50,8 +50,6 @@ from medistill.workflow.spending import keep_people, people_are_known
 
 READER = 3
 """Version of the reading; raise it when the same files come to other pixels, patients or splits."""
-SPLITS_DROPPED = "The given splits are left out of account:"
-"""How a note begins that says so; a corpus with it is not the one that others learn from."""
 DRAW = 1
 """Version of the drawing of splits: another one divides every corpus anew."""
 CHECKED = ("images.npy", "index.json", "manifest.csv")
@@ -93,8 +91,8 @@ def prepare(
     if table is None:
         listed, read_as = list_by_folders(folder, files, recipe.data)
     else:
-        files = [file for file in files if not _is(folder / file, table)]
-        listed, read_as = list_by_table(folder, files, table, recipe.data)
+        files = without_table(folder, files, table)
+        listed, read_as = list_by_table(folder, files, table, recipe.data, purpose)
     listed = sorted(refuse_unusable_names(listed), key=lambda one: one.file)
     before = facts_of(folder, files)
     reading = taken(listed, recipe.data)
@@ -156,10 +154,6 @@ def _fitting(corpus: Corpus | None, asked: DataRecipe) -> Corpus | None:
     here = set(corpus.labels.tolist())
     fits = corpus.class_names == asked.classes if asked.classes else len(here) == len(corpus.class_names)
     return corpus if fits else None
-
-
-def _is(file: Path, table: Path) -> bool:
-    return file.name == table.name and file.exists() and table.exists() and file.samefile(table)
 
 
 def _tables_unused(files: Sequence[str]) -> list[str]:

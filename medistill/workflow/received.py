@@ -7,6 +7,7 @@ the very bytes that were checked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -107,10 +108,18 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
             expected="a bundle that is signed by that key: a folder bears no signature",
             do="name the bundle as it came, or leave out --trust",
         )
-    digest, evaluated = sha256_file(folder / TENSORS), path / "evaluation" / "evaluation.json"
-    found = [load_evaluation(evaluated)] if folder != path and evaluated.is_file() else []
+    digest, found = sha256_file(folder / TENSORS), _evaluations_in(path) if folder != path else []
     of_set = [evaluation for evaluation in found if evaluation.set_digest == digest]
     return ReceivedSet(str(source), DistilledSet.load(folder), digest, schedules=_schedules(of_set))
+
+
+def _evaluations_in(run: Path) -> list[Evaluation]:
+    """The evaluations in the folder of a run; one that is damaged, or of another version, tells nothing here."""
+    found = []
+    for place in (run, *sorted(run.glob("across/*"))):
+        with suppress(ArtifactError):
+            found.append(load_evaluation(place / "evaluation" / "evaluation.json"))
+    return found
 
 
 def _schedules(evaluations: Iterable[Evaluation]) -> dict[str, Candidate]:

@@ -35,12 +35,12 @@ class Place:
 
 
 def places_of(folder: Path, arms: Arms, decisive: bytes) -> dict[Arm, Place]:
-    """The place of each arm: networks on originals are trained once for all sets of a corpus, and kept in the cache."""
+    """The place of each arm: ``folder`` where its images are the set's. Networks on originals are trained once for all
+    sets of a corpus, and kept in the cache."""
     places = {}
     for arm in arms.names:
         key = hashlib.sha256(decisive + f"{arm} {arms.identity(arm)}".encode()).hexdigest()
-        shared = private_folder(cache_root() / YARDSTICKS) / key
-        places[arm] = Place(folder if arm in OF_THE_SET else private_folder(shared), key)
+        places[arm] = Place(folder if arm in OF_THE_SET else private_folder(cache_root() / YARDSTICKS / key), key)
     return places
 
 
@@ -56,12 +56,14 @@ class StoredNetworks:
     def __init__(self, places: Mapping[Arm, Place], count: int, say: Callable[[str], None]) -> None:
         self.places, self.count = places, count
         wanted = [(arm, number) for arm in places for number in range(self.count)]
-        self.removed: list[str] = []
-        stored = {
-            which: _load_answers(self.path(*which), places[which[0]].key, self.removed.append) for which in wanted
-        }
-        for words in self.removed:
-            say(words)
+        self.damaged: set[Arm] = set()
+        stored = {}
+        for arm, number in wanted:
+            removed: list[str] = []
+            stored[arm, number] = _load_answers(self.path(arm, number), places[arm].key, removed.append)
+            for words in removed:
+                self.damaged.add(arm)
+                say(words)
         self.found = {which: told for which, told in stored.items() if told is not None}
         self.missing = [which for which in wanted if which not in self.found]
 
@@ -72,7 +74,7 @@ class StoredNetworks:
             UsageError: it holds the evaluation of something else.
         """
         known = any(of == arm for of, _ in self.found)
-        if (folder / "evaluation.json").is_file() and not known and not self.removed:
+        if (folder / "evaluation.json").is_file() and not known and arm not in self.damaged:
             raise UsageError(
                 f"{folder} holds the evaluation of something else: another set, corpus, network, recipe or device",
                 expected="a folder that is new, or the one of this evaluation",

@@ -16,7 +16,7 @@ from medistill.artifacts.cache import cache_folder
 from medistill.artifacts.classifier import Classifier
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.kept import keep_json, read_checked_json
-from medistill.errors import DivergedError
+from medistill.errors import DivergedError, UsageError
 from medistill.evaluate.course import Course
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.protocol import Arms, TrainingSet, answers, scheduled
@@ -27,9 +27,11 @@ from medistill.sharing.bundle import evaluations_of
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow import choose_schedules as workflow
+from medistill.workflow.across import evaluate_across
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec
 from medistill.workflow.received import receive
+from medistill.workflow.tested import as_tested
 from medistill.workflow.train_classifier import train_classifier
 from tests.drawn_corpus import drawn_corpus, drawn_set
 
@@ -158,6 +160,17 @@ def test_originals_are_trained_once_for_all_sets(corpus, recipe, tmp_path, asked
     assert again == {len(larger.labels)}, "as many random originals as the set has, but all originals are the same"
 
 
+def test_damage_among_what_all_sets_share_opens_no_folder_of_another_set(corpus, recipe, tmp_path):
+    short = override_recipe(recipe, ["schedule.choose=fixed", "evaluate.epochs=2", "evaluate.raw_epochs=2"], "test")
+    one = drawn_set(corpus)
+    evaluate(one, corpus, short, out=tmp_path / "run")
+    for path in cache_folder().rglob("raw_000.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    other = replace(one, images=one.images[::-1].copy(), labels=one.labels[::-1].copy())
+    with pytest.raises(UsageError, match="holds the evaluation of something else"):
+        evaluate(other, corpus, short, out=tmp_path / "run")
+
+
 def test_a_length_on_the_way_is_what_a_training_of_that_length_gives(corpus, recipe):
     made, place = drawn_set(corpus), torch.device("cpu")
     _, data = Arms(made, corpus, recipe, place).material("raw", 0)
@@ -172,6 +185,15 @@ def test_a_length_on_the_way_is_what_a_training_of_that_length_gives(corpus, rec
 
 def untimed(evaluation: Evaluation) -> list[ScheduleChoice]:
     return [replace(one, seconds=0.0) for one in evaluation.schedules]
+
+
+def test_two_lengths_of_the_same_passes_are_the_same_training(corpus, recipe):
+    data = Arms(drawn_set(corpus), corpus, recipe, torch.device("cpu")).of_rows(corpus.rows("train"))
+    schedule = scheduled(Candidate(8, 0.05, 4), len(data), recipe.evaluate)
+    spec, place = network_spec(corpus, recipe, None), torch.device("cpu")
+    course = Course(data, schedule, spec, recipe, lambda: generator(0, "course"), place)
+    first, second = (course.answer(schedule, data, lambda epoch: None) for _ in range(2))
+    assert np.array_equal(first, second)
 
 
 def test_no_verdict_against_originals_that_were_not_trained_to_their_end(corpus, recipe, tmp_path, monkeypatch):
@@ -248,6 +270,26 @@ def test_a_classifier_is_trained_as_the_report_of_the_set_says(corpus, recipe, t
     np.testing.assert_allclose(told, stored["test"], atol=1e-6)
     fixed = override_recipe(only, ["schedule.choose=fixed", "evaluate.epochs=3"], "test")
     assert train_classifier(made, fixed, out=tmp_path / "fixed", schedules=received.schedules).epochs == 3
+
+
+def test_other_networks_too_are_trained_as_the_report_of_the_set_says(corpus, recipe, tmp_path):
+    made = drawn_set(corpus)
+    only = override_recipe(recipe, ["evaluate.arms=[]", 'evaluate.across=["convnet"]'], "test")
+    made.save(tmp_path / "run" / "set")
+    digest = sha256_file(tmp_path / "run" / "set" / "images.safetensors")
+    [found] = evaluate_across(made, corpus, only, out=tmp_path / "run")
+    stored = tmp_path / "run/across/convnet/evaluation/evaluation.json"
+    keep_json(stored, {**found.as_json(), "set_digest": digest}, private=True)
+    schedules = receive(tmp_path / "run").schedules
+    [choice] = found.schedules
+    assert schedules == {found.network: choice.chosen}
+    (tmp_path / "run/evaluation").mkdir()
+    (tmp_path / "run/evaluation/evaluation.json").write_text("{}", encoding="utf-8")  # as of another version
+    assert receive(tmp_path / "run").schedules == schedules
+    elsewhere = as_tested(corpus, made_from="another corpus")
+    [there] = evaluate_across(made, elsewhere, only, out=tmp_path / "elsewhere", schedules=schedules)
+    assert there.arms[0].epochs == scheduled(choice.chosen, len(made.labels), only.evaluate).epochs
+    assert there.arms[0].epochs != only.evaluate.epochs
 
 
 def test_the_evaluations_in_a_bundle_are_read_where_they_can_be(corpus, recipe, tmp_path):

@@ -150,7 +150,14 @@ def evaluate(
             progress=progress,
         )
         others = evaluate_across(
-            distilled, corpus, chosen, out=out, originals=originals, device=device, progress=progress
+            distilled,
+            corpus,
+            chosen,
+            out=out,
+            originals=originals,
+            schedules=received.schedules,
+            device=device,
+            progress=progress,
         )
     if json:
         told = {"evaluation": evaluation.as_json(), "across": [other.as_json() for other in others]}

@@ -8,6 +8,7 @@ import pytest
 
 from medistill.data.listing import Listed, files_of
 from medistill.data.table import list_by_table
+from medistill.data.words import is_nobody
 from medistill.errors import DataError, RecipeError
 from medistill.recipe import DataRecipe, load_recipe
 
@@ -60,6 +61,12 @@ def test_what_the_recipe_names_says_something(tmp_path: Path) -> None:
 def test_an_anonymised_patient_in_a_table_is_nobody(tmp_path: Path) -> None:
     listed, _ = read(tmp_path, "file,label,patient\na,A,ANONYMOUS\nb,A,de-identified\nc,B,P1\n")
     assert [one.patient for one in listed.values()] == ["", "", "P1"]
+
+
+@pytest.mark.parametrize("identifier", ["", "+", "--", "No ID", "PATIENT_ID", "anonymized", "unbekannt", "N/A"])
+def test_an_identifier_that_names_nobody(identifier: str) -> None:
+    assert is_nobody(identifier)
+    assert not is_nobody(f"{identifier} 17")
 
 
 NIH = "Image Index,Finding Labels,Patient ID\na.png,Cardiomegaly|Effusion,1\nb.png,No Finding,2\nc.png,Effusion,3\n"

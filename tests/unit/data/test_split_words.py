@@ -50,7 +50,8 @@ def test_words_that_are_not_understood_cost_no_image_where_all_are_tested(tmp_pa
     assert _listed(tmp_path, ("train", "holdout"), "test") == ["train", "test"]
     table = (tmp_path / "t.csv", DataRecipe(), "test")
     (tmp_path / "t.csv").write_text("file,label,split\n0.png,a,batch one\n1.png,a,train\n")
-    listed, _ = list_by_table(tmp_path, ["0.png", "1.png"], *table)
+    listed, notes = list_by_table(tmp_path, ["0.png", "1.png"], *table)
     assert [(one.category, one.split) for one in listed] == [("", None), ("", None)]
+    assert notes == ["The given splits are left out of account: 1 of 2 rows have none that is known."]
     with pytest.raises(DataError, match="names no split that is known"):
         _listed(tmp_path, ("batch one", "batch two"), "learn")

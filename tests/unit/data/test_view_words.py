@@ -59,6 +59,7 @@ def test_words_of_a_stated_view(text: str, view: str, kept: str) -> None:
 
 def test_what_states_nothing_is_told_from_what_is_not_known() -> None:
     assert not any(states_view(text) for text in ("", " ", "nan", "N/A", "unknown", "-", "?", "portable", "supine"))
+    assert not any(states_view(text) for text in ("k.A.", "keine Angabe", "non renseigné", "#REF!", "U", "other"))
     assert all(states_view(text) for text in ("SWIMMERS", "PA", "Axial"))
 
 

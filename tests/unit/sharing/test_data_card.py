@@ -186,6 +186,16 @@ def test_the_words_of_a_report_that_was_altered_are_no_markup_either() -> None:
     assert active not in card(Statement("CC-BY-4.0", "Tests"), report=replace(report, verdict=verdict))
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [{"data": "A"}, {"data": {"class_map": ["A"]}}, {"data": {"class_map": {"A": 1}}}, {"data": {"class_map": None}}],
+)
+def test_a_strangers_recipe_that_has_no_map_of_classes_where_one_belongs_unites_nothing(recipe: dict) -> None:
+    """A recipient's machine writes the card anew to compare it."""
+    strange = Provenance.model_validate({"recipe": recipe})
+    assert "unites" not in card(Statement("CC0-1.0", "Tests", acknowledged_risk="a test"), provenance=strange)
+
+
 def test_classes_that_were_united_are_named_in_card_and_report() -> None:
     """A class that leaves under a new name is what it was made of, to whoever trains on it or tests it."""
     united = small_set().class_names[0]
