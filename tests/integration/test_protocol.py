@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from medistill.artifacts.atomic import read_tensors, write_tensors
+from medistill.artifacts.cache import cache_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.errors import ArtifactError, DivergedError, RecipeError, UsageError
 from medistill.evaluate.evaluation import load_evaluation
@@ -27,6 +28,7 @@ from medistill.workflow.across import check_across, evaluate_across
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec
 from medistill.workflow.run_log import RunLog
+from medistill.workflow.stored_networks import places_of
 from tests.drawn_corpus import drawn_corpus, drawn_set
 
 CPU = torch.device("cpu")
@@ -176,9 +178,11 @@ def test_answers_that_are_not_what_was_kept_are_told_and_made_again(corpus, reci
     arrays, metadata = read_tensors(path, "answers")
     half = len(arrays["test"]) // 2
     write_tensors(path, arrays | {"test": np.concatenate([arrays["test"][half:], arrays["test"][:half]])}, metadata)
-    (networks / "raw_000.safetensors").rename(networks / "aside")
-    (networks / "random_000.safetensors").rename(networks / "raw_000.safetensors")
-    (networks / "aside").rename(networks / "random_000.safetensors")
+    kept = cache_folder() / "yardsticks"
+    [raw], [random] = (list(kept.rglob(f"{arm}_000.safetensors")) for arm in ("raw", "random"))
+    raw.rename(raw.with_name("aside"))
+    random.rename(raw)
+    raw.with_name("aside").rename(random)
     again = evaluate(made, corpus, recipe, out=tmp_path, device="cpu", progress=hears).as_json()
     assert trainings == {"raw": 1, "random": 1, "distilled": 1}
     told = " ".join(line for line in hears.said if "checksum" in line)
@@ -242,7 +246,9 @@ def test_whatever_decides_a_network_makes_the_stored_one_stale(corpus, recipe):
 
     def key(made=made, corpus=corpus, settings=(), place="cpu"):
         chosen = override_recipe(recipe, list(settings), "test")
-        return workflow._key(made, corpus, chosen, network_spec(corpus, chosen), torch.device(place))
+        decisive = workflow.what_decides(corpus, chosen, network_spec(corpus, chosen), torch.device(place))
+        arms = Arms(made, corpus, chosen, torch.device("cpu"))
+        return places_of(corpus.path, arms, decisive)["distilled"].key
 
     changed = [
         key(made=replace(made, **{name: value}))

@@ -79,6 +79,7 @@ def recipe() -> Recipe:
         "network.width=4",
         "evaluate.networks=2",
         "evaluate.epochs=4",
+        "schedule.choose=fixed",
     ]
     return load_recipe("demo", [*settings, "evaluate.arms=[]", "evaluate.bootstrap=100", "distill.ipc=2"])
 
