@@ -16,6 +16,8 @@ from medistill.errors import UsageError
 from medistill.evaluate.predictions import Arm
 from medistill.evaluate.protocol import Answers, Arms
 
+TRAINING = 1
+"""Raised when networks come to be trained otherwise: what was kept of the former ones is no yardstick any more."""
 YARDSTICKS = "yardsticks"
 """Folder of the cache in which networks on originals lie."""
 OF_THE_SET: tuple[Arm, ...] = ("hard", "distilled")
@@ -39,7 +41,7 @@ def places_of(folder: Path, arms: Arms, decisive: bytes) -> dict[Arm, Place]:
     sets of a corpus, and kept in the cache."""
     places = {}
     for arm in arms.names:
-        key = hashlib.sha256(decisive + f"{arm} {arms.identity(arm)}".encode()).hexdigest()
+        key = hashlib.sha256(decisive + f"{TRAINING} {arm} {arms.identity(arm)}".encode()).hexdigest()
         places[arm] = Place(folder if arm in OF_THE_SET else private_folder(cache_root() / YARDSTICKS / key), key)
     return places
 
