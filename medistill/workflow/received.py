@@ -107,8 +107,8 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
             expected="a bundle that is signed by that key: a folder bears no signature",
             do="name the bundle as it came, or leave out --trust",
         )
-    digest, evaluated = sha256_file(folder / TENSORS), path / "evaluation" / "evaluation.json"
-    found = [load_evaluation(evaluated)] if folder != path and evaluated.is_file() else []
+    digest, evaluated = sha256_file(folder / TENSORS), folder.parent / "evaluation" / "evaluation.json"
+    found = [load_evaluation(evaluated)] if folder.name == "set" and evaluated.is_file() else []
     of_set = [evaluation for evaluation in found if evaluation.set_digest == digest]
     return ReceivedSet(str(source), DistilledSet.load(folder), digest, schedules=_schedules(of_set))
 
