@@ -129,7 +129,8 @@ def compare(
         decision=decision,
         subgroups=groups,
         untold=untold,
-        reason="; ".join(dict.fromkeys(filter(None, (why_not, why_neither)))),
+        reason=why_not,
+        reason_random=why_neither,
     )
 
 

@@ -329,7 +329,8 @@ class Evaluation:
         decision: decision curves.
         subgroups: by site, view, sex and age, where known.
         untold: trait -> why there are no subgroups by it.
-        reason: why something cannot be judged; else empty.
+        reason: why ``non_inferiority`` cannot be judged; else empty.
+        reason_random: why ``beats_random`` cannot be judged; else empty.
         originals: whether test images may have been among those that the set was made from.
         left_out: test and validation images that were left out for that.
         set_digest: SHA-256 of the set's ``images.safetensors``; empty where it is not a set that was tested.
@@ -368,6 +369,7 @@ class Evaluation:
     originals: OriginalsInTest = "not known"
     left_out: int = 0
     set_digest: str = ""
+    reason_random: str = ""
     unmasked: bool = False
     tested: Literal["test split", "all images"] = "test split"
 

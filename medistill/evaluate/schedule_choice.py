@@ -28,6 +28,11 @@ class Candidate:
     lr: float
     updates: int
 
+    @property
+    def words(self) -> str:
+        """The same in a sentence; a training set of fewer images than ``batch_size`` is taken whole."""
+        return f"{self.updates} updates of up to {self.batch_size} images at a learning rate of {self.lr:.3g}"
+
 
 @dataclass(frozen=True)
 class Trial:

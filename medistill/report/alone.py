@@ -88,6 +88,6 @@ def _by_class(evaluation: Evaluation, arm: ArmResult) -> str:
 def _not_there(evaluation: Evaluation) -> str:
     if not evaluation.absent:
         return ""
-    names = listed([class_label(name) for name in evaluation.absent])
+    names = listed([class_label(name) for name in evaluation.absent], "or")
     they = "it is" if len(evaluation.absent) == 1 else "they are"
     return f"No image of {names} was there: nothing is known of how {they} told from the others here."

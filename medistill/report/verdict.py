@@ -107,7 +107,8 @@ def _random(evaluation: Evaluation, gain: Estimate | None) -> str:
         if unsure:
             figures += "; on other test images it could be none, since the interval includes 0"
         return f"They {beat} networks trained on {_controls(evaluation)} by more than chance in training ({figures})."
-    return f"Whether they beat {_controls(evaluation)} cannot be judged: {evaluation.reason} ({figures})."
+    why = evaluation.reason_random or evaluation.reason
+    return f"Whether they beat {_controls(evaluation)} cannot be judged: {why} ({figures})."
 
 
 def _controls(evaluation: Evaluation) -> str:

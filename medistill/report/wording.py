@@ -100,9 +100,9 @@ def seconds(value: float) -> str:
     return f"{whole // 3600}{NARROW}h {whole % 3600 // 60}{NARROW}min"
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence: "a, b and c"."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def listed(names: Sequence[str], word: str = "and") -> str:
+    """Names in a sentence: "a, b and c"; or with another ``word`` between the last two."""
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def sentences(*parts: str) -> str:

@@ -75,7 +75,7 @@ def choose_schedules(
             ScheduleChoice(arm, chosen, trials, rising, found.patients, found.scored_on, round(found.seconds, 2))
         )
         progress.say(
-            f"Arm {arm}: {chosen.updates} updates of {chosen.batch_size} at {chosen.lr:.3g}, of {len(trials)} ways "
+            f"Arm {arm}: {chosen.words}, the best of {len(trials)} ways "
             f"tried{'; its score still rises there, so it is not trained to its end' if rising else ''}."
         )
     return tuple(choices)

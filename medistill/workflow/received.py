@@ -108,7 +108,7 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
             expected="a bundle that is signed by that key: a folder bears no signature",
             do="name the bundle as it came, or leave out --trust",
         )
-    digest, found = sha256_file(folder / TENSORS), _evaluations_in(path) if folder != path else []
+    digest, found = sha256_file(folder / TENSORS), _evaluations_in(folder.parent) if folder.name == "set" else []
     of_set = [evaluation for evaluation in found if evaluation.set_digest == digest]
     return ReceivedSet(str(source), DistilledSet.load(folder), digest, schedules=_schedules(of_set))
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from medistill.artifacts.classifier import Classifier
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import new_folder, refuse_taken
-from medistill.evaluate.protocol import distilled_training, scheduled, stored_bytes, trained_network
+from medistill.evaluate.protocol import TrainingSet, distilled_training, scheduled, stored_bytes, trained_network
 from medistill.evaluate.schedule_choice import Candidate
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, check_image_size
@@ -59,6 +59,7 @@ def train_classifier(
     training = distilled_training(distilled, recipe.evaluate, place)
     if chosen is not None:
         training = replace(training, schedule=scheduled(chosen, len(distilled.labels), recipe.evaluate))
+    progress.say(_how_trained(recipe, training, chosen, spec))
     with progress.task(f"Training {spec.words}", training.schedule.epochs) as task:
 
         def tick(epoch: int, flat: FlatParameters) -> None:
@@ -89,6 +90,16 @@ def train_classifier(
     with new_folder(folder) as written:
         classifier.save(written)
     return classifier
+
+
+def _how_trained(recipe: Recipe, training: TrainingSet, chosen: Candidate | None, spec: NetworkSpec) -> str:
+    """Whose schedule is taken, and which."""
+    if chosen is not None:
+        return f"The network is trained as those of the set's own report were: {chosen.words}."
+    fixed = recipe.schedule.choose == "fixed"
+    why = "as schedule.choose=fixed asks" if fixed else f"since no report of the set says what suits {spec.words}"
+    epochs, lr = training.schedule.epochs, training.schedule.lr
+    return f"The network is trained for {epochs} epochs at a learning rate of {lr:.3g}, {why}."
 
 
 def _for_any_site(recipe: Recipe, distilled: DistilledSet) -> Recipe:

@@ -130,7 +130,7 @@ def test_a_folder_that_does_not_say_its_classes_is_told_and_the_recipe_is_writte
     (tmp_path / "flat" / "one.dcm").touch()
     told = invoke("--data", tmp_path / "flat", *ANSWERED, "--out", tmp_path / "r.toml")
     assert told.exit_code == 0
-    assert "Classes are not known yet" in told.stderr
+    assert "Classes are not known yet: " in told.stderr
     assert "--labels table.csv" in told.stderr
 
 

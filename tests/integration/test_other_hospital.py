@@ -124,6 +124,8 @@ def test_a_missing_class_leaves_the_figures_of_the_others(tmp_path: Path, classi
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     for gone in ("Cannot be judged", "cannot be judged", "has no area under the ROC curve", "has no threshold"):
         assert gone not in page
+    assert "The classifier was tested as it was received. How it was trained" in page
+    assert "The recipe fixes how" not in page
     assert report.corpus is not None
     assert report.corpus.refused == {"class not chosen": 8}
 
@@ -136,6 +138,7 @@ def test_a_hospital_with_one_class_has_an_accuracy_and_one_reason(tmp_path: Path
     assert arm.accuracy.value == arm.classes[1].recall.value == pytest.approx((told.argmax(axis=1) == 1).mean())
     report = write_report(tmp_path / "run")
     assert report.verdict.heading.endswith("of Normal")
+    assert "No image of COVID or Pneumonia was there" in report.verdict.against_raw
     assert "There is no AUC: every test image is of class 'Normal'" in report.verdict.against_raw
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     before_data = page.split('id="making"')[0]
@@ -205,6 +208,10 @@ def test_a_set_is_tested_alone_unless_the_test_split_is_asked_for(tmp_path: Path
     assert told["test_images"] == 60
     shown = run(tmp_path, *words, "--out", "alone")
     assert "on all 60" in shown.stdout
+    write_report(tmp_path / "alone")
+    page = (tmp_path / "alone" / "report.html").read_text(encoding="utf-8")
+    assert "Nothing was chosen on these images" in page
+    assert "The recipe fixes how" not in page
     beside = run(tmp_path, *words, "--out", "beside", "--split", "test", "--json")
     told = json.loads(beside.stdout)["evaluation"]
     assert [arm["arm"] for arm in told["arms"]] == ["raw", "distilled"]

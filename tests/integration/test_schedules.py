@@ -22,6 +22,7 @@ from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.protocol import Arms, TrainingSet, answers, scheduled
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
 from medistill.networks.restored import restored_network
+from medistill.progress import Silent
 from medistill.recipe import load_recipe, override_recipe
 from medistill.sharing.bundle import evaluations_of
 from medistill.training.images import LabelledImages
@@ -49,6 +50,16 @@ SETTINGS = (
     "schedule.most_updates=16",
     "schedule.networks=3",
 )
+
+
+class Heard(Silent):
+    """What was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
 
 
 @pytest.fixture
@@ -259,7 +270,12 @@ def test_a_classifier_is_trained_as_the_report_of_the_set_says(corpus, recipe, t
     received = receive(tmp_path / "run")
     [choice] = found.schedules
     assert received.schedules == {found.network: choice.chosen}
-    train_classifier(made, only, out=tmp_path / "model", schedules=received.schedules)
+    assert receive(tmp_path / "run" / "set").schedules == received.schedules, "the set inside its run is the same set"
+    heard = Heard()
+    train_classifier(made, only, out=tmp_path / "model", schedules=received.schedules, progress=heard)
+    [said] = heard.said
+    assert "as those of the set's own report were" in said
+    assert f"{choice.chosen.updates} updates of up to {choice.chosen.batch_size} images" in said
     classifier = Classifier.load(tmp_path / "model")
     assert classifier.provenance["lr"] == choice.chosen.lr
     assert classifier.epochs == scheduled(choice.chosen, len(made.labels), only.evaluate).epochs
@@ -269,7 +285,14 @@ def test_a_classifier_is_trained_as_the_report_of_the_set_says(corpus, recipe, t
     stored = load_file(tmp_path / "run/evaluation/networks/distilled_000.safetensors")
     np.testing.assert_allclose(told, stored["test"], atol=1e-6)
     fixed = override_recipe(only, ["schedule.choose=fixed", "evaluate.epochs=3"], "test")
-    assert train_classifier(made, fixed, out=tmp_path / "fixed", schedules=received.schedules).epochs == 3
+    for settings, schedules, why in (
+        (fixed, received.schedules, "as schedule.choose=fixed asks"),
+        (override_recipe(only, ["evaluate.epochs=3"], "test"), {}, "no report of the set says"),
+    ):
+        heard, out = Heard(), tmp_path / why
+        assert train_classifier(made, settings, out=out, schedules=schedules, progress=heard).epochs == 3
+        assert "for 3 epochs" in heard.said[0]
+        assert why in heard.said[0]
 
 
 def test_other_networks_too_are_trained_as_the_report_of_the_set_says(corpus, recipe, tmp_path):

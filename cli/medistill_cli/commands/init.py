@@ -245,7 +245,7 @@ def _found(data: Path, labels: Path | None) -> dict[str, int]:
     try:
         found = training_files(data, labels)
     except DataError as error:
-        write_error(f"Classes are not known yet. {error}")
+        write_error(f"Classes are not known yet: {error}")
         return {}
     write_error(f"Files for training: {', '.join(f'{count} {name}' for name, count in found.items()) or 'none'}.")
     return found

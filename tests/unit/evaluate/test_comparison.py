@@ -282,7 +282,8 @@ def test_beating_random_needs_more_than_the_seed_spread(
     single = [replace(entry, validation=entry.validation[:1], test=entry.test[:1]) for entry in arms]
     lone = compare(single, *truths, NAMES, SETTINGS, seed=0)
     assert lone.beats_random == "cannot be judged"
-    assert "2 networks" in lone.reason
+    assert "2 networks" in lone.reason_random
+    assert lone.reason == "", "that the spread is missing says nothing of all originals"
 
 
 def test_order_of_the_arms_and_of_the_images_does_not_matter(
@@ -329,6 +330,7 @@ def test_class_absent_from_the_test_split_is_said(arms: list[ArmPredictions], tr
     assert result.accuracy.low is not None
     assert found.non_inferiority == found.beats_random == "cannot be judged"
     assert "covid" in found.reason
+    assert "covid" in found.reason_random
 
 
 def test_class_absent_from_the_validation_split_has_no_threshold(

@@ -127,6 +127,12 @@ def test_every_section_of_a_whole_report_says_its_own(page: str) -> None:
     assert "Seed 7" in reader.words("head")
 
 
+def test_contents_lead_to_how_each_arm_was_trained(page: str) -> None:
+    contents = page[page.index("<nav") : page.index("</nav>")]
+    assert '<a href="#schedules">Training</a>' in contents
+    assert 'id="schedules"' in page
+
+
 def test_first_screen_has_three_arms_of_five(page: str) -> None:
     first = page[: page.index("<nav")]
     assert re.findall(r'<div class="figure (\w+)"', first) == ["distilled", "raw", "random"]

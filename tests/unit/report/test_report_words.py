@@ -263,6 +263,16 @@ def test_what_cannot_be_judged_is_not_called_non_inferior() -> None:
     assert "only guess" in told.against_raw
 
 
+def test_each_comparison_gives_its_own_reason() -> None:
+    found = evaluation(
+        Estimate(-0.01, -0.03, 0.01), "cannot be judged", beats="cannot be judged", reason="they were stopped early"
+    )
+    told = verdict(replace(found, reason_random="there is one network"))
+    assert ("stopped early" in told.against_raw, "one network" in told.against_raw) == (True, False)
+    assert ("stopped early" in told.against_random, "one network" in told.against_random) == (False, True)
+    assert "stopped early" in verdict(found).against_random, "a record of before has one reason for both"
+
+
 def test_few_patients_of_a_class_are_told_of() -> None:
     for patients, expected in (
         ((20, 40), ""),
