@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
+
+from medistill.data.words import without_accents
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _HAN = re.compile(r"((?:后前|後前|前后|前後|正|侧|側)位|[正侧側]面|胸)")
@@ -13,9 +14,7 @@ _HAN = re.compile(r"((?:后前|後前|前后|前後|正|侧|側)位|[正侧側]�
 
 def joined_words(text: str) -> str:
     """The words of a text in capitals and without accents, with one space between them; figures are words too."""
-    apart = _HAN.sub(r" \1 ", text)
-    plain = "".join(sign for sign in unicodedata.normalize("NFKD", apart) if not unicodedata.combining(sign))
-    return " ".join(_WORD.findall(plain.upper()))
+    return " ".join(_WORD.findall(without_accents(_HAN.sub(r" \1 ", text)).upper()))
 
 
 def pattern_of(names: Mapping[str, str]) -> re.Pattern[str]:

@@ -31,8 +31,12 @@ _NOBODY = frozenset(
 
 def plain(text: str) -> str:
     """The text in lower case, without accents and surrounding blanks, to compare it with."""
-    parts = unicodedata.normalize("NFKD", text.strip().casefold())
-    return "".join(character for character in parts if not unicodedata.combining(character))
+    return without_accents(text.strip().casefold())
+
+
+def without_accents(text: str) -> str:
+    """The text with letters in place of those that bear accents, in its own case."""
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
 
 
 def stated(text: str, *, named: Collection[str] = ()) -> str:

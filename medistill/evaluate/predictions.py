@@ -20,6 +20,8 @@ Arm = Literal["raw", "random", "kmeans", "hard", "distilled"]
 nearest to k-means centres; the set with classes for labels, where its own are soft; the set as it is."""
 ARMS: tuple[Arm, ...] = get_args(Arm)
 """Every arm, in the order in which results are shown."""
+OF_THE_SET: tuple[Arm, ...] = ("hard", "distilled")
+"""Arms whose images are the set's own; those of the others are originals."""
 TRAITS: tuple[Trait, ...] = get_args(Trait)
 """What subgroups are formed by."""
 _FACTS = ("images", "bytes", "epochs", "seconds")

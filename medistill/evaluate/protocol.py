@@ -17,8 +17,8 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DivergedError
-from medistill.evaluate.predictions import ARMS, Arm
-from medistill.evaluate.representatives import Representatives, SetState, available, rows_by_class
+from medistill.evaluate.predictions import ARMS, OF_THE_SET, Arm
+from medistill.evaluate.representatives import Representatives, available, rows_by_class
 from medistill.evaluate.schedule_choice import Candidate
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
@@ -108,7 +108,7 @@ class Arms:
 
     def images(self, arm: Arm) -> int:
         """Images in an arm's training set."""
-        if arm in ("hard", "distilled"):
+        if arm in OF_THE_SET:
             return len(self.distilled.labels)
         return len(self.corpus.rows("train")) if arm == "raw" else int(self._per_class.sum())
 
@@ -129,7 +129,7 @@ class Arms:
 
     def bytes(self, arm: Arm) -> int:
         """What an arm's training set takes as it is stored: an original a byte a grey value, a distilled set whole."""
-        if arm in ("hard", "distilled"):
+        if arm in OF_THE_SET:
             return stored_bytes(self._distilled(arm))
         return self.images(arm) * self.corpus.images[0].nbytes
 
@@ -140,14 +140,14 @@ class Arms:
     def identity(self, arm: Arm) -> str:
         """What decides an arm's images beside corpus, seed and recipe: nothing of the set itself where the arm is of
         originals, so that the same originals are known again beside another set."""
-        if arm in ("hard", "distilled"):
+        if arm in OF_THE_SET:
             return hashlib.sha256(self._distilled(arm).training_bytes()).hexdigest()
         counts = [] if arm == "raw" else self._per_class.tolist()
         return json.dumps([self.distilled.normalisation.as_json(), counts])
 
     def rates(self, arm: Arm) -> tuple[float, ...]:
         """Learning rates to choose from; a distilled set's own is among them."""
-        own = (self.distilled.student_lr,) if arm in ("hard", "distilled") else ()
+        own = (self.distilled.student_lr,) if arm in OF_THE_SET else ()
         return tuple(sorted({*self.recipe.schedule.rates, *own}))
 
     def schedule(self, arm: Arm) -> Schedule:
@@ -157,7 +157,7 @@ class Arms:
             return scheduled(self.schedules[arm], self.images(arm), settings)
         if arm == "raw":
             return raw_schedule(settings)
-        lr = self.distilled.student_lr if arm in ("hard", "distilled") else settings.lr
+        lr = self.distilled.student_lr if arm in OF_THE_SET else settings.lr
         return small_schedule(settings, lr=lr, epochs=settings.epochs)
 
     def training_set(self, arm: Arm, number: int) -> TrainingSet:
@@ -166,7 +166,7 @@ class Arms:
 
     def material(self, arm: Arm, number: int) -> tuple[np.ndarray | None, LabelledImages]:
         """The rows of the corpus, None for a distilled set, and the images that network ``number`` is trained on."""
-        if arm in ("hard", "distilled"):
+        if arm in OF_THE_SET:
             return None, LabelledImages.of_set(self._distilled(arm), self.device)
         if arm == "raw":
             return self.corpus.rows("train"), self._raw
@@ -192,19 +192,14 @@ class Arms:
         return Representatives.of(self.corpus, self._per_class, self.distilled.normalisation)
 
 
-def random_rows(
-    corpus: Corpus, per_class: Sequence[int] | np.ndarray, seed: int, draw: int, *, beside: SetState = "made"
-) -> np.ndarray:
+def random_rows(corpus: Corpus, per_class: Sequence[int] | np.ndarray, seed: int, draw: int) -> np.ndarray:
     """Rows of the training split, ``per_class[c]`` of class c, drawn without replacement.
-
-    Args:
-        beside: as for `rows_by_class`.
 
     Raises:
         DataError: a class has fewer training images.
     """
     numbers = generator(seed, "random real", draw)
-    found = zip(rows_by_class(corpus, per_class, beside=beside), per_class, strict=True)
+    found = zip(rows_by_class(corpus, per_class), per_class, strict=True)
     return np.concatenate([rows[torch.randperm(len(rows), generator=numbers)[:count].numpy()] for rows, count in found])
 
 

@@ -20,7 +20,7 @@ from medistill.artifacts.kept import keep_json
 from medistill.errors import DataError, DivergedError
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
-from medistill.evaluate.predictions import Arm, ArmPredictions, Truth, save_arm, save_truth
+from medistill.evaluate.predictions import OF_THE_SET, Arm, ArmPredictions, Truth, save_arm, save_truth
 from medistill.evaluate.protocol import Answers, Arms, answers, held_out
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
 from medistill.networks.own import NetworkFactory
@@ -34,7 +34,7 @@ from medistill.workflow.choose_schedules import choose_schedules
 from medistill.workflow.corpus_record import keep_tested_corpus
 from medistill.workflow.experts import network_spec
 from medistill.workflow.originals import READ_UNMASKED, Originals, Tested, apart_from_originals, read_unmasked
-from medistill.workflow.stored_networks import OF_THE_SET, StoredNetworks, places_of
+from medistill.workflow.stored_networks import StoredNetworks, places_of
 from medistill.workflow.tested import tested_whole, trainable
 
 STATISTICS = ("bootstrap", "confidence", "margin", "specificity", "smallest_cell", "networks", "arms", "across")

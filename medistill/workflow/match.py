@@ -172,7 +172,7 @@ def starting_images(
         images = centroids.images(normalisation)
         return torch.from_numpy(images).to(place), torch.from_numpy(centroids.labels).to(place), centroids.record
     per_class = [recipe.distill.ipc if c in held else 0 for c in range(len(corpus.class_names))]
-    rows = random_rows(corpus, per_class, recipe.seed, -1, beside="to be made")
+    rows = random_rows(corpus, per_class, recipe.seed, -1)
     real = LabelledImages.of_corpus(corpus, rows, normalisation, place).batch(slice(None)).clone()
     return real, labels, None
 

@@ -13,14 +13,13 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.errors import UsageError
-from medistill.evaluate.predictions import Arm
+from medistill.evaluate.predictions import OF_THE_SET, Arm
 from medistill.evaluate.protocol import Answers, Arms
 
 TRAINING = 1
 """Raised when networks come to be trained otherwise: what was kept of the former ones is no yardstick any more."""
 YARDSTICKS = "yardsticks"
 """Folder of the cache in which networks on originals lie."""
-OF_THE_SET: tuple[Arm, ...] = ("hard", "distilled")
 
 
 @dataclass(frozen=True)
