@@ -1,0 +1,1 @@
+"""Golden values: digests of what the chain made before its code was moved about."""
