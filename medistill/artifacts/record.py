@@ -2,7 +2,10 @@
 
 A record is frozen, knows each of its keys, and holds each value as the kind that its field names: a text that looks
 like a number is none, and no number is infinite. What a field means stands in the string below it, from where reference
-and JSON Schemas have it. A record that is a file of its own gives the number of its format as `SCHEMA`.
+and JSON Schemas have it. A record that is a file of its own begins with the number of its format, and may say its kind:
+
+    schema_number: Literal[2] = Field(default=2, alias="schema")
+    kind: Literal["medistill report"] = "medistill report"
 """
 
 from __future__ import annotations
@@ -11,12 +14,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medistill.errors import ArtifactError, first_complaint
 
-ENVELOPE = ("schema", "kind")
-"""Keys of a file that say what it is; they stand before the record's own."""
+NUMBER = "schema_number"
+"""Field of the number of a format."""
 
 
 class Record(BaseModel):
@@ -26,10 +29,6 @@ class Record(BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    SCHEMA: ClassVar[int | None] = None
-    """Number of the format; None where the record is only a part of others."""
-    KIND: ClassVar[str] = ""
-    """What a file says that it is; empty where it says no more than its number."""
     EXPECTED: ClassVar[str] = "a record as this version of medistill writes it"
     """What would have been right, in the error about one that cannot be read."""
     DO: ClassVar[str] = "repeat the command that wrote it"
@@ -37,9 +36,16 @@ class Record(BaseModel):
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, null for what is not known."""
-        kind = {"kind": self.KIND} if self.KIND else {}
-        envelope = {} if self.SCHEMA is None else {"schema": self.SCHEMA, **kind}
-        return {**envelope, **self.model_dump(mode="json")}
+        fields = type(self).model_fields
+        return {field.alias or name: plain(getattr(self, name)) for name, field in fields.items()}
+
+    def sparse_json(self) -> dict[str, Any]:
+        """Return the same without the keys whose field has its default."""
+        known = {name: field for name, field in type(self).model_fields.items() if name != NUMBER}
+        left_out = {
+            name for name, field in known.items() if not field.is_required() and getattr(self, name) == field.default
+        }
+        return {name: value for name, value in self.as_json().items() if name not in left_out}
 
     @classmethod
     def from_json(cls, value: object, origin: str) -> Self:
@@ -48,11 +54,13 @@ class Record(BaseModel):
         Raises:
             ArtifactError: no such record, or one of another schema.
         """
-        if cls.SCHEMA is not None and isinstance(value, Mapping):
-            found = value.get("schema")
-            if type(found) is not int or found != cls.SCHEMA:
-                raise cls.unusable(origin, f"its schema is {found!r:.20}, not {cls.SCHEMA}")
-            value = {name: entry for name, entry in value.items() if name not in ENVELOPE}
+        if NUMBER in cls.model_fields:
+            found, number = (
+                value.get("schema") if isinstance(value, Mapping) else None,
+                cls.model_fields[NUMBER].default,
+            )
+            if type(found) is not int or found != number:
+                raise cls.unusable(origin, f"its schema is {found!r:.20}, not {number}")
         try:
             return cls.model_validate_json(json.dumps(value))
         except ValidationError as error:
@@ -71,17 +79,15 @@ class Record(BaseModel):
         Raises:
             ValidationError: a value is not of its field's kind.
         """
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields if name != NUMBER} | changes)
 
 
-class SparseRecord(Record):
-    """A record in whose JSON what is not known does not appear: a key is left out where its field has its default."""
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        return {
-            name: value
-            for name, value in handler(self).items()
-            if fields[name].is_required() or getattr(self, name) != fields[name].default
-        }
+def plain(value: Any) -> Any:
+    """Return what JSON makes of a value: records, mappings and sequences as objects and lists, others as they are."""
+    if isinstance(value, Record):
+        return value.as_json()
+    if isinstance(value, Mapping):
+        return {str(name): plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from medistill.artifacts.record import Record, SparseRecord
+from medistill.artifacts.record import Record
 from medistill.errors import ArtifactError
 
 
@@ -24,21 +24,25 @@ class Part(Record):
 class Whole(Record):
     """A file."""
 
-    SCHEMA: ClassVar[int | None] = 3
-    KIND: ClassVar[str] = "a test"
     EXPECTED: ClassVar[str] = "a whole"
     DO: ClassVar[str] = "make it again"
 
+    schema_number: Literal[3] = Field(default=3, alias="schema")
+    kind: Literal["a test"] = "a test"
     parts: tuple[Part, ...]
     """Each one a part."""
     by: dict[str, Part]
     note: str | None = None
 
 
-class Sparse(SparseRecord):
+class Sparse(Record):
     needed: int | None
     told: str = ""
     part: Part | None = None
+
+
+class Folder(Record):
+    wholes: tuple[Whole, ...]
 
 
 WHOLE = Whole(parts=(Part(name="a", share=0.5, counts=(1, 2)),), by={"x": Part(name="b", share=2)})
@@ -60,6 +64,7 @@ def test_a_record_comes_back_from_its_json_and_says_what_it_is() -> None:
     [
         ({"schema": 2}, "its schema is 2, not 3"),
         ({"schema": True}, "its schema is True, not 3"),
+        ({"kind": "another"}, "kind: Input should be 'a test'"),
         ({"more": 1}, "more: Extra inputs are not permitted"),
         ({"by": {"x": {"name": "b", "share": "2"}}}, "by.x.share: Input should be a valid number"),
         ({"by": {"x": {"name": "b", "share": math.inf}}}, "by.x.share: Input should be a finite number"),
@@ -89,11 +94,23 @@ def test_values_nested_without_end_are_refused() -> None:
         Part.from_json({"name": deep, "share": 1}, "a-file")
 
 
-def test_what_is_not_known_does_not_appear_in_a_sparse_record() -> None:
-    assert Sparse(needed=None).as_json() == {"needed": None}
+def test_what_is_not_known_does_not_appear_where_that_is_asked() -> None:
+    assert Sparse(needed=None).as_json() == {"needed": None, "told": "", "part": None}
+    assert Sparse(needed=None).sparse_json() == {"needed": None}
     told = Sparse(needed=1, told="x", part=Part(name="a", share=0.0))
-    assert told.as_json() == {"needed": 1, "told": "x", "part": {"name": "a", "share": 0.0, "counts": []}}
-    assert Sparse.from_json(told.as_json(), "a file") == told
+    assert told.sparse_json() == {"needed": 1, "told": "x", "part": {"name": "a", "share": 0.0, "counts": []}}
+    assert Sparse.from_json(told.sparse_json(), "a file") == told
+
+
+def test_a_file_within_another_keeps_its_number_and_is_held_to_it() -> None:
+    folder = Folder(wholes=(WHOLE,))
+    told = folder.as_json()
+    assert told == {"wholes": [WHOLE.as_json()]}
+    assert Folder.from_json(told, "a folder") == folder
+    for wrong in (2, True, "3", None):
+        told["wholes"][0]["schema"] = wrong
+        with pytest.raises(ArtifactError, match="wholes.0.schema: Input should be 3"):
+            Folder.from_json(told, "a folder")
 
 
 def test_a_changed_copy_is_checked_and_the_record_stays_as_it_was() -> None:
