@@ -25,7 +25,7 @@ from medistill.progress import Silent
 from medistill.training.augmentation import augment, draw
 from medistill.training.randomness import generator
 from medistill.training.stages import even_slice, image_stages, slice_of
-from tests.outer_problem import CPU, LABELS, bits, problem_of, recipe_of, restored, source, start
+from tests.factories.outer_problem import CPU, LABELS, bits, problem_of, recipe_of, restored, source, start
 
 ALL = torch.arange(4)
 

@@ -17,8 +17,8 @@ from medistill.engine.problem import ValidationScore
 from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.progress import Silent, SilentTask
 from medistill.training.images import LabelledImages
+from tests.factories.outer_problem import LABELS, bits, problem_of, recipe_of, restored, source, start
 from tests.naive_unroll import naive_gradient
-from tests.outer_problem import LABELS, bits, problem_of, recipe_of, restored, source, start
 
 
 def optimised(recipe, trajectories, **more):
