@@ -30,8 +30,8 @@ from medistill.workflow.experts import followed_experts
 from medistill.workflow.quantise import quantise
 from medistill.workflow.retrace import making_flaw
 from medistill_cli.source_set import load_set
-from tests import audited
-from tests.tiny import TINY
+from tests.factories import audited
+from tests.factories.tiny import TINY
 
 CPU = choose_device("cpu")
 BASE = [*TINY, "data.image_size=16", "network.depth=2", "distill.ipc=2", "evaluate.raw_epochs=1"]

@@ -22,7 +22,7 @@ from medistill.progress import Silent
 from medistill.training.augmentation import augment, draw
 from medistill.training.randomness import generator
 from medistill.training.stages import image_stages, part, part_of
-from tests.outer_problem import CPU, LABELS, bits, fixed, recipe_of, start
+from tests.factories.outer_problem import CPU, LABELS, bits, fixed, recipe_of, start
 
 ALL = torch.arange(4)
 

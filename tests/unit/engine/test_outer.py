@@ -15,8 +15,8 @@ from medistill.engine.unroll import Images
 from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.progress import Silent, SilentTask
 from medistill.training.images import LabelledImages
+from tests.factories.outer_problem import CPU, LABELS, bits, fixed, recipe_of, start
 from tests.naive_unroll import naive_gradient
-from tests.outer_problem import CPU, LABELS, bits, fixed, recipe_of, start
 
 
 def test_frozen_importance_is_mtt_written_out(trajectories):
