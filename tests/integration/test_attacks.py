@@ -22,7 +22,7 @@ from medistill.training.randomness import derive_seed
 from medistill.workflow import decoders, membership, shadows
 from medistill.workflow.membership import attack_membership
 from medistill.workflow.shadows import plan_shadows, shadow_recipe
-from tests.drawn_corpus import drawn_set
+from tests.factories.drawn_corpus import drawn_set
 
 
 def noise_corpus(folder: Path, *, train: int = 160, held_out: int = 310, sites: int = 2) -> Corpus:

@@ -24,7 +24,7 @@ from medistill.privacy.membership import MembershipAttack
 from medistill.recipe import load_recipe
 from medistill.workflow.audit import audit
 from medistill.workflow.membership import attack_membership
-from tests import audited
+from tests.factories import audited
 
 
 @pytest.fixture(scope="module")

@@ -43,8 +43,8 @@ from medistill.studies.benchmark.study import (
 from medistill.training.context import Context
 from medistill.workflow.experts import network_spec
 from medistill_cli.main import app
-from tests.drawn_corpus import drawn_corpus, drawn_set
-from tests.tiny import TINY
+from tests.factories.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.tiny import TINY
 
 WORDS = ("benchmark", "pneumoniamnist", "--ipc", "1", "--device", "cpu")
 COUNTS = {"train": 60, "val": 12, "test": 20}

@@ -26,9 +26,9 @@ from medistill.studies.exchange.sites import plan_exchange
 from medistill.studies.exchange.study import exchange_study
 from medistill.workflow.prepare import prepare
 from medistill_cli.main import app
+from tests.factories.sited_corpus import ODD, corpus_of, write_sites
+from tests.factories.tiny import TINY
 from tests.settings_restored import settings_restored
-from tests.sited_corpus import ODD, corpus_of, write_sites
-from tests.tiny import TINY
 
 
 class Heard(Silent):

@@ -29,8 +29,8 @@ from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 from medistill_cli.main import app
+from tests.factories.sited_corpus import ODD, corpus_of, write_sites
 from tests.settings_restored import settings_restored
-from tests.sited_corpus import ODD, corpus_of, write_sites
 
 
 class Heard(Silent):

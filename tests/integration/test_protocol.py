@@ -31,7 +31,7 @@ from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec
 from medistill.workflow.network_keys import arm_stores
 from medistill.workflow.run_log import RunLog
-from tests.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 
 CPU = torch.device("cpu")
 

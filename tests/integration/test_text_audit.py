@@ -17,8 +17,8 @@ from medistill.progress import Silent
 from medistill.recipe import load_recipe
 from medistill.workflow import text_audit
 from medistill.workflow.audit import audit
-from tests import audited, report_example
-from tests.burnt_in import needs_reader, strokes
+from tests.factories import audited, report_example
+from tests.factories.burnt_in import needs_reader, strokes
 from tests.unit.privacy.test_overlays import SIDE, bodies
 
 NAMES = ("MEIER HANS", "ROSSI ANNA", "DOE JANE", "KLINGER EVA", "WOLF PETER")

@@ -24,7 +24,7 @@ from medistill.privacy.gate import (
 )
 from medistill.privacy.membership import RATIO_ATTACKS, Membership, likelihood_ratio_attack, loss_attack
 from medistill.recipe import AuditRecipe, audit_deviations, load_recipe
-from tests import report_example
+from tests.factories import report_example
 
 THRESHOLDS = AuditRecipe()
 AUDIT = report_example.audited()

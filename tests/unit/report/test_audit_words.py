@@ -28,7 +28,7 @@ from medistill.report.drawings import drawings
 from medistill.report.html import render_html
 from medistill.report.markdown import markdown
 from medistill.report.record import Report
-from tests import report_example
+from tests.factories import report_example
 
 ASKED = AuditRecipe(least_held_out=100)
 
