@@ -23,6 +23,7 @@ from medistill.networks.convnet import ConvNet
 from medistill.networks.registry import REGISTRY
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.recipe.arms import ARMS, Arm
 from medistill.training import ensemble
 from medistill.training.context import Context
 from medistill.workflow import evaluate as workflow
@@ -113,6 +114,19 @@ def test_hard_labels_are_an_arm_only_where_labels_are_soft_and_controls_are_chos
     few = override_recipe(recipe, ['evaluate.arms=["kmeans"]'], "test")
     assert Arms(drawn_set(corpus), corpus, few, CPU).names == ("kmeans", "distilled")
     assert Arms(drawn_set(corpus, soft=True), corpus, few, CPU).names == ("kmeans", "hard", "distilled")
+
+
+def test_an_arm_is_one_line(corpus, recipe, trainings, tmp_path, monkeypatch):
+    """Written down and asked for, it is trained, compared, stored and told of; nothing else has to know it."""
+    monkeypatch.setitem(ARMS, "again", Arm("again", "Others", "other originals", "as many originals", "at random"))
+    wider = recipe.evaluate.model_copy(update={"arms": ("raw", "again")})
+    asked = recipe.model_copy(update={"evaluate": wider})
+    found = evaluate(drawn_set(corpus), corpus, asked, out=tmp_path, device="cpu")
+    assert trainings == {"raw": 2, "again": 2, "distilled": 2}
+    assert [result.arm for result in found.arms] == ["raw", "distilled", "again"]
+    assert found.arm("again").images == found.arm("distilled").images
+    assert found.difference("again").accuracy.value is not None
+    assert [arm.arm for arm in load_arms(tmp_path / "evaluation")] == ["raw", "distilled", "again"]
 
 
 def test_each_network_draws_its_own_k_means(corpus, recipe):
