@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from medistill.engine.images import Images
 from medistill.engine.matching import match
 from medistill.engine.segment import Segment
 from medistill.engine.student import Student
-from medistill.engine.unroll import Images, adjoint, unroll
+from medistill.engine.unroll import adjoint, unroll
 from medistill.networks.registry import REGISTRY, NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
 from medistill.training.augmentation import draw
@@ -43,7 +44,7 @@ def test_equals_automatic_differentiation(dtype, tolerance, micro_batch):
     assert relative(matched.loss, loss) < tolerance
     assert relative(gradient.images, of_pixels) < tolerance
     assert relative(gradient.alpha, of_alpha) < 10 * tolerance
-    assert relative(matched.of_importance, of_weights) < tolerance
+    assert relative(matched.grad_importance, of_weights) < tolerance
 
 
 @pytest.mark.parametrize(("dtype", "steps", "tolerance"), [(torch.float64, 50, 1e-12), (torch.float32, 20, 1e-6)])
