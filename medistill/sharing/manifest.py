@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from medistill.artifacts.atomic import deeper_than, parse_json
 from medistill.artifacts.distilled_set import DEEPEST
 from medistill.errors import ArtifactError, first_complaint
-from medistill.privacy.audit import Verdict
+from medistill.privacy.criterion import Verdict
 from medistill.recipe import Unit, Weighting
 
 BUNDLE_SCHEMA = 1

@@ -18,7 +18,8 @@ from medistill.evaluate.predictions import Truth
 from medistill.evaluate.site_matrix import SourcePredictions, site_matrix
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import check_image_size
-from medistill.privacy.residue import residue
+from medistill.privacy.attacks.initialisation_leakage import leakage
+from medistill.privacy.initialisation import initial_rows
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
 from medistill.report.exchange import ExchangeStudy, StudiedSite
@@ -26,7 +27,7 @@ from medistill.report.html import render_exchange
 from medistill.report.markdown import exchange_markdown
 from medistill.sharing.merge_source import MergeSource
 from medistill.training.device import choose_device
-from medistill.workflow.audit import starting_rows
+from medistill.training.images import grey_of
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import versions
 from medistill.workflow.evaluate import STATISTICS
@@ -34,7 +35,6 @@ from medistill.workflow.exchange_networks import Asked, Lessons
 from medistill.workflow.exchange_sites import ExchangeSite, plan_exchange
 from medistill.workflow.experts import followed_experts, network_spec
 from medistill.workflow.leave_site_out import time_left
-from medistill.workflow.likeness import grey_of
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog
@@ -192,10 +192,10 @@ def _studied(
     recovered = None
     if source is not None:
         distilled, share = source.distilled, site.share(corpus)
-        began_as, _ = starting_rows(distilled, share)
+        began_as = initial_rows(distilled, share).rows
         if began_as is not None:
             rows = share.rows("train")
-            found = residue(
+            found = leakage(
                 torch.from_numpy(distilled.normalisation.grey(distilled.images)).flatten(1).to(place),
                 distilled.labels,
                 began_as,

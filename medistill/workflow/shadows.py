@@ -23,6 +23,7 @@ from medistill.networks.own import NetworkFactory
 from medistill.privacy.confidence import true_class_confidence
 from medistill.privacy.membership import SOURCES, Source
 from medistill.progress import Progress, Task
+from medistill.quantisation.cells import patients_by_share
 from medistill.recipe import AuditRecipe, Recipe
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed, generator
@@ -30,6 +31,8 @@ from medistill.workflow.decoders import forget_autoencoder
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts, network_spec
 
+LEAST_SHADOWS = 4
+"""Fewer shadows cannot tell how an answer varies where an image is not held."""
 CANARY_PATIENTS = 20
 """One training patient in so many may become a canary, so that the shadows stay like the set."""
 
@@ -80,22 +83,22 @@ def plan_shadows(corpus: Corpus, recipe: Recipe) -> ShadowPlan:
     rows = corpus.rows("train")
     patients, first, whose = np.unique(corpus.groups[rows], return_index=True, return_inverse=True)
     labels, classes = corpus.labels[rows].copy(), len(corpus.class_names)
-    numbers = np.random.default_rng(derive_seed(recipe.seed, "canaries"))
+    rng = np.random.default_rng(derive_seed(recipe.seed, "canaries"))
     count = min(recipe.audit.canaries, len(patients) // CANARY_PATIENTS) if classes > 1 else 0
-    chosen = numbers.permutation(len(patients))[:count]
+    chosen = rng.permutation(len(patients))[:count]
     canaries = first[chosen]
-    labels[canaries] = (labels[canaries] + numbers.integers(1, classes, count)) % classes if count else labels[canaries]
+    labels[canaries] = (labels[canaries] + rng.integers(1, classes, count)) % classes if count else labels[canaries]
     class_of = corpus.labels[rows][first]
     class_of[chosen] = -1
     held = np.zeros((recipe.audit.shadows, len(rows)), bool)
     for shadow in range(recipe.audit.shadows):
-        numbers = np.random.default_rng(derive_seed(recipe.seed, "shadow", shadow))
+        rng = np.random.default_rng(derive_seed(recipe.seed, "shadow", shadow))
         inside = np.zeros(len(patients), bool)
         for c in range(classes):
-            order = numbers.permutation(np.flatnonzero(class_of == c))
-            inside[order[: (len(order) + int(numbers.integers(2))) // 2]] = True
+            order = rng.permutation(np.flatnonzero(class_of == c))
+            inside[order[: (len(order) + int(rng.integers(2))) // 2]] = True
         held[shadow] = inside[whose]
-        held[shadow, canaries] = numbers.integers(2, size=count) == 1
+        held[shadow, canaries] = rng.integers(2, size=count) == 1
     return ShadowPlan(rows, labels, canaries, held, ~np.isin(whose, chosen))
 
 
@@ -118,6 +121,38 @@ def shadow_recipe(recipe: Recipe, shadow: int) -> Recipe:
             ),
         }
     )
+
+
+def shadow_obstacle(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
+    """Why a class has too few patients for shadows, as the end of "cannot be made, because ..."; else empty."""
+    return plan.lacking(corpus.class_names, recipe.fewest_images) or _too_few_for_a_cell(plan, corpus, recipe)
+
+
+def no_shadows(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
+    """Why no shadow can be made of this corpus under this recipe, likewise; else empty."""
+    unchosen = recipe.quantising or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
+    if not len(corpus.rows("val")) and not unchosen:
+        return "a shadow is chosen on validation images, and the corpus has none"
+    if recipe.audit.shadows < LEAST_SHADOWS:
+        return f"audit.shadows is {recipe.audit.shadows}, and {LEAST_SHADOWS} are needed"
+    return shadow_obstacle(plan, corpus, recipe)
+
+
+def _too_few_for_a_cell(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
+    """Why a class of a shadow cannot be quantised, as the end of "cannot be made, because ..."; else empty."""
+    if recipe.distill.init != "quantised":
+        return ""
+    groups, least = corpus.groups[plan.rows], recipe.quantise.min_cluster_size
+    classes = len(corpus.class_names)
+    by_share = [patients_by_share(plan.labels[held], groups[held], classes) for held in plan.held]
+    fewest = np.min(by_share, axis=0) if by_share else np.full(classes, least)
+    for name, count in zip(corpus.class_names, fewest, strict=True):
+        if count < least:
+            return (
+                f"half of the patients has only {count} of class {name} by their share of its images, and "
+                f"quantise.min_cluster_size is {least}"
+            )
+    return ""
 
 
 @dataclass(frozen=True)
@@ -143,7 +178,7 @@ def ask_shadows(
     folder: Path,
     key: str,
     network: NetworkFactory | None,
-    place: torch.device,
+    device: torch.device,
     progress: Progress,
 ) -> ShadowAnswers:
     """Distil every shadow that is not there yet, train networks on it and on its controls, and ask them.
@@ -167,7 +202,7 @@ def ask_shadows(
             if arrays is None:
                 which, run = f"shadow {shadow + 1} of {len(paths)}", _run_folder(folder, shadow, key)
                 try:
-                    arrays = _asked(plan, shadow, corpus, recipe, run, network, place, _Inside(task, which))
+                    arrays = _asked(plan, shadow, corpus, recipe, run, network, device, _Inside(task, which))
                 except DivergedError as error:
                     raise DivergedError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
                 except DataError as error:
@@ -204,26 +239,28 @@ def _asked(
     recipe: Recipe,
     run: Path,
     network: NetworkFactory | None,
-    place: torch.device,
+    device: torch.device,
     progress: Progress,
 ) -> dict[str, np.ndarray]:
     """Make one shadow in ``run`` and ask the networks of every source; an interrupted one is taken up."""
     started = time.monotonic()
     corpus, recipe = plan.corpus(whole, shadow), shadow_recipe(recipe, shadow)
-    trajectories = followed_experts(corpus, recipe, network=network, use="shadow", device=place.type, progress=progress)
+    trajectories = followed_experts(
+        corpus, recipe, network=network, use="shadow", device=device.type, progress=progress
+    )
     made = distill(
         corpus,
         trajectories,
         recipe,
         out=run,
         network=network,
-        device=place.type,
+        device=device.type,
         resume=True,
         use="shadow",
         progress=progress,
     )
-    arms, spec = Arms(made, corpus, recipe, place), network_spec(corpus, recipe, network)
-    shown = LabelledImages.of_corpus(corpus, plan.rows, made.normalisation, place)
+    arms, spec = Arms(made, corpus, recipe, device), network_spec(corpus, recipe, network)
+    shown = LabelledImages.of_corpus(corpus, plan.rows, made.normalisation, device)
     subset = random_beside(made, corpus, recipe.seed, 0)
     arrays: dict[str, np.ndarray] = {}
     for source in SOURCES:
@@ -231,10 +268,8 @@ def _asked(
         with progress.task(f"networks on {source}", recipe.audit.shadow_networks) as task:
             for number in range(recipe.audit.shadow_networks):
                 training = arms.training_set(source, 0 if source == "random" else number)
-                numbers = generator(recipe.seed, "attacked", source, number)
-                (one,) = answers(
-                    training, [shown], spec, recipe, numbers, place, lambda *_: task.advance(0)
-                ).probabilities
+                rng = generator(recipe.seed, "attacked", source, number)
+                (one,) = answers(training, [shown], spec, recipe, rng, device, lambda *_: task.advance(0)).probabilities
                 told.append(true_class_confidence(one, plan.labels))
                 task.advance()
         arrays[f"{source}_confidence"] = np.mean(told, axis=0).astype(np.float32)

@@ -18,7 +18,7 @@ from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.caveats import caveats
 from medistill.report.verdict import verdict
-from medistill.workflow.audit import audit
+from medistill.studies.audit.audit import audit
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import run
