@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load, save
 
-from tests import sent_bundle
+from tests.factories import sent_bundle
 
 Files = dict[str, bytes]
 Attack = Callable[[Files], bytes]

@@ -10,8 +10,8 @@ import pytest
 from medistill.artifacts.corpus import Corpus
 from medistill.data.phantom import write_phantom
 from medistill.recipe import Recipe, load_recipe
+from tests.factories.tiny import TINY
 from tests.loopback_only import REFUSED, refuse_others
-from tests.tiny import TINY
 
 refuse_others()
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

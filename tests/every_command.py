@@ -22,7 +22,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from medistill_cli.main import app
-from tests.tiny import TINY
+from tests.factories.tiny import TINY
 
 SMALL = ["data.image_size=16", "network.depth=2", *TINY, "distill.ipc=2", "evaluate.networks=1", "evaluate.epochs=2"]
 SMALL += ["evaluate.smallest_cell=1", "quantise.min_cluster_size=1"]
@@ -160,10 +160,10 @@ def main(folder: Path) -> None:
 
     from medistill.data.benchmarks.catalogue import BENCHMARKS
     from medistill.sharing.keys import export_key
+    from tests.factories.sent_bundle import make_sender
+    from tests.factories.sited_corpus import write_sites
     from tests.fake_pacs import Pacs, serving
-    from tests.sent_bundle import make_sender
     from tests.settings_restored import settings_restored
-    from tests.sited_corpus import write_sites
 
     raise_loopback()
     write_sites(folder)

@@ -21,6 +21,7 @@ from medistill.artifacts.atomic import (
     write_tensors,
 )
 from medistill.artifacts.contact_sheet import contact_sheet
+from medistill.artifacts.field_kinds import DEEPEST
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError
@@ -34,8 +35,6 @@ READABLE = (1, 2)
 """Schemas that can be read. A set of schema 1 has no soft labels and no whitening; else the two are alike."""
 MOST_CLASSES = 10_000
 MOST_MANIFEST_BYTES = 8 * 2**20
-DEEPEST = 32
-"""Levels of lists and tables in what a set says of its making."""
 LIMIT = 1e4
 """Largest magnitude, in standard deviations, that a stored image may have."""
 

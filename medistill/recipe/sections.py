@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from medistill.recipe.class_map import ClassMap
 from medistill.recipe.methods import QUANTISING, Method, contradictions, with_method
@@ -330,9 +330,16 @@ class ComputeRecipe(Section):
     """`tf32` and `bf16` trade exactness for speed; resuming to the same bits is promised for fp32 on a CPU."""
     micro_batch: CountOrNone = 0
     """Images that pass the network at once (exact, since no network here has batch statistics); 0 measures once."""
-    step: Literal["reverse", "forward", "compiled"] = "reverse"
-    """Second derivative of a student step: reverse over reverse; forward over reverse; reverse, compiled. The last two
-    are compared with the first when a run starts, and refused where they differ."""
+    step: Literal["reverse", "compiled"] = "reverse"
+    """Second derivative of a student step: reverse over reverse, layer by layer or compiled. What is compiled is
+    compared with the other when a run starts, and refused where it differs."""
+
+    @field_validator("step", mode="before")
+    @classmethod
+    def _names_what_is_there(cls, step: Any) -> Any:
+        if step == "forward":
+            raise ValueError('"reverse", which gives the same derivative faster; "forward" is gone')
+        return step
 
 
 class Recipe(Section):

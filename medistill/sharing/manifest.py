@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from medistill.artifacts.atomic import deeper_than, parse_json
-from medistill.artifacts.distilled_set import DEEPEST
+from medistill.artifacts.atomic import parse_json
+from medistill.artifacts.field_kinds import (
+    ClassName,
+    Count,
+    Digest,
+    Fingerprint,
+    Line,
+    Month,
+    Name,
+    Settings,
+    Use,
+    Version,
+    Whole,
+)
+from medistill.artifacts.record import Record
 from medistill.errors import ArtifactError, first_complaint
 from medistill.privacy.criterion import Verdict
 from medistill.recipe import Unit, Weighting
@@ -19,73 +31,16 @@ BUNDLE_SCHEMA = 1
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 UNLISTED = (MANIFEST, SIGNATURE)
 """The two entries of a bundle that its manifest cannot list."""
-HIDDEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
-"""Unicode's categories of characters that break lines, steer a terminal, or turn text around."""
-
-FORMULA = re.compile(r"\s*([=@\uff1d\uff20]|[-+\uff0d\uff0b].*[(|!])")
-"""How a text begins that a table program calculates or runs. A sign alone, as in -1 or +ve, does no harm."""
 
 
-def _one_line(text: str) -> str:
-    if any(unicodedata.category(character) in HIDDEN for character in text):
-        raise ValueError("it holds a line break or a character that cannot be seen")
-    return text
-
-
-def _said(text: str) -> str:
-    if not text.strip():
-        raise ValueError("it says nothing")
-    return text
-
-
-def _no_formula(name: str) -> str:
-    if FORMULA.match(name):
-        raise ValueError("a table program would take it for a formula, since labels.csv holds it")
-    return name
-
-
-def _lines_throughout(value: Any) -> Any:
-    """Check every text in plain values, the names too."""
-    if isinstance(value, str):
-        _one_line(value)
-    for part in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _lines_throughout(part)
-    return value
-
-
-def _shallow(value: Any) -> Any:
-    if deeper_than(value, DEEPEST):
-        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
-    return value
-
-
-Line = Annotated[str, Field(max_length=2000), AfterValidator(_one_line)]
-Use = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_one_line), AfterValidator(_said)]
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
-ClassName = Annotated[Name, AfterValidator(_no_formula)]
-Settings = Annotated[dict[str, Any], AfterValidator(_shallow), AfterValidator(_lines_throughout)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{4}( [0-9a-f]{4}){7}$")]
-Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+_-]{1,64}$")]
-Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
-Count = Annotated[int, Field(ge=0)]
-Whole = Annotated[int, Field(ge=1)]
-
-
-class Part(BaseModel):
-    """A part of the manifest: frozen, typed strictly, no unknown field."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class FileRecord(Part):
+class FileRecord(Record):
     """One file of the bundle."""
 
     sha256: Digest
     bytes: Count
 
 
-class SetRecord(Part):
+class SetRecord(Record):
     """The distilled set, in counts."""
 
     class_names: tuple[ClassName, ...]
@@ -96,7 +51,7 @@ class SetRecord(Part):
     per_class: dict[ClassName, Count]
 
 
-class Source(Part):
+class Source(Record):
     """A set that was united with others into this one: where its images are and what was promised for them."""
 
     sender: Line
@@ -118,7 +73,7 @@ class Source(Part):
         return plain if self.signer is not None else {key: plain[key] for key in plain if key != "signer"}
 
 
-class QuantisationRecord(Part):
+class QuantisationRecord(Record):
     """What a recipient should know of images that are, or began as, means of patients' images in a latent space."""
 
     encoder: Literal["pca", "autoencoder", "brought"] | None = None
@@ -141,7 +96,7 @@ class QuantisationRecord(Part):
     """Its licence."""
 
 
-class SpentRecord(Part):
+class SpentRecord(Record):
     """What the sender's ledger says was spent in all on the same people, this set included."""
 
     releases: Whole
@@ -154,7 +109,7 @@ class SpentRecord(Part):
     unit: Unit | Literal[""]
 
 
-class TextCheckRecord(Part):
+class TextCheckRecord(Record):
     """What was done before the set was made about text that is burnt into the originals."""
 
     policy: Literal["unchecked", "mask", "quarantine"]
@@ -168,7 +123,7 @@ class TextCheckRecord(Part):
         return self
 
 
-class Provenance(Part):
+class Provenance(Record):
     """What of the set's provenance leaves the house; a value that is not known is left out."""
 
     method: Name | None = None
@@ -203,7 +158,7 @@ class Provenance(Part):
         return plain
 
 
-class PrivacyRecord(Part):
+class PrivacyRecord(Record):
     """The guarantee of differential privacy: (epsilon, delta) for one unit."""
 
     epsilon: Annotated[float, Field(gt=0)]
@@ -213,7 +168,7 @@ class PrivacyRecord(Part):
     accountant: Line
 
 
-class AuditRecord(Part):
+class AuditRecord(Record):
     """The audit that the sender declares."""
 
     verdict: Verdict
@@ -221,7 +176,7 @@ class AuditRecord(Part):
     thresholds: dict[Name, int | float]
 
 
-class BundleManifest(Part):
+class BundleManifest(Record):
     """What a bundle says of itself."""
 
     files: dict[Name, FileRecord]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic.dataclasses import dataclass
 
-from medistill.sharing.manifest import BundleManifest, Line, Month, Name, Use
+from medistill.artifacts.field_kinds import Line, Month, Name, Use
+from medistill.sharing.manifest import BundleManifest
 
 
 def sender_words(sender: str, signer: str | None) -> str:

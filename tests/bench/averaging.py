@@ -21,7 +21,7 @@ from medistill.report.wording import interval, number, percent
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
 from medistill.workflow.prepare import prepare
-from tests.attacked import distance_attacks
+from tests.factories.attacked import distance_attacks
 
 ROWS = ((1, 5), (10, 5), (50, 5), (50, 20), (100, 5), (300, 1))
 """Images per class, and fewest patients a cell."""

@@ -26,7 +26,7 @@ from PIL import Image, ImageFont
 from medistill.data import burnt_in_text
 from medistill.data.burnt_in_text import Box, find_text, looking_side
 from medistill.data.phantom_drawing import Exposure, Habitus, draw_phantom
-from tests.burnt_in import strokes
+from tests.factories.burnt_in import strokes
 
 NAMES = ("DOE JANE 1940", "MEIER HANS", "ID 4471829", "ROSSI ANNA F", "KLINIK NORD", "12.03.2019 08:41")
 CONTRASTS = (15, 30, 60)

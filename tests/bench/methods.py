@@ -33,7 +33,7 @@ from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.recipe import load_recipe
 from medistill.workflow.environment import hardware, versions
-from tests.attacked import distance_attacks
+from tests.factories.attacked import distance_attacks
 
 METHODS: dict[str, tuple[str, list[str]]] = {
     "ddoq": ("ddoq", ["--method", "ddoq"]),

@@ -16,7 +16,7 @@ import pytest
 
 from medistill.report.html import render_comparison, render_exchange, render_html
 from medistill.report.pairs import Pair, render_pairs
-from tests import exchange_example, report_example
+from tests.factories import exchange_example, report_example
 
 pytestmark = pytest.mark.browser
 

@@ -30,7 +30,7 @@ from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
-from tests.tiny import TINY
+from tests.factories.tiny import TINY
 
 VALUES = Path(__file__).with_name("values.json")
 METHODS = ("iadd", "mtt", "pp", "ftd", "satm", "pdd", "datm", "ddoq", "d4m")

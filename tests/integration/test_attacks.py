@@ -21,8 +21,8 @@ from medistill.studies.audit.audit import audit
 from medistill.training.randomness import derive_seed
 from medistill.workflow import decoders, shadows
 from medistill.workflow.shadows import plan_shadows, shadow_recipe
-from tests.attacked import attack_membership, distance_attacks, membership_hidden
-from tests.drawn_corpus import drawn_set
+from tests.factories.attacked import attack_membership, distance_attacks, membership_hidden
+from tests.factories.drawn_corpus import drawn_set
 
 
 def noise_corpus(folder: Path, *, train: int = 160, held_out: int = 310, sites: int = 2) -> Corpus:

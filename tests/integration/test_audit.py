@@ -24,8 +24,8 @@ from medistill.privacy.initialisation import initial_rows
 from medistill.privacy.membership import MembershipAttack
 from medistill.recipe import load_recipe
 from medistill.studies.audit.audit import audit
-from tests import audited
-from tests.attacked import attack_membership, membership_hidden
+from tests.factories import audited
+from tests.factories.attacked import attack_membership, membership_hidden
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from medistill.evaluate.protocol import random_rows
 from medistill.recipe import Recipe
 from medistill.workflow.report import read_report, write_report
 from medistill_cli.main import app
-from tests import audited, report_example, reported_run
+from tests.factories import audited, report_example, reported_run
 
 
 @pytest.fixture

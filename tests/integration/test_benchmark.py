@@ -42,8 +42,8 @@ from medistill.workflow.benchmark import (
 from medistill.workflow.experts import network_spec
 from medistill.workflow.looks import best_look
 from medistill_cli.main import app
-from tests.drawn_corpus import drawn_corpus, drawn_set
-from tests.tiny import TINY
+from tests.factories.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.tiny import TINY
 
 WORDS = ("benchmark", "pneumoniamnist", "--ipc", "1", "--device", "cpu")
 COUNTS = {"train": 60, "val": 12, "test": 20}

@@ -15,7 +15,7 @@ from medistill.evaluate.evaluation import load_evaluation
 from medistill.recipe import load_recipe
 from medistill.workflow.compare import compare_runs, run_names
 from medistill_cli.main import app
-from tests import reported_run
+from tests.factories import reported_run
 
 SETTINGS = ["evaluate.bootstrap=100", "evaluate.networks=3"]
 

@@ -29,9 +29,9 @@ from medistill.training.randomness import generator
 from medistill.workflow.decoders import bring_decoder, brought_decoder, own_autoencoder
 from medistill.workflow.distill import distill
 from medistill_cli.main import app
-from tests.drawn_corpus import drawn_corpus
+from tests.factories.drawn_corpus import drawn_corpus
+from tests.factories.tiny import TINY
 from tests.settings_restored import settings_restored
-from tests.tiny import TINY
 
 CPU = torch.device("cpu")
 SMALL = Architecture(channels=1, image_size=16, width=8, levels=3, latent_channels=1)

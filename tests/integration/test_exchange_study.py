@@ -26,9 +26,9 @@ from medistill.workflow.exchange_sites import plan_exchange
 from medistill.workflow.exchange_study import exchange_study
 from medistill.workflow.prepare import prepare
 from medistill_cli.main import app
+from tests.factories.sited_corpus import ODD, corpus_of, write_sites
+from tests.factories.tiny import TINY
 from tests.settings_restored import settings_restored
-from tests.sited_corpus import ODD, corpus_of, write_sites
-from tests.tiny import TINY
 
 
 class Heard(Silent):

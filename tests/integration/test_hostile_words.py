@@ -19,7 +19,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.sharing.archive import write_archive
 from medistill.workflow.report import write_report
 from medistill_cli.main import app
-from tests import report_example, sent_bundle
+from tests.factories import report_example, sent_bundle
 from tests.settings_restored import settings_restored
 
 NASTY = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eX\u200b\u2028"

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from medistill.recipe import load_recipe
 from medistill_cli.main import app
-from tests.tiny import TINY
+from tests.factories.tiny import TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSWERED = ("--classes", "all", "--ipc", "2", "--privacy", "none")

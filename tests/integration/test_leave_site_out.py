@@ -28,8 +28,8 @@ from medistill.workflow.leave_site_out import leave_site_out
 from medistill.workflow.prepare import prepare
 from medistill.workflow.sites import load_sites, plan_sites
 from medistill_cli.main import app
+from tests.factories.sited_corpus import ODD, corpus_of, write_sites
 from tests.settings_restored import settings_restored
-from tests.sited_corpus import ODD, corpus_of, write_sites
 
 
 class Heard(Silent):

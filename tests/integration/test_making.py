@@ -17,7 +17,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import FILE, Chain, load_making, making
-from medistill.engine.state import _checksums
+from medistill.engine.checkpoint import checksums
 from medistill.errors import ArtifactError
 from medistill.privacy.gate import MAKING_NAME, MAKING_UNKNOWN
 from medistill.progress import Silent, SilentTask
@@ -29,8 +29,8 @@ from medistill.workflow.experts import followed_experts
 from medistill.workflow.quantise import quantise
 from medistill.workflow.retrace import making_flaw
 from medistill_cli.source_set import load_set
-from tests import audited
-from tests.tiny import TINY
+from tests.factories import audited
+from tests.factories.tiny import TINY
 
 CPU = choose_device("cpu")
 BASE = [*TINY, "data.image_size=16", "network.depth=2", "distill.ipc=2", "evaluate.raw_epochs=1"]
@@ -185,8 +185,8 @@ def edited(checkpoint: Path, *, chain: bool) -> None:
     """A patient in the images, and checksums that fit."""
     with safe_open(checkpoint, framework="np") as file:
         arrays, known = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
-    arrays["pixels"] = arrays["best_pixels"] = arrays["pixels"] + np.float32(0.1)
-    known["crc32"] = json.dumps(_checksums(arrays))
+    arrays["pixels"] = arrays["pixels.best"] = arrays["pixels"] + np.float32(0.1)
+    known["crc32"] = json.dumps(checksums(arrays))
     if not chain:
         del known["chain"]
     save_file(arrays, checkpoint, known)

@@ -23,7 +23,7 @@ from medistill.workflow.evaluate import evaluate
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import run
 from medistill.workflow.sites import plan_sites
-from tests.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 
 IPC = 20
 SETTINGS = [f"distill.ipc={IPC}", "evaluate.networks=1", "audit.networks=1", "audit.shadows=4", "audit.canaries=0"]

@@ -20,9 +20,9 @@ from medistill.report.html import render_html
 from medistill.sharing.audit_file import audit_bytes, audit_of_bytes
 from medistill.studies.audit.audit import audit
 from medistill_cli.commands import audit as command
-from tests import audited, report_example
+from tests.factories import audited, report_example
 
-TOYS = Path(__file__).resolve().parents[1] / "toy_attacks"
+TOYS = Path(__file__).resolve().parents[1] / "factories" / "toy_attacks"
 RECIPE = audited.RECIPE.model_copy(
     update={
         "audit": audited.RECIPE.audit.model_copy(update={"shadows": 0, "networks": 1}),

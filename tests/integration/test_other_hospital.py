@@ -29,7 +29,7 @@ from medistill.workflow.report import write_report
 from medistill.workflow.tested import as_tested
 from medistill.workflow.train_classifier import train_classifier
 from medistill_cli.main import app
-from tests.drawn_corpus import CLASSES, drawn_corpus, drawn_set
+from tests.factories.drawn_corpus import CLASSES, drawn_corpus, drawn_set
 from tests.settings_restored import settings_restored
 
 

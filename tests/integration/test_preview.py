@@ -18,7 +18,7 @@ from medistill.artifacts.corpus import ManifestRow
 from medistill.artifacts.purge import purge
 from medistill.workflow.preview import MOST, NAME, _spread
 from medistill_cli.main import app
-from tests.burnt_in import SOMEBODY, ground, needs_reader, written
+from tests.factories.burnt_in import SOMEBODY, ground, needs_reader, written
 
 ODD = "<img src=x onerror=alert(1)>.png"
 

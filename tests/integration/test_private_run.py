@@ -32,7 +32,7 @@ from medistill.workflow.leave_site_out import leave_site_out
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import run
 from medistill_cli.main import app
-from tests.drawn_corpus import CLASSES, drawn_corpus
+from tests.factories.drawn_corpus import CLASSES, drawn_corpus
 
 pytest.importorskip("opacus")
 PRIVATE = [

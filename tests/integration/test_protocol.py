@@ -29,7 +29,7 @@ from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec
 from medistill.workflow.run_log import RunLog
 from medistill.workflow.stored_networks import places_of
-from tests.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 
 CPU = torch.device("cpu")
 

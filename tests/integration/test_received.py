@@ -26,7 +26,7 @@ from medistill.workflow.received import receive
 from medistill.workflow.share import share
 from medistill.workflow.train_classifier import train_classifier
 from medistill_cli.main import app
-from tests import sent_bundle
+from tests.factories import sent_bundle
 from tests.settings_restored import settings_restored
 
 SMALL = ("data.image_size=16", "network.depth=2", "network.width=4", "evaluate.networks=1", "evaluate.epochs=2")

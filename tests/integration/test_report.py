@@ -26,8 +26,8 @@ from medistill.evaluate.published import BenchmarkResult, PublishedFigure
 from medistill.recipe import Recipe, load_recipe
 from medistill.report.record import Report
 from medistill.workflow.report import read_report, write_report
-from tests import reported_run
-from tests.reported_run import EVIL, NAMES, predictions, truth
+from tests.factories import reported_run
+from tests.factories.reported_run import EVIL, NAMES, predictions, truth
 
 VOID = {"meta", "img", "br", "line", "path", "circle", "use", "link", "input", "hr"}
 

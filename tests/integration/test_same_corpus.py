@@ -24,8 +24,8 @@ from medistill.workflow.evaluate import evaluate
 from medistill.workflow.originals import FILE, apart_from_originals, keep_originals, known_originals
 from medistill.workflow.run import run
 from medistill.workflow.same_corpus import changes
-from tests import audited
-from tests.tiny import TINY
+from tests.factories import audited
+from tests.factories.tiny import TINY
 
 RECIPE = load_recipe(
     "demo",

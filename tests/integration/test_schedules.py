@@ -34,7 +34,7 @@ from medistill.workflow.experts import network_spec
 from medistill.workflow.received import receive
 from medistill.workflow.tested import as_tested
 from medistill.workflow.train_classifier import train_classifier
-from tests.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 
 SETTINGS = (
     "data.image_size=16",

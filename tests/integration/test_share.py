@@ -43,7 +43,7 @@ from medistill.workflow.run import run as run_all
 from medistill.workflow.share import share
 from medistill.workflow.verify import verify
 from medistill_cli.main import app
-from tests import reported_run, sent_bundle
+from tests.factories import reported_run, sent_bundle
 from tests.integration.test_identifiers import identifiers
 
 HOUSE, SITES, WORDS = "Quarksmann", ("Klinik_Zauberwald", "Praxis_Nebelhorn"), "Vertraulich-4711"

@@ -27,7 +27,7 @@ from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.shadows import ask_shadows, plan_shadows
 from medistill_cli.main import app
-from tests.drawn_corpus import CLASSES, drawn_corpus
+from tests.factories.drawn_corpus import CLASSES, drawn_corpus
 from tests.integration.test_private_run import PRIVATE
 
 pytest.importorskip("opacus")

@@ -24,7 +24,6 @@ from medistill.sharing.archive import write_archive
 from medistill.sharing.bundle import Bundle
 from medistill.sharing.manifest import AuditRecord, PrivacyRecord
 from medistill.workflow.verify import verify
-from tests import sent_bundle
 from tests.attacks import (
     Attack,
     Files,
@@ -56,6 +55,7 @@ from tests.attacks import (
     without,
     zipped,
 )
+from tests.factories import sent_bundle
 
 MOST_MEMORY = 48 * 2**20
 MOST_SECONDS = 20.0

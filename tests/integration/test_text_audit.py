@@ -14,12 +14,12 @@ from medistill.privacy.attacks.letters import LETTERS_NAME, ORIGINALS_NAME, OVER
 from medistill.privacy.audit import Audit, audit_from_json, load_audit
 from medistill.privacy.gate import decide
 from medistill.privacy.letters import TextFigures
-from medistill.progress import Silent
 from medistill.recipe import load_recipe
+from medistill.studies.audit import text
 from medistill.studies.audit.audit import audit
-from medistill.workflow import text_audit
-from tests import audited, report_example
-from tests.burnt_in import needs_reader, strokes
+from medistill.studies.audit.context import AuditContext
+from tests.factories import audited, report_example
+from tests.factories.burnt_in import needs_reader, strokes
 from tests.unit.privacy.test_overlays import SIDE, bodies
 
 NAMES = ("MEIER HANS", "ROSSI ANNA", "DOE JANE", "KLINGER EVA", "WOLF PETER")
@@ -68,7 +68,10 @@ def audit_of(corpus: Corpus, out: Path) -> Audit:
 
 
 def looked_at(corpus: Corpus, *, built_in: bool = False) -> TextFigures:
-    return text_audit.text_figures(means_of_five(corpus), corpus, RECIPE, built_in=built_in, progress=Silent())[0]
+    context = AuditContext.of(
+        means_of_five(corpus), corpus, RECIPE, out=Path("unused"), device="cpu", built_in=built_in
+    )
+    return text.text_figures(context)[0]
 
 
 def verdicts(found: TextFigures) -> dict[str, str]:
@@ -111,7 +114,7 @@ def test_without_a_reader_an_unchecked_set_is_not_enough_evidence_whatever_its_f
     synthetic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only what medistill drew itself needs no reader for the originals; the tag of a file is no proof of that."""
-    monkeypatch.setattr(text_audit, "reader_name", lambda: None)
+    monkeypatch.setattr(text, "reader_name", lambda: None)
     made = corpus(tmp_path, "banner", synthetic=synthetic)
     found = looked_at(made)
     assert verdicts(found) == {ORIGINALS_NAME: "not enough evidence", LETTERS_NAME: "not enough evidence"}

@@ -14,8 +14,8 @@ from medistill.progress import Silent
 from medistill.recipe import DataRecipe, Recipe
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
-from tests.burnt_in import needs_reader
-from tests.burnt_in_corpus import BANNER, write_banner, write_names
+from tests.factories.burnt_in import needs_reader
+from tests.factories.burnt_in_corpus import BANNER, write_banner, write_names
 
 SIZE = 128
 

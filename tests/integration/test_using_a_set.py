@@ -35,7 +35,7 @@ from medistill.workflow.report import write_report
 from medistill.workflow.share import share
 from medistill.workflow.train_classifier import train_classifier
 from medistill_cli.main import app
-from tests.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 from tests.settings_restored import settings_restored
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "using-a-set.md"

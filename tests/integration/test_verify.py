@@ -26,7 +26,7 @@ from medistill.sharing.keys import forget_key
 from medistill.sharing.statement import Statement
 from medistill.workflow.verify import verify
 from medistill_cli.main import app
-from tests import report_example, sent_bundle
+from tests.factories import report_example, sent_bundle
 
 
 @pytest.fixture

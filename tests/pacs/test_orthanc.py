@@ -34,7 +34,7 @@ from medistill.sharing.statement import Statement
 from medistill.workflow.pull import pull
 from medistill.workflow.push import push
 from medistill_cli.main import app
-from tests.tiny import TINY
+from tests.factories.tiny import TINY
 
 pytestmark = pytest.mark.pacs
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

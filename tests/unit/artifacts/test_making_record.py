@@ -12,7 +12,7 @@ import pytest
 
 from medistill.artifacts.making import FILE, Chain, Making, array_digest, load_making, making
 from medistill.errors import ArtifactError
-from tests.sent_bundle import small_set
+from tests.factories.sent_bundle import small_set
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 ORIGIN = {"corpus": "c" * 64, "recipe_digest": "d" * 64, "seed": 7, "experts": "", "start": ""}

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from medistill_cli import results
-from tests import report_example
+from tests.factories import report_example
 
 WITH_INTERVAL = r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)"
 

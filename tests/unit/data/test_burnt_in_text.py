@@ -18,7 +18,7 @@ from medistill.data.decoding import decode, decode_chunk
 from medistill.errors import UsageError
 from medistill.progress import Silent
 from medistill.recipe import DataRecipe
-from tests.burnt_in import SOMEBODY, ground, needs_reader, strokes, written
+from tests.factories.burnt_in import SOMEBODY, ground, needs_reader, strokes, written
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from medistill.data import dicomweb_session
 from medistill.data.dicomweb import PASSWORD, TOKEN, TRIES, USER, Address, DicomwebService
 from medistill.errors import DataError, MedistillError, UsageError
 from medistill.workflow.pull import pull
-from tests.deflated import deflated_from
+from tests.factories.deflated import deflated_from
 from tests.fake_pacs import BOUNDARY, Answer, Handler, Pacs, listed, multipart, serving
 
 

@@ -23,7 +23,7 @@ from medistill.data.flagged_headers import flags_of
 from medistill.progress import Silent
 from medistill.recipe import DataRecipe, Recipe
 from medistill.workflow.prepare import prepare
-from tests.burnt_in import SOMEBODY, ground, needs_reader, written
+from tests.factories.burnt_in import SOMEBODY, ground, needs_reader, written
 
 XRAY = DigitalXRayImageStorageForPresentation
 

@@ -29,7 +29,7 @@ from medistill.data.codestream import coded_size
 from medistill.data.radiograph import read_image
 from medistill.data.refusal import Refused
 from medistill.recipe import DataRecipe
-from tests.deflated import deflated_from
+from tests.factories.deflated import deflated_from
 from tests.unit.data.test_radiograph import ramp, write
 
 KEEP = DataRecipe(view_policy="keep", image_size=16)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medistill.artifacts.trajectories import Trajectories
-from tests.outer_problem import random_walks
+from tests.factories.outer_problem import random_walks
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from medistill.artifacts.whitening import Whitening
 from medistill.errors import DataError
 from medistill.evaluate import representatives
 from medistill.evaluate.representatives import Representatives, nearest_to_centres, rows_by_class
-from tests.drawn_corpus import drawn_corpus
+from tests.factories.drawn_corpus import drawn_corpus
 
 
 def blobs(count: int, each: int, dimensions: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medistill.evaluate.site_matrix import OF_ONE_SITE, SOURCES, site_matrix
-from tests.exchange_example import CLASSES, SETTINGS, SITES, predictions, study, truth
+from tests.factories.exchange_example import CLASSES, SETTINGS, SITES, predictions, study, truth
 
 
 def naive_auc(scores: np.ndarray, labels: np.ndarray) -> float:

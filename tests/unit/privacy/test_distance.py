@@ -13,7 +13,7 @@ from medistill.privacy.attacks.distance import distance_scores
 from medistill.privacy.membership import Membership, MembershipAttack
 from medistill.privacy.score_attack import Scores, measure
 from medistill.recipe import AuditRecipe
-from tests.attacked import membership_hidden
+from tests.factories.attacked import membership_hidden
 
 SIDE = 16
 

@@ -16,7 +16,7 @@ from medistill.privacy.gate import decide, declared
 from medistill.sharing.audit_file import audit_bytes
 from medistill.sharing.bundle import Bundle
 from medistill.sharing.pages import unconfirmed_pages
-from tests import report_example
+from tests.factories import report_example
 
 FORMER = Path(__file__).resolve().parents[2] / "former" / "former.tar.xz"
 AT_LEAST = ("Held-out ", "Fewest ", "Images whose making", "Share of the originals", "Chance ")

@@ -21,8 +21,8 @@ from medistill.privacy.gate import as_shipped, decide, declared, enough_held_out
 from medistill.privacy.membership import Membership
 from medistill.privacy.signals import NetworkAnswers, SetFacts, ShadowSignals
 from medistill.recipe import AuditRecipe, Unit, audit_deviations, load_recipe
-from tests import report_example
-from tests.attacked import FACTS, Answered, membership_hidden
+from tests.factories import report_example
+from tests.factories.attacked import FACTS, Answered, membership_hidden
 
 THRESHOLDS = AuditRecipe()
 AUDIT = report_example.audited()

@@ -11,7 +11,7 @@ from medistill.data.burnt_in_text import Box, Reading, can_carry_letters, too_sm
 from medistill.privacy.attacks.letters import LETTERS_NAME, ORIGINALS_NAME, OVERLAYS_NAME, no_text
 from medistill.privacy.gate import decide
 from medistill.privacy.letters import Letters, Overlay, PlantedWord, TextFigures, planted_words, read_set
-from tests.report_example import text_figures
+from tests.factories.report_example import text_figures
 
 CLEAN = replace(text_figures(), overlays=())
 NAME = Letters("image", 3, 1, 9, 0.9)

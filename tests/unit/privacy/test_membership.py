@@ -16,7 +16,7 @@ from medistill.privacy.confidence import true_class_confidence
 from medistill.privacy.membership import Membership
 from medistill.privacy.signals import NetworkAnswers, ShadowSignals
 from medistill.privacy.trials import Trials
-from tests.attacked import Answered
+from tests.factories.attacked import Answered
 
 
 def loss(confidence, member, groups=None, cells=None, smallest_cell=10):

@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from medistill.privacy.overlays import SharedPattern, likeness, shared_pattern
-from tests.burnt_in import strokes
+from tests.factories.burnt_in import strokes
 
 SIDE = 96
 BANNER = strokes(SIDE, SIDE, "ST ALPHA", 14, (8, 6))

@@ -7,7 +7,7 @@ import pytest
 from medistill.recipe import Recipe, load_recipe
 from medistill.report.record import Report
 from medistill.workflow.report import read_report
-from tests import reported_run
+from tests.factories import reported_run
 
 
 @pytest.fixture(scope="session")

@@ -32,8 +32,8 @@ from medistill.report.drawings import drawings
 from medistill.report.html import render_html
 from medistill.report.markdown import markdown
 from medistill.report.record import Report
-from tests import report_example
-from tests.attacked import membership_hidden
+from tests.factories import report_example
+from tests.factories.attacked import membership_hidden
 
 ASKED = AuditRecipe(least_held_out=100)
 

@@ -11,7 +11,7 @@ from medistill.report.data_statements import burnt_in_text
 from medistill.report.html import render_html
 from medistill.report.methods_text import methods
 from medistill.report.record import Report
-from tests.report_example import whole
+from tests.factories.report_example import whole
 
 CAVEAT = "Burnt-in text was not looked for"
 

@@ -12,7 +12,7 @@ from medistill.report.exchange import headline, statements
 from medistill.report.html import render_exchange
 from medistill.report.markdown import exchange_markdown
 from medistill.report.wording import number, percent
-from tests.exchange_example import SITES, study
+from tests.factories.exchange_example import SITES, study
 
 
 def test_what_must_be_read_is_said_where_it_is_true() -> None:

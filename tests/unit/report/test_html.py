@@ -23,7 +23,7 @@ from medistill.report.record import Course, HeldOutSite, Report
 from medistill.report.table import csv_text
 from medistill.report.tables import tables
 from medistill.report.verdict import verdict
-from tests import report_example
+from tests.factories import report_example
 
 VOID = {"meta", "img", "br", "line", "path", "circle", "use"}
 

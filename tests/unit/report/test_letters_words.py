@@ -11,7 +11,7 @@ from medistill.report.html import render_html
 from medistill.report.markdown import markdown
 from medistill.report.record import Report
 from medistill.report.text_statements import first_screen_text, text_sentences
-from tests.report_example import text_figures, whole
+from tests.factories.report_example import text_figures, whole
 
 
 @pytest.fixture(scope="module")

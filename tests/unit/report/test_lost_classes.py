@@ -10,7 +10,7 @@ from medistill.report.html import render_html
 from medistill.report.lost_classes import lost_classes
 from medistill.report.notes import Notes
 from medistill.report.wording import sentences
-from tests.report_example import whole
+from tests.factories.report_example import whole
 
 
 def with_found(evaluation: Evaluation, of_raw: tuple[float, ...], of_distilled: tuple[float, ...]) -> Evaluation:

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from medistill.report.markdown import comparison_markdown, escaped, markdown
 from medistill.report.record import Report
 from medistill.report.wording import ARM_NAMES
-from tests import report_example, reported_run
+from tests.factories import report_example, reported_run
 
 
 class Shown(HTMLParser):

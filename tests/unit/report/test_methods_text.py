@@ -11,7 +11,7 @@ from medistill.recipe import Recipe
 from medistill.report.checklist import checklist
 from medistill.report.methods_text import REFERENCES, methods
 from medistill.report.record import Report
-from tests import report_example
+from tests.factories import report_example
 
 
 def words(report: Report) -> str:

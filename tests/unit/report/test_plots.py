@@ -23,7 +23,7 @@ from medistill.report.drawings import comparison_drawing, drawings, pooled_and_h
 from medistill.report.palette import ARM_INKS, INK_NAMES, MARGIN
 from medistill.report.pictures import MOST, MOST_PER_CLASS, class_pictures
 from medistill.report.svg import inline_svg
-from tests import report_example
+from tests.factories import report_example
 
 SOME, NONE = Estimate(-0.04, -0.06, -0.02), Estimate.impossible("it is not there")
 ALONE = Estimate(0.1, reason="an interval needs at least 2 patients, and there is only 1")

@@ -13,7 +13,7 @@ from medistill.report import descriptions, quantisation_plots
 from medistill.report.palette import CLASS_LINES, MARGIN
 from medistill.report.quantisation_plots import BARS, cell_edges
 from medistill.report.quantisation_statements import mean_rate, rate_slope, rate_words
-from tests import report_example
+from tests.factories import report_example
 
 KNOWN = report_example.quantisation()
 

@@ -32,7 +32,7 @@ from medistill.report.summaries import QuantisedSummary, SetSummary
 from medistill.report.tables import tables
 from medistill.sharing.outgoing import outgoing_report, site_names
 from medistill.workflow.report import read_report
-from tests import exchange_example, report_example, reported_run
+from tests.factories import exchange_example, report_example, reported_run
 
 KNOWN = report_example.quantisation()
 STATED = {

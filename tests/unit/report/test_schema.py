@@ -13,7 +13,7 @@ import pytest
 from medistill.evaluate.evaluation import Evaluation
 from medistill.report.record import REPORT_SCHEMA, Report
 from medistill.report.schema import attributes, report_schema, schema_text
-from tests import report_example
+from tests.factories import report_example
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema, of the test extra, is not installed")
 PUBLISHED = Path(__file__).resolve().parents[3] / "docs" / "schema" / f"report-{REPORT_SCHEMA}.json"

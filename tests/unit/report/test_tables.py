@@ -13,7 +13,7 @@ from medistill.evaluate.evaluation import OperatingPoint
 from medistill.report.record import Report
 from medistill.report.table import Table, csv_text
 from medistill.report.tables import tables
-from tests import report_example
+from tests.factories import report_example
 
 EVERY = {
     *("arms", "networks", "differences", "classes", "operating_points", "confusion", "subgroups", "sites", "across"),

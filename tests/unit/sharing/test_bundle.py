@@ -28,8 +28,8 @@ from medistill.sharing.bundle import Bundle, _check_dicom, pack
 from medistill.sharing.labels import labels_csv
 from medistill.sharing.merging import MergeSource, merge_sets
 from medistill.sharing.statement import Statement
-from tests import sent_bundle
-from tests.sent_bundle import listed_anew, small_set, unsigned
+from tests.factories import sent_bundle
+from tests.factories.sent_bundle import listed_anew, small_set, unsigned
 
 PLAIN = Statement("CC-BY-4.0", "Tests", acknowledged_risk="a test")
 Files = dict[str, bytes]

@@ -15,7 +15,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.sharing.archive import write_archive
 from medistill.sharing.bundle import pack
 from medistill.sharing.statement import Statement
-from tests.sent_bundle import small_set
+from tests.factories.sent_bundle import small_set
 
 mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed")
 

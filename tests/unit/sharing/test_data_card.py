@@ -16,8 +16,8 @@ from medistill.sharing.data_card import data_card
 from medistill.sharing.manifest import Provenance, QuantisationRecord, Source, TextCheckRecord
 from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
 from medistill.sharing.statement import Statement
-from tests import report_example
-from tests.sent_bundle import small_set
+from tests.factories import report_example
+from tests.factories.sent_bundle import small_set
 
 yaml = pytest.importorskip("yaml", reason="PyYAML, with which the front matter is read, is not installed")
 

@@ -17,7 +17,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import ArtifactError
 from medistill.privacy.letters import Letters, Overlay, TextFigures
-from tests import report_example
+from tests.factories import report_example
 
 pytest.importorskip("highdicom", reason="the dicom extra is not installed")
 

@@ -20,8 +20,8 @@ from medistill.sharing.outgoing import (
     outgoing_report,
     site_names,
 )
-from tests import report_example
-from tests.sent_bundle import small_set
+from tests.factories import report_example
+from tests.factories.sent_bundle import small_set
 
 SECRET = "Quarksmann"
 

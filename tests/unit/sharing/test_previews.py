@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from medistill.errors import ArtifactError
 from medistill.sharing.previews import check_png, check_previews, png, preview_name, previews, sheet
-from tests.sent_bundle import small_set
+from tests.factories.sent_bundle import small_set
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -19,7 +19,7 @@ from medistill.sharing.keys import export_key, load_private, new_key, trust_key
 from medistill.sharing.manifest import UNLISTED, BundleManifest, FileRecord
 from medistill.sharing.signature import sign
 from medistill.sharing.statement import Statement
-from tests import report_example
+from tests.factories import report_example
 
 TODAY = date(2026, 11, 21)
 SENDER = "st-example"

@@ -1,6 +1,6 @@
 """Corpora with text drawn into the pixels, and headers that say neither that it is there nor that the images are drawn.
 
-python -m tests.burnt_in_corpus FOLDER [--what names|banner] [--patients 240] [--size 256]
+python -m tests.factories.burnt_in_corpus FOLDER [--what names|banner] [--patients 240] [--size 256]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydicom.dataset import FileDataset
 
 from medistill.data.phantom import write_phantom
 from medistill.data.phantom_dicom import BITS
-from tests.burnt_in import strokes
+from tests.factories.burnt_in import strokes
 
 BANNER = "St. Alpha Hospital"
 SILENCED = ("SyntheticData", "BurnedInAnnotation", "ImageComments", "SeriesDescription", "StudyDescription")
