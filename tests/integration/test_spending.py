@@ -118,7 +118,7 @@ def test_the_shadows_of_an_audit_are_no_releases(corpus: Corpus, recipe: Recipe,
         folder=private_folder(tmp_path / "shadows"),
         key="key",
         network=None,
-        place=torch.device("cpu"),
+        device=torch.device("cpu"),
         progress=Silent(),
     )
     assert len(asked.confidence["distilled"]) == 2
