@@ -36,7 +36,7 @@ _UNKNOWN = ("other", "at most", "share", "", False)
 def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
     """A record of an earlier schema as this version would write it; any other as it is."""
     schema, criteria = known.get("schema"), known.get("criteria")
-    if schema not in (WITHOUT_TEXT, BY_NAME) or isinstance(schema, bool) or not isinstance(criteria, list):
+    if schema not in (WITHOUT_TEXT, BY_NAME) or isinstance(schema, bool) or not isinstance(criteria, list | tuple):
         return known
     text = {"text": None} if schema == WITHOUT_TEXT else {}
     return {**known, **text, "schema": AUDIT_SCHEMA, "criteria": [_with_asked(one) for one in criteria]}

@@ -1,1 +1,1 @@
-"""Studies: what is put together of several verbs of the workflow to answer one question."""
+"""Studies: questions that several runs of the workflow answer together, or one beside figures of others."""

@@ -5,31 +5,32 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import torch
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import LEFT_OUT, Corpus
-from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.errors import DataError, DivergedError
-from medistill.evaluate.protocol import Arms, answers, random_beside
+from medistill.evaluate.arms import Arms
+from medistill.evaluate.protocol import random_beside
 from medistill.networks.own import NetworkFactory
-from medistill.privacy.confidence import true_class_confidence
 from medistill.privacy.membership import SOURCES, Source
-from medistill.progress import Progress, Task
+from medistill.progress import Task
 from medistill.quantisation.cells import patients_by_share
 from medistill.recipe import AuditRecipe, Recipe
+from medistill.training.context import Context
+from medistill.training.ensemble import JobRunner, Outputs, OutputsFile
 from medistill.training.images import LabelledImages
-from medistill.training.randomness import derive_seed, generator
+from medistill.training.randomness import derive_seed
+from medistill.workflow.attacked_networks import SAID, attack_jobs, confidences
 from medistill.workflow.decoders import forget_autoencoder
 from medistill.workflow.distill import distill
-from medistill.workflow.experts import followed_experts, network_spec
+from medistill.workflow.experts import followed_experts
 
 LEAST_SHADOWS = 4
 """Fewer shadows cannot tell how an answer varies where an image is not held."""
@@ -170,57 +171,43 @@ class ShadowAnswers:
     seconds: float
 
 
-def ask_shadows(
-    plan: ShadowPlan,
-    corpus: Corpus,
-    recipe: Recipe,
-    *,
-    folder: Path,
-    key: str,
-    network: NetworkFactory | None,
-    device: torch.device,
-    progress: Progress,
-) -> ShadowAnswers:
+def ask_shadows(plan: ShadowPlan, context: Context, *, key: str, network: NetworkFactory | None) -> ShadowAnswers:
     """Distil every shadow that is not there yet, train networks on it and on its controls, and ask them.
 
     Only what the networks say is kept, privately, a file a shadow; the shadow itself and its experts are removed.
 
     Args:
-        folder: where these files lie.
+        plan: what each shadow holds.
+        context: the whole corpus and the recipe of the set; ``out`` is the folder of these files.
         key: what they depend on; a file of another key is made again.
+        network: the user's own, where the set was made with it.
 
     Raises:
         DivergedError: an expert, a distillation or a network left the finite numbers, with the shadow's number.
         DataError: a shadow's half of the patients is too small to be quantised, likewise.
     """
-    paths = [folder / f"shadow_{shadow:03d}.safetensors" for shadow in range(len(plan.held))]
-    stored = [kept(path, key, progress.say) for path in paths]
-    done = sum(arrays is not None for arrays in stored)
-    found: list[dict[str, np.ndarray]] = []
-    with progress.task("Attacking shadow distillations", len(paths), done=done) as task:
-        for shadow, (path, arrays) in enumerate(zip(paths, stored, strict=True)):
-            if arrays is None:
-                which, run = f"shadow {shadow + 1} of {len(paths)}", _run_folder(folder, shadow, key)
-                try:
-                    arrays = _asked(plan, shadow, corpus, recipe, run, network, device, _Inside(task, which))
-                except DivergedError as error:
-                    raise DivergedError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
-                except DataError as error:
-                    shutil.rmtree(run)
-                    raise DataError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
-                keep_tensors(path, arrays, {"key": key})
-                task.advance(figures=which)
-            found.append(arrays)
+    count, progress = len(plan.held), context.progress
+    stores = [OutputsFile(context.out / f"shadow_{shadow:03d}.safetensors", key, SAID) for shadow in range(count)]
+    found = {shadow: there for shadow, store in enumerate(stores) if (there := store.load(progress.say)) is not None}
+    with progress.task("Attacking shadow distillations", count, done=len(found)) as task:
+        for shadow in (shadow for shadow in range(count) if shadow not in found):
+            which, run = f"shadow {shadow + 1} of {count}", _run_folder(context.out, shadow, key)
+            inside = replace(context, out=run, progress=_Inside(task, which))
+            try:
+                found[shadow] = _asked(plan, shadow, inside, network)
+            except DivergedError as error:
+                raise DivergedError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
+            except DataError as error:
+                shutil.rmtree(run)
+                raise DataError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
+            stores[shadow].save(found[shadow])
+            task.advance(figures=which)
+    made = [found[shadow] for shadow in range(count)]
     return ShadowAnswers(
-        {source: np.stack([arrays[f"{source}_confidence"] for arrays in found]) for source in SOURCES},
-        {source: np.stack([arrays[f"{source}_member"] > 0 for arrays in found]) for source in SOURCES},
-        float(sum(arrays["seconds"][0] for arrays in found)),
+        {source: np.stack([one.arrays[f"{source}_confidence"] for one in made]) for source in SOURCES},
+        {source: np.stack([one.arrays[f"{source}_member"] > 0 for one in made]) for source in SOURCES},
+        sum(one.seconds for one in made),
     )
-
-
-def kept(path: Path, key: str, say: Callable[[str], None]) -> dict[str, np.ndarray] | None:
-    """What attacked networks said, if it was kept under this key."""
-    return read_kept(path, key, "what attacked networks said", say)
 
 
 def _run_folder(folder: Path, shadow: int, key: str) -> Path:
@@ -232,54 +219,42 @@ def _run_folder(folder: Path, shadow: int, key: str) -> Path:
     return private_folder(run)
 
 
-def _asked(
-    plan: ShadowPlan,
-    shadow: int,
-    whole: Corpus,
-    recipe: Recipe,
-    run: Path,
-    network: NetworkFactory | None,
-    device: torch.device,
-    progress: Progress,
-) -> dict[str, np.ndarray]:
-    """Make one shadow in ``run`` and ask the networks of every source; an interrupted one is taken up."""
+def _asked(plan: ShadowPlan, shadow: int, whole: Context, network: NetworkFactory | None) -> Outputs:
+    """Make one shadow and ask the networks of every source; an interrupted one is taken up."""
     started = time.monotonic()
-    corpus, recipe = plan.corpus(whole, shadow), shadow_recipe(recipe, shadow)
+    context = replace(whole, corpus=plan.corpus(whole.corpus, shadow), recipe=shadow_recipe(whole.recipe, shadow))
+    corpus, recipe, device = context.corpus, context.recipe, context.device
     trajectories = followed_experts(
-        corpus, recipe, network=network, use="shadow", device=device.type, progress=progress
+        corpus, recipe, network=network, use="shadow", device=device.type, progress=context.progress
     )
     made = distill(
         corpus,
         trajectories,
         recipe,
-        out=run,
+        out=context.out,
         network=network,
         device=device.type,
         resume=True,
         use="shadow",
-        progress=progress,
+        progress=context.progress,
     )
-    arms, spec = Arms(made, corpus, recipe, device), network_spec(corpus, recipe, network)
     shown = LabelledImages.of_corpus(corpus, plan.rows, made.normalisation, device)
+    arms = Arms(made, corpus, recipe, device)
+    runner = JobRunner(
+        attack_jobs(arms, recipe.audit.shadow_networks, shown, plan.labels, context), context.progress.say
+    )
+    runner.run(context, "networks")
     subset = random_beside(made, corpus, recipe.seed, 0)
     arrays: dict[str, np.ndarray] = {}
     for source in SOURCES:
-        told = []
-        with progress.task(f"networks on {source}", recipe.audit.shadow_networks) as task:
-            for number in range(recipe.audit.shadow_networks):
-                training = arms.training_set(source, 0 if source == "random" else number)
-                rng = generator(recipe.seed, "attacked", source, number)
-                (one,) = answers(training, [shown], spec, recipe, rng, device, lambda *_: task.advance(0)).probabilities
-                told.append(true_class_confidence(one, plan.labels))
-                task.advance()
-        arrays[f"{source}_confidence"] = np.mean(told, axis=0).astype(np.float32)
+        told = np.mean(confidences(runner.of(source)), axis=0)
         member = np.isin(plan.rows, subset) if source == "random" else plan.held[shadow]
-        arrays[f"{source}_member"] = member.astype(np.uint8)
+        arrays |= {f"{source}_confidence": told.astype(np.float32), f"{source}_member": member.astype(np.uint8)}
     if trajectories is not None:
         shutil.rmtree(trajectories.path)
     forget_autoencoder(corpus, recipe)
-    shutil.rmtree(run)
-    return {**arrays, "seconds": np.array([time.monotonic() - started])}
+    shutil.rmtree(context.out)
+    return Outputs(arrays, time.monotonic() - started)
 
 
 class _Inside:

@@ -19,7 +19,7 @@ from medistill.privacy.membership import Membership, MembershipAttack
 from medistill.privacy.signals import NetworkAnswers, SetFacts, ShadowSignals
 from medistill.progress import Progress, Silent
 from medistill.recipe import AuditRecipe, Recipe
-from medistill.studies.audit.context import AuditContext
+from medistill.studies.audit.context import audit_context
 from medistill.studies.audit.loop import applicable, run_attacks
 from medistill.studies.audit.membership import membership_record
 from medistill.studies.audit.signals import AuditSignals
@@ -53,7 +53,7 @@ def attack_membership(
     progress: Progress = Silent(),
 ) -> Membership:
     """What every attack finds that asks who was a member."""
-    context = AuditContext.of(distilled, corpus, recipe, out=out, network=network, device=device, progress=progress)
+    context = audit_context(distilled, corpus, recipe, out=out, network=network, device=device, progress=progress)
     signals = AuditSignals(context)
     attacks = [attack for attack in applicable(signals.facts) if attack.family == "membership"]
     return membership_record(run_attacks(attacks, signals), signals)
@@ -63,7 +63,7 @@ def distance_attacks(
     distilled: DistilledSet, corpus: Corpus, recipe: Recipe, device: str = "cpu"
 ) -> tuple[MembershipAttack, ...]:
     """What the attack by distance finds on the set, and on its control."""
-    context = AuditContext.of(distilled, corpus, recipe, out=Path("unused"), device=device)
+    context = audit_context(distilled, corpus, recipe, out=Path("unused"), device=device)
     return Distance().run(AuditSignals(context)).membership
 
 

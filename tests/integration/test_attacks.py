@@ -265,7 +265,7 @@ def test_halves_that_are_nearly_one_patient_s_are_a_reason_and_no_crash(tmp_path
 
 def test_another_corpus_or_shape_is_refused(tmp_path, monkeypatch):
     corpus = noise_corpus(tmp_path)
-    monkeypatch.setattr(network_answers, "answers", None)
+    monkeypatch.setattr(network_answers, "attack_jobs", None)
     made = drawn_set(corpus)
     with pytest.raises(DataError, match="was made from the corpus 000000000000"):
         audit(replace(made, provenance={"corpus": "0" * 64}), corpus, small_recipe(), out=tmp_path)

@@ -17,7 +17,7 @@ from medistill.privacy.letters import TextFigures
 from medistill.recipe import load_recipe
 from medistill.studies.audit import text
 from medistill.studies.audit.audit import audit
-from medistill.studies.audit.context import AuditContext
+from medistill.studies.audit.context import audit_context
 from tests.factories import audited, report_example
 from tests.factories.burnt_in import needs_reader, strokes
 from tests.unit.privacy.test_overlays import SIDE, bodies
@@ -68,9 +68,7 @@ def audit_of(corpus: Corpus, out: Path) -> Audit:
 
 
 def looked_at(corpus: Corpus, *, built_in: bool = False) -> TextFigures:
-    context = AuditContext.of(
-        means_of_five(corpus), corpus, RECIPE, out=Path("unused"), device="cpu", built_in=built_in
-    )
+    context = audit_context(means_of_five(corpus), corpus, RECIPE, out=Path("unused"), device="cpu", built_in=built_in)
     return text.text_figures(context)[0]
 
 

@@ -18,14 +18,14 @@ from medistill.privacy.audit import Audit
 from medistill.privacy.criterion import Criterion
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, audit_deviations
-from medistill.studies.audit.context import AuditContext
+from medistill.studies.audit.context import audit_context
 from medistill.studies.audit.loop import applicable, run_attacks
 from medistill.studies.audit.membership import membership_record
 from medistill.studies.audit.pages import write_pages
-from medistill.studies.audit.refusals import refuse_another_corpus, refuse_another_network
 from medistill.studies.audit.signals import AuditSignals
 from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.audit_seal import seal_audit
+from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.environment import versions
 from medistill.workflow.retrace import making_flaw
 
@@ -68,11 +68,10 @@ def audit(
         DivergedError: a network, an expert or a distillation of the attacks left the finite numbers.
     """
     started, folder = time.perf_counter(), private_folder(Path(out))
-    refuse_another_corpus(distilled, corpus)
-    context = AuditContext.of(
+    context = audit_context(
         distilled, corpus, recipe, out=folder, network=network, device=device, built_in=built_in, progress=progress
     )
-    refuse_another_network(distilled, context.spec)
+    refuse_misfit(MadeOf.of_set(distilled), corpus, "audit", spec=context.spec)
     say_obstacles(corpus, recipe, progress, "This audit will not be able to pass the set.", attack=attack)
     signals = AuditSignals(context)
     attacks = applicable(signals.facts)

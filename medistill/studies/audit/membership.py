@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.kept import keep_json
 from medistill.privacy.attack import Evidence
 from medistill.privacy.membership import Membership
@@ -34,5 +35,5 @@ def membership_record(evidence: Mapping[str, Evidence], signals: AuditSignals) -
         confidence=recipe.evaluate.confidence,
         seconds=signals.seconds,
     )
-    keep_json(context.folder() / "membership.json", told.as_json(), private=True)
+    keep_json(private_folder(context.out) / "membership.json", told.as_json(), private=True)
     return told

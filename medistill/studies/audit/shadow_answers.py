@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from medistill.artifacts.atomic import private_folder
 from medistill.errors import DataError
 from medistill.privacy.membership import SOURCES
 from medistill.privacy.signals import CanaryAnswers, NetworkAnswers, ShadowSignals, cells_of
 from medistill.studies.audit.context import AuditContext
-from medistill.studies.audit.network_answers import digest_of, whole_key
+from medistill.studies.audit.network_answers import digest_of, what_decides
 from medistill.workflow.shadows import ShadowAnswers, ShadowPlan, ask_shadows, no_shadows, plan_shadows
 
 
@@ -16,16 +17,8 @@ def shadow_signals(context: AuditContext) -> ShadowSignals:
     if reason := no_shadows(plan, context.corpus, context.recipe):
         return ShadowSignals(reason=reason)
     try:
-        told = ask_shadows(
-            plan,
-            context.corpus,
-            context.recipe,
-            folder=context.folder(),
-            key=digest_of(*whole_key(context)),
-            network=context.network,
-            device=context.device,
-            progress=context.progress,
-        )
+        private_folder(context.out)
+        told = ask_shadows(plan, context, key=digest_of(*what_decides(context)), network=context.network)
     except DataError as error:  # half of the patients can be too few to quantise, where all of them are enough
         return ShadowSignals(reason=f"a set of half of the patients is impossible ({error.seen})")
     context.progress.say("Working out the likelihood ratios.")
