@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ import numpy as np
 
 from medistill.artifacts.atomic import private_folder, read_json, write_atomically, write_json, write_text
 from medistill.artifacts.csv_file import csv_rows, csv_text
+from medistill.artifacts.text_check import TextCheck
 from medistill.errors import ArtifactError
 from medistill.recipe import Unit
 
@@ -53,19 +54,6 @@ class ManifestRow:
     row: int
     category: str = ""
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class TextCheck:
-    """How text that is burnt into the pixels was looked for.
-
-    Attributes:
-        by: the programs that looked, with their versions.
-        policy: what was done about text other than side markers: "mask", or "quarantine" the file.
-    """
-
-    by: str
-    policy: str
 
 
 @dataclass(frozen=True)
@@ -216,7 +204,7 @@ def save_corpus(
         "class_names": list(class_names),
         "site_names": list(site_names),
         **{name: list(texts) for name, texts in (("sexes", sexes), ("ages", ages)) if any(texts)},
-        **({} if text_check is None else {"text_check": asdict(text_check)}),
+        **({} if text_check is None else {"text_check": text_check.as_json()}),
         **({"group_units": list(group_units), "studies": [int(v) for v in studies]} if differ else {}),
     }
     pixels = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
@@ -353,7 +341,7 @@ def load_corpus(path: Path) -> Corpus:
             found=index["found"],
             refused=dict(index["refused"]),
             notes=tuple(index["notes"]),
-            text_check=TextCheck(**index["text_check"]) if "text_check" in index else None,
+            text_check=TextCheck.from_json(index["text_check"], "its text check") if "text_check" in index else None,
             text_masked=int(index.get("text_masked", 0)),
             group_units=tuple(index.get("group_units", ())),
             studies=tuple(index.get("studies", ())),

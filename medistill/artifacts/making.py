@@ -186,7 +186,7 @@ def load_making(run: Path) -> Making | None:
 
 def provenance_digest(distilled: DistilledSet) -> str:
     """SHA-256 of what a set says of its own making, and of its classes."""
-    told = [distilled.provenance, list(distilled.class_names)]
+    told = [distilled.provenance.as_json(), list(distilled.class_names)]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

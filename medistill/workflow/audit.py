@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from medistill.artifacts.atomic import private_folder, write_text
-from medistill.artifacts.corpus import Corpus, TextCheck
+from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json
+from medistill.artifacts.text_check import TextCheck
 from medistill.errors import DataError, MedistillError, UsageError
 from medistill.evaluate.protocol import random_rows
 from medistill.networks.own import NetworkFactory
@@ -25,7 +25,7 @@ from medistill.privacy.letters import TextFigures
 from medistill.privacy.membership import Membership
 from medistill.privacy.residue import residue
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe, audit_deviations, validate_recipe
+from medistill.recipe import Recipe, audit_deviations
 from medistill.report.overlays import render_overlays
 from medistill.report.pairs import render_pairs
 from medistill.training.device import choose_device
@@ -165,11 +165,11 @@ def _check_fit(distilled: DistilledSet, corpus: Corpus) -> None:
             expected="the corpus that the set was made from, in the same shape",
             do="give that corpus, and the recipe that the set was made with",
         )
-    made_from = distilled.provenance.get("corpus")
+    made_from = distilled.provenance.corpus
     if made_from != corpus.content:
         text = text_looked_for(_text_check_of(distilled), corpus.text_check) if made_from else ""
         raise DataError(
-            f"the set was made from the corpus {str(made_from)[:12]}, and this one is {corpus.content[:12]}"
+            f"the set was made from the corpus {made_from[:12]}, and this one is {corpus.content[:12]}"
             f"{f' ({text})' if text else ''}"
             if made_from
             else "the set does not say which corpus it was made from",
@@ -180,15 +180,13 @@ def _check_fit(distilled: DistilledSet, corpus: Corpus) -> None:
 
 def _text_check_of(distilled: DistilledSet) -> TextCheck | None:
     """What looked for text in the originals, as the set says."""
-    stated = distilled.provenance.get("text_check")
-    if not isinstance(stated, Mapping) or "by" not in stated:
-        return None
-    return TextCheck(str(stated["by"]), str(stated.get("policy")))
+    stated = distilled.provenance.text_check
+    return None if stated is None else stated.check
 
 
 def _refuse_another_network(distilled: DistilledSet, spec: NetworkSpec) -> None:
     """Shadows of another network would tell of another method."""
-    made_with = distilled.provenance.get("network", spec.name)
+    made_with = distilled.provenance.network or spec.name
     if made_with != spec.name:
         raise UsageError(
             f"the set was made with the network {made_with}, and the audit would make its shadows with {spec.name}",
@@ -201,19 +199,19 @@ def _refuse_another_network(distilled: DistilledSet, spec: NetworkSpec) -> None:
 def starting_rows(distilled: DistilledSet, corpus: Corpus) -> tuple[np.ndarray | None, str]:
     """Rows of the corpus that the images began as, drawn again from the seed; else why they are not known."""
     known = distilled.provenance
-    if known.get("starts_from") == "noise":
+    if known.starts_from == "noise":
         return None, "the images began as noise"
-    if known.get("starts_from") == "quantised":
+    if known.starts_from == "quantised":
         return None, "no image began as one real image: each began as the mean of several"
     try:
-        made_with = validate_recipe(known["recipe"], "the recipe inside the set")
+        made_with = known.made_with("the set")
         per_class = [made_with.distill.ipc if c in distilled.labels else 0 for c in range(len(corpus.class_names))]
-        if known.get("starts_from") != "real" or not np.array_equal(
+        if known.starts_from != "real" or not np.array_equal(
             distilled.labels, np.repeat(np.arange(len(per_class)), per_class)
         ):
             return None, "the set does not say that it began as the images that its recipe draws"
         return random_rows(corpus, per_class, made_with.seed, -1), ""
-    except (KeyError, MedistillError):
+    except MedistillError:
         return None, "the set holds no recipe from which its starting images could be drawn again"
 
 
@@ -259,9 +257,8 @@ def _criteria(
     membership: Membership | None,
     text: TextFigures,
 ) -> tuple[Criterion, ...]:
-    starts_from = str(distilled.provenance.get("starts_from", ""))
-    means = distilled.provenance.get("quantisation")
-    smallest = means.get("smallest_cluster") if isinstance(means, Mapping) else None
+    starts_from, means = distilled.provenance.starts_from or "", distilled.provenance.quantisation
+    smallest = None if means is None else means.smallest_cluster
     return (
         gate.evidence(*held_out, corpus.split_unit, recipe.audit),
         *(
@@ -279,9 +276,9 @@ def _criteria(
 
 def _guarantee(distilled: DistilledSet) -> str:
     """The differential privacy that the set states, in a sentence, or that it states none."""
-    stated = distilled.provenance.get("differential_privacy")
-    if stated is not None:
-        return Guarantee.from_json(stated).sentence
+    promised = Guarantee.of_set(distilled.provenance)
+    if promised is not None:
+        return promised.sentence
     return "The set was made without differential privacy: nothing is guaranteed formally."
 
 

@@ -11,11 +11,11 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import Chain, making
 from medistill.artifacts.trajectories import Trajectories
-from medistill.errors import ArtifactError, UsageError
+from medistill.errors import UsageError
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
+from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.training.device import choose_device
 from medistill.workflow.centroids import centroid_set
 from medistill.workflow.experts import network_spec, refuse_other_experts
@@ -108,7 +108,7 @@ def distill(
 
 
 def _refuse_another_corpus(done: DistilledSet, corpus: Corpus, out: Path) -> None:
-    if done.provenance.get("corpus") != corpus.content:
+    if done.provenance.corpus != corpus.content:
         raise UsageError(
             f"the set in {out} was made from another corpus than this one, or from another split of it",
             expected="the corpus that it was made from",
@@ -117,16 +117,9 @@ def _refuse_another_corpus(done: DistilledSet, corpus: Corpus, out: Path) -> Non
 
 
 def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, spec: NetworkSpec, out: Path) -> None:
-    try:
-        stored = validate_recipe(done.provenance["recipe"], f"the recipe inside {out / 'set'}")
-    except KeyError:
-        raise ArtifactError(
-            f"{out / 'set' / 'manifest.json'} holds no recipe",
-            expected="a set that medistill distilled",
-            do="choose another --out",
-        ) from None
+    stored = done.provenance.made_with(str(out / "set"))
     refuse_another_recipe(recipe, stored, out)
-    made_with = done.provenance.get("network", stored.network.name)
+    made_with = done.provenance.network or stored.network.name
     if made_with != spec.name:
         raise UsageError(
             f"the run in {out} was made with the network {made_with}",

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus, Split
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json
+from medistill.artifacts.provenance import Provenance
 from medistill.errors import DataError, DivergedError
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
@@ -79,7 +79,7 @@ def evaluate(
         DivergedError: a network left the finite numbers.
     """
     check_fit("set", distilled.class_names, distilled.images.shape[1:], corpus)
-    apart = apart_from_originals(distilled.provenance.get("corpus"), corpus, recipe, originals)
+    apart = apart_from_originals(distilled.provenance.corpus, corpus, recipe, originals)
     corpus = apart.corpus
     _tell(apart, progress)
     asked, recipe = recipe, trainable(corpus, recipe, progress)
@@ -133,7 +133,7 @@ def write_evaluation(
     apart: Tested,
     recipe: Recipe,
     *,
-    made: Mapping[str, Any],
+    made: Provenance,
     set_digest: str = "",
     network: str,
     parameters: int,

@@ -65,12 +65,11 @@ def evaluate_classifier(
         DivergedError: a probability is not finite.
     """
     check_fit("classifier", classifier.class_names, classifier.shape, corpus)
-    of_set = classifier.provenance.get("set", {})
-    apart = apart_from_originals(of_set.get("corpus"), corpus, recipe, None)
+    apart = apart_from_originals(classifier.provenance.set.corpus, corpus, recipe, None)
     if apart.originals != "apart":
         progress.say(OTHER_CORPUS)
     progress.say(OWN_THRESHOLDS if len(corpus.rows("val")) else NO_THRESHOLDS)
-    if not classifier.provenance.get("set_verified"):
+    if not classifier.provenance.set_verified:
         progress.say(UNVERIFIED)
     place, spec = choose_device(device), classifier_spec(classifier)
     network = restored_network(classifier, place)
@@ -93,12 +92,19 @@ def evaluate_classifier(
         epochs=classifier.epochs,
         seconds=classifier.seconds,
     )
-    tested = {"network": spec.words, "set_digest": classifier.provenance.get("set_digest")}
+    tested = {"network": spec.words, "set_digest": classifier.provenance.set_digest}
     write_json(folder / TESTED, tested, private=True)
     keep_tested_corpus(corpus, Path(out))
     parameters = sum(array.size for array in classifier.weights.values())
     return write_evaluation(
-        folder, [arm], apart, recipe, made=of_set, network=spec.words, parameters=parameters, progress=progress
+        folder,
+        [arm],
+        apart,
+        recipe,
+        made=classifier.provenance.set,
+        network=spec.words,
+        parameters=parameters,
+        progress=progress,
     )
 
 

@@ -20,7 +20,7 @@ from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import check_image_size
 from medistill.privacy.residue import residue
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
+from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.report.exchange import ExchangeStudy, StudiedSite
 from medistill.report.html import render_exchange
 from medistill.report.markdown import exchange_markdown
@@ -157,13 +157,13 @@ def _finished(
         return None
     done = DistilledSet.load(place / "set")
     same = {"corpus": site.share(corpus).content, "network": network_spec(corpus, recipe, network).name}
-    if any(done.provenance.get(name) != value for name, value in same.items()):
+    if any(getattr(done.provenance, name) != value for name, value in same.items()):
         raise UsageError(
             f"{place} holds a set of other images or of another network",
             expected="a folder that is new, or the one of this study",
             do="choose another --out, or remove that folder",
         )
-    stored = validate_recipe(done.provenance.get("recipe", {}), f"the recipe inside {place / 'set'}")
+    stored = done.provenance.made_with(str(place / "set"))
     statistics = {name: getattr(stored.evaluate, name) for name in STATISTICS}
     evaluate = recipe.evaluate.model_copy(update=statistics)
     mine = recipe.model_copy(update={"evaluate": evaluate, "audit": stored.audit})

@@ -14,7 +14,7 @@ from medistill.artifacts.lock import alone
 from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
 from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe, validate_recipe
+from medistill.recipe import Recipe
 from medistill.recipe.limits import LargeRecipe, refuse_large
 from medistill.report.record import HeldOutSite
 from medistill.workflow.distill import distill
@@ -55,7 +55,7 @@ def leave_site_out(
     """
     run = Path(run)
     source = _set_of(run)
-    recipe = validate_recipe(source.provenance["recipe"], f"the recipe inside {run / 'set'}")
+    recipe = source.provenance.made_with(str(run / "set"))
     refuse_large(recipe.model_dump(), f"the recipe inside {run / 'set'}", large_recipe)
     if recipe.privacy.mode == "dp":
         raise UsageError(
@@ -125,7 +125,7 @@ def _set_of(run: Path) -> DistilledSet:
             do="check the path, or finish the run with --resume first",
         )
     source = DistilledSet.load(run / "set")
-    if not {"recipe", "corpus", "network"} <= set(source.provenance):
+    if None in (source.provenance.recipe, source.provenance.corpus, source.provenance.network):
         raise ArtifactError(
             f"{run / 'set'} does not say what it was made of",
             expected="a set that medistill distilled",
@@ -135,15 +135,15 @@ def _set_of(run: Path) -> DistilledSet:
 
 
 def _check(run: Path, source: DistilledSet, corpus: Corpus, network: str) -> None:
-    if source.provenance["corpus"] != corpus.content:
+    if source.provenance.corpus != corpus.content:
         raise UsageError(
             f"these files make another corpus than the one that the run in {run} was made from",
             expected="the same folder and the same table as for `medistill distill`",
             do="give its --data and its --labels; if the files have changed since, distil them again first",
         )
-    if source.provenance["network"] != network:
+    if source.provenance.network != network:
         raise UsageError(
-            f"the run in {run} was made with the network {source.provenance['network']}",
+            f"the run in {run} was made with the network {source.provenance.network}",
             expected=f"the same network here, not {network}",
             do="give the network that it was made with",
         )

@@ -71,7 +71,7 @@ def best_look(
     if not looks:
         return None
     found = _Found(run / FOLDER / FOUND, _key(looks, corpus, recipe, spec, device))
-    chosen_step = distilled.provenance.get("chosen_step")
+    chosen_step = distilled.provenance.chosen_step
     if chosen and chosen_step in looks:
         found.accuracy[chosen_step] = list(chosen)
     networks, epochs = recipe.evaluate.networks, recipe.evaluate.epochs

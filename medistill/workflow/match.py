@@ -20,6 +20,7 @@ from medistill.artifacts.kept import keep_json
 from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import Chain, Making, array_digest, making
 from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.provenance import Provenance
 from medistill.artifacts.trajectories import Trajectories
 from medistill.engine.importance import Importance
 from medistill.engine.outer import Fixed, Look, optimise
@@ -226,7 +227,7 @@ def _keeping(
     return keep_and_validate
 
 
-def _result(state: State, fixed: Fixed, class_names: tuple[str, ...], made: dict[str, Any]) -> DistilledSet:
+def _result(state: State, fixed: Fixed, class_names: tuple[str, ...], made: Provenance) -> DistilledSet:
     trajectories = fixed.trajectories
     soft = None if state.best_logits is None else state.best_logits.softmax(dim=1).cpu().numpy()
     return DistilledSet(
@@ -237,11 +238,8 @@ def _result(state: State, fixed: Fixed, class_names: tuple[str, ...], made: dict
         student_lr=state.best_alpha,
         normalisation=trajectories.normalisation,
         class_names=class_names,
-        provenance={
-            **made,
-            "trajectories": trajectories.key,
-            "chosen_step": state.best_step,
-            "micro_batch": state.micro_batch,
-        },
+        provenance=made.replaced(
+            trajectories=trajectories.key, chosen_step=state.best_step, micro_batch=state.micro_batch
+        ),
         soft_labels=soft,
     )

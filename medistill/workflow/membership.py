@@ -81,7 +81,7 @@ def attack_membership(
     folder, place = private_folder(Path(out) / "membership"), choose_device(device)
     spec = network_spec(corpus, recipe, network)
     attacks, seconds = _loss_attacks(distilled, corpus, recipe, spec, folder, place, progress)
-    if distilled.provenance.get("starts_from") == "quantised":
+    if distilled.provenance.starts_from == "quantised":
         attacks += distance_attacks(distilled, corpus, recipe, place)
     plan = plan_shadows(corpus, recipe)
     reason = shadow_obstacle(plan, corpus, recipe)
@@ -157,7 +157,7 @@ def _too_few_for_a_cell(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str
 
 
 def _check(distilled: DistilledSet, corpus: Corpus) -> None:
-    if distilled.provenance.get("corpus", corpus.content) != corpus.content:
+    if distilled.provenance.corpus not in (None, corpus.content):
         raise DataError(
             "the set was made from another corpus, or another split of this one",
             expected="the files that it was made from: only of them is it known who was a member",

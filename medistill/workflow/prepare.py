@@ -19,12 +19,12 @@ from medistill.artifacts.corpus import (
     SPLITS,
     Corpus,
     Split,
-    TextCheck,
     load_corpus,
     save_corpus,
 )
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.artifacts.lock import alone
+from medistill.artifacts.text_check import TextCheck
 from medistill.data.burnt_in_text import RULES, text_check
 from medistill.data.decoded import Decoded
 from medistill.data.decoding import decode

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from medistill.artifacts.classifier import Classifier
+from medistill.artifacts.classifier import Classifier, ClassifierProvenance
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import new_folder, refuse_taken
 from medistill.evaluate.protocol import TrainingSet, distilled_training, scheduled, stored_bytes, trained_network
@@ -77,15 +77,15 @@ def train_classifier(
         bytes=stored_bytes(distilled),
         epochs=training.schedule.epochs,
         seconds=seconds,
-        provenance={
-            "set": distilled.provenance,
-            "set_verified": signer is not None,
-            **({} if signer is None else {"set_signer": signer}),
-            "set_digest": hashlib.sha256(distilled.training_bytes()).hexdigest(),
-            "lr": training.schedule.lr,
-            "device": place.type,
-            "versions": versions(),
-        },
+        provenance=ClassifierProvenance(
+            set=distilled.provenance,
+            set_verified=signer is not None,
+            set_signer=signer,
+            set_digest=hashlib.sha256(distilled.training_bytes()).hexdigest(),
+            lr=training.schedule.lr,
+            device=place.type,
+            versions=versions(),
+        ),
     )
     with new_folder(folder) as written:
         classifier.save(written)

@@ -112,7 +112,7 @@ def test_what_changed_is_told_in_counts_by_class(corpus: Corpus, tmp_path: Path)
     )
     assert "3 files new (Normal 1, Pneumonia 2)" in changes(now, corpus)
     assert "doe" not in said
-    read = replace(corpus, text_check=TextCheck("a reader 1.0", "mask"))
+    read = replace(corpus, text_check=TextCheck(by="a reader 1.0", policy="mask"))
     assert changes(read, corpus) == "burnt-in text was treated as mask, by a reader 1.0 then, as unchecked now"
 
 
@@ -158,7 +158,7 @@ def test_nothing_is_claimed_where_nothing_can_be_known(
     made = distill(corpus, None, RECIPE, out=tmp_path / "run", device="cpu")
     other = saved(tmp_path / "other", corpus, range(120), turned(corpus))
     known = known_originals(made, tmp_path / "run")
-    content = made.provenance["corpus"]
+    content = made.provenance.corpus
     padded = RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"fit": "pad"})})
     assert apart_from_originals(content, other, padded, known).originals == "not known"
     assert apart_from_originals(None, other, RECIPE, None).originals == "not known"

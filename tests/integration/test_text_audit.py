@@ -22,7 +22,7 @@ from tests.factories.burnt_in import needs_reader, strokes
 from tests.unit.privacy.test_overlays import SIDE, bodies
 
 NAMES = ("MEIER HANS", "ROSSI ANNA", "DOE JANE", "KLINGER EVA", "WOLF PETER")
-OUGHT = TextCheck("a reader of a test", "mask")
+OUGHT = TextCheck(by="a reader of a test", policy="mask")
 RECIPE = load_recipe(
     "demo", [f"data.image_size={SIDE}", "network.width=4", "evaluate.raw_epochs=1", "schedule.choose=fixed"]
 )
@@ -59,7 +59,7 @@ def means_of_five(corpus: Corpus) -> DistilledSet:
     grey = np.concatenate([corpus.images[k : k + 5].mean(axis=0, keepdims=True) for k in (0, 10, 5, 15)])
     made = audited.distilled(audited.normalisation(corpus).apply(grey), corpus, starts_from="quantised", recipe=RECIPE)
     known = {"quantisation": {"smallest_cluster": 5, "min_cluster_size": 5}}
-    return replace(made, provenance={**made.provenance, **known})
+    return replace(made, provenance={**made.provenance.as_json(), **known})
 
 
 def audit_of(corpus: Corpus, out: Path) -> Audit:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
+from medistill.artifacts.provenance import MergedPart, SharedProvenance, TextCheckRecord
+from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.privacy.letters import Letters
 from medistill.recipe import load_recipe
 from medistill.report.data_statements import outcome
 from medistill.sharing.data_card import data_card
-from medistill.sharing.manifest import Provenance, QuantisationRecord, Source, TextCheckRecord
 from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
 from medistill.sharing.statement import Statement
 from tests.factories import report_example
@@ -85,7 +86,7 @@ def test_what_is_not_known_is_said() -> None:
 def test_a_set_that_nothing_read_says_so(check: TextCheckRecord | None, told: str) -> None:
     large = replace(small_set(), images=np.zeros((4, 1, 64, 64), np.float32))
     made = data_card(
-        large, Statement("CC0-1.0", "Tests"), Provenance(text_check=check), None, None, dicom=False
+        large, Statement("CC0-1.0", "Tests"), SharedProvenance(text_check=check), None, None, dicom=False
     ).decode()
     assert told in made
     assert "The set was not read for letters" in made
@@ -103,11 +104,11 @@ def test_what_the_audit_read_is_told() -> None:
 
 
 def test_a_united_set_names_its_sources() -> None:
-    source = Source(
+    source = MergedPart(
         sender="St Example", set_digest="e" * 64, first=0, images=3, privacy="", epsilon=7.9, delta=1e-5, unit="patient"
     )
     other = replace_source(source, sender="", first=3, images=1, epsilon=None)
-    text = card(Statement("CC0-1.0", "Tests"), provenance=Provenance(sources=(source, other)))
+    text = card(Statement("CC0-1.0", "Tests"), provenance=SharedProvenance(sources=(source, other)))
     assert "| 1 | St Example (unverified) | 0 to 2 | 7.9 |" in text
     assert "| 2 | an unnamed sender (unverified) | 3 to 3 | none |" in text
 
@@ -137,16 +138,16 @@ def test_a_senders_markup_is_shown_as_it_is() -> None:
 
 def test_what_the_images_began_as_is_called_by_its_name() -> None:
     for synthetic, words in ((True, "began as one of these"), (False, "began as one of the real training images")):
-        known = Provenance(synthetic_source=synthetic, starts_from="real")
+        known = SharedProvenance(synthetic_source=synthetic, starts_from="real")
         assert words in card(Statement("CC0-1.0", "Tests"), provenance=known)
 
 
 def test_a_quantised_set_says_of_how_many_patients_an_image_is_the_mean() -> None:
-    means = QuantisationRecord(
+    means = QuantisedSummary(
         encoder="pca", dimension=64, min_cluster_size=5, smallest_cluster=7, weights="mass", labels="soft",
         temperature=2.0, teachers=3,
     )  # fmt: skip
-    known = Provenance(method="DDOQ", network="convnet", starts_from="quantised", quantisation=means)
+    known = SharedProvenance(method="DDOQ", network="convnet", starts_from="quantised", quantisation=means)
     weighted = replace(
         small_set(),
         weights=np.array([0.5, 1.5, 1, 1], np.float32),
@@ -176,7 +177,7 @@ def test_a_quantised_set_says_of_how_many_patients_an_image_is_the_mean() -> Non
     assert "multiply its loss" not in text
     assert "They are tuned" not in text
     assert "they are tuned" in text
-    silent = card(Statement("CC0-1.0", "Tests"), provenance=Provenance(starts_from="quantised"))
+    silent = card(Statement("CC0-1.0", "Tests"), provenance=SharedProvenance(starts_from="quantised"))
     assert "it is not said of how many" in silent
 
 
@@ -192,7 +193,7 @@ def test_the_words_of_a_report_that_was_altered_are_no_markup_either() -> None:
 )
 def test_a_strangers_recipe_that_has_no_map_of_classes_where_one_belongs_unites_nothing(recipe: dict) -> None:
     """A recipient's machine writes the card anew to compare it."""
-    strange = Provenance.model_validate({"recipe": recipe})
+    strange = SharedProvenance.model_validate({"recipe": recipe})
     assert "unites" not in card(Statement("CC0-1.0", "Tests", acknowledged_risk="a test"), provenance=strange)
 
 
