@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from medistill.artifacts.cache import cache_root
-from medistill.artifacts.corpus import SPLITS, Corpus, TextCheck, save_corpus
+from medistill.artifacts.corpus import SPLITS, Corpus, TextCheck
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.evaluate.evaluation import load_evaluation
@@ -25,6 +25,7 @@ from medistill.workflow.originals import FILE, apart_from_originals, keep_origin
 from medistill.workflow.run import run
 from medistill.workflow.same_corpus import changes
 from tests.factories import audited
+from tests.factories.flat_corpus import save_flat
 from tests.factories.tiny import TINY
 
 RECIPE = load_recipe(
@@ -44,7 +45,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def saved(folder: Path, of: Corpus, rows: Sequence[int], splits: np.ndarray, **changed: np.ndarray) -> Corpus:
     """Some images of a corpus, split anew."""
     manifest = {row.row: row for row in of.manifest}
-    return save_corpus(
+    return save_flat(
         folder,
         images=changed.get("images", of.images)[rows],
         labels=changed.get("labels", of.labels)[rows].tolist(),

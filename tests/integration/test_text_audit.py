@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medistill.artifacts.corpus import Corpus, ManifestRow, TextCheck, save_corpus
+from medistill.artifacts.corpus import Corpus, ManifestRow, TextCheck
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.privacy.audit import LETTERS, ORIGINALS_READ, OVERLAYS, Audit, audit_from_json, load_audit
 from medistill.privacy.gate import decide, no_text
@@ -19,6 +19,7 @@ from medistill.workflow import text_audit
 from medistill.workflow.audit import audit
 from tests.factories import audited, report_example
 from tests.factories.burnt_in import needs_reader, strokes
+from tests.factories.flat_corpus import save_flat
 from tests.unit.privacy.test_overlays import SIDE, bodies
 
 NAMES = ("MEIER HANS", "ROSSI ANNA", "DOE JANE", "KLINGER EVA", "WOLF PETER")
@@ -35,7 +36,7 @@ def corpus(folder: Path, text: str, *, looked: bool = False, synthetic: bool = F
         line = {"names": NAMES[k % 5], "banner": "ST ALPHA CLINIC"}.get(text)
         if line:
             images[k, 0] += 150 * strokes(SIDE, SIDE, line, 11, (4, 4))
-    return save_corpus(
+    return save_flat(
         folder,
         images=np.clip(images, 0, 255).astype(np.uint8),
         labels=[k // 5 % 2 for k in range(100)],

@@ -21,10 +21,10 @@ from medistill.artifacts.corpus import (
     TextCheck,
     load_corpus,
     rows_without_site,
-    save_corpus,
     save_without_site,
 )
 from medistill.errors import ArtifactError, MedistillError
+from tests.factories.flat_corpus import save_flat
 
 
 def _save(folder: Path, **changes: Any) -> Corpus:
@@ -49,7 +49,7 @@ def _save(folder: Path, **changes: Any) -> Corpus:
             ManifestRow("c.dcm", -1, "lateral view", "LL"),
         ],
     }
-    return save_corpus(folder, **{**values, **changes})
+    return save_flat(folder, **{**values, **changes})
 
 
 @pytest.fixture
