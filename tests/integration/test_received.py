@@ -53,7 +53,9 @@ def set_of(number: int, **recipe: dict[str, int]) -> DistilledSet:
 
 
 def packed(distilled: DistilledSet) -> dict[str, bytes]:
-    return pack(distilled, Statement("CC0-1.0", "Tests", sender="St Example", acknowledged_risk="A test."))
+    return pack(
+        distilled, Statement(licence="CC0-1.0", intended_use="Tests", sender="St Example", acknowledged_risk="A test.")
+    )
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from medistill.sharing.statement import Statement
 from tests.factories import sent_bundle
 from tests.factories.sent_bundle import listed_anew, small_set, unsigned
 
-PLAIN = Statement("CC-BY-4.0", "Tests", acknowledged_risk="a test")
+PLAIN = Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="a test")
 Files = dict[str, bytes]
 
 
