@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medistill.evaluate.evaluation import CalibrationCurve
+from medistill.evaluate.curve import CalibrationCurve
 from medistill.evaluate.intervals import Estimate, proportion_estimate
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 
 ERROR_BINS = 15
 """Bins of the expected calibration error, as Guo (2017) and most who report it take."""
@@ -77,7 +77,7 @@ def calibration_curve(
     groups: np.ndarray,
     counts: Sequence[np.ndarray],
     *,
-    arm: Arm,
+    arm: ArmName,
     class_name: str,
     confidence: float,
     smallest_cell: int,

@@ -10,11 +10,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from medistill.evaluate.between_runs import paired_difference
-from medistill.evaluate.evaluation import Subgroup
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import TRAITS, Arm, ArmPredictions, Truth
+from medistill.evaluate.predictions import TRAITS, ArmPredictions, Truth
+from medistill.evaluate.subgroup import Subgroup
 from medistill.evaluate.subgroups import shown, subgroups
 from medistill.recipe import EvaluateRecipe
+from medistill.recipe.arms import ArmName
 
 ExchangeSource = Literal["own_raw", "own_set", "others_sets", "all_sets", "random", "pooled_raw"]
 """What networks learn from: a site's originals; the set that was distilled from them; the sets of all other sites; the
@@ -22,7 +23,7 @@ sets of all sites; as many originals of each class and site as these hold, drawn
 sites, pooled, which is what sites that exchange sets may not do."""
 SOURCES: tuple[ExchangeSource, ...] = get_args(ExchangeSource)
 """Every source, in the order in which results are shown."""
-AS_ARMS: dict[ExchangeSource, Arm] = {
+AS_ARMS: dict[ExchangeSource, ArmName] = {
     "own_raw": "raw",
     "own_set": "distilled",
     "others_sets": "distilled",

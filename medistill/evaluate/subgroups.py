@@ -9,7 +9,6 @@ import numpy as np
 
 from medistill.artifacts.corpus import NOT_STATED, Trait
 from medistill.evaluate.arm import Rankings
-from medistill.evaluate.evaluation import Subgroup, SubgroupArm
 from medistill.evaluate.intervals import (
     Estimate,
     number_groups,
@@ -17,8 +16,10 @@ from medistill.evaluate.intervals import (
     proportion_estimate,
     resamples,
 )
-from medistill.evaluate.predictions import TRAITS, Arm, ArmPredictions, Truth
+from medistill.evaluate.predictions import TRAITS, ArmPredictions, Truth
+from medistill.evaluate.subgroup import Subgroup, SubgroupArm
 from medistill.recipe import EvaluateRecipe
+from medistill.recipe.arms import ArmName
 
 FEW_HERE = "a class has few patients in this subgroup"
 """Why a figure of a subgroup has no interval: which class, and how many, could point at somebody."""
@@ -104,7 +105,7 @@ def shown(
     once = np.ones((patients, 1), np.float32)
     images = np.bincount(groups, minlength=patients).astype(np.float64)
     told: list[SubgroupArm] = []
-    areas: dict[Arm, tuple[float, np.ndarray, str]] = {}
+    areas: dict[ArmName, tuple[float, np.ndarray, str]] = {}
     for arm in arms:
         of_cell = replace(arm, test=arm.test[:, rows][:, :, present])
         rankings = Rankings(of_cell, cases[present], [class_names[c] for c in present])
@@ -142,7 +143,7 @@ def _no_area(present: Sequence[int], labels: np.ndarray, class_names: Sequence[s
     return "" if present else f"every test image here is of class '{class_names[int(labels[0])]}'"
 
 
-def _difference(areas: Mapping[Arm, tuple[float, np.ndarray, str]], patients: int, confidence: float) -> Estimate:
+def _difference(areas: Mapping[ArmName, tuple[float, np.ndarray, str]], patients: int, confidence: float) -> Estimate:
     """Distilled minus raw, from the same resamples."""
     if "distilled" not in areas or "raw" not in areas:
         return Estimate.impossible("the arms 'distilled' and 'raw' were not both trained")

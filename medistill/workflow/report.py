@@ -26,6 +26,7 @@ from medistill.quantisation.record import Quantisation
 from medistill.recipe import load_recipe, validate_recipe
 from medistill.report.caveats import caveats
 from medistill.report.checklist import checklist
+from medistill.report.held_out_sites import load_sites
 from medistill.report.html import render_html
 from medistill.report.markdown import markdown
 from medistill.report.methods_text import methods
@@ -35,7 +36,6 @@ from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import verdict
 from medistill.report.wording import count, counted
 from medistill.workflow.corpus_record import tested_corpus
-from medistill.workflow.sites import load_sites
 
 SUMMARISED = (
     "chosen_step", "training_images", "training_groups", "split_unit", "synthetic_source", "quantisation",

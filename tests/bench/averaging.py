@@ -53,7 +53,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             distilled = distill(corpus, None, of_row, out=folder, device="cpu")
             record = Path(folder) / "quantisation.json"
-            known = Quantisation.from_json(read_json(record, "quantisation"), str(record))
+            known = Quantisation.from_json(read_result(record, "quantisation"), str(record))
         attack, _ = distance_attacks(distilled, corpus, of_row, torch.device("cpu"))
         of_all = attack.cells[0]
         patients = [count for of_class in known.classes for count in of_class.cell_patients]

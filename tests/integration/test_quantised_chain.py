@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import read_result
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DataError, RecipeError, UsageError
 from medistill.evaluate.predictions import load_arms
@@ -51,7 +52,7 @@ def changed(recipe: Recipe, *overrides: str) -> Recipe:
 def test_from_corpus_to_evaluation(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
     made = distill(corpus, None, recipe, out=tmp_path, device="cpu")
     loaded = DistilledSet.load(tmp_path)
-    known = Quantisation.from_json(json.loads((tmp_path / "quantisation.json").read_text()), "test")
+    known = Quantisation.from_json(read_result(tmp_path / "quantisation.json", "quantisation"), "test")
     assert loaded.images.tobytes() == made.images.tobytes()
     assert loaded.provenance.method == "DDOQ"
     assert loaded.provenance.starts_from == "quantised"

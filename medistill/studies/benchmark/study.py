@@ -28,12 +28,10 @@ from medistill.data.splits import part
 from medistill.errors import UsageError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import PUBLISHED_IPC, BenchmarkResult, published_figures
-from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent
 from medistill.recipe import QUANTISING, Method, Recipe, load_recipe, recipe_names
-from medistill.training.device import choose_device
-from medistill.workflow.experts import network_spec
-from medistill.workflow.looks import best_look
+from medistill.studies.benchmark.best_checkpoint import best_checkpoint
+from medistill.training.context import Context
 from medistill.workflow.prepare import cached_corpus, known_digests, remember_corpus, sole_reader
 
 READER = 1
@@ -74,6 +72,29 @@ class BenchmarkSource:
     data: Path | None = None
     download: bool = False
     limit: int | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the record of a run says of it."""
+        return {"name": self.name, "limit": self.limit}
+
+    @property
+    def verb(self) -> list[str]:
+        """The command that makes such a run."""
+        return ["benchmark", self.name]
+
+    @property
+    def options(self) -> list[str]:
+        """Its options beside recipe and folders."""
+        return [] if self.limit is None else ["--limit", str(self.limit)]
+
+    def corpus(self, recipe: Recipe, progress: Progress) -> Corpus:
+        """Read the benchmark (see `benchmark_corpus`)."""
+        return benchmark_corpus(self, recipe, progress)
+
+    def conclude(self, distilled: DistilledSet, evaluation: Evaluation, context: Context) -> None:
+        """Set a finished run beside published figures (see `beside_published`)."""
+        beside_published(self, distilled, evaluation, context)
 
 
 def benchmark_recipe(name: str, ipc: int, method: Method = "iadd") -> tuple[str, list[str]]:
@@ -122,25 +143,21 @@ def benchmark_corpus(source: BenchmarkSource, recipe: Recipe, progress: Progress
 
 
 def beside_published(
-    source: BenchmarkSource,
-    distilled: DistilledSet,
-    corpus: Corpus,
-    recipe: Recipe,
-    evaluation: Evaluation,
-    *,
-    out: Path,
-    network: NetworkFactory | None = None,
-    device: str = "auto",
-    progress: Progress = Silent(),
+    source: BenchmarkSource, distilled: DistilledSet, evaluation: Evaluation, context: Context
 ) -> BenchmarkResult:
-    """Set a finished evaluation beside published figures, and write ``out/benchmark.json``.
+    """Set a finished evaluation beside published figures, and write ``benchmark.json`` into the run.
 
-    Where the looks of the run were kept, their best test accuracy is told too, as papers report it.
+    Where its validation steps were kept, their best test accuracy is told too, as papers report it.
+
+    Args:
+        source: the benchmark, and how much of it was used.
+        distilled: the set of the run.
+        evaluation: what it was found to be worth.
+        context: corpus, recipe, network and device; its folder is the run's.
     """
-    arm = evaluation.arm("distilled")
+    recipe, arm = context.recipe, evaluation.arm("distilled")
     accuracy = () if arm is None else arm.network_accuracy
-    place, spec = choose_device(device), network_spec(corpus, recipe, network)
-    best = best_look(out, distilled, accuracy, corpus, recipe, spec, place, progress)
+    best = best_checkpoint(distilled, accuracy, context)
     spread = None if arm is None else arm.accuracy_spread
     result = BenchmarkResult(
         dataset=source.name,
@@ -152,7 +169,7 @@ def beside_published(
         cut_down=(*departures(source, recipe), *smaller_classes(distilled, recipe.distill.ipc)),
         published=published_figures(source.name, recipe.distill.ipc, recipe.data.image_size),
     )
-    keep_json(out / "benchmark.json", asdict(result))
+    keep_json(context.out / "benchmark.json", asdict(result))
     return result
 
 
