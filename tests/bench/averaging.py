@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from medistill.artifacts.atomic import read_json
+from medistill.artifacts.kept import read_result
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import load_recipe
 from medistill.report.wording import interval, number, percent
