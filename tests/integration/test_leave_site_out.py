@@ -317,7 +317,7 @@ def test_a_damaged_record_is_refused(made: Made, tmp_path: Path, change: dict[st
     record = {**read_result(made.run / "sites" / "sites.json", "sites"), **change}
     kept = {name: value for name, value in record.items() if value is not ...}
     keep_json(tmp_path / "sites" / "sites.json", kept)
-    with pytest.raises(ArtifactError, match=r"sites.json cannot be used .*leave-site-out"):
+    with pytest.raises(ArtifactError, match=r"sites.json cannot be used: .*leave-site-out"):
         load_sites(tmp_path)
 
 

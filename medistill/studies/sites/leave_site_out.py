@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
@@ -99,7 +98,7 @@ def _done(plan: SitePlan, context: Context, network: NetworkFactory | None) -> S
         evaluate(distilled, without, recipe, out=out, network=network, device=device, progress=log)
     except (DivergedError, DataError) as error:
         log.say(str(error))
-        return replace(plan, reason=error.seen)
+        return plan.replaced(reason=error.seen)
     return plan
 
 
