@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from medistill.engine.images import Images
 from medistill.engine.segment import Segment
-from medistill.engine.unroll import Images
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
 from medistill.training.augmentation import augment, draw

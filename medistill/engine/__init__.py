@@ -1,1 +1,1 @@
-"""The mathematics of trajectory matching, exact and in the memory of one step."""
+"""The mathematics of distillation: an outer loop over named coordinates, and what can be put into it."""

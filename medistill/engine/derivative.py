@@ -1,12 +1,11 @@
-"""First and second derivatives of one student step on one micro-batch, in one of three ways.
+"""First and second derivatives of one student step on one micro-batch, in one of two modes.
 
 With l(theta, X, Y) the student's loss, g = dl/dtheta and v a vector over the parameters, the second derivative is
-d<g, v>/d(theta, X, Y), beside the number <g, v>:
+d<g, v>/d(theta, X, Y), beside the number <g, v>. Its part in theta is the Hessian-vector product. Reverse mode over
+reverse mode, either way:
 
-- reverse: reverse mode over reverse mode, layer by layer in closed form (`medistill.networks.closed_form`).
-- forward: the derivative of all first derivatives along v, by forward mode over reverse mode; the same since second
-  derivatives commute. It loses digits as the steps grow in number.
-- compiled: reverse over reverse, as one program made by torch.compile.
+- reverse: layer by layer in closed form (`medistill.networks.second_order`).
+- compiled: as one program made by torch.compile.
 """
 
 import os
@@ -17,29 +16,29 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad, grad_and_value, jvp
+from torch.func import grad, grad_and_value
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.engine.student import Student, cross_entropy
-from medistill.networks.closed_form import ClosedForms
+from medistill.networks.second_order import SecondOrderKernels
 
 
 @dataclass(frozen=True)
-class Curvature:
+class SecondDerivative:
     """Derivatives of <g, v> for one micro-batch.
 
     Attributes:
         parts: in the parameter tensors: the Hessian times v.
         images: in the images.
         labels: in the labels' probabilities.
-        slope: <g, v> itself.
+        along: <g, v> itself, the derivative of the loss along v.
     """
 
     parts: Sequence[Tensor]
     images: Float[Tensor, "B C H W"]
     labels: Float[Tensor, "B C"]
-    slope: Float[Tensor, ""]
+    along: Float[Tensor, ""]
 
 
 @dataclass(frozen=True)
@@ -54,72 +53,64 @@ class Batch:
         return len(self.weights)
 
     def __getitem__(self, rows: slice) -> "Batch":
-        """Some of them."""
+        """Return some of them."""
         return Batch(self.images[rows], self.labels[rows], self.weights[rows])
 
 
-def slope(student: Student, parts: Sequence[Tensor], batch: Batch) -> Sequence[Tensor]:
-    """g: the gradient of the student's loss in its parameter tensors."""
-    if student.way == "compiled":
-        return _program(student, "slope", lambda: grad(student.loss))(
+def gradient(student: Student, parts: Sequence[Tensor], batch: Batch) -> Sequence[Tensor]:
+    """Return g, the gradient of the student's loss in its parameter tensors."""
+    if student.hvp_mode == "compiled":
+        return _program(student, "gradient", lambda: grad(student.loss))(
             [part.detach() for part in parts], batch.images, batch.labels, batch.weights
         )
-    with ClosedForms():
+    with SecondOrderKernels():
         loss = student.loss(parts, batch.images, batch.labels, batch.weights)
     return torch.autograd.grad(loss, parts)
 
 
-def curvature(student: Student, parts: Sequence[Tensor], along: Sequence[Tensor], batch: Batch) -> Curvature:
-    """The second derivative along ``along``, the tensors of v, in the student's way."""
-    if student.way == "reverse":
-        return _reverse(student, parts, along, batch)
+def hessian_vector_product(
+    student: Student, parts: Sequence[Tensor], v: Sequence[Tensor], batch: Batch
+) -> SecondDerivative:
+    """Return the second derivative along ``v``, given as tensors, in the student's mode."""
+    if student.hvp_mode == "reverse":
+        return _reverse(student, parts, v, batch)
     inert = [part.detach() for part in parts]
-    if student.way == "forward":
-        return _forward(student, inert, along, batch)
-    program = _program(student, "curvature", lambda: lambda *given: reverse_over_reverse(student, *given))
-    return Curvature(*program(inert, along, batch.images, batch.labels, batch.weights))
+    program = _program(student, "second derivative", lambda: lambda *given: reverse_over_reverse(student, *given))
+    return SecondDerivative(*program(inert, v, batch.images, batch.labels, batch.weights))
 
 
-def _reverse(student: Student, parts: Sequence[Tensor], along: Sequence[Tensor], batch: Batch) -> Curvature:
+def _reverse(student: Student, parts: Sequence[Tensor], v: Sequence[Tensor], batch: Batch) -> SecondDerivative:
     """Reverse over reverse. <g, v> is had from the logits z, as <dl/dz, dz/dtheta v>, so g itself is never formed."""
     images, labels = batch.images.detach().requires_grad_(), batch.labels.detach().requires_grad_()
-    with ClosedForms("graph"):
+    with SecondOrderKernels("graph"):
         logits = student.logits(parts, images)
-        (of_logits,) = torch.autograd.grad(cross_entropy(logits, labels, batch.weights), logits, create_graph=True)
-        gradients = torch.autograd.grad(logits, parts, of_logits, create_graph=True)
-    *curved, of_images, of_labels, moved = torch.autograd.grad(
-        gradients, [*parts, images, labels, of_logits], along, allow_unused=True, materialize_grads=True
+        (grad_logits,) = torch.autograd.grad(cross_entropy(logits, labels, batch.weights), logits, create_graph=True)
+        gradients = torch.autograd.grad(logits, parts, grad_logits, create_graph=True)
+    *product, grad_images, grad_labels, moved = torch.autograd.grad(
+        gradients, [*parts, images, labels, grad_logits], v, allow_unused=True, materialize_grads=True
     )
-    return Curvature(curved, of_images, of_labels, (of_logits.detach() * moved).sum())
-
-
-def _forward(student: Student, parts: Sequence[Tensor], along: Sequence[Tensor], batch: Batch) -> Curvature:
-    def first(inner: Sequence[Tensor]) -> tuple[Any, ...]:
-        return grad(student.loss, argnums=(0, 1, 2))(inner, batch.images, batch.labels, batch.weights)
-
-    values, (curved, of_images, of_labels) = jvp(first, (list(parts),), (list(along),), has_aux=False)  # type: ignore[misc]
-    return Curvature(curved, of_images, of_labels, inner_product(values[0], along))
+    return SecondDerivative(product, grad_images, grad_labels, (grad_logits.detach() * moved).sum())
 
 
 def reverse_over_reverse(
-    student: Student, parts: Sequence[Tensor], along: Sequence[Tensor], images: Tensor, labels: Tensor, weights: Tensor
+    student: Student, parts: Sequence[Tensor], v: Sequence[Tensor], images: Tensor, labels: Tensor, weights: Tensor
 ) -> tuple[Sequence[Tensor], Tensor, Tensor, Tensor]:
-    """The fields of a `Curvature` as a function of plain tensors, that can be compiled or batched."""
+    """Return the fields of a `SecondDerivative` as a function of plain tensors, that can be compiled or batched."""
 
-    def projected(inner: Sequence[Tensor], some: Tensor, told: Tensor) -> Tensor:
-        return inner_product(grad(student.loss)(inner, some, told, weights), along)
+    def projected(inner: Sequence[Tensor], shown: Tensor, probabilities: Tensor) -> Tensor:
+        return inner_product(grad(student.loss)(inner, shown, probabilities, weights), v)
 
-    (curved, of_images, of_labels), value = grad_and_value(projected, argnums=(0, 1, 2))(parts, images, labels)
-    return curved, of_images, of_labels, value
+    (product, grad_images, grad_labels), value = grad_and_value(projected, argnums=(0, 1, 2))(parts, images, labels)
+    return product, grad_images, grad_labels, value
 
 
 def inner_product(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-    """Of two vectors that lie in tensors of the same shapes."""
+    """Return the inner product of two vectors that lie in tensors of the same shapes."""
     return torch.stack([(a * b).sum() for a, b in zip(one, other, strict=True)]).sum()
 
 
 def _program(student: Student, name: str, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
-    """A function compiled once a student: on CUDA into a graph that is launched as a whole.
+    """Return a function compiled once a student: on CUDA into a graph that is launched as a whole.
 
     PyTorch keeps what it compiles and runs what it finds there, so that is a folder which nobody else can write to; by
     itself it takes one in `/tmp` with a name that can be guessed.

@@ -22,12 +22,12 @@ class Match:
     Attributes:
         loss: L.
         lambda_end: dL/dtheta_J = 2 W^2 (theta_J - theta_{i+K}) / c, with c the denominator.
-        of_importance: dL/dw of each group = 2 w ||error of the group||^2 / c.
+        grad_importance: dL/dw of each group = 2 w ||error of the group||^2 / c.
     """
 
     loss: Float[Tensor, ""]
     lambda_end: Float[Tensor, " P"]
-    of_importance: Float[Tensor, " G"]
+    grad_importance: Float[Tensor, " G"]
 
 
 def match(
@@ -35,7 +35,7 @@ def match(
     segment: Segment,
     importance: Float[Tensor, " G"],
     sizes: Int[Tensor, " G"],
-    kept: Float[Tensor, " P"] | None = None,
+    mask: Float[Tensor, " P"] | None = None,
 ) -> Match:
     """Compare the student's end with the expert's.
 
@@ -44,11 +44,11 @@ def match(
         segment: start and target.
         importance: w of each group.
         sizes: parameters of each group, in the order in which they lie in theta.
-        kept: 1 for each parameter that is matched, 0 for the others; None matches all.
+        mask: 1 for each parameter that is matched, 0 for the others; None matches all.
     """
     error = end - segment.target
-    if kept is not None:
-        error = error * kept
+    if mask is not None:
+        error = error * mask
     scale = (segment.start - segment.target).square().sum()
     squares = error.square()
     scalar = len(sizes) == len(error)

@@ -1,295 +1,202 @@
-"""The outer loop: draw segments, match them, and move images, soft labels, learning rate and importance together."""
+"""The outer loop: render images from coordinates, ask the objective for its gradients, and move all coordinates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
-from torch.nn import functional as F
 
-from medistill.artifacts.trajectories import Trajectories
-from medistill.engine.check import check_derivatives
+from medistill.engine.coordinates import Coordinate, Values
 from medistill.engine.divergence import refuse_loss, refuse_shifted_loss, refuse_update
-from medistill.engine.mask import kept
-from medistill.engine.matching import Match, match
 from medistill.engine.memory import memory_short, ran_out, smaller_micro_batch
-from medistill.engine.segment import Segment, draw_segment
+from medistill.engine.problem import DistillationProblem
 from medistill.engine.state import State
-from medistill.engine.student import Student
-from medistill.engine.together import adjoint_together, unroll_together
-from medistill.engine.unroll import Gradient, Images, adjoint, unroll
 from medistill.errors import DivergedError
 from medistill.progress import Progress
-from medistill.recipe import Recipe
 from medistill.training.device import precision
-from medistill.training.images import LabelledImages
 from medistill.training.sharpness import ascent
-from medistill.training.stages import part, part_of
-
-ALPHA_STEP = 0.1
-"""Largest change of log alpha in one outer step."""
 
 
-@dataclass(frozen=True)
-class Look:
-    """How good the images are on the validation split: means over fresh networks."""
-
-    accuracy: float
-    auc: float
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """What stays as it is while the loop runs.
-
-    Attributes:
-        recipe: settings.
-        student: the network as a function.
-        trajectories: the experts.
-        labels: (N, classes) the class that each image is made for, as probabilities: what hard labels train on.
-        stage: int64 (N,) the stage in which each image moves.
-        micro_batch: images that pass the network at once.
-        validate: trains fresh networks on images with a learning rate; None takes a stage's last images unseen.
-        save: writes the state to disk.
-    """
-
-    recipe: Recipe
-    student: Student
-    trajectories: Trajectories
-    labels: Tensor
-    stage: Tensor
-    micro_batch: int
-    validate: Callable[[LabelledImages, float], Look] | None
-    save: Callable[[State], None]
-
-
-def optimise(state: State, fixed: Fixed, progress: Progress) -> None:
+def optimise(state: State, problem: DistillationProblem, progress: Progress) -> None:
     """Run the outer steps that are left, in place.
 
-    Saved every ``checkpoint_every`` steps, at each look at the validation split, and when asked to stop. There is a
-    look at the end of every stage. Where memory runs out the micro-batch is halved, once, and the step repeated.
+    Saved every ``checkpoint_every`` steps, at each validation score, and when asked to stop. There is a validation
+    score at the end of every stage. Where memory runs out the micro-batch is halved, once, and the step repeated.
+
+    Args:
+        state: where the run stands; its micro-batch is known.
+        problem: what is optimised.
+        progress: is told of every step.
 
     Raises:
-        DivergedError: loss, images, labels or alpha left their range; the last good state is saved first.
+        DivergedError: loss or coordinates left their range; the last good state is saved first.
         MemoryShortError: memory ran out again; the last good state is saved first.
-        WrongDerivativeError: a faster way of taking derivatives, or a lower precision, failed its first comparison.
+        WrongDerivativeError: a faster mode of differentiation, or a lower precision, failed its first comparison.
     """
-    state.micro_batch = fixed.micro_batch
-    _check(state, fixed, progress)
-    settings, given = fixed.recipe.distill, fixed.micro_batch
+    _check(state, problem, progress)
+    settings, first_micro_batch = problem.settings, state.micro_batch
     with progress.task("Distilling", settings.iterations, done=state.iteration) as task:
         while state.iteration < settings.iterations:
-            loss = _step_where_it_fits(state, fixed)
+            loss = _step_where_it_fits(state, problem)
             if loss is None:
-                passed = _at_once(state, fixed)
-                if passed == 1 or fixed.micro_batch != given:
-                    fixed.save(state)
-                    raise memory_short(passed)
-                fixed = replace(fixed, micro_batch=smaller_micro_batch(passed, progress))
-                state.micro_batch = fixed.micro_batch
+                passed = _at_once(state, problem)
+                if passed == 1 or state.micro_batch != first_micro_batch:
+                    problem.save(state)
+                    raise memory_short(passed, problem.objective.memory)
+                state.micro_batch = smaller_micro_batch(passed, progress)
                 continue
-            stage = part_of(state.iteration - 1, settings.iterations, settings.stages)
-            ends = state.iteration == part(settings.iterations, settings.stages, stage).stop
-            looked = ends or (fixed.validate is not None and state.iteration % settings.validate_every == 0)
-            if looked:
-                _look(state, fixed, stage)
+            ends = settings.ends_stage(state.iteration)
+            scored = ends or (problem.validate is not None and state.iteration % settings.validate_every == 0)
+            stage = settings.stage_of(state.iteration - 1)
+            if scored:
+                _score(state, problem, stage)
             if ends and stage + 1 < settings.stages:
-                _freeze(state)
-            if looked or state.iteration % settings.checkpoint_every == 0:
-                fixed.save(state)
-            figures = f"loss {loss:.3f}, lr {state.alpha:.4f}"
-            if state.history.auc:
-                figures += f", validation AUC {state.history.auc[-1]:.3f} (best at step {state.best_step})"
+                _freeze(state, problem.coordinates)
+            if scored or state.iteration % settings.checkpoint_every == 0:
+                problem.save(state)
             try:
-                task.advance(figures=figures)
+                task.advance(figures=_figures(loss, state, problem))
             except KeyboardInterrupt:
-                fixed.save(state)
+                problem.save(state)
                 raise
 
 
-def step(state: State, fixed: Fixed) -> float:
-    """One outer step in place; returns the loss at the images as they were.
+def step(state: State, problem: DistillationProblem) -> float:
+    """Take one outer step in place.
 
-    The sharpness-aware step (SATM) first shifts all images that move by ``sharpness * g / ||g||``, with g the gradient
-    in them. It then moves the unshifted images, the soft labels, alpha and W along the gradient at the shifted images,
-    on the same segments.
+    The sharpness-aware step (SATM) first shifts what the images that move are made of by ``sharpness * g / ||g||``,
+    with g the gradient in it. It then moves the unshifted coordinates along the gradients at the shifted ones, on the
+    same draw.
+
+    Returns:
+        The loss at the coordinates as they were.
 
     Raises:
-        DivergedError: loss, images, labels or alpha left their range; the state before the step is saved.
+        DivergedError: loss or coordinates left their range; the state before the step is saved.
     """
-    recipe, settings, number = fixed.recipe, fixed.recipe.distill, state.iteration + 1
-    moving = fixed.stage == part_of(state.iteration, settings.iterations, settings.stages)
-    segments = [_segment(state, fixed, k) for k in range(settings.segments)]
-    images = _images(state, fixed)
+    settings, coordinates, number = problem.settings, problem.coordinates, state.iteration + 1
+    moving = problem.stage == settings.stage_of(state.iteration)
+    drawn = problem.objective.draw(state.iteration, problem.shown(state.iteration))
     try:
-        loss, gradient, of_importance = gradient_of(images, state, fixed, segments)
-        refuse_loss(loss, state.pixels, state.alpha / settings.student_lr, number)
+        loss, gradients = _gradients(state.values, state.micro_batch, problem, drawn)
+        refuse_loss(loss, state.values, coordinates, problem.objective.unstable, number)
         if settings.sharpness:
-            uphill = ascent(_only(moving, gradient.images).flatten(), settings.sharpness)
-            shifted = replace(images, pixels=images.pixels + uphill.view_as(images.pixels))
-            shifted_loss, gradient, of_importance = gradient_of(shifted, state, fixed, segments)
+            shifted = _shifted(state.values, gradients, moving, problem)
+            shifted_loss, gradients = _gradients(shifted, state.micro_batch, problem, drawn)
             refuse_shifted_loss(shifted_loss, number)
-        velocity = settings.momentum * state.velocity + _only(moving, gradient.images)
-        pixels = state.pixels - settings.image_lr * velocity
-        logits, logits_velocity = state.logits, state.logits_velocity
-        if logits is not None and logits_velocity is not None:
-            of_logits = _only(moving, through_softmax(gradient.labels, images.labels))
-            logits_velocity = settings.momentum * logits_velocity + of_logits
-            logits = logits - settings.label_lr * logits_velocity
-        log_alpha, log_alpha_velocity = _moved_alpha(state, recipe, float(gradient.alpha))
-        refuse_update(pixels, logits, float(log_alpha.exp()) / settings.student_lr, number)
+        moved = {
+            name: one.rule.update(state.values[name], _own_rows(gradients[name], moving, one), state.moments[name])
+            for name, one in coordinates.items()
+        }
+        values = {name: value for name, (value, _) in moved.items()}
+        refuse_update(values, coordinates, number)
     except DivergedError:
-        fixed.save(state)
+        problem.save(state)
         raise
-    state.velocity, state.pixels = velocity, pixels
-    state.logits_velocity, state.logits = logits_velocity, logits
-    state.log_alpha_velocity, state.log_alpha = log_alpha_velocity, log_alpha
-    state.importance.update(of_importance, recipe.importance)
-    averaged = settings.ema * state.average + (1 - settings.ema) * pixels
-    state.average = torch.where(_as_column(moving, averaged), averaged, state.average)
+    state.values, state.moments = values, {name: moments for name, (_, moments) in moved.items()}
+    for name, before in state.averages.items():
+        averaged = settings.ema * before + (1 - settings.ema) * values[name]
+        state.averages[name] = torch.where(_as_column(moving, averaged), averaged, before)
     state.iteration += 1
     state.history.loss.append(loss)
-    state.history.student_lr.append(state.alpha)
+    state.history.note(problem.objective.step_figures(state.values))
     return loss
 
 
-def gradient_of(images: Images, state: State, fixed: Fixed, segments: list[Segment]) -> tuple[float, Gradient, Tensor]:
-    """The outer loss at given images, its derivatives, and its derivative (G,) in W: means over the segments."""
-    recipe, importance = fixed.recipe, state.importance
-
-    def matched(end: Tensor, segment: Segment) -> Match:
-        left_in = kept(recipe.importance, end, segment, state.iteration / recipe.distill.iterations)
-        return match(end, segment, importance.weights, importance.sizes, left_in)
-
-    student, alpha, size = fixed.student, state.alpha, fixed.micro_batch
-    with precision(recipe.compute.precision, images.pixels.device):
-        if len(segments) > 1 and images.pixels.is_cuda:
-            stacked = unroll_together(student, images, alpha, segments, micro_batch=size)
-            matches = [matched(end, segment) for end, segment in zip(stacked[-1], segments, strict=True)]
-            ends = torch.stack([one.lambda_end for one in matches])
-            gradients = adjoint_together(student, images, alpha, segments, stacked, ends, micro_batch=size)
-        else:
-            matches, gradients = [], []
-            for segment in segments:
-                thetas = unroll(student, images, alpha, segment, micro_batch=size)
-                matches.append(matched(thetas[-1], segment))
-                end = matches[-1].lambda_end
-                gradients.append(adjoint(student, images, alpha, segment, thetas, end, micro_batch=size))
-    gradient = Gradient(
-        images=_mean([one.images for one in gradients]),
-        labels=_mean([one.labels for one in gradients]),
-        alpha=_mean([one.alpha for one in gradients]),
-    )
-    return float(_mean([one.loss for one in matches])), gradient, _mean([one.of_importance for one in matches])
+def _gradients(
+    values: Values, micro_batch: int, problem: DistillationProblem, drawn: object
+) -> tuple[float, dict[str, Tensor]]:
+    """Return the outer loss at given coordinates, and its gradient in each."""
+    images = problem.images(values)
+    with precision(problem.precision, images.pixels.device):
+        seen = problem.objective.evaluate(images, values, drawn, micro_batch)
+    return seen.loss, {
+        **problem.parameterisation.pullback(values, seen.grad_images),
+        **problem.labels.pullback(images.labels, seen.grad_labels),
+        **seen.grad_learned,
+    }
 
 
-def _check(state: State, fixed: Fixed, progress: Progress) -> None:
-    """Compare a faster way of taking derivatives with the plain one, on the next step where there is one."""
-    if state.iteration < fixed.recipe.distill.iterations:
-        segment, images = _segment(state, fixed, 0), _images(state, fixed)
-        check_derivatives(fixed.student, images, segment, fixed.recipe.compute, fixed.micro_batch, progress)
+def _shifted(
+    values: Values, gradients: Mapping[str, Tensor], moving: Bool[Tensor, " N"], problem: DistillationProblem
+) -> dict[str, Tensor]:
+    """Return the coordinates with those of the images moved uphill, over the length ``sharpness`` in all."""
+    made_of = problem.parameterisation.coordinates()
+    uphill = [_own_rows(gradients[name], moving, one).flatten() for name, one in made_of.items()]
+    shifts = ascent(torch.cat(uphill), problem.settings.sharpness).split([len(one) for one in uphill])
+    shifted = {name: values[name] + shift.view_as(values[name]) for name, shift in zip(made_of, shifts, strict=True)}
+    return {**values, **shifted}
 
 
-def _segment(state: State, fixed: Fixed, k: int) -> Segment:
-    """The k-th segment of the next outer step, over the images of the stages so far."""
-    settings = fixed.recipe.distill
-    stage = part_of(state.iteration, settings.iterations, settings.stages)
-    shown = torch.nonzero(fixed.stage <= stage).flatten()
-    return draw_segment(fixed.recipe, fixed.trajectories, shown, state.iteration, state.pixels.device, k)
+def _check(state: State, problem: DistillationProblem, progress: Progress) -> None:
+    """Have the objective compare a faster way with the plain one, on the next step where there is one."""
+    if state.iteration < problem.settings.iterations:
+        drawn = problem.objective.draw(state.iteration, problem.shown(state.iteration))
+        images = problem.images(state.values)
+        problem.objective.check(images, drawn, state.micro_batch, problem.precision, progress)
 
 
-def _images(state: State, fixed: Fixed) -> Images:
-    """What the student trains on now."""
-    told = fixed.labels if state.logits is None else F.softmax(state.logits, dim=1)
-    return Images(state.pixels, told, torch.ones_like(told[:, 0]))
-
-
-def through_softmax(of_probabilities: Tensor, probabilities: Tensor) -> Tensor:
-    """Derivatives in logits (N, classes) from those in their softmax p: ``p * (d - <d, p>)``."""
-    along = (of_probabilities * probabilities).sum(dim=1, keepdim=True)
-    return probabilities * (of_probabilities - along)
-
-
-def _moved_alpha(state: State, recipe: Recipe, of_alpha: float) -> tuple[Tensor, Tensor]:
-    """SGD on log alpha, so alpha stays positive; scaled so that at its start alpha moves as by SGD on alpha itself.
-
-    A step changes alpha by `ALPHA_STEP` at most: one steep segment could otherwise take it so close to zero that no
-    gradient brings it back.
-
-    Returns:
-        log alpha and its velocity.
-    """
-    of_log = state.alpha * of_alpha
-    velocity = recipe.distill.momentum * state.log_alpha_velocity + of_log
-    rate = recipe.distill.student_lr_lr / recipe.distill.student_lr**2
-    return state.log_alpha - (rate * velocity).clamp(-ALPHA_STEP, ALPHA_STEP), velocity
-
-
-def _look(state: State, fixed: Fixed, stage: int) -> None:
-    """Score the images of the stages up to this one, and keep them where no look of this stage was better."""
-    if fixed.validate is None:
+def _score(state: State, problem: DistillationProblem, stage: int) -> None:
+    """Score the images of the stages up to this one, and keep them where none of this stage scored better."""
+    if problem.validate is None:
         _keep(state)
         return
-    shown = fixed.stage <= stage
-    images = LabelledImages.of_floats(
-        state.average[shown],
-        fixed.labels[shown].argmax(dim=1),
-        soft_labels=None if state.logits is None else F.softmax(state.logits[shown], dim=1),
-        stage=fixed.stage[shown],
-    )
-    look = fixed.validate(images, state.alpha)
+    score = problem.validate(problem.labelled(state.result, stage), state.values)
     history = state.history
-    earlier = [auc for auc, of in zip(history.auc, history.stage, strict=True) if of == stage]
-    if not earlier or look.auc > max(earlier):
+    best = history.best_auc(stage)
+    if best is None or score.auc > best:
         _keep(state)
-    history.looks.append(state.iteration)
+    history.validation_steps.append(state.iteration)
     history.stage.append(stage)
-    history.accuracy.append(look.accuracy)
-    history.auc.append(look.auc)
-    if fixed.recipe.importance.granularity != "scalar":
-        history.importance.append([float(w) for w in state.importance.weights])
+    history.accuracy.append(score.accuracy)
+    history.auc.append(score.auc)
+    history.note(problem.objective.validation_figures(state.values))
 
 
 def _keep(state: State) -> None:
-    """Make the images as they are now the best of their stage."""
-    state.best_pixels, state.best_alpha, state.best_step = state.average.clone(), state.alpha, state.iteration
-    state.best_logits = None if state.logits is None else state.logits.clone()
+    """Make the coordinates as they are now the best of their stage."""
+    state.best, state.best_step = {name: value.clone() for name, value in state.result.items()}, state.iteration
 
 
-def _freeze(state: State) -> None:
-    """End a stage: its images stay for good what they were at its best look. Alpha goes on from where it stands."""
-    state.pixels, state.average = state.best_pixels.clone(), state.best_pixels.clone()
-    state.velocity = torch.zeros_like(state.velocity)
-    if state.best_logits is not None:
-        state.logits, state.logits_velocity = state.best_logits.clone(), torch.zeros_like(state.best_logits)
+def _freeze(state: State, coordinates: Mapping[str, Coordinate]) -> None:
+    """End a stage: its images stay for good what they were at its best score. What has no rows goes on as it stands."""
+    for name, coordinate in coordinates.items():
+        if coordinate.per_image:
+            state.values[name] = state.best[name].clone()
+            state.moments[name] = coordinate.rule.moments(state.best[name])
+        if coordinate.averaged:
+            state.averages[name] = state.best[name].clone()
 
 
-def _step_where_it_fits(state: State, fixed: Fixed) -> float | None:
-    """One outer step; None, and the state as it was, where memory ran out."""
+def _figures(loss: float, state: State, problem: DistillationProblem) -> str:
+    """Say how a step went."""
+    said = [f"loss {loss:.3f}", problem.objective.progress_figures(state.values)]
+    if state.history.auc:
+        said.append(f"validation AUC {state.history.auc[-1]:.3f} (best at step {state.best_step})")
+    return ", ".join(part for part in said if part)
+
+
+def _step_where_it_fits(state: State, problem: DistillationProblem) -> float | None:
+    """Take one outer step; None, and the state as it was, where memory ran out."""
     try:
-        return step(state, fixed)
+        return step(state, problem)
     except (RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise
         return None
 
 
-def _at_once(state: State, fixed: Fixed) -> int:
-    """Images that pass the network at once in the next step."""
-    settings = fixed.recipe.distill
-    shown = int((fixed.stage <= part_of(state.iteration, settings.iterations, settings.stages)).sum())
-    return min(fixed.micro_batch, settings.batch_syn or shown, shown)
+def _at_once(state: State, problem: DistillationProblem) -> int:
+    """Return how many images pass a network at once in the next step."""
+    return min(state.micro_batch, problem.objective.batch_size(len(problem.shown(state.iteration))))
 
 
-def _mean(values: list[Tensor]) -> Tensor:
-    return torch.stack(values).mean(dim=0) if len(values) > 1 else values[0]
+def _own_rows(gradient: Tensor, moving: Bool[Tensor, " N"], coordinate: Coordinate) -> Tensor:
+    """Return the gradient without the rows of images that do not move."""
+    return torch.where(_as_column(moving, gradient), gradient, 0) if coordinate.per_image else gradient
 
 
-def _only(moving: Tensor, gradient: Tensor) -> Tensor:
-    return torch.where(_as_column(moving, gradient), gradient, 0)
-
-
-def _as_column(moving: Tensor, like: Tensor) -> Tensor:
+def _as_column(moving: Bool[Tensor, " N"], like: Tensor) -> Tensor:
     return moving.view(-1, *[1] * (like.ndim - 1))

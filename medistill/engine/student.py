@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from medistill.networks.flat import split
 
-Way = Literal["reverse", "forward", "compiled"]
+HvpMode = Literal["reverse", "compiled"]
 """How the second derivative of a step is taken, see `medistill.engine.derivative`."""
 
 
@@ -21,27 +21,27 @@ class Student:
     Attributes:
         names: parameter tensors, in the order in which they lie in theta.
         shapes: their shapes.
-        way: how the second derivative of a step is taken.
+        hvp_mode: how the second derivative of a step is taken.
         programs: what was compiled for it.
 
     Raises:
         ValueError: the network keeps statistics of batches, so that a batch could not be taken in pieces.
     """
 
-    def __init__(self, network: nn.Module, way: Way = "reverse") -> None:
+    def __init__(self, network: nn.Module, hvp_mode: HvpMode = "reverse") -> None:
         if any(True for _ in network.buffers()):
             raise ValueError("the student must not keep batch statistics: use instance or group norm")
-        self.network, self.way = network, way
+        self.network, self.hvp_mode = network, hvp_mode
         self.programs: dict[str, Callable[..., Any]] = {}
         self.names = tuple(name for name, _ in network.named_parameters())
         self.shapes = tuple(tuple(p.shape) for p in network.parameters())
 
     def parts(self, theta: Float[Tensor, " P"]) -> list[Tensor]:
-        """Views of theta in the shapes of the tensors, each a leaf that gradients can be taken of."""
+        """Return views of theta in the shapes of the tensors, each a leaf that gradients can be taken of."""
         return [part.detach().requires_grad_() for part in split(theta, self.shapes)]
 
     def logits(self, parts: Sequence[Tensor], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C"]:
-        """What the network answers."""
+        """Return the logits of the network."""
         made = functional_call(self.network, dict(zip(self.names, parts, strict=True)), (images,))
         return made.to(images.dtype)
 
@@ -52,14 +52,14 @@ class Student:
         labels: Float[Tensor, "B C"],
         weights: Float[Tensor, " B"],
     ) -> Float[Tensor, ""]:
-        """`cross_entropy` of the network's answers."""
+        """Return the `cross_entropy` of the network's logits."""
         return cross_entropy(self.logits(parts, images), labels, weights)
 
 
 def cross_entropy(
     logits: Float[Tensor, "B C"], labels: Float[Tensor, "B C"], weights: Float[Tensor, " B"]
 ) -> Float[Tensor, ""]:
-    """Weighted sum of the cross-entropies with the labels' probabilities; the weights carry the division by B.
+    """Return the weighted sum of the cross-entropies with the labels' probabilities; the weights divide by B.
 
     Labels are probabilities even where they are hard: picking the class by its index has been seen to be compiled into
     a wrong second derivative.

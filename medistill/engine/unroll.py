@@ -20,26 +20,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from medistill.engine.derivative import Batch, curvature, slope
+from medistill.engine.derivative import Batch, gradient, hessian_vector_product
+from medistill.engine.images import Images
 from medistill.engine.segment import Segment
 from medistill.engine.student import Student
 from medistill.networks.flat import split
 from medistill.training.augmentation import augment
-
-
-@dataclass(frozen=True)
-class Images:
-    """What the student trains on.
-
-    Attributes:
-        pixels: the distilled images, normalised.
-        labels: probabilities of the classes, each row adding up to 1.
-        weights: a loss weight each, mean 1.
-    """
-
-    pixels: Float[Tensor, "N C H W"]
-    labels: Float[Tensor, "N C"]
-    weights: Float[Tensor, " N"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +51,7 @@ def unroll(
     for step in range(len(segment.batches)):
         with torch.no_grad():
             batch = step_batch(images, segment, step)
-        gradient = step_gradient(student, thetas[-1], batch, micro_batch)
-        thetas.append(gradient.mul_(-alpha).add_(thetas[-1]))
+        thetas.append(step_gradient(student, thetas[-1], batch, micro_batch).mul_(-alpha).add_(thetas[-1]))
     return thetas
 
 
@@ -81,82 +66,82 @@ def adjoint(
     micro_batch: int,
 ) -> Gradient:
     """Walk back from dL/dtheta_J to the derivatives in images, labels and alpha, emptying ``thetas`` on the way."""
-    of_images, of_labels = torch.zeros_like(images.pixels), torch.zeros_like(images.labels)
-    of_alpha = torch.zeros((), dtype=lambda_end.dtype, device=lambda_end.device)
+    grad_images, grad_labels = torch.zeros_like(images.pixels), torch.zeros_like(images.labels)
+    grad_alpha = torch.zeros((), dtype=lambda_end.dtype, device=lambda_end.device)
     costate = lambda_end
     thetas.pop()
     for step in range(len(segment.batches) - 1, -1, -1):
         rows = segment.batches[step]
         leaf = images.pixels[rows].detach().requires_grad_()
         batch = step_batch(images, segment, step, leaf)
-        curved = step_curvature(student, thetas.pop(), costate, batch, micro_batch)
-        (of_leaf,) = torch.autograd.grad(batch.images, leaf, curved.images)
-        of_images.index_add_(0, rows, of_leaf, alpha=-alpha)
-        of_labels.index_add_(0, rows, curved.labels, alpha=-alpha)
-        of_alpha -= curved.slope
-        costate = curved.theta.mul_(-alpha).add_(costate)
-    return Gradient(of_images, of_labels, of_alpha)
+        second = step_hessian_vector_product(student, thetas.pop(), costate, batch, micro_batch)
+        (grad_leaf,) = torch.autograd.grad(batch.images, leaf, second.images)
+        grad_images.index_add_(0, rows, grad_leaf, alpha=-alpha)
+        grad_labels.index_add_(0, rows, second.labels, alpha=-alpha)
+        grad_alpha -= second.along
+        costate = second.theta.mul_(-alpha).add_(costate)
+    return Gradient(grad_images, grad_labels, grad_alpha)
 
 
 @dataclass(frozen=True)
-class StepCurvature:
-    """Derivatives of <g_t, v> for a whole step; see `Curvature`.
+class StepSecondDerivative:
+    """Derivatives of <g_t, v> for a whole step; see `SecondDerivative`.
 
     Attributes:
         theta: H_t v.
         images: in the augmented images.
         labels: in their labels' probabilities.
-        slope: <g_t, v>.
+        along: <g_t, v>.
     """
 
     theta: Float[Tensor, " P"]
     images: Float[Tensor, "B C H W"]
     labels: Float[Tensor, "B C"]
-    slope: Float[Tensor, ""]
+    along: Float[Tensor, ""]
 
 
 def step_batch(images: Images, segment: Segment, step: int, pixels: Tensor | None = None) -> Batch:
-    """What step ``step`` trains on; ``pixels`` stands for the distilled images of its rows, before augmentation."""
+    """Return what step ``step`` trains on; ``pixels`` stand for the images of its rows, before augmentation."""
     rows = segment.batches[step]
     augmented = augment(images.pixels[rows] if pixels is None else pixels, segment.draws[step])
     return Batch(augmented, images.labels[rows], images.weights[rows] / len(rows))
 
 
 def step_gradient(student: Student, theta: Float[Tensor, " P"], batch: Batch, micro_batch: int) -> Float[Tensor, " P"]:
-    """g_t, summed over micro-batches."""
+    """Return g_t, summed over micro-batches."""
     parts, total = student.parts(theta), torch.zeros_like(theta)
     sums = split(total, student.shapes)
     for _, piece in _pieces(student, batch, micro_batch):
-        for into, g in zip(sums, slope(student, parts, piece), strict=True):
+        for into, g in zip(sums, gradient(student, parts, piece), strict=True):
             into.add_(g)
     return total
 
 
-def step_curvature(
+def step_hessian_vector_product(
     student: Student, theta: Float[Tensor, " P"], v: Float[Tensor, " P"], batch: Batch, micro_batch: int
-) -> StepCurvature:
-    """H_t v and what comes with it, summed over micro-batches."""
+) -> StepSecondDerivative:
+    """Return H_t v and what comes with it, summed over micro-batches."""
     parts, along, total = student.parts(theta), split(v, student.shapes), torch.zeros_like(v)
     sums = split(total, student.shapes)
-    of_images, of_labels = torch.empty_like(batch.images), torch.empty_like(batch.labels)
+    grad_images, grad_labels = torch.empty_like(batch.images), torch.empty_like(batch.labels)
     value = torch.zeros((), dtype=v.dtype, device=v.device)
     for rows, piece in _pieces(student, Batch(batch.images.detach(), batch.labels, batch.weights), micro_batch):
-        curved = curvature(student, parts, along, piece)
-        for into, c in zip(sums, curved.parts, strict=True):
-            into.add_(c)
-        count = len(of_labels[rows])
-        of_images[rows], of_labels[rows] = curved.images[:count], curved.labels[:count]
-        value += curved.slope
-    return StepCurvature(total, of_images, of_labels, value)
+        second = hessian_vector_product(student, parts, along, piece)
+        for into, product in zip(sums, second.parts, strict=True):
+            into.add_(product)
+        count = len(grad_labels[rows])
+        grad_images[rows], grad_labels[rows] = second.images[:count], second.labels[:count]
+        value += second.along
+    return StepSecondDerivative(total, grad_images, grad_labels, value)
 
 
 def _pieces(student: Student, batch: Batch, size: int) -> Iterator[tuple[slice, Batch]]:
-    """Micro-batches and where they lie. One that is compiled takes one size: the last is filled up with weight 0."""
+    """Yield micro-batches and where they lie. What is compiled takes one size: the last is filled up with weight 0."""
     size = min(size, len(batch))
     for start in range(0, len(batch), size):
         rows = slice(start, start + size)
         piece = batch[rows]
-        if student.way == "compiled" and len(piece) < size:
+        if student.hvp_mode == "compiled" and len(piece) < size:
             more = size - len(piece)
             piece = Batch(
                 torch.cat([piece.images, batch.images[:more]]),

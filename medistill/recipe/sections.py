@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from medistill.recipe.arms import ControlArm
 from medistill.recipe.class_map import ClassMap
 from medistill.recipe.methods import QUANTISING, Method, contradictions, with_method
 from medistill.recipe.privacy import PrivacyRecipe, broken_conditions
@@ -20,7 +21,6 @@ from medistill.recipe.strictness import Deviation, Laxer, deviations, strictness
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121"]
 PatientIds = Literal["site", "global"]
-ControlArm = Literal["raw", "random", "kmeans"]
 
 
 class DataRecipe(Section):
@@ -330,9 +330,16 @@ class ComputeRecipe(Section):
     """`tf32` and `bf16` trade exactness for speed; resuming to the same bits is promised for fp32 on a CPU."""
     micro_batch: CountOrNone = 0
     """Images that pass the network at once (exact, since no network here has batch statistics); 0 measures once."""
-    step: Literal["reverse", "forward", "compiled"] = "reverse"
-    """Second derivative of a student step: reverse over reverse; forward over reverse; reverse, compiled. The last two
-    are compared with the first when a run starts, and refused where they differ."""
+    step: Literal["reverse", "compiled"] = "reverse"
+    """Second derivative of a student step: reverse over reverse, layer by layer or compiled. What is compiled is
+    compared with the other when a run starts, and refused where it differs."""
+
+    @field_validator("step", mode="before")
+    @classmethod
+    def _names_what_is_there(cls, step: Any) -> Any:
+        if step == "forward":
+            raise ValueError('"reverse", which gives the same derivative faster; "forward" is gone')
+        return step
 
 
 class Recipe(Section):

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from medistill.evaluate import evaluation, intervals, published, schedule_choice
+from medistill.evaluate import evaluation, intervals, published, schedule_choice, subgroup
 from medistill.evaluate.evaluation import EVALUATION_SCHEMA
 from medistill.privacy import accounting, audit, canaries, letters, membership, spent
 from medistill.privacy.audit import AUDIT_SCHEMA
@@ -25,7 +25,7 @@ from medistill.report.record import REPORT_SCHEMA, Report
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _HOMES = (
     *(record, caveats, summaries, verdict),
-    *(evaluation, intervals, published, schedule_choice),
+    *(evaluation, intervals, published, schedule_choice, subgroup),
     *(accounting, spent, audit, letters, membership, canaries, quantisation_record),
 )
 """Where the records are defined."""

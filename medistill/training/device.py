@@ -10,6 +10,8 @@ import torch
 
 from medistill.errors import UsageError
 
+Precision = Literal["fp32", "tf32", "bf16"]
+
 
 def choose_device(name: str) -> torch.device:
     """``auto`` takes CUDA where there is one.
@@ -29,7 +31,7 @@ def choose_device(name: str) -> torch.device:
 
 
 @contextmanager
-def precision(name: Literal["fp32", "tf32", "bf16"], device: torch.device) -> Iterator[None]:
+def precision(name: Precision, device: torch.device) -> Iterator[None]:
     """Run a block in a precision, and leave PyTorch's settings as they were.
 
     fp32 multiplies in full float32 on every device; tf32 lets CUDA round the factors; bf16 runs layers in bfloat16.

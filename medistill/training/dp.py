@@ -29,6 +29,7 @@ from medistill.recipe import AugmentationRecipe
 from medistill.training.augmentation import Draw, augment, draw
 from medistill.training.images import LabelledImages
 from medistill.training.secret import secret_generator, secret_normal, secret_uniform
+from medistill.training.sgd import sgd_step_
 
 GRADIENT_BYTES = 2**30
 """Memory that the gradients of single images, and again those of their units, may fill."""
@@ -102,9 +103,14 @@ def train_privately(
             clipped = clipped_sum(flat.values, units[rows], gradients, schedule.clip, micro_batch)
             noise = schedule.sigma * schedule.clip * secret_normal(len(clipped)).to(clipped.device)
             update = (clipped + noise) / schedule.expected_batch
-            update.add_(flat.values, alpha=schedule.weight_decay)
-            velocity.mul_(schedule.momentum).add_(update)
-            flat.values.add_(velocity, alpha=-schedule.lr)
+            sgd_step_(
+                flat.values,
+                velocity,
+                update,
+                lr=schedule.lr,
+                momentum=schedule.momentum,
+                weight_decay=schedule.weight_decay,
+            )
         after_epoch(epoch + 1, flat)
     return flat
 

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medistill.networks.closed_form import ClosedForms
 from medistill.networks.flat import FlatParameters
+from medistill.networks.second_order import SecondOrderKernels
 from medistill.recipe import AugmentationRecipe
 from medistill.training.allocator import keep_freed_memory
 from medistill.training.augmentation import Draw, augment, draw
 from medistill.training.images import LabelledImages
+from medistill.training.sgd import sgd_step_
 from medistill.training.sharpness import ascent, flat_gradient
-from medistill.training.stages import part_of
+from medistill.training.stages import slice_of
 from medistill.training.tail import Tail
 
 
@@ -110,7 +111,7 @@ def epochs(
         network.train()
         lowered = schedule.decay_epoch is not None and epoch >= schedule.decay_epoch
         lr = schedule.lr / 10 if lowered else schedule.lr
-        shown = stages[part_of(epoch, schedule.epochs, len(stages))]
+        shown = stages[slice_of(epoch, schedule.epochs, len(stages))]
         order = shown[torch.randperm(len(shown), generator=generator).to(shown.device)]
         for rows in order.split(schedule.batch_size):
             drawn = draw(augmentation, len(rows), generator, rows.device)
@@ -121,10 +122,8 @@ def epochs(
                 _gradient(network, flat, data, rows, drawn, micro_batch)
                 flat.gradient.copy_(flat_gradient(gradient, flat.gradient, schedule.surrogate_gap))
                 flat.values.copy_(values)
-            if schedule.weight_decay:
-                flat.gradient.add_(flat.values, alpha=schedule.weight_decay)
-            velocity.mul_(schedule.momentum).add_(flat.gradient)
-            flat.values.add_(velocity, alpha=-lr)
+            decay, momentum = schedule.weight_decay, schedule.momentum
+            sgd_step_(flat.values, velocity, flat.gradient, lr=lr, momentum=momentum, weight_decay=decay)
         yield epoch + 1
 
 
@@ -142,7 +141,7 @@ def _gradient(
         piece = slice(start, start + micro_batch)
         some = rows[piece]
         targets = data.labels[some] if data.soft_labels is None else data.soft_labels[some]
-        with ClosedForms():
+        with SecondOrderKernels():
             logits = network(augment(data.batch(some), drawn[piece]))
         losses = F.cross_entropy(logits, targets, reduction="none")
         (losses @ data.weights[some] / len(rows)).backward()

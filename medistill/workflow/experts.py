@@ -25,12 +25,12 @@ from medistill.privacy.accounting import Guarantee, steps_an_epoch
 from medistill.progress import Progress, Silent, Task
 from medistill.recipe import Recipe
 from medistill.training.allocator import keep_freed_memory
+from medistill.training.batched import train_batched
 from medistill.training.device import choose_device, precision
 from medistill.training.dp import PrivateSchedule, train_privately
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
-from medistill.training.together import train_together
 from medistill.workflow.micro_batch import training_micro_batch
 from medistill.workflow.shard import Shard
 from medistill.workflow.spending import Use, mark_trained, spend
@@ -354,7 +354,7 @@ class _Work:
                 after_epoch=lambda epoch, flat: keep(epoch, flat.values[None]),
             )
         else:
-            train_together(
+            train_batched(
                 networks, self.data, schedule, augmentation, numbers, micro_batch=micro_batch, after_epoch=keep
             )
 

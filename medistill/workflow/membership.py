@@ -15,7 +15,8 @@ from medistill.artifacts.corpus import NOT_STATED, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json, keep_tensors
 from medistill.errors import DataError
-from medistill.evaluate.protocol import Arms, answers, random_beside
+from medistill.evaluate.arms import Arms
+from medistill.evaluate.protocol import random_beside
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec
 from medistill.privacy.canaries import CanaryTest, canary_test
@@ -36,11 +37,12 @@ from medistill.progress import Progress, Silent, every_epoch_but_last
 from medistill.quantisation.cells import patients_by_share
 from medistill.recipe import Recipe
 from medistill.training.device import choose_device
+from medistill.training.fresh_network import train_and_predict
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed, generator
-from medistill.workflow.evaluate import STATISTICS
 from medistill.workflow.experts import network_spec
 from medistill.workflow.likeness import RANGE, grey_of
+from medistill.workflow.network_keys import STATISTICS
 from medistill.workflow.shadows import ShadowPlan, ask_shadows, kept, plan_shadows
 
 LEAST_SHADOWS = 4
@@ -205,10 +207,10 @@ def _loss_attacks(
                 continue
             figures = f"{source}, network {number + 1} of {recipe.audit.networks}"
             training, started = arms.training_set(source, 0 if source == "random" else number), time.monotonic()
-            numbers = generator(recipe.seed, "attacked", source, number)
+            rng = generator(recipe.seed, "attacked", source, number)
             tick = every_epoch_but_last(task, training.schedule.epochs, arms.images(source), figures)
-            told = answers(training, [shown], spec, recipe, numbers, place, tick)
-            confidence = true_class_confidence(told.probabilities[0], corpus.labels[rows]).astype(np.float32)
+            predicted = train_and_predict(training, shown, spec, recipe, rng, place, tick)
+            confidence = true_class_confidence(predicted, corpus.labels[rows]).astype(np.float32)
             arrays = {"confidence": confidence, "seconds": np.array([time.monotonic() - started])}
             keep_tensors(paths[source, number], arrays, {"key": key})
             found[source, number] = arrays

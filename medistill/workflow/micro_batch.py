@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from medistill.artifacts.cache import cache_root
 from medistill.engine.derivative import Batch
 from medistill.engine.student import Student
-from medistill.engine.unroll import step_curvature, step_gradient
-from medistill.networks.closed_form import ClosedForms
+from medistill.engine.unroll import step_gradient, step_hessian_vector_product
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
+from medistill.networks.second_order import SecondOrderKernels
 from medistill.networks.tuning import tuned_micro_batch
 from medistill.recipe import Recipe
 from medistill.training.device import precision
@@ -33,11 +33,11 @@ def student_micro_batch(student: Student, spec: NetworkSpec, recipe: Recipe, who
         weights = images.new_full((len(images),), 1 / len(images))
         batch = Batch(images, images.new_full((len(images), spec.classes), 1 / spec.classes), weights)
         step_gradient(student, theta, batch, len(images))
-        step_curvature(student, theta, theta, batch, len(images))
+        step_hessian_vector_product(student, theta, theta, batch, len(images))
 
-    measured = student.way != "compiled"
+    measured = student.hvp_mode != "compiled"
     return _micro_batch(
-        f"student step, {student.way}", step if measured else None, student.network, spec, recipe, whole
+        f"student step, {student.hvp_mode}", step if measured else None, student.network, spec, recipe, whole
     )
 
 
@@ -46,7 +46,7 @@ def training_micro_batch(network: torch.nn.Module, spec: NetworkSpec, recipe: Re
 
     def update(images: torch.Tensor) -> None:
         labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        with ClosedForms():
+        with SecondOrderKernels():
             logits = network(images)
         torch.autograd.grad(F.cross_entropy(logits, labels), list(network.parameters()))
 

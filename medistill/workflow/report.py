@@ -25,6 +25,7 @@ from medistill.quantisation.record import Quantisation
 from medistill.recipe import load_recipe, validate_recipe
 from medistill.report.caveats import caveats
 from medistill.report.checklist import checklist
+from medistill.report.held_out_sites import load_sites
 from medistill.report.html import render_html
 from medistill.report.markdown import markdown
 from medistill.report.methods_text import methods
@@ -34,7 +35,6 @@ from medistill.report.summaries import CorpusSummary, QuantisedSummary, SetSumma
 from medistill.report.verdict import verdict
 from medistill.report.wording import count, counted
 from medistill.workflow.corpus_record import tested_corpus
-from medistill.workflow.sites import load_sites
 
 SOURCES = {True: "phantoms", False: "real ones", None: "originals"}
 """What the source images are called, by whether they are synthetic."""

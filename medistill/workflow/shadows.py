@@ -18,12 +18,14 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import LEFT_OUT, Corpus
 from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.errors import DataError, DivergedError
-from medistill.evaluate.protocol import Arms, answers, random_beside
+from medistill.evaluate.arms import Arms
+from medistill.evaluate.protocol import random_beside
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.confidence import true_class_confidence
 from medistill.privacy.membership import SOURCES, Source
 from medistill.progress import Progress, Task
 from medistill.recipe import AuditRecipe, Recipe
+from medistill.training.fresh_network import train_and_predict
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed, generator
 from medistill.workflow.decoders import forget_autoencoder
@@ -231,10 +233,8 @@ def _asked(
         with progress.task(f"networks on {source}", recipe.audit.shadow_networks) as task:
             for number in range(recipe.audit.shadow_networks):
                 training = arms.training_set(source, 0 if source == "random" else number)
-                numbers = generator(recipe.seed, "attacked", source, number)
-                (one,) = answers(
-                    training, [shown], spec, recipe, numbers, place, lambda *_: task.advance(0)
-                ).probabilities
+                rng = generator(recipe.seed, "attacked", source, number)
+                one = train_and_predict(training, shown, spec, recipe, rng, place, lambda *_: task.advance(0))
                 told.append(true_class_confidence(one, plan.labels))
                 task.advance()
         arrays[f"{source}_confidence"] = np.mean(told, axis=0).astype(np.float32)

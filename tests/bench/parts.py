@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories, open_trajectories
-from medistill.engine.importance import Importance
-from medistill.engine.outer import Fixed, Look, step
+from medistill.engine.outer import step
+from medistill.engine.problem import DistillationProblem, ValidationScore
 from medistill.engine.state import State
 from medistill.engine.student import Student
 from medistill.networks.flat import FlatParameters
@@ -32,6 +32,7 @@ from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
 from medistill.training.stages import image_stages
+from medistill.workflow.problem import image_labels, outer_settings, pixels, trajectory_matching
 from tests.bench.ways import first_steps, made, naive, ready
 from tests.naive_unroll import problem
 
@@ -114,10 +115,10 @@ def measure_methods(rounds: int = 2) -> dict[str, float]:
         for _ in range(rounds):
             for method in METHODS:
                 recipe = validate_recipe({**SMALL_RUN, "method": method}, "bench")
-                state, fixed = _outer_problem(recipe, Path(folder))
+                state, problem = _outer_problem(recipe, Path(folder))
                 started = time.perf_counter()
                 for _ in range(recipe.distill.iterations):
-                    step(state, fixed)
+                    step(state, problem)
                 taken = (time.perf_counter() - started) / recipe.distill.iterations
                 seconds[method] = min(taken, seconds.get(method, taken))
     return seconds
@@ -132,27 +133,28 @@ SMALL_RUN = {
 """ConvNet-3 of width 32, two classes at five images of 32 x 32 pixels, J = 10; an outer step for each stage of PDD."""
 
 
-def _outer_problem(recipe: Recipe, folder: Path) -> tuple[State, Fixed]:
+def _outer_problem(recipe: Recipe, folder: Path) -> tuple[State, DistillationProblem]:
     """Random images, and a random walk of the parameters for an expert."""
     device = torch.device("cpu")
     network = build_network(NetworkSpec(recipe.network, 1, recipe.data.image_size, 2), generator(0))
     store = _random_walk(network, recipe, folder)
     labels = torch.arange(2).repeat_interleave(recipe.distill.ipc)
-    pixels = torch.randn(len(labels), 1, recipe.data.image_size, recipe.data.image_size, generator=generator(0, "x"))
+    start = torch.randn(len(labels), 1, recipe.data.image_size, recipe.data.image_size, generator=generator(0, "x"))
     one_hot = F.one_hot(labels, 2).float()
-    importance = Importance.start(recipe.importance, store, device)
     logits = 2 * one_hot if recipe.distill.labels == "soft" else None
-    fixed = Fixed(
-        recipe=recipe,
-        student=Student(network),
-        trajectories=store,
-        labels=one_hot,
+    problem = DistillationProblem(
+        settings=outer_settings(recipe),
+        objective=trajectory_matching(recipe, Student(network), store, device),
+        parameterisation=pixels(recipe, start),
+        labels=image_labels(recipe, one_hot, logits),
         stage=image_stages([recipe.distill.ipc] * 2, recipe.distill.stages),
-        micro_batch=micro_batch_size(network, 1, recipe.data.image_size),
-        validate=lambda images, alpha: Look(0.0, 0.0),
+        precision="fp32",
+        validate=lambda images, values: ValidationScore(0.0, 0.0),
         save=lambda state: None,
     )
-    return State.start(pixels, recipe.distill.student_lr, importance, logits), fixed
+    state = State.start(problem.coordinates)
+    state.micro_batch = micro_batch_size(network, 1, recipe.data.image_size)
+    return state, problem
 
 
 def _random_walk(network: torch.nn.Module, recipe: Recipe, folder: Path) -> Trajectories:

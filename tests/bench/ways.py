@@ -8,10 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from medistill.engine.images import Images
 from medistill.engine.matching import match
 from medistill.engine.segment import Segment
 from medistill.engine.student import Student
-from medistill.engine.unroll import Images, adjoint, step_batch, unroll
+from medistill.engine.unroll import adjoint, step_batch, unroll
 from medistill.networks.flat import split
 from medistill.networks.footprint import micro_batch_size
 from medistill.training.allocator import keep_freed_memory
@@ -51,7 +52,7 @@ def naive(network: nn.Module, segment: Segment, images: Images, student: Student
 
 
 def exact(network: nn.Module, segment: Segment, images: Images, student: Student) -> Tensor:
-    """The gradient as the outer loop takes it, in the student's way."""
+    """The gradient as the outer loop takes it, in the student's mode."""
     micro_batch = micro_batch_size(network, images.pixels.shape[1], images.pixels.shape[-1])
     thetas = unroll(student, images, ALPHA, segment, micro_batch=micro_batch)
     end = _end(student, thetas[-1], segment)
@@ -82,16 +83,15 @@ def _end(student: Student, theta: Tensor, segment: Segment) -> Tensor:
 WAYS: dict[str, Callable[[nn.Module, Segment, Images, Student], Tensor]] = {
     "naive": naive,
     "reverse": exact,
-    "forward": exact,
     "compiled": exact,
     "first order": first_order,
 }
-"""Naive autograd, the exact gradient in its three ways, and the first-order one that stands for TESLA."""
+"""Naive autograd, the exact gradient in its two modes, and the first-order one that stands for TESLA."""
 
 
 def ready(way: str, network: nn.Module) -> Callable[[Problem], Tensor]:
     """A way, with the student and the settings of the process that the product would make."""
-    student = Student(network, way if way in ("forward", "compiled") else "reverse")
+    student = Student(network, "compiled" if way == "compiled" else "reverse")
     if WAYS[way] is exact:
         keep_freed_memory()
     return lambda given: WAYS[way](*given, student)

@@ -9,8 +9,10 @@ import torch
 
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories, open_trajectories
-from medistill.engine.importance import Importance
-from medistill.engine.outer import Fixed, Look
+from medistill.engine.checkpoint import load_checkpoint, save_checkpoint
+from medistill.engine.objectives.trajectory import student_lr
+from medistill.engine.problem import DistillationProblem, ValidationScore
+from medistill.engine.sources.experts import ExpertSegments
 from medistill.engine.state import State
 from medistill.engine.student import Student
 from medistill.networks.flat import FlatParameters
@@ -18,6 +20,15 @@ from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import Recipe, validate_recipe
 from medistill.training.randomness import generator
 from medistill.training.stages import image_stages
+from medistill.workflow.problem import (
+    checkpoint_origin,
+    expert_segments,
+    image_labels,
+    outer_settings,
+    pixels,
+    refuse_another_run,
+    trajectory_matching,
+)
 
 CPU = torch.device("cpu")
 LABELS = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
@@ -70,43 +81,57 @@ def random_walks(folder: Path) -> Trajectories:
     return store
 
 
-def start(recipe: Recipe, trajectories: Trajectories) -> State:
-    """Random images; soft labels, where the recipe has them, from logits that lean to the right class."""
-    pixels = torch.randn(4, 1, 8, 8, generator=generator(recipe.seed, "pixels"))
-    importance = Importance.start(recipe.importance, trajectories, CPU)
+def source(recipe: Recipe, trajectories: Trajectories) -> ExpertSegments:
+    """Where the problem's segments come from."""
+    return expert_segments(recipe, trajectories, CPU)
+
+
+def problem_of(recipe: Recipe, trajectories: Trajectories, path: Path | None = None, validate=None):
+    """The problem: random images; soft labels, where the recipe has them, from logits that lean to the right class.
+
+    The score is the images' mean and spread where ``validate`` is not given.
+    """
+    network = build_network(NetworkSpec(recipe.network, 1, 8, 2), generator(0))
+    start = torch.randn(4, 1, 8, 8, generator=generator(recipe.seed, "pixels"))
     soft = recipe.distill.labels == "soft"
     logits = 2 * LABELS + torch.randn(4, 2, generator=generator(recipe.seed, "logits")) if soft else None
-    return State.start(pixels, recipe.distill.student_lr, importance, logits)
-
-
-def fixed(recipe: Recipe, trajectories: Trajectories, path: Path | None = None, validate=None) -> Fixed:
-    """The rest of the problem. A look scores by the images' mean and spread where ``validate`` is not given."""
-    network = build_network(NetworkSpec(recipe.network, 1, 8, 2), generator(0))
 
     def save(state: State) -> None:
         if path is not None:
-            state.save(path, recipe, trajectories.key)
+            save_checkpoint(state, path, checkpoint_origin(recipe, trajectories.key))
 
-    return Fixed(
-        recipe=recipe,
-        student=Student(network),
-        trajectories=trajectories,
-        labels=LABELS,
+    return DistillationProblem(
+        settings=outer_settings(recipe),
+        objective=trajectory_matching(recipe, Student(network), trajectories, CPU),
+        parameterisation=pixels(recipe, start),
+        labels=image_labels(recipe, LABELS, logits),
         stage=image_stages([2, 2], recipe.distill.stages),
-        micro_batch=3,
-        validate=validate or (lambda images, alpha: Look(float(images.pixels.mean()), float(images.pixels.std()))),
+        precision="fp32",
+        validate=validate
+        or (lambda images, values: ValidationScore(float(images.pixels.mean()), float(images.pixels.std()))),
         save=save,
     )
 
 
+def start(problem: DistillationProblem, micro_batch: int = 3) -> State:
+    """The state before the first step."""
+    state = State.start(problem.coordinates)
+    state.micro_batch = micro_batch
+    return state
+
+
+def restored(path: Path, recipe: Recipe, trajectories: Trajectories, made_from: str | None = None) -> State:
+    """The state of a checkpoint, by a run under a recipe with those experts, or with others."""
+    state = State.start(problem_of(recipe, trajectories).coordinates)
+    load_checkpoint(state, path, refuse_another_run(path, recipe, made_from or trajectories.key))
+    return state
+
+
 def bits(state: State) -> list[object]:
     """All that a state holds, to the bit."""
-    tensors = (state.pixels, state.velocity, state.average, state.best_pixels, state.importance.weights)
-    soft = (state.logits, state.logits_velocity, state.best_logits)
     return [
-        *(t.numpy().tobytes() for t in (*tensors, *soft) if t is not None),
-        state.alpha.hex(),
-        state.best_alpha.hex(),
+        *((name, tensor.numpy().tobytes()) for name, tensor in sorted(state.tensors().items())),
+        student_lr(state.values).hex(),
         state.best_step,
         state.history,
     ]

@@ -62,7 +62,7 @@ def truth(seed: int, patients: int, classes: int = 4) -> Truth:
 
 def predictions(arm: Arm, splits: tuple[Truth, Truth], skill: float, *, classes: int = 4) -> ArmPredictions:
     """Three networks that know the class as well as ``skill`` says."""
-    numbers = np.random.default_rng(ARMS.index(arm))
+    numbers = np.random.default_rng(list(ARMS).index(arm))
 
     def softmax(of: Truth) -> np.ndarray:
         raised = np.exp(numbers.normal(size=(3, len(of.labels), classes)) + skill * np.eye(classes)[of.labels])
@@ -81,7 +81,7 @@ def predictions(arm: Arm, splits: tuple[Truth, Truth], skill: float, *, classes:
 
 
 def evaluation(
-    arms: tuple[Arm, ...] = ARMS,
+    arms: tuple[Arm, ...] = tuple(ARMS),
     *,
     patients: int = 120,
     network: str = "ConvNet, depth 3, width 128",

@@ -267,7 +267,7 @@ def test_halves_that_are_nearly_one_patient_s_are_a_reason_and_no_crash(tmp_path
 
 def test_another_corpus_or_shape_is_refused(tmp_path, monkeypatch):
     corpus = noise_corpus(tmp_path)
-    monkeypatch.setattr(membership, "answers", None)
+    monkeypatch.setattr(membership, "train_and_predict", None)
     made = drawn_set(corpus)
     with pytest.raises(DataError, match="another corpus"):
         attack_membership(replace(made, provenance={"corpus": "0" * 64}), corpus, small_recipe(), out=tmp_path)

@@ -173,7 +173,7 @@ def test_experts_made_side_by_side_are_those_made_one_by_one(
     store = train_experts(corpus, recipe)
     alone = snapshots(store)
     groups: list[int] = []
-    honest, make, batched = experts._Work.of, experts._Work.train, experts.train_together
+    honest, make, batched = experts._Work.of, experts._Work.train, experts.train_batched
 
     def wide(*arguments: Any) -> Any:
         return dataclasses.replace(honest(*arguments), at_once=3)
@@ -189,7 +189,7 @@ def test_experts_made_side_by_side_are_those_made_one_by_one(
 
     monkeypatch.setattr(experts._Work, "of", wide)
     monkeypatch.setattr(experts._Work, "train", full)
-    monkeypatch.setattr(experts, "train_together", small_memory)
+    monkeypatch.setattr(experts, "train_batched", small_memory)
     for most, expected in ((3, [3]), (1, [1, 1, 1])):
         groups.clear()
         for expert in range(3):

@@ -17,7 +17,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import FILE, Chain, load_making, making
-from medistill.engine.state import _checksums
+from medistill.engine.checkpoint import checksums
 from medistill.errors import ArtifactError
 from medistill.privacy.audit import MAKING
 from medistill.privacy.gate import MAKING_UNKNOWN
@@ -186,8 +186,8 @@ def edited(checkpoint: Path, *, chain: bool) -> None:
     """A patient in the images, and checksums that fit."""
     with safe_open(checkpoint, framework="np") as file:
         arrays, known = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
-    arrays["pixels"] = arrays["best_pixels"] = arrays["pixels"] + np.float32(0.1)
-    known["crc32"] = json.dumps(_checksums(arrays))
+    arrays["pixels"] = arrays["pixels.best"] = arrays["pixels"] + np.float32(0.1)
+    known["crc32"] = json.dumps(checksums(arrays))
     if not chain:
         del known["chain"]
     save_file(arrays, checkpoint, known)

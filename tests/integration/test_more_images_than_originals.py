@@ -13,16 +13,16 @@ import torch
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DataError
+from medistill.evaluate.arms import Arms
 from medistill.evaluate.evaluation import load_evaluation
-from medistill.evaluate.protocol import Arms
 from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.caveats import caveats
 from medistill.report.verdict import verdict
+from medistill.studies.sites.plan import plan_sites
 from medistill.workflow.audit import audit
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.run import run
-from medistill.workflow.sites import plan_sites
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 
 IPC = 20

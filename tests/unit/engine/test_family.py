@@ -12,17 +12,20 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from medistill.engine.divergence import ALPHA_LIMIT, LOGIT_LIMIT
+from medistill.engine.images import Images
+from medistill.engine.labels import LOGIT_LIMIT
 from medistill.engine.matching import match
-from medistill.engine.outer import ALPHA_STEP, Look, optimise, step
-from medistill.engine.segment import Segment, draw_segment, start_epochs
-from medistill.engine.unroll import Images, adjoint, unroll
+from medistill.engine.objectives.trajectory import ALPHA_LIMIT, ALPHA_STEP, student_lr
+from medistill.engine.outer import optimise, step
+from medistill.engine.problem import ValidationScore
+from medistill.engine.segment import Segment
+from medistill.engine.unroll import adjoint, unroll
 from medistill.errors import DivergedError, MemoryShortError, RecipeError
 from medistill.progress import Silent
 from medistill.training.augmentation import augment, draw
 from medistill.training.randomness import generator
-from medistill.training.stages import image_stages, part, part_of
-from tests.factories.outer_problem import CPU, LABELS, bits, fixed, recipe_of, start
+from medistill.training.stages import even_slice, image_stages, slice_of
+from tests.factories.outer_problem import CPU, LABELS, bits, problem_of, recipe_of, restored, source, start
 
 ALL = torch.arange(4)
 
@@ -40,8 +43,8 @@ def outer_loss(network, segment: Segment, pixels: Tensor, told: Tensor, alpha: T
         parts = {name: t.view(p.shape) for (name, p), t in zip(named.items(), theta.split(sizes), strict=True)}
         logits = functional_call(network, parts, (augment(pixels[rows], drawn),))
         loss = (logits.logsumexp(dim=1) - (told[rows] * logits).sum(dim=1)).mean()
-        (slope,) = torch.autograd.grad(loss, theta, create_graph=True)
-        theta = theta - alpha * slope
+        (gradient,) = torch.autograd.grad(loss, theta, create_graph=True)
+        theta = theta - alpha * gradient
     return (theta - segment.target).square().sum() / (segment.start - segment.target).square().sum()
 
 
@@ -80,88 +83,92 @@ class Walk:
 
 
 def walk_of(recipe, state, made) -> Walk:
-    logits = None if state.logits is None else state.logits.double()
-    return Walk(recipe, made.student.network.double(), state.pixels.double(), logits, recipe.distill.student_lr)
+    logits = state.values["logits"].double() if "logits" in state.values else None
+    network = made.objective.student.network.double()
+    return Walk(recipe, network, state.values["pixels"].double(), logits, recipe.distill.student_lr)
 
 
 def assert_same(state, walk: Walk) -> None:
-    assert float((state.pixels - walk.pixels).norm() / walk.pixels.norm()) < 1e-4
-    assert state.alpha == pytest.approx(walk.alpha, rel=1e-4)
+    assert float((state.values["pixels"] - walk.pixels).norm() / walk.pixels.norm()) < 1e-4
+    assert student_lr(state.values) == pytest.approx(walk.alpha, rel=1e-4)
 
 
 def optimised(recipe, trajectories, **more):
-    state = start(recipe, trajectories)
-    optimise(state, fixed(recipe, trajectories, **more), Silent())
+    made = problem_of(recipe, trajectories, **more)
+    state = start(made)
+    optimise(state, made, Silent())
     return state
 
 
 def test_satm_steps_along_the_gradient_at_the_shifted_images(trajectories):
     recipe = recipe_of("satm", sharpness=0.5)
-    state, made = start(recipe, trajectories), fixed(recipe, trajectories)
+    made = problem_of(recipe, trajectories)
+    state = start(made)
     walk = walk_of(recipe, state, made)
     for iteration in range(recipe.distill.iterations):
-        segments = [double(draw_segment(recipe, trajectories, ALL, iteration, CPU))]
+        segments = [double(source(recipe, trajectories).draw(iteration, ALL))]
         here = walk.gradient(segments, walk.pixels)[0]
         walk.move(*walk.gradient(segments, walk.pixels + 0.5 * here / here.square().sum().sqrt()))
-    made.student.network.float()
+    made.objective.student.network.float()
     optimise(state, made, Silent())
     assert_same(state, walk)
     plain = optimised(recipe_of("mtt"), trajectories)
-    assert float((plain.pixels - state.pixels).norm() / plain.pixels.norm()) > 1e-3
+    plain, sharp = plain.values["pixels"], state.values["pixels"]
+    assert float((plain - sharp).norm() / plain.norm()) > 1e-3
 
 
 def test_the_loss_that_satm_reports_is_that_of_the_images_themselves(trajectories):
-    losses = [
-        step(start(recipe, trajectories), fixed(recipe, trajectories))
-        for recipe in (recipe_of("mtt"), recipe_of("satm", sharpness=0.5))
-    ]
+    problems = [problem_of(recipe, trajectories) for recipe in (recipe_of("mtt"), recipe_of("satm", sharpness=0.5))]
+    losses = [step(start(made), made) for made in problems]
     assert losses[0] == losses[1]
 
 
 def test_datm_learns_the_logits_of_its_labels(trajectories):
     recipe = recipe_of("datm", label_lr=5.0, max_start_epoch=3)
-    state, made = start(recipe, trajectories), fixed(recipe, trajectories)
+    made = problem_of(recipe, trajectories)
+    state = start(made)
     walk = walk_of(recipe, state, made)
-    first = state.logits.clone()
+    first = state.values["logits"].clone()
     for iteration in range(recipe.distill.iterations):
-        segments = [double(draw_segment(recipe, trajectories, ALL, iteration, CPU))]
+        segments = [double(source(recipe, trajectories).draw(iteration, ALL))]
         walk.move(*walk.gradient(segments, walk.pixels))
-    made.student.network.float()
+    made.objective.student.network.float()
     optimise(state, made, Silent())
     assert_same(state, walk)
     moved = (walk.logits - first).norm()
     assert float(moved) > 0.01
-    assert float((state.logits - walk.logits).norm() / moved) < 1e-3
+    assert float((state.values["logits"] - walk.logits).norm() / moved) < 1e-3
 
 
-def test_the_best_look_keeps_the_labels_of_its_images(trajectories):
+def test_the_best_score_keeps_the_labels_of_its_images(trajectories):
     scores, seen = iter([0.6, 0.9, 0.7]), []
 
-    def validate(images, alpha: float) -> Look:
+    def validate(images, values) -> ValidationScore:
         seen.append(images.soft_labels.clone())
-        return Look(0.5, next(scores))
+        return ValidationScore(0.5, next(scores))
 
     state = optimised(recipe_of("datm", label_lr=5.0), trajectories, validate=validate)
     assert state.best_step == 4
-    assert torch.equal(state.best_logits.softmax(dim=1), seen[1])
+    assert torch.equal(state.best["logits"].softmax(dim=1), seen[1])
     assert not torch.equal(seen[1], seen[2])
 
 
 def test_pdd_moves_one_stage_after_the_other(trajectories):
-    """Iterations 0-2 move images 0 and 2 alone; 3-5 move 1 and 3, with batches from all, from the best look on."""
+    """Iterations 0-2 move images 0 and 2 alone; 3-5 move 1 and 3, with batches from all, from the best score on."""
     recipe = recipe_of("pdd", stages=2, validate_every=1)
     scores, seen = iter([0.5, 0.9, 0.7, 0.4, 0.6, 0.8]), []
 
-    def validate(images, alpha: float) -> Look:
+    def validate(images, values) -> ValidationScore:
         seen.append(images)
-        return Look(0.5, next(scores))
+        return ValidationScore(0.5, next(scores))
 
-    state, made = start(recipe, trajectories), fixed(recipe, trajectories, validate=validate)
-    walk, first = walk_of(recipe, state, made), state.pixels.clone()
+    made = problem_of(recipe, trajectories, validate=validate)
+    state = start(made)
+    walk, first = walk_of(recipe, state, made), state.values["pixels"].clone()
     kept, expected = None, []
     for iteration in range(6):
         rows, own = (torch.tensor([0, 2]),) * 2 if iteration < 3 else (ALL, torch.tensor([1, 3]))
-        drawn = double(draw_segment(recipe, trajectories, rows, iteration, CPU))
+        drawn = double(source(recipe, trajectories).draw(iteration, rows))
         of_pixels, of_alpha = walk.gradient([drawn], walk.pixels)
         mask = torch.zeros(4, 1, 1, 1, dtype=torch.float64)
         mask[own] = 1
@@ -171,7 +178,7 @@ def test_pdd_moves_one_stage_after_the_other(trajectories):
             kept = walk.pixels.clone()
         if iteration == 2:
             walk.pixels, walk.velocities = kept, (0.0, walk.velocities[1], 0.0)
-    made.student.network.float()
+    made.objective.student.network.float()
     optimise(state, made, Silent())
     assert_same(state, walk)
     for images, wanted in zip(seen, expected, strict=True):
@@ -181,29 +188,32 @@ def test_pdd_moves_one_stage_after_the_other(trajectories):
     assert state.history.stage == [0, 0, 0, 1, 1, 1]
     assert state.best_step == 6
     for images in seen[3:]:
-        assert torch.equal(images.pixels[[0, 2]], seen[1].pixels)  # frozen to the bit, at the best look of their stage
-    assert torch.equal(state.best_pixels[[0, 2]], seen[1].pixels)
-    assert not torch.equal(state.pixels[[1, 3]], first[[1, 3]])
+        assert torch.equal(images.pixels[[0, 2]], seen[1].pixels)  # frozen to the bit, at the best score of their stage
+    assert torch.equal(state.best["pixels"][[0, 2]], seen[1].pixels)
+    assert not torch.equal(state.values["pixels"][[1, 3]], first[[1, 3]])
 
 
-def test_every_stage_ends_with_a_look_and_the_average_does_not_move_what_is_frozen(trajectories):
+def test_every_stage_ends_with_a_score_and_the_average_does_not_move_what_is_frozen(trajectories):
     recipe = recipe_of("pdd", stages=2, validate_every=100, ema=0.9)
     seen = []
-    state = optimised(recipe, trajectories, validate=lambda images, alpha: seen.append(images) or Look(0, 0.5))
-    assert state.history.looks == [3, 6]
+    state = optimised(
+        recipe, trajectories, validate=lambda images, values: seen.append(images) or ValidationScore(0, 0.5)
+    )
+    assert state.history.validation_steps == [3, 6]
     assert torch.equal(seen[1].pixels[[0, 2]], seen[0].pixels)
-    assert torch.equal(state.average[[0, 2]], seen[0].pixels)
+    assert torch.equal(state.averages["pixels"][[0, 2]], seen[0].pixels)
 
 
 def test_segments_are_averaged(trajectories):
     recipe = recipe_of("mtt", segments=3)
-    state, made = start(recipe, trajectories), fixed(recipe, trajectories)
+    made = problem_of(recipe, trajectories)
+    state = start(made)
     walk = walk_of(recipe, state, made)
     for iteration in range(recipe.distill.iterations):
-        segments = [double(draw_segment(recipe, trajectories, ALL, iteration, CPU, k)) for k in range(3)]
+        segments = [double(source(recipe, trajectories).draw(iteration, ALL, k)) for k in range(3)]
         assert len({(one.start.sum().item(), tuple(one.batches[0].tolist())) for one in segments}) > 1
         walk.move(*walk.gradient(segments, walk.pixels))
-    made.student.network.float()
+    made.objective.student.network.float()
     optimise(state, made, Silent())
     assert_same(state, walk)
 
@@ -223,52 +233,57 @@ def test_all_turned_off_is_the_plain_loop_to_the_bit(trajectories, direction):
     recipe = recipe_of(importance={"direction": direction})
     assert recipe.distill.segments == recipe.distill.stages == 1
     assert recipe.distill.sharpness == recipe.distill.start_growth == 0
-    state, plain, made = start(recipe, trajectories), start(recipe, trajectories), fixed(recipe, trajectories)
-    pixels, velocity = plain.pixels, torch.zeros_like(plain.pixels)
+    made = problem_of(recipe, trajectories)
+    objective, state = made.objective, start(made)
+    pixels = state.values["pixels"]
+    velocity = torch.zeros_like(pixels)
+    weights, rule = state.values["importance"], made.coordinates["importance"].rule
+    moments = rule.moments(weights)
     log_alpha, log_velocity = torch.tensor(recipe.distill.student_lr, dtype=torch.float64).log(), 0.0
     for iteration in range(recipe.distill.iterations):
         segment, alpha = plain_segment(recipe, trajectories, iteration), float(log_alpha.exp())
         images = Images(pixels, LABELS, torch.ones(4))
-        thetas = unroll(made.student, images, alpha, segment, micro_batch=3)
-        matched = match(thetas[-1], segment, plain.importance.weights, plain.importance.sizes)
-        gradient = adjoint(made.student, images, alpha, segment, thetas, matched.lambda_end, micro_batch=3)
+        thetas = unroll(objective.student, images, alpha, segment, micro_batch=3)
+        matched = match(thetas[-1], segment, weights, objective.groups.sizes)
+        gradient = adjoint(objective.student, images, alpha, segment, thetas, matched.lambda_end, micro_batch=3)
         velocity = 0.5 * velocity + gradient.images
         pixels = pixels - recipe.distill.image_lr * velocity
         log_velocity = 0.5 * log_velocity + alpha * float(gradient.alpha)
         rate = recipe.distill.student_lr_lr / recipe.distill.student_lr**2
         log_alpha = log_alpha - min(max(rate * log_velocity, -ALPHA_STEP), ALPHA_STEP)
-        plain.importance.update(matched.of_importance, recipe.importance)
+        weights, moments = rule.update(weights, matched.grad_importance, moments)
     optimise(state, made, Silent())
-    assert state.pixels.numpy().tobytes() == pixels.numpy().tobytes()
-    assert state.alpha.hex() == float(log_alpha.exp()).hex()
-    assert torch.equal(state.importance.weights, plain.importance.weights)
+    assert state.values["pixels"].numpy().tobytes() == pixels.numpy().tobytes()
+    assert student_lr(state.values).hex() == float(log_alpha.exp()).hex()
+    assert torch.equal(state.values["importance"], weights)
 
 
-def test_the_start_range_grows_linearly_and_then_stays():
-    settings = recipe_of("datm", start_growth=0.5, iterations=40, min_start_epoch=0, max_start_epoch=3).distill
-    lasts = [start_epochs(settings, iteration).stop - 1 for iteration in range(40)]
-    assert [start_epochs(settings, iteration).start for iteration in range(40)] == [0] * 40
+def test_the_start_range_grows_linearly_and_then_stays(trajectories):
+    recipe = recipe_of("datm", start_growth=0.5, iterations=40, min_start_epoch=0, max_start_epoch=3)
+    settings = source(recipe, trajectories).settings
+    lasts = [settings.start_epochs(iteration).stop - 1 for iteration in range(40)]
+    assert [settings.start_epochs(iteration).start for iteration in range(40)] == [0] * 40
     assert lasts == [*np.floor(np.arange(20) / 20 * 2).astype(int), *[2] * 20]
 
 
 def test_every_start_epoch_is_drawn_and_none_outside(trajectories):
     recipe = recipe_of("mtt", min_start_epoch=1, max_start_epoch=3, iterations=60)
-    drawn = {draw_segment(recipe, trajectories, ALL, iteration, CPU).start.numpy().tobytes() for iteration in range(60)}
+    drawn = {source(recipe, trajectories).draw(iteration, ALL).start.numpy().tobytes() for iteration in range(60)}
     assert drawn == {trajectories.snapshot(expert, epoch).tobytes() for expert in (0, 1) for epoch in (1, 2)}
 
 
 @pytest.mark.parametrize(("total", "parts"), [(1, 1), (7, 3), (10, 5), (12, 5), (1000, 7), (3, 5)])
 def test_parts_are_even_and_make_up_the_whole(total, parts):
-    ranges = [part(total, parts, k) for k in range(parts)]
+    ranges = [even_slice(total, parts, k) for k in range(parts)]
     assert [index for one in ranges for index in one] == list(range(total))
     assert max(map(len, ranges)) - min(map(len, ranges)) <= 1
-    assert all(part_of(index, total, parts) == k for k, one in enumerate(ranges) for index in one)
+    assert all(slice_of(index, total, parts) == k for k, one in enumerate(ranges) for index in one)
 
 
-def test_stages_share_out_images_and_start_epochs():
+def test_stages_share_out_images_and_start_epochs(trajectories):
     assert image_stages([5, 5], 2).tolist() == [0, 0, 1, 1, 1] * 2
-    settings = recipe_of("pdd", stages=2, iterations=7, max_start_epoch=3).distill
-    assert [list(start_epochs(settings, iteration)) for iteration in range(7)] == [[0]] * 3 + [[1, 2]] * 4
+    settings = source(recipe_of("pdd", stages=2, iterations=7, max_start_epoch=3), trajectories).settings
+    assert [list(settings.start_epochs(iteration)) for iteration in range(7)] == [[0]] * 3 + [[1, 2]] * 4
 
 
 def test_more_stages_than_outer_steps_are_refused():
@@ -288,26 +303,27 @@ def test_more_stages_than_outer_steps_are_refused():
 )
 def test_divergence_names_the_setting_that_left_its_range_first(trajectories, tmp_path, method, settings, blamed):
     recipe, path = recipe_of(method, **settings), tmp_path / "checkpoint.safetensors"
-    state = start(recipe, trajectories)
+    made = problem_of(recipe, trajectories, path)
+    state = start(made)
     with pytest.raises(DivergedError, match=rf"lower distill\.{blamed} by"):
-        optimise(state, fixed(recipe, trajectories, path), Silent())
-    kept = start(recipe, trajectories)
-    kept.restore(path, recipe, trajectories.key)
+        optimise(state, made, Silent())
+    kept = restored(path, recipe, trajectories)
     assert bits(kept) == bits(state)
     assert kept.iteration == len(kept.history.loss)
-    assert float(kept.pixels.abs().max()) < 1e4
-    assert kept.logits is None or float(kept.logits.abs().max()) <= LOGIT_LIMIT
+    assert float(kept.values["pixels"].abs().max()) < 1e4
+    assert "logits" not in kept.values or float(kept.values["logits"].abs().max()) <= LOGIT_LIMIT
 
 
 @pytest.mark.parametrize("growth", [0.99 * ALPHA_LIMIT, 1e9])
 def test_a_learning_rate_that_grew_is_to_blame_before_and_after_the_loss_overflows(trajectories, growth):
     """The first grows beyond its limit while the student still walks; at the second the student leaves the numbers."""
     recipe = recipe_of("mtt", student_lr=1e-6 if growth < ALPHA_LIMIT else 1e25, student_lr_lr=1e30, momentum=0.0)
-    state = start(recipe, trajectories)
-    state.log_alpha = state.log_alpha + math.log(growth)
+    made = problem_of(recipe, trajectories)
+    state = start(made)
+    state.values["log_alpha"] = state.values["log_alpha"] + math.log(growth)
     before = bits(state)
     with pytest.raises(DivergedError, match=r"lower distill\.student_lr_lr by"):
-        step(state, fixed(recipe, trajectories))
+        step(state, made)
     assert bits(state) == before
 
 
@@ -325,24 +341,27 @@ SHORT = [CPU_SHORT, MemoryError(), torch.OutOfMemoryError("CUDA out of memory. T
 
 def too_large(made, most: int, error: BaseException):
     """The problem with a student that cannot take more than ``most`` images at once."""
-    whole = made.student.loss
+    student = made.objective.student
+    whole = student.loss
 
     def loss(parts, images, labels, weights):
         if len(images) > most:
             raise error
         return whole(parts, images, labels, weights)
 
-    made.student.loss = loss
+    student.loss = loss
     return made
 
 
 @pytest.mark.parametrize("error", SHORT, ids=lambda error: type(error).__name__)
 def test_out_of_memory_halves_the_micro_batch_and_repeats_the_step(trajectories, error):
     recipe, heard = recipe_of(), Hears()
-    state = start(recipe, trajectories)
-    optimise(state, too_large(replace(fixed(recipe, trajectories), micro_batch=2**31), 2, error), heard)
-    halved = start(recipe, trajectories)
-    optimise(halved, replace(fixed(recipe, trajectories), micro_batch=2), Silent())
+    made = too_large(problem_of(recipe, trajectories), 2, error)
+    state = start(made, 2**31)
+    optimise(state, made, heard)
+    plain = problem_of(recipe, trajectories)
+    halved = start(plain, 2)
+    optimise(halved, plain, Silent())
     assert bits(state) == bits(halved)
     assert len(heard.said) == 1
     assert "compute.micro_batch = 2" in heard.said[0]
@@ -353,19 +372,17 @@ def test_out_of_memory_halves_the_micro_batch_and_repeats_the_step(trajectories,
 )
 def test_out_of_memory_again_is_an_error_that_names_what_to_change(trajectories, tmp_path, given, expected):
     recipe, path = recipe_of(), tmp_path / "checkpoint.safetensors"
-    made = too_large(replace(fixed(recipe, trajectories, path), micro_batch=given), 0, CPU_SHORT)
-    state = start(recipe, trajectories)
+    made = too_large(problem_of(recipe, trajectories, path), 0, CPU_SHORT)
+    state = start(made, given)
     before = bits(state)
     with pytest.raises(MemoryShortError, match=expected):
         optimise(state, made, Silent())
     assert bits(state) == before
-    kept = start(recipe, trajectories)
-    kept.restore(path, recipe, trajectories.key)
-    assert bits(kept) == before
+    assert bits(restored(path, recipe, trajectories)) == before
 
 
 def test_another_error_of_the_student_is_not_taken_for_a_lack_of_memory(trajectories):
     recipe = recipe_of()
-    made = too_large(fixed(recipe, trajectories), 0, RuntimeError("a wrong shape"))
+    made = too_large(problem_of(recipe, trajectories), 0, RuntimeError("a wrong shape"))
     with pytest.raises(RuntimeError, match="a wrong shape"):
-        optimise(start(recipe, trajectories), made, Silent())
+        optimise(start(made), made, Silent())

@@ -8,13 +8,25 @@ import torch
 
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import open_trajectories
-from medistill.engine.importance import Importance
+from medistill.engine.importance import ImportanceRule, ImportanceSettings, ParameterGroups
 from medistill.engine.matching import match
 from medistill.engine.segment import Segment
-from medistill.recipe import ImportanceRecipe
 from tests.naive_unroll import problem
 
 CPU = torch.device("cpu")
+
+
+class Weights:
+    """W with its velocity, moved step by step."""
+
+    def __init__(self, settings, trajectories):
+        self.groups = ParameterGroups.of(settings, trajectories, CPU)
+        self.rule = ImportanceRule(settings, self.groups)
+        self.values = self.groups.weights
+        self.moments = self.rule.moments(self.values)
+
+    def update(self, gradient):
+        self.values, self.moments = self.rule.update(self.values, gradient, self.moments)
 
 
 @pytest.fixture
@@ -47,20 +59,20 @@ def test_all_ones_is_the_trajectory_matching_loss():
 
 
 def test_dead_tensors_are_found_and_keep_weight_one(trajectories):
-    importance = Importance.start(ImportanceRecipe(), trajectories, CPU)
-    assert importance.live.tolist() == [True, False, True]
+    importance = Weights(ImportanceSettings(lr=0.1), trajectories)
+    assert importance.groups.live.tolist() == [True, False, True]
     for _ in range(20):
-        importance.update(torch.tensor([1.0, 5.0, 0.1]), ImportanceRecipe(lr=0.1))
-    assert float(importance.weights[1]) == 1
+        importance.update(torch.tensor([1.0, 5.0, 0.1]))
+    assert float(importance.values[1]) == 1
 
 
 @pytest.mark.parametrize(("direction", "sign"), [("descent", -1), ("ascent", 1)])
 def test_direction_and_constraint(trajectories, direction, sign):
-    recipe = ImportanceRecipe(direction=direction, lr=0.05)
-    importance = Importance.start(recipe, trajectories, CPU)
+    settings = ImportanceSettings(direction=direction, lr=0.05)
+    importance = Weights(settings, trajectories)
     for _ in range(5):
-        importance.update(torch.tensor([1.0, 0.0, 0.1]), recipe)
-    weights = importance.weights
+        importance.update(torch.tensor([1.0, 0.0, 0.1]))
+    weights = importance.values
     assert sign * float(weights[0] - weights[2]) > 0
     mean_square = (6 * weights[0] ** 2 + 2 * weights[2] ** 2) / 8
     assert float(mean_square) == pytest.approx(1, rel=1e-6)
@@ -68,59 +80,59 @@ def test_direction_and_constraint(trajectories, direction, sign):
 
 @pytest.mark.parametrize("direction", ["descent", "ascent"])
 def test_weighted_by_movement_the_loss_of_a_student_that_stands_still_stays_one(trajectories, direction):
-    recipe = ImportanceRecipe(constraint="movement", direction=direction, lr=0.05)
-    importance = Importance.start(recipe, trajectories, CPU)
+    settings = ImportanceSettings(constraint="movement", direction=direction, lr=0.05)
+    importance = Weights(settings, trajectories)
     start, target = (torch.from_numpy(trajectories.snapshot(0, epoch)) for epoch in (0, 1))
     segment = Segment(start, target, [], [])
     for gradient in ([1.0, 0.0, 0.1], [0.3, 0.0, 2.0], [1.0, 0.0, 0.0]):
-        importance.update(torch.tensor(gradient), recipe)
-        loss = match(start, segment, importance.weights, importance.sizes).loss
+        importance.update(torch.tensor(gradient))
+        loss = match(start, segment, importance.values, importance.groups.sizes).loss
         assert float(loss) == pytest.approx(1, rel=1e-6)
-    assert importance.weights[0] != importance.weights[2]
+    assert importance.values[0] != importance.values[2]
 
 
 def test_literal_reading_shrinks_to_zero(trajectories):
-    recipe = ImportanceRecipe(constraint="none", lr=0.5)
-    importance = Importance.start(recipe, trajectories, CPU)
+    settings = ImportanceSettings(constraint="none", lr=0.5)
+    importance = Weights(settings, trajectories)
     for _ in range(50):
-        importance.update(2 * importance.weights * torch.tensor([1.0, 0.0, 1.0]), recipe)
-    assert float(importance.weights[[0, 2]].abs().max()) < 1e-3
+        importance.update(2 * importance.values * torch.tensor([1.0, 0.0, 1.0]))
+    assert float(importance.values[[0, 2]].abs().max()) < 1e-3
 
 
 def test_frozen_stays_at_one(trajectories):
-    recipe = ImportanceRecipe(direction="frozen", lr=10)
-    importance = Importance.start(recipe, trajectories, CPU)
-    importance.update(torch.ones(3), recipe)
-    assert importance.weights.tolist() == [1, 1, 1]
+    settings = ImportanceSettings(direction="frozen", lr=10)
+    importance = Weights(settings, trajectories)
+    importance.update(torch.ones(3))
+    assert importance.values.tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("granularity", "groups"), [("tensor", 3), ("layer", 2), ("scalar", 11)])
 def test_granularity(trajectories, granularity, groups):
-    importance = Importance.start(ImportanceRecipe(granularity=granularity), trajectories, CPU)
-    assert len(importance.weights) == len(importance.names) == groups
-    assert int(importance.sizes.sum()) == 11
+    importance = Weights(ImportanceSettings(granularity=granularity), trajectories)
+    assert len(importance.values) == len(importance.groups.names) == groups
+    assert int(importance.groups.sizes.sum()) == 11
 
 
 def test_relative_start_weighs_each_live_group_by_its_relative_error(trajectories):
-    importance = Importance.start(ImportanceRecipe(start="relative"), trajectories, CPU)
+    importance = Weights(ImportanceSettings(start="relative"), trajectories)
     start, target = (torch.from_numpy(trajectories.snapshot(0, epoch)) for epoch in (0, 1))
     end = target + torch.linspace(0.1, 0.5, 11)
     end[6:9] = target[6:9]
-    loss = match(end, Segment(start, target, [], []), importance.weights, importance.sizes).loss
+    loss = match(end, Segment(start, target, [], []), importance.values, importance.groups.sizes).loss
     error, moved = (end - target).square(), (start - target).square()
     relative = [error[k].sum() / moved[k].sum() for k in (slice(0, 6), slice(9, 11))]
     weighted = (6 * relative[0] + 2 * relative[1]) / 8
     scale = 8 / (6 / 1 + 2 / 4)  # so that the mean of w^2 over the eight live parameters is 1
     assert float(loss / weighted) == pytest.approx(scale * 8 / float(moved.sum()), rel=1e-5)
-    assert float(importance.weights[1]) == 1
+    assert float(importance.values[1]) == 1
 
 
 def test_by_the_logarithm_a_step_multiplies(trajectories):
-    recipe = ImportanceRecipe(scale="log", constraint="none", lr=0.1, momentum=0.0)
-    importance = Importance.start(recipe, trajectories, CPU)
+    settings = ImportanceSettings(scale="log", constraint="none", lr=0.1, momentum=0.0)
+    importance = Weights(settings, trajectories)
     for _ in range(3):
-        importance.update(torch.tensor([1.0, 0.0, -2.0]), recipe)
+        importance.update(torch.tensor([1.0, 0.0, -2.0]))
     u = np.zeros(3)
     for _ in range(3):
         u -= 0.1 * np.exp(u) * np.array([1.0, 0.0, -2.0])
-    np.testing.assert_allclose(importance.weights.numpy(), np.exp(u), rtol=1e-6)
+    np.testing.assert_allclose(importance.values.numpy(), np.exp(u), rtol=1e-6)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from medistill.engine.mask import kept
+from medistill.engine.mask import MaskSettings, parameter_mask
 from medistill.engine.matching import match
 from medistill.engine.segment import Segment
-from medistill.recipe import ImportanceRecipe
 
 
 @pytest.fixture
@@ -26,30 +25,30 @@ def ranked(end: torch.Tensor, segment: Segment) -> np.ndarray:
 
 
 def test_nothing_is_left_out_by_default(ends):
-    assert kept(ImportanceRecipe(), *ends, 0.0) is None
+    assert parameter_mask(MaskSettings(), *ends, 0.0) is None
 
 
 def test_easy_leaves_out_the_smallest_errors(ends):
-    mask = kept(ImportanceRecipe(mask="easy", mask_share=0.3), *ends, 0.9)
+    mask = parameter_mask(MaskSettings("easy", share=0.3), *ends, 0.9)
     assert mask.tolist() == (ranked(*ends) >= 30).astype(float).tolist()
 
 
 def test_hard_leaves_out_the_largest_errors(ends):
-    mask = kept(ImportanceRecipe(mask="hard", mask_share=0.3), *ends, 0.0)
+    mask = parameter_mask(MaskSettings("hard", share=0.3), *ends, 0.0)
     assert mask.tolist() == (ranked(*ends) < 71).astype(float).tolist()
 
 
 def test_the_share_falls_to_nothing(ends):
-    recipe = ImportanceRecipe(mask="hard", mask_share=0.4, mask_until=0.5)
-    left_out = [101 - int(kept(recipe, *ends, progress).sum()) for progress in (0.0, 0.25)]
+    settings = MaskSettings("hard", share=0.4, until=0.5)
+    left_out = [101 - int(parameter_mask(settings, *ends, progress).sum()) for progress in (0.0, 0.25)]
     assert left_out == [40, 20]
-    assert kept(recipe, *ends, 0.5) is None
-    assert kept(recipe, *ends, 0.9) is None
+    assert parameter_mask(settings, *ends, 0.5) is None
+    assert parameter_mask(settings, *ends, 0.9) is None
 
 
 def test_unlike_parameters_are_left_out(ends):
     end, segment = ends
-    mask = kept(ImportanceRecipe(mask="unlike", mask_likeness=0.4), end, segment, 0.0)
+    mask = parameter_mask(MaskSettings("unlike", likeness=0.4), end, segment, 0.0)
     expected = []
     for mine, its in zip(end.tolist(), segment.target.tolist(), strict=True):
         small, large = sorted([abs(mine), abs(its)])
@@ -60,7 +59,7 @@ def test_unlike_parameters_are_left_out(ends):
 
 def test_what_is_left_out_has_no_part_in_loss_or_gradient(ends):
     end, segment = ends
-    mask = kept(ImportanceRecipe(mask="hard", mask_share=0.3), end, segment, 0.0)
+    mask = parameter_mask(MaskSettings("hard", share=0.3), end, segment, 0.0)
     sizes = torch.tensor([40, 61])
     weights = torch.tensor([0.5, 2.0])
     matched = match(end, segment, weights, sizes, mask)
@@ -71,7 +70,7 @@ def test_what_is_left_out_has_no_part_in_loss_or_gradient(ends):
     of_end, of_weights = torch.autograd.grad(loss, (leaf, w))
     assert float(matched.loss) == pytest.approx(loss.item(), rel=1e-6)
     torch.testing.assert_close(matched.lambda_end, of_end)
-    torch.testing.assert_close(matched.of_importance, of_weights)
+    torch.testing.assert_close(matched.grad_importance, of_weights)
     assert not matched.lambda_end[mask == 0].any()
 
 

@@ -1,9 +1,8 @@
-"""The ways of taking a step's derivatives against each other and autograd, and the comparison that guards a run."""
+"""The modes of a step's derivatives against each other and autograd, and the comparison that guards a run."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,20 +10,18 @@ import torch
 from torch.nn import functional as F
 
 from medistill.engine import derivative
+from medistill.engine.batched import adjoint_batched, unroll_batched
 from medistill.engine.check import check_derivatives
-from medistill.engine.derivative import Curvature
 from medistill.engine.segment import Segment
 from medistill.engine.student import Student
-from medistill.engine.together import adjoint_together, unroll_together
-from medistill.engine.unroll import adjoint, step_batch, step_curvature, step_gradient, unroll
+from medistill.engine.unroll import adjoint, step_batch, step_gradient, step_hessian_vector_product, unroll
 from medistill.errors import WrongDerivativeError
 from medistill.progress import Silent
-from medistill.recipe import AugmentationRecipe, Recipe
+from medistill.recipe import AugmentationRecipe
 from medistill.training.augmentation import draw
 from tests.naive_unroll import naive_gradient, problem
 
 SMALL = {"width": 6, "channels": 3, "size": 12, "count": 7, "steps": 3, "depth": 2, "classes": 3}
-COMPUTE = Recipe().compute
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ here")
 
 
@@ -40,13 +37,20 @@ def relative(mine, reference):
     return float((mine - reference).norm() / reference.norm())
 
 
-@pytest.mark.parametrize("way", ["reverse", "forward"])
-def test_a_step_equals_autograd(way):
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would be compiled is run as it is, which takes no compiler and no time."""
+    monkeypatch.setattr(derivative, "_program", lambda student, name, make: make())
+
+
+@pytest.mark.parametrize("mode", ["reverse", "compiled"])
+@pytest.mark.usefixtures("uncompiled")
+def test_a_step_equals_autograd(mode):
     network, segment, images = problem(torch.float64, **SMALL)
-    student = Student(network, way)
+    student = Student(network, mode)
     v = segment.target - segment.start
     batch = step_batch(images, segment, 0)
-    mine = step_curvature(student, segment.start, v, batch, 3)
+    mine = step_hessian_vector_product(student, segment.start, v, batch, 3)
     gradient = step_gradient(student, segment.start, batch, 3)
     theta = segment.start.clone().requires_grad_()
     shown, told = batch.images.clone().requires_grad_(), batch.labels.clone().requires_grad_()
@@ -69,12 +73,13 @@ def test_a_step_equals_autograd(way):
     assert relative(mine.theta, of_theta) < 1e-12
     assert relative(mine.images, of_images) < 1e-12
     assert relative(mine.labels, of_labels) < 1e-12
-    assert float(mine.slope) == pytest.approx(float((g @ v).detach()), rel=1e-12)
+    assert float(mine.along) == pytest.approx(float((g @ v).detach()), rel=1e-12)
 
 
-def test_forward_equals_automatic_differentiation_through_all_steps():
+@pytest.mark.usefixtures("uncompiled")
+def test_what_is_compiled_equals_automatic_differentiation_through_all_steps():
     network, segment, images = problem(torch.float64, **SMALL)
-    student = Student(network, "forward")
+    student = Student(network, "compiled")
     _, of_pixels, of_alpha, _ = naive_gradient(network, segment, images, 0.05)
     thetas = unroll(student, images, 0.05, segment, micro_batch=3)
     end = 2 * (thetas[-1] - segment.target) / (segment.start - segment.target).square().sum()
@@ -94,9 +99,9 @@ def test_segments_side_by_side_equal_one_after_another():
         segments.append(Segment(start, first.target, batches, draws))
     student = Student(network)
     ends = torch.randn(3, len(first.start), generator=numbers, dtype=torch.float64)
-    stacked = unroll_together(student, images, 0.05, segments, micro_batch=2)
+    stacked = unroll_batched(student, images, 0.05, segments, micro_batch=2)
     last = stacked[-1].clone()
-    together = adjoint_together(student, images, 0.05, segments, stacked, ends, micro_batch=2)
+    together = adjoint_batched(student, images, 0.05, segments, stacked, ends, micro_batch=2)
     for k, segment in enumerate(segments):
         thetas = unroll(student, images, 0.05, segment, micro_batch=2)
         assert relative(last[k], thetas[-1]) < 1e-14
@@ -106,49 +111,56 @@ def test_segments_side_by_side_equal_one_after_another():
         assert relative(together[k].alpha, alone.alpha) < 1e-12
 
 
-def test_the_plain_way_is_not_compared_with_itself():
+def test_the_plain_mode_is_not_compared_with_itself():
     network, segment, images = problem(torch.float32, **SMALL)
     listening = Listening()
-    check_derivatives(Student(network), images, segment, COMPUTE, 3, listening)
+    check_derivatives(Student(network), images, segment, "fp32", 3, listening)
     assert listening.said == []
 
 
-def test_a_right_way_passes_and_is_told():
+@pytest.mark.usefixtures("uncompiled")
+def test_a_right_mode_passes_and_is_told():
     network, segment, images = problem(torch.float32, **SMALL)
     listening = Listening()
-    check_derivatives(Student(network, "forward"), images, segment, COMPUTE, 3, listening)
-    assert "forward" in listening.said[0]
+    check_derivatives(Student(network, "compiled"), images, segment, "fp32", 3, listening)
+    assert "compiled" in listening.said[0]
 
 
-@pytest.mark.parametrize("wrong", ["parts", "images", "labels", "slope", "one tensor", "not a number"])
-def test_a_wrong_way_is_refused(wrong, monkeypatch):
+@pytest.mark.parametrize("wrong", ["parts", "images", "labels", "along", "one tensor", "not a number"])
+@pytest.mark.usefixtures("uncompiled")
+def test_a_wrong_mode_is_refused(wrong, monkeypatch):
     network, segment, images = problem(torch.float32, **SMALL)
-    right = derivative._forward
+    right = derivative.reverse_over_reverse
 
-    def bent(*given) -> Curvature:
-        made = right(*given)
+    def bent(*given):
+        parts, of_images, labels, along = right(*given)
         if wrong == "parts":
-            return replace(made, parts=[1.01 * part for part in made.parts])
+            parts = [1.01 * part for part in parts]
         if wrong == "one tensor":
-            return replace(made, parts=[1.2 * made.parts[0], *made.parts[1:]])
+            parts = [1.2 * parts[0], *parts[1:]]
         if wrong == "not a number":
-            return replace(made, images=made.images * torch.nan)
-        return replace(made, **{wrong: 1.01 * getattr(made, wrong)})
+            of_images = of_images * torch.nan
+        factor = {wrong: 1.01}
+        return (
+            parts,
+            factor.get("images", 1) * of_images,
+            factor.get("labels", 1) * labels,
+            factor.get("along", 1) * along,
+        )
 
-    monkeypatch.setattr(derivative, "_forward", bent)
+    monkeypatch.setattr(derivative, "reverse_over_reverse", bent)
     with pytest.raises(WrongDerivativeError, match=r'compute\.step = "reverse"'):
-        check_derivatives(Student(network, "forward"), images, segment, COMPUTE, 3, Silent())
+        check_derivatives(Student(network, "compiled"), images, segment, "fp32", 3, Silent())
 
 
 def test_lower_precision_is_told_with_its_figure_and_refused_where_it_is_too_coarse(monkeypatch):
     network, segment, images = problem(torch.float32, **SMALL)
     listening = Listening()
-    lower = COMPUTE.model_copy(update={"precision": "bf16"})
-    check_derivatives(Student(network), images, segment, lower, 3, listening)
+    check_derivatives(Student(network), images, segment, "bf16", 3, listening)
     assert "bf16 against fp32" in listening.said[0]
     monkeypatch.setattr("medistill.engine.check.LOWER_PRECISION", 1e-5)
     with pytest.raises(WrongDerivativeError, match=r"compute\.precision"):
-        check_derivatives(Student(network), images, segment, lower, 3, Silent())
+        check_derivatives(Student(network), images, segment, "bf16", 3, Silent())
 
 
 class Gathering(Student):
@@ -176,11 +188,11 @@ def test_compiled_programs_lie_where_only_their_owner_can_put_some(
 @needs_compiler
 def test_a_compiled_step_is_right_and_one_that_picks_by_index_is_refused():
     network, segment, images = problem(torch.float32, **{**SMALL, "depth": 1, "width": 4})
-    check_derivatives(Student(network, "compiled"), images, segment, COMPUTE, 3, Silent())
+    check_derivatives(Student(network, "compiled"), images, segment, "fp32", 3, Silent())
     batch, v = step_batch(images, segment, 0), segment.target - segment.start
-    mine = step_curvature(Student(network, "compiled"), segment.start, v, batch, 3)
-    plain = step_curvature(Student(network), segment.start, v, batch, 3)
+    mine = step_hessian_vector_product(Student(network, "compiled"), segment.start, v, batch, 3)
+    plain = step_hessian_vector_product(Student(network), segment.start, v, batch, 3)
     assert relative(mine.images, plain.images) < 1e-5
     assert relative(mine.theta, plain.theta) < 1e-5
     with pytest.raises(WrongDerivativeError, match=r'compute\.step = "compiled"'):
-        check_derivatives(Gathering(network, "compiled"), images, segment, COMPUTE, 3, Silent())
+        check_derivatives(Gathering(network, "compiled"), images, segment, "fp32", 3, Silent())

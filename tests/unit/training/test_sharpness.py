@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from medistill.networks.closed_form import ClosedForms
 from medistill.networks.registry import NetworkSpec, build_network
+from medistill.networks.second_order import SecondOrderKernels
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
 from medistill.training.augmentation import augment, draw
 from medistill.training.images import LabelledImages
@@ -102,7 +102,7 @@ def test_radius_zero_is_plain_sgd_to_the_bit_and_passes_each_image_once():
         for rows in torch.randperm(21, generator=numbers).split(8):
             images = augment(data.pixels[rows], draw(AugmentationRecipe(), len(rows), numbers, torch.device("cpu")))
             optimiser.zero_grad()
-            with ClosedForms():
+            with SecondOrderKernels():
                 logits = theirs(images)
             losses = F.cross_entropy(logits, data.labels[rows], reduction="none")
             (losses @ data.weights[rows] / len(rows)).backward()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +20,23 @@ from medistill.evaluate.site_matrix import SourcePredictions, site_matrix
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import check_image_size
 from medistill.privacy.residue import residue
-from medistill.progress import Progress, Silent
+from medistill.progress import Progress, Silent, time_left
 from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
 from medistill.report.exchange import ExchangeStudy, StudiedSite
 from medistill.report.html import render_exchange
 from medistill.report.markdown import exchange_markdown
 from medistill.sharing.merge_source import MergeSource
+from medistill.studies.exchange.networks import Sources, source_predictions
+from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
+from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.workflow.audit import starting_rows
+from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import versions
-from medistill.workflow.evaluate import STATISTICS
-from medistill.workflow.exchange_networks import Asked, Lessons
-from medistill.workflow.exchange_sites import ExchangeSite, plan_exchange
 from medistill.workflow.experts import followed_experts, network_spec
-from medistill.workflow.leave_site_out import time_left
 from medistill.workflow.likeness import grey_of
+from medistill.workflow.network_keys import STATISTICS
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog
@@ -75,17 +77,17 @@ def exchange_study(
     with alone(folder / ".lock", when_taken=lambda: _refuse_second(folder), keep=False):
         log = RunLog(folder / "log.jsonl", progress)
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
-        spec, place = network_spec(corpus, recipe, network), choose_device(device)
+        spec = network_spec(corpus, recipe, network)
+        context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log)
         check_image_size(spec)
         sites, rows = plan_exchange(corpus, recipe.distill.ipc, recipe.fewest_patients), _tested(corpus)
-        sets, reasons = _sets(sites, corpus, recipe, folder / "sites", network, place.type, log)
-        lessons = Lessons(corpus, sites, sets, reasons, recipe, place)
-        lessons.united.save(private_folder(folder / "united"))
-        asked = Asked(rows, corpus, recipe, spec, place, folder / "networks")
-        found = asked.about(lessons.all(), log)
+        sets, reasons = _sets(sites, replace(context, out=folder / "sites"), network)
+        sources = Sources(sites, sets, reasons, context)
+        sources.united.save(private_folder(folder / "united"))
+        predicted = source_predictions(sources.all(), rows, context)
         log.say("Comparing the sources at every site.")
-        studied = [_studied(site, corpus, sets.get(site.name), reasons.get(site.name, ""), place) for site in sites]
-        study = _study(found, rows, corpus, studied, recipe, spec.words)
+        studied = [_studied(site, sets.get(site.name), reasons.get(site.name, ""), context) for site in sites]
+        study = _study(predicted, rows, studied, context)
         write_json(folder / "exchange.json", study.as_json())
         write_text(folder / "exchange.md", exchange_markdown(study))
         write_text(folder / "exchange.html", render_exchange(study))
@@ -93,48 +95,36 @@ def exchange_study(
 
 
 def _sets(
-    sites: Sequence[ExchangeSite],
-    corpus: Corpus,
-    recipe: Recipe,
-    folder: Path,
-    network: NetworkFactory | None,
-    device: str,
-    log: RunLog,
+    sites: Sequence[ExchangeSite], context: Context, network: NetworkFactory | None
 ) -> tuple[dict[str, MergeSource], dict[str, str]]:
-    """The set of each site, by its name, and why the others have none.
+    """Return the set of each site, by its name, and why the others have none.
+
+    Args:
+        sites: what each site can give.
+        context: corpus of all sites, and the folder in which each site's lies.
+        network: a network of the user's own.
 
     Raises:
         UsageError: fewer than two have one.
     """
+    log = context.progress
     reasons = {site.name: site.reason for site in sites if site.reason}
     sets: dict[str, MergeSource] = {}
     giving = [site for site in sites if not site.reason]
     started = time.monotonic()
     for n, site in enumerate(giving):
-        left = (time.monotonic() - started) / n * (len(giving) - n) if n else None
-        log.say(f"Set of site {site.name}, {n + 1} of {len(giving)} sites{time_left(left)}." + f" {site.note}".rstrip())
-        place = private_folder(folder / site.folder)
+        left = time_left(started, n, len(giving))
+        log.say(f"Set of site {site.name}, {n + 1} of {len(giving)} sites{left}." + f" {site.note}".rstrip())
+        folder = private_folder(context.out / site.folder)
         try:
-            distilled = _finished(place, site, corpus, recipe, network)
+            distilled = _finished(folder, site, context)
             if distilled is None:
-                share = site.share(corpus)
-                experts = followed_experts(share, recipe, network=network, device=device, progress=log)
-                distilled = distill(
-                    share,
-                    experts,
-                    recipe,
-                    out=place,
-                    classes=site.classes,
-                    network=network,
-                    device=device,
-                    resume=True,
-                    progress=log,
-                )
+                distilled = _distilled(folder, site, context, network)
         except DivergedError as error:
             log.say(str(error))
             reasons[site.name] = error.seen
             continue
-        digest = sha256_file(place / "set" / "images.safetensors")
+        digest = sha256_file(folder / "set" / "images.safetensors")
         sets[site.name] = MergeSource(site.name, distilled, digest, sender=site.name)
     if len(sets) < 2:
         raise UsageError(
@@ -145,29 +135,38 @@ def _sets(
     return sets, reasons
 
 
-def _finished(
-    place: Path, site: ExchangeSite, corpus: Corpus, recipe: Recipe, network: NetworkFactory | None
-) -> DistilledSet | None:
-    """The set that an earlier call made, if it did. Settings that decide nothing about it may have changed since.
+def _distilled(folder: Path, site: ExchangeSite, context: Context, network: NetworkFactory | None) -> DistilledSet:
+    """Distil what a site can give."""
+    share, recipe, device, log = site.share(context.corpus), context.recipe, context.device.type, context.progress
+    experts = followed_experts(share, recipe, network=network, device=device, progress=log)
+    return distill(
+        share,
+        experts,
+        recipe,
+        out=folder,
+        classes=site.classes,
+        network=network,
+        device=device,
+        resume=True,
+        progress=log,
+    )
+
+
+def _finished(folder: Path, site: ExchangeSite, context: Context) -> DistilledSet | None:
+    """Return the set that an earlier call made, if it did. Settings that decide nothing of it may have changed since.
 
     Raises:
         UsageError: it was made from other images, with another network or under another recipe.
     """
-    if not (place / "set" / "manifest.json").is_file():
+    if not (folder / "set" / "manifest.json").is_file():
         return None
-    done = DistilledSet.load(place / "set")
-    same = {"corpus": site.share(corpus).content, "network": network_spec(corpus, recipe, network).name}
-    if any(done.provenance.get(name) != value for name, value in same.items()):
-        raise UsageError(
-            f"{place} holds a set of other images or of another network",
-            expected="a folder that is new, or the one of this study",
-            do="choose another --out, or remove that folder",
-        )
-    stored = validate_recipe(done.provenance.get("recipe", {}), f"the recipe inside {place / 'set'}")
+    done = DistilledSet.load(folder / "set")
+    refuse_misfit(MadeOf.of_set(done), site.share(context.corpus), "exchange", spec=context.spec, where=folder)
+    stored = validate_recipe(done.provenance.get("recipe", {}), f"the recipe inside {folder / 'set'}")
     statistics = {name: getattr(stored.evaluate, name) for name in STATISTICS}
-    evaluate = recipe.evaluate.model_copy(update=statistics)
-    mine = recipe.model_copy(update={"evaluate": evaluate, "audit": stored.audit})
-    refuse_another_recipe(mine, stored, place)
+    evaluate = context.recipe.evaluate.model_copy(update=statistics)
+    mine = context.recipe.model_copy(update={"evaluate": evaluate, "audit": stored.audit})
+    refuse_another_recipe(mine, stored, folder)
     return done
 
 
@@ -185,23 +184,21 @@ def _tested(corpus: Corpus) -> np.ndarray:
     return rows
 
 
-def _studied(
-    site: ExchangeSite, corpus: Corpus, source: MergeSource | None, reason: str, place: torch.device
-) -> StudiedSite:
-    """What a site gave, and how many of its images give away the real ones that they began as."""
+def _studied(site: ExchangeSite, source: MergeSource | None, reason: str, context: Context) -> StudiedSite:
+    """Return what a site gave, and how many of its images give away the real ones that they began as."""
     recovered = None
     if source is not None:
-        distilled, share = source.distilled, site.share(corpus)
+        distilled, share, device = source.distilled, site.share(context.corpus), context.device
         began_as, _ = starting_rows(distilled, share)
         if began_as is not None:
             rows = share.rows("train")
             found = residue(
-                torch.from_numpy(distilled.normalisation.grey(distilled.images)).flatten(1).to(place),
+                torch.from_numpy(distilled.normalisation.grey(distilled.images)).flatten(1).to(device),
                 distilled.labels,
                 began_as,
                 rows,
                 share.labels[rows],
-                lambda some: grey_of(share, some, place).flatten(1),
+                lambda some: grey_of(share, some, device).flatten(1),
             )
             recovered = int(found.recovered.sum())
     return StudiedSite(
@@ -216,23 +213,19 @@ def _studied(
 
 
 def _study(
-    found: Sequence[SourcePredictions],
-    rows: np.ndarray,
-    corpus: Corpus,
-    sites: Sequence[StudiedSite],
-    recipe: Recipe,
-    network: str,
+    predicted: Sequence[SourcePredictions], rows: np.ndarray, sites: Sequence[StudiedSite], context: Context
 ) -> ExchangeStudy:
+    corpus, recipe = context.corpus, context.recipe
     names = tuple(corpus.site_names[site] for site in corpus.sites[rows])
     test = Truth(corpus.labels[rows], corpus.groups[rows], {"site": names})
     matrix = site_matrix(
-        found, test, [site.name for site in sites], corpus.class_names, recipe.evaluate, seed=recipe.seed
+        predicted, test, [site.name for site in sites], corpus.class_names, recipe.evaluate, seed=recipe.seed
     )
     return ExchangeStudy(
         class_names=corpus.class_names,
         sites=tuple(sites),
         matrix=matrix,
-        network=network,
+        network=context.spec.words,
         networks=recipe.evaluate.networks,
         ipc=recipe.distill.ipc,
         starts_from=recipe.distill.init,

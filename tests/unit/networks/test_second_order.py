@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from medistill.networks.closed_form import ClosedForms
+from medistill.networks.second_order import SecondOrderKernels
 
 DOUBLE = {"dtype": torch.float64, "requires_grad": True}
 
@@ -40,7 +40,7 @@ def test_values_and_both_derivatives(name):
     inputs = leaves(*shapes)
 
     def own(*given: torch.Tensor) -> torch.Tensor:
-        with ClosedForms():
+        with SecondOrderKernels():
             return layer(*given)
 
     assert torch.allclose(own(*inputs), layer(*inputs), rtol=1e-12, atol=1e-12)
@@ -52,12 +52,12 @@ def test_gradients_that_are_not_computed_are_no_numbers_and_their_derivatives_ar
     x, w = leaves((2, 3, 6, 6), (4, 3, 3, 3))
     v = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
-    def second(block: ClosedForms) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def second(block: SecondOrderKernels) -> tuple[torch.Tensor, list[torch.Tensor]]:
         with block:
             (g,) = torch.autograd.grad(F.conv2d(x, w, None, 1, 1).tanh().sum(), w, create_graph=True)
         return g, list(torch.autograd.grad(g, (x, w), v))
 
-    (value, of_value), (graph, of_graph) = second(ClosedForms()), second(ClosedForms("graph"))
+    (value, of_value), (graph, of_graph) = second(SecondOrderKernels()), second(SecondOrderKernels("graph"))
     assert not value.isnan().any()
     assert graph.isnan().all()
     assert all(torch.equal(one, other) for one, other in zip(of_value, of_graph, strict=True))
@@ -65,5 +65,5 @@ def test_gradients_that_are_not_computed_are_no_numbers_and_their_derivatives_ar
 
 def test_autocast_is_left_to_pytorch():
     x, w, _ = leaves((2, 3, 6, 6), (4, 3, 3, 3), (4,))
-    with torch.autocast("cpu", torch.bfloat16), ClosedForms():
+    with torch.autocast("cpu", torch.bfloat16), SecondOrderKernels():
         assert F.conv2d(x.float(), w.float()).dtype == torch.bfloat16

@@ -27,12 +27,10 @@ from medistill.data.splits import part
 from medistill.errors import UsageError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import PUBLISHED_IPC, BenchmarkResult, published_figures
-from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent
 from medistill.recipe import QUANTISING, Method, Recipe, load_recipe, recipe_names
-from medistill.training.device import choose_device
-from medistill.workflow.experts import network_spec
-from medistill.workflow.looks import best_look
+from medistill.studies.benchmark.best_checkpoint import best_checkpoint
+from medistill.training.context import Context
 from medistill.workflow.prepare import cached_corpus, known_digests, remember_corpus, sole_reader
 
 READER = 1
@@ -74,6 +72,29 @@ class BenchmarkSource:
     download: bool = False
     limit: int | None = None
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the record of a run says of it."""
+        return {"name": self.name, "limit": self.limit}
+
+    @property
+    def verb(self) -> list[str]:
+        """The command that makes such a run."""
+        return ["benchmark", self.name]
+
+    @property
+    def options(self) -> list[str]:
+        """Its options beside recipe and folders."""
+        return [] if self.limit is None else ["--limit", str(self.limit)]
+
+    def corpus(self, recipe: Recipe, progress: Progress) -> Corpus:
+        """Read the benchmark (see `benchmark_corpus`)."""
+        return benchmark_corpus(self, recipe, progress)
+
+    def conclude(self, distilled: DistilledSet, evaluation: Evaluation, context: Context) -> None:
+        """Set a finished run beside published figures (see `beside_published`)."""
+        beside_published(self, distilled, evaluation, context)
+
 
 def benchmark_recipe(name: str, ipc: int, method: Method = "iadd") -> tuple[str, list[str]]:
     """The shipped recipe for a benchmark at ``ipc`` images per class, or the nearest with that number set.
@@ -108,12 +129,12 @@ def benchmark_corpus(source: BenchmarkSource, recipe: Recipe, progress: Progress
     benchmark = find_benchmark(source.name)
     _check_recipe(benchmark, recipe, source.limit)
     size = recipe.data.image_size
-    place = _place(source, benchmark, size, progress)
-    with sole_reader(_source(place, benchmark, recipe, source.limit, progress), progress) as known:
+    path = _path(source, benchmark, size, progress)
+    with sole_reader(_source(path, benchmark, recipe, source.limit, progress), progress) as known:
         corpus = cached_corpus(known, progress)
         if corpus is None:
-            progress.say(f"Reading {benchmark.title} from {place}.")
-            corpus = _save(read_benchmark(place, benchmark, size, progress), recipe, source.limit)
+            progress.say(f"Reading {benchmark.title} from {path}.")
+            corpus = _save(read_benchmark(path, benchmark, size, progress), recipe, source.limit)
             remember_corpus(known, corpus)
         for note in corpus.notes:
             progress.say(note)
@@ -121,25 +142,21 @@ def benchmark_corpus(source: BenchmarkSource, recipe: Recipe, progress: Progress
 
 
 def beside_published(
-    source: BenchmarkSource,
-    distilled: DistilledSet,
-    corpus: Corpus,
-    recipe: Recipe,
-    evaluation: Evaluation,
-    *,
-    out: Path,
-    network: NetworkFactory | None = None,
-    device: str = "auto",
-    progress: Progress = Silent(),
+    source: BenchmarkSource, distilled: DistilledSet, evaluation: Evaluation, context: Context
 ) -> BenchmarkResult:
-    """Set a finished evaluation beside published figures, and write ``out/benchmark.json``.
+    """Set a finished evaluation beside published figures, and write ``benchmark.json`` into the run.
 
-    Where the looks of the run were kept, their best test accuracy is told too, as papers report it.
+    Where its validation steps were kept, their best test accuracy is told too, as papers report it.
+
+    Args:
+        source: the benchmark, and how much of it was used.
+        distilled: the set of the run.
+        evaluation: what it was found to be worth.
+        context: corpus, recipe, network and device; its folder is the run's.
     """
-    arm = evaluation.arm("distilled")
+    recipe, arm = context.recipe, evaluation.arm("distilled")
     accuracy = () if arm is None else arm.network_accuracy
-    place, spec = choose_device(device), network_spec(corpus, recipe, network)
-    best = best_look(out, distilled, accuracy, corpus, recipe, spec, place, progress)
+    best = best_checkpoint(distilled, accuracy, context)
     spread = None if arm is None else arm.accuracy_spread
     result = BenchmarkResult(
         dataset=source.name,
@@ -151,7 +168,7 @@ def beside_published(
         cut_down=(*departures(source, recipe), *smaller_classes(distilled, recipe.distill.ipc)),
         published=published_figures(source.name, recipe.distill.ipc, recipe.data.image_size),
     )
-    keep_json(out / "benchmark.json", asdict(result))
+    keep_json(context.out / "benchmark.json", asdict(result))
     return result
 
 
@@ -234,37 +251,37 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
         )
 
 
-def _place(source: BenchmarkSource, benchmark: Benchmark, size: int, progress: Progress) -> Path:
+def _path(source: BenchmarkSource, benchmark: Benchmark, size: int, progress: Progress) -> Path:
     """The benchmark's files, fetched where that was asked for."""
     folder = cache_root() / DOWNLOADS if source.data is None else source.data
     if source.data is not None and not folder.exists() and not source.download:
         raise missing(benchmark, folder)
-    place = find_files(folder, benchmark, size)
+    path = find_files(folder, benchmark, size)
     wanted = benchmark.file_for(size)
-    other_size = place is not None and len(benchmark.sizes) > 1 and place.name != wanted.name
-    if source.download and (place is None or other_size) and not folder.is_file():
+    other_size = path is not None and len(benchmark.sizes) > 1 and path.name != wanted.name
+    if source.download and (path is None or other_size) and not folder.is_file():
         return download(wanted, folder, progress)
-    if place is None:
+    if path is None:
         raise missing(benchmark, source.data)
-    return place
+    return path
 
 
-def _source(place: Path, benchmark: Benchmark, recipe: Recipe, limit: int | None, progress: Progress) -> str:
+def _source(path: Path, benchmark: Benchmark, recipe: Recipe, limit: int | None, progress: Progress) -> str:
     """SHA-256 over what decides a corpus without unpacking the files: names, contents, settings, versions."""
-    folder, files = (place.parent, [place.name]) if place.is_file() else (place, files_of(place))
+    folder, files = (path.parent, [path.name]) if path.is_file() else (path, files_of(path))
     reading = [benchmark.name, recipe.data.image_size, recipe.data.val_fraction, recipe.seed, limit]
-    digests = file_digests(folder, files, known_digests(place), progress)
+    digests = file_digests(folder, files, known_digests(path), progress)
     decisive = [READER, reading, {name: version(name) for name in ("numpy", "pillow")}, files, digests]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def _save(read: BenchmarkImages, recipe: Recipe, limit: int | None) -> Corpus:
     """Cut, part and keep what was read."""
-    numbers = np.random.default_rng([recipe.seed, READER])
-    kept = _kept(read, limit, numbers)
+    rng = np.random.default_rng([recipe.seed, READER])
+    kept = _kept(read, limit, rng)
     labels, groups = read.labels[kept], np.arange(len(kept))
     given: list[Split | None] = [SPLITS[s] for s in read.splits[kept]]
-    splits, _, _ = part(given, labels, groups, np.zeros(len(kept), np.int64), recipe.data, numbers)
+    splits, _, _ = part(given, labels, groups, np.zeros(len(kept), np.int64), recipe.data, rng)
     notes = list(read.notes)
     if "val" not in given:
         count = int(np.sum(splits == SPLITS.index("val")))
@@ -295,10 +312,10 @@ def _save(read: BenchmarkImages, recipe: Recipe, limit: int | None) -> Corpus:
     )
 
 
-def _kept(read: BenchmarkImages, limit: int | None, numbers: np.random.Generator) -> np.ndarray:
+def _kept(read: BenchmarkImages, limit: int | None, rng: np.random.Generator) -> np.ndarray:
     """Rows that take part, ascending: all, or at most ``limit`` training images of each class and all others."""
     if limit is None:
         return np.arange(len(read.labels))
     train = read.of("train")
-    some = [numbers.permutation(train[read.labels[train] == c])[:limit] for c in range(len(read.class_names))]
+    some = [rng.permutation(train[read.labels[train] == c])[:limit] for c in range(len(read.class_names))]
     return np.sort(np.concatenate([*some, read.of("val"), read.of("test")]))

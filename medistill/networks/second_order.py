@@ -2,7 +2,7 @@
 
 PyTorch differentiates the backward pass of a convolution by a convolution whose kernel is as large as the image, that
 of an instance norm by some thirty passes over its activations, and its average pooling on a CPU takes one value after
-the other. Each has a short closed form. In the block of `ClosedForms` they take the place of PyTorch's.
+the other. Each has a short closed form. In the block of `SecondOrderKernels` they take the place of PyTorch's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Form = tuple[list[int], list[int], list[int], int]
 """Stride, padding, dilation and groups of a convolution."""
 
 
-class ClosedForms(TorchFunctionMode):
+class SecondOrderKernels(TorchFunctionMode):
     """A block in which convolution, instance norm and halving carry the derivatives below.
 
     Args:
@@ -47,7 +47,7 @@ class ClosedForms(TorchFunctionMode):
 
 
 def _convolution(
-    mode: ClosedForms,
+    mode: SecondOrderKernels,
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -63,7 +63,7 @@ def _convolution(
 
 
 def _group_norm(
-    mode: ClosedForms,
+    mode: SecondOrderKernels,
     x: Tensor,
     groups: int,
     weight: Tensor | None = None,
@@ -76,7 +76,7 @@ def _group_norm(
 
 
 def _average_pool(
-    mode: ClosedForms,
+    mode: SecondOrderKernels,
     x: Tensor,
     kernel_size: Any,
     stride: Any = None,

@@ -8,10 +8,10 @@ import torch
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
+from medistill.training.batched import train_batched
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
-from medistill.training.together import train_together
 
 PLAIN = Schedule(2, 8, 0.05)
 
@@ -59,7 +59,7 @@ def test_together_is_one_by_one(schedule, augmentation, network, micro_batch, dt
     networks, generators = zip(*(fresh(k) for k in range(count)), strict=True)
     starts = torch.stack([FlatParameters(one).values for one in networks])
     walks: list[torch.Tensor] = []
-    end = train_together(
+    end = train_batched(
         networks,
         data,
         schedule,

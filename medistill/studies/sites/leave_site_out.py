@@ -8,22 +8,26 @@ from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
-from medistill.artifacts.corpus import Corpus, save_without_site
+from medistill.artifacts.corpus import save_without_site
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.lock import alone
 from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
 from medistill.networks.own import NetworkFactory
-from medistill.progress import Progress, Silent
+from medistill.progress import Progress, Silent, time_left
 from medistill.recipe import Recipe, validate_recipe
 from medistill.recipe.limits import LargeRecipe, refuse_large
+from medistill.report.held_out_sites import SitePlan, load_sites
 from medistill.report.record import HeldOutSite
+from medistill.studies.sites.plan import SitesRecord, plan_sites
+from medistill.training.context import Context
+from medistill.training.device import choose_device
+from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import followed_experts, network_spec
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog
-from medistill.workflow.sites import SitePlan, SitesRecord, load_sites, plan_sites
 
 
 def leave_site_out(
@@ -55,20 +59,15 @@ def leave_site_out(
     """
     run = Path(run)
     source = _set_of(run)
-    recipe = validate_recipe(source.provenance["recipe"], f"the recipe inside {run / 'set'}")
-    refuse_large(recipe.model_dump(), f"the recipe inside {run / 'set'}", large_recipe)
-    if recipe.privacy.mode == "dp":
-        raise UsageError(
-            f"the set in {run} is differentially private",
-            expected="a set without a privacy budget: experts without each site would use the same patients again, "
-            "and spend the budget as often",
-            do="leave sites out of a run with privacy.mode = none that never leaves the house",
-        )
+    recipe = _recipe_of(source, run, large_recipe)
     folder = private_folder(run / "sites")
     with alone(folder / ".lock", when_taken=lambda: _refuse_second(run), keep=False):
         log = RunLog(run / "log.jsonl", progress)
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
-        _check(run, source, corpus, network_spec(corpus, recipe, network).name)
+        context = Context(
+            corpus, recipe, network_spec(corpus, recipe, network), choose_device(device), folder, progress=log
+        )
+        refuse_misfit(MadeOf.of_set(source), corpus, "leave a site out", spec=context.spec, where=run)
         plans = plan_sites(corpus, recipe.fewest_images, recipe.evaluate.smallest_cell)
         record = SitesRecord(folder / "sites.json", corpus, recipe)
         waiting = [plan for plan in plans if not record.has(plan.site)]
@@ -79,32 +78,19 @@ def leave_site_out(
         worked = [plan for plan in waiting if not plan.reason]
         started = time.monotonic()
         for n, plan in enumerate(worked):
-            left = (time.monotonic() - started) / n * (len(worked) - n) if n else None
             log.say(
-                f"Without site {plan.site}, {n + 1} of {len(worked)} sites to do{time_left(left)}."
+                f"Without site {plan.site}, {n + 1} of {len(worked)} sites to do{time_left(started, n, len(worked))}."
                 + (f" {plan.note}" if plan.note else "")
             )
-            record.add(_done(plan, corpus, recipe, folder / plan.folder, network, device, log))
+            record.add(_done(plan, context, network))
     return load_sites(run)
 
 
-def time_left(seconds: float | None) -> str:
-    """The end of a sentence on the time left, where the pace is known."""
-    return "" if seconds is None else f"; about {max(1, round(seconds / 60))} min left"
-
-
-def _done(
-    plan: SitePlan,
-    corpus: Corpus,
-    recipe: Recipe,
-    out: Path,
-    network: NetworkFactory | None,
-    device: str,
-    log: RunLog,
-) -> SitePlan:
-    """Train, distil and evaluate without a site; the plan, with the reason where a training diverged, or where a class
-    cannot be quantised without the site."""
-    without = save_without_site(private_folder(cache_root() / "corpora"), corpus, plan.site, plan.classes)
+def _done(plan: SitePlan, context: Context, network: NetworkFactory | None) -> SitePlan:
+    """Train, distil and evaluate without a site; return the plan, with the reason where a training diverged, or where a
+    class cannot be quantised without the site."""
+    without = save_without_site(private_folder(cache_root() / "corpora"), context.corpus, plan.site, plan.classes)
+    recipe, out, device, log = context.recipe, context.out / plan.folder, context.device.type, context.progress
     try:
         trajectories = followed_experts(without, recipe, network=network, device=device, progress=log)
         distilled = distill(
@@ -115,6 +101,26 @@ def _done(
         log.say(str(error))
         return replace(plan, reason=error.seen)
     return plan
+
+
+def _recipe_of(source: DistilledSet, run: Path, large_recipe: LargeRecipe) -> Recipe:
+    """Return the recipe inside the set.
+
+    Raises:
+        RecipeError: it asks for more than it may.
+        UsageError: it is differentially private.
+    """
+    origin = f"the recipe inside {run / 'set'}"
+    recipe = validate_recipe(source.provenance["recipe"], origin)
+    refuse_large(recipe.model_dump(), origin, large_recipe)
+    if recipe.privacy.mode == "dp":
+        raise UsageError(
+            f"the set in {run} is differentially private",
+            expected="a set without a privacy budget: experts without each site would use the same patients again, "
+            "and spend the budget as often",
+            do="leave sites out of a run with privacy.mode = none that never leaves the house",
+        )
+    return recipe
 
 
 def _set_of(run: Path) -> DistilledSet:
@@ -132,21 +138,6 @@ def _set_of(run: Path) -> DistilledSet:
             do="distil it again with `medistill distill`",
         )
     return source
-
-
-def _check(run: Path, source: DistilledSet, corpus: Corpus, network: str) -> None:
-    if source.provenance["corpus"] != corpus.content:
-        raise UsageError(
-            f"these files make another corpus than the one that the run in {run} was made from",
-            expected="the same folder and the same table as for `medistill distill`",
-            do="give its --data and its --labels; if the files have changed since, distil them again first",
-        )
-    if source.provenance["network"] != network:
-        raise UsageError(
-            f"the run in {run} was made with the network {source.provenance['network']}",
-            expected=f"the same network here, not {network}",
-            do="give the network that it was made with",
-        )
 
 
 def _refuse_second(run: Path) -> None:

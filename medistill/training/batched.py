@@ -19,10 +19,11 @@ from medistill.recipe import AugmentationRecipe
 from medistill.training.augmentation import Draw, augment, draw
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule
+from medistill.training.sgd import sgd_step_
 from medistill.training.sharpness import ascent, flat_gradient
 
 
-def train_together(
+def train_batched(
     networks: Sequence[nn.Module],
     data: LabelledImages,
     schedule: Schedule,
@@ -78,9 +79,7 @@ def train_together(
             if schedule.sharpness:
                 above = gradient_at(values + ascent(gradient, schedule.sharpness), rows, drawn)
                 gradient = flat_gradient(gradient, above, schedule.surrogate_gap)
-            if schedule.weight_decay:
-                gradient.add_(values, alpha=schedule.weight_decay)
-            velocity.mul_(schedule.momentum).add_(gradient)
-            values.add_(velocity, alpha=-lr)
+            decay, momentum = schedule.weight_decay, schedule.momentum
+            sgd_step_(values, velocity, gradient, lr=lr, momentum=momentum, weight_decay=decay)
         after_epoch(epoch + 1, values)
     return values

@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from medistill.engine.derivative import Batch, reverse_over_reverse
+from medistill.engine.images import Images
 from medistill.engine.segment import Segment
 from medistill.engine.student import Student
-from medistill.engine.unroll import Gradient, Images, step_batch
+from medistill.engine.unroll import Gradient, step_batch
 from medistill.networks.flat import split
 
 
-def unroll_together(
+def unroll_batched(
     student: Student, images: Images, alpha: float, segments: Sequence[Segment], *, micro_batch: int
 ) -> list[Float[Tensor, "S P"]]:
     """Walk a student from the start of every segment: theta_0 .. theta_J, the segments stacked.
@@ -41,7 +42,7 @@ def unroll_together(
     return thetas
 
 
-def adjoint_together(
+def adjoint_batched(
     student: Student,
     images: Images,
     alpha: float,
@@ -52,9 +53,8 @@ def adjoint_together(
     micro_batch: int,
 ) -> list[Gradient]:
     """Walk all segments back, emptying ``thetas`` on the way; a gradient for each."""
-
-    curvatures = vmap(lambda *given: reverse_over_reverse(student, *given))
-    found = [
+    second_derivatives = vmap(lambda *given: reverse_over_reverse(student, *given))
+    gradients = [
         Gradient(torch.zeros_like(images.pixels), torch.zeros_like(images.labels), lambda_end.new_zeros(()))
         for _ in segments
     ]
@@ -64,20 +64,20 @@ def adjoint_together(
         leaves = [images.pixels[segment.batches[step]].detach().requires_grad_() for segment in segments]
         batches = [step_batch(images, one, step, leaf) for one, leaf in zip(segments, leaves, strict=True)]
         batch = _stacked(batches)
-        of_images, of_labels = torch.empty_like(batch.images), torch.empty_like(batch.labels)
+        grad_images, grad_labels = torch.empty_like(batch.images), torch.empty_like(batch.labels)
         parts, along, product = _parts(student, thetas.pop()), _parts(student, costate), torch.zeros_like(costate)
         for rows in _pieces(batch, micro_batch):
             given = (batch.images[:, rows].detach(), batch.labels[:, rows], batch.weights[:, rows])
-            curved, of_images[:, rows], of_labels[:, rows], slope = curvatures(parts, along, *given)
-            product += _joined(curved)
-            for gradient, value in zip(found, slope, strict=True):
+            products, grad_images[:, rows], grad_labels[:, rows], values = second_derivatives(parts, along, *given)
+            product += _joined(products)
+            for gradient, value in zip(gradients, values, strict=True):
                 gradient.alpha.sub_(value)
         for k, (segment, leaf, made) in enumerate(zip(segments, leaves, batches, strict=True)):
-            (of_leaf,) = torch.autograd.grad(made.images, leaf, of_images[k])
-            found[k].images.index_add_(0, segment.batches[step], of_leaf, alpha=-alpha)
-            found[k].labels.index_add_(0, segment.batches[step], of_labels[k], alpha=-alpha)
+            (grad_leaf,) = torch.autograd.grad(made.images, leaf, grad_images[k])
+            gradients[k].images.index_add_(0, segment.batches[step], grad_leaf, alpha=-alpha)
+            gradients[k].labels.index_add_(0, segment.batches[step], grad_labels[k], alpha=-alpha)
         costate = product.mul_(-alpha).add_(costate)
-    return found
+    return gradients
 
 
 def _stacked(batches: Sequence[Batch]) -> Batch:

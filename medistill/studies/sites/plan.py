@@ -1,46 +1,17 @@
-"""Sites: what can be learnt without each site of a corpus, and the record of what was found there."""
+"""The plan of a study that leaves sites out: what can be learnt without each, and the record of those that are done."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, rows_without_site
 from medistill.artifacts.kept import keep_json, read_result
-from medistill.errors import ArtifactError, UsageError, first_complaint
-from medistill.evaluate.evaluation import load_evaluation
+from medistill.errors import UsageError
 from medistill.recipe import Recipe
-from medistill.report.record import HeldOutSite
-
-SITES_SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class SitePlan:
-    """What leaving one site out comes to; an entry of ``sites.json``.
-
-    Attributes:
-        site: its name.
-        folder: of its results below ``RUN/sites``; a number, since names of sites may be anything.
-        classes: classes that the other sites can teach; those that are missing are told of in ``note``.
-        images: images of the site that are of these classes.
-        patients: their patients.
-        reason: why nothing can be estimated, as the end of "cannot be estimated, because ..."; else empty.
-        note: which classes take no part and why; else empty.
-    """
-
-    site: str
-    folder: str
-    classes: tuple[str, ...]
-    images: int
-    patients: int
-    reason: str
-    note: str
+from medistill.report.held_out_sites import SITES_SCHEMA, SitePlan, read_plans
 
 
 def plan_sites(corpus: Corpus, needed: int, smallest_cell: int) -> list[SitePlan]:
@@ -68,8 +39,8 @@ def _plan(corpus: Corpus, site: str, folder: str, needed: int, smallest_cell: in
     train, val, test = (np.bincount(labels[splits == s], minlength=len(names)) for s in range(len(SPLITS)))
     elsewhere = np.bincount(corpus.labels[corpus.sites != corpus.site_names.index(site)], minlength=len(names))
     taught = (train >= needed) & (val > 0)
-    alone = [name for c, name in enumerate(names) if elsewhere[c] == 0]
-    lost = [f"no other site has images of {' or '.join(alone)}"] if alone else []
+    nowhere_else = [name for c, name in enumerate(names) if elsewhere[c] == 0]
+    lost = [f"no other site has images of {' or '.join(nowhere_else)}"] if nowhere_else else []
     lost += [
         f"the other sites have {train[c]} training and {val[c]} validation images of class {name}, "
         f"where {needed} and 1 are needed"
@@ -110,11 +81,11 @@ class SitesRecord:
         self.plans: dict[str, SitePlan] = {}
         if path.is_file():
             earlier = read_result(path, "record of the sites")
-            self.plans = {plan.site: plan for plan in _plans_of(earlier, path)}
+            self.plans = {plan.site: plan for plan in read_plans(earlier, path)}
             if {name: earlier.get(name) for name in self.made_of} != self.made_of:
                 raise UsageError(
                     f"{path.parent} holds results of another corpus or recipe",
-                    expected="results of this run alone",
+                    expected="results of this run nowhere_else",
                     do="remove that folder, then repeat the command",
                 )
         else:
@@ -132,43 +103,3 @@ class SitesRecord:
     def _write(self) -> None:
         sites = [asdict(plan) for plan in sorted(self.plans.values(), key=lambda plan: plan.folder)]
         keep_json(self.path, {"schema": SITES_SCHEMA, **self.made_of, "sites": sites})
-
-
-def load_sites(run: Path) -> tuple[HeldOutSite, ...]:
-    """What sets distilled without a site were found to be worth there, for every finished site of a run.
-
-    Raises:
-        ArtifactError: the record or an evaluation is missing, damaged, or of another schema.
-    """
-    path = run / "sites" / "sites.json"
-    if not path.is_file():
-        return ()
-    found = []
-    for plan in _plans_of(read_result(path, "record of the sites"), path):
-        evaluation = run / "sites" / plan.folder / "evaluation" / "evaluation.json"
-        found.append(
-            HeldOutSite(
-                site=plan.site,
-                evaluation=None if plan.reason else load_evaluation(evaluation),
-                reason=plan.reason,
-                note=plan.note,
-            )
-        )
-    return tuple(found)
-
-
-def _plans_of(record: Mapping[str, Any], path: Path) -> list[SitePlan]:
-    try:
-        if record["schema"] != SITES_SCHEMA:
-            raise ValueError(f"its schema is {record['schema']!r}, not {SITES_SCHEMA}")
-        plans = TypeAdapter(list[SitePlan]).validate_python(record["sites"])
-        if any(not plan.folder.isdigit() for plan in plans):
-            raise ValueError("a folder in it is not a number")
-    except (KeyError, ValueError) as error:
-        why = first_complaint(error) if isinstance(error, ValidationError) else str(error)
-        raise ArtifactError(
-            f"{path} cannot be used ({why})",
-            expected="the record as `medistill leave-site-out` writes it",
-            do="remove it and run `medistill leave-site-out` again; trained networks are taken up",
-        ) from None
-    return plans

@@ -1,0 +1,1 @@
+"""Where the networks of an outer step come from, drawn by name and iteration."""

@@ -1,0 +1,116 @@
+"""From a recipe to the engine: the one place that knows the settings of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from medistill.artifacts.trajectories import Trajectories
+from medistill.engine.checkpoint import Origin, unusable_checkpoint
+from medistill.engine.coordinates import MomentumSGD
+from medistill.engine.importance import ImportanceSettings, ParameterGroups
+from medistill.engine.labels import HardLabels, Labels, SoftLabels
+from medistill.engine.mask import MaskSettings
+from medistill.engine.objectives.trajectory import AlphaSettings, TrajectoryMatching
+from medistill.engine.parameterisations.pixels import Pixels
+from medistill.engine.problem import OuterSettings
+from medistill.engine.sources.experts import ExpertSegments, SegmentSettings
+from medistill.engine.student import Student
+from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
+
+
+def outer_settings(recipe: Recipe) -> OuterSettings:
+    """Return how long the outer loop runs and what it does on the way."""
+    settings = recipe.distill
+    return OuterSettings(
+        iterations=settings.iterations,
+        stages=settings.stages,
+        sharpness=settings.sharpness,
+        ema=settings.ema,
+        validate_every=settings.validate_every,
+        checkpoint_every=settings.checkpoint_every,
+    )
+
+
+def expert_segments(recipe: Recipe, trajectories: Trajectories, device: torch.device) -> ExpertSegments:
+    """Return the source of segments."""
+    settings = recipe.distill
+    drawn = SegmentSettings(
+        syn_steps=settings.syn_steps,
+        expert_epochs=settings.expert_epochs,
+        min_start_epoch=settings.min_start_epoch,
+        max_start_epoch=settings.max_start_epoch,
+        start_growth=settings.start_growth,
+        batch_syn=settings.batch_syn,
+        iterations=settings.iterations,
+        stages=settings.stages,
+    )
+    return ExpertSegments(trajectories, drawn, recipe.augmentation, recipe.seed, device)
+
+
+def trajectory_matching(
+    recipe: Recipe, student: Student, trajectories: Trajectories, device: torch.device
+) -> TrajectoryMatching:
+    """Return the objective that follows experts."""
+    settings, weights = recipe.distill, recipe.importance
+    importance = ImportanceSettings(
+        granularity=weights.granularity,
+        start=weights.start,
+        scale=weights.scale,
+        constraint=weights.constraint,
+        direction=weights.direction,
+        lr=weights.lr,
+        momentum=weights.momentum,
+    )
+    return TrajectoryMatching(
+        student=student,
+        source=expert_segments(recipe, trajectories, device),
+        segments=settings.segments,
+        alpha=AlphaSettings(settings.student_lr, settings.student_lr_lr, settings.momentum),
+        importance=importance,
+        groups=ParameterGroups.of(importance, trajectories, device),
+        mask=MaskSettings(weights.mask, weights.mask_share, weights.mask_until, weights.mask_likeness),
+    )
+
+
+def pixels(recipe: Recipe, start: Tensor) -> Pixels:
+    """Return images that move by their pixels, from ``start`` (N, C, H, W)."""
+    return Pixels(start, MomentumSGD(recipe.distill.image_lr, recipe.distill.momentum))
+
+
+def image_labels(recipe: Recipe, classes: Tensor, logits: Tensor | None) -> Labels:
+    """Return labels that are learned from ``logits`` on, or those of the ``classes``, both (N, classes)."""
+    if logits is None:
+        return HardLabels(classes)
+    return SoftLabels(classes, logits, MomentumSGD(recipe.distill.label_lr, recipe.distill.momentum))
+
+
+def checkpoint_origin(recipe: Recipe, made_from: str) -> Origin:
+    """Return what the checkpoints of a run repeat; ``made_from`` tells its experts from others."""
+    return {"recipe": recipe.model_dump_json(), "made_from": made_from}
+
+
+def refuse_another_run(path: Path, recipe: Recipe, made_from: str) -> Callable[[Origin], None]:
+    """Return what refuses a checkpoint of a run under another recipe or with other experts.
+
+    Args:
+        path: of the checkpoint, inside the folder ``state`` of its run.
+        recipe: of this run.
+        made_from: as for `checkpoint_origin`.
+    """
+
+    def refuse(origin: Origin) -> None:
+        """Raise UsageError where the recipe differs, with the settings by name, and ArtifactError where experts do."""
+        try:
+            stored = json.loads(origin["recipe"])
+        except (KeyError, ValueError) as error:
+            raise unusable_checkpoint(path, f"its recipe cannot be read ({error})") from None
+        refuse_another_recipe(recipe, validate_recipe(stored, f"the recipe inside {path}"), path.parent.parent)
+        if origin.get("made_from") != made_from:
+            raise unusable_checkpoint(path, "it was made with other experts or another corpus")
+
+    return refuse
