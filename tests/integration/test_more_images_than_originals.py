@@ -19,8 +19,8 @@ from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.caveats import caveats
 from medistill.report.verdict import verdict
+from medistill.studies.audit.audit import audit
 from medistill.studies.sites.plan import plan_sites
-from medistill.workflow.audit import audit
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.run import run
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
