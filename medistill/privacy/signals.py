@@ -32,19 +32,19 @@ class SetFacts:
     Attributes:
         unit: "patient", "study" or "image": whom the corpus tells apart.
         initialisation: "real", "noise" or "quantised", how its images began; empty where it does not say.
-        smallest_cluster: patients of the smallest cell of a quantised set; anything else where it does not say.
+        smallest_cluster: patients of the smallest cell of a quantised set; None where it does not say.
     """
 
     unit: Unit
     initialisation: str
-    smallest_cluster: object
+    smallest_cluster: int | None
 
     @classmethod
     def of(cls, distilled: DistilledSet, corpus: Corpus) -> SetFacts:
         """From the provenance of a set."""
-        means = distilled.provenance.get("quantisation")
-        smallest = means.get("smallest_cluster") if isinstance(means, Mapping) else None
-        return cls(corpus.split_unit, str(distilled.provenance.get("starts_from", "")), smallest)
+        known = distilled.provenance
+        smallest = None if known.quantisation is None else known.quantisation.smallest_cluster
+        return cls(corpus.split_unit, known.starts_from or "", smallest)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,9 @@ def report_of_bytes(data: bytes) -> Report:
     stored = parse_json(data, RECORD, "report of the bundle")
     if isinstance(stored.get("audit"), Mapping):
         stored = {**stored, "audit": brought_up(stored["audit"])}
-    report = TypeAdapter(Report).validate_python({k: v for k, v in stored.items() if k not in ("schema", "kind")})
+    report = TypeAdapter(Report).validate_json(
+        json.dumps({k: v for k, v in stored.items() if k not in ("schema", "kind")})
+    )
     if json.loads(json_bytes(report.as_json())) != stored or report.shows_real:
         raise refusal(RECORD, "it holds more than a report that may leave")
     return report

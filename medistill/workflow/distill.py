@@ -11,10 +11,10 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import Chain, making
 from medistill.artifacts.trajectories import Trajectories
-from medistill.errors import ArtifactError, UsageError
+from medistill.errors import UsageError
 from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
+from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.training.device import choose_device
 from medistill.workflow.centroids import centroid_set
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
@@ -109,12 +109,5 @@ def distill(
 
 
 def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, out: Path) -> None:
-    try:
-        stored = validate_recipe(done.provenance["recipe"], f"the recipe inside {out / 'set'}")
-    except KeyError:
-        raise ArtifactError(
-            f"{out / 'set' / 'manifest.json'} holds no recipe",
-            expected="a set that medistill distilled",
-            do="choose another --out",
-        ) from None
+    stored = done.provenance.made_with(str(out / "set"))
     refuse_another_recipe(recipe, stored, out)

@@ -20,6 +20,7 @@ from medistill.artifacts.kept import keep_json
 from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import Chain, Making, array_digest, making
 from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.provenance import Provenance
 from medistill.artifacts.trajectories import Trajectories
 from medistill.engine.checkpoint import load_checkpoint, save_checkpoint
 from medistill.engine.coordinates import Values
@@ -124,8 +125,9 @@ def match(
     optimise(state, problem, progress)
     # In the ledger already, but for experts from elsewhere.
     spent = spend(corpus, recipe, trajectories, (), progress, use=use)
-    made = provenance(corpus, recipe, spec, place, quantisation, spent)
-    made |= {"trajectories": trajectories.key, "chosen_step": state.best_step, "micro_batch": state.micro_batch}
+    made = provenance(corpus, recipe, spec, place, quantisation, spent).replaced(
+        trajectories=trajectories.key, chosen_step=state.best_step, micro_batch=state.micro_batch
+    )
     distilled = _result(state, problem, trajectories.normalisation, corpus.class_names, made)
     names = objective.groups.names
     keep_json(out / "history.json", {**_history(state.history, names), "chosen_step": state.best_step})
@@ -262,7 +264,7 @@ def _result(
     problem: DistillationProblem,
     normalisation: Normalisation,
     class_names: tuple[str, ...],
-    made: dict[str, Any],
+    made: Provenance,
 ) -> DistilledSet:
     labels = problem.labels
     return DistilledSet(

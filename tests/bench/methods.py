@@ -150,7 +150,7 @@ def make(cell: Cell, asked: argparse.Namespace) -> None:
 def distances(cell: Cell) -> dict[str, float | None]:
     """Area under the curve of the attack on membership by distance, on the set and on as many random originals."""
     distilled, recipe = DistilledSet.load(cell.run), load_recipe(cell.run / "recipe.toml")
-    corpus = load_corpus(cache_root() / "corpora" / str(distilled.provenance["corpus"]))
+    corpus = load_corpus(cache_root() / "corpora" / str(distilled.provenance.corpus))
     attacks = distance_attacks(distilled, corpus, recipe)
     return {attack.source: attack.cells[0].auc.value for attack in attacks}
 

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
@@ -36,7 +37,7 @@ from medistill.report.comparison import BetweenRuns, Comparison, compared_run, d
 from medistill.report.methods_text import methods
 from medistill.report.pictures import ClassPictures, class_pictures
 from medistill.report.record import Course, HeldOutSite, Making, Report
-from medistill.report.summaries import CorpusSummary, QuantisedSummary, SetSummary
+from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import verdict
 
 NAMES = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
@@ -310,7 +311,7 @@ def quantisation() -> Quantisation:
                 cell_images=tuple(int(n) for n in 2 * patients), cell_patients=tuple(int(n) for n in patients),
                 reconstruction=11.4 + k, error=round(((11.4 + k) ** 2 + w2**2) ** 0.5, 3), w2=w2,
                 w2_uniform=w2 + 1.9, w2_random=w2 + 6.3,
-                rate=tuple(RatePoint(n, (w2 + 8) * n**-0.11) for n in counts),
+                rate=tuple(RatePoint(centroids=n, w2=(w2 + 8) * n**-0.11) for n in counts),
             )
         )  # fmt: skip
     return Quantisation(
@@ -324,7 +325,16 @@ def quantisation() -> Quantisation:
 def quantised() -> Report:
     """The same corpus, quantised: no course, weights, labels of a teacher."""
     known, base = quantisation(), whole()
-    stated = QuantisedSummary(5, known.smallest, "pca", 64, "mass", "soft", 2.0, 1)
+    stated = QuantisedSummary(
+        min_cluster_size=5,
+        smallest_cluster=known.smallest,
+        encoder="pca",
+        dimension=64,
+        weights="mass",
+        labels="soft",
+        temperature=2.0,
+        teachers=1,
+    )
     assert base.distilled is not None
     distilled = replace(
         base.distilled, images=39, method="DDOQ", starts_from="quantised", chosen_step=None, uneven=True,

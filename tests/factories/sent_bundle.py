@@ -49,7 +49,9 @@ def audit_of(digest: str, verdict: Verdict) -> Audit:
 
 def unsigned() -> dict[str, bytes]:
     """The files of a bundle that was sent without an audit, at a risk that somebody took."""
-    return pack(small_set(), Statement("CC-BY-4.0", "Research on exchange.", acknowledged_risk="A test."))
+    return pack(
+        small_set(), Statement(licence="CC-BY-4.0", intended_use="Research on exchange.", acknowledged_risk="A test.")
+    )
 
 
 def make_sender(root: Path, name: str = SENDER, valid_days: int | None = None) -> None:

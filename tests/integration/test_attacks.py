@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medistill.artifacts.corpus import Corpus, save_corpus
+from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DataError
 from medistill.privacy.membership import Membership, MembershipAttack
@@ -23,12 +23,13 @@ from medistill.workflow import decoders, shadows
 from medistill.workflow.shadows import plan_shadows, shadow_recipe
 from tests.factories.attacked import attack_membership, distance_attacks, membership_hidden
 from tests.factories.drawn_corpus import drawn_set
+from tests.factories.flat_corpus import save_flat
 
 
 def noise_corpus(folder: Path, *, train: int = 160, held_out: int = 310, sites: int = 2) -> Corpus:
     """Noise whose labels are drawn too: there is nothing to learn, so whatever a network knows it has memorised."""
     numbers, count = np.random.default_rng(0), train + held_out
-    return save_corpus(
+    return save_flat(
         folder,
         images=numbers.integers(0, 256, (count, 1, 12, 12)).astype(np.uint8),
         labels=numbers.permutation(count) % 2,

@@ -234,7 +234,7 @@ def test_a_set_of_ones_own_network_is_audited_with_it_and_with_no_other(
     monkeypatch.setattr(registry, "initialise", refuse)
     corpus = audited.corpus(tmp_path, train=60, held_out=110)
     made = audited.from_noise(corpus)
-    made = replace(made, provenance={**made.provenance, "network": factory_name(pooled)})
+    made = replace(made, provenance={**made.provenance.as_json(), "network": factory_name(pooled)})
     with pytest.raises(UsageError, match=r"call medistill\.audit with network="):
         audit(made, corpus, QUICK, out=tmp_path / "audit", device="cpu")
     found = audit(made, corpus, QUICK, out=tmp_path / "audit", network=pooled, device="cpu")
@@ -245,7 +245,7 @@ def test_a_set_of_ones_own_network_is_audited_with_it_and_with_no_other(
 
 
 def other_corpus(distilled: DistilledSet) -> DistilledSet:
-    return replace(distilled, provenance={**distilled.provenance, "corpus": "f" * 64})
+    return replace(distilled, provenance={**distilled.provenance.as_json(), "corpus": "f" * 64})
 
 
 def other_classes(distilled: DistilledSet) -> DistilledSet:
@@ -257,8 +257,8 @@ def other_shape(distilled: DistilledSet) -> DistilledSet:
 
 
 def other_reader(distilled: DistilledSet) -> DistilledSet:
-    text_check = {"policy": "mask", "by": "a reader 1.0"}
-    return replace(distilled, provenance={**distilled.provenance, "corpus": "f" * 64, "text_check": text_check})
+    known = {"corpus": "f" * 64, "text_check": {"policy": "mask", "by": "a reader 1.0"}}
+    return replace(distilled, provenance={**distilled.provenance.as_json(), **known})
 
 
 def unknown_corpus(distilled: DistilledSet) -> DistilledSet:
@@ -321,7 +321,7 @@ def of_means(corpus: Corpus, each: int, smallest: int) -> DistilledSet:
     grey = np.concatenate([corpus.images[which].mean(axis=1) for which in chosen])
     made = audited.distilled(audited.normalisation(corpus).apply(grey), corpus, starts_from="quantised")
     known = {"quantisation": {"smallest_cluster": smallest, "min_cluster_size": smallest}}
-    return replace(made, provenance={**made.provenance, **known})
+    return replace(made, provenance={**made.provenance.as_json(), **known})
 
 
 def test_a_set_of_means_is_asked_of_how_many(corpus: Corpus, tmp_path: Path) -> None:

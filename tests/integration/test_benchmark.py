@@ -174,7 +174,7 @@ def test_the_chosen_look_is_worth_what_the_evaluation_says(
     told = json.loads((out / "looks" / "accuracy.json").read_text())["accuracy"]
     arm = load_evaluation(out / "evaluation" / "evaluation.json").arm("distilled")
     assert arm is not None
-    assert told[str(distilled.provenance["chosen_step"])] == pytest.approx(list(arm.network_accuracy))
+    assert told[str(distilled.provenance.chosen_step)] == pytest.approx(list(arm.network_accuracy))
 
 
 def test_a_look_on_which_networks_diverge_takes_no_part(
@@ -182,7 +182,7 @@ def test_a_look_on_which_networks_diverge_takes_no_part(
 ) -> None:
     out = Path(shutil.copytree(finished[0], tmp_path / "run"))
     distilled = DistilledSet.load(out / "set")
-    chosen = distilled.provenance["chosen_step"]
+    chosen = distilled.provenance.chosen_step
     other = next(path for path in (out / "looks").glob("0*.safetensors") if int(path.stem) != chosen)
     keep_tensors(other, load_file(other) | {"student_lr": np.array([1e30])}, {})
     recipe, cpu = load_recipe(out / "recipe.toml"), torch.device("cpu")
@@ -260,7 +260,7 @@ def test_a_method_that_quantises_is_set_beside_the_same_figures(pneumonia: Path,
     assert "chosen on validation data" not in told
     assert not (out / "looks").exists()
     assert "experts" not in json.loads((out / "run.json").read_text())["stages"]
-    assert DistilledSet.load(out / "set").provenance["starts_from"] == "quantised"
+    assert DistilledSet.load(out / "set").provenance.starts_from == "quantised"
 
 
 def test_the_recipe_for_a_number_of_images() -> None:

@@ -83,7 +83,7 @@ def test_whole_chain(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path, prec
     recipe = tiny_recipe.model_copy(update={"compute": tiny_recipe.compute.model_copy(update={"precision": precision})})
     trajectories = train_experts(phantom_corpus, recipe, device="cuda")
     made = distill(phantom_corpus, trajectories, recipe, out=tmp_path, device="cuda")
-    assert made.provenance["device"] == "cuda"
+    assert made.provenance.device == "cuda"
     evaluation = evaluate(made, phantom_corpus, recipe, out=tmp_path, device="cuda")
     assert len(evaluation.arms) == 3
 
@@ -94,7 +94,7 @@ def test_a_quantised_set(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path, 
     small += ["autoencoder.width=8", "autoencoder.latent_channels=1", "autoencoder.epochs=2", "autoencoder.levels=5"]
     recipe = override_recipe(tiny_recipe, ["method=ddoq", *small], "test")
     made = distill(phantom_corpus, None, recipe, out=tmp_path / "gpu", device="cuda")
-    assert made.provenance["device"] == "cuda"
+    assert made.provenance.device == "cuda"
     assert made.soft_labels is not None
     assert made.soft_labels.sum(axis=1) == pytest.approx(1, abs=1e-5)
     evaluation = evaluate(made, phantom_corpus, recipe, out=tmp_path / "gpu", device="cuda")
@@ -114,5 +114,5 @@ def test_images_that_begin_as_centroids(phantom_corpus: Corpus, tiny_recipe: Rec
     recipe = override_recipe(tiny_recipe, ["distill.init=quantised", *small], "test")
     trajectories = train_experts(phantom_corpus, recipe, device="cuda")
     made = distill(phantom_corpus, trajectories, recipe, out=tmp_path, device="cuda")
-    assert made.provenance["starts_from"] == "quantised"
+    assert made.provenance.starts_from == "quantised"
     assert np.isfinite(made.images).all()

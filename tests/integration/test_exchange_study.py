@@ -110,17 +110,17 @@ def test_each_set_is_of_its_sites_training_images_and_classes_alone(made: Made) 
         distilled = DistilledSet.load(made.out / "sites" / f"{number:02d}" / "set")
         mine = [row["label"] for row in table(made) if row["site"] == site.name and row["split"] == "train"]
         counts = {name: mine.count(name) for name in distilled.class_names}
-        assert distilled.provenance["training_images"] == counts
+        assert distilled.provenance.training_images == counts
         assert {distilled.class_names[label] for label in distilled.labels} == set(mine) == set(site.classes)
         assert site.originals == len(mine)
         assert site.recovered == _given_away(made, site.name, distilled)
         looks = json.loads((made.out / "sites" / f"{number:02d}" / "history.json").read_text())["looks"]
         assert bool(looks) == (len(site.classes) > 1)  # one class: no figure to choose by, the last step is taken
-        assert looks or distilled.provenance["chosen_step"] == made.recipe.distill.iterations
+        assert looks or distilled.provenance.chosen_step == made.recipe.distill.iterations
     assert [site.classes for site in made.study.sites if site.name == ODD] == [("COVID",)]
     united = DistilledSet.load(made.out / "united")
     assert len(united.labels) == sum(site.set_images for site in made.study.sites)
-    assert {part["sender"] for part in united.provenance["sources"]} == {site.name for site in made.study.sites}
+    assert {part.sender for part in united.provenance.sources} == {site.name for site in made.study.sites}
 
 
 def _given_away(made: Made, site: str, distilled: DistilledSet) -> int:

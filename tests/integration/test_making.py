@@ -115,7 +115,7 @@ def test_a_patient_in_the_low_bits_of_a_set_that_claims_to_begin_as_noise(
 
 def test_a_set_that_lies_about_its_start_is_another_one(run: Path, corpus: Corpus, tmp_path: Path) -> None:
     honest = DistilledSet.load(run)
-    replace(honest, provenance={**honest.provenance, "starts_from": "quantised"}).save(run / "set")
+    replace(honest, provenance={**honest.provenance.as_json(), "starts_from": "quantised"}).save(run / "set")
     assert "changed after the run" in flaw(run, corpus, "noise", tmp_path)
 
 

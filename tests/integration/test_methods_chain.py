@@ -53,7 +53,7 @@ def test_from_experts_to_evaluation(raw, tiny_recipe, tmp_path, method):
     made = distill(*raw, recipe, out=tmp_path, device="cpu")
     loaded = DistilledSet.load(tmp_path)
     assert loaded.images.tobytes() == made.images.tobytes()
-    assert loaded.provenance["method"] == method.upper()
+    assert loaded.provenance.method == method.upper()
     classes = len(raw[0].class_names)
     assert loaded.labels.tolist() == [c for c in range(classes) for _ in range(2)]
     assert loaded.stage.tolist() == ([0, 1] * classes if method == "pdd" else [0] * 2 * classes)

@@ -72,13 +72,13 @@ def test_a_private_set_states_what_it_has(
     assert (trajectories.normalisation.mean, trajectories.normalisation.std) == ((0.5,), (0.25,))
     made = distill(corpus, trajectories, recipe, out=tmp_path / "run")
     stated = DistilledSet.load(tmp_path / "run").provenance
-    found = Guarantee.from_json(stated["differential_privacy"])
+    found = Guarantee.of_set(stated)
     assert found == Guarantee.of(recipe)
     assert 0 < found.epsilon <= 4
     assert (found.unit, found.experts, found.steps) == ("patient", 2, 3 * steps_an_epoch(recipe))
-    assert "epsilon" in stated["privacy"]
-    assert not {"training_images", "training_groups"} & set(stated)
-    assert made.provenance["chosen_step"] == recipe.distill.iterations
+    assert "epsilon" in stated.privacy
+    assert not {"training_images", "training_groups"} & set(stated.as_json())
+    assert made.provenance.chosen_step == recipe.distill.iterations
     assert json.loads((tmp_path / "run" / "history.json").read_text())["looks"] == []
 
 
@@ -87,7 +87,7 @@ def test_public_validation_data_may_choose(corpus: Corpus, recipe: Recipe, tmp_p
     trajectories = train_experts(corpus, recipe)
     made = distill(corpus, trajectories, public, out=tmp_path / "run")
     assert json.loads((tmp_path / "run" / "history.json").read_text())["looks"] == [2, 4]
-    assert made.provenance["differential_privacy"]["choice"] == "validation split, declared public"
+    assert made.provenance.differential_privacy["choice"] == "validation split, declared public"
 
 
 def test_noise_is_not_foretold_by_the_seed(

@@ -281,7 +281,7 @@ def test_a_classifier_is_trained_as_the_report_of_the_set_says(corpus, recipe, t
     assert "as those of the set's own report were" in said
     assert f"{choice.chosen.updates} updates of up to {choice.chosen.batch_size} images" in said
     classifier = Classifier.load(tmp_path / "model")
-    assert classifier.provenance["lr"] == choice.chosen.lr
+    assert classifier.provenance.lr == choice.chosen.lr
     assert classifier.epochs == scheduled(choice.chosen, len(made.labels), only.evaluate).epochs
     images = torch.from_numpy(classifier.normalisation.apply(np.asarray(corpus.images[corpus.rows("test")])))
     with torch.no_grad():

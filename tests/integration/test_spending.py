@@ -83,8 +83,8 @@ def test_the_second_set_says_what_both_have_spent(corpus: Corpus, recipe: Recipe
     heard, spent = Heard(), []
     for name, chosen in (("one", recipe), ("other", reseeded(recipe))):
         made = distill(corpus, train_experts(corpus, chosen, progress=heard), chosen, out=tmp_path / name)
-        spent.append(Spent.from_json(made.provenance["privacy_spent"]))
-        assert spent[-1].sentence in made.provenance["privacy"]
+        spent.append(Spent.of_set(made.provenance))
+        assert spent[-1].sentence in made.provenance.privacy
     assert (spent[0].releases, spent[0].epsilon, spent[0].delta) == (1, guarantee.epsilon, guarantee.delta)
     assert (spent[1].releases, spent[1].others_epsilon) == (2, guarantee.epsilon)
     assert spent[1].delta == 2 * guarantee.delta
@@ -243,7 +243,7 @@ def test_the_command_lists_what_was_spent(corpus: Corpus, recipe: Recipe, tmp_pa
     made = distill(corpus, train_experts(corpus, recipe), recipe, out=tmp_path / "one")
     train_experts(corpus, reseeded(recipe))
     one, _ = listed()["releases"]  # type: ignore[misc]
-    assert one["epsilon"] == made.provenance["differential_privacy"]["epsilon"]
+    assert one["epsilon"] == made.provenance.differential_privacy["epsilon"]
     assert one["in_all"]["releases"] == 2
     assert "2 of 2 releases" in CliRunner().invoke(app, ["ledger"], env={"COLUMNS": "200"}).stdout
-    assert DistilledSet.load(tmp_path / "one").provenance["privacy_spent"]["releases"] == 1
+    assert DistilledSet.load(tmp_path / "one").provenance.privacy_spent.releases == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medistill.artifacts.corpus import Corpus, ManifestRow, TextCheck, save_corpus
+from medistill.artifacts.corpus import Corpus, ManifestRow, TextCheck
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.privacy.attacks.letters import LETTERS_NAME, ORIGINALS_NAME, OVERLAYS_NAME, no_text
 from medistill.privacy.audit import Audit, audit_from_json, load_audit
@@ -20,10 +20,11 @@ from medistill.studies.audit.audit import audit
 from medistill.studies.audit.context import audit_context
 from tests.factories import audited, report_example
 from tests.factories.burnt_in import needs_reader, strokes
+from tests.factories.flat_corpus import save_flat
 from tests.unit.privacy.test_overlays import SIDE, bodies
 
 NAMES = ("MEIER HANS", "ROSSI ANNA", "DOE JANE", "KLINGER EVA", "WOLF PETER")
-OUGHT = TextCheck("a reader of a test", "mask")
+OUGHT = TextCheck(by="a reader of a test", policy="mask")
 RECIPE = load_recipe(
     "demo", [f"data.image_size={SIDE}", "network.width=4", "evaluate.raw_epochs=1", "schedule.choose=fixed"]
 )
@@ -36,7 +37,7 @@ def corpus(folder: Path, text: str, *, looked: bool = False, synthetic: bool = F
         line = {"names": NAMES[k % 5], "banner": "ST ALPHA CLINIC"}.get(text)
         if line:
             images[k, 0] += 150 * strokes(SIDE, SIDE, line, 11, (4, 4))
-    return save_corpus(
+    return save_flat(
         folder,
         images=np.clip(images, 0, 255).astype(np.uint8),
         labels=[k // 5 % 2 for k in range(100)],
@@ -60,7 +61,7 @@ def means_of_five(corpus: Corpus) -> DistilledSet:
     grey = np.concatenate([corpus.images[k : k + 5].mean(axis=0, keepdims=True) for k in (0, 10, 5, 15)])
     made = audited.distilled(audited.normalisation(corpus).apply(grey), corpus, starts_from="quantised", recipe=RECIPE)
     known = {"quantisation": {"smallest_cluster": 5, "min_cluster_size": 5}}
-    return replace(made, provenance={**made.provenance, **known})
+    return replace(made, provenance={**made.provenance.as_json(), **known})
 
 
 def audit_of(corpus: Corpus, out: Path) -> Audit:

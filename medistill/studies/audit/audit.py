@@ -163,7 +163,7 @@ def _record(
 
 def _guarantee(distilled: DistilledSet) -> str:
     """The differential privacy that the set states, in a sentence, or that it states none."""
-    stated = distilled.provenance.get("differential_privacy")
-    if stated is not None:
-        return Guarantee.from_json(stated).sentence
+    promised = Guarantee.of_set(distilled.provenance)
+    if promised is not None:
+        return promised.sentence
     return "The set was made without differential privacy: nothing is guaranteed formally."

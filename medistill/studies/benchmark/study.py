@@ -15,6 +15,7 @@ import numpy as np
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, ManifestRow, Split, save_corpus
+from medistill.artifacts.corpus_columns import Columns, CorpusFacts
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json
 from medistill.data.benchmarks.catalogue import Benchmark, find_benchmark
@@ -296,19 +297,23 @@ def _save(read: BenchmarkImages, recipe: Recipe, limit: int | None) -> Corpus:
     ]
     return save_corpus(
         private_folder(cache_root() / "corpora"),
-        images=read.images if limit is None else read.images[kept],
-        labels=labels.tolist(),
-        groups=groups.tolist(),
-        sites=[0] * len(kept),
-        splits=splits.tolist(),
-        views=[""] * len(kept),
-        class_names=read.class_names,
-        site_names=[NOT_STATED],
-        split_unit="image",
-        split_source="given",
-        synthetic=False,
-        notes=notes,
-        manifest=manifest,
+        read.images if limit is None else read.images[kept],
+        Columns(
+            labels=labels.tolist(),
+            groups=groups.tolist(),
+            sites=[0] * len(kept),
+            splits=splits.tolist(),
+            views=[""] * len(kept),
+        ),
+        CorpusFacts(
+            class_names=tuple(read.class_names),
+            site_names=(NOT_STATED,),
+            split_unit="image",
+            split_source="given",
+            synthetic=False,
+            notes=tuple(notes),
+        ),
+        manifest,
     )
 
 

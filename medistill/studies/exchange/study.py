@@ -22,7 +22,7 @@ from medistill.networks.registry import check_image_size
 from medistill.privacy.attacks.initialisation_leakage import leakage
 from medistill.privacy.initialisation import initial_rows
 from medistill.progress import Progress, Silent, time_left
-from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
+from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.report.exchange import ExchangeStudy, StudiedSite
 from medistill.report.html import render_exchange
 from medistill.report.markdown import exchange_markdown
@@ -162,7 +162,7 @@ def _finished(folder: Path, site: ExchangeSite, context: Context) -> DistilledSe
         return None
     done = DistilledSet.load(folder / "set")
     refuse_misfit(MadeOf.of_set(done), site.share(context.corpus), "exchange", spec=context.spec, where=folder)
-    stored = validate_recipe(done.provenance.get("recipe", {}), f"the recipe inside {folder / 'set'}")
+    stored = done.provenance.made_with(str(folder / "set"))
     statistics = {name: getattr(stored.evaluate, name) for name in STATISTICS}
     evaluate = context.recipe.evaluate.model_copy(update=statistics)
     mine = context.recipe.model_copy(update={"evaluate": evaluate, "audit": stored.audit})

@@ -31,7 +31,7 @@ from medistill.sharing.statement import Statement
 from tests.factories import sent_bundle
 from tests.factories.sent_bundle import listed_anew, small_set, unsigned
 
-PLAIN = Statement("CC-BY-4.0", "Tests", acknowledged_risk="a test")
+PLAIN = Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="a test")
 Files = dict[str, bytes]
 
 
@@ -165,7 +165,7 @@ def test_a_guarantee_is_told_and_has_to_be_the_one_of_the_set() -> None:
     private = replace(small_set(), provenance={"differential_privacy": GUARANTEE})
     files = pack(private, PLAIN)
     bundle = Bundle.of_files(files)
-    assert bundle.distilled.provenance["differential_privacy"] == GUARANTEE
+    assert bundle.distilled.provenance.differential_privacy == GUARANTEE
     stated = bundle.manifest.privacy
     assert stated is not None
     assert (stated.epsilon, stated.delta, stated.unit) == (7.9, 1e-5, "patient")
@@ -197,7 +197,7 @@ def test_a_united_set_keeps_its_sources() -> None:
         [MergeSource("a", small_set(), "a" * 64, "St Example"), MergeSource("b", other, "b" * 64, "Ward 7")]
     )
     bundle = Bundle.of_files(pack(united, PLAIN))
-    assert bundle.distilled.provenance["sources"] == united.provenance["sources"]
+    assert bundle.distilled.provenance.sources == united.provenance.sources
     assert "| 2 | Ward 7 (unverified) | 4 to 7 | 7.9 |" in bundle.files["README.md"].decode()
 
 
@@ -206,7 +206,7 @@ def test_words_cannot_promise_more_privacy_than_the_figures() -> None:
     private = {"differential_privacy": GUARANTEE}
     one, other = (replace(small_set(), images=k * small_set().images, provenance=private) for k in (1, -1))
     whole = merge_sets([MergeSource("a", one, "a" * 64), MergeSource("b", other, "b" * 64)])
-    united = whole.provenance
+    united = whole.provenance.as_json()
     assert "epsilon = " in united["privacy"]
     half = {**united, "sources": [{**united["sources"][0], "epsilon": None, "delta": None}, united["sources"][1]]}
     for known in (
