@@ -14,10 +14,10 @@ from medistill.artifacts.provenance import SharedProvenance
 from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
 from medistill.privacy.audit import Audit
 from medistill.privacy.criterion import Criterion
 from medistill.recipe import QUANTISING
+from medistill.recipe.arms import HEADLINE
 from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
 from medistill.report.audit_statements import verdict_sentence
@@ -28,7 +28,7 @@ from medistill.sharing.statement import Statement, sender_words
 
 CARD = "README.md"
 CLASS_MAP: TypeAdapter[dict[str, tuple[str, ...]]] = TypeAdapter(ClassMap)
-FIGURES: tuple[Arm, ...] = ("distilled", "raw", "random")
+FIGURES = HEADLINE
 """What the card says a set is worth: itself, all originals, as many originals drawn at random."""
 KNOWN_LICENCES = (
     "apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-4.0",
