@@ -192,8 +192,8 @@ def _figures(
     predictions: SourcePredictions, test: Truth, class_names: Sequence[str], recipe: EvaluateRecipe, seed: int
 ) -> tuple[Mapping[str, Subgroup], Subgroup]:
     """Site -> figures there, and the figures of all sites together."""
-    arms, numbers = [predictions.as_arm()], np.random.default_rng([seed, len(TRAITS)])
-    pooled = shown("site", "", np.arange(len(test.labels)), arms, test, class_names, recipe, numbers)
+    arms, rng = [predictions.as_arm()], np.random.default_rng([seed, len(TRAITS)])
+    pooled = shown("site", "", np.arange(len(test.labels)), arms, test, class_names, recipe, rng)
     groups, _ = subgroups(arms, test, class_names, recipe, seed=seed)
     alone = {} if groups else {test.traits["site"][0]: pooled}
     return {group.name: group for group in groups} | alone, pooled
@@ -219,12 +219,12 @@ def _row(
     recipe: EvaluateRecipe,
     seed: int,
 ) -> MatrixRow:
-    told = (predictions.source, predictions.site, predictions.images, len(predictions.test), predictions.reason)
+    row = (predictions.source, predictions.site, predictions.images, len(predictions.test), predictions.reason)
     if predictions.reason:
-        return MatrixRow(*told, tuple(_nothing(predictions.reason) for _ in tested), _nothing(predictions.reason))
+        return MatrixRow(*row, tuple(_nothing(predictions.reason) for _ in tested), _nothing(predictions.reason))
     groups, pooled = _figures(predictions, test, class_names, recipe, seed)
     cells = tuple(_nothing(site.reason) if site.reason else _cell(groups[site.name]) for site in tested)
-    return MatrixRow(*told, cells, _cell(pooled))
+    return MatrixRow(*row, cells, _cell(pooled))
 
 
 def _cell(group: Subgroup) -> SiteCell:

@@ -50,8 +50,8 @@ def subgroups(
                 nothing = Estimate.impossible(hidden[name])
                 found.append(Subgroup(trait, name, None, None, (), (), nothing, hidden[name]))
             else:
-                numbers = np.random.default_rng([seed, TRAITS.index(trait), number])
-                found.append(shown(trait, name, rows, arms, test, class_names, recipe, numbers))
+                rng = np.random.default_rng([seed, TRAITS.index(trait), number])
+                found.append(shown(trait, name, rows, arms, test, class_names, recipe, rng))
     return tuple(found), untold
 
 
@@ -94,17 +94,17 @@ def shown(
     test: Truth,
     class_names: Sequence[str],
     recipe: EvaluateRecipe,
-    numbers: np.random.Generator,
+    rng: np.random.Generator,
 ) -> Subgroup:
     """The arms on the test images ``rows`` (int64), however few they are; ``numbers`` draws the resamples."""
     labels = test.labels[rows]
     groups, patients = number_groups(test.groups[rows])
     cases = labels == np.arange(len(class_names))[:, None]
     present = [c for c in range(len(class_names)) if cases[c].any() and not cases[c].all()]
-    counts = list(resamples(patients, recipe.bootstrap, numbers))
+    counts = list(resamples(patients, recipe.bootstrap, rng))
     once = np.ones((patients, 1), np.float32)
     images = np.bincount(groups, minlength=patients).astype(np.float64)
-    told: list[SubgroupArm] = []
+    of_arms: list[SubgroupArm] = []
     areas: dict[ArmName, tuple[float, np.ndarray, str]] = {}
     for arm in arms:
         of_cell = replace(arm, test=arm.test[:, rows][:, :, present])
@@ -118,7 +118,7 @@ def shown(
             value = float(rankings.auc(once, groups).mean())
             sample = np.concatenate([rankings.auc(part, groups).mean(axis=0) for part in counts])
         areas[arm.arm] = (value, sample, reason)
-        told.append(
+        of_arms.append(
             SubgroupArm(
                 arm.arm,
                 proportion_estimate(float(right.mean()), shares, patients=patients, confidence=recipe.confidence),
@@ -133,7 +133,7 @@ def shown(
         len(rows),
         patients,
         tuple(class_names[c] for c in present),
-        tuple(told),
+        tuple(of_arms),
         _difference(areas, patients, recipe.confidence),
         "",
     )

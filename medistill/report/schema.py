@@ -15,8 +15,8 @@ from pydantic import TypeAdapter
 
 from medistill.evaluate import evaluation, intervals, published, schedule_choice, subgroup
 from medistill.evaluate.evaluation import EVALUATION_SCHEMA
-from medistill.privacy import accounting, audit, canaries, letters, membership, spent
-from medistill.privacy.audit import AUDIT_SCHEMA
+from medistill.privacy import accounting, audit, criterion, letters, membership, spent
+from medistill.privacy.former_audit import AUDIT_SCHEMA
 from medistill.report import caveats, record, summaries, verdict
 from medistill.report.record import REPORT_SCHEMA, Report
 
@@ -24,7 +24,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _HOMES = (
     *(record, caveats, summaries, verdict),
     *(evaluation, intervals, published, schedule_choice, subgroup),
-    *(accounting, spent, audit, letters, membership, canaries),
+    *(accounting, spent, audit, criterion, letters, membership),
 )
 """Where the records are defined."""
 

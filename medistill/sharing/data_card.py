@@ -15,11 +15,12 @@ from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letter
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
-from medistill.privacy.audit import Audit, Criterion
+from medistill.privacy.audit import Audit
+from medistill.privacy.criterion import Criterion
 from medistill.recipe import QUANTISING
 from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
-from medistill.report.audit_statements import not_looked_for, verdict_sentence
+from medistill.report.audit_statements import verdict_sentence
 from medistill.report.markdown import escaped, shown_whole
 from medistill.report.record import Report
 from medistill.report.text_statements import originals_text, text_sentences
@@ -279,7 +280,7 @@ def _privacy(
 
 
 def _criterion(one: Criterion) -> str:
-    if not_looked_for(one):
+    if one.not_looked_for:
         return "not looked for"
     return "could not be judged" if one.figure is None else f"{one.figure:.3g}"
 

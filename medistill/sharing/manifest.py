@@ -13,7 +13,7 @@ from medistill.artifacts.field_kinds import ClassName, Count, Digest, Line, Mont
 from medistill.artifacts.provenance import SharedProvenance
 from medistill.artifacts.record import Record
 from medistill.errors import ArtifactError
-from medistill.privacy.audit import Verdict
+from medistill.privacy.criterion import Verdict
 from medistill.recipe import Unit
 
 BUNDLE_SCHEMA = 1

@@ -130,12 +130,12 @@ def benchmark_corpus(source: BenchmarkSource, recipe: Recipe, progress: Progress
     benchmark = find_benchmark(source.name)
     _check_recipe(benchmark, recipe, source.limit)
     size = recipe.data.image_size
-    place = _place(source, benchmark, size, progress)
-    with sole_reader(_source(place, benchmark, recipe, source.limit, progress), progress) as known:
+    path = _path(source, benchmark, size, progress)
+    with sole_reader(_source(path, benchmark, recipe, source.limit, progress), progress) as known:
         corpus = cached_corpus(known, progress)
         if corpus is None:
-            progress.say(f"Reading {benchmark.title} from {place}.")
-            corpus = _save(read_benchmark(place, benchmark, size, progress), recipe, source.limit)
+            progress.say(f"Reading {benchmark.title} from {path}.")
+            corpus = _save(read_benchmark(path, benchmark, size, progress), recipe, source.limit)
             remember_corpus(known, corpus)
         for note in corpus.notes:
             progress.say(note)
@@ -252,37 +252,37 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
         )
 
 
-def _place(source: BenchmarkSource, benchmark: Benchmark, size: int, progress: Progress) -> Path:
+def _path(source: BenchmarkSource, benchmark: Benchmark, size: int, progress: Progress) -> Path:
     """The benchmark's files, fetched where that was asked for."""
     folder = cache_root() / DOWNLOADS if source.data is None else source.data
     if source.data is not None and not folder.exists() and not source.download:
         raise missing(benchmark, folder)
-    place = find_files(folder, benchmark, size)
+    path = find_files(folder, benchmark, size)
     wanted = benchmark.file_for(size)
-    other_size = place is not None and len(benchmark.sizes) > 1 and place.name != wanted.name
-    if source.download and (place is None or other_size) and not folder.is_file():
+    other_size = path is not None and len(benchmark.sizes) > 1 and path.name != wanted.name
+    if source.download and (path is None or other_size) and not folder.is_file():
         return download(wanted, folder, progress)
-    if place is None:
+    if path is None:
         raise missing(benchmark, source.data)
-    return place
+    return path
 
 
-def _source(place: Path, benchmark: Benchmark, recipe: Recipe, limit: int | None, progress: Progress) -> str:
+def _source(path: Path, benchmark: Benchmark, recipe: Recipe, limit: int | None, progress: Progress) -> str:
     """SHA-256 over what decides a corpus without unpacking the files: names, contents, settings, versions."""
-    folder, files = (place.parent, [place.name]) if place.is_file() else (place, files_of(place))
+    folder, files = (path.parent, [path.name]) if path.is_file() else (path, files_of(path))
     reading = [benchmark.name, recipe.data.image_size, recipe.data.val_fraction, recipe.seed, limit]
-    digests = file_digests(folder, files, known_digests(place), progress)
+    digests = file_digests(folder, files, known_digests(path), progress)
     decisive = [READER, reading, {name: version(name) for name in ("numpy", "pillow")}, files, digests]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def _save(read: BenchmarkImages, recipe: Recipe, limit: int | None) -> Corpus:
     """Cut, part and keep what was read."""
-    numbers = np.random.default_rng([recipe.seed, READER])
-    kept = _kept(read, limit, numbers)
+    rng = np.random.default_rng([recipe.seed, READER])
+    kept = _kept(read, limit, rng)
     labels, groups = read.labels[kept], np.arange(len(kept))
     given: list[Split | None] = [SPLITS[s] for s in read.splits[kept]]
-    splits, _, _ = part(given, labels, groups, np.zeros(len(kept), np.int64), recipe.data, numbers)
+    splits, _, _ = part(given, labels, groups, np.zeros(len(kept), np.int64), recipe.data, rng)
     notes = list(read.notes)
     if "val" not in given:
         count = int(np.sum(splits == SPLITS.index("val")))
@@ -317,10 +317,10 @@ def _save(read: BenchmarkImages, recipe: Recipe, limit: int | None) -> Corpus:
     )
 
 
-def _kept(read: BenchmarkImages, limit: int | None, numbers: np.random.Generator) -> np.ndarray:
+def _kept(read: BenchmarkImages, limit: int | None, rng: np.random.Generator) -> np.ndarray:
     """Rows that take part, ascending: all, or at most ``limit`` training images of each class and all others."""
     if limit is None:
         return np.arange(len(read.labels))
     train = read.of("train")
-    some = [numbers.permutation(train[read.labels[train] == c])[:limit] for c in range(len(read.class_names))]
+    some = [rng.permutation(train[read.labels[train] == c])[:limit] for c in range(len(read.class_names))]
     return np.sort(np.concatenate([*some, read.of("val"), read.of("test")]))

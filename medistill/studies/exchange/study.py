@@ -19,7 +19,8 @@ from medistill.evaluate.predictions import Truth
 from medistill.evaluate.site_matrix import SourcePredictions, site_matrix
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import check_image_size
-from medistill.privacy.residue import residue
+from medistill.privacy.attacks.initialisation_leakage import leakage
+from medistill.privacy.initialisation import initial_rows
 from medistill.progress import Progress, Silent, time_left
 from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.report.exchange import ExchangeStudy, StudiedSite
@@ -30,12 +31,11 @@ from medistill.studies.exchange.networks import Sources, source_predictions
 from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
 from medistill.training.context import Context
 from medistill.training.device import choose_device
-from medistill.workflow.audit import starting_rows
+from medistill.training.images import grey_of
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import versions
 from medistill.workflow.experts import followed_experts, network_spec
-from medistill.workflow.likeness import grey_of
 from medistill.workflow.network_keys import STATISTICS
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
@@ -189,10 +189,10 @@ def _studied(site: ExchangeSite, source: MergeSource | None, reason: str, contex
     recovered = None
     if source is not None:
         distilled, share, device = source.distilled, site.share(context.corpus), context.device
-        began_as, _ = starting_rows(distilled, share)
+        began_as = initial_rows(distilled, share).rows
         if began_as is not None:
             rows = share.rows("train")
-            found = residue(
+            found = leakage(
                 torch.from_numpy(distilled.normalisation.grey(distilled.images)).flatten(1).to(device),
                 distilled.labels,
                 began_as,

@@ -38,8 +38,8 @@ def _plan(corpus: Corpus, site: str, folder: str, needed: int, smallest_cell: in
     train, val, test = (np.bincount(labels[splits == s], minlength=len(names)) for s in range(len(SPLITS)))
     elsewhere = np.bincount(corpus.labels[corpus.sites != corpus.site_names.index(site)], minlength=len(names))
     taught = (train >= needed) & (val > 0)
-    alone = [name for c, name in enumerate(names) if elsewhere[c] == 0]
-    lost = [f"no other site has images of {' or '.join(alone)}"] if alone else []
+    nowhere_else = [name for c, name in enumerate(names) if elsewhere[c] == 0]
+    lost = [f"no other site has images of {' or '.join(nowhere_else)}"] if nowhere_else else []
     lost += [
         f"the other sites have {train[c]} training and {val[c]} validation images of class {name}, "
         f"where {needed} and 1 are needed"
@@ -84,7 +84,7 @@ class SitesRecord:
             if (earlier.corpus, earlier.recipe_digest) != (self.corpus, self.recipe_digest):
                 raise UsageError(
                     f"{path.parent} holds results of another corpus or recipe",
-                    expected="results of this run alone",
+                    expected="results of this run nowhere_else",
                     do="remove that folder, then repeat the command",
                 )
         else:
