@@ -32,6 +32,7 @@ from medistill.evaluate.metrics import macro_auc
 from medistill.evaluate.protocol import random_rows, small_schedule
 from medistill.evaluate.representatives import rows_by_class
 from medistill.networks.flat import FlatParameters
+from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Progress
 from medistill.quantisation.record import Quantisation
@@ -41,7 +42,6 @@ from medistill.training.fresh_network import TrainingSet, logits, train_and_pred
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.training.stages import image_stages
-from medistill.workflow.micro_batch import student_micro_batch
 from medistill.workflow.problem import (
     checkpoint_origin,
     image_labels,
@@ -118,7 +118,10 @@ def match(
     private_folder(checkpoint.parent)
     keep_freed_memory()
     if not state.micro_batch:
-        state.micro_batch = student_micro_batch(student, spec, recipe, recipe.distill.batch_syn or len(labels))
+        whole, chosen = recipe.distill.batch_syn or len(labels), recipe.compute.micro_batch
+        state.micro_batch = micro_batch_size(
+            student.network, spec.channels, spec.image_size, chosen=chosen, whole=whole
+        )
     if problem.validate is not None and recipe.distill.keep_looks:
         problem = replace(problem, validate=_keeping(out, state, problem.validate))
     optimise(state, problem, progress)
