@@ -10,9 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.corpus import Split
 from medistill.errors import ArtifactError, first_complaint
+from medistill.methods.registry import facts_of
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
-from medistill.recipe import QUANTISING, Unit
+from medistill.recipe import Unit
 
 Summary = TypeVar("Summary", "CorpusSummary", "SetSummary")
 
@@ -115,7 +116,7 @@ class SetSummary:
     @property
     def quantising(self) -> bool:
         """The images are centroids themselves: no expert, no outer step."""
-        return self.method.lower() in QUANTISING
+        return facts_of(self.method).centroids
 
 
 @dataclass(frozen=True)

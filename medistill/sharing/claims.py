@@ -8,6 +8,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
+from medistill.recipe.former import as_written_now
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.manifest import BundleManifest, Provenance, QuantisationRecord
 
@@ -67,7 +68,7 @@ def _unlike(provenance: Provenance, known: QuantisationRecord, distilled: Distil
         return f"a mean of {known.smallest_cluster}, where {known.min_cluster_size} were the fewest"
     if known.labels is not None and (known.labels == "soft") != (distilled.soft_labels is not None):
         return f"labels are said to be {known.labels}"
-    settings = (provenance.recipe or {}).get("quantise")
+    settings = as_written_now(provenance.recipe or {}).get("method", {}).get("quantise")
     asked = settings if isinstance(settings, dict) and provenance.sources is None else {}
     for name in ("encoder", "min_cluster_size", "weights", "temperature", "teachers", "decoder"):
         stated = getattr(known, name)

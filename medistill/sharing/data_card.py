@@ -14,8 +14,8 @@ from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letter
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
+from medistill.methods.registry import facts_of
 from medistill.privacy.audit import Audit, Criterion
-from medistill.recipe import QUANTISING
 from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
 from medistill.report.audit_statements import not_looked_for, verdict_sentence
@@ -156,7 +156,7 @@ def _class_map(provenance: Provenance) -> Mapping[str, Sequence[str]]:
 
 def _centroids(provenance: Provenance) -> bool:
     """Whether the images are the centroids themselves, which nothing changed afterwards."""
-    return (provenance.method or "").lower() in QUANTISING
+    return facts_of(provenance.method or "").centroids
 
 
 def _source(distilled: DistilledSet, provenance: Provenance, report: Report | None) -> str:

@@ -14,7 +14,8 @@ from medistill.workflow.membership import shadow_obstacle
 from medistill.workflow.shadows import plan_shadows
 
 FEWER_IMAGES = (
-    "more patients of that class, its union with another class, or a smaller distill.ipc (or quantise.min_cluster_size)"
+    "more patients of that class, its union with another class, or a smaller method.ipc (or "
+    "method.quantise.min_cluster_size)"
 )
 
 

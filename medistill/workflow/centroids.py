@@ -43,7 +43,7 @@ def centroid_set(
     images = centroids.images(normalisation)
     taught = (
         soft_labels(images, corpus, recipe, normalisation, spec, out=out, place=place, progress=progress)
-        if recipe.distill.labels == "soft"
+        if recipe.method.learns_labels
         else None
     )
     return DistilledSet(

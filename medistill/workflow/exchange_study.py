@@ -77,7 +77,7 @@ def exchange_study(
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
         spec, place = network_spec(corpus, recipe, network), choose_device(device)
         check_image_size(spec)
-        sites, rows = plan_exchange(corpus, recipe.distill.ipc, recipe.fewest_patients), _tested(corpus)
+        sites, rows = plan_exchange(corpus, recipe.method.ipc, recipe.fewest_patients), _tested(corpus)
         sets, reasons = _sets(sites, corpus, recipe, folder / "sites", network, place.type, log)
         lessons = Lessons(corpus, sites, sets, reasons, recipe, place)
         lessons.united.save(private_folder(folder / "united"))
@@ -140,7 +140,7 @@ def _sets(
         raise UsageError(
             f"{len(sets)} of {len(sites)} sites made a set; {'; '.join(f'{k}: {why}' for k, why in reasons.items())}",
             expected="two at least, or nothing can be exchanged",
-            do="lower experts.lr or distill.student_lr_lr, and repeat the command",
+            do="lower method.experts.lr or method.student_lr_lr, and repeat the command",
         )
     return sets, reasons
 
@@ -234,8 +234,8 @@ def _study(
         matrix=matrix,
         network=network,
         networks=recipe.evaluate.networks,
-        ipc=recipe.distill.ipc,
-        starts_from=recipe.distill.init,
+        ipc=recipe.method.ipc,
+        starts_from=recipe.method.starts_from,
         split_unit=corpus.split_unit,
         synthetic=corpus.synthetic,
         confidence=recipe.evaluate.confidence,

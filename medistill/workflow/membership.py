@@ -16,6 +16,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json, keep_tensors
 from medistill.errors import DataError
 from medistill.evaluate.protocol import Arms, answers, random_beside
+from medistill.methods.registry import recipe_facts
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec
 from medistill.privacy.canaries import CanaryTest, canary_test
@@ -41,7 +42,7 @@ from medistill.training.randomness import derive_seed, generator
 from medistill.workflow.evaluate import STATISTICS
 from medistill.workflow.experts import network_spec
 from medistill.workflow.likeness import RANGE, grey_of
-from medistill.workflow.shadows import ShadowPlan, ask_shadows, kept, plan_shadows
+from medistill.workflow.shadows import ShadowPlan, ask_shadows, kept, plan_shadows, shadow_recipe
 
 LEAST_SHADOWS = 4
 """Fewer shadows cannot tell how an answer varies where an image is not held."""
@@ -87,7 +88,7 @@ def attack_membership(
     reason = shadow_obstacle(plan, corpus, recipe)
     if recipe.audit.shadows < LEAST_SHADOWS:
         reason = f"audit.shadows is {recipe.audit.shadows}, and {LEAST_SHADOWS} are needed"
-    unchosen = recipe.quantising or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
+    unchosen = not recipe_facts(recipe).outer_steps or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
     if not len(corpus.rows("val")) and not unchosen:
         reason = "a shadow is chosen on validation images, and the corpus has none"
     tests: tuple[CanaryTest, ...] = ()
@@ -119,14 +120,15 @@ def attack_membership(
                 )
                 for source in SOURCES
             )
+    shadow = shadow_recipe(recipe, 0).method
     found = Membership(
         attacks=tuple(attacks),
         canaries=tests,
         networks=recipe.audit.networks,
         shadows=0 if reason else recipe.audit.shadows,
         shadow_networks=recipe.audit.shadow_networks,
-        shadow_experts=0 if recipe.quantising else min(recipe.experts.count, recipe.audit.shadow_experts),
-        shadow_iterations=0 if recipe.quantising else max(recipe.distill.stages, recipe.audit.shadow_iterations),
+        shadow_experts=0 if shadow.followed is None else shadow.followed.count,
+        shadow_iterations=shadow.outer_steps,
         confidence=recipe.evaluate.confidence,
         seconds=seconds,
     )
@@ -141,9 +143,9 @@ def shadow_obstacle(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
 
 def _too_few_for_a_cell(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
     """Why a class of a shadow cannot be quantised, as the end of "cannot be made, because ..."; else empty."""
-    if recipe.distill.init != "quantised":
+    if recipe.method.quantisation is None:
         return ""
-    groups, least = corpus.groups[plan.rows], recipe.quantise.min_cluster_size
+    groups, least = corpus.groups[plan.rows], recipe.method.quantisation.min_cluster_size
     classes = len(corpus.class_names)
     by_share = [patients_by_share(plan.labels[held], groups[held], classes) for held in plan.held]
     fewest = np.min(by_share, axis=0) if by_share else np.full(classes, least)
@@ -151,7 +153,7 @@ def _too_few_for_a_cell(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str
         if count < least:
             return (
                 f"half of the patients has only {count} of class {name} by their share of its images, and "
-                f"quantise.min_cluster_size is {least}"
+                f"method.quantise.min_cluster_size is {least}"
             )
     return ""
 

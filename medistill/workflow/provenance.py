@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from medistill.artifacts.corpus import Corpus
+from medistill.methods.registry import recipe_facts
 from medistill.networks.registry import NetworkSpec
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
 from medistill.quantisation.record import Quantisation
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, quantisation_of
 from medistill.workflow.environment import versions
 
 
@@ -31,9 +32,8 @@ def provenance(
         spent: what was spent in all on these people; None without differential privacy.
     """
     guarantee = Guarantee.of(recipe)
-    plain = recipe.method == "iadd" and recipe.importance.direction == "frozen"
     return {
-        "method": "MTT" if plain else recipe.method.upper(),
+        "method": recipe_facts(recipe).display_name,
         "recipe": recipe.model_dump(mode="json"),
         "recipe_digest": recipe.digest,
         "network": spec.name,
@@ -44,10 +44,10 @@ def provenance(
         "split_unit": corpus.split_unit,
         "synthetic_source": corpus.synthetic,
         "text_check": _text_check(corpus),
-        "starts_from": recipe.distill.init,
+        "starts_from": recipe.method.starts_from,
         **({} if quantisation is None else {"quantisation": _quantisation(quantisation, recipe)}),
-        "stages": recipe.distill.stages,
-        "soft_labels": recipe.distill.labels == "soft",
+        "stages": recipe.method.stage_count,
+        "soft_labels": recipe.method.learns_labels,
         **_privacy(recipe, guarantee, spent),
     }
 
@@ -69,14 +69,15 @@ def _text_check(corpus: Corpus) -> dict[str, str]:
 
 def _quantisation(known: Quantisation, recipe: Recipe) -> dict[str, Any]:
     """What a recipient should know of the centroids, and of the teacher where there was one."""
-    taught = recipe.quantising and recipe.distill.labels == "soft"
-    settings = recipe.quantise
+    centroids, settings = recipe_facts(recipe).centroids, quantisation_of(recipe.method)
+    labels = "soft" if recipe.method.learns_labels else "hard"
+    taught = centroids and recipe.method.learns_labels
     return {
         "encoder": known.encoder,
         "dimension": known.dimension,
         "min_cluster_size": known.min_cluster_size,
         "smallest_cluster": known.smallest,
-        **({"weights": known.weights, "labels": recipe.distill.labels} if recipe.quantising else {}),
+        **({"weights": known.weights, "labels": labels} if centroids else {}),
         **({"temperature": settings.temperature, "teachers": settings.teachers} if taught else {}),
         **({"decoder": known.decoder, "licence": known.licence} if known.decoder else {}),
     }

@@ -17,6 +17,7 @@ from medistill.artifacts.lock import alone
 from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
 from medistill.evaluate.representatives import rows_by_class
+from medistill.methods.registry import method_of
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.accounting import Guarantee
 from medistill.progress import Progress, Silent
@@ -100,8 +101,8 @@ def run(
         if benchmark is None:
             say_obstacles(corpus, recipe, log, "No audit could pass a set of this corpus, which can be made anyway.")
         trajectories = None
-        if not recipe.quantising:
-            if recipe.distill.init == "quantised" and not (out / "set").is_dir():  # before hours are spent, too
+        if method_of(recipe).needs == "experts":
+            if recipe.method.starts_from == "quantised" and not (out / "set").is_dir():  # before hours are spent, too
                 held = range(len(corpus.class_names))
                 record.timed("distill", lambda: quantise(corpus, recipe, held, out=out, place=place, progress=log))
             trajectories = record.timed(

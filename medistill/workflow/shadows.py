@@ -107,15 +107,7 @@ def shadow_recipe(recipe: Recipe, shadow: int) -> Recipe:
             "seed": derive_seed(recipe.seed, "shadow recipe", shadow) % 2**31,
             # No thresholds, so that a shadow that was begun goes on where these have changed since.
             "audit": AuditRecipe(shadow_networks=settings.shadow_networks),
-            "experts": recipe.experts.model_copy(update={"count": min(recipe.experts.count, settings.shadow_experts)}),
-            "distill": recipe.distill.model_copy(
-                update={
-                    "iterations": max(recipe.distill.stages, settings.shadow_iterations),
-                    "validate_every": max(recipe.distill.stages, settings.shadow_iterations),
-                    "validate_networks": 1,
-                    "keep_looks": False,
-                }
-            ),
+            "method": recipe.method.cut_down(experts=settings.shadow_experts, iterations=settings.shadow_iterations),
         }
     )
 

@@ -20,7 +20,7 @@ from medistill.evaluate.protocol import TrainingSet, logits, raw_schedule, train
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Progress, every_epoch_but_last
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, quantisation_of
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.evaluate import what_decides
@@ -52,7 +52,7 @@ def soft_labels(
     """
     settings, folder = recipe.evaluate, private_folder(out / FOLDER)
     key = hashlib.sha256(what_decides(corpus, recipe, spec, place) + repr(normalisation.as_json()).encode()).hexdigest()
-    paths = [folder / f"teacher_{number:02d}.safetensors" for number in range(recipe.quantise.teachers)]
+    paths = [folder / f"teacher_{number:02d}.safetensors" for number in range(quantisation_of(recipe.method).teachers)]
     kept = [read_kept(path, key, "a teacher", progress.say) for path in paths]
     missing = [number for number, found in enumerate(kept) if found is None]
     shown = LabelledImages.of_floats(
@@ -81,6 +81,6 @@ def soft_labels(
                 network = build_network(spec, generator(recipe.seed, "teacher", number), place)
                 FlatParameters(network).load(torch.from_numpy(found["parameters"]).to(place))
             told = logits(network, shown, spec, recipe, place)
-            total += torch.softmax(told / recipe.quantise.temperature, dim=1)
+            total += torch.softmax(told / quantisation_of(recipe.method).temperature, dim=1)
     mean: np.ndarray = (total / len(paths)).cpu().numpy()
     return mean
