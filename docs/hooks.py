@@ -22,12 +22,21 @@ from medistill.recipe import Recipe, load_recipe, recipe_names
 LIMITS = {annotated_types.Ge: "≥", annotated_types.Gt: "&gt;", annotated_types.Le: "≤", annotated_types.Lt: "&lt;"}
 FIGURES = Path(__file__).parent / "first-page.toml"
 MARKER = "<!-- figures: docs/first-page.toml -->"
+MAP = re.compile(r"<!-- map: (assets/[\w-]+\.svg) -->")
 SKIPPED_OPTIONS = ("--help", "--install-completion", "--show-completion")
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Put the figures of the first page where its marker stands (an event of mkdocs)."""
-    return markdown.replace(MARKER, first_page_figures()) if page.file.src_uri == "index.md" else markdown
+    """Put the figures of the first page, and the maps, where their markers stand (an event of mkdocs)."""
+    if page.file.src_uri == "index.md":
+        markdown = markdown.replace(MARKER, first_page_figures())
+    return MAP.sub(lambda marker: map_of(marker[1]), markdown)
+
+
+def map_of(path: str) -> str:
+    """A picture of `docs/maps.py` as part of its page, whose colours it takes in the light and in the dark."""
+    svg = (Path(__file__).parent / path).read_text(encoding="utf-8")
+    return f'<div class="map-frame">\n{svg}</div>'
 
 
 def first_page_figures() -> str:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
+from medistill.artifacts.provenance import Provenance
 from medistill.errors import ArtifactError, UsageError
 from medistill.recipe import UNITS, Recipe, Unit, experts_of
 
@@ -87,6 +88,18 @@ class Guarantee:
             units_public=privacy.units,
             choice={"off": "last outer step", "public": "validation split, declared public"}[privacy.choose],
         )
+
+    @classmethod
+    def of_set(cls, provenance: Provenance) -> Guarantee | None:
+        """Return the guarantee that a set states; None where it states none.
+
+        Raises:
+            ArtifactError: what it states is no guarantee.
+        """
+        stated = provenance.differential_privacy
+        if stated is None and not provenance.states("differential_privacy"):
+            return None
+        return cls.from_json(stated or {})
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Guarantee:

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from medistill.recipe.arms import ControlArm
 from medistill.recipe.section import MOST_NUMBER, AtMost, Count, CountOrNone, Fraction, Positive, Section
 from medistill.recipe.strictness import Laxer
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121"]
-ControlArm = Literal["raw", "random", "kmeans"]
 
 
 class NetworkRecipe(Section):

@@ -80,7 +80,7 @@ def _of_pixels(distilled: DistilledSet, text: TextFigures | None) -> dict[str, s
 
 def _contribution(distilled: DistilledSet) -> str:
     """How the images were made, by the set's own account."""
-    method = str(distilled.provenance.get("method", ""))
+    method = distilled.provenance.method
     if not method:
         return "Distilled images"
     family = facts_of(method).family

@@ -268,6 +268,6 @@ def _quantised(
         w2=cells.w2,
         w2_uniform=w2_uniform(codes, cells.centres),
         w2_random=w2_random(codes, centroids, draws=DRAWS, seed=seed),
-        rate=tuple(RatePoint(count, w2) for count, w2 in rate(codes, seed=seed)),
+        rate=tuple(RatePoint(centroids=count, w2=w2) for count, w2 in rate(codes, seed=seed)),
     )
     return grey, told

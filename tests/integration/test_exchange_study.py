@@ -22,8 +22,8 @@ from medistill.evaluate.site_matrix import OF_ONE_SITE, SOURCES
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, override_recipe
 from medistill.report.exchange import ExchangeStudy
-from medistill.workflow.exchange_sites import plan_exchange
-from medistill.workflow.exchange_study import exchange_study
+from medistill.studies.exchange.sites import plan_exchange
+from medistill.studies.exchange.study import exchange_study
 from medistill.workflow.prepare import prepare
 from medistill_cli.main import app
 from tests.factories.sited_corpus import ODD, corpus_of, write_sites
@@ -110,17 +110,17 @@ def test_each_set_is_of_its_sites_training_images_and_classes_alone(made: Made) 
         distilled = DistilledSet.load(made.out / "sites" / f"{number:02d}" / "set")
         mine = [row["label"] for row in table(made) if row["site"] == site.name and row["split"] == "train"]
         counts = {name: mine.count(name) for name in distilled.class_names}
-        assert distilled.provenance["training_images"] == counts
+        assert distilled.provenance.training_images == counts
         assert {distilled.class_names[label] for label in distilled.labels} == set(mine) == set(site.classes)
         assert site.originals == len(mine)
         assert site.recovered == _given_away(made, site.name, distilled)
         looks = json.loads((made.out / "sites" / f"{number:02d}" / "history.json").read_text())["looks"]
         assert bool(looks) == (len(site.classes) > 1)  # one class: no figure to choose by, the last step is taken
-        assert looks or distilled.provenance["chosen_step"] == made.recipe.method.iterations
+        assert looks or distilled.provenance.chosen_step == made.recipe.method.iterations
     assert [site.classes for site in made.study.sites if site.name == ODD] == [("COVID",)]
     united = DistilledSet.load(made.out / "united")
     assert len(united.labels) == sum(site.set_images for site in made.study.sites)
-    assert {part["sender"] for part in united.provenance["sources"]} == {site.name for site in made.study.sites}
+    assert {part.sender for part in united.provenance.sources} == {site.name for site in made.study.sites}
 
 
 def _given_away(made: Made, site: str, distilled: DistilledSet) -> int:
@@ -212,7 +212,7 @@ def test_stopped_and_repeated_it_ends_as_if_undisturbed(
 def test_a_site_whose_training_diverges_has_no_set_and_the_others_go_on(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medistill.workflow import exchange_study as workflow
+    from medistill.studies.exchange import study as workflow
 
     real, lost = workflow.followed_experts, made.study.sites[0].name
 

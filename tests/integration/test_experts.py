@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ def snapshots(store: Trajectories) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def corpus_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("corpus")
+def corpus_cache(phantom_read: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(phantom_read, tmp_path_factory.mktemp("corpus") / "cache")
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +242,7 @@ def test_a_users_own_network_goes_through_the_whole_chain(corpus: Corpus, tiny_r
     assert trajectories.parameters == sum(p.numel() for p in own_network(channels, size, classes).parameters())
     assert trajectories.key != md.train_experts(corpus, tiny_recipe).key
     made = md.distill(corpus, trajectories, tiny_recipe, network=own_network, out=tmp_path)
-    assert made.provenance["network"].endswith("own_network")
+    assert made.provenance.network.endswith("own_network")
     assert np.isfinite(made.images).all()
     evaluation = md.evaluate(made, corpus, tiny_recipe, network=own_network, out=tmp_path)
     assert [arm.arm for arm in evaluation.arms] == ["raw", "random", "kmeans", "distilled"]
@@ -269,7 +270,7 @@ def test_a_run_takes_a_network_too(
 ) -> None:
     monkeypatch.setenv("MEDISTILL_CACHE", str(corpus_cache))
     md.run(tiny_recipe, out=tmp_path / "run", data=phantom_folder, network=own_network)
-    assert md.DistilledSet.load(tmp_path / "run" / "set").provenance["network"].endswith("own_network")
+    assert md.DistilledSet.load(tmp_path / "run" / "set").provenance.network.endswith("own_network")
 
 
 def test_the_command_trains_a_shard_and_says_what_is_missing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -33,10 +34,11 @@ METHODS = {
 
 
 @pytest.fixture(scope="module")
-def raw(phantom_folder, tiny_recipe, tmp_path_factory) -> tuple[Corpus, Trajectories]:
+def raw(phantom_folder, phantom_read, tiny_recipe, tmp_path_factory) -> tuple[Corpus, Trajectories]:
     """A corpus and experts on it, which none of the methods here changes."""
+    cache = shutil.copytree(phantom_read, tmp_path_factory.mktemp("family") / "cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDISTILL_CACHE", str(tmp_path_factory.mktemp("family")))
+        patch.setenv("MEDISTILL_CACHE", str(cache))
         corpus = prepare(phantom_folder, tiny_recipe)
         return corpus, train_experts(corpus, tiny_recipe, device="cpu")
 
@@ -51,7 +53,7 @@ def test_from_experts_to_evaluation(raw, tiny_recipe, tmp_path, method):
     made = distill(*raw, recipe, out=tmp_path, device="cpu")
     loaded = DistilledSet.load(tmp_path)
     assert loaded.images.tobytes() == made.images.tobytes()
-    assert loaded.provenance["method"] == method.upper()
+    assert loaded.provenance.method == method.upper()
     classes = len(raw[0].class_names)
     assert loaded.labels.tolist() == [c for c in range(classes) for _ in range(2)]
     assert loaded.stage.tolist() == ([0, 1] * classes if method == "pdd" else [0] * 2 * classes)

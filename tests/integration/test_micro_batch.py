@@ -46,7 +46,7 @@ def test_a_resumed_run_keeps_its_micro_batch(
         distill(phantom_corpus, trajectories, tiny_recipe, out=tmp_path / "cut", progress=StopsAfter(2))
     monkeypatch.setattr("medistill.workflow.match.student_micro_batch", lambda *_: 1)
     resumed = distill(phantom_corpus, trajectories, tiny_recipe, out=tmp_path / "cut", resume=True)
-    assert whole.provenance["micro_batch"] == resumed.provenance["micro_batch"] == 3
+    assert whole.provenance.micro_batch == resumed.provenance.micro_batch == 3
     assert whole.images.tobytes() == resumed.images.tobytes()
 
 

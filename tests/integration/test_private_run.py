@@ -24,11 +24,11 @@ from medistill.errors import ArtifactError, RecipeError, UsageError
 from medistill.privacy.accounting import Guarantee, solve_sigma, steps_an_epoch
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.studies.sites.leave_site_out import leave_site_out
 from medistill.workflow import experts as experts_module
 from medistill.workflow import match
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
-from medistill.workflow.leave_site_out import leave_site_out
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import run
 from medistill_cli.main import app
@@ -72,13 +72,13 @@ def test_a_private_set_states_what_it_has(
     assert (trajectories.normalisation.mean, trajectories.normalisation.std) == ((0.5,), (0.25,))
     made = distill(corpus, trajectories, recipe, out=tmp_path / "run")
     stated = DistilledSet.load(tmp_path / "run").provenance
-    found = Guarantee.from_json(stated["differential_privacy"])
+    found = Guarantee.of_set(stated)
     assert found == Guarantee.of(recipe)
     assert 0 < found.epsilon <= 4
     assert (found.unit, found.experts, found.steps) == ("patient", 2, 3 * steps_an_epoch(recipe))
-    assert "epsilon" in stated["privacy"]
-    assert not {"training_images", "training_groups"} & set(stated)
-    assert made.provenance["chosen_step"] == recipe.method.iterations
+    assert "epsilon" in stated.privacy
+    assert not {"training_images", "training_groups"} & set(stated.as_json())
+    assert made.provenance.chosen_step == recipe.method.iterations
     assert json.loads((tmp_path / "run" / "history.json").read_text())["looks"] == []
 
 
@@ -87,7 +87,7 @@ def test_public_validation_data_may_choose(corpus: Corpus, recipe: Recipe, tmp_p
     trajectories = train_experts(corpus, recipe)
     made = distill(corpus, trajectories, public, out=tmp_path / "run")
     assert json.loads((tmp_path / "run" / "history.json").read_text())["looks"] == [2, 4]
-    assert made.provenance["differential_privacy"]["choice"] == "validation split, declared public"
+    assert made.provenance.differential_privacy["choice"] == "validation split, declared public"
 
 
 def test_noise_is_not_foretold_by_the_seed(

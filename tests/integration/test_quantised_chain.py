@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import read_result
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DataError, RecipeError, UsageError
 from medistill.evaluate.predictions import load_arms
@@ -38,9 +40,12 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def corpus(phantom_folder: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+def corpus(
+    phantom_folder: Path, phantom_read: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> Corpus:
+    cache = shutil.copytree(phantom_read, tmp_path_factory.mktemp("quantised") / "cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDISTILL_CACHE", str(tmp_path_factory.mktemp("quantised")))
+        patch.setenv("MEDISTILL_CACHE", str(cache))
         return prepare(phantom_folder, tiny_recipe)
 
 
@@ -56,12 +61,12 @@ def changed(recipe: Recipe, *overrides: str) -> Recipe:
 def test_from_corpus_to_evaluation(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
     made = distill(corpus, None, recipe, out=tmp_path, device="cpu")
     loaded = DistilledSet.load(tmp_path)
-    known = Quantisation.from_json(json.loads((tmp_path / "quantisation.json").read_text()), "test")
+    known = Quantisation.from_json(read_result(tmp_path / "quantisation.json", "quantisation"), "test")
     assert loaded.images.tobytes() == made.images.tobytes()
-    assert loaded.provenance["method"] == "DDOQ"
-    assert loaded.provenance["starts_from"] == "quantised"
-    assert "trajectories" not in loaded.provenance
-    assert loaded.provenance["quantisation"]["smallest_cluster"] == known.smallest >= 2
+    assert loaded.provenance.method == "DDOQ"
+    assert loaded.provenance.starts_from == "quantised"
+    assert "trajectories" not in loaded.provenance.as_json()
+    assert loaded.provenance.quantisation.smallest_cluster == known.smallest >= 2
     assert loaded.student_lr == recipe.evaluate.lr
     for c, of_class in enumerate(known.classes):
         mine = loaded.labels == c
@@ -107,7 +112,7 @@ def test_soft_labels_are_what_the_stored_teachers_answer(corpus: Corpus, recipe:
         with torch.no_grad():
             told.append(F.softmax(network(torch.from_numpy(made.images)) / 3, dim=1))
     np.testing.assert_allclose(made.soft_labels, torch.stack(told).mean(dim=0).numpy(), atol=1e-5)
-    assert made.provenance["quantisation"]["temperature"] == 3
+    assert made.provenance.quantisation.temperature == 3
 
 
 def test_d4m_has_equal_weights_and_the_same_images(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
@@ -115,7 +120,7 @@ def test_d4m_has_equal_weights_and_the_same_images(corpus: Corpus, recipe: Recip
     plain = distill(corpus, None, changed(recipe, "method.name=d4m", *SMALL), out=tmp_path / "d4m", device="cpu")
     np.testing.assert_array_equal(plain.images, weighted.images)
     assert np.ptp(plain.weights) < 1e-6 < np.ptp(weighted.weights)
-    assert plain.provenance["method"] == "D4M"
+    assert plain.provenance.method == "D4M"
 
 
 def test_sets_nest(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
@@ -163,9 +168,9 @@ def test_images_of_another_method_begin_as_centroids(
     made = distill(corpus, experts, begun, out=tmp_path / "iadd", device="cpu")
     np.testing.assert_allclose(made.images, centroids.images, atol=1e-6)
     assert made.weights.tolist() == [1.0] * len(made.labels)
-    assert made.provenance["starts_from"] == "quantised"
-    assert made.provenance["quantisation"]["smallest_cluster"] >= 2
-    assert "weights" not in made.provenance["quantisation"]
+    assert made.provenance.starts_from == "quantised"
+    assert made.provenance.quantisation.smallest_cluster >= 2
+    assert "weights" not in made.provenance.as_json()["quantisation"]
     moved = distill(corpus, experts, changed(begun, "method.image_lr=100"), out=tmp_path / "moved", device="cpu")
     assert not np.allclose(moved.images, centroids.images, atol=1e-6)
 
@@ -187,7 +192,7 @@ def test_what_quantising_refuses_is_told_before_experts_are_trained_and_takes_no
     corpus: Corpus, phantom_folder: Path, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDISTILL_CACHE", str(corpus.path.parents[1]))
-    begun = changed(tiny_recipe, "method.init=quantised", "seed=6", *SMALL)
+    begun = changed(tiny_recipe, "method.init=quantised", "method.experts.epochs=4", *SMALL)
     prepare(phantom_folder, begun)
     kept = {store.name for store in (corpus.path.parents[1] / "trajectories").glob("*")}
     few = changed(begun, "method.quantise.min_cluster_size=500")

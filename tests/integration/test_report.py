@@ -276,8 +276,8 @@ def test_a_set_with_settings_of_another_version_has_a_report_without_them(
     run = whole_run()
     (run / "recipe.toml").unlink()
     of_old = reported_run.distilled_set(recipe, synthetic=False)
-    settings = {**of_old.provenance["recipe"], "bygone": {"x": 1}}
-    replace(of_old, provenance={**of_old.provenance, "recipe": settings}).save(run / "set")
+    settings = {**of_old.provenance.recipe, "bygone": {"x": 1}}
+    replace(of_old, provenance={**of_old.provenance.as_json(), "recipe": settings}).save(run / "set")
     report = read_report(run)
     assert report.making.settings == {}
     assert any(paragraph.startswith("Distillation. 9 images") for paragraph in report.methods)

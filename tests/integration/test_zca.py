@@ -80,7 +80,7 @@ def test_from_files_to_an_evaluation(phantom_folder, tiny_recipe, tmp_path, monk
     start = corpus.images[random_rows(corpus, [recipe.method.ipc] * len(corpus.class_names), recipe.seed, -1)]
     np.testing.assert_allclose(distilled.images, experts.normalisation.apply(start), atol=1e-3)
     np.testing.assert_array_equal(distilled.viewable(), start)
-    assert "whitening" in distilled.provenance["privacy"]
+    assert "whitening" in distilled.provenance.privacy
 
     loaded = md.DistilledSet.load(tmp_path)
     assert loaded.normalisation == distilled.normalisation == experts.normalisation

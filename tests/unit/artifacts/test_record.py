@@ -109,7 +109,7 @@ def test_a_file_within_another_keeps_its_number_and_is_held_to_it() -> None:
     assert Folder.from_json(told, "a folder") == folder
     for wrong in (2, True, "3", None):
         told["wholes"][0]["schema"] = wrong
-        with pytest.raises(ArtifactError, match="wholes.0.schema: Input should be 3"):
+        with pytest.raises(ArtifactError, match=r"wholes\.0\.schema: Input should be 3"):
             Folder.from_json(told, "a folder")
 
 

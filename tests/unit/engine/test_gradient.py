@@ -12,7 +12,7 @@ from medistill.engine.matching import match
 from medistill.engine.segment import Segment
 from medistill.engine.student import Student
 from medistill.engine.unroll import adjoint, unroll
-from medistill.networks.registry import NetworkSpec, build_network
+from medistill.networks.registry import REGISTRY, NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
 from medistill.training.augmentation import draw
 from tests.naive_unroll import naive_gradient, problem
@@ -100,7 +100,7 @@ def test_weighted_images_count_as_often_as_their_weight():
     assert relative(weighted, copied) < 1e-14
 
 
-@pytest.mark.parametrize("name", ["convnet", "resnet18", "vgg11", "alexnet"])
+@pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_every_network_can_be_a_student(name):
     size = 32
     spec = NetworkSpec(NetworkRecipe(name=name, width=8), 1, size, 2)
