@@ -22,20 +22,18 @@ def recipe_of_set(
     """The recipe that was named, or the one inside the set, with the overrides on top; the latter within its limits,
     unless it may be large."""
     from medistill.errors import UsageError
-    from medistill.recipe import load_recipe, validate_recipe
+    from medistill.recipe import load_recipe
 
     if name is not None:
         return load_recipe(name, overrides)
-    if "recipe" not in distilled.provenance:
+    if distilled.provenance.recipe is None:
         raise UsageError(
             f"{source} does not say which recipe it was made with",
             expected="a set that medistill distilled, or --recipe",
             do="add --recipe with the network that you want to evaluate",
         )
     origin = f"the recipe inside {source}"
-    return received_recipe(
-        validate_recipe(distilled.provenance["recipe"], origin), overrides, origin, allow_large=allow_large
-    )
+    return received_recipe(distilled.provenance.made_with(str(source)), overrides, origin, allow_large=allow_large)
 
 
 def received_recipe(recipe: Recipe, overrides: list[str], origin: str, *, allow_large: bool) -> Recipe:
@@ -112,7 +110,7 @@ def refuse_built_in(distilled: DistilledSet, source: Path, purpose: str) -> None
     """Refuse the built-in corpus for a set that was made of real images; ``purpose`` is what a corpus is needed for."""
     from medistill.errors import UsageError
 
-    if not distilled.provenance.get("synthetic_source"):
+    if not distilled.provenance.synthetic_source:
         raise UsageError(
             f"{source} was made of real images, and no --data was given",
             expected=f"a corpus to {purpose}",

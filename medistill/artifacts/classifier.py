@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import ConfigDict
 
 from medistill.artifacts.atomic import read_json, read_tensors, sha256_file, write_json, write_tensors
 from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.provenance import Provenance, StatedProvenance
+from medistill.artifacts.record import Record
 from medistill.errors import ArtifactError, RecipeError
 from medistill.recipe import Recipe, validate_recipe
 
@@ -19,6 +21,26 @@ PREPROCESSING = "preprocessing.json"
 TESTED = "classifier.json"
 """Beside the evaluation of a classifier: which one was tested."""
 COST = ("images", "bytes", "epochs", "seconds")
+
+
+class ClassifierProvenance(Record):
+    """What a classifier says of its making."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    set: StatedProvenance = Provenance()
+    """What the set that it was trained on says of its own making."""
+    set_verified: bool | None = None
+    """Whether a trusted key vouched for that set."""
+    set_signer: str | None = None
+    """Fingerprint of that key; None where none did."""
+    set_digest: str | None = None
+    """SHA-256 of all that decides what a network learns from the set."""
+    lr: float | None = None
+    """Learning rate at the start of the training."""
+    device: str | None = None
+    """"cpu" or "cuda"."""
+    versions: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +57,7 @@ class Classifier:
         bytes: of these as they are stored.
         epochs: epochs of its training.
         seconds: its training time.
-        provenance: plain values: the set, its digest, versions, device. No patient's identifier.
+        provenance: what it was trained on, and with what. No patient's identifier.
     """
 
     weights: dict[str, np.ndarray] = field(repr=False)
@@ -47,7 +69,7 @@ class Classifier:
     bytes: int
     epochs: int
     seconds: float
-    provenance: dict[str, Any]
+    provenance: ClassifierProvenance
 
     def __post_init__(self) -> None:
         problem = _problem(self)
@@ -75,7 +97,7 @@ class Classifier:
                 "files": {WEIGHTS: sha256_file(folder / WEIGHTS)},
                 "training": {name: getattr(self, name) for name in COST},
                 "recipe": self.recipe.model_dump(mode="json"),
-                "provenance": self.provenance,
+                "provenance": self.provenance.sparse_json(),
             },
         )
 
@@ -105,7 +127,7 @@ class Classifier:
                 shape=(channels, height, width),
                 normalisation=Normalisation.from_json(known["normalisation"], folder),
                 recipe=validate_recipe(known["recipe"], f"the recipe inside {folder}"),
-                provenance=dict(known["provenance"]),
+                provenance=ClassifierProvenance.from_json(known["provenance"], "what it says of its making"),
                 images=int(known["training"]["images"]),
                 bytes=int(known["training"]["bytes"]),
                 epochs=int(known["training"]["epochs"]),

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,9 @@ from typing import Any, Literal
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder, read_json, write_atomically, write_json, write_text
+from medistill.artifacts.corpus_columns import Columns, CorpusFacts
 from medistill.artifacts.csv_file import csv_rows, csv_text
+from medistill.artifacts.text_check import TextCheck
 from medistill.errors import ArtifactError
 from medistill.recipe import Unit
 
@@ -53,19 +55,6 @@ class ManifestRow:
     row: int
     category: str = ""
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class TextCheck:
-    """How text that is burnt into the pixels was looked for.
-
-    Attributes:
-        by: the programs that looked, with their versions.
-        policy: what was done about text other than side markers: "mask", or "quarantine" the file.
-    """
-
-    by: str
-    policy: str
 
 
 @dataclass(frozen=True)
@@ -167,6 +156,16 @@ class Corpus:
             for s, site in enumerate(self.site_names)
         }
 
+    @property
+    def columns(self) -> Columns:
+        """What is known of each image."""
+        return Columns(**{field.name: getattr(self, field.name) for field in fields(Columns)})
+
+    @property
+    def facts(self) -> CorpusFacts:
+        """What is known of all."""
+        return CorpusFacts(**{name: getattr(self, name) for name in CorpusFacts.model_fields})
+
     @cached_property
     def manifest(self) -> list[ManifestRow]:
         """What became of every file."""
@@ -176,68 +175,36 @@ class Corpus:
 
 
 def save_corpus(
-    folder: Path,
-    *,
-    images: np.ndarray,
-    labels: Sequence[int],
-    groups: Sequence[int],
-    sites: Sequence[int],
-    splits: Sequence[int],
-    views: Sequence[str],
-    sexes: Sequence[str] = (),
-    ages: Sequence[str] = (),
-    class_names: Sequence[str],
-    site_names: Sequence[str],
-    split_unit: Unit,
-    split_source: Literal["given", "drawn"],
-    synthetic: bool,
-    notes: Sequence[str],
-    manifest: Iterable[ManifestRow],
-    text_check: TextCheck | None = None,
-    group_units: Sequence[Unit] = (),
-    studies: Sequence[int] = (),
+    folder: Path, images: np.ndarray, columns: Columns, facts: CorpusFacts, manifest: Iterable[ManifestRow]
 ) -> Corpus:
     """Write a corpus to ``folder/<content>`` (content-addressed; an equal corpus is left as it is) and load it.
 
     Args:
-        sexes: as in `Corpus`; empty where none is known.
-        ages: likewise.
-        text_check: as in `Corpus`.
-        group_units: likewise; left out where all are the ``split_unit``.
-        studies: likewise.
+        folder: where corpora lie.
+        images: uint8 (N, C, H, W), 0 black, 255 white.
+        columns: what is known of each image.
+        facts: what is known of all.
+        manifest: what became of every file.
     """
-    differ = any(unit != split_unit for unit in group_units)
-    table: dict[str, Any] = {
-        "labels": [int(v) for v in labels],
-        "groups": [int(v) for v in groups],
-        "sites": [int(v) for v in sites],
-        "splits": [int(v) for v in splits],
-        "views": list(views),
-        "class_names": list(class_names),
-        "site_names": list(site_names),
-        **{name: list(texts) for name, texts in (("sexes", sexes), ("ages", ages)) if any(texts)},
-        **({} if text_check is None else {"text_check": asdict(text_check)}),
-        **({"group_units": list(group_units), "studies": [int(v) for v in studies]} if differ else {}),
-    }
+    told = facts.sparse_json()
+    covered = {name: told.pop(name) for name in (*TABLE, *STATED) if name in told}
+    table: dict[str, Any] = {**columns.table(facts.split_unit), **covered}
     pixels = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
     content = _content(images.shape, pixels, table)
     rows = list(manifest)
     path = private_folder(folder) / content
     private_folder(path)
     write_atomically(path / "images.npy", lambda file: _save_npy(file, images), private=True)
-    told = csv_text(MANIFEST_COLUMNS, ([row.file, str(row.row), row.category, row.reason] for row in rows))
-    write_text(path / "manifest.csv", told, private=True)
+    lines = csv_text(MANIFEST_COLUMNS, ([row.file, str(row.row), row.category, row.reason] for row in rows))
+    write_text(path / "manifest.csv", lines, private=True)
     index: dict[str, Any] = {
         "schema": CORPUS_SCHEMA,
         "content": content,
         "pixels": pixels,
         **table,
-        "split_unit": split_unit,
-        "split_source": split_source,
-        "synthetic": synthetic,
+        **told,
         "found": len(rows),
         "refused": dict(sorted(Counter(row.category for row in rows if row.row < 0).items())),
-        "notes": list(notes),
         "text_masked": sum(row.row >= 0 and row.category == TEXT_MASKED for row in rows),
     }
     write_json(path / "index.json", index, private=True)  # last: a folder without it is not a corpus
@@ -251,8 +218,10 @@ def save_without_site(folder: Path, corpus: Corpus, site: str, class_names: Sequ
     stated, since they may be of that site, nor other images of patients who were imaged there too.
 
     Args:
-        site: one of the corpus' site names.
-        class_names: the classes to take, of those of the corpus.
+        folder: where corpora lie.
+        corpus: the other one.
+        site: one of its site names.
+        class_names: the classes to take, of those that it has.
     """
     rows, splits = rows_without_site(corpus, site)
     taken = np.isin(corpus.labels[rows], [corpus.class_names.index(name) for name in class_names])
@@ -267,27 +236,11 @@ def save_without_site(folder: Path, corpus: Corpus, site: str, class_names: Sequ
         else ManifestRow(row.file, -1, "left out with a site", reason)
         for row in corpus.manifest
     ]
-    return save_corpus(
-        folder,
-        images=corpus.images[rows],
-        labels=[class_names.index(corpus.class_names[label]) for label in corpus.labels[rows]],
-        groups=corpus.groups[rows].tolist(),
-        sites=corpus.sites[rows].tolist(),
-        splits=splits.tolist(),
-        views=[corpus.views[row] for row in rows],
-        sexes=[corpus.sexes[row] for row in rows],
-        ages=[corpus.ages[row] for row in rows],
-        class_names=class_names,
-        site_names=corpus.site_names,
-        split_unit=corpus.split_unit,
-        split_source=corpus.split_source,
-        synthetic=corpus.synthetic,
-        notes=[*corpus.notes, f"Site {site} is the test split; the other sites' test images take no part."],
-        manifest=manifest,
-        text_check=corpus.text_check,
-        group_units=[corpus.group_units[row] for row in rows] if corpus.group_units else (),
-        studies=[corpus.studies[row] for row in rows] if corpus.studies else (),
-    )
+    labels = [class_names.index(corpus.class_names[label]) for label in corpus.labels[rows]]
+    columns = replace(corpus.columns.of_rows(rows.tolist()), labels=labels, splits=splits.tolist())
+    note = f"Site {site} is the test split; the other sites' test images take no part."
+    facts = corpus.facts.replaced(class_names=tuple(class_names), notes=(*corpus.notes, note))
+    return save_corpus(folder, corpus.images[rows], columns, facts, manifest)
 
 
 def rows_without_site(corpus: Corpus, site: str) -> tuple[np.ndarray, np.ndarray]:
@@ -337,23 +290,19 @@ def load_corpus(path: Path) -> Corpus:
         arrays = {name: np.array(index[name], np.int64) for name in ("labels", "groups", "sites", "splits")}
         if images.dtype != np.uint8 or images.ndim != 4 or any(len(a) != len(images) for a in arrays.values()):
             raise ValueError("the pixels and the index do not fit together")
+        known = {name: index[name] for name in CorpusFacts.model_fields if name in index}
+        facts = CorpusFacts.from_json(known, "its index")
+        described: dict[str, Any] = {**arrays, **{name: getattr(facts, name) for name in CorpusFacts.model_fields}}
         return Corpus(
             path=path,
             content=index["content"],
             images=images,
-            **arrays,
+            **described,
             views=tuple(index["views"]),
             sexes=tuple(index.get("sexes", [""] * len(images))),
             ages=tuple(index.get("ages", [""] * len(images))),
-            class_names=tuple(index["class_names"]),
-            site_names=tuple(index["site_names"]),
-            split_unit=index["split_unit"],
-            split_source=index["split_source"],
-            synthetic=index["synthetic"],
             found=index["found"],
             refused=dict(index["refused"]),
-            notes=tuple(index["notes"]),
-            text_check=TextCheck(**index["text_check"]) if "text_check" in index else None,
             text_masked=int(index.get("text_masked", 0)),
             group_units=tuple(index.get("group_units", ())),
             studies=tuple(index.get("studies", ())),

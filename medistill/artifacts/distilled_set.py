@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from medistill.artifacts.atomic import (
 from medistill.artifacts.contact_sheet import contact_sheet
 from medistill.artifacts.field_kinds import DEEPEST
 from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.provenance import Provenance
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError
 from medistill.visible import MOST_NAME, steers
@@ -51,7 +52,7 @@ class DistilledSet:
         student_lr: the learned learning rate to train with.
         normalisation: turns images back into grey values.
         class_names: one a class.
-        provenance: plain values: recipe, versions, hashes, counts. No patient's identifier.
+        provenance: what it says of its making; plain values are read as a manifest's. No patient's identifier.
         soft_labels: float32 (N, classes), probabilities to train on in place of `labels`, where they were learned;
             `labels` is then the class that each image was made for.
     """
@@ -63,10 +64,12 @@ class DistilledSet:
     student_lr: float
     normalisation: Normalisation
     class_names: tuple[str, ...]
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
     soft_labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.provenance, Provenance):
+            object.__setattr__(self, "provenance", Provenance.read(self.provenance))
         _check(self)
 
     @property
@@ -139,7 +142,7 @@ class DistilledSet:
                 "shape": list(self.images.shape),
                 "ipc": self.ipc,
                 "files": {file.name: sha256_file(file) for file in (tensors, sheet)},
-                "provenance": self.provenance,
+                "provenance": self.provenance.as_json(),
             },
         )
 
@@ -180,13 +183,13 @@ class DistilledSet:
         if "images" in tensors and list(tensors["images"].shape) != manifest.get("shape"):
             raise _unusable(folder, "the images do not have the shape that manifest.json gives")
         try:
-            return cls.of_tensors(tensors, names, provenance)
+            return cls.of_tensors(tensors, names, Provenance.read(provenance))
         except ArtifactError as error:
             raise _unusable(folder, error.seen) from None
 
     @classmethod
     def of_tensors(
-        cls, tensors: Mapping[str, np.ndarray], class_names: Sequence[str], provenance: dict[str, Any]
+        cls, tensors: Mapping[str, np.ndarray], class_names: Sequence[str], provenance: Provenance
     ) -> DistilledSet:
         """The inverse of `tensors`.
 

@@ -10,20 +10,21 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field
 
 from medistill.artifacts.atomic import read_json, write_json
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import key_id, seal
-from medistill.errors import ArtifactError, first_complaint
+from medistill.artifacts.record import Record
 
-MAKING_SCHEMA = 1
 FILE = "making.json"
+UNSEALED = ("schema", "kind", "seal")
+"""Keys of the record that its seal does not cover."""
 
 
 def array_digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -93,57 +94,58 @@ class Chain:
         return seal(self.key, "state of a making", json.dumps(told).encode())
 
 
-@dataclass(frozen=True)
-class Making:
-    """``making.json`` in the folder of a run, mode 0600.
+class Making(Record):
+    """``making.json`` in the folder of a run, mode 0600."""
 
-    Attributes:
-        corpus: content hash of the corpus.
-        recipe_digest: of the recipe.
-        seed: of the recipe.
-        experts: key, or under differential privacy digest, of the experts that were followed; empty where none were.
-        start: SHA-256 of the images at the start; empty where the method has no outer steps.
-        origin: SHA-256 of all of these.
-        links: saved states.
-        head: seal of the last one.
-        whole: every state that was gone on from was written by this installation.
-        set_digest: of the set.
-        provenance: SHA-256 of what the set says of its own making.
-        key: which key sealed it.
-        seal: over all of these.
-    """
+    EXPECTED: ClassVar[str] = "the record of a making as this version of medistill writes it"
+    DO: ClassVar[str] = "remove it: the set's making is then not known, and no audit of it passes"
 
+    schema_number: Literal[1] = Field(default=1, alias="schema")
+    kind: Literal["medistill making"] = "medistill making"
     corpus: str
+    """Content hash of the corpus."""
     recipe_digest: str
+    """Of the recipe."""
     seed: int
+    """Of the recipe."""
     experts: str
+    """Key, or under differential privacy digest, of the experts that were followed; empty where none were."""
     start: str
+    """SHA-256 of the images at the start; empty where the method has no outer steps."""
     origin: str
+    """SHA-256 of all of these."""
     links: int
+    """Saved states."""
     head: str
+    """Seal of the last one."""
     whole: bool
+    """Every state that was gone on from was written by this installation."""
     set_digest: str
+    """Of the set."""
     provenance: str
+    """SHA-256 of what the set says of its own making."""
     key: str
+    """Which key sealed it."""
     seal: str = ""
+    """Over all of these."""
 
     def sealed(self, key: bytes) -> Making:
-        """The same with its seal."""
-        told = {name: value for name, value in asdict(self).items() if name != "seal"}
-        return replace(self, seal=seal(key, "making", json.dumps(told, sort_keys=True).encode()))
+        """Return the same with its seal."""
+        told = {name: value for name, value in self.as_json().items() if name not in UNSEALED}
+        return self.replaced(seal=seal(key, "making", json.dumps(told, sort_keys=True).encode()))
 
     def sealed_by(self, key: bytes | None) -> bool:
-        """Whether that key sealed it, as it is."""
+        """Return whether that key sealed it, as it is."""
         return key is not None and hmac.compare_digest(self.sealed(key).seal.encode(), self.seal.encode())
 
     def is_of(self, distilled: DistilledSet) -> bool:
-        """Whether it tells of this very set, and of all that the set says of itself."""
+        """Return whether it tells of this very set, and of all that the set says of itself."""
         mine = (self.set_digest, self.provenance)
         return mine == (distilled.digest(), provenance_digest(distilled))
 
     def save(self, run: Path) -> None:
         """Write it into the folder of a run."""
-        write_json(run / FILE, {"schema": MAKING_SCHEMA, "kind": "medistill making", **asdict(self)}, private=True)
+        write_json(run / FILE, self.as_json(), private=True)
 
 
 def making(chain: Chain, origin: Mapping[str, Any], distilled: DistilledSet) -> Making:
@@ -175,24 +177,10 @@ def load_making(run: Path) -> Making | None:
     path = run / FILE
     if not path.is_file():
         return None
-    known = read_json(path, "making of a set")
-    if known.get("schema") != MAKING_SCHEMA:
-        raise _unusable(path, f"its schema is {known.get('schema')!r}, not {MAKING_SCHEMA}")
-    try:
-        return TypeAdapter(Making).validate_python({k: v for k, v in known.items() if k not in ("schema", "kind")})
-    except ValidationError as error:
-        raise _unusable(path, first_complaint(error)) from None
+    return Making.from_json(read_json(path, "making of a set"), str(path))
 
 
 def provenance_digest(distilled: DistilledSet) -> str:
     """SHA-256 of what a set says of its own making, and of its classes."""
-    told = [distilled.provenance, list(distilled.class_names)]
+    told = [distilled.provenance.as_json(), list(distilled.class_names)]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _unusable(path: Path, why: str) -> ArtifactError:
-    return ArtifactError(
-        f"{path} cannot be used: {why}",
-        expected="the record of a making as this version of medistill writes it",
-        do="remove it: the set's making is then not known, and no audit of it passes",
-    )

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from medistill.artifacts.corpus import TextCheck
+from medistill.artifacts.text_check import TextCheck
 from medistill.data.side_markers import is_side_marker, words_of
 from medistill.errors import UsageError
 from medistill.recipe import DataRecipe
@@ -96,7 +96,7 @@ def text_check(recipe: DataRecipe) -> TextCheck | None:
             do="run `pip install 'medistill[ocr]'`, or leave the text unchecked with "
             "--set data.burnt_in_text=unchecked: the report then says so",
         )
-    return TextCheck(by=name, policy=recipe.burnt_in_text)
+    return TextCheck(by=name, policy="mask" if recipe.burnt_in_text == "mask" else "quarantine")
 
 
 def reader_name() -> str | None:

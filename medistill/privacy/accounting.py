@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
+from medistill.artifacts.provenance import Provenance
 from medistill.errors import ArtifactError, UsageError
-from medistill.recipe import UNITS, Recipe, Unit
+from medistill.recipe import UNITS, Recipe, Unit, experts_of
 
 MECHANISM = "DP-SGD: Gaussian mechanism on Poisson samples, each unit's mean gradient clipped"
 ACCOUNTANT = "PRV"
@@ -67,9 +68,10 @@ class Guarantee:
         Raises:
             UsageError: the budget is too small for so many updates, or the extra ``dp`` is not installed.
         """
-        privacy, experts = recipe.privacy, recipe.experts
+        privacy = recipe.privacy
         if privacy.mode != "dp":
             return None
+        experts = experts_of(recipe.method)
         rate, steps = experts.batch_size / privacy.units, experts.epochs * steps_an_epoch(recipe)
         sigma, epsilon = solve_sigma(privacy.epsilon, privacy.delta, rate, steps * experts.count)
         return cls(
@@ -86,6 +88,18 @@ class Guarantee:
             units_public=privacy.units,
             choice={"off": "last outer step", "public": "validation split, declared public"}[privacy.choose],
         )
+
+    @classmethod
+    def of_set(cls, provenance: Provenance) -> Guarantee | None:
+        """Return the guarantee that a set states; None where it states none.
+
+        Raises:
+            ArtifactError: what it states is no guarantee.
+        """
+        stated = provenance.differential_privacy
+        if stated is None and not provenance.states("differential_privacy"):
+            return None
+        return cls.from_json(stated or {})
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Guarantee:
@@ -144,7 +158,7 @@ def rounded_up(epsilon: float) -> str:
 
 def steps_an_epoch(recipe: Recipe) -> int:
     """Updates an epoch under differential privacy: as many as use each unit once on average, by its public number."""
-    return math.ceil(recipe.privacy.units / recipe.experts.batch_size)
+    return math.ceil(recipe.privacy.units / experts_of(recipe.method).batch_size)
 
 
 @lru_cache
@@ -173,7 +187,8 @@ def solve_sigma(epsilon: float, delta: float, rate: float, steps: int) -> tuple[
             raise UsageError(
                 f"a budget of epsilon = {epsilon:g} with delta = {delta:g} is too small for {steps} updates",
                 expected=f"one that noise of {HIGHEST / GRID:g} clips can keep",
-                do="raise privacy.epsilon (--dp-epsilon), or lower experts.count, experts.epochs or experts.batch_size",
+                do="raise privacy.epsilon (--dp-epsilon), or lower method.experts.count, "
+                "method.experts.epochs or method.experts.batch_size",
             )
         low, high = high, 2 * high
         reached = spent(high)
@@ -224,5 +239,6 @@ def composed_epsilon(history: Sequence[tuple[float, float, int]], delta: float, 
                 f"{' and '.join(f'{sigma:g}' for sigma, _, _ in history)} clips spend "
                 f"({str(failure).rstrip('.')}), so no epsilon can be stated",
                 expected="a budget and a number of updates that it can compose to within that accuracy",
-                do="take privacy.epsilon and privacy.delta nearer to 8 and 1e-5, or fewer experts (experts.count)",
+                do="take privacy.epsilon and privacy.delta nearer to 8 and 1e-5, or fewer experts "
+                "(method.experts.count)",
             ) from None

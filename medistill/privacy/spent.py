@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from medistill.artifacts.provenance import Provenance
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.accounting import ERROR, Guarantee, composed_epsilon, rounded_up
 from medistill.recipe import UNITS, Unit
@@ -84,6 +85,18 @@ class Spent:
             others_delta=math.fsum(release.delta for release in others),
             unit=units.pop() if len(units) == 1 else "",
         )
+
+    @classmethod
+    def of_set(cls, provenance: Provenance) -> Spent | None:
+        """Return what a set says was spent in all; None where it does not say.
+
+        Raises:
+            ArtifactError: what it says cannot be.
+        """
+        stated = provenance.privacy_spent
+        if stated is None and not provenance.states("privacy_spent"):
+            return None
+        return cls.from_json({} if stated is None else stated.as_json())
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Spent:

@@ -13,7 +13,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
 from medistill.evaluate.site_matrix import SOURCES, ExchangeSource
 from medistill.privacy.audit import Audit
-from medistill.privacy.gate import ATTACKED_AT
+from medistill.privacy.score_attack import ATTACKED_AT, AUC, FOUND
 from medistill.quantisation.record import Quantisation
 from medistill.report import course_plots, curve_plots, descriptions, interval_plots, quantisation_plots
 from medistill.report.audit_statements import figures_by_attack
@@ -198,7 +198,7 @@ def _privacy(audit: Audit | None) -> dict[str, Markup]:
         of_attacks = figures_by_attack(audit, what).items()
         entries = [entry for entry in of_attacks if any(value.value is not None for value in entry[1].values())]
         if entries:
-            most = audit.thresholds.get(f"most_{what}")
+            most = audit.thresholds.get((FOUND if what == "found" else AUC).setting)
             figure = interval_plots.attacks(entries, label, guessing=guessing, most=most)
             drawn[what] = _svg(figure, f"attacks-{what}", descriptions.attacks(entries, said))
     return drawn

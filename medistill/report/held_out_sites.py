@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field
 
 from medistill.artifacts.kept import read_result
-from medistill.errors import ArtifactError, first_complaint
+from medistill.artifacts.record import Record
 from medistill.evaluate.evaluation import load_evaluation
 from medistill.report.record import HeldOutSite
 
-SITES_SCHEMA = 1
+
+def _number(folder: str) -> str:
+    if not folder.isdigit():
+        raise ValueError("a folder in it is not a number")
+    return folder
 
 
-@dataclass(frozen=True)
-class SitePlan:
-    """What leaving one site out comes to; an entry of ``sites.json``.
-
-    Attributes:
-        site: its name.
-        folder: of its results below ``RUN/sites``; a number, since names of sites may be anything.
-        classes: classes that the other sites can teach; those that are missing are told of in ``note``.
-        images: images of the site that are of these classes.
-        patients: their patients.
-        reason: why nothing can be estimated, as the end of "cannot be estimated, because ..."; else empty.
-        note: which classes take no part and why; else empty.
-    """
+class SitePlan(Record):
+    """What leaving one site out comes to; an entry of ``sites.json``."""
 
     site: str
-    folder: str
+    """Its name."""
+    folder: Annotated[str, AfterValidator(_number)]
+    """Of its results below ``RUN/sites``; a number, since names of sites may be anything."""
     classes: tuple[str, ...]
+    """Classes that the other sites can teach; those that are missing are told of in ``note``."""
     images: int
+    """Images of the site that are of these classes."""
     patients: int
+    """Their patients."""
     reason: str
+    """Why nothing can be estimated, as the end of "cannot be estimated, because ..."; else empty."""
     note: str
+    """Which classes take no part and why; else empty."""
+
+
+class SitePlans(Record):
+    """``sites.json``: the sites that are finished, and of what run."""
+
+    EXPECTED: ClassVar[str] = "the record as `medistill leave-site-out` writes it"
+    DO: ClassVar[str] = "remove it and run `medistill leave-site-out` again; trained networks are taken up"
+
+    schema_number: Literal[1] = Field(default=1, alias="schema")
+    corpus: str
+    """Content hash of the run's corpus."""
+    recipe_digest: str
+    """Of the run's recipe."""
+    sites: tuple[SitePlan, ...]
+    """In the order of their folders."""
 
 
 def load_sites(run: Path) -> tuple[HeldOutSite, ...]:
@@ -50,7 +63,7 @@ def load_sites(run: Path) -> tuple[HeldOutSite, ...]:
     if not path.is_file():
         return ()
     found = []
-    for plan in read_plans(read_result(path, "record of the sites"), path):
+    for plan in SitePlans.from_json(read_result(path, "record of the sites"), str(path)).sites:
         evaluation = run / "sites" / plan.folder / "evaluation" / "evaluation.json"
         found.append(
             HeldOutSite(
@@ -61,25 +74,3 @@ def load_sites(run: Path) -> tuple[HeldOutSite, ...]:
             )
         )
     return tuple(found)
-
-
-def read_plans(record: Mapping[str, Any], path: Path) -> list[SitePlan]:
-    """Return the entries of a record of the sites.
-
-    Raises:
-        ArtifactError: it is of another schema, or not as the study writes it; ``path`` names it in the message.
-    """
-    try:
-        if record["schema"] != SITES_SCHEMA:
-            raise ValueError(f"its schema is {record['schema']!r}, not {SITES_SCHEMA}")
-        plans = TypeAdapter(list[SitePlan]).validate_python(record["sites"])
-        if any(not plan.folder.isdigit() for plan in plans):
-            raise ValueError("a folder in it is not a number")
-    except (KeyError, ValueError) as error:
-        why = first_complaint(error) if isinstance(error, ValidationError) else str(error)
-        raise ArtifactError(
-            f"{path} cannot be used ({why})",
-            expected="the record as `medistill leave-site-out` writes it",
-            do="remove it and run `medistill leave-site-out` again; trained networks are taken up",
-        ) from None
-    return plans

@@ -14,7 +14,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import TRAITS
 from medistill.evaluate.rare import REMEDY, without_interval
 from medistill.evaluate.site_matrix import OF_ONE_SITE
-from medistill.privacy.gate import SPACE_NAMES
+from medistill.privacy.attack_registry import space_name
 from medistill.report import audit_statements, quantisation_statements, wording
 from medistill.report.comparison import Comparison
 from medistill.report.cost import savings, size
@@ -49,6 +49,7 @@ from medistill.visible import visible
 FILTERS = (
     size,
     audit_statements.asked_text,
+    space_name,
     audit_statements.found_text,
     audit_statements.reason_text,
     quantisation_statements.images_of,
@@ -150,7 +151,7 @@ def render_html(report: Report, distilled: Sequence[ClassPictures] = (), real: S
         audit_adversary=audit_statements.ADVERSARY,
         audit_subjects=audit_statements.SUBJECT_NAMES,
         audit_sources=audit_statements.SOURCE_NAMES,
-        audit_spaces=SPACE_NAMES,
+        audit_remarks=audit_statements.attack_remarks(report.audit) if report.audit is not None else (),
         audit_attacks=audit_statements.attack_rows(report.audit) if report.audit is not None else (),
     )
 

@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from medistill.quantisation.record import Quantisation, RatePoint
+from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.report.axes import DECADES, SIZE, cut, framed, named, room_for
 from medistill.report.palette import ACCENT, CLASS_LINES, INK, MARGIN, PAPER
 from medistill.report.quantisation_statements import mean_rate, rate_slope
@@ -80,18 +80,19 @@ def rate_lines(known: Quantisation) -> list[tuple[str, tuple[RatePoint, ...], Ra
     if len(known.classes) > len(CLASS_LINES):
         shown = [("Mean", mean_rate(known.classes), _mean_chosen(known))]
     else:
-        shown = [
-            (class_label(of_class.class_name), of_class.rate, RatePoint(len(of_class.cell_images), of_class.w2))
-            for of_class in known.classes
-        ]
+        shown = [(class_label(one.class_name), one.rate, _chosen(one)) for one in known.classes]
     told = [(name, tuple(point for point in points if point.w2 > 0), chosen) for name, points, chosen in shown]
     return [(name, points, chosen) for name, points, chosen in told if points and chosen.w2 > 0]
+
+
+def _chosen(of_class: ClassQuantisation) -> RatePoint:
+    return RatePoint(centroids=len(of_class.cell_images), w2=of_class.w2)
 
 
 def _mean_chosen(known: Quantisation) -> RatePoint:
     count = len(known.classes)
     images = round(sum(len(of_class.cell_images) for of_class in known.classes) / count)
-    return RatePoint(images, math.sqrt(sum(of_class.w2**2 for of_class in known.classes) / count))
+    return RatePoint(centroids=images, w2=math.sqrt(sum(of_class.w2**2 for of_class in known.classes) / count))
 
 
 def _with_slope(name: str, points: Sequence[RatePoint]) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.report.record import Report
-from medistill.report.summaries import QuantisedSummary
 from medistill.report.wording import NAMED, class_label, count, counted, listed, number, percent, sentences, short
 
 WEIGHTS = {
@@ -36,7 +36,7 @@ def encoder_words(quantised: QuantisedSummary) -> str:
 
 def centroids(report: Report) -> str:
     """How the centroids were found, and of how many patients they are."""
-    quantised, settings = _quantised(report), report.making.section("quantise")
+    quantised, settings = _quantised(report), report.making.section("method.quantise")
     if quantised is None:
         return ""
     encoder = encoder_words(quantised)
@@ -101,7 +101,7 @@ def weighting(report: Report) -> str:
     quantised = _quantised(report)
     if quantised is None or not quantised.weights:
         return ""
-    corpus_priors = report.making.section("quantise").get("priors") == "corpus"
+    corpus_priors = report.making.section("method.quantise").get("priors") == "corpus"
     classes = (
         "The classes weigh in the loss as they are common in the training split."
         if corpus_priors
@@ -174,7 +174,9 @@ def mean_rate(classes: Sequence[ClassQuantisation]) -> tuple[RatePoint, ...]:
     """The root mean square of W2 over the classes, at the numbers of centroids that all of them have."""
     by_class = [{point.centroids: point.w2 for point in of_class.rate} for of_class in classes]
     shared = sorted(set.intersection(*map(set, by_class))) if by_class else []
-    return tuple(RatePoint(k, math.sqrt(sum(of[k] ** 2 for of in by_class) / len(by_class))) for k in shared)
+    return tuple(
+        RatePoint(centroids=k, w2=math.sqrt(sum(of[k] ** 2 for of in by_class) / len(by_class))) for k in shared
+    )
 
 
 def rate_words(known: Quantisation) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from medistill.artifacts.record import plain
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import BenchmarkResult
 from medistill.privacy.audit import Audit
@@ -173,13 +174,5 @@ class Report:
             "audit": self.audit.as_json() if self.audit is not None else None,
             "quantisation": self.quantisation.as_json() if self.quantisation is not None else None,
         }
-        plain: dict[str, Any] = _plain({**asdict(self), **numbered})
-        return {"schema": REPORT_SCHEMA, "kind": "medistill report", **plain}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value
+        told: dict[str, Any] = plain({**asdict(self), **numbered})
+        return {"schema": REPORT_SCHEMA, "kind": "medistill report", **told}

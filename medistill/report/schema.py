@@ -15,10 +15,8 @@ from pydantic import TypeAdapter
 
 from medistill.evaluate import evaluation, intervals, published, schedule_choice, subgroup
 from medistill.evaluate.evaluation import EVALUATION_SCHEMA
-from medistill.privacy import accounting, audit, canaries, letters, membership, spent
-from medistill.privacy.audit import AUDIT_SCHEMA
-from medistill.quantisation import record as quantisation_record
-from medistill.quantisation.record import QUANTISATION_SCHEMA
+from medistill.privacy import accounting, audit, criterion, letters, membership, spent
+from medistill.privacy.former_audit import AUDIT_SCHEMA
 from medistill.report import caveats, record, summaries, verdict
 from medistill.report.record import REPORT_SCHEMA, Report
 
@@ -26,7 +24,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _HOMES = (
     *(record, caveats, summaries, verdict),
     *(evaluation, intervals, published, schedule_choice, subgroup),
-    *(accounting, spent, audit, letters, membership, canaries, quantisation_record),
+    *(accounting, spent, audit, criterion, letters, membership),
 )
 """Where the records are defined."""
 
@@ -40,7 +38,6 @@ def report_schema() -> dict[str, Any]:
         _close(part, _docstring(name))
     _number(parts["Evaluation"], EVALUATION_SCHEMA)
     _number(parts["Audit"], AUDIT_SCHEMA)
-    _number(parts["Quantisation"], QUANTISATION_SCHEMA)
     _number(generated, REPORT_SCHEMA)
     generated["properties"] = {"kind": {"const": "medistill report"}, **generated["properties"]}
     generated["required"].append("kind")
@@ -62,12 +59,13 @@ def _close(part: dict[str, Any], docstring: str) -> None:
     properties = part["properties"]
     for piece in (part, *properties.values()):
         piece.pop("title", None)  # pydantic's, which say the names again
-    part["description"] = docstring.split("\n\n", 1)[0].replace("\n", " ")
+    part["description"] = (docstring or part["description"]).split("\n\n", 1)[0].replace("\n", " ")
     part["required"] = list(properties)
     part["additionalProperties"] = False
-    for name, text in attributes(docstring).items():
-        if name in properties:
-            properties[name]["description"] = re.sub(r"\bNone\b", "null", text)
+    described = attributes(docstring)
+    for name, piece in properties.items():
+        if text := described.get(name) or piece.get("description"):
+            piece["description"] = re.sub(r"\bNone\b", "null", text)
 
 
 def attributes(docstring: str) -> dict[str, str]:

@@ -9,57 +9,14 @@ from typing import Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.corpus import Split
-from medistill.errors import ArtifactError, first_complaint
+from medistill.artifacts.quantised_summary import QuantisedSummary
+from medistill.errors import first_complaint
+from medistill.methods.registry import facts_of
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
-from medistill.recipe import QUANTISING, Unit
+from medistill.recipe import Unit
 
 Summary = TypeVar("Summary", "CorpusSummary", "SetSummary")
-
-
-@dataclass(frozen=True)
-class QuantisedSummary:
-    """What a set says of the centroids that its images are, or began as.
-
-    Attributes:
-        min_cluster_size: fewest patients (images, where no patient is known) that were asked for in a cell.
-        smallest_cluster: fewest that are in one.
-        encoder: "pca", "autoencoder" or "brought"; empty where not known.
-        dimension: numbers in a code; 0 where not known.
-        weights: "uniform", "mass" or "sqrt"; empty where the images were changed afterwards and weigh alike.
-        labels: "soft" or "hard"; empty likewise.
-        temperature: what the teachers' logits were divided by; None without a teacher.
-        teachers: networks whose mean answers the soft labels are.
-        decoder: SHA-256 of an encoder-decoder that was brought; else empty.
-        licence: its licence, likewise.
-    """
-
-    min_cluster_size: int
-    smallest_cluster: int
-    encoder: Literal["", "pca", "autoencoder", "brought"] = ""
-    dimension: int = 0
-    weights: Literal["", "uniform", "mass", "sqrt"] = ""
-    labels: Literal["", "soft", "hard"] = ""
-    temperature: float | None = None
-    teachers: int = 0
-    decoder: str = ""
-    licence: str = ""
-
-    @classmethod
-    def from_json(cls, value: object, origin: str) -> QuantisedSummary:
-        """What a set's provenance says; ``origin`` names the file in messages.
-
-        Raises:
-            ArtifactError: something is missing or of another kind.
-        """
-        try:
-            return TypeAdapter(cls).validate_python(value)
-        except ValidationError as error:
-            raise ArtifactError(
-                f"{origin} cannot be used: quantisation.{first_complaint(error)}",
-                expected="a set that medistill distilled",
-                do="repeat the run's command with another --out",
-            ) from None
 
 
 @dataclass(frozen=True)
@@ -115,7 +72,7 @@ class SetSummary:
     @property
     def quantising(self) -> bool:
         """The images are centroids themselves: no expert, no outer step."""
-        return self.method.lower() in QUANTISING
+        return facts_of(self.method).centroids
 
 
 @dataclass(frozen=True)

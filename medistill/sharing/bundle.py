@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.provenance import Provenance, SharedProvenance
 from medistill.errors import ArtifactError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.privacy.accounting import Guarantee
@@ -36,7 +37,6 @@ from medistill.sharing.manifest import (
     BundleManifest,
     FileRecord,
     PrivacyRecord,
-    Provenance,
     SetRecord,
     printable,
 )
@@ -192,7 +192,7 @@ def set_record(distilled: DistilledSet) -> SetRecord:
     )
 
 
-def privacy_record(provenance: Provenance) -> PrivacyRecord | None:
+def privacy_record(provenance: SharedProvenance) -> PrivacyRecord | None:
     """What the manifest says of the set's differential privacy; None where it has none."""
     stated = provenance.differential_privacy
     if stated is None:
@@ -242,8 +242,9 @@ def _read_set(manifest: BundleManifest, data: bytes) -> tuple[DistilledSet, np.n
         tensors = load(data)
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise refusal(TENSORS, f"it is no safetensors file ({type(error).__name__})") from None
+    stated = Provenance.read(manifest.provenance.as_json())
     try:
-        distilled = DistilledSet.of_tensors(tensors, manifest.set.class_names, manifest.provenance.as_json())
+        distilled = DistilledSet.of_tensors(tensors, manifest.set.class_names, stated)
     except ArtifactError as error:
         raise refusal(TENSORS, error.seen) from None
     if tensors.keys() != distilled.tensors().keys() or save(tensors, {}) != data:

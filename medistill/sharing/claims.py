@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.provenance import SharedProvenance
+from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import ArtifactError
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
+from medistill.recipe.former import as_written_now
 from medistill.sharing.claimed_epsilon import least_epsilon
-from medistill.sharing.manifest import BundleManifest, Provenance, QuantisationRecord
+from medistill.sharing.manifest import BundleManifest
 
 OFF = 1e-3
 """By how much a mean of weights may be off 1, or equal weights apart, by rounding."""
@@ -48,7 +51,7 @@ def _check_spent(manifest: BundleManifest, claim: Guarantee) -> None:
     record = manifest.provenance.privacy_spent
     if record is None:
         return
-    spent = Spent.from_json(record.model_dump())
+    spent = Spent.from_json(record.as_json())
     alone = spent.releases == 1 and (spent.epsilon, spent.delta) == (claim.epsilon, claim.delta)
     together = spent.releases > 1 and spent.delta >= (spent.others_delta + claim.delta) * (1 - OFF)
     if not alone and not together:
@@ -59,21 +62,21 @@ def _check_spent(manifest: BundleManifest, claim: Guarantee) -> None:
         )
 
 
-def _unlike(provenance: Provenance, known: QuantisationRecord, distilled: DistilledSet) -> str:
+def _unlike(provenance: SharedProvenance, known: QuantisedSummary, distilled: DistilledSet) -> str:
     """What of a statement on quantised images the set itself contradicts; empty where nothing does."""
     if provenance.starts_from != "quantised":
         return f"the images began as {provenance.starts_from or 'it does not say what'}"
     if known.smallest_cluster < known.min_cluster_size:
         return f"a mean of {known.smallest_cluster}, where {known.min_cluster_size} were the fewest"
-    if known.labels is not None and (known.labels == "soft") != (distilled.soft_labels is not None):
+    if known.labels and (known.labels == "soft") != (distilled.soft_labels is not None):
         return f"labels are said to be {known.labels}"
-    settings = (provenance.recipe or {}).get("quantise")
+    settings = as_written_now(provenance.recipe or {}).get("method", {}).get("quantise")
     asked = settings if isinstance(settings, dict) and provenance.sources is None else {}
     for name in ("encoder", "min_cluster_size", "weights", "temperature", "teachers", "decoder"):
         stated = getattr(known, name)
-        if stated is not None and name in asked and asked[name] != stated:
+        if stated and name in asked and asked[name] != stated:
             return f"{name} is said to be {stated}, and {str(asked[name])[:64]} in the recipe"
-    if known.weights is None or provenance.sources is not None:
+    if not known.weights or provenance.sources is not None:
         return ""
     of_class = [distilled.weights[distilled.labels == label] for label in np.unique(distilled.labels)]
     if known.weights == "uniform" and any(np.ptp(weights) > OFF for weights in of_class):

@@ -10,19 +10,20 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.provenance import SharedProvenance
 from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
-from medistill.privacy.audit import Audit, Criterion
-from medistill.recipe import QUANTISING
+from medistill.methods.registry import facts_of
+from medistill.privacy.audit import Audit
+from medistill.privacy.criterion import Criterion
 from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
-from medistill.report.audit_statements import not_looked_for, verdict_sentence
+from medistill.report.audit_statements import verdict_sentence
 from medistill.report.markdown import escaped, shown_whole
 from medistill.report.record import Report
 from medistill.report.text_statements import originals_text, text_sentences
-from medistill.sharing.manifest import Provenance
 from medistill.sharing.statement import Statement, sender_words
 
 CARD = "README.md"
@@ -48,7 +49,7 @@ TAGS = ("medical", "radiology", "synthetic", "dataset-distillation", "medistill"
 def data_card(
     distilled: DistilledSet,
     statement: Statement,
-    provenance: Provenance,
+    provenance: SharedProvenance,
     audit: Audit | None,
     report: Report | None,
     *,
@@ -116,7 +117,7 @@ def _front_matter(count: int, title: str, licence: str) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def _what(distilled: DistilledSet, provenance: Provenance) -> str:
+def _what(distilled: DistilledSet, provenance: SharedProvenance) -> str:
     count, channels, height, width = distilled.images.shape
     colours = "grey" if channels == 1 else f"{channels}-channel"
     per_class = wording.listed(
@@ -145,7 +146,7 @@ def _what(distilled: DistilledSet, provenance: Provenance) -> str:
     )
 
 
-def _class_map(provenance: Provenance) -> Mapping[str, Sequence[str]]:
+def _class_map(provenance: SharedProvenance) -> Mapping[str, Sequence[str]]:
     """The class map of the set's recipe; none where there is no recipe, or what a stranger wrote there is no map."""
     data = (provenance.recipe or {}).get("data")
     try:
@@ -154,12 +155,12 @@ def _class_map(provenance: Provenance) -> Mapping[str, Sequence[str]]:
         return {}
 
 
-def _centroids(provenance: Provenance) -> bool:
+def _centroids(provenance: SharedProvenance) -> bool:
     """Whether the images are the centroids themselves, which nothing changed afterwards."""
-    return (provenance.method or "").lower() in QUANTISING
+    return facts_of(provenance.method or "").centroids
 
 
-def _source(distilled: DistilledSet, provenance: Provenance, report: Report | None) -> str:
+def _source(distilled: DistilledSet, provenance: SharedProvenance, report: Report | None) -> str:
     if provenance.sources is not None:
         rows = [
             f"| {k} | {escaped(sender_words(source.sender, source.signer))} | "
@@ -189,7 +190,7 @@ def _source(distilled: DistilledSet, provenance: Provenance, report: Report | No
     return " ".join(text for text in (f"{made}.", began, split, network) if text)
 
 
-def _means(provenance: Provenance) -> str:
+def _means(provenance: SharedProvenance) -> str:
     """Of how many patients an image of a quantised set is the mean, in which space, and who gave its labels."""
     known, verb = provenance.quantisation, "is" if _centroids(provenance) else "began as"
     whose = {"image": "originals", "study": "studies' originals"}.get(
@@ -200,7 +201,7 @@ def _means(provenance: Provenance) -> str:
     space = f", {SPACES[known.encoder]}" if known.encoder else ""
     told = [f"Each image {verb} the mean of at least {known.smallest_cluster} {whose}{space}."]
     if known.decoder:
-        told.append(f"The autoencoder has the SHA-256 {known.decoder} and the licence: {escaped(known.licence or '')}.")
+        told.append(f"The autoencoder has the SHA-256 {known.decoder} and the licence: {escaped(known.licence)}.")
     if known.teachers:
         networks = "a network" if known.teachers == 1 else f"{known.teachers} networks"
         told.append(
@@ -238,7 +239,7 @@ def _figures(evaluation: Evaluation) -> str:
     return "\n".join(rows)
 
 
-def _text(distilled: DistilledSet, provenance: Provenance, audit: Audit | None) -> str:
+def _text(distilled: DistilledSet, provenance: SharedProvenance, audit: Audit | None) -> str:
     """Whether text was looked for in originals and set, and what was found."""
     if audit is not None and audit.text is not None:
         return wording.sentences(*text_sentences(audit.text))
@@ -250,7 +251,11 @@ def _text(distilled: DistilledSet, provenance: Provenance, audit: Audit | None) 
 
 
 def _privacy(
-    distilled: DistilledSet, provenance: Provenance, audit: Audit | None, statement: Statement, report: Report | None
+    distilled: DistilledSet,
+    provenance: SharedProvenance,
+    audit: Audit | None,
+    statement: Statement,
+    report: Report | None,
 ) -> list[str]:
     formal = escaped(provenance.privacy or "The set does not say what was done for its privacy.")
     tried = f"**Audit:** {escaped(verdict_sentence(audit))}" if audit is not None else "**Audit:** none was made."
@@ -275,7 +280,7 @@ def _privacy(
 
 
 def _criterion(one: Criterion) -> str:
-    if not_looked_for(one):
+    if one.not_looked_for:
         return "not looked for"
     return "could not be judged" if one.figure is None else f"{one.figure:.3g}"
 
@@ -296,7 +301,7 @@ def _use() -> list[str]:
     ]
 
 
-def _limits(distilled: DistilledSet, provenance: Provenance) -> str:
+def _limits(distilled: DistilledSet, provenance: SharedProvenance) -> str:
     side = distilled.images.shape[2]
     network = (
         f" They were tuned for one network ({escaped(provenance.network)}); others learn less."

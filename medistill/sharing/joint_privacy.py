@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, Decimal, localcontext
-from typing import Any
+
+from medistill.artifacts.provenance import MergedPart
 
 
-def joint_privacy(sources: Sequence[Mapping[str, Any]]) -> str:
-    """What is promised of sets that are given away together, in words.
+def joint_privacy(sources: Sequence[MergedPart]) -> str:
+    """Return what is promised of sets that are given away together, in words.
 
     Where nobody is in two of the sources, the largest epsilon and the largest delta hold for everybody (parallel
     composition: McSherry 2009, Theorem 4). Where somebody may be, epsilons and deltas add up (sequential composition:
     Dwork and Roth 2014, Theorem 3.16).
 
     Args:
-        sources: each with "epsilon", "delta" and "unit", None where nothing was promised.
+        sources: the sets, each with what was promised for it.
     """
-    without = [number for number, source in enumerate(sources, 1) if source["epsilon"] is None]
+    without = [number for number, source in enumerate(sources, 1) if source.epsilon is None]
     if len(without) == len(sources):
         return "No formal privacy guarantee was sought for any of the united sets."
     if without:
@@ -26,13 +27,13 @@ def joint_privacy(sources: Sequence[Mapping[str, Any]]) -> str:
             f"The united set has no formal privacy guarantee: of its {len(sources)} sources, number {named} has none. "
             "What was promised of another holds for that one alone."
         )
-    units = sorted({str(source["unit"]) for source in sources})
+    units = sorted({str(source.unit) for source in sources})
     if len(units) > 1:
         return (
             f"Each of the {len(sources)} sources is differentially private for its own unit ({' or '.join(units)}); "
             "of all together nothing is stated, since the units differ."
         )
-    epsilons, deltas = ([float(source[key]) for source in sources] for key in ("epsilon", "delta"))
+    epsilons, deltas = ([float(getattr(source, key)) for source in sources] for key in ("epsilon", "delta"))
     return (
         f"Each of the {len(sources)} sources is differentially private for one {units[0]}. Together they have "
         f"epsilon = {_up(max(epsilons))}, delta = {_up(max(deltas))} if no {units[0]} is in two of the sources, which "

@@ -7,12 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
+from medistill.artifacts.provenance import MergedPart, Provenance
+from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import ArtifactError
 from medistill.privacy.accounting import Guarantee
 from medistill.sharing.joint_privacy import joint_privacy
-from medistill.sharing.manifest import QuantisationRecord, Source
 from medistill.sharing.merge_source import MergeSource
 from medistill.visible import visible
 
@@ -22,8 +21,8 @@ SHARED = ("method", "network", "starts_from", "split_unit", "text_check")
 
 def united_provenance(
     sources: Sequence[MergeSource], class_names: tuple[str, ...], size: int, stages: int, *, soft: bool
-) -> dict[str, Any]:
-    """What a united set says of its making, as plain values.
+) -> Provenance:
+    """Return what a united set says of its making.
 
     Args:
         sources: the sets, in the order of their images.
@@ -37,96 +36,85 @@ def united_provenance(
     """
     known = [source.distilled.provenance for source in sources]
     listed = _listed(sources)
-    same = {
-        key: known[0][key] for key in SHARED if known[0].get(key) and all(k.get(key) == known[0][key] for k in known)
-    }
-    synthetic = [one.get("synthetic_source") for one in known]
-    corpora = [str(one["corpus"]) for one in known if "corpus" in one and not one.get("differential_privacy")]
-    counts = _training_images(sources)
-    return {
-        **same,
-        **_quantisation(known),
-        **_recipe(sources, class_names, size),
-        **({} if None in synthetic else {"synthetic_source": all(synthetic)}),
-        **({"corpus": hashlib.sha256(json.dumps(sorted(corpora)).encode()).hexdigest()} if corpora else {}),
-        **({"training_images": counts} if counts else {}),
-        "stages": stages,
-        "soft_labels": soft,
-        "sources": listed,
-        "privacy": joint_privacy(listed),
-        "label_maps": [dict(source.label_map) for source in sources],
-        "resized_from": [
+    synthetic = [one.synthetic_source for one in known]
+    corpora = [one.corpus for one in known if one.corpus is not None and not one.states("differential_privacy")]
+    return Provenance(
+        **_shared(known),
+        quantisation=_quantisation([one.quantisation for one in known]),
+        recipe=_recipe(sources, class_names, size),
+        synthetic_source=None if None in synthetic else all(synthetic),
+        corpus=hashlib.sha256(json.dumps(sorted(corpora)).encode()).hexdigest() if corpora else None,
+        training_images=_training_images(sources),
+        stages=stages,
+        soft_labels=soft,
+        sources=listed,
+        privacy=joint_privacy(listed),
+        label_maps=tuple(dict(source.label_map) for source in sources),
+        resized_from=tuple(
             source.distilled.images.shape[2] if source.distilled.images.shape[2] != size else None for source in sources
-        ],
-        "source_normalisations": [source.distilled.normalisation.as_json() for source in sources],
-        "source_learning_rates": [source.distilled.student_lr for source in sources],
-    }
+        ),
+        source_normalisations=tuple(source.distilled.normalisation.as_json() for source in sources),
+        source_learning_rates=tuple(source.distilled.student_lr for source in sources),
+    )
 
 
-def _quantisation(known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of how few patients an image is the mean, and what all sources say alike; empty where one does not tell."""
-    try:
-        parts = [QuantisationRecord.model_validate(one["quantisation"]) for one in known]
-    except (ValidationError, KeyError):
-        return {}
-    told = [part.model_dump(exclude_none=True) for part in parts]
-    alike = {name: value for name, value in told[0].items() if all(other.get(name) == value for other in told)}
-    fewest = {name: min(one[name] for one in told) for name in ("min_cluster_size", "smallest_cluster")}
-    return {"quantisation": {**alike, **fewest}}
+def _shared(known: Sequence[Provenance]) -> dict[str, Any]:
+    """What all sources say alike of what may be said of all together."""
+    first = {name: getattr(known[0], name) for name in SHARED}
+    return {name: value for name, value in first.items() if value and all(getattr(one, name) == value for one in known)}
 
 
-def _training_images(sources: Sequence[MergeSource]) -> dict[str, int]:
-    """Real images of each class that all sets were distilled from; empty where one does not tell."""
+def _quantisation(parts: Sequence[QuantisedSummary | None]) -> QuantisedSummary | None:
+    """Of how few patients an image is the mean, and what all sources say alike; None where one does not tell."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    first = known[0].sparse_json()
+    alike = {name: value for name, value in first.items() if all(getattr(part, name) == value for part in known)}
+    return QuantisedSummary(
+        **alike
+        | {
+            "min_cluster_size": min(part.min_cluster_size for part in known),
+            "smallest_cluster": min(part.smallest_cluster for part in known),
+        }
+    )
+
+
+def _training_images(sources: Sequence[MergeSource]) -> dict[str, int] | None:
+    """Real images of each class that all sets were distilled from; None where one does not tell."""
     counts: dict[str, int] = {}
     for source in sources:
-        found = source.distilled.provenance.get("training_images")
-        if not isinstance(found, Mapping) or not all(isinstance(count, int) for count in found.values()):
-            return {}
+        found = source.distilled.provenance.training_images
+        if found is None:
+            return None
         for name, count in found.items():
             new = source.label_map.get(name, name)
             counts[new] = counts.get(new, 0) + count
     return counts
 
 
-def _listed(sources: Sequence[MergeSource]) -> list[dict[str, Any]]:
+def _listed(sources: Sequence[MergeSource]) -> tuple[MergedPart, ...]:
     """Where the images of each source are, and what was promised for them; a united set gives its own sources."""
-    listed: list[dict[str, Any]] = []
+    listed: list[MergedPart] = []
     first = 0
     for source in sources:
         for part in source_parts(source):
-            placed = {"first": first + part.first, "sender": part.sender or source.sender, "signer": source.signer}
-            listed.append(part.model_copy(update=placed).as_json())
+            sender = part.sender or source.sender
+            listed.append(part.replaced(first=first + part.first, sender=sender, signer=source.signer))
         first += len(source.distilled.labels)
-    return listed
+    return tuple(listed)
 
 
-def source_parts(source: MergeSource) -> list[Source]:
-    """What a set is united from; itself where it is not.
+def source_parts(source: MergeSource) -> tuple[MergedPart, ...]:
+    """Return what a set is united from; itself where it is not.
 
     Raises:
         ArtifactError: what it says of that, or of its privacy, cannot be.
     """
     known, images = source.distilled.provenance, len(source.distilled.labels)
-    if not known.get("sources"):
-        stated = known.get("differential_privacy")
-        promised = Guarantee.from_json(stated) if stated is not None else None
-        return [
-            Source(
-                sender=source.sender,
-                signer=source.signer,
-                set_digest=source.set_digest,
-                first=0,
-                images=images,
-                privacy=visible(" ".join(str(known.get("privacy", "")).split()), most=2000),
-                epsilon=None if promised is None else promised.epsilon,
-                delta=None if promised is None else promised.delta,
-                unit=None if promised is None else visible(promised.unit, most=2000),
-            )
-        ]
-    try:
-        parts = [Source(**{key: part.get(key) for key in Source.model_fields}) for part in known["sources"]]
-    except (ValidationError, TypeError, AttributeError):
-        parts = []
+    if not known.states("sources"):
+        return (_itself(source),)
+    parts = known.sources or ()
     ends = [0, *(part.first + part.images for part in parts)]
     bounds = [value for part in parts for value in (part.epsilon, part.delta) if value is not None]
     if [*(part.first for part in parts), images] != ends or not all(value > 0 for value in bounds):
@@ -138,18 +126,28 @@ def source_parts(source: MergeSource) -> list[Source]:
     return parts
 
 
-def _recipe(sources: Sequence[MergeSource], class_names: tuple[str, ...], size: int) -> dict[str, Any]:
+def _itself(source: MergeSource) -> MergedPart:
+    known = source.distilled.provenance
+    promised = Guarantee.of_set(known)
+    return MergedPart(
+        sender=source.sender,
+        signer=source.signer,
+        set_digest=source.set_digest,
+        first=0,
+        images=len(source.distilled.labels),
+        privacy=visible(" ".join((known.privacy or "").split()), most=2000),
+        epsilon=None if promised is None else promised.epsilon,
+        delta=None if promised is None else promised.delta,
+        unit=None if promised is None else visible(promised.unit, most=2000),
+    )
+
+
+def _recipe(sources: Sequence[MergeSource], class_names: tuple[str, ...], size: int) -> dict[str, Any] | None:
     """How to train on the united set: the recipe of the first source that has one, without its sites and its budget."""
     for source in sources:
-        stated = source.distilled.provenance.get("recipe")
-        if isinstance(stated, Mapping) and isinstance(stated.get("data", {}), Mapping):
-            data = {
-                **stated.get("data", {}),
-                "classes": list(class_names),
-                "image_size": size,
-                "sites": [],
-                "class_map": {},
-            }
+        stated = source.distilled.provenance.recipe
+        if stated is not None and isinstance(stated.get("data", {}), Mapping):
+            changed: dict[str, Any] = {"classes": list(class_names), "image_size": size, "class_map": {}, "sites": []}
             kept = {key: value for key, value in stated.items() if key != "privacy"}
-            return {"recipe": {**kept, "data": {**data, "prefer_sites": []}}}
-    return {}
+            return {**kept, "data": {**stated.get("data", {}), **changed, "prefer_sites": []}}
+    return None

@@ -5,7 +5,6 @@ Folder names of the sender, and so the names of sites, stay at home: sites becom
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from medistill.artifacts.corpus import NOT_STATED
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.provenance import SharedProvenance
 from medistill.errors import RecipeError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.privacy.audit import Audit
@@ -23,11 +23,9 @@ from medistill.report.checklist import checklist
 from medistill.report.methods_text import methods
 from medistill.report.record import Making, Report
 from medistill.report.verdict import verdict
-from medistill.sharing.manifest import Provenance, QuantisationRecord
 
 SECTIONS = (
-    "network", "augmentation", "experts", "distill", "importance", "quantise", "autoencoder", "evaluate", "schedule",
-    "audit", "compute", "privacy",
+    "network", "augmentation", "method", "evaluate", "schedule", "audit", "compute", "privacy",
 )  # fmt: skip
 """Sections of a recipe that hold numbers and choices alone."""
 DATA = (
@@ -49,29 +47,30 @@ def outgoing_recipe(stored: Mapping[str, Any]) -> dict[str, Any] | None:
     except RecipeError:
         return None
     data = {name: plain["data"][name] for name in DATA}
-    return {"seed": plain["seed"], "method": plain["method"], "data": data, **{name: plain[name] for name in SECTIONS}}
+    return {"seed": plain["seed"], "data": data, **{name: plain[name] for name in SECTIONS}}
 
 
-def outgoing_provenance(distilled: DistilledSet) -> Provenance:
-    """What of a set's provenance leaves; what has not the form that it should have is left out."""
-    known = dict(distilled.provenance)
-    if "recipe" in known:
-        known["recipe"] = outgoing_recipe(known["recipe"]) if isinstance(known["recipe"], Mapping) else None
-    left = known.get("recipe")  # the digest of the whole recipe would let guesses of the sender's words be tried
-    known["recipe_digest"] = validate_recipe(left, "the recipe that leaves").digest if left else None
-    if known.get("differential_privacy"):
-        known.pop("corpus", None)
-    if isinstance(known.get("quantisation"), Mapping):
-        named = QuantisationRecord.model_fields
-        known["quantisation"] = {name: value for name, value in known["quantisation"].items() if name in named}
-    kept: dict[str, Any] = {}
-    for name in Provenance.model_fields:
-        try:
-            part = Provenance.model_validate_json(json.dumps({name: known.get(name)}))
-        except ValidationError:
-            continue
-        kept[name] = getattr(part, name)
-    return Provenance(**kept)
+def outgoing_provenance(distilled: DistilledSet) -> SharedProvenance:
+    """Return what of a set's provenance leaves; what has not the form that it should have is left out."""
+    made = distilled.provenance
+    recipe = outgoing_recipe(made.recipe) if made.recipe is not None else None
+    kept: dict[str, Any] = {
+        **{name: getattr(made, name) for name in SharedProvenance.model_fields},
+        "recipe": recipe,
+        # the digest of the whole recipe would let guesses of the sender's words be tried
+        "recipe_digest": validate_recipe(recipe, "the recipe that leaves").digest if recipe else None,
+        "corpus": None if made.states("differential_privacy") else made.corpus,
+    }
+    return SharedProvenance(**{name: value for name, value in kept.items() if _may_leave(name, value)})
+
+
+def _may_leave(name: str, value: object) -> bool:
+    """Whether a value of a provenance keeps within what a bundle may say under that name."""
+    try:
+        SharedProvenance.model_validate({name: value})
+    except ValidationError:
+        return False
+    return True
 
 
 def outgoing_audit(audit: Audit, sites: Mapping[str, str]) -> Audit:
@@ -181,7 +180,8 @@ def _outgoing_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The same of the sections of a recipe, with defaults in place of what stays at home."""
     data = settings.get("data", {})
     kept = {**DataRecipe().model_dump(mode="json"), **{name: data[name] for name in DATA if name in data}}
-    return {"data": kept, **{name: settings[name] for name in SECTIONS if name in settings}} if settings else {}
+    others = {name: values for name, values in settings.items() if name.partition(".")[0] in SECTIONS}
+    return {"data": kept, **others} if settings else {}
 
 
 def _outgoing_evaluation(evaluation: Evaluation, sites: Mapping[str, str]) -> Evaluation:

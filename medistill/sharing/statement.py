@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pydantic.dataclasses import dataclass
-
 from medistill.artifacts.field_kinds import Line, Month, Name, Use
+from medistill.artifacts.record import Record
 from medistill.sharing.manifest import BundleManifest
 
 
@@ -18,28 +17,24 @@ def sender_words(sender: str, signer: str | None) -> str:
     return f"{sender or 'an unnamed sender'} ({vouched})"
 
 
-@dataclass(frozen=True)
-class Statement:
-    """The sender's words, checked to be such as can stand in a manifest.
-
-    Attributes:
-        licence: SPDX identifier, or a text.
-        intended_use: what the set may be used for.
-        sender: who sends it; empty where that is not told.
-        acknowledged_risk: why it is sent without a passing audit; None where it passed.
-        month: "YYYY-MM" in which it was shared; None where that is not told.
-    """
+class Statement(Record):
+    """The sender's words, checked to be such as can stand in a manifest."""
 
     licence: Name
+    """SPDX identifier, or a text."""
     intended_use: Use
+    """What the set may be used for."""
     sender: Line = ""
+    """Who sends it; empty where that is not told."""
     acknowledged_risk: Use | None = None
+    """Why it is sent without a passing audit; None where it passed."""
     month: Month | None = None
+    """"YYYY-MM" in which it was shared; None where that is not told."""
 
     @classmethod
     def of(cls, manifest: BundleManifest) -> Statement:
-        """The one in a manifest."""
-        return cls(manifest.licence, manifest.intended_use, manifest.sender, manifest.acknowledged_risk, manifest.month)
+        """Return the one in a manifest."""
+        return cls(**{name: getattr(manifest, name) for name in cls.model_fields})
 
     @property
     def date_sentence(self) -> str:

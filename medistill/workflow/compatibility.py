@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medistill.artifacts.classifier import Classifier
-from medistill.artifacts.corpus import Corpus, TextCheck
+from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.text_check import TextCheck
 from medistill.errors import DataError, MedistillError, UsageError
 from medistill.networks.registry import NetworkSpec
 from medistill.workflow.same_corpus import text_looked_for
@@ -45,17 +46,13 @@ class MadeOf:
     def of_set(cls, distilled: DistilledSet) -> MadeOf:
         """Return what a distilled set says."""
         known = distilled.provenance
-        stated = known.get("text_check")
-        check = None
-        if isinstance(stated, Mapping) and "by" in stated:
-            check = TextCheck(str(stated["by"]), str(stated.get("policy")))
         return cls(
             name="the set",
             class_names=distilled.class_names,
             shape=distilled.images.shape[1:],
-            corpus=known.get("corpus"),
-            network=known.get("network"),
-            text_check=check,
+            corpus=known.corpus,
+            network=known.network,
+            text_check=None if known.text_check is None else known.text_check.check,
         )
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def corpus_record(corpus: Corpus) -> dict[str, Any]:
         "split_source": corpus.split_source,
         "synthetic": corpus.synthetic,
         "notes": list(corpus.notes),
-        "text_check": None if corpus.text_check is None else asdict(corpus.text_check),
+        "text_check": None if corpus.text_check is None else corpus.text_check.as_json(),
         "text_masked": corpus.text_masked,
         "shape": list(corpus.images.shape),
     }

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus, Split
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json
+from medistill.artifacts.provenance import Provenance
 from medistill.errors import UsageError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.comparison import compare
@@ -80,7 +80,7 @@ def evaluate(
         DivergedError: a network left the finite numbers.
     """
     refuse_misfit(MadeOf.of_set(distilled), corpus, "evaluate")
-    apart = apart_from_originals(distilled.provenance.get("corpus"), corpus, recipe, originals)
+    apart = apart_from_originals(distilled.provenance.corpus, corpus, recipe, originals)
     _tell(apart, progress)
     context = Context(
         corpus=apart.corpus,
@@ -124,7 +124,7 @@ def write_evaluation(
     predictions: Sequence[ArmPredictions],
     apart: Tested,
     *,
-    made: Mapping[str, Any],
+    made: Provenance,
     set_digest: str = "",
     schedules: tuple[ScheduleChoice, ...] = (),
 ) -> Evaluation:

@@ -66,12 +66,11 @@ def evaluate_classifier(
         DivergedError: a probability is not finite.
     """
     refuse_misfit(MadeOf.of_classifier(classifier), corpus, "evaluate")
-    of_set = classifier.provenance.get("set", {})
-    apart = apart_from_originals(of_set.get("corpus"), corpus, recipe, None)
+    apart = apart_from_originals(classifier.provenance.set.corpus, corpus, recipe, None)
     if apart.originals != "apart":
         progress.say(OTHER_CORPUS)
     progress.say(OWN_THRESHOLDS if len(corpus.rows("val")) else NO_THRESHOLDS)
-    if not classifier.provenance.get("set_verified"):
+    if not classifier.provenance.set_verified:
         progress.say(UNVERIFIED)
     folder, spec = private_folder(Path(out) / "evaluation"), classifier_spec(classifier)
     context = Context(corpus, recipe, spec, choose_device(device), folder, progress)
@@ -85,10 +84,10 @@ def evaluate_classifier(
         epochs=classifier.epochs,
         seconds=classifier.seconds,
     )
-    tested = {"network": spec.words, "set_digest": classifier.provenance.get("set_digest")}
+    tested = {"network": spec.words, "set_digest": classifier.provenance.set_digest}
     write_json(folder / TESTED, tested, private=True)
     keep_tested_corpus(corpus, Path(out))
-    return write_evaluation(context, [arm], apart, made=of_set)
+    return write_evaluation(context, [arm], apart, made=classifier.provenance.set)
 
 
 def _outputs(classifier: Classifier, context: Context) -> Outputs:

@@ -49,7 +49,7 @@ def merge(
             do="write the set as it stands in the command",
         )
     for one in received:
-        refuse_large(one.distilled.provenance.get("recipe"), f"the recipe inside {one.name}", large_recipe)
+        refuse_large(one.distilled.provenance.recipe, f"the recipe inside {one.name}", large_recipe)
     united = merge_sets(
         [
             MergeSource(one.name, one.distilled, one.set_digest, one.sender, one.signer, maps.get(one.name, {}))

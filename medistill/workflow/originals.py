@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from medistill.artifacts.corpus import LEFT_OUT, SPLITS, Corpus, Split
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_tensors, read_checked
 from medistill.artifacts.local_key import find_local_key, key_id, local_key
+from medistill.artifacts.provenance import Provenance
 from medistill.errors import DataError
 from medistill.evaluate.evaluation import OriginalsInTest
 from medistill.recipe import DataRecipe, Recipe
@@ -128,10 +128,10 @@ def apart_from_originals(made_from: object, corpus: Corpus, recipe: Recipe, orig
     return Tested(kept, "left out", len(out))
 
 
-def read_unmasked(made: Mapping[str, Any], corpus: Corpus) -> bool:
+def read_unmasked(made: Provenance, corpus: Corpus) -> bool:
     """Whether text was looked for in the originals of a set, as it says, and nothing looked for any in this corpus."""
-    check = made.get("text_check")
-    return corpus.text_check is None and isinstance(check, Mapping) and check.get("policy") in ("mask", "quarantine")
+    check = made.text_check
+    return corpus.text_check is None and check is not None and check.policy != "unchecked"
 
 
 def _digests(corpus: Corpus, rows: np.ndarray, key: bytes) -> Sequence[bytes]:

@@ -19,12 +19,13 @@ from medistill.artifacts.corpus import (
     SPLITS,
     Corpus,
     Split,
-    TextCheck,
     load_corpus,
     save_corpus,
 )
+from medistill.artifacts.corpus_columns import Columns, CorpusFacts
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.artifacts.lock import alone
+from medistill.artifacts.text_check import TextCheck
 from medistill.data.burnt_in_text import RULES, text_check
 from medistill.data.decoded import Decoded
 from medistill.data.decoding import decode
@@ -255,35 +256,39 @@ def _save(
     size = recipe.data.image_size
     return save_corpus(
         private_folder(cache_root() / "corpora"),
-        images=collect(staging, numbers, (recipe.data.channels, size, size)),
-        labels=labels.tolist(),
-        groups=grouping.groups.tolist(),
-        sites=sites.tolist(),
-        splits=splits.tolist(),
-        views=[view_words(one.view) or image.view for one, image in accepted],
-        sexes=[sex or "" for sex in sexes],
-        ages=[age or "" for age in ages],
-        class_names=class_names,
-        site_names=[name or NOT_STATED for name in site_names],
-        split_unit=grouping.unit,
-        split_source=split_source,
-        synthetic=all(image.synthetic for _, image in accepted),
-        notes=[
-            *chosen,
-            *grouping.notes,
-            *said,
-            *unread("Sexes", sexes),
-            *unread("Ages", ages),
-            *told_of(image.flags for _, image in accepted),
-            *told_of_examinations(image.flags for _, image in accepted),
-            *told_of_views(wanted, decoded),
-            *read_as,
-            *counted_remarks(image.remarks for _, image in accepted),
-        ],
-        manifest=manifest,
-        text_check=check,
-        group_units=grouping.units,
-        studies=grouping.studies.tolist(),
+        collect(staging, numbers, (recipe.data.channels, size, size)),
+        Columns(
+            labels=labels.tolist(),
+            groups=grouping.groups.tolist(),
+            sites=sites.tolist(),
+            splits=splits.tolist(),
+            views=[view_words(one.view) or image.view for one, image in accepted],
+            sexes=[sex or "" for sex in sexes],
+            ages=[age or "" for age in ages],
+            group_units=grouping.units,
+            studies=grouping.studies.tolist(),
+        ),
+        CorpusFacts(
+            class_names=class_names,
+            site_names=tuple(name or NOT_STATED for name in site_names),
+            split_unit=grouping.unit,
+            split_source=split_source,
+            synthetic=all(image.synthetic for _, image in accepted),
+            notes=(
+                *chosen,
+                *grouping.notes,
+                *said,
+                *unread("Sexes", sexes),
+                *unread("Ages", ages),
+                *told_of(image.flags for _, image in accepted),
+                *told_of_examinations(image.flags for _, image in accepted),
+                *told_of_views(wanted, decoded),
+                *read_as,
+                *counted_remarks(image.remarks for _, image in accepted),
+            ),
+            text_check=check,
+        ),
+        manifest,
     )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.provenance import Provenance, SpentRecord, TextCheckRecord
+from medistill.artifacts.quantised_summary import QuantisedSummary
+from medistill.methods.registry import recipe_facts
 from medistill.networks.registry import NetworkSpec
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
 from medistill.quantisation.record import Quantisation
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, quantisation_of
 from medistill.workflow.environment import versions
 
 
@@ -23,33 +26,39 @@ def provenance(
     device: torch.device,
     quantisation: Quantisation | None,
     spent: Spent | None = None,
-) -> dict[str, Any]:
-    """Plain values that every distilled set carries.
+) -> Provenance:
+    """Return what every distilled set carries.
 
     Args:
+        corpus: what it was made from.
+        recipe: how.
+        spec: the network that it was tuned for.
+        device: where it was made.
         quantisation: what its images are, or began as, the centroids of; None where they began otherwise.
         spent: what was spent in all on these people; None without differential privacy.
     """
     guarantee = Guarantee.of(recipe)
-    plain = recipe.method == "iadd" and recipe.importance.direction == "frozen"
-    return {
-        "method": "MTT" if plain else recipe.method.upper(),
-        "recipe": recipe.model_dump(mode="json"),
-        "recipe_digest": recipe.digest,
-        "network": spec.name,
-        "versions": versions(),
-        "device": device.type,
-        "corpus": corpus.content,
-        **({} if guarantee is not None else _counts(corpus)),
-        "split_unit": corpus.split_unit,
-        "synthetic_source": corpus.synthetic,
-        "text_check": _text_check(corpus),
-        "starts_from": recipe.distill.init,
-        **({} if quantisation is None else {"quantisation": _quantisation(quantisation, recipe)}),
-        "stages": recipe.distill.stages,
-        "soft_labels": recipe.distill.labels == "soft",
-        **_privacy(recipe, guarantee, spent),
-    }
+    counts: dict[str, Any] = {} if guarantee is not None else _counts(corpus)
+    return Provenance(
+        method=recipe_facts(recipe).display_name,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_digest=recipe.digest,
+        network=spec.name,
+        versions=versions(),
+        device=device.type,
+        corpus=corpus.content,
+        **counts,
+        split_unit=corpus.split_unit,
+        synthetic_source=corpus.synthetic,
+        text_check=TextCheckRecord.of(corpus.text_check),
+        starts_from=recipe.method.starts_from,
+        quantisation=None if quantisation is None else _quantisation(quantisation, recipe),
+        stages=recipe.method.stage_count,
+        soft_labels=recipe.method.learns_labels,
+        privacy=_privacy(recipe, guarantee, spent),
+        differential_privacy=None if guarantee is None else guarantee.as_json(),
+        privacy_spent=None if guarantee is None or spent is None else SpentRecord(**spent.as_json()),
+    )
 
 
 def _counts(corpus: Corpus) -> dict[str, Any]:
@@ -61,32 +70,28 @@ def _counts(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _text_check(corpus: Corpus) -> dict[str, str]:
-    """What looked for text in the originals, a setting and versions alone; also that nothing did."""
-    check = corpus.text_check
-    return {"policy": "unchecked"} if check is None else {"policy": check.policy, "by": check.by}
-
-
-def _quantisation(known: Quantisation, recipe: Recipe) -> dict[str, Any]:
+def _quantisation(known: Quantisation, recipe: Recipe) -> QuantisedSummary:
     """What a recipient should know of the centroids, and of the teacher where there was one."""
-    taught = recipe.quantising and recipe.distill.labels == "soft"
-    settings = recipe.quantise
-    return {
-        "encoder": known.encoder,
-        "dimension": known.dimension,
-        "min_cluster_size": known.min_cluster_size,
-        "smallest_cluster": known.smallest,
-        **({"weights": known.weights, "labels": recipe.distill.labels} if recipe.quantising else {}),
-        **({"temperature": settings.temperature, "teachers": settings.teachers} if taught else {}),
-        **({"decoder": known.decoder, "licence": known.licence} if known.decoder else {}),
-    }
+    centroids, settings = recipe_facts(recipe).centroids, quantisation_of(recipe.method)
+    labels: Literal["soft", "hard"] = "soft" if recipe.method.learns_labels else "hard"
+    taught = centroids and recipe.method.learns_labels
+    return QuantisedSummary(
+        min_cluster_size=known.min_cluster_size,
+        smallest_cluster=known.smallest,
+        encoder=known.encoder,
+        dimension=known.dimension,
+        weights=known.weights if centroids else "",
+        labels=labels if centroids else "",
+        temperature=settings.temperature if taught else None,
+        teachers=settings.teachers if taught else 0,
+        decoder=known.decoder,
+        licence=known.licence if known.decoder else "",
+    )
 
 
-def _privacy(recipe: Recipe, guarantee: Guarantee | None, spent: Spent | None) -> dict[str, Any]:
-    """What was done for privacy, in words, and the guarantee where there is one."""
+def _privacy(recipe: Recipe, guarantee: Guarantee | None, spent: Spent | None) -> str:
+    """What was, and was not, done for privacy."""
     if guarantee is not None:
-        in_all = {} if spent is None else {"privacy_spent": spent.as_json()}
-        told = guarantee.sentence if spent is None else f"{guarantee.sentence} {spent.sentence}"
-        return {"privacy": told, "differential_privacy": guarantee.as_json(), **in_all}
+        return guarantee.sentence if spent is None else f"{guarantee.sentence} {spent.sentence}"
     whitened = " The set carries the mean and the whitening matrix of its training images." if recipe.data.zca else ""
-    return {"privacy": f"No formal privacy guarantee was sought in this mode.{whitened}"}
+    return f"No formal privacy guarantee was sought in this mode.{whitened}"

@@ -15,6 +15,7 @@ from medistill.artifacts.classifier import TESTED
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import read_result
+from medistill.artifacts.provenance import Provenance
 from medistill.errors import ArtifactError, MedistillError, RecipeError
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.published import load_benchmark
@@ -23,6 +24,7 @@ from medistill.privacy.audit import Audit, load_audit
 from medistill.privacy.spent import Spent
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import load_recipe, validate_recipe
+from medistill.recipe.load import sections_of
 from medistill.report.caveats import caveats
 from medistill.report.checklist import checklist
 from medistill.report.held_out_sites import load_sites
@@ -31,11 +33,15 @@ from medistill.report.markdown import markdown
 from medistill.report.methods_text import methods
 from medistill.report.pictures import ClassPictures, class_pictures
 from medistill.report.record import Course, HeldOutSite, Making, Report
-from medistill.report.summaries import CorpusSummary, QuantisedSummary, SetSummary
+from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import verdict
 from medistill.report.wording import count, counted
 from medistill.workflow.corpus_record import tested_corpus
 
+SUMMARISED = (
+    "chosen_step", "training_images", "training_groups", "split_unit", "synthetic_source", "quantisation",
+)  # fmt: skip
+"""What a set says of its making that a report repeats, and so does not pass over where it cannot be read."""
 SOURCES = {True: "phantoms", False: "real ones", None: "originals"}
 """What the source images are called, by whether they are synthetic."""
 
@@ -179,25 +185,26 @@ def _title(evaluation: Evaluation, summary: SetSummary | None, *, synthetic: boo
 
 def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
     known, per_class = distilled.provenance, np.bincount(distilled.labels)
-    manifest, means = folder / "set" / "manifest.json", known.get("quantisation")
+    manifest = folder / "set" / "manifest.json"
+    known.refuse_malformed(str(manifest), *SUMMARISED)
     told = SetSummary(
         images=len(distilled.labels),
         ipc=distilled.ipc,
         shape=tuple(int(side) for side in distilled.images.shape[1:]),
         student_lr=distilled.student_lr,
-        method=str(known.get("method", "")),
-        starts_from=str(known.get("starts_from", "")),
-        chosen_step=known.get("chosen_step"),
-        training_images={str(name): int(images) for name, images in known.get("training_images", {}).items()},
-        training_groups=known.get("training_groups"),
-        split_unit=known.get("split_unit", ""),
-        synthetic_source=known.get("synthetic_source"),
-        privacy=str(known.get("privacy", "")),
+        method=known.method or "",
+        starts_from=known.starts_from or "",
+        chosen_step=known.chosen_step,
+        training_images=known.training_images or {},
+        training_groups=known.training_groups,
+        split_unit=known.split_unit or "",
+        synthetic_source=known.synthetic_source,
+        privacy=known.privacy or "",
         files=dict(read_json(manifest, "distilled set")["files"]),
-        guarantee=Guarantee.from_json(stated) if (stated := known.get("differential_privacy")) is not None else None,
-        spent=Spent.from_json(in_all) if (in_all := known.get("privacy_spent")) is not None else None,
+        guarantee=Guarantee.of_set(known),
+        spent=Spent.of_set(known),
         uneven=bool((per_class[per_class > 0] < distilled.ipc).any()),
-        quantised=QuantisedSummary.from_json(means, str(manifest)) if means is not None else None,
+        quantised=known.quantisation,
     )
     try:
         return told.checked()
@@ -229,12 +236,12 @@ def _corpus_summary(known: Mapping[str, Any]) -> CorpusSummary:
 
 def _making(folder: Path, record: Mapping[str, Any], distilled: DistilledSet | None) -> Making:
     """What the run says of itself; where it says nothing, what the set says of its own making."""
-    of_set = distilled.provenance if distilled is not None else {}
-    settings = _settings(folder, of_set.get("recipe", {}))
+    of_set = distilled.provenance if distilled is not None else Provenance()
+    settings = _settings(folder, of_set.recipe or {})
     hashes = {
-        "recipe": record.get("recipe_digest") or of_set.get("recipe_digest"),
-        "corpus": record.get("corpus", {}).get("content") or of_set.get("corpus"),
-        "experts": of_set.get("trajectories"),
+        "recipe": record.get("recipe_digest") or of_set.recipe_digest,
+        "corpus": record.get("corpus", {}).get("content") or of_set.corpus,
+        "experts": of_set.trajectories,
     }
     if distilled is not None:
         hashes |= {
@@ -243,11 +250,11 @@ def _making(folder: Path, record: Mapping[str, Any], distilled: DistilledSet | N
         }
     command = record.get("command")
     return Making(
-        seed=record.get("seed", settings.get("seed")),
-        recipe=str(record.get("recipe") or settings.get("name") or ""),
-        settings={section: values for section, values in settings.items() if isinstance(values, Mapping)},
-        versions=dict(record.get("versions") or of_set.get("versions", {})),
-        device=str(record.get("device") or of_set.get("device", "")),
+        seed=record.get("seed", settings.get("", {}).get("seed")),
+        recipe=str(record.get("recipe") or settings.get("", {}).get("name") or ""),
+        settings={section: values for section, values in settings.items() if section},
+        versions=dict(record.get("versions") or of_set.versions or {}),
+        device=str(record.get("device") or of_set.device or ""),
         hardware=str(record.get("hardware", "")),
         commands=(command, f"medistill report {folder.resolve().name}") if command else (),
         stages={stage: float(entry["seconds"]) for stage, entry in record.get("stages", {}).items()},
@@ -255,12 +262,12 @@ def _making(folder: Path, record: Mapping[str, Any], distilled: DistilledSet | N
     )
 
 
-def _settings(folder: Path, of_set: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Every setting, defaults too; none where the set's recipe is of a version that had others."""
+def _settings(folder: Path, of_set: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Every setting, defaults too, section by section; none where the set's recipe is of a version that had others."""
     if (folder / "recipe.toml").is_file():
-        return load_recipe(folder / "recipe.toml").model_dump(mode="json")
+        return sections_of(load_recipe(folder / "recipe.toml"))
     try:
-        return validate_recipe(of_set, "the recipe inside the set").model_dump(mode="json") if of_set else {}
+        return sections_of(validate_recipe(of_set, "the recipe inside the set")) if of_set else {}
     except RecipeError:
         return {}
 

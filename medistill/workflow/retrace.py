@@ -14,8 +14,9 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import find_local_key
 from medistill.artifacts.making import load_making
 from medistill.errors import MedistillError
+from medistill.methods.registry import recipe_facts
 from medistill.progress import Progress
-from medistill.recipe import Recipe, recipe_differences, validate_recipe
+from medistill.recipe import Recipe, recipe_differences
 from medistill.workflow.match import start_digest, starting_images
 from medistill.workflow.quantise import quantise
 
@@ -61,7 +62,7 @@ def making_flaw(
     flaw = _record_flaw(distilled, corpus, recipe, run)
     if flaw or run is None:
         return flaw, ""
-    made_with = validate_recipe(distilled.provenance["recipe"], "the recipe inside the set")
+    made_with = distilled.provenance.made_with("the set")
     try:
         return _made_again(distilled, corpus, made_with, run, place, folder, progress)
     except MedistillError as error:
@@ -82,7 +83,7 @@ def _record_flaw(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, run: P
         return ANOTHER_CORPUS
     if not known.whole:
         return GAP
-    mine = validate_recipe(distilled.provenance["recipe"], "the recipe inside the set")
+    mine = distilled.provenance.made_with("the set")
     apart = [one for one in recipe_differences(recipe, mine) if not one.startswith(("audit.", "compute."))]
     if apart:
         return f"the audit was made under other settings than the set ({'; '.join(apart)}); leave them as they are"
@@ -99,14 +100,14 @@ def _made_again(
     progress: Progress,
 ) -> tuple[str, str]:
     """As `making_flaw`: begin again as the run did, and compare."""
-    same_machine = distilled.provenance.get("device") == place.type
+    same_machine = distilled.provenance.device == place.type
     held = [int(c) for c in np.unique(distilled.labels)]
-    means = made_with.distill.init == "quantised"
-    if means and made_with.quantise.encoder == "autoencoder":
+    means = made_with.method.starts_from == "quantised"
+    if made_with.method.trained_autoencoder is not None:
         return "", "Its record is sealed here; its autoencoder was not trained again"
     progress.say("Making again what the run began with, to see whether this set came of it.")
     with tempfile.TemporaryDirectory(dir=private_folder(folder)) as scratch:
-        if made_with.quantising:
+        if recipe_facts(made_with).centroids:
             return _centroids_again(distilled, corpus, made_with, held, Path(scratch), place, progress)
         pixels, _, _ = starting_images(corpus, held, distilled.normalisation, made_with, Path(scratch), place, progress)
     known = load_making(run)

@@ -11,7 +11,9 @@ import numpy as np
 
 from medistill.artifacts.atomic import read_json
 from medistill.artifacts.cache import cache_root
-from medistill.artifacts.corpus import Corpus, TextCheck, load_corpus
+from medistill.artifacts.corpus import Corpus, load_corpus
+from medistill.artifacts.provenance import Provenance
+from medistill.artifacts.text_check import TextCheck
 from medistill.errors import ArtifactError, UsageError
 
 
@@ -40,8 +42,8 @@ def refuse_another_corpus(run: Path, recorded: Mapping[str, Any], corpus: Corpus
 def _content_of_set(run: Path) -> str | None:
     """The corpus that a finished set was made from."""
     manifest = run / "set" / "manifest.json"
-    known = read_json(manifest, "distilled set").get("provenance", {}) if manifest.is_file() else {}
-    return known.get("corpus") if isinstance(known, dict) else None
+    known = read_json(manifest, "distilled set").get("provenance") if manifest.is_file() else None
+    return Provenance.read(known).corpus if isinstance(known, dict) else None
 
 
 def _what_changed(began_with: str, recorded: Mapping[str, Any], corpus: Corpus) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import torch
 
-from medistill.artifacts.classifier import Classifier
+from medistill.artifacts.classifier import Classifier, ClassifierProvenance
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import new_folder, refuse_taken
 from medistill.evaluate.protocol import distilled_training, scheduled, stored_bytes
@@ -90,17 +89,17 @@ def train_classifier(
 
 def _provenance(
     distilled: DistilledSet, signer: str | None, training: TrainingSet, device: torch.device
-) -> dict[str, Any]:
-    """Return plain values on the set, who vouches for it, and the training."""
-    return {
-        "set": distilled.provenance,
-        "set_verified": signer is not None,
-        **({} if signer is None else {"set_signer": signer}),
-        "set_digest": hashlib.sha256(distilled.training_bytes()).hexdigest(),
-        "lr": training.schedule.lr,
-        "device": device.type,
-        "versions": versions(),
-    }
+) -> ClassifierProvenance:
+    """Return what is said of the set, of who vouches for it, and of the training."""
+    return ClassifierProvenance(
+        set=distilled.provenance,
+        set_verified=signer is not None,
+        set_signer=signer,
+        set_digest=hashlib.sha256(distilled.training_bytes()).hexdigest(),
+        lr=training.schedule.lr,
+        device=device.type,
+        versions=versions(),
+    )
 
 
 def _how_trained(recipe: Recipe, training: TrainingSet, chosen: Candidate | None, spec: NetworkSpec) -> str:

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from medistill.artifacts.provenance import MergedPart
 from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import MAKING, Audit
@@ -17,7 +18,7 @@ from medistill.report.audit_statements import deviations_sentence
 from medistill.report.text_statements import originals_text, text_sentences
 from medistill.report.wording import sentences
 from medistill.sharing.claimed_epsilon import least_epsilon
-from medistill.sharing.manifest import BundleManifest, Source
+from medistill.sharing.manifest import BundleManifest
 from medistill.sharing.pages import unconfirmed_pages
 from medistill.sharing.public_key import PublicKey
 from medistill.sharing.statement import sender_words
@@ -148,7 +149,7 @@ def _spent_check(manifest: BundleManifest) -> tuple[Check, ...]:
         return ()
     if record is None:
         return (Check("Spent in all", "missing", "whether other sets were released from the same people is not said"),)
-    return (Check("Spent in all", "declared", Spent.from_json(record.model_dump()).sentence),)
+    return (Check("Spent in all", "declared", Spent.from_json(record.as_json()).sentence),)
 
 
 def _quantisation_check(manifest: BundleManifest) -> tuple[Check, ...]:
@@ -184,7 +185,7 @@ def _audit_checks(audit: Audit | None) -> tuple[Check, ...]:
         return (Check("Audit", "missing", "none"),)
     told = deviations_sentence(audit) or "no threshold is laxer, and no attack weaker, than what this version ships"
     laxer = any(one.laxer for one in audit.deviations)
-    making = next((one for one in audit.criteria if one.name == MAKING), None)
+    making = next((one for one in audit.criteria if one.asked == MAKING), None)
     known = making is not None and making.verdict == "pass"
     short = "; but by less than this version asks for" if audit.verdict == "pass" and not audit.passed else ""
     seen = "the sender's audit saw the run that made it" if known else "the audit tells of the method, not of this set"
@@ -216,6 +217,6 @@ def _declared(manifest: BundleManifest, audit: Audit | None, key: PublicKey | No
     )
 
 
-def _sender(source: Source, key: PublicKey | None) -> str:
+def _sender(source: MergedPart, key: PublicKey | None) -> str:
     """A sender in a united set: that a key vouched for it, is believed of a signed bundle alone."""
     return sender_words(source.sender, None if key is None else source.signer)

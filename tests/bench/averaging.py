@@ -14,16 +14,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-
 from medistill.artifacts.atomic import read_json
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import load_recipe
 from medistill.report.wording import interval, number, percent
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
-from medistill.workflow.membership import distance_attacks
 from medistill.workflow.prepare import prepare
+from tests.factories.attacked import distance_attacks
 
 ROWS = ((1, 5), (10, 5), (50, 5), (50, 20), (100, 5), (300, 1))
 """Images per class, and fewest patients a cell."""
@@ -44,17 +42,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     chosen = [f"data.{name}={getattr(asked, name)}" for name in ("sites", "classes") if getattr(asked, name)]
-    common = ["distill.labels=hard", f"data.image_size={asked.size}", f"seed={asked.seed}", *chosen]
+    common = ["method.labels=hard", f"data.image_size={asked.size}", f"seed={asked.seed}", *chosen]
     recipe = load_recipe("covid-xray-ddoq", common)
     corpus = prepare(asked.data, recipe, labels=asked.labels)
     lines = [f"| {' | '.join(HEADINGS)} |", "|" + "---|" * len(HEADINGS)]
     for ipc, least in ROWS:
-        of_row = load_recipe("covid-xray-ddoq", [*common, f"distill.ipc={ipc}", f"quantise.min_cluster_size={least}"])
+        of_row = load_recipe(
+            "covid-xray-ddoq", [*common, f"method.ipc={ipc}", f"method.quantise.min_cluster_size={least}"]
+        )
         with tempfile.TemporaryDirectory() as folder:
             distilled = distill(corpus, None, of_row, out=folder, device="cpu")
             record = Path(folder) / "quantisation.json"
             known = Quantisation.from_json(read_json(record, "quantisation"), str(record))
-        attack, _ = distance_attacks(distilled, corpus, of_row, torch.device("cpu"))
+        attack, _ = distance_attacks(distilled, corpus, of_row)
         of_all = attack.cells[0]
         patients = [count for of_class in known.classes for count in of_class.cell_patients]
         aside = sum(of_class.set_aside for of_class in known.classes)

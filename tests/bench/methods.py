@@ -1,7 +1,7 @@
 """Methods side by side on one corpus: what networks trained on their sets reach, what they cost, what they give away.
 
     python -m tests.bench.methods --data FOLDER --labels CSV --sites raddb --classes COVID,Normal --out DIR \\
-        --ipc 1,10,50 --seeds 0,1,2 --set-iadd distill.iterations=100
+        --ipc 1,10,50 --seeds 0,1,2 --set-iadd method.iterations=100
 
 A cell is a method, a number of images per class and a seed: the run DIR/METHOD-IPC-SEED, with what it cost in the file
 of that name and the ending .cost, and what it said in .log. It is made by `medistill distill` in a process of its own,
@@ -28,21 +28,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.recipe import load_recipe
 from medistill.workflow.environment import hardware, versions
-from medistill.workflow.membership import distance_attacks
+from tests.factories.attacked import distance_attacks
 
 METHODS: dict[str, tuple[str, list[str]]] = {
     "ddoq": ("ddoq", ["--method", "ddoq"]),
-    "ddoq-sqrt": ("ddoq", ["--method", "ddoq", "--set", "quantise.weights=sqrt"]),
+    "ddoq-sqrt": ("ddoq", ["--method", "ddoq", "--set", "method.quantise.weights=sqrt"]),
     "d4m": ("ddoq", ["--method", "d4m"]),
-    "iadd": ("iadd", ["--set", "distill.init=real"]),
-    "iadd-quantised": ("iadd", ["--set", "distill.init=quantised"]),
+    "iadd": ("iadd", ["--set", "method.init=real"]),
+    "iadd-quantised": ("iadd", ["--set", "method.init=quantised"]),
 }
 """Method -> its family, for --set-FAMILY, and what makes it of the recipe."""
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -152,8 +150,8 @@ def make(cell: Cell, asked: argparse.Namespace) -> None:
 def distances(cell: Cell) -> dict[str, float | None]:
     """Area under the curve of the attack on membership by distance, on the set and on as many random originals."""
     distilled, recipe = DistilledSet.load(cell.run), load_recipe(cell.run / "recipe.toml")
-    corpus = load_corpus(cache_root() / "corpora" / str(distilled.provenance["corpus"]))
-    attacks = distance_attacks(distilled, corpus, recipe, torch.device("cpu"))
+    corpus = load_corpus(cache_root() / "corpora" / str(distilled.provenance.corpus))
+    attacks = distance_attacks(distilled, corpus, recipe)
     return {attack.source: attack.cells[0].auc.value for attack in attacks}
 
 

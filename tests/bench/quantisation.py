@@ -32,7 +32,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from medistill.artifacts.corpus import NOT_STATED, Corpus, load_corpus, save_corpus
+from medistill.artifacts.corpus import NOT_STATED, Corpus, load_corpus
 from medistill.data.phantom_drawing import FINDINGS, Exposure, Habitus, draw_phantom
 from medistill.progress import Silent
 from medistill.quantisation.cells import quantise
@@ -41,6 +41,7 @@ from medistill.quantisation.pca import fit_pca
 from medistill.recipe import Recipe, load_recipe
 from medistill.workflow.environment import hardware, versions
 from medistill.workflow.quantise import quantise as quantise_corpus
+from tests.factories.flat_corpus import save_flat
 
 PHANTOMS = 300
 IMAGES_A_PATIENT = 3
@@ -79,7 +80,7 @@ def write_corpus(folder: Path, count: int, size: int) -> Path:
     for row, image in enumerate(varied(phantoms, range(count))):
         images[row] = image
     patients = np.arange(count) // IMAGES_A_PATIENT
-    corpus = save_corpus(
+    corpus = save_flat(
         folder,
         images=images,
         labels=(patients % PHANTOMS % len(FINDINGS)).tolist(),
@@ -131,7 +132,7 @@ def peak_mb() -> float:
 
 def recipe_of(corpus: Corpus, ipc: int) -> Recipe:
     """The shipped recipe at the corpus's size."""
-    return load_recipe("covid-xray-ddoq", [f"data.image_size={corpus.images.shape[-1]}", f"distill.ipc={ipc}"])
+    return load_recipe("covid-xray-ddoq", [f"data.image_size={corpus.images.shape[-1]}", f"method.ipc={ipc}"])
 
 
 def measure_parts(corpus: Corpus, ipc: int, folder: Path) -> dict[str, float]:

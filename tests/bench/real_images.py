@@ -14,7 +14,6 @@ import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.evaluate.protocol import random_rows
-from medistill.recipe import validate_recipe
 from medistill.workflow.prepare import prepare
 
 
@@ -27,7 +26,7 @@ def main() -> None:
     parser.add_argument("--labels", type=Path)
     options = parser.parse_args()
     distilled = DistilledSet.load(options.run)
-    recipe = validate_recipe(distilled.provenance["recipe"], str(options.run))
+    recipe = distilled.provenance.made_with(str(options.run))
     corpus = prepare(options.data, recipe, labels=options.labels)
     rows = random_rows(corpus, np.bincount(distilled.labels), recipe.seed, -1)
     images = distilled.normalisation.apply(np.asarray(corpus.images[rows])).astype(np.float32)

@@ -9,11 +9,12 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from medistill.artifacts.corpus import Corpus, ManifestRow, save_corpus
+from medistill.artifacts.corpus import Corpus, ManifestRow
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.evaluate.protocol import random_rows
 from medistill.recipe import Recipe, load_recipe
+from tests.factories.flat_corpus import save_flat
 
 SIZE, IPC, NAMES = 16, 5, ("Normal", "Pneumonia")
 RECIPE = load_recipe(
@@ -22,7 +23,7 @@ RECIPE = load_recipe(
         f"data.image_size={SIZE}",
         "network.width=4",
         "network.depth=2",
-        f"distill.ipc={IPC}",
+        f"method.ipc={IPC}",
         "evaluate.raw_epochs=2",
         "schedule.choose=fixed",
     ],
@@ -40,7 +41,7 @@ def corpus(
     labels = np.arange(count) % 2
     images = 128 + 50 * body + 100 * detail + 15 * labels[:, None, None]
     val = held_out // 2
-    return save_corpus(
+    return save_flat(
         folder,
         images=np.clip(images, 0, 255).astype(np.uint8)[:, None],
         labels=labels.tolist(),

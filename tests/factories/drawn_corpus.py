@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medistill.artifacts.corpus import Corpus, save_corpus
+from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
+from tests.factories.flat_corpus import save_flat
 
 CLASSES = ("COVID", "Normal", "Pneumonia")
 
@@ -21,7 +22,7 @@ def drawn_corpus(folder: Path, *, size: int = 16, each: int = 24) -> Corpus:
     images += numbers.integers(-9, 10, images.shape)
     labels = np.arange(count) // 2 % len(CLASSES)
     images += 20 * labels[:, None, None, None]
-    return save_corpus(
+    return save_flat(
         folder,
         images=images.astype(np.uint8),
         labels=labels,

@@ -7,41 +7,45 @@ from functools import cache
 
 import numpy as np
 
+from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Trait, Truth
 from medistill.evaluate.published import BenchmarkResult, PublishedFigure
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice, Trial
-from medistill.privacy.audit import (
-    LAXER,
-    MAKING,
-    SPACES,
-    Audit,
-    CopyFigures,
-    CopyRule,
-    Criterion,
-    GroupCopies,
-    ResidueFigures,
-)
-from medistill.privacy.canaries import CanaryTest
+from medistill.privacy.attacks.initialisation_leakage import RECOVERED, SINGLED_OUT
+from medistill.privacy.audit import MAKING, Audit, CopyFigures, CopyRule, GroupCopies, LeakageFigures
+from medistill.privacy.copy_search import COPIES
+from medistill.privacy.criterion import Criterion
+from medistill.privacy.gate import HELD_OUT, LAXER, MAKING_NAME
 from medistill.privacy.letters import Overlay, PlantedWord, TextFigures
-from medistill.privacy.membership import SOURCES, AttackCell, Detection, Membership, MembershipAttack
+from medistill.privacy.membership import (
+    SOURCES,
+    AttackCell,
+    CanaryTest,
+    Detection,
+    Membership,
+    MembershipAttack,
+)
+from medistill.privacy.score_attack import FOUND
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.recipe import EvaluateRecipe, load_recipe
+from medistill.recipe.load import sections_of
 from medistill.report.caveats import caveats
 from medistill.report.checklist import checklist
 from medistill.report.comparison import BetweenRuns, Comparison, compared_run, differing_settings
 from medistill.report.methods_text import methods
 from medistill.report.pictures import ClassPictures, class_pictures
 from medistill.report.record import Course, HeldOutSite, Making, Report
-from medistill.report.summaries import CorpusSummary, QuantisedSummary, SetSummary
+from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import verdict
 
 NAMES = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
 SITES = ("bimcv", "rsna", "guangzhou", "radiopaedia")
 SKILL: dict[Arm, float] = {"raw": 2.0, "random": 0.7, "kmeans": 0.9, "hard": 1.3, "distilled": 1.7}
-RECIPE = load_recipe("covid-xray-cpu", ["distill.init=real"])
+SPACES = ("pixels", "structure", "features")
+RECIPE = load_recipe("covid-xray-cpu", ["method.init=real"])
 SETTINGS = EvaluateRecipe(bootstrap=100, smallest_cell=10)
 
 
@@ -166,9 +170,7 @@ def whole() -> Report:
         making=Making(
             seed=7,
             recipe="covid-xray-cpu",
-            settings={
-                name: values for name, values in RECIPE.model_dump(mode="json").items() if isinstance(values, dict)
-            },
+            settings={name: values for name, values in sections_of(RECIPE).items() if name},
             versions={"medistill": "0.1.0", "torch": "2.13.0"},
             device="cpu",
             hardware="a processor, 2 threads",
@@ -195,12 +197,12 @@ def audited() -> Audit:
     return Audit(
         verdict="fail",
         criteria=(
-            Criterion(MAKING, 40, 40, "pass", "Its record is sealed here"),
-            Criterion(LAXER, 0, 0, "pass", ""),
-            Criterion("Held-out patients", 180, 100, "pass", ""),
-            Criterion("Copies in pixels", 0.0, 0.0, "pass", ""),
-            Criterion("Images that single out the real one they began as", 0.3, 0.05, "fail", ""),
-            Criterion("Membership inference", None, 0.05, "not enough evidence", "too few <shadows>"),
+            Criterion(MAKING_NAME, 40, 40, "pass", "Its record is sealed here", MAKING),
+            Criterion("Settings laxer than the shipped ones", 0, 0, "pass", "", LAXER),
+            Criterion("Held-out patients", 180, 100, "pass", "", HELD_OUT),
+            Criterion("Copies in pixels", 0.0, 0.0, "pass", "", COPIES),
+            Criterion(SINGLED_OUT, 0.3, 0.05, "fail", "", RECOVERED),
+            Criterion("Membership inference", None, 0.05, "not enough evidence", "too few <shadows>", FOUND),
         ),
         rules=tuple(CopyRule(space, 0.5, 180) for space in SPACES),
         copies=tuple(
@@ -219,8 +221,8 @@ def audited() -> Audit:
             for subject in ("distilled", "random", "held out")
         ),
         residue=(
-            ResidueFigures("distilled", 40, 0.21, -0.01, share, 0.0003, share),
-            ResidueFigures("random", 40, 1.0, -0.01, Estimate(1.0, 0.91, 1.0), 0.0003, Estimate(1.0, 0.91, 1.0)),
+            LeakageFigures("distilled", 40, 0.21, -0.01, share, 0.0003, share),
+            LeakageFigures("random", 40, 1.0, -0.01, Estimate(1.0, 0.91, 1.0), 0.0003, Estimate(1.0, 0.91, 1.0)),
         ),
         residue_reason="",
         membership=Membership(
@@ -308,7 +310,7 @@ def quantisation() -> Quantisation:
                 cell_images=tuple(int(n) for n in 2 * patients), cell_patients=tuple(int(n) for n in patients),
                 reconstruction=11.4 + k, error=round(((11.4 + k) ** 2 + w2**2) ** 0.5, 3), w2=w2,
                 w2_uniform=w2 + 1.9, w2_random=w2 + 6.3,
-                rate=tuple(RatePoint(n, (w2 + 8) * n**-0.11) for n in counts),
+                rate=tuple(RatePoint(centroids=n, w2=(w2 + 8) * n**-0.11) for n in counts),
             )
         )  # fmt: skip
     return Quantisation(
@@ -322,14 +324,23 @@ def quantisation() -> Quantisation:
 def quantised() -> Report:
     """The same corpus, quantised: no course, weights, labels of a teacher."""
     known, base = quantisation(), whole()
-    stated = QuantisedSummary(5, known.smallest, "pca", 64, "mass", "soft", 2.0, 1)
+    stated = QuantisedSummary(
+        min_cluster_size=5,
+        smallest_cluster=known.smallest,
+        encoder="pca",
+        dimension=64,
+        weights="mass",
+        labels="soft",
+        temperature=2.0,
+        teachers=1,
+    )
     assert base.distilled is not None
     distilled = replace(
         base.distilled, images=39, method="DDOQ", starts_from="quantised", chosen_step=None, uneven=True,
         quantised=stated,
     )  # fmt: skip
-    recipe = load_recipe("covid-xray-cpu", ["method=ddoq", "distill.init=quantised", "distill.labels=soft"])
-    settings = {name: values for name, values in recipe.model_dump(mode="json").items() if isinstance(values, dict)}
+    recipe = load_recipe("covid-xray-cpu", ["method.name=ddoq"])
+    settings = {name: values for name, values in sections_of(recipe).items() if name}
     found = base.evaluation
     known_report = replace(
         base,

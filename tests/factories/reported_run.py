@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder, write_json, write_text
-from medistill.artifacts.corpus import ManifestRow, save_corpus
+from medistill.artifacts.corpus import ManifestRow
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.predictions import Arm, ArmPredictions, Truth, save_arm, save_truth
 from medistill.recipe import Recipe, recipe_toml
+from tests.factories.flat_corpus import save_flat
 
 EVIL = "<script>alert('x')</script>"
 NAMES = ("Normal", EVIL, "Viral_Pneumonia")
@@ -103,7 +104,7 @@ def corpus_record(folder: Path, *, synthetic: bool, split_unit: str = "patient")
     """Save a corpus of noise; what ``run.json`` says of it."""
     numbers = np.random.default_rng(9)
     splits = np.repeat([0, 1, 2], 12)
-    corpus = save_corpus(
+    corpus = save_flat(
         folder,
         images=numbers.integers(0, 256, (36, 1, SIZE, SIZE), dtype=np.uint8),
         labels=list(np.arange(36) % 3),

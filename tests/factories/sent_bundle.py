@@ -12,7 +12,8 @@ import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
-from medistill.privacy.audit import Audit, Verdict
+from medistill.privacy.audit import Audit
+from medistill.privacy.criterion import Verdict
 from medistill.sharing.bundle import pack
 from medistill.sharing.keys import export_key, load_private, new_key, trust_key
 from medistill.sharing.manifest import UNLISTED, BundleManifest, FileRecord
@@ -48,7 +49,9 @@ def audit_of(digest: str, verdict: Verdict) -> Audit:
 
 def unsigned() -> dict[str, bytes]:
     """The files of a bundle that was sent without an audit, at a risk that somebody took."""
-    return pack(small_set(), Statement("CC-BY-4.0", "Research on exchange.", acknowledged_risk="A test."))
+    return pack(
+        small_set(), Statement(licence="CC-BY-4.0", intended_use="Research on exchange.", acknowledged_risk="A test.")
+    )
 
 
 def make_sender(root: Path, name: str = SENDER, valid_days: int | None = None) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmread
 
-from medistill.artifacts.corpus import Corpus, ManifestRow, save_corpus
+from medistill.artifacts.corpus import Corpus, ManifestRow
 from medistill.data.phantom import write_phantom
+from tests.factories.flat_corpus import save_flat
 
 ODD = '../süd "clinic"'
 """A site whose name is no name for a folder; it has one class alone."""
@@ -21,7 +22,7 @@ def corpus_of(
     """A corpus of as many images of (site, class, split) as each cell says, a patient each."""
     rows = [cell[:3] for cell in cells for _ in range(cell[3])]
     sites, classes = sorted({row[0] for row in rows}), sorted({row[1] for row in rows})
-    return save_corpus(
+    return save_flat(
         folder,
         images=np.arange(len(rows) * 64).astype(np.uint8).reshape(len(rows), 1, 8, 8),
         labels=[classes.index(row[1]) for row in rows],

@@ -8,27 +8,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from medistill.artifacts.corpus import Corpus, save_corpus
+from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DataError
-from medistill.privacy.gate import membership_hidden
 from medistill.privacy.membership import Membership, MembershipAttack
 from medistill.progress import Silent, SilentTask
 from medistill.quantisation.autoencoder_training import train_autoencoder
 from medistill.recipe import Recipe, load_recipe
+from medistill.studies.audit import network_answers
+from medistill.studies.audit.audit import audit
 from medistill.training.randomness import derive_seed
-from medistill.workflow import decoders, membership, shadows
-from medistill.workflow.membership import attack_membership
+from medistill.workflow import decoders, shadows
 from medistill.workflow.shadows import plan_shadows, shadow_recipe
+from tests.factories.attacked import attack_membership, distance_attacks, membership_hidden
 from tests.factories.drawn_corpus import drawn_set
+from tests.factories.flat_corpus import save_flat
 
 
 def noise_corpus(folder: Path, *, train: int = 160, held_out: int = 310, sites: int = 2) -> Corpus:
     """Noise whose labels are drawn too: there is nothing to learn, so whatever a network knows it has memorised."""
     numbers, count = np.random.default_rng(0), train + held_out
-    return save_corpus(
+    return save_flat(
         folder,
         images=numbers.integers(0, 256, (count, 1, 12, 12)).astype(np.uint8),
         labels=numbers.permutation(count) % 2,
@@ -54,11 +55,11 @@ def small_recipe(*overrides: str) -> Recipe:
             "network.width=16",
             "network.depth=2",
             "augmentation.operations=[]",
-            "experts.count=2",
-            "experts.epochs=3",
-            "distill.ipc=3",
-            "distill.max_start_epoch=2",
-            "distill.validate_epochs=2",
+            "method.experts.count=2",
+            "method.experts.epochs=3",
+            "method.ipc=3",
+            "method.max_start_epoch=2",
+            "method.validate_epochs=2",
             "evaluate.epochs=30",
             "evaluate.raw_epochs=80",
             "schedule.choose=fixed",
@@ -178,7 +179,7 @@ def test_a_shadow_takes_the_budget_and_nothing_more():
     recipe = small_recipe()
     cut = shadow_recipe(recipe, 3)
     assert cut.seed == derive_seed(0, "shadow recipe", 3) % 2**31 != shadow_recipe(recipe, 4).seed
-    assert (cut.experts.count, cut.distill.iterations, cut.distill.ipc) == (2, 2, 3)
+    assert (cut.method.experts.count, cut.method.iterations, cut.method.ipc) == (2, 2, 3)
     assert Recipe.model_validate(cut.model_dump()) == cut
 
 
@@ -193,7 +194,7 @@ def test_too_few_shadows_or_images_are_a_reason_and_no_crash(tmp_path, monkeypat
     corpus = noise_corpus(tmp_path, train=40, held_out=60)
     monkeypatch.setattr(shadows, "followed_experts", None)
     quick = ["audit.networks=1", "evaluate.epochs=1", "evaluate.raw_epochs=1"]
-    for setting, why in (("audit.shadows=3", "4 are needed"), ("distill.ipc=19", "training images of class a")):
+    for setting, why in (("audit.shadows=3", "4 are needed"), ("method.ipc=19", "training images of class a")):
         found = attack_membership(drawn_set(corpus, ipc=2), corpus, small_recipe(setting, *quick), out=tmp_path / why)
         assert found.shadows == 0
         assert found.canaries == ()
@@ -202,15 +203,16 @@ def test_too_few_shadows_or_images_are_a_reason_and_no_crash(tmp_path, monkeypat
 
 
 QUANTISED = (
-    "method=ddoq", "distill.labels=hard", "quantise.components=8", "quantise.min_cluster_size=2", "autoencoder.width=8",
-    "autoencoder.levels=2", "autoencoder.latent_channels=1", "autoencoder.epochs=1", "audit.shadows=4",
-    "audit.shadow_networks=1", "audit.networks=1", "evaluate.epochs=1", "evaluate.raw_epochs=1",
+    "method.name=ddoq", "method.labels=hard", "method.quantise.components=8", "method.quantise.min_cluster_size=2",
+    "method.autoencoder.width=8", "method.autoencoder.levels=2", "method.autoencoder.latent_channels=1",
+    "method.autoencoder.epochs=1", "audit.shadows=4", "audit.shadow_networks=1", "audit.networks=1",
+    "evaluate.epochs=1", "evaluate.raw_epochs=1",
 )  # fmt: skip
 
 
 def test_a_half_that_cannot_be_quantised_is_a_reason_and_no_crash(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "cache"))
-    corpus, recipe = noise_corpus(tmp_path, train=40), small_recipe(*QUANTISED, "quantise.components=30")
+    corpus, recipe = noise_corpus(tmp_path, train=40), small_recipe(*QUANTISED, "method.quantise.components=30")
     found = attack_membership(drawn_set(corpus, ipc=3), corpus, recipe, out=tmp_path / "out", device="cpu")
     of_shadows = [one for one in found.attacks if one.name != "loss"]
     assert len(of_shadows) == 6
@@ -223,7 +225,7 @@ def test_autoencoders_of_shadows_are_removed_with_them(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "cache"))
     trained = []
     monkeypatch.setattr(decoders, "train_autoencoder", lambda *a, **k: trained.append(a) or train_autoencoder(*a, **k))
-    corpus, recipe = noise_corpus(tmp_path), small_recipe(*QUANTISED, "quantise.encoder=autoencoder")
+    corpus, recipe = noise_corpus(tmp_path), small_recipe(*QUANTISED, "method.quantise.encoder=autoencoder")
     found = attack_membership(drawn_set(corpus, ipc=3), corpus, recipe, out=tmp_path / "out", device="cpu")
     assert (found.shadows, len(trained)) == (4, 4)
     assert list((tmp_path / "cache" / "decoders").iterdir()) == []
@@ -231,15 +233,13 @@ def test_autoencoders_of_shadows_are_removed_with_them(tmp_path, monkeypatch):
 
 def test_one_image_alone_is_no_evidence_against_the_attack_by_distance(tmp_path):
     corpus = noise_corpus(tmp_path)
-    made, cpu = drawn_set(corpus, ipc=1), torch.device("cpu")
-    pair = membership.distance_attacks(made, corpus, small_recipe(), cpu)
+    made = drawn_set(corpus, ipc=1)
+    pair = distance_attacks(made, corpus, small_recipe())
     assert all(one.cells[0].auc.value is not None for one in pair)
     one = replace(
         made, images=made.images[:1], labels=made.labels[:1], weights=made.weights[:1], stage=made.stage[:1]
     )  # fmt: skip
-    told = Membership(
-        tuple(membership.distance_attacks(one, corpus, small_recipe(), cpu)), (), 0, 0, 0, 0, 0, 0.95, 0.0
-    )
+    told = Membership(distance_attacks(one, corpus, small_recipe()), (), 0, 0, 0, 0, 0, 0.95, 0.0)
     verdicts = {criterion.name: criterion.verdict for criterion in membership_hidden(told, small_recipe().audit)}
     assert verdicts["Patients found (distance attack)"] == "not enough evidence"
 
@@ -256,7 +256,7 @@ def test_halves_that_are_nearly_one_patient_s_are_a_reason_and_no_crash(tmp_path
         "audit.shadows=8",
         "audit.canaries=0",
     ]
-    recipe = small_recipe("distill.init=quantised", "quantise.min_cluster_size=4", *quick)
+    recipe = small_recipe("method.init=quantised", "method.quantise.min_cluster_size=4", *quick)
     made = drawn_set(corpus, ipc=2)
     found = attack_membership(made, replace(corpus, groups=groups), recipe, out=tmp_path / "out", device="cpu")
     reasons = {one.reason for one in found.attacks if one.name != "loss"}
@@ -267,12 +267,12 @@ def test_halves_that_are_nearly_one_patient_s_are_a_reason_and_no_crash(tmp_path
 
 def test_another_corpus_or_shape_is_refused(tmp_path, monkeypatch):
     corpus = noise_corpus(tmp_path)
-    monkeypatch.setattr(membership, "train_and_predict", None)
+    monkeypatch.setattr(network_answers, "attack_jobs", None)
     made = drawn_set(corpus)
-    with pytest.raises(DataError, match="another corpus"):
-        attack_membership(replace(made, provenance={"corpus": "0" * 64}), corpus, small_recipe(), out=tmp_path)
+    with pytest.raises(DataError, match="was made from the corpus 000000000000"):
+        audit(replace(made, provenance={"corpus": "0" * 64}), corpus, small_recipe(), out=tmp_path)
     with pytest.raises(DataError, match="12, 12"):
-        attack_membership(replace(made, images=made.images[:, :, :8, :8].copy()), corpus, small_recipe(), out=tmp_path)
+        audit(replace(made, images=made.images[:, :, :8, :8].copy()), corpus, small_recipe(), out=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["loss", "likelihood ratio, out only"])
@@ -289,15 +289,15 @@ def of_real_images(tmp_path_factory) -> Membership:
     """Attacks on 30 unchanged training images of each class; shadows are of such images too."""
     folder = tmp_path_factory.mktemp("real")
     recipe = small_recipe(
-        "distill.ipc=30",
-        "distill.image_lr=1e-9",
-        "distill.student_lr=0.05",
+        "method.ipc=30",
+        "method.image_lr=1e-9",
+        "method.student_lr=0.05",
         "evaluate.epochs=80",
         "evaluate.raw_epochs=1",
         "audit.networks=5",
         "audit.shadow_iterations=1",
-        "experts.epochs=2",
-        "distill.max_start_epoch=1",
+        "method.experts.epochs=2",
+        "method.max_start_epoch=1",
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDISTILL_CACHE", str(folder / "cache"))

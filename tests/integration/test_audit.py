@@ -18,13 +18,14 @@ from medistill.artifacts.kept import keep_json, read_result
 from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.networks import registry
 from medistill.networks.own import factory_name
-from medistill.privacy.audit import MAKING, Audit, CopyFigures, Space, Subject, load_audit
-from medistill.privacy.gate import membership_hidden
+from medistill.privacy.audit import Audit, CopyFigures, Subject, load_audit
+from medistill.privacy.gate import MAKING_NAME
+from medistill.privacy.initialisation import initial_rows
 from medistill.privacy.membership import MembershipAttack
 from medistill.recipe import load_recipe
-from medistill.workflow.audit import audit
-from medistill.workflow.membership import attack_membership
+from medistill.studies.audit.audit import audit
 from tests.factories import audited
+from tests.factories.attacked import attack_membership, membership_hidden
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def audit_of(distilled: DistilledSet, corpus: Corpus, out: Path, **options: bool
     return audit(distilled, corpus, audited.RECIPE, out=out, device="cpu", attack=False, **options)
 
 
-def figures(found: Audit, subject: Subject, space: Space) -> CopyFigures:
+def figures(found: Audit, subject: Subject, space: str) -> CopyFigures:
     return next(one for one in found.copies if (one.subject, one.space) == (subject, space))
 
 
@@ -190,12 +191,12 @@ QUICK = load_recipe(
         f"data.image_size={audited.SIZE}",
         "network.width=4",
         "network.depth=2",
-        f"distill.ipc={audited.IPC}",
-        "distill.syn_steps=2",
-        "distill.max_start_epoch=2",
-        "distill.validate_epochs=2",
-        "experts.count=2",
-        "experts.epochs=3",
+        f"method.ipc={audited.IPC}",
+        "method.syn_steps=2",
+        "method.max_start_epoch=2",
+        "method.validate_epochs=2",
+        "method.experts.count=2",
+        "method.experts.epochs=3",
         "evaluate.epochs=3",
         "evaluate.raw_epochs=2",
         "schedule.choose=fixed",
@@ -233,7 +234,7 @@ def test_a_set_of_ones_own_network_is_audited_with_it_and_with_no_other(
     monkeypatch.setattr(registry, "initialise", refuse)
     corpus = audited.corpus(tmp_path, train=60, held_out=110)
     made = audited.from_noise(corpus)
-    made = replace(made, provenance={**made.provenance, "network": factory_name(pooled)})
+    made = replace(made, provenance={**made.provenance.as_json(), "network": factory_name(pooled)})
     with pytest.raises(UsageError, match=r"call medistill\.audit with network="):
         audit(made, corpus, QUICK, out=tmp_path / "audit", device="cpu")
     found = audit(made, corpus, QUICK, out=tmp_path / "audit", network=pooled, device="cpu")
@@ -244,7 +245,7 @@ def test_a_set_of_ones_own_network_is_audited_with_it_and_with_no_other(
 
 
 def other_corpus(distilled: DistilledSet) -> DistilledSet:
-    return replace(distilled, provenance={**distilled.provenance, "corpus": "f" * 64})
+    return replace(distilled, provenance={**distilled.provenance.as_json(), "corpus": "f" * 64})
 
 
 def other_classes(distilled: DistilledSet) -> DistilledSet:
@@ -256,8 +257,8 @@ def other_shape(distilled: DistilledSet) -> DistilledSet:
 
 
 def other_reader(distilled: DistilledSet) -> DistilledSet:
-    text_check = {"policy": "mask", "by": "a reader 1.0"}
-    return replace(distilled, provenance={**distilled.provenance, "corpus": "f" * 64, "text_check": text_check})
+    known = {"corpus": "f" * 64, "text_check": {"policy": "mask", "by": "a reader 1.0"}}
+    return replace(distilled, provenance={**distilled.provenance.as_json(), **known})
 
 
 def unknown_corpus(distilled: DistilledSet) -> DistilledSet:
@@ -299,19 +300,18 @@ def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus
     import torch
 
     from medistill.progress import Silent
-    from medistill.workflow.audit import starting_rows
     from medistill.workflow.match import starting_images
 
-    recipe = audited.RECIPE.model_copy(update={"distill": audited.RECIPE.distill.model_copy(update={"init": "real"})})
+    recipe = override_recipe(audited.RECIPE, ["method.init=real"], "test")
     normalisation = audited.normalisation(corpus)
     held = range(len(corpus.class_names))
     cpu, out = torch.device("cpu"), Path("unused")  # real images write nothing
     pixels, *_ = starting_images(corpus, held, normalisation, recipe, out, cpu, Silent())
     distilled = audited.distilled(pixels.numpy(), corpus, starts_from="real", recipe=recipe)
-    rows, why = starting_rows(distilled, corpus)
-    assert why == ""
-    assert rows is not None
-    np.testing.assert_allclose(normalisation.apply(np.asarray(corpus.images[rows])), pixels.numpy(), atol=1e-5)
+    began = initial_rows(distilled, corpus)
+    assert began.reason == ""
+    assert began.rows is not None
+    np.testing.assert_allclose(normalisation.apply(np.asarray(corpus.images[began.rows])), pixels.numpy(), atol=1e-5)
 
 
 def of_means(corpus: Corpus, each: int, smallest: int) -> DistilledSet:
@@ -321,7 +321,7 @@ def of_means(corpus: Corpus, each: int, smallest: int) -> DistilledSet:
     grey = np.concatenate([corpus.images[which].mean(axis=1) for which in chosen])
     made = audited.distilled(audited.normalisation(corpus).apply(grey), corpus, starts_from="quantised")
     known = {"quantisation": {"smallest_cluster": smallest, "min_cluster_size": smallest}}
-    return replace(made, provenance={**made.provenance, **known})
+    return replace(made, provenance={**made.provenance.as_json(), **known})
 
 
 def test_a_set_of_means_is_asked_of_how_many(corpus: Corpus, tmp_path: Path) -> None:
@@ -333,8 +333,8 @@ def test_a_set_of_means_is_asked_of_how_many(corpus: Corpus, tmp_path: Path) -> 
     assert "mean of several" in sane.residue_reason
     alone = audit_of(of_means(corpus, 1, 1), corpus, tmp_path)
     assert (verdict_of(alone, name), verdict_of(alone, "Copies in pixels")) == ("fail", "fail")
-    assert [one.name for one in load_audit(tmp_path / "audit.json").criteria if one.asks_at_least] == [
-        MAKING,
+    assert [one.name for one in load_audit(tmp_path / "audit.json").criteria if one.asked.bound == "at least"] == [
+        MAKING_NAME,
         "Held-out patients",
         "Fewest patients whose mean an image began as",
         "Share of the originals looked through for text",

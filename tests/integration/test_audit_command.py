@@ -25,7 +25,7 @@ from tests.factories import audited, report_example, reported_run
 def run(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path: Path) -> Path:
     """A run whose set is the real images that it began as."""
     classes = len(phantom_corpus.class_names)
-    rows = random_rows(phantom_corpus, [tiny_recipe.distill.ipc] * classes, tiny_recipe.seed, -1)
+    rows = random_rows(phantom_corpus, [tiny_recipe.method.ipc] * classes, tiny_recipe.seed, -1)
     normalisation = Normalisation.of(np.asarray(phantom_corpus.images[phantom_corpus.rows("train")]))
     DistilledSet(
         images=normalisation.apply(np.asarray(phantom_corpus.images[rows])),
@@ -131,7 +131,7 @@ def test_the_audit_of_another_set_is_not_written_over(drawn: Path, tmp_path: Pat
 def test_the_attacks_stand_beside_their_controls_and_stdout_has_the_verdict(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medistill.workflow.audit.audit", lambda *_, **__: report_example.audited())
+    monkeypatch.setattr("medistill.studies.audit.audit.audit", lambda *_, **__: report_example.audited())
     told = CliRunner().invoke(app, ["audit", str(drawn), "--data", str(tmp_path), "--out", str(tmp_path / "out")])
     assert told.exit_code == 4
     for figure, shown in (("AUC", "0.610 (0.570 to 0.650)"), ("found", "0.020 (0.017 to 0.024)")):

@@ -22,7 +22,7 @@ from medistill.training.augmentation import Draw
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import train_experts
-from medistill.workflow.membership import distance_attacks
+from tests.factories.attacked import distance_attacks
 from tests.naive_unroll import naive_gradient, problem
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
@@ -83,23 +83,28 @@ def test_whole_chain(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path, prec
     recipe = tiny_recipe.model_copy(update={"compute": tiny_recipe.compute.model_copy(update={"precision": precision})})
     trajectories = train_experts(phantom_corpus, recipe, device="cuda")
     made = distill(phantom_corpus, trajectories, recipe, out=tmp_path, device="cuda")
-    assert made.provenance["device"] == "cuda"
+    assert made.provenance.device == "cuda"
     evaluation = evaluate(made, phantom_corpus, recipe, out=tmp_path, device="cuda")
     assert len(evaluation.arms) == 3
 
 
 @pytest.mark.parametrize("encoder", ["pca", "autoencoder"])
 def test_a_quantised_set(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path, encoder):
-    small = ["quantise.components=8", "quantise.min_cluster_size=2", f"quantise.encoder={encoder}"]
-    small += ["autoencoder.width=8", "autoencoder.latent_channels=1", "autoencoder.epochs=2", "autoencoder.levels=5"]
-    recipe = override_recipe(tiny_recipe, ["method=ddoq", *small], "test")
+    small = ["method.quantise.components=8", "method.quantise.min_cluster_size=2", f"method.quantise.encoder={encoder}"]
+    small += [
+        "method.autoencoder.width=8",
+        "method.autoencoder.latent_channels=1",
+        "method.autoencoder.epochs=2",
+        "method.autoencoder.levels=5",
+    ]
+    recipe = override_recipe(tiny_recipe, ["method.name=ddoq", *small], "test")
     made = distill(phantom_corpus, None, recipe, out=tmp_path / "gpu", device="cuda")
-    assert made.provenance["device"] == "cuda"
+    assert made.provenance.device == "cuda"
     assert made.soft_labels is not None
     assert made.soft_labels.sum(axis=1) == pytest.approx(1, abs=1e-5)
     evaluation = evaluate(made, phantom_corpus, recipe, out=tmp_path / "gpu", device="cuda")
     assert evaluation.arm("distilled") is not None
-    found = distance_attacks(made, phantom_corpus, recipe, torch.device("cuda"))
+    found = distance_attacks(made, phantom_corpus, recipe, "cuda")
     assert [one.source for one in found] == ["distilled", "random"]
     if encoder == "pca":
         distill(phantom_corpus, None, recipe, out=tmp_path / "cpu", device="cpu")
@@ -110,9 +115,9 @@ def test_a_quantised_set(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path, 
 
 
 def test_images_that_begin_as_centroids(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path):
-    small = ["quantise.components=8", "quantise.min_cluster_size=2"]
-    recipe = override_recipe(tiny_recipe, ["distill.init=quantised", *small], "test")
+    small = ["method.quantise.components=8", "method.quantise.min_cluster_size=2"]
+    recipe = override_recipe(tiny_recipe, ["method.init=quantised", *small], "test")
     trajectories = train_experts(phantom_corpus, recipe, device="cuda")
     made = distill(phantom_corpus, trajectories, recipe, out=tmp_path, device="cuda")
-    assert made.provenance["starts_from"] == "quantised"
+    assert made.provenance.starts_from == "quantised"
     assert np.isfinite(made.images).all()

@@ -109,7 +109,11 @@ def test_what_a_page_names_is_there(page: Path) -> None:
 def test_what_is_not_there_is_found() -> None:
     named = "`engine/never.py`, `never.py`, `engine/outer.py`, `ours.py`\n"
     beside = "  a = b    outer.py, step\n  a = b    outer.py, gone\n"
-    assert sorted(wrong_sources(named + beside, {"medistill/ours.py"})) == ["engine/never.py", "never.py", "outer.py, gone"]
+    assert sorted(wrong_sources(named + beside, {"medistill/ours.py"})) == [
+        "engine/never.py",
+        "never.py",
+        "outer.py, gone",
+    ]
     assert wrong_settings("`distill.ipc`, `distill.nothing = 1`, --set evaluate.never=2, `audit.json`") == [
         "distill.nothing",
         "evaluate.never",

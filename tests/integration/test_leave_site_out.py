@@ -160,7 +160,7 @@ def test_every_site_is_tested_by_networks_that_saw_none_of_its_patients(made: Ma
         assert one.evaluation.test_images == len(here)
         assert one.evaluation.test_patients == len({patient_of[name] for name in here})
         distilled = DistilledSet.load(made.run / "sites" / f"{number:02d}" / "set")
-        learnt = load_corpus(made.cache / "corpora" / str(distilled.provenance["corpus"]))
+        learnt = load_corpus(made.cache / "corpora" / str(distilled.provenance.corpus))
         files = {row.row: row.file for row in learnt.manifest if row.row >= 0}
         assert {files[row] for row in learnt.rows("test")} == here
         others = {files[row] for split in ("train", "val") for row in learnt.rows(split)}
@@ -172,12 +172,12 @@ def test_every_site_is_tested_by_networks_that_saw_none_of_its_patients(made: Ma
 
 
 def test_the_other_sites_keep_their_splits_and_their_test_images_take_no_part(made: Made) -> None:
-    whole = load_corpus(made.cache / "corpora" / str(DistilledSet.load(made.run / "set").provenance["corpus"]))
+    whole = load_corpus(made.cache / "corpora" / str(DistilledSet.load(made.run / "set").provenance.corpus))
     split_of = {row.file: int(whole.splits[row.row]) for row in whole.manifest if row.row >= 0}
     for one in made.found:
         folder = json.loads((made.run / "sites" / "sites.json").read_text())["sites"]
         number = next(entry["folder"] for entry in folder if entry["site"] == one.site)
-        content = DistilledSet.load(made.run / "sites" / number / "set").provenance["corpus"]
+        content = DistilledSet.load(made.run / "sites" / number / "set").provenance.corpus
         without = load_corpus(made.cache / "corpora" / str(content))
         for row in without.manifest:
             if row.row >= 0 and without.splits[row.row] != 2:
@@ -317,7 +317,7 @@ def test_a_damaged_record_is_refused(made: Made, tmp_path: Path, change: dict[st
     record = {**read_result(made.run / "sites" / "sites.json", "sites"), **change}
     kept = {name: value for name, value in record.items() if value is not ...}
     keep_json(tmp_path / "sites" / "sites.json", kept)
-    with pytest.raises(ArtifactError, match=r"sites.json cannot be used .*leave-site-out"):
+    with pytest.raises(ArtifactError, match=r"sites.json cannot be used: .*leave-site-out"):
         load_sites(tmp_path)
 
 

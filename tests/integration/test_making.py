@@ -19,12 +19,11 @@ from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import FILE, Chain, load_making, making
 from medistill.engine.checkpoint import checksums
 from medistill.errors import ArtifactError
-from medistill.privacy.audit import MAKING
-from medistill.privacy.gate import MAKING_UNKNOWN
+from medistill.privacy.gate import MAKING_NAME, MAKING_UNKNOWN
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe
+from medistill.studies.audit.audit import audit
 from medistill.training.device import choose_device
-from medistill.workflow.audit import audit
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.quantise import quantise
@@ -34,12 +33,12 @@ from tests.factories import audited
 from tests.factories.tiny import TINY
 
 CPU = choose_device("cpu")
-BASE = [*TINY, "data.image_size=16", "network.depth=2", "distill.ipc=2", "evaluate.raw_epochs=1"]
+BASE = [*TINY, "data.image_size=16", "network.depth=2", "method.ipc=2", "evaluate.raw_epochs=1"]
 KINDS = {
-    "noise": ["distill.init=noise"],
+    "noise": ["method.init=noise"],
     "real": [],
-    "means": ["distill.init=quantised", "quantise.components=8"],
-    "ddoq": ["method=ddoq", "distill.init=quantised", "distill.labels=hard", "quantise.components=8"],
+    "means": ["method.init=quantised", "method.quantise.components=8"],
+    "ddoq": ["method.name=ddoq", "method.labels=hard", "method.quantise.components=8"],
 }
 
 
@@ -97,7 +96,7 @@ def test_the_gate_asks_for_it(run: Path, corpus: Corpus, tmp_path: Path) -> None
     options = {"attack": False, "device": "cpu"}
     for of, verdict, figure in ((run, "pass", 4), (None, "not enough evidence", 0)):
         found = audit(distilled, corpus, recipe_of("noise"), out=tmp_path / "audit", run=of, **options)  # type: ignore[arg-type]
-        (one,) = [one for one in found.criteria if one.name == MAKING]
+        (one,) = [one for one in found.criteria if one.name == MAKING_NAME]
         assert (one.verdict, one.figure) == (verdict, figure)
         assert (MAKING_UNKNOWN in one.reason) == (verdict != "pass")
         assert found.verdict != "pass"
@@ -116,7 +115,7 @@ def test_a_patient_in_the_low_bits_of_a_set_that_claims_to_begin_as_noise(
 
 def test_a_set_that_lies_about_its_start_is_another_one(run: Path, corpus: Corpus, tmp_path: Path) -> None:
     honest = DistilledSet.load(run)
-    replace(honest, provenance={**honest.provenance, "starts_from": "quantised"}).save(run / "set")
+    replace(honest, provenance={**honest.provenance.as_json(), "starts_from": "quantised"}).save(run / "set")
     assert "changed after the run" in flaw(run, corpus, "noise", tmp_path)
 
 

@@ -41,5 +41,5 @@ def test_a_resumed_run_keeps_its_micro_batch(
         distill(phantom_corpus, trajectories, tiny_recipe, out=tmp_path / "cut", progress=StopsAfter(2))
     monkeypatch.setattr("medistill.workflow.match.micro_batch_size", lambda *_, **__: 1)
     resumed = distill(phantom_corpus, trajectories, tiny_recipe, out=tmp_path / "cut", resume=True)
-    assert whole.provenance["micro_batch"] == resumed.provenance["micro_batch"] == 3
+    assert whole.provenance.micro_batch == resumed.provenance.micro_batch == 3
     assert whole.images.tobytes() == resumed.images.tobytes()

@@ -19,15 +19,15 @@ from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.caveats import caveats
 from medistill.report.verdict import verdict
+from medistill.studies.audit.audit import audit
 from medistill.studies.sites.plan import plan_sites
-from medistill.workflow.audit import audit
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.run import run
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 
 IPC = 20
 SETTINGS = [
-    f"distill.ipc={IPC}",
+    f"method.ipc={IPC}",
     "evaluate.networks=1",
     "audit.networks=1",
     "audit.shadows=4",
@@ -47,7 +47,7 @@ class Heard(Silent):
 
 
 def from_noise(recipe: Recipe, *more: str) -> Recipe:
-    return override_recipe(recipe, [*SETTINGS, "distill.init=noise", *more], "test")
+    return override_recipe(recipe, [*SETTINGS, "method.init=noise", *more], "test")
 
 
 def images_of_classes(corpus: Corpus) -> np.ndarray:

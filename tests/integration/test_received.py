@@ -14,13 +14,13 @@ from typer.testing import CliRunner, Result
 
 from medistill.artifacts.classifier import Classifier
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import ArtifactError
 from medistill.recipe import load_recipe
 from medistill.sharing import bundle as bundles
 from medistill.sharing.archive import read_archive, write_archive
 from medistill.sharing.bundle import Bundle, pack
 from medistill.sharing.keys import find_key
-from medistill.sharing.manifest import QuantisationRecord
 from medistill.sharing.statement import Statement
 from medistill.workflow.received import receive
 from medistill.workflow.share import share
@@ -48,12 +48,14 @@ def set_of(number: int, **recipe: dict[str, int]) -> DistilledSet:
     return replace(
         small,
         images=np.random.default_rng(number).normal(size=(4, 1, 16, 16)).astype(np.float32),
-        provenance={**small.provenance, "recipe": stated, "synthetic_source": True},
+        provenance={**small.provenance.as_json(), "recipe": stated, "synthetic_source": True},
     )
 
 
 def packed(distilled: DistilledSet) -> dict[str, bytes]:
-    return pack(distilled, Statement("CC0-1.0", "Tests", sender="St Example", acknowledged_risk="A test."))
+    return pack(
+        distilled, Statement(licence="CC0-1.0", intended_use="Tests", sender="St Example", acknowledged_risk="A test.")
+    )
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def test_no_command_uses_what_verify_refuses(command: str, place: Path) -> None:
 @pytest.mark.parametrize("command", USES)
 def test_no_command_uses_a_set_that_contradicts_what_is_said_of_it(command: str, place: Path) -> None:
     files = packed(set_of(3))
-    mean = QuantisationRecord(min_cluster_size=5, smallest_cluster=9)
+    mean = QuantisedSummary(min_cluster_size=5, smallest_cluster=9)
     provenance = Bundle.of_files(files).manifest.provenance.model_copy(update={"quantisation": mean})
     write_archive(place / "lie.zip", sent_bundle.listed_anew(files, provenance=provenance))
     told = typed(*[word.format("lie.zip") for word in USES[command]])
@@ -106,12 +108,12 @@ def test_a_classifier_says_which_key_vouches_for_its_set(place: Path) -> None:
         assert told.exit_code == 0, told.stderr
         result, kept = json.loads(told.stdout), Classifier.load(place / out).provenance
         assert (result["set_verified"], result["set_signer"]) == (signer is not None, signer)
-        assert (kept["set_verified"], kept.get("set_signer")) == (signer is not None, signer)
+        assert (kept.set_verified, kept.set_signer) == (signer is not None, signer)
         assert ("(unverified)" in told.stderr) == (signer is None)
         assert (key.fingerprint in told.stderr) == (signer is not None)
     received = receive("plain.zip")
     unsaid = train_classifier(received.distilled, load_recipe("demo", SMALL), out=place / "api").provenance
-    assert unsaid["set_verified"] is False
+    assert unsaid.set_verified is False
 
 
 def test_a_united_set_calls_each_sender_verified_or_not_and_believes_no_claim(place: Path) -> None:
@@ -119,8 +121,8 @@ def test_a_united_set_calls_each_sender_verified_or_not_and_believes_no_claim(pl
     key = find_key(place / "ours", sent_bundle.SENDER)
     told = typed("merge", "signed.zip", "plain.zip", "--out", "united")
     assert told.exit_code == 0, told.stderr
-    sources = DistilledSet.load(place / "united").provenance["sources"]
-    assert [source.get("signer") for source in sources] == [key.fingerprint, None]
+    sources = DistilledSet.load(place / "united").provenance.sources
+    assert [source.signer for source in sources] == [key.fingerprint, None]
     assert "unverified" in told.stdout
     share("united", out="united.zip", licence="CC0-1.0", intended_use="Tests", acknowledged_risk="A test.")
     card = Bundle.open("united.zip").files["README.md"].decode()
@@ -129,8 +131,8 @@ def test_a_united_set_calls_each_sender_verified_or_not_and_believes_no_claim(pl
     write_archive(place / "other.zip", packed(set_of(7)))
     again = typed("merge", "united.zip", "other.zip", "--out", "again")
     assert again.exit_code == 0, again.stderr
-    sources = DistilledSet.load(place / "again").provenance["sources"]
-    assert not [one for one in sources if "signer" in one], "united.zip is not signed: its word is not enough"
+    sources = DistilledSet.load(place / "again").provenance.sources
+    assert not [one for one in sources if "signer" in one.as_json()], "united.zip is not signed: its word is not enough"
     shown = typed("verify", "united.zip", "--json")
     said = [check["told"] for check in json.loads(shown.stdout)["checks"] if check["name"] == "United from"]
     assert len(said) == 2

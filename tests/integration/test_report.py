@@ -266,7 +266,7 @@ def test_set_and_evaluation_without_a_history(whole_run: Callable[..., Path]) ->
     report = write_report(run)
     assert_sound((run / "report.html").read_text(encoding="utf-8"))
     assert set(report.missing) == {"corpus", "making", "course", "across", "audit"}
-    assert report.making.settings["distill"]["ipc"] == 5
+    assert report.making.settings["method"]["ipc"] == 5
     assert report.making.commands == ()
 
 
@@ -276,8 +276,8 @@ def test_a_set_with_settings_of_another_version_has_a_report_without_them(
     run = whole_run()
     (run / "recipe.toml").unlink()
     of_old = reported_run.distilled_set(recipe, synthetic=False)
-    settings = {**of_old.provenance["recipe"], "bygone": {"x": 1}}
-    replace(of_old, provenance={**of_old.provenance, "recipe": settings}).save(run / "set")
+    settings = {**of_old.provenance.recipe, "bygone": {"x": 1}}
+    replace(of_old, provenance={**of_old.provenance.as_json(), "recipe": settings}).save(run / "set")
     report = read_report(run)
     assert report.making.settings == {}
     assert any(paragraph.startswith("Distillation. 9 images") for paragraph in report.methods)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from medistill.artifacts.cache import cache_root
-from medistill.artifacts.corpus import SPLITS, Corpus, TextCheck, save_corpus
+from medistill.artifacts.corpus import SPLITS, Corpus, TextCheck
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.evaluate.evaluation import load_evaluation
@@ -25,13 +25,14 @@ from medistill.workflow.originals import FILE, apart_from_originals, keep_origin
 from medistill.workflow.run import run
 from medistill.workflow.same_corpus import changes
 from tests.factories import audited
+from tests.factories.flat_corpus import save_flat
 from tests.factories.tiny import TINY
 
 RECIPE = load_recipe(
     "demo",
     (
-        *(*TINY, "data.image_size=16", "network.depth=2", "distill.ipc=2", "method=ddoq", "distill.init=quantised"),
-        *("distill.labels=hard", "quantise.components=8", "evaluate.arms=['random']"),
+        *(*TINY, "data.image_size=16", "network.depth=2", "method.ipc=2", "method.name=ddoq"),
+        *("method.labels=hard", "method.quantise.components=8", "evaluate.arms=['random']"),
     ),
 )
 
@@ -44,7 +45,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def saved(folder: Path, of: Corpus, rows: Sequence[int], splits: np.ndarray, **changed: np.ndarray) -> Corpus:
     """Some images of a corpus, split anew."""
     manifest = {row.row: row for row in of.manifest}
-    return save_corpus(
+    return save_flat(
         folder,
         images=changed.get("images", of.images)[rows],
         labels=changed.get("labels", of.labels)[rows].tolist(),
@@ -112,7 +113,7 @@ def test_what_changed_is_told_in_counts_by_class(corpus: Corpus, tmp_path: Path)
     )
     assert "3 files new (Normal 1, Pneumonia 2)" in changes(now, corpus)
     assert "doe" not in said
-    read = replace(corpus, text_check=TextCheck("a reader 1.0", "mask"))
+    read = replace(corpus, text_check=TextCheck(by="a reader 1.0", policy="mask"))
     assert changes(read, corpus) == "burnt-in text was treated as mask, by a reader 1.0 then, as unchecked now"
 
 
@@ -158,7 +159,7 @@ def test_nothing_is_claimed_where_nothing_can_be_known(
     made = distill(corpus, None, RECIPE, out=tmp_path / "run", device="cpu")
     other = saved(tmp_path / "other", corpus, range(120), turned(corpus))
     known = known_originals(made, tmp_path / "run")
-    content = made.provenance["corpus"]
+    content = made.provenance.corpus
     padded = RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"fit": "pad"})})
     assert apart_from_originals(content, other, padded, known).originals == "not known"
     assert apart_from_originals(None, other, RECIPE, None).originals == "not known"

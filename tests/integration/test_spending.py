@@ -22,8 +22,9 @@ from medistill.privacy.ledger import Entry, ledger_root, read_ledger
 from medistill.privacy.spent import Spent
 from medistill.progress import Silent
 from medistill.recipe import Recipe, override_recipe
+from medistill.training.context import Context
 from medistill.workflow.distill import distill
-from medistill.workflow.experts import train_experts
+from medistill.workflow.experts import network_spec, train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.shadows import ask_shadows, plan_shadows
 from medistill_cli.main import app
@@ -44,7 +45,7 @@ class Heard(Silent):
 @pytest.fixture(scope="module")
 def recipe(tiny_recipe: Recipe) -> Recipe:
     classes = f"data.classes={json.dumps(CLASSES)}"
-    return override_recipe(tiny_recipe, [*PRIVATE, classes, "data.image_size=16", "experts.epochs=3"], "test")
+    return override_recipe(tiny_recipe, [*PRIVATE, classes, "data.image_size=16", "method.experts.epochs=3"], "test")
 
 
 @pytest.fixture
@@ -82,8 +83,8 @@ def test_the_second_set_says_what_both_have_spent(corpus: Corpus, recipe: Recipe
     heard, spent = Heard(), []
     for name, chosen in (("one", recipe), ("other", reseeded(recipe))):
         made = distill(corpus, train_experts(corpus, chosen, progress=heard), chosen, out=tmp_path / name)
-        spent.append(Spent.from_json(made.provenance["privacy_spent"]))
-        assert spent[-1].sentence in made.provenance["privacy"]
+        spent.append(Spent.of_set(made.provenance))
+        assert spent[-1].sentence in made.provenance.privacy
     assert (spent[0].releases, spent[0].epsilon, spent[0].delta) == (1, guarantee.epsilon, guarantee.delta)
     assert (spent[1].releases, spent[1].others_epsilon) == (2, guarantee.epsilon)
     assert spent[1].delta == 2 * guarantee.delta
@@ -107,20 +108,13 @@ def test_the_shadows_of_an_audit_are_no_releases(corpus: Corpus, recipe: Recipe,
     """They are removed when they were asked; were they counted, no set with a total could ever be audited."""
     guarantee = Guarantee.of(recipe)
     assert guarantee is not None
-    quick = ["audit.shadows=2", "audit.shadow_networks=1", "audit.shadow_iterations=2", "distill.ipc=1"]
+    quick = ["audit.shadows=2", "audit.shadow_networks=1", "audit.shadow_iterations=2", "method.ipc=1"]
     chosen = override_recipe(recipe, [*quick, f"privacy.total_epsilon={guarantee.epsilon}"], "test")
     train_experts(corpus, chosen)
     before = entries()
-    asked = ask_shadows(
-        plan_shadows(corpus, chosen),
-        corpus,
-        chosen,
-        folder=private_folder(tmp_path / "shadows"),
-        key="key",
-        network=None,
-        place=torch.device("cpu"),
-        progress=Silent(),
-    )
+    folder, spec = private_folder(tmp_path / "shadows"), network_spec(corpus, chosen)
+    context = Context(corpus, chosen, spec, torch.device("cpu"), folder, Silent())
+    asked = ask_shadows(plan_shadows(corpus, chosen), context, key="key", network=None)
     assert len(asked.confidence["distilled"]) == 2
     assert entries() == before
 
@@ -249,7 +243,7 @@ def test_the_command_lists_what_was_spent(corpus: Corpus, recipe: Recipe, tmp_pa
     made = distill(corpus, train_experts(corpus, recipe), recipe, out=tmp_path / "one")
     train_experts(corpus, reseeded(recipe))
     one, _ = listed()["releases"]  # type: ignore[misc]
-    assert one["epsilon"] == made.provenance["differential_privacy"]["epsilon"]
+    assert one["epsilon"] == made.provenance.differential_privacy["epsilon"]
     assert one["in_all"]["releases"] == 2
     assert "2 of 2 releases" in CliRunner().invoke(app, ["ledger"], env={"COLUMNS": "200"}).stdout
-    assert DistilledSet.load(tmp_path / "one").provenance["privacy_spent"]["releases"] == 1
+    assert DistilledSet.load(tmp_path / "one").provenance.privacy_spent.releases == 1

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner, Result
 
 from medistill.artifacts.atomic import sha256_file
-from medistill.artifacts.classifier import Classifier
+from medistill.artifacts.classifier import Classifier, ClassifierProvenance
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, DataError, UsageError
@@ -81,7 +81,7 @@ def recipe() -> Recipe:
         "evaluate.epochs=4",
         "schedule.choose=fixed",
     ]
-    return load_recipe("demo", [*settings, "evaluate.arms=[]", "evaluate.bootstrap=100", "distill.ipc=2"])
+    return load_recipe("demo", [*settings, "evaluate.arms=[]", "evaluate.bootstrap=100", "method.ipc=2"])
 
 
 def _told(distilled: DistilledSet, recipe: Recipe, number: int = 0) -> DistilledSet:
@@ -165,7 +165,7 @@ def test_thresholds_are_chosen_on_the_recipients_validation_split(
     made = replace(drawn_set(corpus), provenance={"corpus": "of another hospital"})
     classifier = train_classifier(made, recipe, out=tmp_path / "model")
     for known, warned in (({"corpus": corpus.content}, []), ({}, [OTHER_CORPUS]), (made.provenance, [OTHER_CORPUS])):
-        heard, of_set = Heard(), replace(classifier, provenance={"set": known})
+        heard, of_set = Heard(), replace(classifier, provenance=ClassifierProvenance(set=known))
         evaluation = evaluate_classifier(of_set, corpus, recipe, out=tmp_path / "run", progress=heard)
         assert [line for line in heard.said if line in (OTHER_CORPUS, OWN_THRESHOLDS)] == [*warned, OWN_THRESHOLDS]
     told = load_file(tmp_path / "run/evaluation/distilled.safetensors")["validation"][0]
@@ -215,7 +215,7 @@ def test_sets_are_united_from_disk_and_a_full_disk_leaves_nothing(
     united = merge([tmp_path / "east", tmp_path / "west" / "set"], out=tmp_path / "merged")
     read = DistilledSet.load(tmp_path / "merged")
     assert np.array_equal(read.images, np.concatenate([one.images for one in made]))
-    assert [part["set_digest"] for part in united.provenance["sources"]] == [
+    assert [part.set_digest for part in united.provenance.sources] == [
         sha256_file(tmp_path / name / "set" / "images.safetensors") for name in ("east", "west")
     ]
     with pytest.raises(UsageError, match="label map for north"):
@@ -362,7 +362,7 @@ def test_the_commands_from_two_sets_to_figures(
     assert torch.load(tmp_path / "tensors" / "images.pt", weights_only=True).shape == (6, 1, 16, 16)
     share(tmp_path / "merged", out=tmp_path / "merged.zip", licence="x", intended_use="x", acknowledged_risk="x")
     again = merge([tmp_path / "merged.zip", tmp_path / "north"], out=tmp_path / "all")
-    assert again.provenance["sources"][:2] == told["sources"]
+    assert [part.as_json() for part in again.provenance.sources[:2]] == told["sources"]
 
 
 @pytest.mark.parametrize(("policy", "unmasked"), [("mask", True), ("quarantine", True), ("unchecked", False)])
@@ -371,7 +371,9 @@ def test_a_masked_set_is_tested_without_the_reader_and_the_report_says_so(
 ) -> None:
     """The corpus was read by nobody who looked for text; the set says what was done about its originals'."""
     made = _told(drawn_set(corpus), recipe)
-    made = replace(made, provenance={**made.provenance, "text_check": {"policy": policy, "by": "a reader 1.0"}})
+    made = replace(
+        made, provenance={**made.provenance.as_json(), "text_check": {"policy": policy, "by": "a reader 1.0"}}
+    )
     heard = Heard()
     assert evaluate(made, corpus, recipe, out=tmp_path / "of-set", progress=heard).unmasked is unmasked
     assert any("which are read as they are" in said for said in heard.said) is unmasked
@@ -393,7 +395,9 @@ def test_a_recipe_that_masks_asks_no_recipient_for_the_reader(
     masking = load_recipe("demo", [*settings, "data.burnt_in_text=mask"])
     made = drawn_set(prepare(phantom_folder, load_recipe("demo", settings)))
     checked = {"text_check": {"policy": "mask", "by": "a reader 1.0"}}
-    replace(_told(made, masking), provenance={**_told(made, masking).provenance, **checked}).save(tmp_path / "set")
+    replace(_told(made, masking), provenance={**_told(made, masking).provenance.as_json(), **checked}).save(
+        tmp_path / "set"
+    )
     for words in (
         ["train", str(tmp_path / "set"), "--out", str(tmp_path / "model")],
         ["evaluate", str(tmp_path / "set"), "--data", str(phantom_folder), "--out", str(tmp_path / "of-set")],

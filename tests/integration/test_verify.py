@@ -97,7 +97,7 @@ def test_whether_text_was_looked_for_is_told(
     made = sent_bundle.small_set()
     audit = sent_bundle.audit_of(made.digest(), "pass")
     text = replace(report_example.text_figures(), originals=original, reader=reader)
-    files = pack(made, Statement("CC-BY-4.0", "Tests"), audit=replace(audit, text=text))
+    files = pack(made, Statement(licence="CC-BY-4.0", intended_use="Tests"), audit=replace(audit, text=text))
     write_archive(tmp_path / "read.zip", files)
     found, told = state_of(tmp_path / "read.zip", "Burnt-in text")
     assert (found, words in told) == (state, True)
@@ -230,7 +230,11 @@ def state_of(path: Path, name: str) -> tuple[str, str]:
 
 def test_pages_that_medistill_would_not_write_are_told_of(tmp_path: Path, ours: Path) -> None:
     report = report_example.whole()
-    good = pack(sent_bundle.small_set(), Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test."), report=report)
+    good = pack(
+        sent_bundle.small_set(),
+        Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="A test."),
+        report=report,
+    )
     write_archive(tmp_path / "good.zip", good)
     assert state_of(tmp_path / "good.zip", "Pages")[0] == "passed"
     script = good["report.html"].replace(b"</body>", b"<script>fetch('https://example.org')</script></body>")
@@ -256,7 +260,9 @@ def test_dicom_headers_that_medistill_would_not_write_are_told_of(tmp_path: Path
     made = sent_bundle.small_set()
     objects = dicom_files(made)
     for name, first in (("same", objects["dicom/0000.dcm"]), ("other", b"MZ" + objects["dicom/0000.dcm"][2:])):
-        files = pack(made, Statement("CC-BY-4.0", "Tests"), dicom={**objects, "dicom/0000.dcm": first})
+        files = pack(
+            made, Statement(licence="CC-BY-4.0", intended_use="Tests"), dicom={**objects, "dicom/0000.dcm": first}
+        )
         write_archive(tmp_path / f"{name}.zip", files)
     assert state_of(tmp_path / "same.zip", "Pages")[0] == "passed"
     state, told = state_of(tmp_path / "other.zip", "Pages")
@@ -286,7 +292,7 @@ def test_an_epsilon_has_to_follow_from_its_own_figures(
 ) -> None:
     pytest.importorskip("opacus", reason="the dp extra is not installed")
     private = replace(sent_bundle.small_set(), provenance={"differential_privacy": {**GUARANTEE, **changes}})
-    write_archive(tmp_path / "b.zip", pack(private, Statement("CC-BY-4.0", "Tests")))
+    write_archive(tmp_path / "b.zip", pack(private, Statement(licence="CC-BY-4.0", intended_use="Tests")))
     if follows is None:
         with pytest.raises(ArtifactError, match="its own noise, rate and steps give"):
             verify(tmp_path / "b.zip", today=sent_bundle.TODAY)
@@ -316,7 +322,10 @@ def spending_bundle(folder: Path, **changes: object) -> Path:
     spent = Spent(**{**SPENT, **changes})  # type: ignore[arg-type]
     provenance = {"differential_privacy": GUARANTEE, "privacy": spent.sentence, "privacy_spent": spent.as_json()}
     made = replace(sent_bundle.small_set(), provenance=provenance)
-    write_archive(folder / "spent.zip", pack(made, Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test.")))
+    write_archive(
+        folder / "spent.zip",
+        pack(made, Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="A test.")),
+    )
     return folder / "spent.zip"
 
 
@@ -327,7 +336,10 @@ def test_what_was_spent_in_all_is_told(tmp_path: Path, ours: Path) -> None:
     assert "epsilon = 4 (without this one 2.7), delta = 2e-05 for one patient" in told
     assert b"together they have spent epsilon = 4" in Bundle.open(tmp_path / "spent.zip").files["README.md"]
     private = replace(sent_bundle.small_set(), provenance={"differential_privacy": GUARANTEE})
-    write_archive(tmp_path / "old.zip", pack(private, Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test.")))
+    write_archive(
+        tmp_path / "old.zip",
+        pack(private, Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="A test.")),
+    )
     assert state_of(tmp_path / "old.zip", "Spent in all")[0] == "missing"
 
 
@@ -349,13 +361,16 @@ def quantised_bundle(
 ) -> Path:
     """A bundle of four means, two a class, that says this of them."""
     known = {"encoder": "pca", "dimension": 8, "min_cluster_size": 5, "smallest_cluster": 7, "weights": "mass"}
-    recipe = load_recipe("demo", ["method=ddoq", f"quantise.priors={priors}"]).model_dump(mode="json")
+    recipe = load_recipe("demo", ["method.name=ddoq", f"method.quantise.priors={priors}"]).model_dump(mode="json")
     provenance = {
         "starts_from": said.pop("starts_from", "quantised"), "split_unit": "patient", "recipe": recipe,
         "quantisation": {**known, "labels": "hard", **said},
     }  # fmt: skip
     made = replace(sent_bundle.small_set(), weights=np.array(weights, np.float32), provenance=provenance)
-    write_archive(folder / "quantised.zip", pack(made, Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test.")))
+    write_archive(
+        folder / "quantised.zip",
+        pack(made, Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="A test.")),
+    )
     return folder / "quantised.zip"
 
 
@@ -396,7 +411,10 @@ def test_what_is_said_of_means_and_is_not_so_is_refused(
 
 def test_means_of_nobody_knows_how_many_are_told_of(tmp_path: Path, ours: Path) -> None:
     made = replace(sent_bundle.small_set(), provenance={"starts_from": "quantised"})
-    write_archive(tmp_path / "silent.zip", pack(made, Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test.")))
+    write_archive(
+        tmp_path / "silent.zip",
+        pack(made, Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="A test.")),
+    )
     state, told = state_of(tmp_path / "silent.zip", "Quantisation")
     assert state == "missing"
     assert "of how many is not said" in told
@@ -411,7 +429,9 @@ def test_weights_that_are_said_to_be_uniform_must_be(tmp_path: Path, ours: Path)
             provenance={"starts_from": "quantised", "quantisation": known},
         )
         path = tmp_path / f"{fits}.zip"
-        write_archive(path, pack(made, Statement("CC-BY-4.0", "Tests", acknowledged_risk="A test.")))
+        write_archive(
+            path, pack(made, Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="A test."))
+        )
         if fits:
             assert state_of(path, "Quantisation")[0] == "declared"
         else:

@@ -136,7 +136,7 @@ def evaluate(
         if require_non_inferior and split is None:
             split = "test"  # there is nothing to be non-inferior to where all images are tested
         corpus = read_corpus(data, labels, chosen, progress, "test")
-        corpus = as_tested(corpus, distilled.provenance.get("corpus"), split)
+        corpus = as_tested(corpus, distilled.provenance.corpus, split)
         check_across(corpus, chosen)
         originals = known_originals(distilled, run_of(source))
         evaluation = evaluate_set(
@@ -208,7 +208,7 @@ def _evaluate_classifier(
             do="leave it out, or train another classifier with it",
         )
     corpus = read_corpus(data, labels, recipe, progress, "test")
-    corpus = as_tested(corpus, classifier.provenance.get("set", {}).get("corpus"), split)
+    corpus = as_tested(corpus, classifier.provenance.set.corpus, split)
     return evaluate_classifier(classifier, corpus, recipe, out=out, device=device, progress=progress)
 
 

@@ -72,7 +72,8 @@ def merge(
     )
     if json:
         known = united.provenance
-        told = {"sources": known["sources"], "privacy": known["privacy"], "student_lr": united.student_lr}
+        listed = [part.as_json() for part in known.sources or ()]
+        told = {"sources": listed, "privacy": known.privacy, "student_lr": united.student_lr}
         print_json({"out": str(out), "classes": list(united.class_names), "images": len(united.labels), **told})
         return
     _print(united, sources)
@@ -115,12 +116,10 @@ def _print(united: DistilledSet, sources: Sequence[Path]) -> None:
     table = Table(title=f"{len(united.labels)} images of {len(sources)} sets", title_justify="left", title_style="bold")
     for heading in ("Images", "Sender", "Epsilon", *united.class_names):
         table.add_column(heading, justify="left" if heading in ("Images", "Sender") else "right")
-    for part in united.provenance["sources"]:
-        first, last = part["first"], part["first"] + part["images"] - 1
+    for part in united.provenance.sources or ():
+        first, last = part.first, part.first + part.images - 1
         counts = np.bincount(united.labels[first : last + 1], minlength=len(united.class_names))
-        epsilon = "none" if part["epsilon"] is None else f"{part['epsilon']:.3g}"
-        table.add_row(
-            f"{first} to {last}", sender_words(part["sender"], part.get("signer")), epsilon, *map(str, counts)
-        )
+        epsilon = "none" if part.epsilon is None else f"{part.epsilon:.3g}"
+        table.add_row(f"{first} to {last}", sender_words(part.sender, part.signer), epsilon, *map(str, counts))
     console.print(table)
-    console.print(united.provenance["privacy"], soft_wrap=True)
+    console.print(united.provenance.privacy, soft_wrap=True)

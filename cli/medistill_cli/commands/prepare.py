@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,7 +81,7 @@ def prepare(
                 "split_unit": corpus.split_unit,
                 "split_source": corpus.split_source,
                 "synthetic": corpus.synthetic,
-                "text_check": None if corpus.text_check is None else asdict(corpus.text_check),
+                "text_check": None if corpus.text_check is None else corpus.text_check.as_json(),
                 "text_masked": corpus.text_masked,
                 "notes": list(corpus.notes),
                 **({} if page is None else {"preview": str(page)}),

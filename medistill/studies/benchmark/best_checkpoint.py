@@ -45,7 +45,7 @@ def best_checkpoint(distilled: DistilledSet, known: tuple[float, ...], context: 
     if not sets:
         return None
     accuracies = _Accuracies(context.out / FOLDER / ACCURACIES, _key(sets, context))
-    chosen_step = distilled.provenance.get("chosen_step")
+    chosen_step = distilled.provenance.chosen_step
     if known and chosen_step in sets:
         accuracies.of_step[chosen_step] = list(known)
     runner = JobRunner(_jobs(sets, accuracies, context), context.progress.say)

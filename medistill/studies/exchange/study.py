@@ -19,9 +19,10 @@ from medistill.evaluate.predictions import Truth
 from medistill.evaluate.site_matrix import SourcePredictions, site_matrix
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import check_image_size
-from medistill.privacy.residue import residue
+from medistill.privacy.attacks.initialisation_leakage import leakage
+from medistill.privacy.initialisation import initial_rows
 from medistill.progress import Progress, Silent, time_left
-from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
+from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.report.exchange import ExchangeStudy, StudiedSite
 from medistill.report.html import render_exchange
 from medistill.report.markdown import exchange_markdown
@@ -30,12 +31,11 @@ from medistill.studies.exchange.networks import Sources, source_predictions
 from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
 from medistill.training.context import Context
 from medistill.training.device import choose_device
-from medistill.workflow.audit import starting_rows
+from medistill.training.images import grey_of
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import versions
 from medistill.workflow.experts import followed_experts, network_spec
-from medistill.workflow.likeness import grey_of
 from medistill.workflow.network_keys import STATISTICS
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
@@ -80,7 +80,7 @@ def exchange_study(
         spec = network_spec(corpus, recipe, network)
         context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log)
         check_image_size(spec)
-        sites, rows = plan_exchange(corpus, recipe.distill.ipc, recipe.fewest_patients), _tested(corpus)
+        sites, rows = plan_exchange(corpus, recipe.method.ipc, recipe.fewest_patients), _tested(corpus)
         sets, reasons = _sets(sites, replace(context, out=folder / "sites"), network)
         sources = Sources(sites, sets, reasons, context)
         sources.united.save(private_folder(folder / "united"))
@@ -130,7 +130,7 @@ def _sets(
         raise UsageError(
             f"{len(sets)} of {len(sites)} sites made a set; {'; '.join(f'{k}: {why}' for k, why in reasons.items())}",
             expected="two at least, or nothing can be exchanged",
-            do="lower experts.lr or distill.student_lr_lr, and repeat the command",
+            do="lower method.experts.lr or method.student_lr_lr, and repeat the command",
         )
     return sets, reasons
 
@@ -162,7 +162,7 @@ def _finished(folder: Path, site: ExchangeSite, context: Context) -> DistilledSe
         return None
     done = DistilledSet.load(folder / "set")
     refuse_misfit(MadeOf.of_set(done), site.share(context.corpus), "exchange", spec=context.spec, where=folder)
-    stored = validate_recipe(done.provenance.get("recipe", {}), f"the recipe inside {folder / 'set'}")
+    stored = done.provenance.made_with(str(folder / "set"))
     statistics = {name: getattr(stored.evaluate, name) for name in STATISTICS}
     evaluate = context.recipe.evaluate.model_copy(update=statistics)
     mine = context.recipe.model_copy(update={"evaluate": evaluate, "audit": stored.audit})
@@ -189,10 +189,10 @@ def _studied(site: ExchangeSite, source: MergeSource | None, reason: str, contex
     recovered = None
     if source is not None:
         distilled, share, device = source.distilled, site.share(context.corpus), context.device
-        began_as, _ = starting_rows(distilled, share)
+        began_as = initial_rows(distilled, share).rows
         if began_as is not None:
             rows = share.rows("train")
-            found = residue(
+            found = leakage(
                 torch.from_numpy(distilled.normalisation.grey(distilled.images)).flatten(1).to(device),
                 distilled.labels,
                 began_as,
@@ -227,8 +227,8 @@ def _study(
         matrix=matrix,
         network=context.spec.words,
         networks=recipe.evaluate.networks,
-        ipc=recipe.distill.ipc,
-        starts_from=recipe.distill.init,
+        ipc=recipe.method.ipc,
+        starts_from=recipe.method.starts_from,
         split_unit=corpus.split_unit,
         synthetic=corpus.synthetic,
         confidence=recipe.evaluate.confidence,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
@@ -14,7 +13,7 @@ from medistill.artifacts.lock import alone
 from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
 from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent, time_left
-from medistill.recipe import Recipe, validate_recipe
+from medistill.recipe import Recipe
 from medistill.recipe.limits import LargeRecipe, refuse_large
 from medistill.report.held_out_sites import SitePlan, load_sites
 from medistill.report.record import HeldOutSite
@@ -99,7 +98,7 @@ def _done(plan: SitePlan, context: Context, network: NetworkFactory | None) -> S
         evaluate(distilled, without, recipe, out=out, network=network, device=device, progress=log)
     except (DivergedError, DataError) as error:
         log.say(str(error))
-        return replace(plan, reason=error.seen)
+        return plan.replaced(reason=error.seen)
     return plan
 
 
@@ -110,9 +109,8 @@ def _recipe_of(source: DistilledSet, run: Path, large_recipe: LargeRecipe) -> Re
         RecipeError: it asks for more than it may.
         UsageError: it is differentially private.
     """
-    origin = f"the recipe inside {run / 'set'}"
-    recipe = validate_recipe(source.provenance["recipe"], origin)
-    refuse_large(recipe.model_dump(), origin, large_recipe)
+    recipe = source.provenance.made_with(str(run / "set"))
+    refuse_large(recipe.model_dump(), f"the recipe inside {run / 'set'}", large_recipe)
     if recipe.privacy.mode == "dp":
         raise UsageError(
             f"the set in {run} is differentially private",
@@ -131,7 +129,7 @@ def _set_of(run: Path) -> DistilledSet:
             do="check the path, or finish the run with --resume first",
         )
     source = DistilledSet.load(run / "set")
-    if not {"recipe", "corpus", "network"} <= set(source.provenance):
+    if None in (source.provenance.recipe, source.provenance.corpus, source.provenance.network):
         raise ArtifactError(
             f"{run / 'set'} does not say what it was made of",
             expected="a set that medistill distilled",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, rows_without_
 from medistill.artifacts.kept import keep_json, read_result
 from medistill.errors import UsageError
 from medistill.recipe import Recipe
-from medistill.report.held_out_sites import SITES_SCHEMA, SitePlan, read_plans
+from medistill.report.held_out_sites import SitePlan, SitePlans
 
 
 def plan_sites(corpus: Corpus, needed: int, smallest_cell: int) -> list[SitePlan]:
@@ -77,12 +76,12 @@ class SitesRecord:
 
     def __init__(self, path: Path, corpus: Corpus, recipe: Recipe) -> None:
         self.path = path
-        self.made_of = {"corpus": corpus.content, "recipe_digest": recipe.digest}
+        self.corpus, self.recipe_digest = corpus.content, recipe.digest
         self.plans: dict[str, SitePlan] = {}
         if path.is_file():
-            earlier = read_result(path, "record of the sites")
-            self.plans = {plan.site: plan for plan in read_plans(earlier, path)}
-            if {name: earlier.get(name) for name in self.made_of} != self.made_of:
+            earlier = SitePlans.from_json(read_result(path, "record of the sites"), str(path))
+            self.plans = {plan.site: plan for plan in earlier.sites}
+            if (earlier.corpus, earlier.recipe_digest) != (self.corpus, self.recipe_digest):
                 raise UsageError(
                     f"{path.parent} holds results of another corpus or recipe",
                     expected="results of this run nowhere_else",
@@ -101,5 +100,6 @@ class SitesRecord:
         self._write()
 
     def _write(self) -> None:
-        sites = [asdict(plan) for plan in sorted(self.plans.values(), key=lambda plan: plan.folder)]
-        keep_json(self.path, {"schema": SITES_SCHEMA, **self.made_of, "sites": sites})
+        sites = tuple(sorted(self.plans.values(), key=lambda plan: plan.folder))
+        record = SitePlans(corpus=self.corpus, recipe_digest=self.recipe_digest, sites=sites)
+        keep_json(self.path, record.as_json())

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from medistill.artifacts.atomic import sha256_file
-from medistill.artifacts.classifier import PREPROCESSING, WEIGHTS, Classifier
+from medistill.artifacts.classifier import PREPROCESSING, WEIGHTS, Classifier, ClassifierProvenance
 from medistill.artifacts.new_folder import new_folder
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.whitening import Whitening
@@ -33,7 +33,7 @@ def _classifier(**changes: Any) -> Classifier:
         "bytes": 1000,
         "epochs": 5,
         "seconds": 1.5,
-        "provenance": {"set": {"method": "IADD"}, "lr": 0.01},
+        "provenance": ClassifierProvenance(set={"method": "IADD"}, lr=0.01),
     }
     made = Classifier(**{**values, **changes})
     if "weights" in changes:

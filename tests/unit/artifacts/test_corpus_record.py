@@ -21,10 +21,10 @@ from medistill.artifacts.corpus import (
     TextCheck,
     load_corpus,
     rows_without_site,
-    save_corpus,
     save_without_site,
 )
 from medistill.errors import ArtifactError, MedistillError
+from tests.factories.flat_corpus import save_flat
 
 
 def _save(folder: Path, **changes: Any) -> Corpus:
@@ -49,7 +49,7 @@ def _save(folder: Path, **changes: Any) -> Corpus:
             ManifestRow("c.dcm", -1, "lateral view", "LL"),
         ],
     }
-    return save_corpus(folder, **{**values, **changes})
+    return save_flat(folder, **{**values, **changes})
 
 
 @pytest.fixture
@@ -329,7 +329,7 @@ def test_a_flipped_bit_anywhere_in_the_index_is_refused_or_harms_no_array(corpus
 
 
 def test_how_text_was_looked_for_comes_back_and_belongs_to_the_address(corpus: Corpus) -> None:
-    check = TextCheck("a reader 1.0", "mask")
+    check = TextCheck(by="a reader 1.0", policy="mask")
     rows = [
         ManifestRow("a.dcm", 0, TEXT_MASKED, "text was masked in 2 places"),
         *(ManifestRow(f"{k}.dcm", k) for k in range(1, 6)),
@@ -341,7 +341,7 @@ def test_how_text_was_looked_for_comes_back_and_belongs_to_the_address(corpus: C
     assert checked.content != corpus.content
     without = save_without_site(corpus.path.parent, checked, "süd", ["COVID", "Normal"])
     assert (without.text_check, without.text_masked) == (check, 1)
-    newer = _save(corpus.path.parent, text_check=TextCheck("a reader 2.0", "mask"), manifest=rows)
+    newer = _save(corpus.path.parent, text_check=TextCheck(by="a reader 2.0", policy="mask"), manifest=rows)
     assert newer.content == checked.content, "the same pixels, whichever version looked: a run goes on with them"
     _edit(checked.path / "index.json", text_check={"by": "a reader 1.0", "policy": "quarantine"})
     with pytest.raises(ArtifactError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -55,11 +54,14 @@ def test_the_rate_is_drawn_class_by_class_with_the_chosen_number() -> None:
 
 def test_the_slope_is_that_of_least_squares() -> None:
     numbers = np.random.default_rng(2)
-    points = tuple(RatePoint(k, float(3 * k**-0.2 * numbers.uniform(0.9, 1.1))) for k in (1, 2, 5, 10, 50))
+    points = tuple(RatePoint(centroids=k, w2=float(3 * k**-0.2 * numbers.uniform(0.9, 1.1))) for k in (1, 2, 5, 10, 50))
     expected = np.polyfit(np.log([2, 5, 10, 50]), np.log([point.w2 for point in points[1:]]), 1)[0]
     assert rate_slope(points) == pytest.approx(expected)
     assert rate_slope(points[:2]) is None
-    assert rate_slope((RatePoint(2, 0.0), RatePoint(5, 0.0), RatePoint(10, 1.0))) is None
+    assert (
+        rate_slope((RatePoint(centroids=2, w2=0.0), RatePoint(centroids=5, w2=0.0), RatePoint(centroids=10, w2=1.0)))
+        is None
+    )
     assert "-0.11: twice as many images make it 7.3 % smaller" in rate_words(KNOWN).replace("\u2212", "-").replace(
         "\u202f", " "
     ).replace("\u00a0", " ")
@@ -67,16 +69,16 @@ def test_the_slope_is_that_of_least_squares() -> None:
 
 def test_many_classes_have_one_line_and_a_rate_that_was_not_measured_none() -> None:
     many = tuple(
-        replace(KNOWN.classes[k % 4], class_name=f"class {k}", rate=KNOWN.classes[k % 4].rate[: 8 - k % 2])
+        KNOWN.classes[k % 4].replaced(class_name=f"class {k}", rate=KNOWN.classes[k % 4].rate[: 8 - k % 2])
         for k in range(len(CLASS_LINES) + 1)
     )
-    known = replace(KNOWN, classes=many)
+    known = KNOWN.replaced(classes=many)
     (name, points, chosen), *others = quantisation_plots.rate_lines(known)
     assert (name, others) == ("Mean", [])
     assert [point.centroids for point in points] == [1, 2, 5, 10, 20, 50, 100]
     assert points[2].w2 == pytest.approx(np.sqrt(np.mean([of_class.rate[2].w2 ** 2 for of_class in many])))
     assert chosen.w2 == pytest.approx(np.sqrt(np.mean([of_class.w2**2 for of_class in many])))
-    untold = replace(KNOWN, classes=tuple(replace(of_class, rate=()) for of_class in KNOWN.classes))
+    untold = KNOWN.replaced(classes=tuple(of_class.replaced(rate=()) for of_class in KNOWN.classes))
     assert mean_rate(untold.classes) == ()
     assert rate_words(untold) == ""
     assert quantisation_plots.rate_lines(untold) == []

@@ -12,9 +12,11 @@ from pydantic import TypeAdapter
 
 from medistill.artifacts.atomic import write_json
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import ArtifactError
 from medistill.quantisation.record import Quantisation
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, load_recipe
+from medistill.recipe.load import sections_of
 from medistill.report import descriptions, quantisation_plots
 from medistill.report.caveats import caveats
 from medistill.report.exchange import statements
@@ -28,7 +30,7 @@ from medistill.report.quantisation_statements import (
     weighting,
 )
 from medistill.report.record import Report
-from medistill.report.summaries import QuantisedSummary, SetSummary
+from medistill.report.summaries import SetSummary
 from medistill.report.tables import tables
 from medistill.sharing.outgoing import outgoing_report, site_names
 from medistill.workflow.report import read_report
@@ -69,7 +71,7 @@ def quantised_run(folder: Path, recipe: Recipe, *, keep: int = 9, **provenance: 
     (run / "history.json").unlink()
     made = reported_run.distilled_set(recipe, synthetic=False)
     told = {"method": "DDOQ", "starts_from": "quantised", "quantisation": STATED, **provenance}
-    known = {name: value for name, value in made.provenance.items() if name != "chosen_step"}
+    known = {name: value for name, value in made.provenance.as_json().items() if name != "chosen_step"}
     for file in (run / "set").iterdir():
         file.unlink()
     (run / "set").rmdir()
@@ -131,7 +133,9 @@ def test_the_record_survives_json() -> None:
     report = report_example.quantised()
     stored = json.loads(json.dumps(report.as_json()))
     assert Quantisation.from_json(stored["quantisation"], "a test") == KNOWN
-    again = TypeAdapter(Report).validate_python({k: v for k, v in stored.items() if k not in ("schema", "kind")})
+    again = TypeAdapter(Report).validate_json(
+        json.dumps({k: v for k, v in stored.items() if k not in ("schema", "kind")})
+    )
     assert again.as_json() == report.as_json()
 
 
@@ -172,7 +176,11 @@ def test_beside_published_figures_nothing_is_said_to_be_chosen() -> None:
 
 def test_images_that_only_began_so_are_not_called_the_means() -> None:
     base = report_example.quantised()
-    began = replace(distilled(), method="IADD", quantised=QuantisedSummary(5, 6, "pca", 64))
+    began = replace(
+        distilled(),
+        method="IADD",
+        quantised=QuantisedSummary(min_cluster_size=5, smallest_cluster=6, encoder="pca", dimension=64),
+    )
     page = render_html(replace(base, distilled=began, course=report_example.course(), missing={}))
     words = section(page)
     assert "The distilled images began as these means and were changed from there" in words
@@ -184,7 +192,7 @@ def test_images_that_only_began_so_are_not_called_the_means() -> None:
 def test_no_patient_is_claimed_where_none_is_known() -> None:
     base = report_example.quantised()
     assert base.corpus is not None
-    known = replace(KNOWN, patient_unit="image")
+    known = KNOWN.replaced(patient_unit="image")
     report = replace(base, quantisation=known, corpus=replace(base.corpus, split_unit="image"))
     words = section(render_html(report))
     assert "Each is the mean of 5 images or more" in words
@@ -193,7 +201,7 @@ def test_no_patient_is_claimed_where_none_is_known() -> None:
 
 
 def test_another_encoder_has_another_bound_and_unit() -> None:
-    known = replace(KNOWN, grey_codes=False, explained=None, words="an autoencoder", decoder="e" * 64, licence="CC0")
+    known = KNOWN.replaced(grey_codes=False, explained=None, words="an autoencoder", decoder="e" * 64, licence="CC0")
     words = section(render_html(replace(report_example.quantised(), quantisation=known)))
     assert "at most the reconstruction error plus what quantising adds" in words
     assert "squares" not in bound(known)
@@ -206,7 +214,7 @@ def test_another_encoder_has_another_bound_and_unit() -> None:
 
 
 def test_a_rate_that_was_not_measured_is_told() -> None:
-    untold = replace(KNOWN, classes=tuple(replace(of_class, rate=()) for of_class in KNOWN.classes))
+    untold = KNOWN.replaced(classes=tuple(of_class.replaced(rate=()) for of_class in KNOWN.classes))
     words = section(render_html(replace(report_example.quantised(), quantisation=untold)))
     assert "Not available : it was not measured, or the distance is 0." in words
 
@@ -249,29 +257,40 @@ def test_methods_and_checklist_know_no_expert_and_no_outer_step() -> None:
     assert "64 principal components; at least 5 patients a cell" in plain(markdown(report))
 
 
+def begun() -> Report:
+    """A run of IADD whose images began as centroids."""
+    base = report_example.quantised()
+    recipe = load_recipe("covid-xray-cpu", ["method.init=quantised"])
+    settings = {name: values for name, values in sections_of(recipe).items() if name}
+    return replace(base, making=replace(base.making, settings=settings), course=report_example.course())
+
+
 def test_a_fixed_schedule_tells_the_rate_of_the_set() -> None:
     base = report_example.quantised()
     fixed = replace(base, evaluation=replace(base.evaluation, schedules=()))
     assert "0.0123 on the distilled images; each fell" in plain("\n".join(methods(fixed)))
-    began = replace(fixed, distilled=replace(distilled(), method="IADD"), course=report_example.course())
+    began = replace(begun(), distilled=replace(distilled(), method="IADD"), evaluation=fixed.evaluation)
     assert "0.0123 on the distilled images, learned with them; each fell" in plain("\n".join(methods(began)))
 
 
 def test_nested_sets_are_told() -> None:
     base = report_example.quantised()
-    settings = {**base.making.settings, "quantise": {**base.making.section("quantise"), "nested": (1, 10)}}
+    quantise = {**base.making.section("method.quantise"), "nested": (1, 10)}
+    settings = {**base.making.settings, "method.quantise": quantise}
     text = plain("\n".join(methods(replace(base, making=replace(base.making, settings=settings)))))
     assert "Centroids were nested at 1 and 10 images a class: those of a smaller set stayed" in text
     assert "nested" not in plain("\n".join(base.methods))
 
 
 def test_a_set_that_does_not_tell_its_encoder_tells_the_rest() -> None:
-    silent = replace(distilled(), quantised=QuantisedSummary(5, 6))
+    silent = replace(distilled(), quantised=QuantisedSummary(min_cluster_size=5, smallest_cluster=6))
     text = plain("\n".join(methods(replace(report_example.quantised(), distilled=silent))))
     assert "the training images of each class were encoded and their codes quantised" in text
     assert "(0" not in text
     assert "images of 5 patients or more; the smallest cell has 6." in text
-    brought = QuantisedSummary(5, 6, "brought", 256, decoder="e" * 64, licence="CC0")
+    brought = QuantisedSummary(
+        min_cluster_size=5, smallest_cluster=6, encoder="brought", dimension=256, decoder="e" * 64, licence="CC0"
+    )
     text = plain(
         "\n".join(methods(replace(report_example.quantised(), distilled=replace(distilled(), quantised=brought))))
     )
@@ -280,7 +299,11 @@ def test_a_set_that_does_not_tell_its_encoder_tells_the_rest() -> None:
 
 def test_a_run_that_only_began_so_still_tells_of_its_experts() -> None:
     base = report_example.quantised()
-    began = replace(distilled(), method="IADD", quantised=QuantisedSummary(5, 6, "pca", 64))
+    began = replace(
+        distilled(),
+        method="IADD",
+        quantised=QuantisedSummary(min_cluster_size=5, smallest_cluster=6, encoder="pca", dimension=64),
+    )
     text = plain("\n".join(methods(replace(base, distilled=began, course=report_example.course()))))
     assert "They started from the centroids of an optimal quantisation (Tan and Slade 2026)" in text
     assert "images of 5 patients or more; the smallest cell has 6." in text
@@ -291,13 +314,14 @@ def test_a_run_that_only_began_so_still_tells_of_its_experts() -> None:
 def test_hard_labels_equal_weights_and_several_teachers_are_told() -> None:
     base, stated = report_example.quantised(), distilled().quantised
     assert stated is not None
-    told = replace(base, distilled=replace(distilled(), quantised=replace(stated, teachers=3, weights="uniform")))
+    told = replace(base, distilled=replace(distilled(), quantised=stated.replaced(teachers=3, weights="uniform")))
     assert "the mean answers of 3 networks" in plain(labels(told))
     assert "counts as much as every other. The classes weigh in the loss alike." in weighting(told)
-    hard = replace(stated, labels="hard", teachers=0, temperature=None)
+    hard = stated.replaced(labels="hard", teachers=0, temperature=None)
     report = replace(base, distilled=replace(distilled(), quantised=hard))
     assert labels(report) == "Labels are one class each."
-    settings = {**base.making.settings, "quantise": {**base.making.section("quantise"), "priors": "corpus"}}
+    quantise = {**base.making.section("method.quantise"), "priors": "corpus"}
+    settings = {**base.making.settings, "method.quantise": quantise}
     common = replace(base, making=replace(base.making, settings=settings))
     assert "as they are common in the training split" in weighting(common)
     titles = [c.title for c in caveats(base.evaluation, report.distilled, base.corpus, synthetic=False)]
@@ -329,11 +353,11 @@ def test_caveats_say_of_how_many_and_whether_it_was_measured() -> None:
 
 
 def test_nothing_given_up_and_one_is_singular() -> None:
-    whole = replace(KNOWN, classes=tuple(replace(of_class, given_up=0, set_aside=0) for of_class in KNOWN.classes))
+    whole = KNOWN.replaced(classes=tuple(of_class.replaced(given_up=0, set_aside=0) for of_class in KNOWN.classes))
     assert plain(given_up(whole)) == "No centroid had to be given up: every cell has 5 patients or more."
-    one = replace(whole, classes=(replace(whole.classes[0], set_aside=1), *whole.classes[1:]))
+    one = whole.replaced(classes=(whole.classes[0].replaced(set_aside=1), *whole.classes[1:]))
     assert plain(given_up(one)).endswith("5 patients or more. 1 image unlike the others was left out of every mean.")
-    two = replace(KNOWN, classes=tuple(replace(of_class, given_up=2) for of_class in KNOWN.classes[:2]))
+    two = KNOWN.replaced(classes=tuple(of_class.replaced(given_up=2) for of_class in KNOWN.classes[:2]))
     assert plain(given_up(two)) == (
         "4 centroids were given up, since fewer than 5 patients would have been in each of their cells: COVID has 2 "
         "images fewer and Lung Opacity has 2 images fewer than was asked for. 4 images unlike the others were left out "

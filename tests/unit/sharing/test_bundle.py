@@ -18,7 +18,11 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError
-from medistill.privacy.audit import Audit, Criterion, Verdict
+from medistill.privacy.audit import Audit
+from medistill.privacy.copy_search import COPIES
+from medistill.privacy.criterion import Criterion, Verdict
+from medistill.privacy.gate import HELD_OUT
+from medistill.privacy.score_attack import FOUND
 from medistill.sharing.audit_file import audit_record
 from medistill.sharing.bundle import Bundle, _check_dicom, pack
 from medistill.sharing.labels import labels_csv
@@ -27,7 +31,7 @@ from medistill.sharing.statement import Statement
 from tests.factories import sent_bundle
 from tests.factories.sent_bundle import listed_anew, small_set, unsigned
 
-PLAIN = Statement("CC-BY-4.0", "Tests", acknowledged_risk="a test")
+PLAIN = Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="a test")
 Files = dict[str, bytes]
 
 
@@ -114,9 +118,12 @@ def elsewhere() -> bytes:
         (lambda: altered_audit(seed=8, thresholds={"copy_ratio": 0.1}), "something else than the manifest"),
         (lambda: altered_audit(verdict="pass"), "says 'pass', and its criteria give 'fail'"),
         (lambda: altered_audit(note="hidden"), "more than an audit"),
-        (lambda: passing(Criterion("Copies in pixels", 0.9, 0.0, "pass", "")), "passes whose figure does not"),
-        (lambda: passing(Criterion("Held-out patients", 3, 100, "pass", "")), "passes whose figure does not"),
-        (lambda: passing(Criterion("Membership", None, 0.05, "pass", "so it is")), "passes whose figure does not"),
+        (lambda: passing(Criterion("Copies in pixels", 0.9, 0.0, "pass", "", COPIES)), "passes whose figure does not"),
+        (lambda: passing(Criterion("Held-out patients", 3, 100, "pass", "", HELD_OUT)), "passes whose figure does not"),
+        (
+            lambda: passing(Criterion("Membership", None, 0.05, "pass", "so it is", FOUND)),
+            "passes whose figure does not",
+        ),
         (lambda: listed_anew({**unsigned(), "croissant.json": elsewhere()}), "croissant.json.*something else"),
         (lambda: altered_audit(schema=9), "schema 9"),
         (
@@ -158,7 +165,7 @@ def test_a_guarantee_is_told_and_has_to_be_the_one_of_the_set() -> None:
     private = replace(small_set(), provenance={"differential_privacy": GUARANTEE})
     files = pack(private, PLAIN)
     bundle = Bundle.of_files(files)
-    assert bundle.distilled.provenance["differential_privacy"] == GUARANTEE
+    assert bundle.distilled.provenance.differential_privacy == GUARANTEE
     stated = bundle.manifest.privacy
     assert stated is not None
     assert (stated.epsilon, stated.delta, stated.unit) == (7.9, 1e-5, "patient")
@@ -190,7 +197,7 @@ def test_a_united_set_keeps_its_sources() -> None:
         [MergeSource("a", small_set(), "a" * 64, "St Example"), MergeSource("b", other, "b" * 64, "Ward 7")]
     )
     bundle = Bundle.of_files(pack(united, PLAIN))
-    assert bundle.distilled.provenance["sources"] == united.provenance["sources"]
+    assert bundle.distilled.provenance.sources == united.provenance.sources
     assert "| 2 | Ward 7 (unverified) | 4 to 7 | 7.9 |" in bundle.files["README.md"].decode()
 
 
@@ -199,7 +206,7 @@ def test_words_cannot_promise_more_privacy_than_the_figures() -> None:
     private = {"differential_privacy": GUARANTEE}
     one, other = (replace(small_set(), images=k * small_set().images, provenance=private) for k in (1, -1))
     whole = merge_sets([MergeSource("a", one, "a" * 64), MergeSource("b", other, "b" * 64)])
-    united = whole.provenance
+    united = whole.provenance.as_json()
     assert "epsilon = " in united["privacy"]
     half = {**united, "sources": [{**united["sources"][0], "epsilon": None, "delta": None}, united["sources"][1]]}
     for known in (

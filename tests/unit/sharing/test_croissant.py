@@ -37,8 +37,14 @@ def coloured() -> DistilledSet:
 @pytest.mark.parametrize(
     "statement",
     [
-        Statement("CC-BY-4.0", "Tests", "St Example", "a test", "2026-11"),
-        Statement("Data use agreement 12", "Tests", acknowledged_risk="a test"),
+        Statement(
+            licence="CC-BY-4.0",
+            intended_use="Tests",
+            sender="St Example",
+            acknowledged_risk="a test",
+            month="2026-11",
+        ),
+        Statement(licence="Data use agreement 12", intended_use="Tests", acknowledged_risk="a test"),
     ],
 )
 def test_mlcroissant_reads_the_records_of_an_unpacked_bundle(
@@ -73,7 +79,7 @@ def test_mlcroissant_reads_the_records_of_an_unpacked_bundle(
 
 
 def test_the_reader_notices_what_is_wrong(tmp_path: Path) -> None:
-    files = pack(small_set(), Statement("CC-BY-4.0", "Tests", acknowledged_risk="a test"))
+    files = pack(small_set(), Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="a test"))
     broken = files["croissant.json"].replace(b'"license": "CC-BY-4.0",', b"")
     assert broken != files["croissant.json"]
     (tmp_path / "croissant.json").write_bytes(broken)

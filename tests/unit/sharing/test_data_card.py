@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
+from medistill.artifacts.provenance import MergedPart, SharedProvenance, TextCheckRecord
+from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.privacy.letters import Letters
 from medistill.recipe import load_recipe
 from medistill.report.data_statements import outcome
 from medistill.sharing.data_card import data_card
-from medistill.sharing.manifest import Provenance, QuantisationRecord, Source, TextCheckRecord
 from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
 from medistill.sharing.statement import Statement
 from tests.factories import report_example
@@ -39,7 +40,7 @@ def card(statement: Statement, **changes: object) -> str:
     ],
 )
 def test_the_front_matter_is_yaml(licence: str, front: dict[str, str]) -> None:
-    text = card(Statement(licence, "Tests", acknowledged_risk="a test"))
+    text = card(Statement(licence=licence, intended_use="Tests", acknowledged_risk="a test"))
     _, matter, _ = text.split("---\n", 2)
     found = yaml.safe_load(matter)
     assert front.items() <= found.items()
@@ -54,7 +55,9 @@ def test_a_person_finds_the_three_figures_and_what_the_audit_says() -> None:
     sites = site_names(report, report.audit)
     assert report.audit is not None
     left, audit = outgoing_report(report, sites), outgoing_audit(report.audit, sites)
-    text = card(Statement("CC0-1.0", "Tests", acknowledged_risk="phantoms only"), audit=audit, report=left)
+    text = card(
+        Statement(licence="CC0-1.0", intended_use="Tests", acknowledged_risk="phantoms only"), audit=audit, report=left
+    )
     for name, words in (("distilled", "Distilled images"), ("raw", "All originals"), ("random", "Random originals")):
         arm = report.evaluation.arm(name)  # type: ignore[arg-type]
         assert arm is not None
@@ -68,7 +71,7 @@ def test_a_person_finds_the_three_figures_and_what_the_audit_says() -> None:
 
 
 def test_what_is_not_known_is_said() -> None:
-    text = card(Statement("CC0-1.0", "Tests"))
+    text = card(Statement(licence="CC0-1.0", intended_use="Tests"))
     assert "**Not measured.**" in text
     assert "**Audit:** none was made." in text
     assert "Sent without" not in text
@@ -85,29 +88,36 @@ def test_what_is_not_known_is_said() -> None:
 def test_a_set_that_nothing_read_says_so(check: TextCheckRecord | None, told: str) -> None:
     large = replace(small_set(), images=np.zeros((4, 1, 64, 64), np.float32))
     made = data_card(
-        large, Statement("CC0-1.0", "Tests"), Provenance(text_check=check), None, None, dicom=False
+        large,
+        Statement(licence="CC0-1.0", intended_use="Tests"),
+        SharedProvenance(text_check=check),
+        None,
+        None,
+        dicom=False,
     ).decode()
     assert told in made
     assert "The set was not read for letters" in made
-    small = card(Statement("CC0-1.0", "Tests"))
+    small = card(Statement(licence="CC0-1.0", intended_use="Tests"))
     assert "images of 8 pixels are too small for letters below a twelfth of their height." in small
 
 
 def test_what_the_audit_read_is_told() -> None:
     audit = report_example.audited()
-    assert "no letters other than side markers" in card(Statement("CC0-1.0", "Tests"), audit=audit)
+    assert "no letters other than side markers" in card(Statement(licence="CC0-1.0", intended_use="Tests"), audit=audit)
     text = replace(report_example.text_figures(), found=(Letters("image", 2, 1, 9, 0.9),), originals="", policy="")
-    told = card(Statement("CC0-1.0", "Tests"), audit=replace(audit, text=text))
+    told = card(Statement(licence="CC0-1.0", intended_use="Tests"), audit=replace(audit, text=text))
     assert "letters other than side markers stand in 1 image" in told
     assert "was not looked for, and images of this size can carry letters" in told
 
 
 def test_a_united_set_names_its_sources() -> None:
-    source = Source(
+    source = MergedPart(
         sender="St Example", set_digest="e" * 64, first=0, images=3, privacy="", epsilon=7.9, delta=1e-5, unit="patient"
     )
     other = replace_source(source, sender="", first=3, images=1, epsilon=None)
-    text = card(Statement("CC0-1.0", "Tests"), provenance=Provenance(sources=(source, other)))
+    text = card(
+        Statement(licence="CC0-1.0", intended_use="Tests"), provenance=SharedProvenance(sources=(source, other))
+    )
     assert "| 1 | St Example (unverified) | 0 to 2 | 7.9 |" in text
     assert "| 2 | an unnamed sender (unverified) | 3 to 3 | none |" in text
 
@@ -121,7 +131,7 @@ def test_a_senders_markup_is_shown_as_it_is() -> None:
     distilled = replace(small_set(), class_names=("Normal", evil))
     text = data_card(
         distilled,
-        Statement("CC0-1.0", evil, evil, evil),
+        Statement(licence="CC0-1.0", intended_use=evil, sender=evil, acknowledged_risk=evil),
         outgoing_provenance(distilled),
         None,
         None,
@@ -137,22 +147,24 @@ def test_a_senders_markup_is_shown_as_it_is() -> None:
 
 def test_what_the_images_began_as_is_called_by_its_name() -> None:
     for synthetic, words in ((True, "began as one of these"), (False, "began as one of the real training images")):
-        known = Provenance(synthetic_source=synthetic, starts_from="real")
-        assert words in card(Statement("CC0-1.0", "Tests"), provenance=known)
+        known = SharedProvenance(synthetic_source=synthetic, starts_from="real")
+        assert words in card(Statement(licence="CC0-1.0", intended_use="Tests"), provenance=known)
 
 
 def test_a_quantised_set_says_of_how_many_patients_an_image_is_the_mean() -> None:
-    means = QuantisationRecord(
+    means = QuantisedSummary(
         encoder="pca", dimension=64, min_cluster_size=5, smallest_cluster=7, weights="mass", labels="soft",
         temperature=2.0, teachers=3,
     )  # fmt: skip
-    known = Provenance(method="DDOQ", network="convnet", starts_from="quantised", quantisation=means)
+    known = SharedProvenance(method="DDOQ", network="convnet", starts_from="quantised", quantisation=means)
     weighted = replace(
         small_set(),
         weights=np.array([0.5, 1.5, 1, 1], np.float32),
         soft_labels=np.eye(2, dtype=np.float32)[[0, 0, 1, 1]],
     )
-    text = data_card(weighted, Statement("CC0-1.0", "Tests"), known, None, None, dicom=False).decode()
+    text = data_card(
+        weighted, Statement(licence="CC0-1.0", intended_use="Tests"), known, None, None, dicom=False
+    ).decode()
     for words in (
         "Each image is the mean of at least 7 patients' originals, as their principal components show them.",
         "Each image has a weight: multiply its loss by it.",
@@ -170,20 +182,24 @@ def test_a_quantised_set_says_of_how_many_patients_an_image_is_the_mean() -> Non
             ),
         }
     )
-    text = card(Statement("CC0-1.0", "Tests"), provenance=changed)
+    text = card(Statement(licence="CC0-1.0", intended_use="Tests"), provenance=changed)
     assert "Each image began as the mean of at least 7 originals, as an autoencoder that was not trained on" in text
     assert f"SHA-256 {'d' * 64} and the licence: CC-BY-4.0 \\*as is\\*." in text
     assert "multiply its loss" not in text
     assert "They are tuned" not in text
     assert "they are tuned" in text
-    silent = card(Statement("CC0-1.0", "Tests"), provenance=Provenance(starts_from="quantised"))
+    silent = card(
+        Statement(licence="CC0-1.0", intended_use="Tests"), provenance=SharedProvenance(starts_from="quantised")
+    )
     assert "it is not said of how many" in silent
 
 
 def test_the_words_of_a_report_that_was_altered_are_no_markup_either() -> None:
     report, active = report_example.whole(), "<img src=x onerror=alert(1)>"
     verdict = replace(report.verdict, against_raw=active, against_random=active)
-    assert active not in card(Statement("CC-BY-4.0", "Tests"), report=replace(report, verdict=verdict))
+    assert active not in card(
+        Statement(licence="CC-BY-4.0", intended_use="Tests"), report=replace(report, verdict=verdict)
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,8 +208,10 @@ def test_the_words_of_a_report_that_was_altered_are_no_markup_either() -> None:
 )
 def test_a_strangers_recipe_that_has_no_map_of_classes_where_one_belongs_unites_nothing(recipe: dict) -> None:
     """A recipient's machine writes the card anew to compare it."""
-    strange = Provenance.model_validate({"recipe": recipe})
-    assert "unites" not in card(Statement("CC0-1.0", "Tests", acknowledged_risk="a test"), provenance=strange)
+    strange = SharedProvenance.model_validate({"recipe": recipe})
+    assert "unites" not in card(
+        Statement(licence="CC0-1.0", intended_use="Tests", acknowledged_risk="a test"), provenance=strange
+    )
 
 
 def test_classes_that_were_united_are_named_in_card_and_report() -> None:
@@ -202,9 +220,9 @@ def test_classes_that_were_united_are_named_in_card_and_report() -> None:
     recipe = load_recipe("demo", [f"data.class_map.{united}=Blot,Smear"])
     left = outgoing_provenance(replace(small_set(), provenance={"recipe": recipe.model_dump(mode="json")}))
     assert left.recipe is not None
-    text = card(Statement("CC0-1.0", "Tests", acknowledged_risk="a test"), provenance=left)
+    text = card(Statement(licence="CC0-1.0", intended_use="Tests", acknowledged_risk="a test"), provenance=left)
     assert f"Of the classes of the originals, {united} unites Blot and Smear." in text
-    assert "unites" not in card(Statement("CC0-1.0", "Tests", acknowledged_risk="a test"))
+    assert "unites" not in card(Statement(licence="CC0-1.0", intended_use="Tests", acknowledged_risk="a test"))
     report = report_example.whole()
     settings = {**report.making.settings, "data": recipe.data.model_dump(mode="json")}
     told = outcome(replace(report, making=replace(report.making, settings=settings)))

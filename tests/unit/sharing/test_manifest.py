@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from medistill.artifacts.provenance import SharedProvenance
 from medistill.errors import ArtifactError
-from medistill.sharing.manifest import BundleManifest, FileRecord, Provenance, SetRecord
+from medistill.sharing.manifest import BundleManifest, FileRecord, SetRecord
 
 WORDS = st.text(st.characters(categories=("L", "N", "P", "S", "Zs")), max_size=40)
 
@@ -19,7 +20,7 @@ def manifest(**changes: object) -> BundleManifest:
     values: dict[str, object] = {
         "files": {"labels.csv": FileRecord(sha256="a" * 64, bytes=12)},
         "set": SetRecord(class_names=("Normal",), shape=(2, 1, 8, 8), ipc=2, per_class={"Normal": 2}),
-        "provenance": Provenance(method="IADD", recipe={"seed": 3, "data": {"channels": 1}}, starts_from="noise"),
+        "provenance": SharedProvenance(method="IADD", recipe={"seed": 3, "data": {"channels": 1}}, starts_from="noise"),
         "privacy": None,
         "audit": None,
         "acknowledged_risk": "a test",
@@ -95,7 +96,7 @@ def test_other_signs_in_a_class_are_not(name: str) -> None:
 @pytest.mark.parametrize("recipe", [{"data": {"classes": ["\x1b[2J"]}}, {"\u202e": 1}, {"a": [{"b": "x\ny"}]}])
 def test_a_recipe_cannot_steer_the_terminal_either(recipe: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="cannot be seen"):
-        Provenance(recipe=recipe)
+        SharedProvenance(recipe=recipe)
 
 
 def test_a_risk_is_not_acknowledged_by_saying_nothing() -> None:

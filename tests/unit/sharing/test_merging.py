@@ -14,6 +14,7 @@ import torch
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.provenance import MergedPart
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.privacy.accounting import Guarantee
@@ -59,7 +60,7 @@ def test_equal_conventions_leave_every_image_as_it_is() -> None:
     assert united.student_lr == 0.01
     assert united.normalisation == EAST
     assert united.soft_labels is None
-    assert [(s["sender"], s["first"], s["images"]) for s in united.provenance["sources"]] == [
+    assert [(s.sender, s.first, s.images) for s in united.provenance.sources] == [
         ("Hospital east", 0, 4),
         ("Hospital west", 4, 4),
     ]
@@ -120,7 +121,7 @@ def test_other_sizes_are_refused_or_resized_in_grey_values() -> None:
             torch.from_numpy(large.images), (size, size), mode="bilinear", antialias=True, align_corners=False
         )
         np.testing.assert_allclose(united.images[4:], wanted.numpy(), atol=1e-5)
-    assert united.provenance["resized_from"] == [8, 12]
+    assert united.provenance.resized_from == (8, 12)
 
 
 def test_resizing_normalised_values_is_resizing_grey_values() -> None:
@@ -163,7 +164,7 @@ def test_a_set_united_of_quantised_ones_tells_the_smallest_cell_of_all() -> None
 
     def told(*sets: DistilledSet) -> Any:
         united = merge_sets([_source(str(k), one) for k, one in enumerate(sets)])
-        return united.provenance.get("quantisation")
+        return united.provenance.as_json().get("quantisation")
 
     assert told(quantised(1), quantised(2, smallest_cluster=4, min_cluster_size=3, dimension=32)) == {
         "encoder": "pca", "weights": "mass", "min_cluster_size": 3, "smallest_cluster": 4,
@@ -190,7 +191,7 @@ def test_stages_begin_at_the_same_share_of_the_epochs() -> None:
     plain = _set(3)
     united = merge_sets([_source("a", two), _source("b", four), _source("c", plain)])
     assert united.stage.tolist() == [0, 0, 2, 2, 0, 1, 2, 3, 0, 0, 0, 0]
-    assert united.provenance["stages"] == 4
+    assert united.provenance.stages == 4
 
 
 def test_whitened_sets_are_united_with_their_like_alone() -> None:
@@ -223,7 +224,7 @@ def test_other_channels_and_unknown_classes_in_a_map_are_refused() -> None:
 def test_sources_of_a_united_set_are_carried_on() -> None:
     inner = merge_sets([_source("a", _set(1)), _source("b", _set(2))])
     outer = merge_sets([_source("c", _set(3)), replace(_source("d", inner), sender="")])
-    assert [(s["sender"], s["first"], s["images"]) for s in outer.provenance["sources"]] == [
+    assert [(s.sender, s.first, s.images) for s in outer.provenance.sources] == [
         ("Hospital c", 0, 4),
         ("Hospital a", 4, 4),
         ("Hospital b", 8, 4),
@@ -238,7 +239,7 @@ def test_a_united_set_is_saved_and_read_again(tmp_path: Path) -> None:
     united.save(tmp_path / "merged")
     read = DistilledSet.load(tmp_path / "merged")
     assert read.training_bytes() == united.training_bytes()
-    assert read.provenance == json.loads(json.dumps(united.provenance))
+    assert read.provenance.as_json() == json.loads(json.dumps(united.provenance.as_json()))
 
 
 @pytest.mark.parametrize(
@@ -247,8 +248,10 @@ def test_a_united_set_is_saved_and_read_again(tmp_path: Path) -> None:
 )
 def test_a_united_set_that_lies_about_its_sources_is_refused(changes: dict[str, Any]) -> None:
     inner = merge_sets([_source("a", _set(1)), _source("b", _set(2))])
-    told = [{**part, **(changes if number == 0 else {})} for number, part in enumerate(inner.provenance["sources"])]
-    lying = replace(inner, provenance={**inner.provenance, "sources": told})
+    told = [
+        {**part.as_json(), **(changes if number == 0 else {})} for number, part in enumerate(inner.provenance.sources)
+    ]
+    lying = replace(inner, provenance={**inner.provenance.as_json(), "sources": told})
     with pytest.raises(ArtifactError, match="united from cannot be"):
         merge_sets([_source("c", _set(3)), _source("d", lying)])
     for strange in ("text", [1, 2], {"a": 1}):
@@ -264,21 +267,23 @@ def test_guarantees_and_counts_of_the_sources_are_carried_over(dp_guarantee: Gua
         )
 
     united = merge_sets([_source("a", made(1, 2.0)), _source("b", made(2, 3.0))])
-    assert [(part["epsilon"], part["unit"]) for part in united.provenance["sources"]] == [
+    assert [(part.epsilon, part.unit) for part in united.provenance.sources] == [
         (2.0, "patient"),
         (3.0, "patient"),
     ]
-    assert "epsilon = 3, delta = 1e-05 if no patient is in two" in united.provenance["privacy"]
-    assert "else epsilon = 5, delta = 2e-05" in united.provenance["privacy"]
-    assert united.provenance["training_images"] == {"COVID": 10, "Normal": 3}
-    assert "differential_privacy" not in united.provenance
+    assert "epsilon = 3, delta = 1e-05 if no patient is in two" in united.provenance.privacy
+    assert "else epsilon = 5, delta = 2e-05" in united.provenance.privacy
+    assert united.provenance.training_images == {"COVID": 10, "Normal": 3}
+    assert "differential_privacy" not in united.provenance.as_json()
     alone = {**dp_guarantee.as_json(), "epsilon": -1}
     with pytest.raises(ArtifactError, match="differential privacy"):
         merge_sets([_source("a", _set(1)), _source("b", _set(2, provenance={"differential_privacy": alone}))])
 
 
 def _promised(*sources: tuple[float, float, str] | None) -> str:
-    return joint_privacy([dict(zip(("epsilon", "delta", "unit"), one or (None,) * 3, strict=True)) for one in sources])
+    bounds = [dict(zip(("epsilon", "delta", "unit"), one or (None,) * 3, strict=True)) for one in sources]
+    place = {"sender": "", "set_digest": "a" * 64, "first": 0, "images": 1, "privacy": ""}
+    return joint_privacy([MergedPart(**place, **promised) for promised in bounds])
 
 
 def test_the_joint_guarantee_is_the_largest_for_disjoint_patients_and_the_sum_else() -> None:
@@ -341,7 +346,7 @@ def test_the_hash_of_a_corpus_under_differential_privacy_leaves_no_trace(dp_guar
     def united(corpus: str) -> dict[str, Any]:
         private = {"differential_privacy": dp_guarantee.as_json(), "corpus": corpus}
         sources = [_source("a", _set(1, provenance={"corpus": "a" * 64})), _source("b", _set(2, provenance=private))]
-        return merge_sets(sources).provenance
+        return merge_sets(sources).provenance.as_json()
 
     assert united("b" * 64) == united("c" * 64)
     assert "corpus" in united("b" * 64)

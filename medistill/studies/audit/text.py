@@ -10,29 +10,25 @@ from medistill.data.burnt_in_text import can_carry_letters, find_readings, looki
 from medistill.evaluate.subgroups import hidden_cells
 from medistill.privacy.letters import Overlay, Reader, TextFigures, counted, planted_words, read_set
 from medistill.privacy.overlays import SharedPattern, likeness, shared_pattern
-from medistill.progress import Progress
 from medistill.recipe import Recipe
+from medistill.studies.audit.context import AuditContext
 
 FEWEST = 20
 """Patients of a site without which nothing is averaged: what few share may be one person's."""
 
 
-def text_figures(
-    distilled: DistilledSet, corpus: Corpus, recipe: Recipe, *, built_in: bool, progress: Progress
-) -> tuple[TextFigures, dict[str, SharedPattern]]:
+def text_figures(context: AuditContext) -> tuple[TextFigures, dict[str, SharedPattern]]:
     """What is read in the set, and what the training images of each site share, which is for the auditor's eyes.
 
-    Below the size that can carry letters neither is looked for.
-
-    Args:
-        built_in: the corpus is the phantoms that medistill draws, into which nobody wrote anything. What files say of
-            themselves is no ground for that.
+    Below the size that can carry letters neither is looked for. Nothing need be looked for in phantoms that medistill
+    draws; what files say of themselves is no ground for that.
     """
+    distilled, corpus = context.distilled, context.corpus
     height, width = distilled.images.shape[2:]
     legible, reader, check = can_carry_letters(height, width), reader_name(), corpus.text_check
     viewable, read = distilled.viewable(), _reader_at(min(height, width)) if legible and reader is not None else None
-    patterns = _patterns(corpus, recipe) if legible else {}
-    with progress.task("Looking for letters", 3) as task:
+    patterns = _patterns(corpus, context.recipe) if legible else {}
+    with context.progress.task("Looking for letters", 3) as task:
         found = read_set(viewable, distilled.labels, read) if read is not None else ()
         task.advance(1, figures="in the set")
         planted = planted_words(viewable, read) if read is not None else ()
@@ -46,7 +42,7 @@ def text_figures(
         legible=legible,
         originals="" if check is None else check.by,
         policy="" if check is None else check.policy,
-        drawn_here=built_in,
+        drawn_here=context.built_in,
         reader=reader if reader is not None and legible else "",
         images=len(viewable) if read is not None else 0,
         found=found,

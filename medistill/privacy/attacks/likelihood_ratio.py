@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-Way = Literal["in and out", "out only"]
+from medistill.privacy.attack import Needs
+from medistill.privacy.score_attack import Pairing, ScoreAttack, Scores
+from medistill.privacy.signals import NetworkAnswers, Signals
+from medistill.privacy.trials import Trials
+
+Variant = Literal["in and out", "out only"]
 """The ratio of the densities with and without the image; or how improbable the answer is without it (Carlini's offline
 variant), which needs no shadow that holds the image and does better where few do."""
 
 
-def likelihood_ratio(confidence: np.ndarray, member: np.ndarray, way: Way) -> np.ndarray:
+def likelihood_ratio(confidence: np.ndarray, member: np.ndarray, variant: Variant) -> np.ndarray:
     """Scores (K, N) of N images in K shadows; row k takes the other shadows alone for its reference.
 
     With m_in, m_out the mean confidence of an image over the other n_in, n_out shadows that do and do not hold it, and
@@ -26,7 +31,7 @@ def likelihood_ratio(confidence: np.ndarray, member: np.ndarray, way: Way) -> np
     Args:
         confidence: (K, N), logit of the probability of the image's class, of the networks of each shadow.
         member: (K, N) bool, the shadow holds the image.
-        way: which of the two.
+        variant: which of the two.
 
     Returns:
         float64 (K, N), NaN where the other shadows cannot give a mean.
@@ -34,7 +39,7 @@ def likelihood_ratio(confidence: np.ndarray, member: np.ndarray, way: Way) -> np
     centred = confidence.astype(np.float64) - confidence.mean(axis=0, dtype=np.float64)
     outside = _Others.of(centred, ~member)
     x_out = (centred - outside.mean) / outside.deviation
-    if way == "out only":
+    if variant == "out only":
         return x_out
     inside = _Others.of(centred, member)
     x_in = (centred - inside.mean) / inside.deviation
@@ -65,3 +70,53 @@ class _Others:
             variance = np.nansum(np.maximum(squares, 0.0), axis=1, keepdims=True) / freedom
         variance = np.where(variance > 0, variance, np.nan)
         return cls(mean, np.sqrt(variance * (1 + 1 / known)))
+
+
+class LikelihoodRatio(ScoreAttack):
+    """LiRA over K shadows, each in turn the target, so that members and non-members are the same patients by chance.
+
+    All targets have one threshold.
+    """
+
+    needs: ClassVar[Needs] = "shadows"
+    variant: ClassVar[Variant]
+
+    def scores(self, signals: Signals) -> tuple[Scores, ...]:
+        """Of every source."""
+        return tuple(
+            ratio_scores(one, self.variant, signals.rng("pairings", one.source, self.variant))
+            for one in signals.shadows.answers
+        )
+
+
+def ratio_scores(answers: NetworkAnswers, variant: Variant, rng: np.random.Generator) -> Scores:
+    """The scores on one source, with what the randomisation test needs.
+
+    Args:
+        answers: of the shadows; ``member`` is (K, N).
+        variant: which likelihood ratio.
+        rng: for the pairings.
+    """
+
+    def scores_of(member: np.ndarray) -> np.ndarray:
+        return likelihood_ratio(answers.confidence, member, variant)
+
+    trials = Trials(scores_of(answers.member), answers.member, answers.groups)
+    return Scores(answers.source, trials, answers.cells, Pairing(scores_of, rng))
+
+
+class InAndOut(LikelihoodRatio):
+    """Does better with many shadows."""
+
+    name, rank, variant = "likelihood ratio, in and out", 70, "in and out"
+    display_name = name
+
+
+class OutOnly(LikelihoodRatio):
+    """Does better with few."""
+
+    name, rank, variant = "likelihood ratio, out only", 80, "out only"
+    display_name = name
+
+
+ATTACKS = (InAndOut(), OutOnly())

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from medistill.privacy.copies import Read
+import numpy as np
+
+from medistill.privacy.copy_search import AuditSubject
+from medistill.privacy.membership import Source
+from medistill.privacy.score_attack import ScoreAttack, Scores
+from medistill.privacy.signals import Population, Read, SetFacts, Signals, cells_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PIECE = 2048
 """Images that are compared at once."""
@@ -37,6 +43,8 @@ def distance_scores(
         row_labels: (N,), their classes.
         read: rows -> grey values (B, D) on the device of the images.
     """
+    import torch
+
     scores = np.full(len(rows), np.nan)
     share = torch.from_numpy(weights / weights.sum()).to(images)
     middle = share @ images
@@ -49,3 +57,46 @@ def distance_scores(
             squared = torch.stack([shown.square().mean(dim=1), near.square() / shown.shape[1]]).double().clamp(NOTHING)
             scores[piece] = (squared[0].log() - squared[1].log()).cpu().numpy()
     return scores
+
+
+class Distance(ScoreAttack):
+    """Made on the images alone, of a set whose images began as means; random training images must be found by it."""
+
+    name, display_name, needs, rank = "distance", "distance", "set", 60
+    remark = (
+        "The distance attack trains none: it asks how near a person's image lies to the distilled images themselves."
+    )
+
+    def applies(self, facts: SetFacts) -> bool:
+        """Images that began as means can be nearer to each image that they are the mean of."""
+        return facts.initialisation == "quantised"
+
+    def scores(self, signals: Signals) -> tuple[Scores, ...]:
+        """Of the set, and of as many random training images.
+
+        One image is the mean of its set: every distance to it would be in units of itself, and nobody would be found.
+        """
+        subjects, people = signals.search.subjects[:2], signals.population
+        if len(subjects[0].labels) == 1:
+            reason = "the set is one image, and there is no other distance to hold the distance to it against"
+            return (Scores.impossible("distilled", reason), Scores.impossible("random", reason))
+        read = signals.search.read
+        members = (people.members, subjects[1].rows)
+        return tuple(self._of(*pair, people, read) for pair in zip(subjects, members, strict=True))
+
+    def _of(self, subject: AuditSubject, members: np.ndarray, people: Population, read: Read) -> Scores:
+        rows, corpus = np.concatenate([members, people.others]), people.corpus
+        scores = distance_scores(
+            subject.grey.flatten(1),
+            subject.labels,
+            subject.weights,
+            rows,
+            corpus.labels[rows],
+            lambda some: read(some).flatten(1),
+        )
+        member = np.arange(len(rows)) < len(members)
+        source: Source = "distilled" if subject.name == "distilled" else "random"
+        return Scores.asked_once(source, scores, member, corpus.groups[rows], cells_of(corpus, rows))
+
+
+ATTACKS = (Distance(),)
