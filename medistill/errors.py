@@ -71,6 +71,10 @@ class MemoryShortError(MedistillError):
     """The work does not fit in memory; what was saved before is kept."""
 
 
+class FormerFile(UserWarning):
+    """A file of a former version was read; what it says is as it would be written now."""
+
+
 def first_complaint(error: ValidationError) -> str:
     """What pydantic has against a record, in one line: the field and what is wrong with it."""
     first = error.errors()[0]

@@ -89,7 +89,7 @@ def phantom_folder(made_once: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_recipe() -> Recipe:
     """The demo recipe, cut down until the whole chain takes seconds."""
-    return load_recipe("demo", [*TINY, "distill.ipc=2"])
+    return load_recipe("demo", [*TINY, "method.ipc=2"])
 
 
 @pytest.fixture(scope="session")

@@ -24,14 +24,14 @@ from typer.testing import CliRunner
 from medistill_cli.main import app
 from tests.factories.tiny import TINY
 
-SMALL = ["data.image_size=16", "network.depth=2", *TINY, "distill.ipc=2", "evaluate.networks=1", "evaluate.epochs=2"]
-SMALL += ["evaluate.smallest_cell=1", "quantise.min_cluster_size=1"]
+SMALL = ["data.image_size=16", "network.depth=2", *TINY, "method.ipc=2", "evaluate.networks=1", "evaluate.epochs=2"]
+SMALL += ["evaluate.smallest_cell=1", "method.quantise.min_cluster_size=1"]
 AUDIT = ["audit.networks=1", "audit.shadows=4", "audit.shadow_iterations=2"]
 PRIVATE = [
-    "privacy.mode=dp", "privacy.epsilon=4", "privacy.delta=0.001", "privacy.units=40", "experts.batch_size=20",
-    "distill.init=noise", 'data.classes=["COVID", "Normal", "Pneumonia"]',
+    "privacy.mode=dp", "privacy.epsilon=4", "privacy.delta=0.001", "privacy.units=40", "method.experts.batch_size=20",
+    "method.init=noise", 'data.classes=["COVID", "Normal", "Pneumonia"]',
 ]  # fmt: skip
-STUDY = ["distill.init=noise", 'data.classes=["COVID", "Normal"]']
+STUDY = ["method.init=noise", 'data.classes=["COVID", "Normal"]']
 COUNTERS = {
     "/proc/net/snmp": ("Ip: OutNoRoutes", "Udp: OutDatagrams"),
     "/proc/net/snmp6": ("Ip6OutNoRoutes", "Udp6OutDatagrams"),
@@ -89,7 +89,7 @@ def commands(pacs: str, there: Callable[[str], bool] = installed) -> list[tuple[
         ("init", [*read, "--classes", "all", "--ipc", "2", "--privacy", "none", "--out", "first.toml"]),
         ("experts", [*read, *made, *sets()]),
         ("distill", [*read, *made, *sets(*AUDIT), "--out", "run"]),
-        ("distill", [*made, *read, *sets("distill.init=quantised"), "--out", "averaged"]),
+        ("distill", [*made, *read, *sets("method.init=quantised"), "--out", "averaged"]),
         ("evaluate", ["run", *read, "--out", "evaluation", "--device", "cpu"]),
         ("leave-site-out", ["run", *read, "--device", "cpu"]),
         ("audit", ["run", *read, "--device", "cpu"]),

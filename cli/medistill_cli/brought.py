@@ -22,11 +22,12 @@ def refuse_unused(decoder: str | None, recipe: Recipe) -> None:
     """Refuse --decoder for a recipe that quantises nothing."""
     from medistill.errors import UsageError
 
-    if decoder is not None and recipe.distill.init != "quantised":
+    if decoder is not None and recipe.method.quantisation is None:
         raise UsageError(
-            f"--decoder was given, but {recipe.method} with distill.init = {recipe.distill.init} encodes nothing",
+            f"--decoder was given, but {recipe.method.name} with images that begin as {recipe.method.starts_from} "
+            "encodes nothing",
             expected="a method that quantises",
-            do="add --method ddoq or --set distill.init=quantised, or leave --decoder out",
+            do="add --method ddoq or --set method.init=quantised, or leave --decoder out",
         )
 
 
@@ -35,10 +36,12 @@ def bring_again(folder: Path | None, recipe: Recipe) -> None:
     from medistill.errors import UsageError
 
     decoder = brought(folder)
-    if decoder is not None and decoder != recipe.quantise.decoder:
-        made = f"with the decoder {recipe.quantise.decoder[:12]}" if recipe.quantise.decoder else "without a decoder"
+    quantisation = recipe.method.quantisation
+    given = "" if quantisation is None else quantisation.decoder
+    if decoder is not None and decoder != given:
+        made = f"with the decoder {given[:12]}" if given else "without a decoder"
         raise UsageError(
             f"--decoder is {decoder[:12]}, but the set was made {made}",
             expected="the folder that was given when it was distilled",
-            do="give that one" if recipe.quantise.decoder else "leave --decoder out",
+            do="give that one" if given else "leave --decoder out",
         )

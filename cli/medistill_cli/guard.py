@@ -13,7 +13,7 @@ from typing import ParamSpec
 
 import typer
 
-from medistill.errors import MedistillError
+from medistill.errors import FormerFile, MedistillError
 from medistill_cli.terminal import error_console, write_error
 
 P = ParamSpec("P")
@@ -36,7 +36,7 @@ MEMORY = {
     ),
     "quantisation": (
         "room for the images that are encoded at once and for their principal components",
-        "lower quantise.batch_size, quantise.components or data.image_size",
+        "lower method.quantise.batch_size, method.quantise.components or data.image_size",
     ),
     "evaluate.protocol": _NETWORK,
     "evaluate": (
@@ -44,11 +44,11 @@ MEMORY = {
         "lower evaluate.bootstrap or evaluate.networks",
     ),
     "privacy": ("room for the comparison of all images", "lower audit.shadows, or data.image_size"),
-    "report": ("room for the pictures of the report", "lower distill.ipc, or data.image_size"),
+    "report": ("room for the pictures of the report", "lower method.ipc, or data.image_size"),
     "training": _NETWORK,
     "engine": (
         "room for the images that pass the network at once, and for the parameters of every student step",
-        "set compute.micro_batch to a small number such as 16, or lower distill.syn_steps",
+        "set compute.micro_batch to a small number such as 16, or lower method.syn_steps",
     ),
     "networks": _NETWORK,
 }
@@ -136,6 +136,18 @@ def tell(message: str) -> None:
     error_console().print(Panel(Text(message), title="medistill", title_align="left", border_style="red"))
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: object = None,
+) -> None:
+    """Write a warning to stderr: one on a former file as a note, one that --debug lets through with its place."""
+    write_error(str(message) if issubclass(category, FormerFile) else f"{filename}:{lineno}: {message}")
+
+
 def quieten(*, debug: bool) -> None:
     """Keep other packages off the terminal, here and in worker processes: pydicom's warnings quote header values.
 
@@ -146,6 +158,8 @@ def quieten(*, debug: bool) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ["PYTHONWARNINGS"] = "ignore"
     warnings.simplefilter("ignore")
+    warnings.filterwarnings("once", category=FormerFile)
+    warnings.showwarning = _show_warning
     if debug:
         for name in ("torch", "numpy", "medistill"):
             warnings.filterwarnings("default", module=rf"{name}\b")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from medistill.method_names import method_names, method_summary
 
 Data = Annotated[
     Path | None,
@@ -39,22 +41,16 @@ RecipeName = Annotated[
         show_default=False,
     ),
 ]
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[method_names()]
+_METHODS = "\n".join(f"{name}: {method_summary(name)}" for name in method_names())
 Method = Annotated[
-    Literal["iadd", "mtt", "pp", "ftd", "satm", "pdd", "datm", "ddoq", "d4m"] | None,
+    MethodName | None,
     typer.Option(
         "--method",
-        help="""Method, applied to the recipe before --set; left out, the recipe's own.
-
-\b
-iadd: trajectories matched under learned W
-mtt: trajectories matched, W = 1
-pp: mtt without parameters hard to match
-ftd: mtt with experts trained to flat minima
-satm: mtt with sharpness-aware outer steps
-pdd: mtt in stages, each with more images
-datm: mtt with soft labels, early epochs first
-ddoq: centroids of every class, weighted by their share, soft labels
-d4m: the same with equal weights""",
+        help=f"Method, applied to the recipe before --set; left out, the recipe's own.\n\n\b\n{_METHODS}",
         show_default=False,
     ),
 ]
@@ -64,8 +60,8 @@ Decoder = Annotated[
         "--decoder",
         metavar="FOLDER",
         help="An encoder-decoder that others made: decoder.json and weights.safetensors. It is checked, copied to "
-        "the private cache, and spans the space in which classes are quantised (quantise.encoder=brought, "
-        "quantise.decoder its SHA-256), whatever --set says.",
+        "the private cache, and spans the space in which classes are quantised (method.quantise.encoder=brought, "
+        "method.quantise.decoder its SHA-256), whatever --set says.",
         show_default=False,
     ),
 ]
@@ -83,12 +79,12 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="SECTION.KEY=VALUE",
-        help="Change one setting of the recipe, as in distill.iterations=500. May be given several times.",
+        help="Change one setting of the recipe, as in method.iterations=500. May be given several times.",
         show_default=False,
     ),
 ]
 Ipc = Annotated[
-    int | None, typer.Option("--ipc", metavar="N", help="Distilled images per class (distill.ipc).", show_default=False)
+    int | None, typer.Option("--ipc", metavar="N", help="Distilled images per class (method.ipc).", show_default=False)
 ]
 Sites = Annotated[
     str | None,

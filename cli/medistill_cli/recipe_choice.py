@@ -92,9 +92,9 @@ def overrides_of(
 
     ``decoder`` is the SHA-256 of one that was brought.
     """
-    overrides = [*([] if method is None else [f"method={method}"]), *(settings or ())]
+    overrides = [*([] if method is None else [f"method.name={method}"]), *(settings or ())]
     if ipc is not None:
-        overrides.append(f"distill.ipc={ipc}")
+        overrides.append(f"method.ipc={ipc}")
     if burnt_in_text is not None:
         overrides.append(f"data.burnt_in_text={burnt_in_text}")
     if seed is not None:
@@ -109,5 +109,5 @@ def overrides_of(
         if value is not None:
             overrides.append(f"{key}={value!r}")
     if decoder is not None:
-        overrides += ["quantise.encoder=brought", f'quantise.decoder="{decoder}"']
+        overrides += ["method.quantise.encoder=brought", f'method.quantise.decoder="{decoder}"']
     return overrides

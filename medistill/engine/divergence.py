@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from medistill.engine.coordinates import Coordinate, Values
 from medistill.errors import DivergedError
 
-SECTION = "distill"
+SECTION = "method"
 """The section of a recipe that the settings of a distillation stand in."""
 
 

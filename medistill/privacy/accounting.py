@@ -16,7 +16,7 @@ from typing import Any
 
 from medistill.artifacts.provenance import Provenance
 from medistill.errors import ArtifactError, UsageError
-from medistill.recipe import UNITS, Recipe, Unit
+from medistill.recipe import UNITS, Recipe, Unit, experts_of
 
 MECHANISM = "DP-SGD: Gaussian mechanism on Poisson samples, each unit's mean gradient clipped"
 ACCOUNTANT = "PRV"
@@ -68,9 +68,10 @@ class Guarantee:
         Raises:
             UsageError: the budget is too small for so many updates, or the extra ``dp`` is not installed.
         """
-        privacy, experts = recipe.privacy, recipe.experts
+        privacy = recipe.privacy
         if privacy.mode != "dp":
             return None
+        experts = experts_of(recipe.method)
         rate, steps = experts.batch_size / privacy.units, experts.epochs * steps_an_epoch(recipe)
         sigma, epsilon = solve_sigma(privacy.epsilon, privacy.delta, rate, steps * experts.count)
         return cls(
@@ -157,7 +158,7 @@ def rounded_up(epsilon: float) -> str:
 
 def steps_an_epoch(recipe: Recipe) -> int:
     """Updates an epoch under differential privacy: as many as use each unit once on average, by its public number."""
-    return math.ceil(recipe.privacy.units / recipe.experts.batch_size)
+    return math.ceil(recipe.privacy.units / experts_of(recipe.method).batch_size)
 
 
 @lru_cache
@@ -186,7 +187,8 @@ def solve_sigma(epsilon: float, delta: float, rate: float, steps: int) -> tuple[
             raise UsageError(
                 f"a budget of epsilon = {epsilon:g} with delta = {delta:g} is too small for {steps} updates",
                 expected=f"one that noise of {HIGHEST / GRID:g} clips can keep",
-                do="raise privacy.epsilon (--dp-epsilon), or lower experts.count, experts.epochs or experts.batch_size",
+                do="raise privacy.epsilon (--dp-epsilon), or lower method.experts.count, "
+                "method.experts.epochs or method.experts.batch_size",
             )
         low, high = high, 2 * high
         reached = spent(high)
@@ -237,5 +239,6 @@ def composed_epsilon(history: Sequence[tuple[float, float, int]], delta: float, 
                 f"{' and '.join(f'{sigma:g}' for sigma, _, _ in history)} clips spend "
                 f"({str(failure).rstrip('.')}), so no epsilon can be stated",
                 expected="a budget and a number of updates that it can compose to within that accuracy",
-                do="take privacy.epsilon and privacy.delta nearer to 8 and 1e-5, or fewer experts (experts.count)",
+                do="take privacy.epsilon and privacy.delta nearer to 8 and 1e-5, or fewer experts "
+                "(method.experts.count)",
             ) from None

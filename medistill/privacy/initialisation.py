@@ -20,7 +20,7 @@ def initial_rows(distilled: DistilledSet, corpus: Corpus) -> Initialisation:
         return Initialisation(None, "no image began as one real image: each began as the mean of several")
     try:
         made_with = known.made_with("the set")
-        per_class = [made_with.distill.ipc if c in distilled.labels else 0 for c in range(len(corpus.class_names))]
+        per_class = [made_with.method.ipc if c in distilled.labels else 0 for c in range(len(corpus.class_names))]
         if known.starts_from != "real" or not np.array_equal(
             distilled.labels, np.repeat(np.arange(len(per_class)), per_class)
         ):

@@ -71,9 +71,9 @@ def train_autoencoder(
                 last = seen == len(rows)
                 if not np.isfinite(squares) or (last and not _finite(autoencoder)):
                     raise DivergedError(
-                        f"the autoencoder diverged in epoch {epoch} at autoencoder.lr = {recipe.lr}",
+                        f"the autoencoder diverged in epoch {epoch} at method.autoencoder.lr = {recipe.lr}",
                         expected="finite losses and weights",
-                        do="lower autoencoder.lr by a factor of 3",
+                        do="lower method.autoencoder.lr by a factor of 3",
                     )
                 if last and epoch < recipe.epochs:
                     _keep(path, key, autoencoder, adam, epoch)

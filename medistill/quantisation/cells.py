@@ -170,10 +170,10 @@ def _enough(codes: np.ndarray, groups: np.ndarray, count: int, least: int, batch
         raise DataError(
             f"class {name} has {len(np.unique(groups))} training patients, who by their share of its images count as "
             f"{patients}, fewer than "
-            f"quantise.min_cluster_size = {least}: a distilled image of it would show them",
+            f"method.quantise.min_cluster_size = {least}: a distilled image of it would show them",
             expected="at least that many patients in every class, since a distilled image is the mean of so many",
-            do="add patients of that class, or leave it out with --classes; a smaller quantise.min_cluster_size shows "
-            "more of each",
+            do="add patients of that class, or leave it out with --classes; a smaller "
+            "method.quantise.min_cluster_size shows more of each",
         )
     different = distinct(codes, count, batch=batch)
     if different < count:

@@ -139,5 +139,5 @@ def _check(given: Tensor, shape: tuple[int, ...], who: str, what: str) -> None:
         raise ArtifactError(
             f"the {who} gave {problem}",
             expected=f"finite {what} of shape {shape[1:]}",
-            do="bring another encoder-decoder with --decoder, or quantise without one (quantise.encoder=pca)",
+            do="bring another encoder-decoder with --decoder, or quantise without one (method.quantise.encoder=pca)",
         )

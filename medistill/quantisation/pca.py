@@ -150,7 +150,7 @@ def _enough(components: int, images: int, values: int) -> None:
     for count, what in ((images, "training images"), (values, "values in an image (channels x height x width)")):
         if components > count:
             raise DataError(
-                f"quantise.components = {components}, but there are only {count} {what}",
+                f"method.quantise.components = {components}, but there are only {count} {what}",
                 expected="at most as many principal components as images, and as values in an image",
-                do=f"set quantise.components={min(images, values)} or less",
+                do=f"set method.quantise.components={min(images, values)} or less",
             )

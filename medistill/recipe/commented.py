@@ -6,8 +6,10 @@ import inspect
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
 
+from medistill.method_names import DEFAULT_METHOD
+from medistill.recipe.method import MethodSettings
+from medistill.recipe.recipe import Recipe
 from medistill.recipe.section import Section
-from medistill.recipe.sections import Recipe
 from medistill.visible import visible
 
 COLUMNS = 100
@@ -23,12 +25,10 @@ def commented_toml(recipe: Recipe, *, head: Sequence[str], shown: Collection[str
         shown: settings as ``section.key`` that are written although they have their default.
     """
     parts = ["\n#\n".join(_comment(paragraph) for paragraph in head), "\n".join(_top(recipe))]
-    for name, field in Recipe.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            settings = list(_settings(getattr(recipe, name), f"{name}.", shown))
-            if settings:
-                about = _comment(inspect.cleandoc(field.annotation.__doc__ or ""))
-                parts.append("\n\n".join([f"{about}\n[{name}]", *settings]))
+    for name in Recipe.model_fields:
+        section = getattr(recipe, name)
+        if isinstance(section, Section):
+            parts += _section(section, name, shown)
     return "\n\n".join(parts) + "\n"
 
 
@@ -42,10 +42,26 @@ def _top(recipe: Recipe) -> Iterator[str]:
             yield _line(key, value) if own_words else f"{_comment(field.description or '')}\n{_line(key, value)}"
 
 
+def _section(section: Section, name: str, shown: Collection[str]) -> Iterator[str]:
+    """A section, and those within it; none that has nothing to say."""
+    settings = list(_settings(section, f"{name}.", shown))
+    if settings:
+        about = _comment(inspect.cleandoc(type(section).__doc__ or ""))
+        yield "\n\n".join([f"{about}\n[{name}]", *settings])
+    for key in type(section).model_fields:
+        within = getattr(section, key)
+        if isinstance(within, Section):
+            yield from _section(within, f"{name}.{key}", shown)
+
+
 def _settings(section: Section, prefix: str, shown: Collection[str]) -> Iterator[str]:
     plain = type(section)()
+    if isinstance(section, MethodSettings) and section.name != DEFAULT_METHOD:
+        shown = {*shown, f"{prefix}name"}  # else it would be read as another method's
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
+        if isinstance(value, Section):
+            continue
         if value != getattr(plain, key) or prefix + key in shown:
             yield f"{_comment(field.description or '')}\n{_line(key, value)}"
 

@@ -6,53 +6,53 @@ days, or more memory than it has; whoever means such a number types it, or allow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from medistill.errors import RecipeError
+from medistill.method_names import method_names
+from medistill.recipe.former import as_written_now
+from medistill.recipe.method import is_section, settings_kind
+from medistill.recipe.recipe import Recipe
+from medistill.recipe.section import AtMost, Section
 
 LargeRecipe = Literal["refuse", "allow"]
-LIMITS: Mapping[str, Mapping[str, int]] = {
-    "data": {"image_size": 1024},
-    "network": {"depth": 8, "width": 1024},
-    "experts": {"count": 1000, "epochs": 1000, "batch_size": 65_536},
-    "distill": {
-        "ipc": 10_000,
-        "iterations": 100_000,
-        "syn_steps": 1000,
-        "expert_epochs": 100,
-        "segments": 64,
-        "stages": 100,
-        "validate_networks": 100,
-        "validate_epochs": 20_000,
-    },
-    "evaluate": {"networks": 100, "epochs": 20_000, "raw_epochs": 2000, "batch_size": 65_536, "bootstrap": 100_000},
-    "schedule": {"updates": 20_000, "most_updates": 100_000, "networks": 20},
-    "quantise": {"components": 4096, "batch_size": 65_536, "passes": 1000, "refine": 10_000, "teachers": 100},
-    "autoencoder": {"epochs": 10_000, "batch_size": 65_536, "width": 256, "levels": 6, "latent_channels": 64},
-    "audit": {
-        "networks": 100,
-        "shadows": 1000,
-        "shadow_networks": 100,
-        "shadow_experts": 100,
-        "shadow_iterations": 10_000,
-        "canaries": 10_000,
-    },
-    "compute": {"micro_batch": 65_536},
-}
-"""Section -> setting -> the largest value that a received recipe may give it."""
+
+
+def limits() -> dict[str, int]:
+    """Setting, as section.key -> the largest value that a received recipe may give it, under whichever method.
+
+    The limits stand at the settings themselves (`AtMost`).
+    """
+    found = dict(_limits(Recipe, ""))
+    for name in method_names():
+        found |= _limits(settings_kind(name), "method.")
+    return found
+
+
+def _limits(kind: type[Section], prefix: str) -> Iterator[tuple[str, int]]:
+    for name, field in kind.model_fields.items():
+        if is_section(field.annotation):
+            yield from _limits(field.annotation, f"{prefix}{name}.")
+        else:
+            yield from ((prefix + name, mark.value) for mark in field.metadata if isinstance(mark, AtMost))
 
 
 def large_settings(recipe: Mapping[str, Any]) -> dict[str, int]:
     """Settings of a recipe's plain values that are above their limits, ``section.key`` -> value."""
-    found = {}
-    for section, limits in LIMITS.items():
-        stated = recipe.get(section)
-        for key, limit in limits.items():
-            value = stated.get(key) if isinstance(stated, Mapping) else None
-            if isinstance(value, int | float) and value > limit:
-                found[f"{section}.{key}"] = int(value)
-    return found
+    stated = {setting: _stated(recipe, setting) for setting in limits()}
+    return {
+        setting: int(value)
+        for setting, limit in limits().items()
+        if isinstance(value := stated[setting], int | float) and value > limit
+    }
+
+
+def _stated(values: object, setting: str) -> object:
+    """What plain values say at a dotted path; None where they say nothing."""
+    for part in setting.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
 
 
 def refuse_large(
@@ -71,13 +71,13 @@ def refuse_large(
     """
     if large_recipe == "allow" or not isinstance(received, Mapping):
         return
-    kept = large_settings(received if used is None else used)
-    for setting, value in large_settings(received).items():
+    asked = large_settings(as_written_now(received))
+    kept = asked if used is None else large_settings(as_written_now(used))
+    for setting, value in asked.items():
         if kept.get(setting) == value:
-            section, _, key = setting.partition(".")
             raise RecipeError(
                 f"{origin} asks for {setting} = {value}",
-                expected=f"at most {LIMITS[section][key]} in a recipe that came from outside",
+                expected=f"at most {limits()[setting]} in a recipe that came from outside",
                 do=f"set your own with --set {setting}=N, ask the sender what it is for, or take it as it is with "
                 "--allow-large-recipe",
             )

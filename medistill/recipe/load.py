@@ -7,15 +7,16 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from medistill.errors import RecipeError, UsageError
-from medistill.recipe.methods import METHODS, changed_to
+from medistill.recipe.former import upgraded
+from medistill.recipe.override import apply_override
+from medistill.recipe.recipe import Recipe
+from medistill.recipe.refusal import refusal
 from medistill.recipe.section import Section
-from medistill.recipe.sections import Recipe
-from medistill.visible import MOST_NAME, visible
 
 
 def recipe_names() -> list[str]:
@@ -29,12 +30,20 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     Raises:
         RecipeError: no such recipe, not TOML, an unknown key, or a value outside its range.
     """
-    text, origin = _read(name_or_path)
+    text, origin = read_text(name_or_path)
+    return _override(parse_toml(text, origin), overrides, origin)
+
+
+def parse_toml(text: str, origin: str) -> dict[str, Any]:
+    """Plain values of TOML text; ``origin`` says where it comes from.
+
+    Raises:
+        RecipeError: it is no TOML.
+    """
     try:
-        settings = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, and lists in lists in lists
         raise RecipeError(f"{origin} is not TOML: {error}", expected="a TOML recipe", do="mend that line") from None
-    return _override(settings, overrides, origin)
 
 
 def override_recipe(recipe: Recipe, overrides: Sequence[str], origin: str) -> Recipe:
@@ -46,56 +55,39 @@ def override_recipe(recipe: Recipe, overrides: Sequence[str], origin: str) -> Re
     return _override(recipe.model_dump(mode="json"), overrides, origin)
 
 
-def _override(settings: dict[str, Any], overrides: Sequence[str], origin: str) -> Recipe:
+def _override(settings: Mapping[str, Any], overrides: Sequence[str], origin: str) -> Recipe:
+    changed = upgraded(settings, origin)
     for override in overrides:
-        _apply(settings, override)
-    return validate_recipe(settings, origin)
+        apply_override(changed, override)
+    return validate_recipe(changed, origin)
 
 
 def validate_recipe(settings: Mapping[str, Any], origin: str) -> Recipe:
-    """Make a recipe of plain values; ``origin`` says in messages where they come from.
+    """Make a recipe of plain values, also of those of a former version; ``origin`` says where they come from.
 
     Raises:
-        RecipeError: an unknown key, or a value outside its range.
+        RecipeError: an unknown key, a setting of another method, or a value outside its range.
     """
+    now = upgraded(settings, origin)
     try:
-        return Recipe.model_validate(settings)
+        return Recipe.model_validate(now)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            if "." not in field and isinstance(first["input"], Mapping) and first["input"]:
-                field = f"{field}.{next(iter(first['input']))}"  # an unknown section: its first key says what was meant
-            key = field.rpartition(".")[2]  # its section may be wrong or left out
-            near = [name for name in _fields(Recipe) if name.endswith(f".{key}")]
-            near = near or difflib.get_close_matches(field, _fields(Recipe), n=1)
-            raise RecipeError(
-                f"{origin}: there is no setting '{field}'",
-                expected=f"a setting such as '{near[0]}'" if near else "one that `medistill recipes show` prints",
-                do="correct the name or leave it out",
-            ) from None
-        message = first["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
-        message = message.replace("Input should be a valid", "a valid").replace("Input should be", "a value that is")
-        if first["type"] == "dict_type":
-            message = f"names with a list each, as in --set {field}.Abnormal=COVID,Viral_Pneumonia"
-        if first["type"] == "model_type":
-            message = f"settings in that section, as in {next(n for n in _fields(Recipe) if n.startswith(field))}"
-        seen = (
-            f"{origin}: {field} = {visible(repr(first['input']), most=MOST_NAME)}" if field else f"{origin}: {message}"
-        )
-        raise RecipeError(
-            seen, expected=message if field else "settings that fit together", do="correct it in the recipe or by --set"
-        ) from None
+        raise refusal(error, now, origin) from None
 
 
 def recipe_differences(mine: Recipe, other: Recipe) -> list[str]:
     """Name each setting in which two recipes differ, as ``section.key: mine, not other``."""
-    flat_mine, flat_other = dict(_flatten(mine.model_dump())), dict(_flatten(other.model_dump()))
+    flat_mine, flat_other = dict(settings_of(mine)), dict(settings_of(other))
+    keys = [key for key in {**flat_mine, **flat_other} if key not in ("name", "description")]
     return [
-        f"{key}: {flat_mine[key]!r}, not {flat_other[key]!r}"
-        for key in flat_mine
-        if flat_mine[key] != flat_other[key] and key not in ("name", "description")
+        f"{key}: {_told(flat_mine, key)}, not {_told(flat_other, key)}"
+        for key in keys
+        if _told(flat_mine, key) != _told(flat_other, key)
     ]
+
+
+def _told(values: Mapping[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "none"
 
 
 def refuse_another_recipe(mine: Recipe, stored: Recipe, run: Path) -> None:
@@ -125,7 +117,12 @@ def _shipped() -> Any:
     return inside if inside.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
 
 
-def _read(name_or_path: str | Path) -> tuple[str, str]:
+def read_text(name_or_path: str | Path) -> tuple[str, str]:
+    """Text of a recipe that comes with the package, or of a file, and what to call it in messages.
+
+    Raises:
+        RecipeError: there is none, or it cannot be read.
+    """
     text = str(name_or_path)
     if not text.endswith(".toml") and text in recipe_names():
         return (_shipped() / f"{text}.toml").read_text(encoding="utf-8"), f"recipe {text}"
@@ -143,56 +140,23 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
         raise RecipeError(f"{path} cannot be read: {error}", expected="a UTF-8 text file", do="check it") from None
 
 
-def _apply(settings: dict[str, Any], override: str) -> None:
-    key, sign, text = override.partition("=")
-    parts = key.strip().split(".", 2)
-    of_map = len(parts) == 3 and _held(parts[0], parts[1]) is dict
-    if not sign or not all(parts) or (len(parts) > 2 and not of_map):
-        raise RecipeError(
-            f"--set {override}", expected="section.key=value, as in distill.ipc=10", do="write it in that form"
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        value = text.strip()
-    if not isinstance(value, list) and (of_map or (len(parts) == 2 and _held(parts[0], parts[1]) is tuple)):
-        value = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else [value]
-    target = settings
-    for part in parts[:-1]:
-        target = target.setdefault(part, {})
-        if not isinstance(target, dict):
-            raise RecipeError(
-                f"--set {override}: {part} has no settings", expected="section.key=value", do="correct it"
-            )
-    former, target[parts[-1]] = target.get("method", "iadd"), value
-    if parts == ["method"] and value in [*METHODS]:
-        for name, of_method in (METHODS[value] if value == former else changed_to(value)).items():
-            section, _, setting = name.partition(".")
-            if isinstance(target.setdefault(section, {}), dict):
-                target[section][setting] = of_method
+def sections_of(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Every setting as plain values, section by section: ``method.experts`` -> ``lr`` -> value, "" outside of all."""
+    return dict(_sections(recipe, recipe.model_dump(mode="json"), ""))
 
 
-def _held(section: str, key: str) -> Any:
-    """What a setting holds beside single values: `tuple` for a list, `dict` for names with a list each; else None."""
-    model = Recipe.model_fields.get(section)
-    if model is None or not isinstance(model.annotation, type) or not issubclass(model.annotation, Section):
-        return None
-    field = model.annotation.model_fields.get(key)
-    return None if field is None else get_origin(field.annotation)
+def _sections(section: Section, plain: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    within = [key for key in type(section).model_fields if isinstance(getattr(section, key), Section)]
+    yield name, {key: value for key, value in plain.items() if key not in within}
+    for key in within:
+        yield from _sections(getattr(section, key), plain[key], f"{name}.{key}" if name else key)
 
 
-def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _fields(field.annotation, f"{prefix}{name}.")
+def settings_of(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of a recipe or of a part of it: its name as section.key, and its value."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from settings_of(value, f"{prefix}{name}.")
         else:
-            yield prefix + name
-
-
-def _flatten(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The settings of all sections, ``section.key`` -> value."""
-    for section, value in values.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{section}.{key}", setting) for key, setting in value.items())
-        else:
-            yield section, value
+            yield prefix + name, value

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medistill.recipe.methods import QUANTISING
+from medistill.recipe.data import DataRecipe
 from medistill.recipe.section import Count, Positive, Section
 
 Unit = Literal["patient", "study", "image"]
@@ -33,8 +33,8 @@ class PrivacyRecipe(Section):
     alone. Refused where the unit of a training image is not known."""
     units: Count = 1000
     """Public, rounded number N of patients (or studies, or images, see `unit`) of the training split: an expert update
-    takes each with probability `experts.batch_size` / N. It need not be exact, and must not be counted on the patients
-    to be protected."""
+    takes each with probability `method.experts.batch_size` / N. It need not be exact, and must not be counted on the
+    patients to be protected."""
     total_epsilon: Annotated[float, Field(ge=0)] = 0.0
     """Most that all releases from the same people may spend together, as far as the ledger of this installation knows;
     a run beyond it is refused before anything is trained. 0: no limit."""
@@ -51,31 +51,17 @@ class PrivacyRecipe(Section):
     split, which you thereby declare to be public data."""
 
 
-def broken_conditions(settings: Mapping[str, Any]) -> list[str]:
-    """What in a recipe's plain values breaks the guarantee, each with its consequence and remedy; empty without DP."""
-    privacy = settings["privacy"]
-    if privacy["mode"] != "dp":
-        return []
-    data, experts, units = settings["data"], settings["experts"], privacy["units"]
+def broken_conditions(data: DataRecipe, privacy: PrivacyRecipe) -> list[str]:
+    """What in the data section breaks the guarantee, each with its consequence and remedy; a method adds its own."""
     conditions = {
-        f"method {settings['method']} averages patients' images without noise (choose a method that follows experts)": (
-            settings["method"] not in QUANTISING
-        ),
-        "images that start from patients' images, or from means of them, would show them without any noise (set "
-        "distill.init = noise)": settings["method"] in QUANTISING or settings["distill"]["init"] == "noise",
-        "a whitening is fitted to the patients without noise (set data.zca = false)": not data["zca"],
+        "a whitening is fitted to the patients without noise (set data.zca = false)": not data.zca,
         "the list of classes, read off the files, would tell that some patient has a class (name data.classes)": (
-            bool(data["classes"])
+            bool(data.classes)
         ),
         "which sites are taken would hang on what the corpus holds (empty data.prefer_sites; data.sites may be used)": (
-            not data["prefer_sites"]
+            not data.prefer_sites
         ),
-        "sharpness-aware experts use each patient twice an update, which is unaccounted (set experts.sharpness = 0)": (
-            not experts["sharpness"]
-        ),
-        f"delta = {privacy['delta']:g} is not below 1 / privacy.units = {1 / units:g}: to publish one unit picked at "
-        "random would satisfy that (lower privacy.delta)": privacy["delta"] < 1 / units,
-        f"an update cannot expect {experts['batch_size']} of {units} units (lower experts.batch_size, or correct "
-        "privacy.units)": experts["batch_size"] <= units,
+        f"delta = {privacy.delta:g} is not below 1 / privacy.units = {1 / privacy.units:g}: to publish one unit picked "
+        "at random would satisfy that (lower privacy.delta)": privacy.delta < 1 / privacy.units,
     }
     return [broken for broken, kept in conditions.items() if not kept]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medistill.recipe.section import Count, Positive, Section
+from medistill.recipe.section import AtMost, Count, Positive, Section
 
 
 class ScheduleRecipe(Section):
@@ -22,11 +22,11 @@ class ScheduleRecipe(Section):
     """Learning rates to try; the learned rate of a distilled set is tried beside them on that set."""
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=10)] = (32,)
     """Images an update to try; a smaller set is taken whole."""
-    updates: Count = 250
+    updates: Annotated[Count, AtMost(20_000)] = 250
     """Updates of the shortest trainings that are tried; as many as show every image once, where that is more."""
-    most_updates: Count = 8000
+    most_updates: Annotated[Count, AtMost(100_000)] = 8000
     """Updates beyond which no training is made longer; an arm whose score still rises there is marked."""
-    networks: Annotated[int, Field(ge=1, le=20)] = 3
+    networks: Annotated[int, Field(ge=1, le=20), AtMost(20)] = 3
     """Networks trained for each candidate."""
     least_gain: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """Rise of the macro AUC by which a training of twice the length must beat the best shorter one for the search to go

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -32,7 +33,23 @@ Text = Annotated[str, Field(max_length=MOST_NAME), AfterValidator(without_steeri
 Names = Annotated[tuple[Text, ...], Field(max_length=10_000)]
 
 
+@dataclass(frozen=True)
+class AtMost:
+    """Stands at a setting that costs work: the largest value that a recipe from outside may give it."""
+
+    value: int
+
+
 class Section(BaseModel):
     """A frozen part of a recipe that admits no key it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Describe a setting that only got another default as the section does that had it first."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for name, field in cls.model_fields.items():
+            for base in cls.__mro__[1:]:
+                if field.description is None and issubclass(base, Section) and name in base.model_fields:
+                    field.description = base.model_fields[name].description

@@ -89,7 +89,7 @@ class DifferingSetting:
     """A setting in which the recipes differ.
 
     Attributes:
-        name: its name, as "distill.ipc".
+        name: its name, as "method.ipc".
         values: one text a run; empty where the run's recipe is not known.
     """
 

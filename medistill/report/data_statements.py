@@ -7,24 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from medistill.methods.registry import facts_of
 from medistill.report.quantisation_statements import centroids, taught, weighting
 from medistill.report.record import Report
 from medistill.report.wording import NAMED, class_label, classes_listed, count, counted, listed, sentences, short
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 FITS = {"stretch": "stretched", "pad": "padded with black", "crop": "cropped to their centre"}
-METHODS = {
-    "IADD": "importance-aware adaptive dataset distillation (IADD; Li et al. 2024)",
-    "MTT": "matching of training trajectories (MTT; Cazenavette et al. 2022)",
-    "PP": "trajectory matching with parameter pruning (PP; Li et al. 2022)",
-    "FTD": "matching of flat trajectories (FTD; Du et al. 2023)",
-    "SATM": "sharpness-aware trajectory matching (SATM; Gao et al. 2025)",
-    "PDD": "progressive dataset distillation (PDD; Chen et al. 2024)",
-    "DATM": "difficulty-aligned trajectory matching (DATM; Guo et al. 2024)",
-    "DDOQ": "optimal quantisation (DDOQ; Tan and Slade 2026)",
-    "D4M": "clustering in a latent space (as D4M does; Su et al. 2024)",
-}
-"""Method in capitals -> what it is called, and where it comes from."""
 
 
 def goal(report: Report) -> str:
@@ -248,7 +237,7 @@ def made(report: Report) -> str:
 
 def distillation(report: Report) -> str:
     """How the images were made."""
-    distill = report.making.section("distill")
+    distill = report.making.section("method")
     if report.distilled is None or not distill:
         return made(report)
     if report.distilled.quantising:
@@ -258,14 +247,15 @@ def distillation(report: Report) -> str:
         "noise": "Gaussian noise",
         "quantised": "the centroids of an optimal quantisation (Tan and Slade 2026)",
     }[distill["init"]]
-    labels = {"hard": "one class each", "soft": "class probabilities, learned with the images"}[distill["labels"]]
-    grown = f" They were made in {counted(distill['stages'], 'stage')}." if distill["stages"] > 1 else ""
+    kinds = {"hard": "one class each", "soft": "class probabilities, learned with the images"}
+    labels, stages = kinds[distill.get("labels", "hard")], distill.get("stages", 1)
+    grown = f" They were made in {counted(stages, 'stage')}." if stages > 1 else ""
     started = f"They started from {begun}; their labels are {labels}.{grown}"
     return sentences(made(report), started, centroids(report), _matching(report))
 
 
 def _matching(report: Report) -> str:
-    distill, experts = report.making.section("distill"), report.making.section("experts")
+    distill, experts = report.making.section("method"), report.making.section("method.experts")
     first, last = distill["min_start_epoch"], distill["max_start_epoch"] - 1
     starts = f"epoch {first}" if first == last else f"epochs {first} to {last}"
     return (
@@ -299,7 +289,7 @@ def _privately(report: Report) -> str:
 
 def choice(report: Report) -> str:
     """How one of the looks was chosen."""
-    course, distill = report.course, report.making.section("distill")
+    course, distill = report.course, report.making.section("method")
     if report.distilled is not None and report.distilled.quantising:
         return "No set was chosen among several: a quantisation gives one. The test split took no part in it."
     if course is None:
@@ -334,7 +324,7 @@ def balance(report: Report) -> str:
 def by_method(report: Report) -> str:
     """ " by" and the method; empty where not known."""
     method = report.distilled.method if report.distilled is not None else ""
-    return f" by {METHODS.get(method, method)}" if method else ""
+    return f" by {facts_of(method).phrase or method}" if method else ""
 
 
 def _of_classes(counts: Mapping[str, int]) -> str:

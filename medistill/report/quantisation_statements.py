@@ -36,7 +36,7 @@ def encoder_words(quantised: QuantisedSummary) -> str:
 
 def centroids(report: Report) -> str:
     """How the centroids were found, and of how many patients they are."""
-    quantised, settings = _quantised(report), report.making.section("quantise")
+    quantised, settings = _quantised(report), report.making.section("method.quantise")
     if quantised is None:
         return ""
     encoder = encoder_words(quantised)
@@ -101,7 +101,7 @@ def weighting(report: Report) -> str:
     quantised = _quantised(report)
     if quantised is None or not quantised.weights:
         return ""
-    corpus_priors = report.making.section("quantise").get("priors") == "corpus"
+    corpus_priors = report.making.section("method.quantise").get("priors") == "corpus"
     classes = (
         "The classes weigh in the loss as they are common in the training split."
         if corpus_priors

@@ -11,9 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from medistill.artifacts.corpus import Split
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import first_complaint
+from medistill.methods.registry import facts_of
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
-from medistill.recipe import QUANTISING, Unit
+from medistill.recipe import Unit
 
 Summary = TypeVar("Summary", "CorpusSummary", "SetSummary")
 
@@ -71,7 +72,7 @@ class SetSummary:
     @property
     def quantising(self) -> bool:
         """The images are centroids themselves: no expert, no outer step."""
-        return self.method.lower() in QUANTISING
+        return facts_of(self.method).centroids
 
 
 @dataclass(frozen=True)

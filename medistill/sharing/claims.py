@@ -10,6 +10,7 @@ from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import ArtifactError
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
+from medistill.recipe.former import as_written_now
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.manifest import BundleManifest
 
@@ -69,7 +70,7 @@ def _unlike(provenance: SharedProvenance, known: QuantisedSummary, distilled: Di
         return f"a mean of {known.smallest_cluster}, where {known.min_cluster_size} were the fewest"
     if known.labels and (known.labels == "soft") != (distilled.soft_labels is not None):
         return f"labels are said to be {known.labels}"
-    settings = (provenance.recipe or {}).get("quantise")
+    settings = as_written_now(provenance.recipe or {}).get("method", {}).get("quantise")
     asked = settings if isinstance(settings, dict) and provenance.sources is None else {}
     for name in ("encoder", "min_cluster_size", "weights", "temperature", "teachers", "decoder"):
         stated = getattr(known, name)

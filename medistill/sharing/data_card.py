@@ -14,9 +14,9 @@ from medistill.artifacts.provenance import SharedProvenance
 from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
+from medistill.methods.registry import facts_of
 from medistill.privacy.audit import Audit
 from medistill.privacy.criterion import Criterion
-from medistill.recipe import QUANTISING
 from medistill.recipe.arms import HEADLINE
 from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
@@ -157,7 +157,7 @@ def _class_map(provenance: SharedProvenance) -> Mapping[str, Sequence[str]]:
 
 def _centroids(provenance: SharedProvenance) -> bool:
     """Whether the images are the centroids themselves, which nothing changed afterwards."""
-    return (provenance.method or "").lower() in QUANTISING
+    return facts_of(provenance.method or "").centroids
 
 
 def _source(distilled: DistilledSet, provenance: SharedProvenance, report: Report | None) -> str:

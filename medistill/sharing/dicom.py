@@ -17,8 +17,8 @@ import numpy as np
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.data.burnt_in_text import can_carry_letters
 from medistill.errors import ArtifactError, UsageError
+from medistill.methods.registry import facts_of
 from medistill.privacy.letters import TextFigures
-from medistill.recipe import QUANTISING
 from medistill.visible import visible
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ def _contribution(distilled: DistilledSet) -> str:
     method = distilled.provenance.method
     if not method:
         return "Distilled images"
-    way = "quantisation" if method.lower() in QUANTISING else "trajectory matching"
-    return f"Distilled images by {way} ({method})"
+    family = facts_of(method).family
+    return f"Distilled images by {family} ({method})" if family else f"Distilled images ({method})"
 
 
 def _secondary_capture(

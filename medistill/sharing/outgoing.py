@@ -25,8 +25,7 @@ from medistill.report.record import Making, Report
 from medistill.report.verdict import verdict
 
 SECTIONS = (
-    "network", "augmentation", "experts", "distill", "importance", "quantise", "autoencoder", "evaluate", "schedule",
-    "audit", "compute", "privacy",
+    "network", "augmentation", "method", "evaluate", "schedule", "audit", "compute", "privacy",
 )  # fmt: skip
 """Sections of a recipe that hold numbers and choices alone."""
 DATA = (
@@ -48,7 +47,7 @@ def outgoing_recipe(stored: Mapping[str, Any]) -> dict[str, Any] | None:
     except RecipeError:
         return None
     data = {name: plain["data"][name] for name in DATA}
-    return {"seed": plain["seed"], "method": plain["method"], "data": data, **{name: plain[name] for name in SECTIONS}}
+    return {"seed": plain["seed"], "data": data, **{name: plain[name] for name in SECTIONS}}
 
 
 def outgoing_provenance(distilled: DistilledSet) -> SharedProvenance:
@@ -181,7 +180,8 @@ def _outgoing_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The same of the sections of a recipe, with defaults in place of what stays at home."""
     data = settings.get("data", {})
     kept = {**DataRecipe().model_dump(mode="json"), **{name: data[name] for name in DATA if name in data}}
-    return {"data": kept, **{name: settings[name] for name in SECTIONS if name in settings}} if settings else {}
+    others = {name: values for name, values in settings.items() if name.partition(".")[0] in SECTIONS}
+    return {"data": kept, **others} if settings else {}
 
 
 def _outgoing_evaluation(evaluation: Evaluation, sites: Mapping[str, str]) -> Evaluation:

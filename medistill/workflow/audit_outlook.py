@@ -13,7 +13,8 @@ from medistill.recipe import UNITS, Recipe
 from medistill.workflow.shadows import plan_shadows, shadow_obstacle
 
 FEWER_IMAGES = (
-    "more patients of that class, its union with another class, or a smaller distill.ipc (or quantise.min_cluster_size)"
+    "more patients of that class, its union with another class, or a smaller method.ipc (or "
+    "method.quantise.min_cluster_size)"
 )
 
 

@@ -43,7 +43,7 @@ def centroid_set(
     normalisation = fitted_normalisation(corpus, recipe, progress)
     images = centroids.images(normalisation)
     context = Context(corpus, recipe, spec, place, out, progress)
-    taught = soft_labels(images, normalisation, context) if recipe.distill.labels == "soft" else None
+    taught = soft_labels(images, normalisation, context) if recipe.method.learns_labels else None
     return DistilledSet(
         images=images,
         labels=centroids.labels,

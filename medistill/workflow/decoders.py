@@ -19,7 +19,7 @@ from medistill.progress import Progress, Silent
 from medistill.quantisation.autoencoder import Architecture, Autoencoder
 from medistill.quantisation.autoencoder_training import OWN_LICENCE, train_autoencoder
 from medistill.quantisation.decoder_folder import DESCRIPTION, bring, load
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, autoencoder_of
 from medistill.training.device import precision
 
 OWN = "own.json"
@@ -33,7 +33,7 @@ def bring_decoder(path: str | Path) -> str:
         path: a folder with ``decoder.json`` and ``weights.safetensors``.
 
     Returns:
-        Its SHA-256: what the setting quantise.decoder names it by, with quantise.encoder = brought.
+        Its SHA-256: what the setting method.quantise.decoder names it by, with method.quantise.encoder = brought.
 
     Raises:
         ArtifactError: it is damaged, states no licence, or its weights are not finite or of another network.
@@ -42,9 +42,9 @@ def bring_decoder(path: str | Path) -> str:
     _, licence, sha256 = load(Path(path))
     if licence == OWN_LICENCE:
         raise UsageError(
-            f"the decoder in {path} was fitted to a corpus by quantise.encoder = autoencoder",
+            f"the decoder in {path} was fitted to a corpus by method.quantise.encoder = autoencoder",
             expected="one that was not trained on patients of this house, which is what sets say of it",
-            do="set quantise.encoder=autoencoder: it is trained on the corpus at hand",
+            do="set method.quantise.encoder=autoencoder: it is trained on the corpus at hand",
         )
     folder = _decoders()
     with alone(folder / f"{sha256}.lock", when_taken=lambda: None, keep=True):
@@ -84,7 +84,7 @@ def own_autoencoder(corpus: Corpus, recipe: Recipe, device: torch.device, progre
         DivergedError: the training left the finite numbers.
         ArtifactError: the recipe asks for one that cannot be built.
     """
-    settings, (channels, size, _) = recipe.autoencoder, corpus.images.shape[1:]
+    settings, (channels, size, _) = autoencoder_of(recipe.method), corpus.images.shape[1:]
     architecture = Architecture(channels, size, settings.width, settings.levels, settings.latent_channels)
     folder = _own_folder(corpus, recipe)
     with alone(
@@ -119,6 +119,8 @@ def own_autoencoder(corpus: Corpus, recipe: Recipe, device: torch.device, progre
 
 def forget_autoencoder(corpus: Corpus, recipe: Recipe) -> None:
     """Remove the autoencoder of a corpus that nobody will ask for again, where there is one."""
+    if recipe.method.trained_autoencoder is None:
+        return
     folder = _own_folder(corpus, recipe)
     shutil.rmtree(folder, ignore_errors=True)
     folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
@@ -128,7 +130,7 @@ def _own_folder(corpus: Corpus, recipe: Recipe) -> Path:
     made_with = {
         "corpus": corpus.content,
         "shape": list(corpus.images.shape[1:]),
-        "autoencoder": recipe.autoencoder.model_dump(mode="json"),
+        "autoencoder": autoencoder_of(recipe.method).model_dump(mode="json"),
         "seed": recipe.seed,
         "precision": recipe.compute.precision,
     }

@@ -12,6 +12,7 @@ from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import Chain, making
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import UsageError
+from medistill.methods.registry import method_of
 from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, refuse_another_recipe
@@ -78,7 +79,7 @@ def distill(
         )
     held = [c for c, name in enumerate(corpus.class_names) if classes is None or name in classes]
     origin = {"corpus": corpus.content, "recipe_digest": recipe.digest, "seed": recipe.seed}
-    if recipe.quantising:
+    if method_of(recipe).needs != "experts":
         whole, key = {**origin, "experts": "", "start": ""}, local_key()
         distilled = centroid_set(corpus, recipe, out=out, held=held, spec=spec, place=place, progress=progress)
         made = making(Chain.start(key, whole), whole, distilled)
@@ -97,7 +98,7 @@ def distill(
         )
     else:
         raise UsageError(
-            f"method {recipe.method} follows experts, and none were given",
+            f"method {recipe.method.name} follows experts, and none were given",
             expected="their trajectories",
             do="call train_experts with this corpus and recipe, and give its result",
         )

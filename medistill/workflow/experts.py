@@ -18,12 +18,14 @@ from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories, open_trajectories
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError, DivergedError, UsageError
+from medistill.methods.registry import method_of
 from medistill.networks.flat import FlatParameters
+from medistill.networks.footprint import micro_batch_size
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.privacy.accounting import Guarantee, steps_an_epoch
 from medistill.progress import Progress, Silent, Task
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, experts_of
 from medistill.training.allocator import keep_freed_memory
 from medistill.training.batched import train_batched
 from medistill.training.device import choose_device, precision
@@ -31,7 +33,6 @@ from medistill.training.dp import PrivateSchedule, train_privately
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
-from medistill.workflow.micro_batch import training_micro_batch
 from medistill.workflow.shard import Shard
 from medistill.workflow.spending import Use, mark_trained, spend
 
@@ -95,7 +96,7 @@ def train_experts(
             progress.say(f"{path.name} cannot be used and is trained again: {trajectories.flaw(expert)}.")
     if waiting:
         work = _Work.of(corpus, recipe, spec, trajectories, place)
-        epochs = recipe.experts.epochs
+        epochs = trajectories.epochs
         with (
             progress.task("Training experts", len(mine) * epochs, done=(len(mine) - len(waiting)) * epochs) as task,
             precision(recipe.compute.precision, place),
@@ -116,7 +117,7 @@ def followed_experts(
     progress: Progress = Silent(),
 ) -> Trajectories | None:
     """The experts that a recipe's method follows, as `train_experts` gives them; None where it follows none."""
-    if recipe.quantising:
+    if method_of(recipe).needs != "experts":
         return None
     return train_experts(corpus, recipe, network=network, use=use, device=device, progress=progress)
 
@@ -149,8 +150,9 @@ def refuse_other_experts(
     """
     expected = _made_with(corpus, recipe, network_spec(corpus, recipe, network), _normalisation(corpus, recipe))
     differences = trajectories.differences({**expected, "seed": trajectories.made_with.get("seed")})
-    if trajectories.count != recipe.experts.count:
-        differences.append(f"experts.count: seen {trajectories.count}, expected {recipe.experts.count}")
+    count = experts_of(recipe.method).count
+    if trajectories.count != count:
+        differences.append(f"method.experts.count: seen {trajectories.count}, expected {count}")
     if differences:
         raise ArtifactError(
             f"the trajectories in {trajectories.path} were made otherwise ({'; '.join(differences)})",
@@ -195,7 +197,7 @@ def _made_with(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, normalisation:
         "corpus": corpus.content,
         "network": spec.identity(),
         "augmentation": recipe.augmentation.model_dump(mode="json"),
-        "experts": recipe.experts.model_dump(mode="json", exclude={"count"}),
+        "experts": experts_of(recipe.method).model_dump(mode="json", exclude={"count"}),
         "precision": recipe.compute.precision,
         "normalisation": normalisation.as_json(),
         "zca": recipe.data.zca_regularisation if recipe.data.zca else None,
@@ -235,7 +237,7 @@ def _units(corpus: Corpus, recipe: Recipe) -> np.ndarray:
 
 def _store(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, progress: Progress) -> Trajectories:
     """The store that these experts belong to, made where it is not there."""
-    normalisation = _normalisation(corpus, recipe)
+    settings, normalisation = experts_of(recipe.method), _normalisation(corpus, recipe)
     made_with = _made_with(corpus, recipe, spec, normalisation)
     flat = FlatParameters(build_network(spec, generator(recipe.seed, "expert", 0)))
 
@@ -243,12 +245,12 @@ def _store(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, progress: Progress
         private_folder(cache_root() / "trajectories"),
         {
             "key": hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest(),
-            "count": recipe.experts.count,
-            "epochs": recipe.experts.epochs,
+            "count": settings.count,
+            "epochs": settings.epochs,
             "names": list(flat.names),
             "shapes": [list(shape) for shape in flat.shapes],
             "normalisation": normalisation.as_json(),
-            "store": recipe.experts.store,
+            "store": settings.store,
             "made_with": made_with,
         },
         whitening=(lambda: _whitening(corpus, recipe, progress)) if recipe.data.zca else None,
@@ -281,7 +283,7 @@ class _Work:
         """Move the training images to the device and measure the network."""
         keep_freed_memory()
         network = build_network(spec, generator(recipe.seed, "expert", 0), place)
-        one = (recipe.experts.epochs + 1) * trajectories.parameters * 4
+        one = (trajectories.epochs + 1) * trajectories.parameters * 4
         guarantee = Guarantee.of(recipe)
         batched = place.type == "cuda" and spec.factory is None and guarantee is None
         return cls(
@@ -290,7 +292,13 @@ class _Work:
             trajectories=trajectories,
             data=LabelledImages.of_split(corpus, "train", trajectories.normalisation, place),
             place=place,
-            micro_batch=training_micro_batch(network, spec, recipe, recipe.experts.batch_size),
+            micro_batch=micro_batch_size(
+                network,
+                spec.channels,
+                spec.image_size,
+                chosen=recipe.compute.micro_batch,
+                whole=experts_of(recipe.method).batch_size,
+            ),
             at_once=max(1, min(TOGETHER, SNAPSHOT_BYTES // one)) if batched else 1,
             units=torch.from_numpy(_units(corpus, recipe)).to(place),
             guarantee=guarantee,
@@ -298,7 +306,7 @@ class _Work:
 
     def train(self, group: list[int], task: Task) -> None:
         """Train these experts, side by side where there are several, and write them."""
-        settings = self.recipe.experts
+        settings = experts_of(self.recipe.method)
         schedule = Schedule(
             settings.epochs,
             settings.batch_size,
@@ -319,9 +327,9 @@ class _Work:
             for expert, reached in zip(group, snapshots[:, epoch], strict=True):
                 if not np.isfinite(reached).all():
                     raise DivergedError(
-                        f"expert {expert} diverged in epoch {epoch} at experts.lr = {settings.lr}",
+                        f"expert {expert} diverged in epoch {epoch} at method.experts.lr = {settings.lr}",
                         expected="finite parameters",
-                        do="lower experts.lr by a factor of 3",
+                        do="lower method.experts.lr by a factor of 3",
                     )
             if epoch == settings.epochs:
                 for expert, walk in zip(group, snapshots, strict=True):
@@ -369,7 +377,7 @@ class _Work:
 
 
 def _private_schedule(recipe: Recipe, guarantee: Guarantee) -> PrivateSchedule:
-    settings = recipe.experts
+    settings = experts_of(recipe.method)
     return PrivateSchedule(
         epochs=settings.epochs,
         steps=steps_an_epoch(recipe),
@@ -399,5 +407,5 @@ def _train_all(waiting: list[int], work: _Work, task: Task, progress: Progress) 
             continue
         appeared = len(waiting[:at_once]) - len(group)
         if appeared:
-            task.advance(appeared * work.recipe.experts.epochs, figures="trained by another process meanwhile")
+            task.advance(appeared * work.trajectories.epochs, figures="trained by another process meanwhile")
         waiting = waiting[at_once:]

@@ -18,8 +18,8 @@ from medistill.recipe.commented import commented_toml
 PRIVATE = "covid-xray-dp"
 """The recipe that keeps to the conditions of differential privacy."""
 SHOWN = (
-    "data.image_size", "data.classes", "data.burnt_in_text", "distill.ipc", "distill.init", "schedule.choose",
-    "privacy.mode",
+    "data.image_size", "data.classes", "data.burnt_in_text", "method.name", "method.ipc", "method.init",
+    "schedule.choose", "privacy.mode",
 )  # fmt: skip
 """Settings that a first recipe names whatever they are."""
 MOST_DELTA = 1e-5
@@ -113,7 +113,7 @@ def first_recipe(
         json.dumps(list(classes), ensure_ascii=False),
     )
     overrides = ["name=custom", f"description={json.dumps(words)}", f"privacy.mode={'dp' if bound else 'none'}"]
-    overrides += ["data.prefer_sites=[]", f"data.classes={names}", f"distill.ipc={ipc}"]
+    overrides += ["data.prefer_sites=[]", f"data.classes={names}", f"method.ipc={ipc}"]
     said = ""
     if bound is not None:
         if not classes:
@@ -124,12 +124,14 @@ def first_recipe(
                 do="name them with --classes",
             )
         overrides += [f"privacy.epsilon={bound.epsilon!r}", f"privacy.units={bound.units}"]
-        overrides += [f"privacy.delta={min(MOST_DELTA, 0.1 / bound.units)!r}", "distill.init=noise"]
-        overrides += [f"experts.batch_size={max(1, min(plain.experts.batch_size, bound.units // SHARE))}"]
-    elif not plain.quantising:
+        overrides += [f"privacy.delta={min(MOST_DELTA, 0.1 / bound.units)!r}"]
+        if plain.method.followed is not None:  # else it is refused below, with what breaks the guarantee
+            batch = max(1, min(plain.method.followed.batch_size, bound.units // SHARE))
+            overrides += ["method.init=noise", f"method.experts.batch_size={batch}"]
+    elif plain.method.followed is not None:
         small = [name for name in classes or found if name in found and found[name] < ipc]
         if small:
-            overrides += ["distill.init=noise"]
+            overrides += ["method.init=noise"]
             said = (
                 f"Fewer than {ipc} training files of {', '.join(f'{name} ({found[name]})' for name in small)} are "
                 "there, so the distilled images begin as noise: from means of patients or from real images there would "
@@ -152,7 +154,16 @@ def write_first_recipe(recipe: Recipe, out: Path) -> None:
         "Where the images lie is no part of it, so it can be sent to another house; the names of classes go with it. "
         "Whatever it leaves out has its default: `medistill recipes show` with this file prints all of it.",
     ]
-    text = commented_toml(recipe, head=head, shown=SHOWN)
+    write_new_recipe(commented_toml(recipe, head=head, shown=SHOWN), out)
+
+
+def write_new_recipe(text: str, out: Path) -> None:
+    """Write a recipe's text to a new file.
+
+    Raises:
+        UsageError: something is there already.
+        ArtifactError: it cannot be written.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("x", encoding="utf-8") as file:

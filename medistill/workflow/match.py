@@ -33,16 +33,16 @@ from medistill.evaluate.metrics import macro_auc
 from medistill.evaluate.protocol import random_rows, small_schedule
 from medistill.evaluate.representatives import rows_by_class
 from medistill.networks.flat import FlatParameters
+from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Progress
 from medistill.quantisation.record import Quantisation
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, whole_matching
 from medistill.training.allocator import keep_freed_memory
 from medistill.training.fresh_network import TrainingSet, logits, train_and_predict
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.training.stages import image_stages
-from medistill.workflow.micro_batch import student_micro_batch
 from medistill.workflow.problem import (
     checkpoint_origin,
     image_labels,
@@ -93,14 +93,14 @@ def match(
             it should.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
-    checkpoint = out / "state" / "checkpoint.safetensors"
+    settings, checkpoint = whole_matching(recipe.method), out / "state" / "checkpoint.safetensors"
     start, labels, quantisation = starting_images(
         corpus, held, trajectories.normalisation, recipe, out, place, progress
     )
     made_from = _experts_digest(trajectories) if recipe.privacy.mode == "dp" else trajectories.key
     origin = {**origin, "experts": made_from, "start": start_digest(start)}
     student = Student(build_network(spec, generator(recipe.seed, "student"), place), recipe.compute.step)
-    logits = _starting_logits(start, labels, trajectories, recipe, spec) if recipe.distill.labels == "soft" else None
+    logits = _starting_logits(start, labels, trajectories, recipe, spec) if recipe.method.learns_labels else None
     unseen = len(held) < 2 or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
     objective = trajectory_matching(recipe, student, trajectories, place)
     problem = DistillationProblem(
@@ -108,7 +108,7 @@ def match(
         objective=objective,
         parameterisation=pixels(recipe, start),
         labels=image_labels(recipe, torch.nn.functional.one_hot(labels, len(corpus.class_names)).float(), logits),
-        stage=image_stages(torch.bincount(labels)[list(held)].tolist(), recipe.distill.stages).to(place),
+        stage=image_stages(torch.bincount(labels)[list(held)].tolist(), recipe.method.stage_count).to(place),
         precision=recipe.compute.precision,
         validate=None if unseen else _validator(corpus, trajectories, recipe, spec, place),
         save=lambda current: save_checkpoint(current, checkpoint, checkpoint_origin(recipe, made_from)),
@@ -119,8 +119,11 @@ def match(
     private_folder(checkpoint.parent)
     keep_freed_memory()
     if not state.micro_batch:
-        state.micro_batch = student_micro_batch(student, spec, recipe, recipe.distill.batch_syn or len(labels))
-    if problem.validate is not None and recipe.distill.keep_looks:
+        whole, chosen = settings.batch_syn or len(labels), recipe.compute.micro_batch
+        state.micro_batch = micro_batch_size(
+            student.network, spec.channels, spec.image_size, chosen=chosen, whole=whole
+        )
+    if problem.validate is not None and settings.keep_looks:
         problem = replace(problem, validate=_keeping(out, state, problem.validate))
     optimise(state, problem, progress)
     # In the ledger already, but for experts from elsewhere.
@@ -196,15 +199,15 @@ def starting_images(
     """
     fewest = [recipe.fewest_images if c in held else 0 for c in range(len(corpus.class_names))]
     rows_by_class(corpus, fewest, beside="to be made")
-    labels = torch.tensor(held).repeat_interleave(recipe.distill.ipc).to(place)
-    if recipe.distill.init == "noise":
+    labels = torch.tensor(held).repeat_interleave(recipe.method.ipc).to(place)
+    if recipe.method.starts_from == "noise":
         shape = (len(labels), *corpus.images.shape[1:])
         return torch.randn(shape, generator=generator(recipe.seed, "noise")).to(place), labels, None
-    if recipe.distill.init == "quantised":
+    if recipe.method.starts_from == "quantised":
         centroids = quantise(corpus, recipe, held, out=out, place=place, progress=progress)
         images = centroids.images(normalisation)
         return torch.from_numpy(images).to(place), torch.from_numpy(centroids.labels).to(place), centroids.record
-    per_class = [recipe.distill.ipc if c in held else 0 for c in range(len(corpus.class_names))]
+    per_class = [recipe.method.ipc if c in held else 0 for c in range(len(corpus.class_names))]
     rows = random_rows(corpus, per_class, recipe.seed, -1)
     real = LabelledImages.of_corpus(corpus, rows, normalisation, place).batch(slice(None)).clone()
     return real, labels, None
@@ -218,7 +221,7 @@ def _starting_logits(
     Noise has no right answer: there each image starts with probability `NOISE_CONFIDENCE` for the class that it is made
     for and the rest shared evenly.
     """
-    if recipe.distill.init == "noise":
+    if recipe.method.starts_from == "noise":
         own = NOISE_CONFIDENCE * max(1, spec.classes - 1) / (1 - NOISE_CONFIDENCE)
         return math.log(own) * torch.nn.functional.one_hot(labels, spec.classes).float()
     network = build_network(spec, generator(recipe.seed, "student"), pixels.device)
@@ -231,13 +234,13 @@ def _validator(
 ) -> Callable[[LabelledImages, Values], ValidationScore]:
     """Trains fresh networks, the same ones at every score, on given images and scores them on the validation split."""
     shown = LabelledImages.of_split(corpus, "val", trajectories.normalisation, place)
-    truth = shown.labels.cpu().numpy()
+    truth, settings = shown.labels.cpu().numpy(), whole_matching(recipe.method)
 
     def validate(images: LabelledImages, values: Values) -> ValidationScore:
-        schedule = small_schedule(recipe.evaluate, lr=student_lr(values), epochs=recipe.distill.validate_epochs)
+        schedule = small_schedule(recipe.evaluate, lr=student_lr(values), epochs=settings.validate_epochs)
         training = TrainingSet(images, schedule)
         accuracies, aucs = [], []
-        for k in range(recipe.distill.validate_networks):
+        for k in range(settings.validate_networks):
             rng = generator(recipe.seed, "look", k)
             predicted = train_and_predict(training, shown, spec, recipe, rng, place)
             accuracies.append(float(np.mean(predicted.argmax(axis=1) == truth)))

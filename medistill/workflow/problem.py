@@ -20,12 +20,12 @@ from medistill.engine.parameterisations.pixels import Pixels
 from medistill.engine.problem import OuterSettings
 from medistill.engine.sources.experts import ExpertSegments, SegmentSettings
 from medistill.engine.student import Student
-from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
+from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe, whole_matching
 
 
 def outer_settings(recipe: Recipe) -> OuterSettings:
     """Return how long the outer loop runs and what it does on the way."""
-    settings = recipe.distill
+    settings = whole_matching(recipe.method)
     return OuterSettings(
         iterations=settings.iterations,
         stages=settings.stages,
@@ -38,7 +38,7 @@ def outer_settings(recipe: Recipe) -> OuterSettings:
 
 def expert_segments(recipe: Recipe, trajectories: Trajectories, device: torch.device) -> ExpertSegments:
     """Return the source of segments."""
-    settings = recipe.distill
+    settings = whole_matching(recipe.method)
     drawn = SegmentSettings(
         syn_steps=settings.syn_steps,
         expert_epochs=settings.expert_epochs,
@@ -56,7 +56,8 @@ def trajectory_matching(
     recipe: Recipe, student: Student, trajectories: Trajectories, device: torch.device
 ) -> TrajectoryMatching:
     """Return the objective that follows experts."""
-    settings, weights = recipe.distill, recipe.importance
+    settings = whole_matching(recipe.method)
+    weights, mask = settings.importance, settings.mask
     importance = ImportanceSettings(
         granularity=weights.granularity,
         start=weights.start,
@@ -73,20 +74,22 @@ def trajectory_matching(
         alpha=AlphaSettings(settings.student_lr, settings.student_lr_lr, settings.momentum),
         importance=importance,
         groups=ParameterGroups.of(importance, trajectories, device),
-        mask=MaskSettings(weights.mask, weights.mask_share, weights.mask_until, weights.mask_likeness),
+        mask=MaskSettings(mask.rule, mask.share, mask.until, mask.likeness),
     )
 
 
 def pixels(recipe: Recipe, start: Tensor) -> Pixels:
     """Return images that move by their pixels, from ``start`` (N, C, H, W)."""
-    return Pixels(start, MomentumSGD(recipe.distill.image_lr, recipe.distill.momentum))
+    settings = whole_matching(recipe.method)
+    return Pixels(start, MomentumSGD(settings.image_lr, settings.momentum))
 
 
 def image_labels(recipe: Recipe, classes: Tensor, logits: Tensor | None) -> Labels:
     """Return labels that are learned from ``logits`` on, or those of the ``classes``, both (N, classes)."""
     if logits is None:
         return HardLabels(classes)
-    return SoftLabels(classes, logits, MomentumSGD(recipe.distill.label_lr, recipe.distill.momentum))
+    settings = whole_matching(recipe.method)
+    return SoftLabels(classes, logits, MomentumSGD(settings.label_lr, settings.momentum))
 
 
 def checkpoint_origin(recipe: Recipe, made_from: str) -> Origin:

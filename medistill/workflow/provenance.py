@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,11 +10,12 @@ import torch
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.provenance import Provenance, SpentRecord, TextCheckRecord
 from medistill.artifacts.quantised_summary import QuantisedSummary
+from medistill.methods.registry import recipe_facts
 from medistill.networks.registry import NetworkSpec
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
 from medistill.quantisation.record import Quantisation
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, quantisation_of
 from medistill.workflow.environment import versions
 
 
@@ -37,10 +38,9 @@ def provenance(
         spent: what was spent in all on these people; None without differential privacy.
     """
     guarantee = Guarantee.of(recipe)
-    plain = recipe.method == "iadd" and recipe.importance.direction == "frozen"
     counts: dict[str, Any] = {} if guarantee is not None else _counts(corpus)
     return Provenance(
-        method="MTT" if plain else recipe.method.upper(),
+        method=recipe_facts(recipe).display_name,
         recipe=recipe.model_dump(mode="json"),
         recipe_digest=recipe.digest,
         network=spec.name,
@@ -51,10 +51,10 @@ def provenance(
         split_unit=corpus.split_unit,
         synthetic_source=corpus.synthetic,
         text_check=TextCheckRecord.of(corpus.text_check),
-        starts_from=recipe.distill.init,
+        starts_from=recipe.method.starts_from,
         quantisation=None if quantisation is None else _quantisation(quantisation, recipe),
-        stages=recipe.distill.stages,
-        soft_labels=recipe.distill.labels == "soft",
+        stages=recipe.method.stage_count,
+        soft_labels=recipe.method.learns_labels,
         privacy=_privacy(recipe, guarantee, spent),
         differential_privacy=None if guarantee is None else guarantee.as_json(),
         privacy_spent=None if guarantee is None or spent is None else SpentRecord(**spent.as_json()),
@@ -72,15 +72,16 @@ def _counts(corpus: Corpus) -> dict[str, Any]:
 
 def _quantisation(known: Quantisation, recipe: Recipe) -> QuantisedSummary:
     """What a recipient should know of the centroids, and of the teacher where there was one."""
-    taught = recipe.quantising and recipe.distill.labels == "soft"
-    settings = recipe.quantise
+    centroids, settings = recipe_facts(recipe).centroids, quantisation_of(recipe.method)
+    labels: Literal["soft", "hard"] = "soft" if recipe.method.learns_labels else "hard"
+    taught = centroids and recipe.method.learns_labels
     return QuantisedSummary(
         min_cluster_size=known.min_cluster_size,
         smallest_cluster=known.smallest,
         encoder=known.encoder,
         dimension=known.dimension,
-        weights=known.weights if recipe.quantising else "",
-        labels=recipe.distill.labels if recipe.quantising else "",
+        weights=known.weights if centroids else "",
+        labels=labels if centroids else "",
         temperature=settings.temperature if taught else None,
         teachers=settings.teachers if taught else 0,
         decoder=known.decoder,

@@ -29,7 +29,7 @@ from medistill.quantisation.pca import MOST_PASSES, fit_pca
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.quantisation.wasserstein import SAMPLED, rate, w2_random, w2_uniform
 from medistill.quantisation.weights import weights
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, quantisation_of
 from medistill.training.randomness import derive_seed
 from medistill.workflow.decoders import brought_decoder, own_autoencoder
 
@@ -95,7 +95,8 @@ def quantise(
         ArtifactError: an encoder-decoder that was brought is not in the cache, does not fit, or gives NaN.
         DivergedError: the training of the autoencoder left the finite numbers.
     """
-    per_class = [recipe.distill.ipc if c in held else 0 for c in range(len(corpus.class_names))]
+    settings = quantisation_of(recipe.method)
+    per_class = [recipe.method.ipc if c in held else 0 for c in range(len(corpus.class_names))]
     rows = rows_by_class(corpus, per_class, beside="to be made")
     state, key = private_folder(out / "state"), _key(corpus, recipe, held)
     kept = read_kept(state / "centroids.safetensors", key, "centroids", progress.say)
@@ -113,8 +114,8 @@ def quantise(
     grey, classes = [images for images, _ in done], tuple(of_class for _, of_class in done)
     in_loss = weights(
         [np.array(of_class.cell_images) for of_class in classes],
-        recipe.quantise.weights,
-        recipe.quantise.priors,
+        settings.weights,
+        settings.priors,
         [of_class.images for of_class in classes],
     )
     record = _record(corpus, recipe, space, classes)
@@ -141,14 +142,20 @@ def _seal(arrays: Mapping[str, np.ndarray], record: Quantisation, key: str) -> n
 
 def _key(corpus: Corpus, recipe: Recipe, held: Sequence[int]) -> str:
     """What decides the centroids."""
-    decisive = recipe.model_dump(mode="json", include={"seed", "quantise", "autoencoder"})
-    others = [recipe.distill.ipc, recipe.compute.precision, list(held), corpus.content]
+    method = recipe.method
+    trained = method.trained_autoencoder
+    decisive = {
+        "seed": recipe.seed,
+        "quantise": quantisation_of(method).model_dump(mode="json"),
+        "autoencoder": None if trained is None else trained.model_dump(mode="json"),
+    }
+    others = [method.ipc, recipe.compute.precision, list(held), corpus.content]
     told = json.dumps([decisive, *others], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _record(corpus: Corpus, recipe: Recipe, space: _Space, classes: tuple[ClassQuantisation, ...]) -> Quantisation:
-    settings = recipe.quantise
+    settings = quantisation_of(recipe.method)
     return Quantisation(
         encoder=settings.encoder,
         words=space.encoder.words,
@@ -168,7 +175,7 @@ def _record(corpus: Corpus, recipe: Recipe, space: _Space, classes: tuple[ClassQ
 
 
 def _space(corpus: Corpus, recipe: Recipe, place: torch.device, progress: Progress) -> _Space:
-    settings, rows = recipe.quantise, corpus.rows("train")
+    settings, rows = quantisation_of(recipe.method), corpus.rows("train")
     if settings.encoder == "pca":
         with progress.task("Fitting principal components", (MOST_PASSES + 1) * len(rows)) as task:
             components = fit_pca(
@@ -192,8 +199,8 @@ def _space(corpus: Corpus, recipe: Recipe, place: torch.device, progress: Progre
             f"a code has {space.encoder.dimension} numbers ({space.encoder.words}), and there are {len(rows)} training "
             "images",
             expected="at least as many training images as numbers in a code",
-            do="take more levels or fewer channels (autoencoder.levels, autoencoder.latent_channels), another "
-            "--decoder, or quantise.encoder=pca",
+            do="take more levels or fewer channels (method.autoencoder.levels, "
+            "method.autoencoder.latent_channels), another --decoder, or method.quantise.encoder=pca",
         )
     return space
 
@@ -209,8 +216,8 @@ def _quantised(
     progress: Progress,
 ) -> tuple[np.ndarray, ClassQuantisation]:
     """The decoded centroids (K, C, H, W) of a class, and what is known of them."""
-    settings, name, groups = recipe.quantise, corpus.class_names[c], corpus.groups[rows]
-    ipc, batch, encoder = recipe.distill.ipc, settings.batch_size, space.encoder
+    settings, name, groups = quantisation_of(recipe.method), corpus.class_names[c], corpus.groups[rows]
+    ipc, batch, encoder = recipe.method.ipc, settings.batch_size, space.encoder
     seed, path = derive_seed(recipe.seed, "quantise", c), state / f"codes_{c}.npy"
     with progress.task(f"Encoding class {name}", len(rows)) as task:
         codes = encode(corpus.images, rows, encoder, batch=batch, path=path, device=place, tick=task.advance)
@@ -240,7 +247,7 @@ def _quantised(
         progress.say(
             f"Class {name} gets {centroids} {'image' if centroids == 1 else 'images'} in place of {ipc}: with "
             f"more, an image would be the mean of fewer than {settings.min_cluster_size} patients "
-            "(quantise.min_cluster_size)."
+            "(method.quantise.min_cluster_size)."
         )
     if cells.set_aside:
         progress.say(

@@ -17,7 +17,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.schedule_choice import Candidate
-from medistill.recipe.limits import LIMITS
+from medistill.recipe.limits import limits
 from medistill.sharing.bundle import Bundle, evaluations_of
 from medistill.sharing.croissant import TENSORS
 from medistill.sharing.public_key import PublicKey
@@ -124,7 +124,7 @@ def _evaluations_in(run: Path) -> list[Evaluation]:
 
 def _schedules(evaluations: Iterable[Evaluation]) -> dict[str, Candidate]:
     """How each network was trained on the set, where that was chosen and is nothing that takes a machine for days."""
-    longest = LIMITS["schedule"]["most_updates"]
+    longest = limits()["schedule.most_updates"]
     return {
         evaluation.network: choice.chosen
         for evaluation in evaluations

@@ -24,6 +24,7 @@ from medistill.privacy.audit import Audit, load_audit
 from medistill.privacy.spent import Spent
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import load_recipe, validate_recipe
+from medistill.recipe.load import sections_of
 from medistill.report.caveats import caveats
 from medistill.report.checklist import checklist
 from medistill.report.held_out_sites import load_sites
@@ -249,9 +250,9 @@ def _making(folder: Path, record: Mapping[str, Any], distilled: DistilledSet | N
         }
     command = record.get("command")
     return Making(
-        seed=record.get("seed", settings.get("seed")),
-        recipe=str(record.get("recipe") or settings.get("name") or ""),
-        settings={section: values for section, values in settings.items() if isinstance(values, Mapping)},
+        seed=record.get("seed", settings.get("", {}).get("seed")),
+        recipe=str(record.get("recipe") or settings.get("", {}).get("name") or ""),
+        settings={section: values for section, values in settings.items() if section},
         versions=dict(record.get("versions") or of_set.versions or {}),
         device=str(record.get("device") or of_set.device or ""),
         hardware=str(record.get("hardware", "")),
@@ -261,12 +262,12 @@ def _making(folder: Path, record: Mapping[str, Any], distilled: DistilledSet | N
     )
 
 
-def _settings(folder: Path, of_set: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Every setting, defaults too; none where the set's recipe is of a version that had others."""
+def _settings(folder: Path, of_set: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Every setting, defaults too, section by section; none where the set's recipe is of a version that had others."""
     if (folder / "recipe.toml").is_file():
-        return load_recipe(folder / "recipe.toml").model_dump(mode="json")
+        return sections_of(load_recipe(folder / "recipe.toml"))
     try:
-        return validate_recipe(of_set, "the recipe inside the set").model_dump(mode="json") if of_set else {}
+        return sections_of(validate_recipe(of_set, "the recipe inside the set")) if of_set else {}
     except RecipeError:
         return {}
 

@@ -14,6 +14,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import find_local_key
 from medistill.artifacts.making import load_making
 from medistill.errors import MedistillError
+from medistill.methods.registry import recipe_facts
 from medistill.progress import Progress
 from medistill.recipe import Recipe, recipe_differences
 from medistill.workflow.match import start_digest, starting_images
@@ -101,12 +102,12 @@ def _made_again(
     """As `making_flaw`: begin again as the run did, and compare."""
     same_machine = distilled.provenance.device == place.type
     held = [int(c) for c in np.unique(distilled.labels)]
-    means = made_with.distill.init == "quantised"
-    if means and made_with.quantise.encoder == "autoencoder":
+    means = made_with.method.starts_from == "quantised"
+    if made_with.method.trained_autoencoder is not None:
         return "", "Its record is sealed here; its autoencoder was not trained again"
     progress.say("Making again what the run began with, to see whether this set came of it.")
     with tempfile.TemporaryDirectory(dir=private_folder(folder)) as scratch:
-        if made_with.quantising:
+        if recipe_facts(made_with).centroids:
             return _centroids_again(distilled, corpus, made_with, held, Path(scratch), place, progress)
         pixels, _, _ = starting_images(corpus, held, distilled.normalisation, made_with, Path(scratch), place, progress)
     known = load_making(run)

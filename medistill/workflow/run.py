@@ -19,6 +19,7 @@ from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.representatives import rows_by_class
+from medistill.methods.registry import method_of
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.accounting import Guarantee
 from medistill.progress import Progress, Silent
@@ -128,8 +129,8 @@ def run(
         if benchmark is None:
             say_obstacles(corpus, recipe, log, "No audit could pass a set of this corpus, which can be made anyway.")
         trajectories = None
-        if not recipe.quantising:
-            if recipe.distill.init == "quantised" and not (out / "set").is_dir():  # before hours are spent, too
+        if method_of(recipe).needs == "experts":
+            if recipe.method.starts_from == "quantised" and not (out / "set").is_dir():  # before hours are spent, too
                 held = range(len(corpus.class_names))
                 record.timed("distill", lambda: quantise(corpus, recipe, held, out=out, place=place, progress=log))
             trajectories = record.timed(

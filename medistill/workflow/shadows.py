@@ -18,6 +18,7 @@ from medistill.artifacts.corpus import LEFT_OUT, Corpus
 from medistill.errors import DataError, DivergedError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.protocol import random_beside
+from medistill.methods.registry import recipe_facts
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.membership import SOURCES, Source
 from medistill.progress import Task
@@ -111,15 +112,7 @@ def shadow_recipe(recipe: Recipe, shadow: int) -> Recipe:
             "seed": derive_seed(recipe.seed, "shadow recipe", shadow) % 2**31,
             # No thresholds, so that a shadow that was begun goes on where these have changed since.
             "audit": AuditRecipe(shadow_networks=settings.shadow_networks),
-            "experts": recipe.experts.model_copy(update={"count": min(recipe.experts.count, settings.shadow_experts)}),
-            "distill": recipe.distill.model_copy(
-                update={
-                    "iterations": max(recipe.distill.stages, settings.shadow_iterations),
-                    "validate_every": max(recipe.distill.stages, settings.shadow_iterations),
-                    "validate_networks": 1,
-                    "keep_looks": False,
-                }
-            ),
+            "method": recipe.method.cut_down(experts=settings.shadow_experts, iterations=settings.shadow_iterations),
         }
     )
 
@@ -131,7 +124,7 @@ def shadow_obstacle(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
 
 def no_shadows(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
     """Why no shadow can be made of this corpus under this recipe, likewise; else empty."""
-    unchosen = recipe.quantising or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
+    unchosen = not recipe_facts(recipe).outer_steps or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
     if not len(corpus.rows("val")) and not unchosen:
         return "a shadow is chosen on validation images, and the corpus has none"
     if recipe.audit.shadows < LEAST_SHADOWS:
@@ -141,9 +134,9 @@ def no_shadows(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
 
 def _too_few_for_a_cell(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
     """Why a class of a shadow cannot be quantised, as the end of "cannot be made, because ..."; else empty."""
-    if recipe.distill.init != "quantised":
+    if recipe.method.quantisation is None:
         return ""
-    groups, least = corpus.groups[plan.rows], recipe.quantise.min_cluster_size
+    groups, least = corpus.groups[plan.rows], recipe.method.quantisation.min_cluster_size
     classes = len(corpus.class_names)
     by_share = [patients_by_share(plan.labels[held], groups[held], classes) for held in plan.held]
     fewest = np.min(by_share, axis=0) if by_share else np.full(classes, least)
@@ -151,7 +144,7 @@ def _too_few_for_a_cell(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str
         if count < least:
             return (
                 f"half of the patients has only {count} of class {name} by their share of its images, and "
-                f"quantise.min_cluster_size is {least}"
+                f"method.quantise.min_cluster_size is {least}"
             )
     return ""
 

@@ -136,7 +136,7 @@ def _kept_back(folder: Path, audit: Audit | None) -> GateError:
     first = f"run `medistill audit {folder}` with the data of the run"
     if audit is not None and audit.verdict == "fail":
         first = (
-            "make another set, for instance with --set distill.init=noise, --set distill.init=quantised (each image "
+            "make another set, for instance with --set method.init=noise, --set method.init=quantised (each image "
             "then begins as the mean of several patients') or --dp-epsilon 8, and audit that"
         )
     if audit is not None and any(one.asked in letters.LettersAttack.asks for one in _open(audit)):

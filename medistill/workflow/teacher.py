@@ -18,6 +18,7 @@ from medistill.artifacts.normalisation import Normalisation
 from medistill.evaluate.protocol import raw_schedule
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import build_network
+from medistill.recipe import quantisation_of
 from medistill.training.context import Context
 from medistill.training.ensemble import JobRunner, OutputsFile, TrainingJob
 from medistill.training.fresh_network import TrainingSet, logits
@@ -49,17 +50,19 @@ def soft_labels(images: np.ndarray, normalisation: Normalisation, context: Conte
     shown = LabelledImages.of_floats(
         torch.from_numpy(images).to(device), torch.zeros(len(images), dtype=torch.int64, device=device)
     )
+    temperature = quantisation_of(recipe.method).temperature
     total = torch.zeros(len(images), spec.classes, device=device)
     for job in jobs:
         network = build_network(spec, job.rng(), device)
         FlatParameters(network).load(torch.from_numpy(runner.done[job].arrays["parameters"]).to(device))
-        total += torch.softmax(logits(network, shown, spec, recipe, device) / recipe.quantise.temperature, dim=1)
+        total += torch.softmax(logits(network, shown, spec, recipe, device) / temperature, dim=1)
     mean: np.ndarray = (total / len(jobs)).cpu().numpy()
     return mean
 
 
 def _jobs(normalisation: Normalisation, context: Context) -> list[TrainingJob]:
     recipe, folder = context.recipe, private_folder(context.out / FOLDER)
+    teachers = quantisation_of(recipe.method).teachers
     key = hashlib.sha256(what_decides(context) + repr(normalisation.as_json()).encode()).hexdigest()
 
     @cache
@@ -74,7 +77,7 @@ def _jobs(normalisation: Normalisation, context: Context) -> list[TrainingJob]:
         return TrainingJob(
             group="teacher",
             number=number,
-            display_name=f"teacher {number + 1} of {recipe.quantise.teachers}",
+            display_name=f"teacher {number + 1} of {teachers}",
             epochs=recipe.evaluate.raw_epochs,
             steps=1,
             training=training,
@@ -83,4 +86,4 @@ def _jobs(normalisation: Normalisation, context: Context) -> list[TrainingJob]:
             store=OutputsFile(folder / f"teacher_{number:02d}.safetensors", key, "a teacher"),
         )
 
-    return [job(number) for number in range(recipe.quantise.teachers)]
+    return [job(number) for number in range(teachers)]

@@ -42,12 +42,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     chosen = [f"data.{name}={getattr(asked, name)}" for name in ("sites", "classes") if getattr(asked, name)]
-    common = ["distill.labels=hard", f"data.image_size={asked.size}", f"seed={asked.seed}", *chosen]
+    common = ["method.labels=hard", f"data.image_size={asked.size}", f"seed={asked.seed}", *chosen]
     recipe = load_recipe("covid-xray-ddoq", common)
     corpus = prepare(asked.data, recipe, labels=asked.labels)
     lines = [f"| {' | '.join(HEADINGS)} |", "|" + "---|" * len(HEADINGS)]
     for ipc, least in ROWS:
-        of_row = load_recipe("covid-xray-ddoq", [*common, f"distill.ipc={ipc}", f"quantise.min_cluster_size={least}"])
+        of_row = load_recipe(
+            "covid-xray-ddoq", [*common, f"method.ipc={ipc}", f"method.quantise.min_cluster_size={least}"]
+        )
         with tempfile.TemporaryDirectory() as folder:
             distilled = distill(corpus, None, of_row, out=folder, device="cpu")
             record = Path(folder) / "quantisation.json"

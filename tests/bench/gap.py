@@ -42,39 +42,39 @@ from medistill.workflow.environment import hardware, versions
 from medistill.workflow.experts import followed_experts, network_spec
 from medistill.workflow.prepare import prepare
 
-LONG = ("experts.epochs=50", "distill.max_start_epoch=40", "distill.start_growth=0.5")
+LONG = ("method.experts.epochs=50", "method.max_start_epoch=40", "method.start_growth=0.5")
 """Experts that go on for 50 epochs, matched along a range that grows over half of the outer steps (DATM)."""
-SOFT = (*LONG, "distill.labels=soft")
-EASY = ("importance.mask=hard", "importance.mask_share=0.5", "importance.mask_until=0.8")
+SOFT = (*LONG, "method.labels=soft")
+EASY = ("method.mask.rule=hard", "method.mask.share=0.5", "method.mask.until=0.8")
 """The hardest half of the parameters left out at first, none from four fifths on (HoP-TM)."""
-FORMER = ("experts.epochs=15", "distill.max_start_epoch=10", "distill.start_growth=0", "distill.labels=hard")
+FORMER = ("method.experts.epochs=15", "method.max_start_epoch=10", "method.start_growth=0", "method.labels=hard")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "experts of 15 epochs, hard labels (as it was)": FORMER,
-    "experts of 15 epochs, soft labels": (*FORMER, "distill.labels=soft"),
-    "experts of 50 epochs, range grows, hard labels": (*LONG, "distill.labels=hard"),
+    "experts of 15 epochs, soft labels": (*FORMER, "method.labels=soft"),
+    "experts of 50 epochs, range grows, hard labels": (*LONG, "method.labels=hard"),
     "experts of 50 epochs, range grows, soft labels": SOFT,
-    "the same, 800 outer steps": (*SOFT, "distill.iterations=800"),
-    "the same, 1600 outer steps": (*SOFT, "distill.iterations=1600"),
-    "the same, experts of 100 epochs": (*SOFT, "experts.epochs=100", "distill.max_start_epoch=80"),
-    "the same, 20 student steps for 4 epochs": (*SOFT, "distill.syn_steps=20", "distill.expert_epochs=4"),
-    "the same, 20 student steps for 2 epochs": (*SOFT, "distill.syn_steps=20"),
-    "the same, 40 student steps for 8 epochs": (*SOFT, "distill.syn_steps=40", "distill.expert_epochs=8"),
+    "the same, 800 outer steps": (*SOFT, "method.iterations=800"),
+    "the same, 1600 outer steps": (*SOFT, "method.iterations=1600"),
+    "the same, experts of 100 epochs": (*SOFT, "method.experts.epochs=100", "method.max_start_epoch=80"),
+    "the same, 20 student steps for 4 epochs": (*SOFT, "method.syn_steps=20", "method.expert_epochs=4"),
+    "the same, 20 student steps for 2 epochs": (*SOFT, "method.syn_steps=20"),
+    "the same, 40 student steps for 8 epochs": (*SOFT, "method.syn_steps=40", "method.expert_epochs=8"),
     "the same, 20 steps for 4 epochs, 800 outer steps": (
         *SOFT,
-        "distill.syn_steps=20",
-        "distill.expert_epochs=4",
-        "distill.iterations=800",
+        "method.syn_steps=20",
+        "method.expert_epochs=4",
+        "method.iterations=800",
     ),
-    "the same, 20 steps for 4 epochs, hard labels": (*LONG, "distill.syn_steps=20", "distill.expert_epochs=4"),
+    "the same, 20 steps for 4 epochs, hard labels": (*LONG, "method.syn_steps=20", "method.expert_epochs=4"),
     "the same, hardest half left out at first": (*SOFT, *EASY),
-    "the same, labels at rate 10": (*SOFT, "distill.label_lr=10"),
-    "the same, image rate 30": (*SOFT, "distill.image_lr=30"),
-    "the same, image rate 300": (*SOFT, "distill.image_lr=300"),
-    "the same, moving average .99": (*SOFT, "distill.ema=0.99"),
-    "the same, 2 segments a step": (*SOFT, "distill.segments=2"),
-    "the same, 16 experts": (*SOFT, "experts.count=16"),
-    "DDOQ": ("method=ddoq",),
-    "20 a class": (*SOFT, "distill.ipc=20"),
+    "the same, labels at rate 10": (*SOFT, "method.label_lr=10"),
+    "the same, image rate 30": (*SOFT, "method.image_lr=30"),
+    "the same, image rate 300": (*SOFT, "method.image_lr=300"),
+    "the same, moving average .99": (*SOFT, "method.ema=0.99"),
+    "the same, 2 segments a step": (*SOFT, "method.segments=2"),
+    "the same, 16 experts": (*SOFT, "method.experts.count=16"),
+    "DDOQ": ("method.name=ddoq",),
+    "20 a class": (*SOFT, "method.ipc=20"),
 }
 BATCH, RATE, LENGTHS = 32, 0.01, (250, 500, 1000)
 """How networks are trained on the images; the length that is best on the mean over the thirds counts."""
@@ -107,8 +107,8 @@ def scores(corpus: Corpus, recipe: Recipe, distilled: DistilledSet, networks: in
 def one(corpus: Corpus, base: Recipe, name: str, third: int, networks: int) -> dict[str, object]:
     """Distil a variant without a third, and score it there."""
     recipe = override_recipe(base, [*VARIANTS[name], f"seed={third}"], name)
-    last = [f"distill.validate_every={recipe.distill.iterations}", "distill.validate_networks=1"]
-    recipe = override_recipe(recipe, [*last, "distill.validate_epochs=1"], name)
+    last = [f"method.validate_every={recipe.method.iterations}", "method.validate_networks=1"]
+    recipe = override_recipe(recipe, [*last, "method.validate_epochs=1"], name)
     rest = without(corpus, base, third)
     started = time.process_time()
     experts = followed_experts(rest, recipe)

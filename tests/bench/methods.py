@@ -1,7 +1,7 @@
 """Methods side by side on one corpus: what networks trained on their sets reach, what they cost, what they give away.
 
     python -m tests.bench.methods --data FOLDER --labels CSV --sites raddb --classes COVID,Normal --out DIR \\
-        --ipc 1,10,50 --seeds 0,1,2 --set-iadd distill.iterations=100
+        --ipc 1,10,50 --seeds 0,1,2 --set-iadd method.iterations=100
 
 A cell is a method, a number of images per class and a seed: the run DIR/METHOD-IPC-SEED, with what it cost in the file
 of that name and the ending .cost, and what it said in .log. It is made by `medistill distill` in a process of its own,
@@ -37,10 +37,10 @@ from tests.factories.attacked import distance_attacks
 
 METHODS: dict[str, tuple[str, list[str]]] = {
     "ddoq": ("ddoq", ["--method", "ddoq"]),
-    "ddoq-sqrt": ("ddoq", ["--method", "ddoq", "--set", "quantise.weights=sqrt"]),
+    "ddoq-sqrt": ("ddoq", ["--method", "ddoq", "--set", "method.quantise.weights=sqrt"]),
     "d4m": ("ddoq", ["--method", "d4m"]),
-    "iadd": ("iadd", ["--set", "distill.init=real"]),
-    "iadd-quantised": ("iadd", ["--set", "distill.init=quantised"]),
+    "iadd": ("iadd", ["--set", "method.init=real"]),
+    "iadd-quantised": ("iadd", ["--set", "method.init=quantised"]),
 }
 """Method -> its family, for --set-FAMILY, and what makes it of the recipe."""
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -23,10 +23,12 @@ from medistill.engine.outer import step
 from medistill.engine.problem import DistillationProblem, ValidationScore
 from medistill.engine.state import State
 from medistill.engine.student import Student
+from medistill.method_names import method_names
+from medistill.methods.registry import find_method
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
-from medistill.recipe import METHODS, NetworkRecipe, Recipe, validate_recipe
+from medistill.recipe import NetworkRecipe, Recipe, validate_recipe
 from medistill.training.allocator import keep_freed_memory
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
@@ -109,26 +111,34 @@ def measure_experts(micro_batch: str, sharpness: str, count: int = 1024) -> dict
 
 
 def measure_methods(rounds: int = 2) -> dict[str, float]:
-    """Mean seconds of an outer step over a whole small run, for every method; the quickest of rounds taken in turn."""
+    """Mean seconds of an outer step over a whole small run, by method; the quickest of rounds taken in turn."""
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
-            for method in METHODS:
-                recipe = validate_recipe({**SMALL_RUN, "method": method}, "bench")
+            for method in FOLLOWING:
+                recipe = validate_recipe({**SMALL_RUN, "method": {**SMALL_RUN["method"], "name": method}}, "bench")
                 state, problem = _outer_problem(recipe, Path(folder))
                 started = time.perf_counter()
-                for _ in range(recipe.distill.iterations):
+                for _ in range(recipe.method.iterations):
                     step(state, problem)
-                taken = (time.perf_counter() - started) / recipe.distill.iterations
+                taken = (time.perf_counter() - started) / recipe.method.iterations
                 seconds[method] = min(taken, seconds.get(method, taken))
     return seconds
 
 
+FOLLOWING = [name for name in method_names() if find_method(name).needs == "experts"]
+"""Methods with outer steps on the trajectories of experts."""
 SMALL_RUN = {
     "data": {"image_size": 32},
     "network": {"depth": 3, "width": 32},
-    "experts": {"count": 1, "epochs": 6},
-    "distill": {"ipc": 5, "iterations": 5, "syn_steps": 10, "max_start_epoch": 5, "image_lr": 1.0},
+    "method": {
+        "experts": {"count": 1, "epochs": 6},
+        "ipc": 5,
+        "iterations": 5,
+        "syn_steps": 10,
+        "max_start_epoch": 5,
+        "image_lr": 1.0,
+    },
 }
 """ConvNet-3 of width 32, two classes at five images of 32 x 32 pixels, J = 10; an outer step for each stage of PDD."""
 
@@ -138,16 +148,16 @@ def _outer_problem(recipe: Recipe, folder: Path) -> tuple[State, DistillationPro
     device = torch.device("cpu")
     network = build_network(NetworkSpec(recipe.network, 1, recipe.data.image_size, 2), generator(0))
     store = _random_walk(network, recipe, folder)
-    labels = torch.arange(2).repeat_interleave(recipe.distill.ipc)
+    labels = torch.arange(2).repeat_interleave(recipe.method.ipc)
     start = torch.randn(len(labels), 1, recipe.data.image_size, recipe.data.image_size, generator=generator(0, "x"))
     one_hot = F.one_hot(labels, 2).float()
-    logits = 2 * one_hot if recipe.distill.labels == "soft" else None
+    logits = 2 * one_hot if recipe.method.whole.labels == "soft" else None
     problem = DistillationProblem(
         settings=outer_settings(recipe),
         objective=trajectory_matching(recipe, Student(network), store, device),
         parameterisation=pixels(recipe, start),
         labels=image_labels(recipe, one_hot, logits),
-        stage=image_stages([recipe.distill.ipc] * 2, recipe.distill.stages),
+        stage=image_stages([recipe.method.ipc] * 2, recipe.method.whole.stages),
         precision="fp32",
         validate=lambda images, values: ValidationScore(0.0, 0.0),
         save=lambda state: None,
@@ -162,13 +172,13 @@ def _random_walk(network: torch.nn.Module, recipe: Recipe, folder: Path) -> Traj
     meta = {
         "key": "walk",
         "count": 1,
-        "epochs": recipe.experts.epochs,
+        "epochs": recipe.method.experts.epochs,
         "names": list(flat.names),
         "shapes": [list(shape) for shape in flat.shapes],
         "normalisation": Normalisation((0.5,), (0.25,)).as_json(),
     }
     store = open_trajectories(folder / "experts", meta)
-    steps = np.random.default_rng(0).standard_normal((recipe.experts.epochs + 1, store.parameters), np.float32)
+    steps = np.random.default_rng(0).standard_normal((recipe.method.experts.epochs + 1, store.parameters), np.float32)
     store.save_expert(0, flat.values.numpy() + 0.01 * steps.cumsum(axis=0))
     return store
 

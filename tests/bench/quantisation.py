@@ -132,7 +132,7 @@ def peak_mb() -> float:
 
 def recipe_of(corpus: Corpus, ipc: int) -> Recipe:
     """The shipped recipe at the corpus's size."""
-    return load_recipe("covid-xray-ddoq", [f"data.image_size={corpus.images.shape[-1]}", f"distill.ipc={ipc}"])
+    return load_recipe("covid-xray-ddoq", [f"data.image_size={corpus.images.shape[-1]}", f"method.ipc={ipc}"])
 
 
 def measure_parts(corpus: Corpus, ipc: int, folder: Path) -> dict[str, float]:

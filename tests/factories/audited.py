@@ -23,7 +23,7 @@ RECIPE = load_recipe(
         f"data.image_size={SIZE}",
         "network.width=4",
         "network.depth=2",
-        f"distill.ipc={IPC}",
+        f"method.ipc={IPC}",
         "evaluate.raw_epochs=2",
         "schedule.choose=fixed",
     ],

@@ -34,15 +34,14 @@ CPU = torch.device("cpu")
 LABELS = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
 
 
-def recipe_of(method: str = "iadd", **distill: object) -> Recipe:
-    """Six outer steps; keywords are settings of the section ``distill``, and ``importance`` that whole section."""
-    importance = distill.pop("importance", {})
-    settings = {
-        "method": method,
+def recipe_of(method: str = "iadd", **settings: object) -> Recipe:
+    """Six outer steps; keywords are settings of the method."""
+    small = {
         "data": {"image_size": 8},
         "network": {"depth": 1, "width": 4},
-        "experts": {"count": 2, "epochs": 4},
-        "distill": {
+        "method": {
+            "name": method,
+            "experts": {"count": 2, "epochs": 4},
             "ipc": 2,
             "iterations": 6,
             "syn_steps": 3,
@@ -52,11 +51,10 @@ def recipe_of(method: str = "iadd", **distill: object) -> Recipe:
             "student_lr_lr": 1e-3,
             "validate_every": 2,
             "checkpoint_every": 1,
-            **distill,
+            **settings,
         },
-        "importance": importance,
     }
-    return validate_recipe(settings, "test")
+    return validate_recipe(small, "test")
 
 
 def random_walks(folder: Path) -> Trajectories:
@@ -93,7 +91,7 @@ def problem_of(recipe: Recipe, trajectories: Trajectories, path: Path | None = N
     """
     network = build_network(NetworkSpec(recipe.network, 1, 8, 2), generator(0))
     start = torch.randn(4, 1, 8, 8, generator=generator(recipe.seed, "pixels"))
-    soft = recipe.distill.labels == "soft"
+    soft = recipe.method.whole.labels == "soft"
     logits = 2 * LABELS + torch.randn(4, 2, generator=generator(recipe.seed, "logits")) if soft else None
 
     def save(state: State) -> None:
@@ -105,7 +103,7 @@ def problem_of(recipe: Recipe, trajectories: Trajectories, path: Path | None = N
         objective=trajectory_matching(recipe, Student(network), trajectories, CPU),
         parameterisation=pixels(recipe, start),
         labels=image_labels(recipe, LABELS, logits),
-        stage=image_stages([2, 2], recipe.distill.stages),
+        stage=image_stages([2, 2], recipe.method.whole.stages),
         precision="fp32",
         validate=validate
         or (lambda images, values: ValidationScore(float(images.pixels.mean()), float(images.pixels.std()))),

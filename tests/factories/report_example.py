@@ -31,6 +31,7 @@ from medistill.privacy.membership import (
 from medistill.privacy.score_attack import FOUND
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.recipe import EvaluateRecipe, load_recipe
+from medistill.recipe.load import sections_of
 from medistill.report.caveats import caveats
 from medistill.report.checklist import checklist
 from medistill.report.comparison import BetweenRuns, Comparison, compared_run, differing_settings
@@ -44,7 +45,7 @@ NAMES = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
 SITES = ("bimcv", "rsna", "guangzhou", "radiopaedia")
 SKILL: dict[Arm, float] = {"raw": 2.0, "random": 0.7, "kmeans": 0.9, "hard": 1.3, "distilled": 1.7}
 SPACES = ("pixels", "structure", "features")
-RECIPE = load_recipe("covid-xray-cpu", ["distill.init=real"])
+RECIPE = load_recipe("covid-xray-cpu", ["method.init=real"])
 SETTINGS = EvaluateRecipe(bootstrap=100, smallest_cell=10)
 
 
@@ -169,9 +170,7 @@ def whole() -> Report:
         making=Making(
             seed=7,
             recipe="covid-xray-cpu",
-            settings={
-                name: values for name, values in RECIPE.model_dump(mode="json").items() if isinstance(values, dict)
-            },
+            settings={name: values for name, values in sections_of(RECIPE).items() if name},
             versions={"medistill": "0.1.0", "torch": "2.13.0"},
             device="cpu",
             hardware="a processor, 2 threads",
@@ -340,8 +339,8 @@ def quantised() -> Report:
         base.distilled, images=39, method="DDOQ", starts_from="quantised", chosen_step=None, uneven=True,
         quantised=stated,
     )  # fmt: skip
-    recipe = load_recipe("covid-xray-cpu", ["method=ddoq", "distill.init=quantised", "distill.labels=soft"])
-    settings = {name: values for name, values in recipe.model_dump(mode="json").items() if isinstance(values, dict)}
+    recipe = load_recipe("covid-xray-cpu", ["method.name=ddoq"])
+    settings = {name: values for name, values in sections_of(recipe).items() if name}
     found = base.evaluation
     known_report = replace(
         base,

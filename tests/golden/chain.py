@@ -36,19 +36,19 @@ VALUES = Path(__file__).with_name("values.json")
 METHODS = ("iadd", "mtt", "pp", "ftd", "satm", "pdd", "datm", "ddoq", "d4m")
 SMALL = (
     *TINY,
-    "experts.epochs=5",
-    "distill.ipc=2",
-    "distill.iterations=12",
-    "distill.syn_steps=4",
-    "distill.max_start_epoch=4",
-    "distill.image_lr=30",
-    "quantise.min_cluster_size=2",
+    "method.experts.epochs=5",
+    "method.ipc=2",
+    "method.iterations=12",
+    "method.syn_steps=4",
+    "method.max_start_epoch=4",
+    "method.image_lr=30",
+    "method.quantise.min_cluster_size=2",
     "audit.shadows=4",
     "audit.shadow_iterations=2",
     "audit.networks=2",
 )
 """Overrides that make the chain short. They come before the method, which turns on what is its own."""
-OF_METHOD = {"iadd": ("importance.lr=0.1",), "pdd": ("distill.stages=2",), "satm": ("distill.segments=2",)}
+OF_METHOD = {"iadd": ("method.importance.lr=0.1",), "pdd": ("method.stages=2",), "satm": ("method.segments=2",)}
 EVALUATED, AUDITED = ("iadd", "pdd", "datm", "ddoq"), ("iadd", "ddoq")
 
 
@@ -84,7 +84,7 @@ def answers(corpus: Corpus, name: str, small: Sequence[str], folder: Path, *, fu
     """What -> digest, for every method in turn; ``full`` evaluates and audits too."""
     for method in METHODS:
         out = folder / method
-        recipe = load_recipe(name, [f"method={method}", *small, *OF_METHOD.get(method, ())])
+        recipe = load_recipe(name, [*small, f"method.name={method}", *OF_METHOD.get(method, ())])
         experts = followed_experts(corpus, recipe, device="cpu")
         if experts is not None:
             shots = [experts.snapshot(e, epoch) for e in range(experts.count) for epoch in range(experts.epochs + 1)]

@@ -55,11 +55,11 @@ def small_recipe(*overrides: str) -> Recipe:
             "network.width=16",
             "network.depth=2",
             "augmentation.operations=[]",
-            "experts.count=2",
-            "experts.epochs=3",
-            "distill.ipc=3",
-            "distill.max_start_epoch=2",
-            "distill.validate_epochs=2",
+            "method.experts.count=2",
+            "method.experts.epochs=3",
+            "method.ipc=3",
+            "method.max_start_epoch=2",
+            "method.validate_epochs=2",
             "evaluate.epochs=30",
             "evaluate.raw_epochs=80",
             "schedule.choose=fixed",
@@ -179,7 +179,7 @@ def test_a_shadow_takes_the_budget_and_nothing_more():
     recipe = small_recipe()
     cut = shadow_recipe(recipe, 3)
     assert cut.seed == derive_seed(0, "shadow recipe", 3) % 2**31 != shadow_recipe(recipe, 4).seed
-    assert (cut.experts.count, cut.distill.iterations, cut.distill.ipc) == (2, 2, 3)
+    assert (cut.method.experts.count, cut.method.iterations, cut.method.ipc) == (2, 2, 3)
     assert Recipe.model_validate(cut.model_dump()) == cut
 
 
@@ -194,7 +194,7 @@ def test_too_few_shadows_or_images_are_a_reason_and_no_crash(tmp_path, monkeypat
     corpus = noise_corpus(tmp_path, train=40, held_out=60)
     monkeypatch.setattr(shadows, "followed_experts", None)
     quick = ["audit.networks=1", "evaluate.epochs=1", "evaluate.raw_epochs=1"]
-    for setting, why in (("audit.shadows=3", "4 are needed"), ("distill.ipc=19", "training images of class a")):
+    for setting, why in (("audit.shadows=3", "4 are needed"), ("method.ipc=19", "training images of class a")):
         found = attack_membership(drawn_set(corpus, ipc=2), corpus, small_recipe(setting, *quick), out=tmp_path / why)
         assert found.shadows == 0
         assert found.canaries == ()
@@ -203,15 +203,16 @@ def test_too_few_shadows_or_images_are_a_reason_and_no_crash(tmp_path, monkeypat
 
 
 QUANTISED = (
-    "method=ddoq", "distill.labels=hard", "quantise.components=8", "quantise.min_cluster_size=2", "autoencoder.width=8",
-    "autoencoder.levels=2", "autoencoder.latent_channels=1", "autoencoder.epochs=1", "audit.shadows=4",
-    "audit.shadow_networks=1", "audit.networks=1", "evaluate.epochs=1", "evaluate.raw_epochs=1",
+    "method.name=ddoq", "method.labels=hard", "method.quantise.components=8", "method.quantise.min_cluster_size=2",
+    "method.autoencoder.width=8", "method.autoencoder.levels=2", "method.autoencoder.latent_channels=1",
+    "method.autoencoder.epochs=1", "audit.shadows=4", "audit.shadow_networks=1", "audit.networks=1",
+    "evaluate.epochs=1", "evaluate.raw_epochs=1",
 )  # fmt: skip
 
 
 def test_a_half_that_cannot_be_quantised_is_a_reason_and_no_crash(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "cache"))
-    corpus, recipe = noise_corpus(tmp_path, train=40), small_recipe(*QUANTISED, "quantise.components=30")
+    corpus, recipe = noise_corpus(tmp_path, train=40), small_recipe(*QUANTISED, "method.quantise.components=30")
     found = attack_membership(drawn_set(corpus, ipc=3), corpus, recipe, out=tmp_path / "out", device="cpu")
     of_shadows = [one for one in found.attacks if one.name != "loss"]
     assert len(of_shadows) == 6
@@ -224,7 +225,7 @@ def test_autoencoders_of_shadows_are_removed_with_them(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "cache"))
     trained = []
     monkeypatch.setattr(decoders, "train_autoencoder", lambda *a, **k: trained.append(a) or train_autoencoder(*a, **k))
-    corpus, recipe = noise_corpus(tmp_path), small_recipe(*QUANTISED, "quantise.encoder=autoencoder")
+    corpus, recipe = noise_corpus(tmp_path), small_recipe(*QUANTISED, "method.quantise.encoder=autoencoder")
     found = attack_membership(drawn_set(corpus, ipc=3), corpus, recipe, out=tmp_path / "out", device="cpu")
     assert (found.shadows, len(trained)) == (4, 4)
     assert list((tmp_path / "cache" / "decoders").iterdir()) == []
@@ -255,7 +256,7 @@ def test_halves_that_are_nearly_one_patient_s_are_a_reason_and_no_crash(tmp_path
         "audit.shadows=8",
         "audit.canaries=0",
     ]
-    recipe = small_recipe("distill.init=quantised", "quantise.min_cluster_size=4", *quick)
+    recipe = small_recipe("method.init=quantised", "method.quantise.min_cluster_size=4", *quick)
     made = drawn_set(corpus, ipc=2)
     found = attack_membership(made, replace(corpus, groups=groups), recipe, out=tmp_path / "out", device="cpu")
     reasons = {one.reason for one in found.attacks if one.name != "loss"}
@@ -288,15 +289,15 @@ def of_real_images(tmp_path_factory) -> Membership:
     """Attacks on 30 unchanged training images of each class; shadows are of such images too."""
     folder = tmp_path_factory.mktemp("real")
     recipe = small_recipe(
-        "distill.ipc=30",
-        "distill.image_lr=1e-9",
-        "distill.student_lr=0.05",
+        "method.ipc=30",
+        "method.image_lr=1e-9",
+        "method.student_lr=0.05",
         "evaluate.epochs=80",
         "evaluate.raw_epochs=1",
         "audit.networks=5",
         "audit.shadow_iterations=1",
-        "experts.epochs=2",
-        "distill.max_start_epoch=1",
+        "method.experts.epochs=2",
+        "method.max_start_epoch=1",
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDISTILL_CACHE", str(folder / "cache"))

@@ -191,12 +191,12 @@ QUICK = load_recipe(
         f"data.image_size={audited.SIZE}",
         "network.width=4",
         "network.depth=2",
-        f"distill.ipc={audited.IPC}",
-        "distill.syn_steps=2",
-        "distill.max_start_epoch=2",
-        "distill.validate_epochs=2",
-        "experts.count=2",
-        "experts.epochs=3",
+        f"method.ipc={audited.IPC}",
+        "method.syn_steps=2",
+        "method.max_start_epoch=2",
+        "method.validate_epochs=2",
+        "method.experts.count=2",
+        "method.experts.epochs=3",
         "evaluate.epochs=3",
         "evaluate.raw_epochs=2",
         "schedule.choose=fixed",
@@ -302,7 +302,7 @@ def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus
     from medistill.progress import Silent
     from medistill.workflow.match import starting_images
 
-    recipe = audited.RECIPE.model_copy(update={"distill": audited.RECIPE.distill.model_copy(update={"init": "real"})})
+    recipe = override_recipe(audited.RECIPE, ["method.init=real"], "test")
     normalisation = audited.normalisation(corpus)
     held = range(len(corpus.class_names))
     cpu, out = torch.device("cpu"), Path("unused")  # real images write nothing

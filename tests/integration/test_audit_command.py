@@ -25,7 +25,7 @@ from tests.factories import audited, report_example, reported_run
 def run(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path: Path) -> Path:
     """A run whose set is the real images that it began as."""
     classes = len(phantom_corpus.class_names)
-    rows = random_rows(phantom_corpus, [tiny_recipe.distill.ipc] * classes, tiny_recipe.seed, -1)
+    rows = random_rows(phantom_corpus, [tiny_recipe.method.ipc] * classes, tiny_recipe.seed, -1)
     normalisation = Normalisation.of(np.asarray(phantom_corpus.images[phantom_corpus.rows("train")]))
     DistilledSet(
         images=normalisation.apply(np.asarray(phantom_corpus.images[rows])),

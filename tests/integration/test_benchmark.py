@@ -215,7 +215,7 @@ def test_a_run_that_was_stopped_in_between_ends_in_the_same_maximum(
 def test_without_looks_there_is_no_maximum(pneumonia: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = ["benchmark", "pneumoniamnist", "--ipc", "3", "--data", str(pneumonia), "--out", str(out), "--limit", "10"]
-    code, told, said = cli(*words, *settings("distill.keep_looks=false"))
+    code, told, said = cli(*words, *settings("method.keep_looks=false"))
     assert code == 0, said
     assert "Recipe pneumoniamnist-ipc1, with 3 images per class" in said
     result = load_benchmark(out / "benchmark.json")
@@ -247,7 +247,7 @@ def test_a_method_that_quantises_is_set_beside_the_same_figures(pneumonia: Path,
         "--out",
         str(out),
     ]
-    code, told, said = cli(*words, *settings("quantise.components=4", "distill.keep_looks=true"))
+    code, told, said = cli(*words, *settings("method.quantise.components=4", "method.keep_looks=true"))
     assert code == 0, said
     result = load_benchmark(out / "benchmark.json")
     assert (result.ipc, result.maximum_accuracy, result.maximum_step) == (3, None, None), (
@@ -265,10 +265,10 @@ def test_a_method_that_quantises_is_set_beside_the_same_figures(pneumonia: Path,
 
 def test_the_recipe_for_a_number_of_images() -> None:
     assert benchmark_recipe("cifar10", 10) == ("cifar10-ipc10", [])
-    assert benchmark_recipe("cifar100", 5) == ("cifar100-ipc10", ["distill.ipc=5"])
-    assert benchmark_recipe("tiny-imagenet", 100) == ("tiny-imagenet-ipc50", ["distill.ipc=100"])
-    assert benchmark_recipe("cifar10", 7, "ddoq") == ("cifar10-ddoq", ["distill.ipc=7"])
-    assert benchmark_recipe("cifar10", 10, "d4m") == ("cifar10-ddoq", ["distill.ipc=10"])
+    assert benchmark_recipe("cifar100", 5) == ("cifar100-ipc10", ["method.ipc=5"])
+    assert benchmark_recipe("tiny-imagenet", 100) == ("tiny-imagenet-ipc50", ["method.ipc=100"])
+    assert benchmark_recipe("cifar10", 7, "ddoq") == ("cifar10-ddoq", ["method.ipc=7"])
+    assert benchmark_recipe("cifar10", 10, "d4m") == ("cifar10-ddoq", ["method.ipc=10"])
     assert benchmark_recipe("pneumoniamnist", 10, "ddoq") == ("pneumoniamnist-ipc10", [])
     with pytest.raises(UsageError, match=r"there is no benchmark 'cifar'.*cifar10"):
         benchmark_recipe("cifar", 1)
@@ -291,45 +291,44 @@ PUBLISHED = {
 def test_the_recipes_are_the_published_settings(name: str) -> None:
     for ipc, (steps, epochs, bound, image_lr, lr_lr, student_lr, zca, batch) in PUBLISHED[name].items():
         recipe = load_recipe(f"{name}-ipc{ipc}")
-        made, benchmark = recipe.distill, BENCHMARKS[name]
+        made, benchmark = recipe.method, BENCHMARKS[name]
         assert (made.ipc, made.syn_steps, made.expert_epochs, made.max_start_epoch) == (ipc, steps, epochs, bound)
         assert (made.image_lr, made.student_lr_lr, made.student_lr) == (image_lr, lr_lr, student_lr)
         assert (recipe.data.zca, made.batch_syn, made.iterations, made.keep_looks) == (zca, batch, 5000, True)
         assert (recipe.data.image_size, recipe.data.channels) == (benchmark.sizes[0], benchmark.channels)
-        assert (recipe.experts.count, recipe.experts.epochs, recipe.evaluate.networks) == (100, 50, 5)
+        assert (recipe.method.experts.count, recipe.method.experts.epochs, recipe.evaluate.networks) == (100, 50, 5)
         assert recipe.network.depth == (4 if name == "tiny-imagenet" else 3)
         assert departures(BenchmarkSource(name), recipe) == []
 
 
 def test_a_method_is_no_departure_and_each_changed_setting_is_one() -> None:
     for method in ("mtt", "datm", "ftd"):
-        assert departures(BenchmarkSource("cifar10"), load_recipe("cifar10-ipc1", [f"method={method}"])) == []
-    free = ["seed=3", "evaluate.across=['vgg11']", "compute.micro_batch=4", "distill.keep_looks=false"]
+        assert departures(BenchmarkSource("cifar10"), load_recipe("cifar10-ipc1", [f"method.name={method}"])) == []
+    free = ["seed=3", "evaluate.across=['vgg11']", "compute.micro_batch=4", "method.keep_looks=false"]
     assert departures(BenchmarkSource("cifar10"), load_recipe("cifar10-ipc1", free)) == []
-    told = departures(BenchmarkSource("cifar10", limit=7), load_recipe("cifar10-ipc1", ["distill.init=noise"]))
-    assert told == ["At most 7 training images of each class were used.", "distill.init is noise in place of real."]
+    told = departures(BenchmarkSource("cifar10", limit=7), load_recipe("cifar10-ipc1", ["method.init=noise"]))
+    assert told == ["At most 7 training images of each class were used.", "method.init is noise in place of real."]
 
 
 def test_a_method_that_quantises_is_held_against_the_recipe_of_its_own_kind() -> None:
     def told(name: str, *changes: str) -> list[str]:
         return departures(BenchmarkSource(name), load_recipe(changes[0], changes[1:]))
 
-    assert told("cifar10", "cifar10-ddoq") == told("cifar10", "cifar10-ddoq", "method=d4m", "distill.ipc=3") == []
-    assert told("pneumoniamnist", "pneumoniamnist-ipc10", "method=ddoq", "distill.ipc=7") == []
-    of_no_effect = ["experts.count=3", "distill.iterations=7", "importance.lr=0.5", "autoencoder.width=64"]
-    assert told("cifar10", "cifar10-ddoq", *of_no_effect) == []
-    told_of = ["quantise.components=20", "distill.labels=hard", "evaluate.epochs=9", "data.zca=false"]
+    assert told("cifar10", "cifar10-ddoq") == told("cifar10", "cifar10-ddoq", "method.name=d4m", "method.ipc=3") == []
+    assert told("pneumoniamnist", "pneumoniamnist-ipc10", "method.name=ddoq", "method.ipc=7") == []
+    assert told("cifar10", "cifar10-ddoq", "method.autoencoder.width=64") == [], "none is trained here"
+    told_of = ["method.quantise.components=20", "method.labels=hard", "evaluate.epochs=9", "data.zca=false"]
     assert told("cifar10", "cifar10-ddoq", *told_of) == [
         "data.zca is False in place of True.",
-        "distill.labels is hard in place of soft.",
-        "quantise.components is 20 in place of 64.",
+        "method.labels is hard in place of soft.",
+        "method.quantise.components is 20 in place of 64.",
         "evaluate.epochs is 9 in place of 1000.",
     ]
-    assert told("cifar10", "cifar10-ddoq", "quantise.encoder=autoencoder", "autoencoder.width=64") == [
-        "quantise.encoder is autoencoder in place of pca."
+    assert told("cifar10", "cifar10-ddoq", "method.quantise.encoder=autoencoder", "method.autoencoder.width=64") == [
+        "method.quantise.encoder is autoencoder in place of pca."
     ]
-    assert told("cifar10", "cifar10-ipc1", "quantise.components=3") == [], "nothing here is quantised"
-    assert told("cifar10", "cifar10-ipc1", "distill.init=quantised") == ["distill.init is quantised in place of real."]
+    assert told("cifar10", "cifar10-ipc1", "method.quantise.components=3") == [], "nothing here is quantised"
+    assert told("cifar10", "cifar10-ipc1", "method.init=quantised") == ["method.init is quantised in place of real."]
 
 
 def test_a_second_call_reads_nothing_and_an_altered_file_is_read_again(
@@ -355,9 +354,13 @@ def test_a_second_call_reads_nothing_and_an_altered_file_is_read_again(
     [
         (["data.channels=3"], None, r"28 pixels and 3 channels"),
         (["data.classes=['normal','pneumonia']"], None, r"takes some classes or sites alone"),
-        (["distill.ipc=10"], 5, r"--limit 5.*at least 10 images of each class: the images start from 10 of them"),
-        (["method=ddoq"], 4, r"--limit 4.*at least 5 images of each class: the images start from means of 5 of them"),
-        (["method=ddoq", "distill.ipc=10"], 9, r"--limit 9.*at least 10 images.*means of 10"),
+        (["method.ipc=10"], 5, r"--limit 5.*at least 10 images of each class: the images start from 10 of them"),
+        (
+            ["method.name=ddoq"],
+            4,
+            r"--limit 4.*at least 5 images of each class: the images start from means of 5 of them",
+        ),
+        (["method.name=ddoq", "method.ipc=10"], 9, r"--limit 9.*at least 10 images.*means of 10"),
         (["data.burnt_in_text=mask"], None, r"burnt_in_text = mask.*taken as published"),
     ],
 )

@@ -29,16 +29,16 @@ SETTINGS = [
     "data.image_size=16",
     "network.depth=2",
     "network.width=4",
-    "experts.count=2",
-    "experts.epochs=3",
-    "distill.ipc=2",
-    "distill.iterations=6",
-    "distill.syn_steps=2",
-    "distill.expert_epochs=1",
-    "distill.max_start_epoch=2",
-    "distill.validate_every=3",
-    "distill.validate_networks=1",
-    "distill.validate_epochs=2",
+    "method.experts.count=2",
+    "method.experts.epochs=3",
+    "method.ipc=2",
+    "method.iterations=6",
+    "method.syn_steps=2",
+    "method.expert_epochs=1",
+    "method.max_start_epoch=2",
+    "method.validate_every=3",
+    "method.validate_networks=1",
+    "method.validate_epochs=2",
     "evaluate.networks=2",
     "evaluate.epochs=3",
     "evaluate.raw_epochs=2",
@@ -172,7 +172,7 @@ def test_a_folder_of_something_else_is_never_taken_for_a_run(program: Program, m
 
 
 def test_the_images_per_class_that_are_advised_are_enough_for_every_class(program: Program) -> None:
-    code, _, err = program.run("distill", "--data", "xray", "--out", "many", *tiny("distill.ipc=100"))
+    code, _, err = program.run("distill", "--data", "xray", "--out", "many", *tiny("method.ipc=100"))
     assert code == 3
     advised = re.search(r"take --ipc (\d+) or less", err)
     assert advised
@@ -195,10 +195,10 @@ def test_a_folder_without_a_set_is_told_to_evaluate_in_plain_words(program: Prog
 
 
 def test_a_resume_under_another_recipe_names_the_setting(program: Program, finished: tuple[Path, str, str]) -> None:
-    words = ["--data", "xray", "--out", "whole", "--resume", *tiny("distill.syn_steps=3")]
+    words = ["--data", "xray", "--out", "whole", "--resume", *tiny("method.syn_steps=3")]
     code, _, err = program.run("distill", *words)
     assert code == 2
-    assert "distill.syn_steps" in err
+    assert "method.syn_steps" in err
 
 
 def test_a_run_on_files_is_not_resumed_on_the_built_in_corpus(
@@ -235,7 +235,7 @@ def test_a_signal_saves_and_the_printed_command_goes_on(
     program: Program, finished: tuple[Path, str, str], number: signal.Signals
 ) -> None:
     name = f"stopped by {number.name}"
-    words = ["distill", "--data", "xray", "--out", name, *tiny("distill.iterations=150", "distill.validate_every=75")]
+    words = ["distill", "--data", "xray", "--out", name, *tiny("method.iterations=150", "method.validate_every=75")]
     process = program.start(*words)
     assert process.stderr is not None
     for line in process.stderr:

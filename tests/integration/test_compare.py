@@ -36,14 +36,14 @@ def alter(path: Path, change: Callable[[dict], None]) -> None:
 
 
 def test_runs_on_the_same_images_are_paired(make: Callable[..., Path], tmp_path: Path) -> None:
-    first, second = make("first"), make("second", "distill.ipc=7", "distill.image_lr=50", skill=2.2, seed=3)
+    first, second = make("first"), make("second", "method.ipc=7", "method.image_lr=50", skill=2.2, seed=3)
     comparison = compare_runs([first, second], out=tmp_path / "both")
     assert comparison.same_test
     assert "same images of the same corpus" in comparison.comparable
     assert [run.name for run in comparison.runs] == ["first", "second"]
     assert {row.name: row.values for row in comparison.settings} == {
-        "distill.image_lr": ("100.0", "50.0"),
-        "distill.ipc": ("5", "7"),
+        "method.image_lr": ("100.0", "50.0"),
+        "method.ipc": ("5", "7"),
     }
     (between,) = comparison.differences
     own = [run.arm("distilled").macro_auc.value for run in comparison.runs]  # type: ignore[union-attr]
@@ -57,7 +57,7 @@ def test_runs_on_the_same_images_are_paired(make: Callable[..., Path], tmp_path:
         text = (tmp_path / "both" / name).read_text(encoding="utf-8")
         assert reported_run.EVIL not in text
         assert str(tmp_path) not in text
-        assert "distill.image_lr" in text.replace("\\", "")
+        assert "method.image_lr" in text.replace("\\", "")
 
 
 def test_other_test_images_are_said_and_not_paired(make: Callable[..., Path], tmp_path: Path) -> None:

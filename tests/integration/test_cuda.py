@@ -90,9 +90,14 @@ def test_whole_chain(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path, prec
 
 @pytest.mark.parametrize("encoder", ["pca", "autoencoder"])
 def test_a_quantised_set(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path, encoder):
-    small = ["quantise.components=8", "quantise.min_cluster_size=2", f"quantise.encoder={encoder}"]
-    small += ["autoencoder.width=8", "autoencoder.latent_channels=1", "autoencoder.epochs=2", "autoencoder.levels=5"]
-    recipe = override_recipe(tiny_recipe, ["method=ddoq", *small], "test")
+    small = ["method.quantise.components=8", "method.quantise.min_cluster_size=2", f"method.quantise.encoder={encoder}"]
+    small += [
+        "method.autoencoder.width=8",
+        "method.autoencoder.latent_channels=1",
+        "method.autoencoder.epochs=2",
+        "method.autoencoder.levels=5",
+    ]
+    recipe = override_recipe(tiny_recipe, ["method.name=ddoq", *small], "test")
     made = distill(phantom_corpus, None, recipe, out=tmp_path / "gpu", device="cuda")
     assert made.provenance.device == "cuda"
     assert made.soft_labels is not None
@@ -110,8 +115,8 @@ def test_a_quantised_set(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path, 
 
 
 def test_images_that_begin_as_centroids(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path):
-    small = ["quantise.components=8", "quantise.min_cluster_size=2"]
-    recipe = override_recipe(tiny_recipe, ["distill.init=quantised", *small], "test")
+    small = ["method.quantise.components=8", "method.quantise.min_cluster_size=2"]
+    recipe = override_recipe(tiny_recipe, ["method.init=quantised", *small], "test")
     trajectories = train_experts(phantom_corpus, recipe, device="cuda")
     made = distill(phantom_corpus, trajectories, recipe, out=tmp_path, device="cuda")
     assert made.provenance.starts_from == "quantised"

@@ -38,15 +38,15 @@ SMALL = Architecture(channels=1, image_size=16, width=8, levels=3, latent_channe
 QUANTISED = (
     "network.depth=2",
     "data.image_size=16",
-    "distill.ipc=2",
-    "quantise.min_cluster_size=2",
+    "method.ipc=2",
+    "method.quantise.min_cluster_size=2",
     "evaluate.arms=[]",
 )
 OWN = (
-    "method=ddoq",
-    "quantise.encoder=autoencoder",
-    "autoencoder.epochs=2",
-    "autoencoder.width=8",
+    "method.name=ddoq",
+    "method.quantise.encoder=autoencoder",
+    "method.autoencoder.epochs=2",
+    "method.autoencoder.width=8",
     "data.image_size=16",
 )
 
@@ -150,7 +150,7 @@ def test_the_own_one_is_trained_once_and_again_where_it_is_damaged(corpus: Corpu
 
 
 def test_the_own_one_cannot_be_brought_as_one_that_saw_no_patient(corpus: Corpus, private_cache: Path) -> None:
-    own_autoencoder(corpus, own_recipe("autoencoder.epochs=1"), CPU)
+    own_autoencoder(corpus, own_recipe("method.autoencoder.epochs=1"), CPU)
     (trained,) = [path for path in (private_cache / "decoders").iterdir() if path.is_dir()]
     with pytest.raises(UsageError, match="was fitted to a corpus"):
         bring_decoder(trained)
@@ -161,11 +161,11 @@ def test_what_decides_the_own_one_gives_another(corpus: Corpus, private_cache: P
     for count, change in (
         (1, "evaluate.networks=3"),
         (2, "seed=1"),
-        (3, "autoencoder.kl=0"),
+        (3, "method.autoencoder.kl=0"),
         (4, "compute.precision=tf32"),
     ):
-        own_autoencoder(corpus, own_recipe("autoencoder.epochs=1"), CPU)
-        own_autoencoder(corpus, own_recipe("autoencoder.epochs=1", change), CPU)
+        own_autoencoder(corpus, own_recipe("method.autoencoder.epochs=1"), CPU)
+        own_autoencoder(corpus, own_recipe("method.autoencoder.epochs=1", change), CPU)
         assert len([entry for entry in (private_cache / "decoders").iterdir() if entry.is_dir()]) == count
 
 
@@ -212,7 +212,7 @@ def finished(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     save(root / "Doe_Jane", Autoencoder.drawn(SMALL, generator(0, "made")), "CC-BY-4.0", "invented spots")
     with pytest.MonkeyPatch.context() as patch, settings_restored():
         patch.setenv("MEDISTILL_CACHE", str(root / "cache"))
-        words = ["--method", "ddoq", "--set", "quantise.encoder=pca", "--decoder", str(root / "Doe_Jane")]
+        words = ["--method", "ddoq", "--set", "method.quantise.encoder=pca", "--decoder", str(root / "Doe_Jane")]
         done = CliRunner().invoke(app, distilled(*words, "--data", str(phantom_folder), "--out", str(root / "run")))
     assert done.exit_code == 0, done.output
     return root / "run", root / "Doe_Jane", root / "cache"
@@ -248,8 +248,8 @@ def test_later_commands_take_the_decoder_of_the_run_alone(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["distill", "--method", "mtt"], "mtt with distill.init = real encodes nothing"),
-        (["benchmark", "cifar10", "--method", "ftd"], "ftd with distill.init = real encodes nothing"),
+        (["distill", "--method", "mtt"], "mtt with images that begin as real encodes nothing"),
+        (["benchmark", "cifar10", "--method", "ftd"], "ftd with images that begin as real encodes nothing"),
     ],
 )
 def test_a_decoder_for_a_method_that_encodes_nothing_is_refused(
@@ -272,7 +272,7 @@ def test_a_decoder_that_cannot_be_used_is_told_before_anything_is_read(folder: P
 
 
 def test_a_decoder_of_another_shape_is_told_with_both(folder: Path, tmp_path: Path) -> None:
-    settings = ["quantise.encoder=brought", f"quantise.decoder={bring_decoder(folder)}"]
+    settings = ["method.quantise.encoder=brought", f"method.quantise.decoder={bring_decoder(folder)}"]
     corpus = drawn_corpus(tmp_path / "larger", size=32)
     with pytest.raises(ArtifactError, match=r"images of \(1, 16, 16\); the corpus has \(1, 32, 32\)"):
         distill(corpus, None, load_recipe("demo-ddoq", settings), out=tmp_path / "run", device="cpu")

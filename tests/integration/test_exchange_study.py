@@ -88,7 +88,7 @@ def _possible(place: Path, recipe: Recipe) -> Recipe:
     cells = [(s, c) for s in range(3) for c in range(3)]
     train = corpus.splits == 0
     counts = [int(np.sum(train & (corpus.sites == s) & (corpus.labels == c))) for s, c in cells]
-    return override_recipe(recipe, [f"distill.ipc={min(2, *filter(None, counts))}"], "test")
+    return override_recipe(recipe, [f"method.ipc={min(2, *filter(None, counts))}"], "test")
 
 
 def again(
@@ -116,7 +116,7 @@ def test_each_set_is_of_its_sites_training_images_and_classes_alone(made: Made) 
         assert site.recovered == _given_away(made, site.name, distilled)
         looks = json.loads((made.out / "sites" / f"{number:02d}" / "history.json").read_text())["looks"]
         assert bool(looks) == (len(site.classes) > 1)  # one class: no figure to choose by, the last step is taken
-        assert looks or distilled.provenance.chosen_step == made.recipe.distill.iterations
+        assert looks or distilled.provenance.chosen_step == made.recipe.method.iterations
     assert [site.classes for site in made.study.sites if site.name == ODD] == [("COVID",)]
     united = DistilledSet.load(made.out / "united")
     assert len(united.labels) == sum(site.set_images for site in made.study.sites)
@@ -127,7 +127,7 @@ def _given_away(made: Made, site: str, distilled: DistilledSet) -> int:
     """Images that are nearest to their own beginning of all training images of their site and class, less the mean."""
     corpora = [load_corpus(path.parent) for path in (made.place / "cache").rglob("index.json")]
     corpus = next(one for one in corpora if one.content == made.study.corpus)
-    share = next(one for one in plan_exchange(corpus, made.recipe.distill.ipc) if one.name == site).share(corpus)
+    share = next(one for one in plan_exchange(corpus, made.recipe.method.ipc) if one.name == site).share(corpus)
     counts = np.bincount(distilled.labels, minlength=len(corpus.class_names))
     began, found = random_rows(share, counts, made.recipe.seed, -1), 0
     for image, label, own in zip(distilled.images, distilled.labels, began, strict=True):
@@ -235,7 +235,7 @@ def test_what_cannot_be_studied_is_refused(made: Made, tmp_path: Path, monkeypat
     with pytest.raises(UsageError, match="other images or of another network"):
         again(made, monkeypatch, made.out, Heard(), 'data.classes=["COVID", "Normal"]')
     with pytest.raises(UsageError, match=r"another recipe: .*distill\.iterations"):
-        again(made, monkeypatch, made.out, Heard(), "distill.iterations=5")
+        again(made, monkeypatch, made.out, Heard(), "method.iterations=5")
     with FileLock(made.out / ".lock"), pytest.raises(UsageError, match="another process works on the study"):
         again(made, monkeypatch, made.out, Heard())
 
@@ -274,7 +274,7 @@ def test_the_command(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MEDISTILL_CACHE", str(made.place / "cache"))
     out = shutil.copytree(made.out, tmp_path / "study")
     words = ["exchange-study", "--data", str(made.place / "xray"), "--labels", str(made.place / "labels.csv")]
-    settings = [*TINY, f"distill.ipc={made.recipe.distill.ipc}", "evaluate.smallest_cell=1"]
+    settings = [*TINY, f"method.ipc={made.recipe.method.ipc}", "evaluate.smallest_cell=1"]
     words += ["--recipe", "demo", "--out", str(out), *(word for text in settings for word in ("--set", text))]
     with settings_restored():
         plain, parsed = (CliRunner().invoke(app, [*words, *more]) for more in ([], ["--json"]))

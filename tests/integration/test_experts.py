@@ -22,7 +22,7 @@ from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories, load_trajectories
 from medistill.errors import ArtifactError, UsageError
 from medistill.progress import SilentTask
-from medistill.recipe import Recipe, recipe_toml
+from medistill.recipe import Recipe, override_recipe, recipe_toml
 from medistill.workflow import experts
 from medistill.workflow.experts import refuse_other_experts, train_experts
 from medistill.workflow.shard import Shard
@@ -43,7 +43,7 @@ class Heard:
 
 
 def changed(recipe: Recipe, section: str, **settings: Any) -> Recipe:
-    return recipe.model_copy(update={section: getattr(recipe, section).model_copy(update=settings)})
+    return override_recipe(recipe, [f"{section}.{name}={value}" for name, value in settings.items()], "test")
 
 
 def snapshots(store: Trajectories) -> np.ndarray:
@@ -76,7 +76,7 @@ def other_network(channels: int, image_size: int, classes: int) -> nn.Module:
 def test_shards_fill_one_store_with_the_experts_of_one_process(
     corpus: Corpus, tiny_recipe: Recipe, private_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = changed(tiny_recipe, "experts", count=5, epochs=3)
+    recipe = changed(tiny_recipe, "method.experts", count=5, epochs=3)
     heard = Heard()
     first = train_experts(corpus, recipe, shard="2/3", progress=heard)
     assert first.missing() == [0, 2, 3]
@@ -116,7 +116,7 @@ def test_an_expert_that_appears_meanwhile_is_not_trained(
     corpus: Corpus, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process writes expert 1 while this one trains expert 0."""
-    recipe = changed(tiny_recipe, "experts", count=3)
+    recipe = changed(tiny_recipe, "method.experts", count=3)
     whole = train_experts(corpus, recipe)
     one = whole.expert_path(1).read_bytes()
     for expert in range(3):
@@ -159,7 +159,7 @@ def test_the_key_is_that_of_the_settings_and_not_of_the_machine(corpus: Corpus, 
         "micro_batch": 3,
         "together": 1,
     }
-    half = train_experts(corpus, changed(tiny_recipe, "experts", store="bfloat16"))
+    half = train_experts(corpus, changed(tiny_recipe, "method.experts", store="bfloat16"))
     assert half.key != small.key
     np.testing.assert_allclose(snapshots(half), snapshots(small), rtol=2**-8 + 1e-3, atol=1e-6)
     assert half.bytes < 0.6 * small.bytes
@@ -169,7 +169,7 @@ def test_experts_made_side_by_side_are_those_made_one_by_one(
     corpus: Corpus, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a GPU does, done here: groups of 2, then halved where the memory is not enough."""
-    recipe = changed(tiny_recipe, "experts", count=3)
+    recipe = changed(tiny_recipe, "method.experts", count=3)
     store = train_experts(corpus, recipe)
     alone = snapshots(store)
     groups: list[int] = []
@@ -209,8 +209,8 @@ def test_experts_of_another_making_are_refused_and_the_field_is_named(
     store = load_trajectories(train_experts(corpus, tiny_recipe).path)
     refuse_other_experts(store, corpus, tiny_recipe)
     refuse_other_experts(store, corpus, tiny_recipe.model_copy(update={"seed": 7}))
-    refuse_other_experts(store, corpus, changed(tiny_recipe, "distill", image_lr=3.0))
-    wider, faster = changed(tiny_recipe, "network", width=6), changed(tiny_recipe, "experts", lr=0.5)
+    refuse_other_experts(store, corpus, changed(tiny_recipe, "method", image_lr=3.0))
+    wider, faster = changed(tiny_recipe, "network", width=6), changed(tiny_recipe, "method.experts", lr=0.5)
     images = np.array(corpus.images)
     images[corpus.rows("train")[0]] ^= 1
     other_corpus = dataclasses.replace(corpus, images=images, content="0" * 64)
@@ -221,7 +221,13 @@ def test_experts_of_another_making_are_refused_and_the_field_is_named(
         (other_corpus, store, tiny_recipe, None, rf"corpus: seen {corpus.content}, expected 0{{64}}"),
         (corpus, shown, tiny_recipe, None, r"normalisation\.mean: seen \[0\.0\]"),
         (corpus, store, tiny_recipe, own_network, r"network\.factory: seen nothing, expected .*own_network"),
-        (corpus, store, changed(tiny_recipe, "experts", count=9), None, r"experts\.count: seen 2, expected 9"),
+        (
+            corpus,
+            store,
+            changed(tiny_recipe, "method.experts", count=9),
+            None,
+            r"method\.experts\.count: seen 2, expected 9",
+        ),
     ]:
         with pytest.raises(ArtifactError, match=named):
             md.distill(images_of, trajectories, recipe, network=network, out=tmp_path / "refused")
@@ -277,7 +283,7 @@ def test_the_command_trains_a_shard_and_says_what_is_missing(
 ) -> None:
     monkeypatch.setenv("MEDISTILL_CACHE", str(corpus_cache))
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(recipe_toml(changed(tiny_recipe, "experts", store="bfloat16")))
+    recipe.write_text(recipe_toml(changed(tiny_recipe, "method.experts", store="bfloat16")))
     words = ["experts", "--data", str(phantom_folder), "--recipe", str(recipe)]
     first = CliRunner().invoke(app, [*words, "--shard", "2/2"])
     assert first.exit_code == 0, first.output

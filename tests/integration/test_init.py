@@ -43,7 +43,7 @@ def test_answers_as_options_make_a_recipe_that_distill_takes(phantom_folder: Pat
     assert told.exit_code == 0, told.output
     assert f"medistill distill --recipe {out} --data {phantom_folder}" in told.stdout
     recipe = load_recipe(out)
-    assert (recipe.distill.ipc, recipe.data.classes, recipe.privacy.mode) == (2, (), "none")
+    assert (recipe.method.ipc, recipe.data.classes, recipe.privacy.mode) == (2, (), "none")
     assert str(phantom_folder) not in out.read_text(encoding="utf-8")
     words = ["--recipe", str(out), "--data", str(phantom_folder), "--out", str(tmp_path / "run"), "--device", "cpu"]
     small = [*TINY, "data.image_size=16", "network.depth=2", "evaluate.networks=1", "evaluate.arms=random"]
@@ -60,15 +60,15 @@ def test_each_answer_is_where_it_belongs(folder: Path, tmp_path: Path) -> None:
     assert json.loads(told.stdout)["recipe"] == str(out)
     said = tomllib.loads(out.read_text(encoding="utf-8"))
     assert said["data"]["classes"] == ["Normal", "COVID"]
-    assert (said["distill"]["ipc"], said["evaluate"]["networks"], said["privacy"]["mode"]) == (6, 3, "none")
+    assert (said["method"]["ipc"], said["evaluate"]["networks"], said["privacy"]["mode"]) == (6, 3, "none")
     assert "prefer_sites" not in said["data"]
-    assert said["distill"]["init"] == "quantised"  # 70 % of 9 files are 6
+    assert said["method"]["init"] == "quantised"  # 70 % of 9 files are 6
 
 
 def test_more_images_than_a_small_class_has_begin_as_noise(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.toml"
     told = invoke("--data", folder, "--classes", "all", "--ipc", "7", "--privacy", "none", "--out", out)
-    assert load_recipe(out).distill.init == "noise"
+    assert load_recipe(out).method.starts_from == "noise"
     assert "COVID (6)" in told.stdout
     assert "Normal" not in told.stdout
 
@@ -82,8 +82,8 @@ def test_differential_privacy_keeps_to_its_conditions(folder: Path, tmp_path: Pa
     privacy = recipe.privacy
     assert (privacy.mode, privacy.epsilon, privacy.units) == ("dp", 3.0, 100)
     assert privacy.delta <= 0.1 / 100
-    assert recipe.experts.batch_size == 25
-    assert recipe.distill.init == "noise"
+    assert recipe.method.experts.batch_size == 25
+    assert recipe.method.starts_from == "noise"
     out.unlink()
     assert invoke(*words, "--privacy", "dp", "--dp-units", "1000000").exit_code == 0
     assert load_recipe(out).privacy.delta == pytest.approx(1e-7)
@@ -102,7 +102,7 @@ def test_differential_privacy_keeps_to_its_conditions(folder: Path, tmp_path: Pa
         (["--classes", "COVID,Norma", "--ipc", "2", "--privacy", "none"], "there is no class Norma"),
         (["--classes", "COVID", "--ipc", "2", "--privacy", "none"], "one class alone"),
         ([*ANSWERED, "--recipe", "chest"], "there is no recipe 'chest'"),
-        ([*ANSWERED, "--set", "distill.ipcs=3"], "there is no setting"),
+        ([*ANSWERED, "--set", "method.ipcs=3"], "there is no setting"),
         ([*ANSWERED, "--out", "xray/COVID/0.png/r.toml"], "could not be written"),
     ],
 )
@@ -203,7 +203,7 @@ def test_four_questions_are_asked_at_a_terminal_until_the_answers_can_be_used(fo
     person.answers("classes must be named", "COVID,Normal")
     assert person.leaves() == 0
     recipe = load_recipe(out)
-    assert (recipe.data.classes, recipe.distill.ipc) == (("COVID", "Normal"), 4)
+    assert (recipe.data.classes, recipe.method.ipc) == (("COVID", "Normal"), 4)
     assert (recipe.privacy.mode, recipe.privacy.epsilon, recipe.privacy.units) == ("dp", 5.0, 1000)
 
 

@@ -33,12 +33,12 @@ from tests.factories import audited
 from tests.factories.tiny import TINY
 
 CPU = choose_device("cpu")
-BASE = [*TINY, "data.image_size=16", "network.depth=2", "distill.ipc=2", "evaluate.raw_epochs=1"]
+BASE = [*TINY, "data.image_size=16", "network.depth=2", "method.ipc=2", "evaluate.raw_epochs=1"]
 KINDS = {
-    "noise": ["distill.init=noise"],
+    "noise": ["method.init=noise"],
     "real": [],
-    "means": ["distill.init=quantised", "quantise.components=8"],
-    "ddoq": ["method=ddoq", "distill.init=quantised", "distill.labels=hard", "quantise.components=8"],
+    "means": ["method.init=quantised", "method.quantise.components=8"],
+    "ddoq": ["method.name=ddoq", "method.labels=hard", "method.quantise.components=8"],
 }
 
 

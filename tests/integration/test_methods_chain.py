@@ -27,9 +27,9 @@ from medistill.workflow.match import NOISE_CONFIDENCE
 from medistill.workflow.prepare import prepare
 
 METHODS = {
-    "satm": ["method=satm", "distill.sharpness=0.5"],
-    "pdd": ["method=pdd", "distill.stages=2"],
-    "datm": ["method=datm", "distill.label_lr=50"],
+    "satm": ["method.name=satm", "method.sharpness=0.5"],
+    "pdd": ["method.name=pdd", "method.stages=2"],
+    "datm": ["method.name=datm", "method.label_lr=50"],
 }
 
 
@@ -72,10 +72,10 @@ def test_from_experts_to_evaluation(raw, tiny_recipe, tmp_path, method):
 
 
 def test_soft_labels_start_at_the_answers_of_an_expert(raw, tiny_recipe, tmp_path):
-    recipe = of_method(tiny_recipe, "datm", "distill.label_lr=0", "distill.image_lr=1e-12")
+    recipe = of_method(tiny_recipe, "datm", "method.label_lr=0", "method.image_lr=1e-12")
     made = distill(*raw, recipe, out=tmp_path, device="cpu")
     network = build_network(network_spec(raw[0], recipe), torch.Generator())
-    FlatParameters(network).load(torch.from_numpy(raw[1].snapshot(0, recipe.experts.epochs)))
+    FlatParameters(network).load(torch.from_numpy(raw[1].snapshot(0, recipe.method.experts.epochs)))
     with torch.no_grad():
         expected = F.softmax(network(torch.from_numpy(made.images)), dim=1)
     np.testing.assert_allclose(made.soft_labels, expected.numpy(), atol=1e-5)
@@ -83,7 +83,7 @@ def test_soft_labels_start_at_the_answers_of_an_expert(raw, tiny_recipe, tmp_pat
 
 
 def test_soft_labels_of_noise_start_at_its_class(raw, tiny_recipe, tmp_path):
-    recipe = of_method(tiny_recipe, "datm", "distill.label_lr=0", "distill.init=noise")
+    recipe = of_method(tiny_recipe, "datm", "method.label_lr=0", "method.init=noise")
     made = distill(*raw, recipe, out=tmp_path, device="cpu")
     assert np.array_equal(made.soft_labels.argmax(axis=1), made.labels)
     np.testing.assert_allclose(made.soft_labels.max(axis=1), NOISE_CONFIDENCE, rtol=1e-5)

@@ -27,7 +27,7 @@ from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 
 IPC = 20
 SETTINGS = [
-    f"distill.ipc={IPC}",
+    f"method.ipc={IPC}",
     "evaluate.networks=1",
     "audit.networks=1",
     "audit.shadows=4",
@@ -47,7 +47,7 @@ class Heard(Silent):
 
 
 def from_noise(recipe: Recipe, *more: str) -> Recipe:
-    return override_recipe(recipe, [*SETTINGS, "distill.init=noise", *more], "test")
+    return override_recipe(recipe, [*SETTINGS, "method.init=noise", *more], "test")
 
 
 def images_of_classes(corpus: Corpus) -> np.ndarray:

@@ -51,7 +51,7 @@ class Heard(Silent):
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
     settings = ["data.image_size=16", "network.depth=2", "network.width=4", "evaluate.networks=2", "evaluate.epochs=3"]
-    return load_recipe("demo", [*settings, 'evaluate.arms=["raw"]', "evaluate.bootstrap=100", "distill.ipc=2"])
+    return load_recipe("demo", [*settings, 'evaluate.arms=["raw"]', "evaluate.bootstrap=100", "method.ipc=2"])
 
 
 @pytest.fixture

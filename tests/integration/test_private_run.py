@@ -40,8 +40,8 @@ PRIVATE = [
     "privacy.epsilon=4",
     "privacy.delta=0.001",
     "privacy.units=40",
-    "experts.batch_size=20",
-    "distill.init=noise",
+    "method.experts.batch_size=20",
+    "method.init=noise",
     "network.depth=2",
 ]
 
@@ -78,7 +78,7 @@ def test_a_private_set_states_what_it_has(
     assert (found.unit, found.experts, found.steps) == ("patient", 2, 3 * steps_an_epoch(recipe))
     assert "epsilon" in stated.privacy
     assert not {"training_images", "training_groups"} & set(stated.as_json())
-    assert made.provenance.chosen_step == recipe.distill.iterations
+    assert made.provenance.chosen_step == recipe.method.iterations
     assert json.loads((tmp_path / "run" / "history.json").read_text())["looks"] == []
 
 
@@ -103,7 +103,7 @@ def test_noise_is_not_foretold_by_the_seed(
     apart = snapshot(one, 1) - snapshot(other, 1)
     guarantee = Guarantee.of(recipe)
     assert guarantee is not None
-    expected = recipe.experts.lr * guarantee.sigma * guarantee.clip / recipe.experts.batch_size
+    expected = recipe.method.experts.lr * guarantee.sigma * guarantee.clip / recipe.method.experts.batch_size
     assert apart.std() > expected  # of two steps of independent noise, times sqrt(2)
     assert len({walk.tobytes() for store in stores for walk in snapshot(store, 1)}) == 4
     before = snapshot(other, 3)
@@ -111,7 +111,8 @@ def test_noise_is_not_foretold_by_the_seed(
 
 
 @pytest.mark.parametrize(
-    "changed", ["privacy.mode=none", "experts.count=3", "privacy.clip=2", "privacy.unit=image", "privacy.epsilon=3"]
+    "changed",
+    ["privacy.mode=none", "method.experts.count=3", "privacy.clip=2", "privacy.unit=image", "privacy.epsilon=3"],
 )
 def test_experts_of_another_guarantee_are_not_taken(corpus: Corpus, recipe: Recipe, changed: str) -> None:
     other = override_recipe(recipe, [changed], "test")
@@ -145,13 +146,13 @@ def test_the_schedule_is_the_one_that_was_accounted(
 @pytest.mark.parametrize(
     ("changed", "consequence"),
     [
-        ("distill.init=real", "would show them without any noise"),
+        ("method.init=real", "would show them without any noise"),
         ("data.zca=true", "fitted to the patients without noise"),
         ("data.classes=[]", "would tell that some patient has a class"),
         ('data.prefer_sites=["east"]', "would hang on what the corpus holds"),
-        ("method=ftd", "use each patient twice an update"),
+        ("method.name=ftd", "use each patient twice an update"),
         ("privacy.delta=0.025", "not below 1 / privacy.units"),
-        ("experts.batch_size=41", "cannot expect 41 of 40"),
+        ("method.experts.batch_size=41", "cannot expect 41 of 40"),
         ("privacy.epsilon=0", "greater than or equal to 0.1"),
         ("privacy.epsilon=-1", "greater than or equal to 0.1"),
         ("privacy.epsilon=1e6", "less than or equal to 100"),
@@ -255,10 +256,10 @@ def test_the_expert_that_was_written_first_stays(
 
     def slow(*rest: Any, after_epoch: Any, **named: Any) -> Any:
         def then(epoch: int, flat: Any) -> None:
-            if epoch == recipe.experts.epochs and not first:
+            if epoch == recipe.method.experts.epochs and not first:
                 monkeypatch.setattr(experts_module, "train_privately", whole)
                 store = train_experts(corpus, recipe)  # another process is quicker
-                first.extend(snapshot(store, epoch).tobytes() for epoch in range(recipe.experts.epochs + 1))
+                first.extend(snapshot(store, epoch).tobytes() for epoch in range(recipe.method.experts.epochs + 1))
             after_epoch(epoch, flat)
 
         return whole(*rest, after_epoch=then, **named)
@@ -266,7 +267,7 @@ def test_the_expert_that_was_written_first_stays(
     whole = experts_module.train_privately
     monkeypatch.setattr(experts_module, "train_privately", slow)
     store = train_experts(corpus, recipe)
-    assert [snapshot(store, epoch).tobytes() for epoch in range(recipe.experts.epochs + 1)] == first
+    assert [snapshot(store, epoch).tobytes() for epoch in range(recipe.method.experts.epochs + 1)] == first
 
 
 def test_batch_statistics_are_refused(corpus: Corpus, recipe: Recipe) -> None:

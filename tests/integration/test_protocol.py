@@ -52,7 +52,7 @@ def recipe() -> Recipe:
         "evaluate.epochs=4",
     ]
     return load_recipe(
-        "demo", [*settings, "evaluate.raw_epochs=3", "schedule.choose=fixed", "evaluate.bootstrap=100", "distill.ipc=2"]
+        "demo", [*settings, "evaluate.raw_epochs=3", "schedule.choose=fixed", "evaluate.bootstrap=100", "method.ipc=2"]
     )
 
 

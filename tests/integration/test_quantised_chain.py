@@ -31,7 +31,12 @@ from medistill.workflow.experts import network_spec, train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import run
 
-SMALL = ["quantise.components=8", "quantise.min_cluster_size=2", "quantise.passes=3", "quantise.refine=20"]
+SMALL = [
+    "method.quantise.components=8",
+    "method.quantise.min_cluster_size=2",
+    "method.quantise.passes=3",
+    "method.quantise.refine=20",
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,7 @@ def corpus(
 
 @pytest.fixture
 def recipe(tiny_recipe: Recipe) -> Recipe:
-    return override_recipe(tiny_recipe, ["method=ddoq", *SMALL], "test")
+    return override_recipe(tiny_recipe, ["method.name=ddoq", *SMALL], "test")
 
 
 def changed(recipe: Recipe, *overrides: str) -> Recipe:
@@ -65,7 +70,7 @@ def test_from_corpus_to_evaluation(corpus: Corpus, recipe: Recipe, tmp_path: Pat
     assert loaded.student_lr == recipe.evaluate.lr
     for c, of_class in enumerate(known.classes):
         mine = loaded.labels == c
-        assert np.count_nonzero(mine) == len(of_class.cell_images) == recipe.distill.ipc - of_class.given_up
+        assert np.count_nonzero(mine) == len(of_class.cell_images) == recipe.method.ipc - of_class.given_up
         assert sum(of_class.cell_images) == of_class.images == np.sum(corpus.labels[corpus.rows("train")] == c)
         expected = np.array(of_class.cell_images) / np.mean(of_class.cell_images)
         np.testing.assert_allclose(loaded.weights[mine] / loaded.weights[mine].mean(), expected, rtol=1e-5)
@@ -82,7 +87,7 @@ def test_from_corpus_to_evaluation(corpus: Corpus, recipe: Recipe, tmp_path: Pat
 def test_an_image_is_the_mean_of_its_cell_seen_through_the_components(
     corpus: Corpus, recipe: Recipe, tmp_path: Path
 ) -> None:
-    made = distill(corpus, None, changed(recipe, "distill.labels=hard", "distill.ipc=1"), out=tmp_path, device="cpu")
+    made = distill(corpus, None, changed(recipe, "method.labels=hard", "method.ipc=1"), out=tmp_path, device="cpu")
     train = corpus.rows("train")
     pixels = corpus.images[train].reshape(len(train), -1) / 255
     components = PCA(8, svd_solver="full").fit(pixels)
@@ -93,7 +98,7 @@ def test_an_image_is_the_mean_of_its_cell_seen_through_the_components(
 
 
 def test_soft_labels_are_what_the_stored_teachers_answer(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
-    recipe = changed(recipe, "quantise.teachers=2", "quantise.temperature=3")
+    recipe = changed(recipe, "method.quantise.teachers=2", "method.quantise.temperature=3")
     made = distill(corpus, None, recipe, out=tmp_path, device="cpu")
     from safetensors.torch import load_file
 
@@ -112,16 +117,18 @@ def test_soft_labels_are_what_the_stored_teachers_answer(corpus: Corpus, recipe:
 
 def test_d4m_has_equal_weights_and_the_same_images(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
     weighted = distill(corpus, None, recipe, out=tmp_path / "ddoq", device="cpu")
-    plain = distill(corpus, None, changed(recipe, "method=d4m", *SMALL), out=tmp_path / "d4m", device="cpu")
+    plain = distill(corpus, None, changed(recipe, "method.name=d4m", *SMALL), out=tmp_path / "d4m", device="cpu")
     np.testing.assert_array_equal(plain.images, weighted.images)
     assert np.ptp(plain.weights) < 1e-6 < np.ptp(weighted.weights)
     assert plain.provenance.method == "D4M"
 
 
 def test_sets_nest(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
-    nested = changed(recipe, "quantise.nested=[1, 3, 6]", "quantise.min_cluster_size=1", "distill.labels=hard")
+    nested = changed(
+        recipe, "method.quantise.nested=[1, 3, 6]", "method.quantise.min_cluster_size=1", "method.labels=hard"
+    )
     sets = {
-        ipc: distill(corpus, None, changed(nested, f"distill.ipc={ipc}"), out=tmp_path / str(ipc), device="cpu")
+        ipc: distill(corpus, None, changed(nested, f"method.ipc={ipc}"), out=tmp_path / str(ipc), device="cpu")
         for ipc in (1, 3, 6)
     }
     for small, large in ((1, 3), (3, 6)):
@@ -154,9 +161,9 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(
 def test_images_of_another_method_begin_as_centroids(
     corpus: Corpus, recipe: Recipe, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    hard = changed(recipe, "distill.labels=hard")
+    hard = changed(recipe, "method.labels=hard")
     centroids = distill(corpus, None, hard, out=tmp_path / "ddoq", device="cpu")
-    begun = changed(tiny_recipe, "distill.init=quantised", *SMALL, "distill.image_lr=1e-12")
+    begun = changed(tiny_recipe, "method.init=quantised", *SMALL, "method.image_lr=1e-12")
     experts = train_experts(corpus, begun, device="cpu")
     made = distill(corpus, experts, begun, out=tmp_path / "iadd", device="cpu")
     np.testing.assert_allclose(made.images, centroids.images, atol=1e-6)
@@ -164,7 +171,7 @@ def test_images_of_another_method_begin_as_centroids(
     assert made.provenance.starts_from == "quantised"
     assert made.provenance.quantisation.smallest_cluster >= 2
     assert "weights" not in made.provenance.as_json()["quantisation"]
-    moved = distill(corpus, experts, changed(begun, "distill.image_lr=100"), out=tmp_path / "moved", device="cpu")
+    moved = distill(corpus, experts, changed(begun, "method.image_lr=100"), out=tmp_path / "moved", device="cpu")
     assert not np.allclose(moved.images, centroids.images, atol=1e-6)
 
 
@@ -185,10 +192,10 @@ def test_what_quantising_refuses_is_told_before_experts_are_trained_and_takes_no
     corpus: Corpus, phantom_folder: Path, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDISTILL_CACHE", str(corpus.path.parents[1]))
-    begun = changed(tiny_recipe, "distill.init=quantised", "experts.epochs=4", *SMALL)
+    begun = changed(tiny_recipe, "method.init=quantised", "method.experts.epochs=4", *SMALL)
     prepare(phantom_folder, begun)
     kept = {store.name for store in (corpus.path.parents[1] / "trajectories").glob("*")}
-    few = changed(begun, "quantise.min_cluster_size=500")
+    few = changed(begun, "method.quantise.min_cluster_size=500")
     with pytest.raises(DataError, match="min_cluster_size = 500"):
         run(few, out=tmp_path / "run", data=phantom_folder, device="cpu")
     assert {store.name for store in (corpus.path.parents[1] / "trajectories").glob("*")} == kept
@@ -201,7 +208,7 @@ def test_what_quantising_refuses_is_told_before_experts_are_trained_and_takes_no
 
 
 def test_whitened_images_are_the_same_grey_values(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
-    recipe = changed(recipe, "distill.labels=hard")
+    recipe = changed(recipe, "method.labels=hard")
     plain = distill(corpus, None, recipe, out=tmp_path / "plain", device="cpu")
     whitened = distill(corpus, None, changed(recipe, "data.zca=true"), out=tmp_path / "white", device="cpu")
     assert whitened.normalisation.whitening is not None
@@ -219,7 +226,7 @@ def of_rows(corpus: Corpus, keep: np.ndarray) -> Corpus:
 
 def test_a_class_smaller_than_ipc_is_refused(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="fewer than 500 images per class"):
-        distill(corpus, None, changed(recipe, "distill.ipc=500"), out=tmp_path, device="cpu")
+        distill(corpus, None, changed(recipe, "method.ipc=500"), out=tmp_path, device="cpu")
 
 
 def test_a_class_of_one_patient_is_refused(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
@@ -241,23 +248,30 @@ def test_images_that_are_all_alike_are_refused(corpus: Corpus, recipe: Recipe, t
 
 def test_more_components_than_images_are_refused(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"quantise\.components = 900"):
-        distill(corpus, None, changed(recipe, "quantise.components=900"), out=tmp_path, device="cpu")
+        distill(corpus, None, changed(recipe, "method.quantise.components=900"), out=tmp_path, device="cpu")
 
 
 def test_a_code_larger_than_the_corpus_is_refused(corpus: Corpus, recipe: Recipe, tmp_path: Path) -> None:
-    wide = ["quantise.encoder=autoencoder", "autoencoder.width=8", "autoencoder.levels=2", "autoencoder.epochs=1"]
+    wide = [
+        "method.quantise.encoder=autoencoder",
+        "method.autoencoder.width=8",
+        "method.autoencoder.levels=2",
+        "method.autoencoder.epochs=1",
+    ]
     with pytest.raises(DataError, match="a code has 1024 numbers"):
-        distill(corpus, None, changed(recipe, *wide, "autoencoder.latent_channels=4"), out=tmp_path, device="cpu")
+        distill(
+            corpus, None, changed(recipe, *wide, "method.autoencoder.latent_channels=4"), out=tmp_path, device="cpu"
+        )
 
 
 def test_what_a_recipe_may_not_join(tiny_recipe: Recipe) -> None:
     for overrides, told in (
-        (["method=ddoq", "distill.init=real"], "distill.init = quantised"),
-        (["quantise.nested=[10, 1]"], "does not ascend"),
-        (["quantise.encoder=brought"], "--decoder"),
-        (["method=ddoq", "distill.stages=2"], "leaves off"),
-        (["method=ddoq", "privacy.mode=dp"], "averages patients' images without noise"),
-        (["distill.init=quantised", "privacy.mode=dp"], "means of them"),
+        (["method.name=ddoq", "method.init=real"], r"method\.init is a setting of .*; ddoq has none"),
+        (["method.quantise.nested=[10, 1]"], "does not ascend"),
+        (["method.quantise.encoder=brought"], "--decoder"),
+        (["method.name=ddoq", "method.stages=2"], r"method\.stages is a setting of pdd; ddoq has none"),
+        (["method.name=ddoq", "privacy.mode=dp"], "averages patients' images without noise"),
+        (["method.init=quantised", "privacy.mode=dp"], "means of them"),
     ):
         with pytest.raises(RecipeError, match=told):
             override_recipe(tiny_recipe, overrides, "test")
@@ -271,5 +285,5 @@ def test_a_method_that_follows_experts_needs_them(corpus: Corpus, tiny_recipe: R
 def test_constants_of_the_normalisation_are_those_of_the_training_split(
     corpus: Corpus, recipe: Recipe, tmp_path: Path
 ) -> None:
-    made = distill(corpus, None, changed(recipe, "distill.labels=hard"), out=tmp_path, device="cpu")
+    made = distill(corpus, None, changed(recipe, "method.labels=hard"), out=tmp_path, device="cpu")
     assert made.normalisation == Normalisation.of(corpus.images[corpus.rows("train")])

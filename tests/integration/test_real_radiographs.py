@@ -17,11 +17,11 @@ def test_distilled_beats_random_by_more_than_the_spread(shared_data: Path, tmp_p
     recipe = load_recipe(
         "covid-xray-cpu",
         [
-            "experts.count=4",
-            "distill.iterations=100",
+            "method.experts.count=4",
+            "method.iterations=100",
             "evaluate.raw_epochs=10",
             "schedule.choose=fixed",
-            "distill.validate_networks=2",
+            "method.validate_networks=2",
         ],
     )
     chest = shared_data / "chest"

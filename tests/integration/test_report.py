@@ -266,7 +266,7 @@ def test_set_and_evaluation_without_a_history(whole_run: Callable[..., Path]) ->
     report = write_report(run)
     assert_sound((run / "report.html").read_text(encoding="utf-8"))
     assert set(report.missing) == {"corpus", "making", "course", "across", "audit"}
-    assert report.making.settings["distill"]["ipc"] == 5
+    assert report.making.settings["method"]["ipc"] == 5
     assert report.making.commands == ()
 
 

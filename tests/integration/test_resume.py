@@ -28,14 +28,14 @@ from tests.settings_restored import settings_restored
 
 SETTINGS = (
     "network.width=8",
-    "experts.count=3",
-    "experts.epochs=4",
-    "distill.iterations=30",
-    "distill.syn_steps=4",
-    "distill.max_start_epoch=2",
-    "distill.validate_every=10",
-    "distill.validate_epochs=5",
-    "distill.checkpoint_every=2",
+    "method.experts.count=3",
+    "method.experts.epochs=4",
+    "method.iterations=30",
+    "method.syn_steps=4",
+    "method.max_start_epoch=2",
+    "method.validate_every=10",
+    "method.validate_epochs=5",
+    "method.checkpoint_every=2",
     "evaluate.networks=2",
     "evaluate.epochs=60",
     "evaluate.raw_epochs=4",
@@ -118,9 +118,9 @@ def test_resuming_a_finished_run_changes_nothing(folder: Path, undisturbed: Path
 
 
 def test_resuming_under_another_recipe_names_the_setting(folder: Path, undisturbed: Path):
-    done = told(folder / "cache-whole", *words(folder, undisturbed, "--resume"), "--set", "distill.image_lr=7")
+    done = told(folder / "cache-whole", *words(folder, undisturbed, "--resume"), "--set", "method.image_lr=7")
     assert done.exit_code == 2
-    assert "distill.image_lr" in done.stderr.replace("\n", " ")
+    assert "method.image_lr" in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
 
 

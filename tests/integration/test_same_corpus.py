@@ -31,8 +31,8 @@ from tests.factories.tiny import TINY
 RECIPE = load_recipe(
     "demo",
     (
-        *(*TINY, "data.image_size=16", "network.depth=2", "distill.ipc=2", "method=ddoq", "distill.init=quantised"),
-        *("distill.labels=hard", "quantise.components=8", "evaluate.arms=['random']"),
+        *(*TINY, "data.image_size=16", "network.depth=2", "method.ipc=2", "method.name=ddoq"),
+        *("method.labels=hard", "method.quantise.components=8", "evaluate.arms=['random']"),
     ),
 )
 

@@ -45,7 +45,7 @@ SETTINGS = (
     "network.width=4",
     "evaluate.networks=1",
     "evaluate.bootstrap=100",
-    "distill.ipc=2",
+    "method.ipc=2",
     "schedule.choose=validation",
     "schedule.rates=0.01,0.05",
     "schedule.batch_sizes=8",
@@ -166,7 +166,7 @@ def test_originals_are_trained_once_for_all_sets(corpus, recipe, tmp_path, asked
     assert {len(of_pixels) for of_pixels, _ in asked[trained:]} == {len(one.labels)}, "only the set is searched anew"
     assert untimed(first)[:-1] == untimed(second)[:-1]
     assert first.arm("raw").macro_auc == second.arm("raw").macro_auc
-    more = override_recipe(recipe, ["distill.ipc=3"], "test")
+    more = override_recipe(recipe, ["method.ipc=3"], "test")
     trained = len(asked)
     larger = drawn_set(corpus, ipc=3)
     evaluate(larger, corpus, more, out=tmp_path / "third")

@@ -126,7 +126,7 @@ def sent(phantom_folder: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.Tem
         shutil.copy(file, place / f"{name}_{file.name}")
     recipe = override_recipe(
         tiny_recipe,
-        [f"name={HOUSE}", f"description={WORDS}", f"data.site_column={WORDS}", "distill.ipc=2"],
+        [f"name={HOUSE}", f"description={WORDS}", f"data.site_column={WORDS}", "method.ipc=2"],
         "a test",
     )
     patch = pytest.MonkeyPatch()

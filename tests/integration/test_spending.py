@@ -45,7 +45,7 @@ class Heard(Silent):
 @pytest.fixture(scope="module")
 def recipe(tiny_recipe: Recipe) -> Recipe:
     classes = f"data.classes={json.dumps(CLASSES)}"
-    return override_recipe(tiny_recipe, [*PRIVATE, classes, "data.image_size=16", "experts.epochs=3"], "test")
+    return override_recipe(tiny_recipe, [*PRIVATE, classes, "data.image_size=16", "method.experts.epochs=3"], "test")
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_the_shadows_of_an_audit_are_no_releases(corpus: Corpus, recipe: Recipe,
     """They are removed when they were asked; were they counted, no set with a total could ever be audited."""
     guarantee = Guarantee.of(recipe)
     assert guarantee is not None
-    quick = ["audit.shadows=2", "audit.shadow_networks=1", "audit.shadow_iterations=2", "distill.ipc=1"]
+    quick = ["audit.shadows=2", "audit.shadow_networks=1", "audit.shadow_iterations=2", "method.ipc=1"]
     chosen = override_recipe(recipe, [*quick, f"privacy.total_epsilon={guarantee.epsilon}"], "test")
     train_experts(corpus, chosen)
     before = entries()

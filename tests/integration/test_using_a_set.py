@@ -81,7 +81,7 @@ def recipe() -> Recipe:
         "evaluate.epochs=4",
         "schedule.choose=fixed",
     ]
-    return load_recipe("demo", [*settings, "evaluate.arms=[]", "evaluate.bootstrap=100", "distill.ipc=2"])
+    return load_recipe("demo", [*settings, "evaluate.arms=[]", "evaluate.bootstrap=100", "method.ipc=2"])
 
 
 def _told(distilled: DistilledSet, recipe: Recipe, number: int = 0) -> DistilledSet:

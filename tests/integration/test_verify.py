@@ -361,7 +361,7 @@ def quantised_bundle(
 ) -> Path:
     """A bundle of four means, two a class, that says this of them."""
     known = {"encoder": "pca", "dimension": 8, "min_cluster_size": 5, "smallest_cluster": 7, "weights": "mass"}
-    recipe = load_recipe("demo", ["method=ddoq", f"quantise.priors={priors}"]).model_dump(mode="json")
+    recipe = load_recipe("demo", ["method.name=ddoq", f"method.quantise.priors={priors}"]).model_dump(mode="json")
     provenance = {
         "starts_from": said.pop("starts_from", "quantised"), "split_unit": "patient", "recipe": recipe,
         "quantisation": {**known, "labels": "hard", **said},

@@ -26,7 +26,7 @@ from medistill.workflow.experts import network_spec
 def test_the_cifar_recipes_are_the_published_settings(ipc, steps, bound, image_lr, student_lr, student_lr_lr, zca):
     """As MTT's author lists them: IPC, syn_steps, max_start_epoch, lr_img, lr_teacher, lr_lr and ZCA."""
     recipe = load_recipe(f"cifar10-ipc{ipc}")
-    made = recipe.distill
+    made = recipe.method
     assert (made.ipc, made.syn_steps, made.max_start_epoch, made.image_lr) == (ipc, steps, bound, image_lr)
     assert (made.student_lr, made.student_lr_lr, made.expert_epochs, made.batch_syn) == (
         student_lr,
@@ -42,7 +42,13 @@ def test_the_cifar_recipes_are_the_published_settings(ipc, steps, bound, image_l
 
 
 def test_from_files_to_an_evaluation(phantom_folder, tiny_recipe, tmp_path, monkeypatch):
-    changes = ["method=ftd", "experts.sharpness=0.5", "data.zca=true", "data.image_size=16", "distill.image_lr=1e-6"]
+    changes = [
+        "method.name=ftd",
+        "method.experts.sharpness=0.5",
+        "data.zca=true",
+        "data.image_size=16",
+        "method.image_lr=1e-6",
+    ]
     recipe = override_recipe(tiny_recipe, changes, "this test")
     plain = override_recipe(recipe, ["data.zca=false"], "this test")
     corpus = md.prepare(phantom_folder, recipe)
@@ -71,7 +77,7 @@ def test_from_files_to_an_evaluation(phantom_folder, tiny_recipe, tmp_path, monk
 
     distilled = md.distill(corpus, experts, recipe, out=tmp_path, device="cpu")
     # At so small a rate the images are still the real ones that they started from, whitened; a person sees those.
-    start = corpus.images[random_rows(corpus, [recipe.distill.ipc] * len(corpus.class_names), recipe.seed, -1)]
+    start = corpus.images[random_rows(corpus, [recipe.method.ipc] * len(corpus.class_names), recipe.seed, -1)]
     np.testing.assert_allclose(distilled.images, experts.normalisation.apply(start), atol=1e-3)
     np.testing.assert_array_equal(distilled.viewable(), start)
     assert "whitening" in distilled.provenance.privacy
@@ -91,7 +97,7 @@ def _not_again(*_: object) -> Whitening:
 
 def _distance(experts, corpus, recipe, seen, *, sharpness: float, surrogate_gap: float) -> float:
     """How far expert 0 ended from a network trained on what it saw with these settings, as a share of its way."""
-    numbers, made = generator(recipe.seed, "expert", 0), recipe.experts
+    numbers, made = generator(recipe.seed, "expert", 0), recipe.method.experts
     network = build_network(network_spec(corpus, recipe), numbers)
     schedule = Schedule(made.epochs, made.batch_size, made.lr, sharpness=sharpness, surrogate_gap=surrogate_gap)
     end = train(network, seen, schedule, recipe.augmentation, numbers, micro_batch=1000).values.numpy()

@@ -223,7 +223,7 @@ def test_what_was_pulled_is_distilled(orthanc: Orthanc, tmp_path: Path, phantom_
     with table.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["StudyInstanceUID", "class"], *rows.items()])
     data = ["--data", f"dicomweb+{orthanc.url}", "--labels", str(table)]
-    settings = [word for one in (*TINY, "distill.ipc=2") for word in ("--set", one)]
+    settings = [word for one in (*TINY, "method.ipc=2") for word in ("--set", one)]
     run = tmp_path / "run"
     told = CliRunner().invoke(
         app, ["distill", *data, "--recipe", "demo", "--out", str(run), "--device", "cpu", *settings]

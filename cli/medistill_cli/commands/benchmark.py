@@ -17,7 +17,7 @@ from medistill_cli.working import working
 if TYPE_CHECKING:
     from medistill.evaluate.published import BenchmarkResult
     from medistill.progress import Progress
-    from medistill.recipe import Method, Recipe
+    from medistill.recipe import Recipe
 
 
 def benchmark(
@@ -89,7 +89,7 @@ def benchmark(
 
     The official files are read as they are published: CIFAR's python or binary version, Tiny ImageNet's folder or zip,
     PneumoniaMNIST's npz. Validation images choose the set. The best test accuracy over the run, which papers report,
-    is told beside it (distill.keep_looks=false leaves it out). Where the run departs from the published setting, the
+    is told beside it (method.keep_looks=false leaves it out). Where the run departs from the published setting, the
     output says in what.
 
     \b
@@ -97,7 +97,7 @@ def benchmark(
       medistill benchmark cifar10 --ipc 1 --data cifar/
       medistill benchmark cifar10 --ipc 10 --download
       medistill benchmark pneumoniamnist --ipc 10 --method datm --data medmnist/ --out runs/pneumonia
-      medistill benchmark cifar10 --data cifar/ --limit 100 --set experts.count=4 --out runs/small
+      medistill benchmark cifar10 --data cifar/ --limit 100 --set method.experts.count=4 --out runs/small
     """
     with working("resume") as progress:
         stored = out / "recipe.toml" if resume else None
@@ -129,7 +129,7 @@ def benchmark(
 def _recipe(
     name: str,
     ipc: int | None,
-    method: Method | None,
+    method: str | None,
     given: str | None,
     stored: Path | None,
     overrides: list[str],
@@ -138,15 +138,16 @@ def _recipe(
     """The recipe of a run that is resumed, the one that was named, or the benchmark's own for that many images."""
     from medistill.recipe import load_recipe
 
-    asked = [] if ipc is None else [f"distill.ipc={ipc}"]
+    asked = [] if ipc is None else [f"method.ipc={ipc}"]
     if given is None and stored is not None and stored.is_file():
         return load_recipe(stored, [*overrides, *asked])
     if given is not None:
         return load_recipe(given, [*overrides, *asked])
+    from medistill.method_names import DEFAULT_METHOD
     from medistill.studies.benchmark.study import benchmark_recipe
 
-    own, needed = benchmark_recipe(name, 1 if ipc is None else ipc, method or "iadd")
-    said = "" if own.endswith("-ddoq") else ": there is none for that number"
+    own, needed = benchmark_recipe(name, 1 if ipc is None else ipc, method or DEFAULT_METHOD)
+    said = ": there is none for that number" if "-ipc" in own else ""
     progress.say(f"Recipe {own}, with {ipc or 1} images per class{said}." if needed else f"Recipe {own}.")
     return load_recipe(own, [*needed, *overrides])
 
@@ -165,7 +166,10 @@ def _print_benchmark(result: BenchmarkResult, recipe: Recipe) -> None:
     table.add_column("Labels")
     table.add_column("Source")
     spread = "" if result.chosen_spread is None else f" ± {result.chosen_spread:.1f}"
-    mine, labels = "This run" if recipe.quantising else "This run, chosen on validation data", recipe.distill.labels
+    from medistill.methods.registry import recipe_facts
+
+    mine = "This run, chosen on validation data" if recipe_facts(recipe).outer_steps else "This run"
+    labels = "soft" if recipe.method.learns_labels else "hard"
     table.add_row(mine, f"{result.chosen_accuracy:.1f}{spread}", labels, "this run", style="bold")
     if result.maximum_accuracy is not None:
         row = ("This run, best on the test set, as papers report it", f"{result.maximum_accuracy:.1f}", labels)

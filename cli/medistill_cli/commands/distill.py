@@ -54,7 +54,7 @@ def distill(
       medistill distill
       medistill distill --data xray/
       medistill distill --data xray/ --labels table.csv --ipc 5 --out runs/five
-      medistill distill --data xray/ --recipe covid-xray-cpu --set distill.iterations=1000 --out runs/long
+      medistill distill --data xray/ --recipe covid-xray-cpu --set method.iterations=1000 --out runs/long
       medistill distill --data xray/ --method ftd --out runs/flat
       medistill distill --data xray/ --method ddoq --decoder public-decoder/ --out runs/quantised
       medistill distill --data xray/ --recipe covid-xray-dp --dp-epsilon 3 --out runs/private

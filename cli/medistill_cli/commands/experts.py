@@ -14,7 +14,6 @@ from medistill_cli.working import working
 
 if TYPE_CHECKING:
     from medistill.artifacts.trajectories import Trajectories
-    from medistill.recipe import Recipe
 
 
 def experts(
@@ -44,7 +43,7 @@ def experts(
     """Train the experts that distilled images will imitate.
 
     Their training steps go into the private cache. `distill` does this by itself; run it alone to have the experts
-    ready, or to add more (experts.count). Experts that are in the cache already are not trained again.
+    ready, or to add more (method.experts.count). Experts that are in the cache already are not trained again.
 
     Several machines, or a Slurm array, can train them together with --shard, each its own part. They need one folder
     that all of them see, named by MEDISTILL_CACHE, and the same data, recipe and seed. No machine waits for another,
@@ -53,7 +52,7 @@ def experts(
     \b
     Examples:
       medistill experts --data xray/
-      medistill experts --data xray/ --recipe covid-xray-cpu --set experts.count=16
+      medistill experts --data xray/ --recipe covid-xray-cpu --set method.experts.count=16
       medistill experts --data xray/ --shard 2/8
     \b
     In a Slurm job script, with #SBATCH --array=1-8:
@@ -76,7 +75,9 @@ def experts(
             device=device,
             progress=progress,
         )
-        _refuse_none(chosen)
+        from medistill.recipe import experts_of
+
+        experts_of(chosen.method)  # refused before anything is read, where the method follows none
         from medistill.workflow.shard import Shard
 
         Shard.parse(shard)  # before hours are spent on reading
@@ -125,18 +126,6 @@ def experts(
         dp_delta=dp_delta,
     )
     print_next([(["medistill", "distill", *words], "distil with these experts")])
-
-
-def _refuse_none(recipe: Recipe) -> None:
-    """Refuse a method that would never look at the experts."""
-    from medistill.errors import UsageError
-
-    if recipe.quantising:
-        raise UsageError(
-            f"method {recipe.method} follows no experts",
-            expected="a method that matches trajectories",
-            do="run `medistill distill`, or choose another --method",
-        )
 
 
 def _stored(trajectories: Trajectories) -> str:

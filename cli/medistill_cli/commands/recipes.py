@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,14 +10,14 @@ import typer
 from medistill_cli import options
 from medistill_cli.guard import guarded
 from medistill_cli.recipe_choice import overrides_of
-from medistill_cli.results import print_facts, print_json, print_next
-from medistill_cli.terminal import write
+from medistill_cli.results import print_facts, print_json, print_next, print_written
+from medistill_cli.terminal import write, write_error
 
 recipes = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="List the recipes, or show one in full.\n\n"
-    "\b\nExamples:\n  medistill recipes list\n  medistill recipes show demo",
+    help="List the recipes, show one in full, or write one anew that a former version wrote.\n\n"
+    "\b\nExamples:\n  medistill recipes list\n  medistill recipes show demo\n  medistill recipes upgrade mine.toml",
 )
 
 
@@ -54,7 +55,7 @@ def show_recipe(
     \b
     Examples:
       medistill recipes show demo
-      medistill recipes show covid-xray-cpu --set distill.ipc=5 > mine.toml
+      medistill recipes show covid-xray-cpu --set method.ipc=5 > mine.toml
       medistill recipes show demo --method ftd
     """
     from medistill.recipe import load_recipe, recipe_toml
@@ -64,3 +65,40 @@ def show_recipe(
         print_json({**recipe.model_dump(mode="json"), "digest": recipe.digest})
         return
     write(recipe_toml(recipe).rstrip("\n"))
+
+
+@recipes.command("upgrade")
+@guarded
+def upgrade_recipe(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recipe that was written for a former version.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="New file; left out, the recipe is printed.", show_default=False),
+    ] = None,
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write a recipe of a former version as it is written now.
+
+    The comments at its top are kept, others are not. Former recipes are read for one version without this.
+
+    \b
+    Examples:
+      medistill recipes upgrade mine.toml
+      medistill recipes upgrade mine.toml --out mine-new.toml
+    """
+    from medistill.recipe.upgrade import upgraded_file
+
+    text, note = upgraded_file(file)
+    if out is not None:
+        from medistill.workflow.first_recipe import write_new_recipe
+
+        write_new_recipe(text, out)
+    if json:
+        print_json({"recipe": text if out is None else str(out), "note": note})
+        return
+    write_error(note)
+    if out is None:
+        write(text.rstrip("\n"))
+    else:
+        print_written({"recipe": out})

@@ -9,6 +9,7 @@ from medistill.artifacts.kept import keep_json
 from medistill.privacy.attack import Evidence
 from medistill.privacy.membership import Membership
 from medistill.studies.audit.signals import AuditSignals
+from medistill.workflow.shadows import shadow_recipe
 
 
 def membership_record(evidence: Mapping[str, Evidence], signals: AuditSignals) -> Membership:
@@ -24,14 +25,15 @@ def membership_record(evidence: Mapping[str, Evidence], signals: AuditSignals) -
     """
     context, found = signals.context, sum(evidence.values(), Evidence())
     recipe, budget = context.recipe, context.recipe.audit
+    shadow = shadow_recipe(recipe, 0).method
     told = Membership(
         attacks=found.membership,
         canaries=found.canaries,
         networks=budget.networks,
         shadows=signals.shadows_made,
         shadow_networks=budget.shadow_networks,
-        shadow_experts=0 if recipe.quantising else min(recipe.experts.count, budget.shadow_experts),
-        shadow_iterations=0 if recipe.quantising else max(recipe.distill.stages, budget.shadow_iterations),
+        shadow_experts=0 if shadow.followed is None else shadow.followed.count,
+        shadow_iterations=shadow.outer_steps,
         confidence=recipe.evaluate.confidence,
         seconds=signals.seconds,
     )

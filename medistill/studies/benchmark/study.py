@@ -28,8 +28,11 @@ from medistill.data.splits import part
 from medistill.errors import UsageError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import PUBLISHED_IPC, BenchmarkResult, published_figures
+from medistill.method_names import DEFAULT_METHOD
+from medistill.methods.registry import find_method
 from medistill.progress import Progress, Silent
-from medistill.recipe import QUANTISING, Method, Recipe, load_recipe, recipe_names
+from medistill.recipe import Recipe, load_recipe, recipe_names
+from medistill.recipe.load import settings_of
 from medistill.studies.benchmark.best_checkpoint import best_checkpoint
 from medistill.training.context import Context
 from medistill.workflow.prepare import cached_corpus, known_digests, remember_corpus, sole_reader
@@ -40,8 +43,8 @@ DOWNLOADS = "benchmarks"
 """Folder of the cache for what was downloaded. It comes from no user's patients, so a purge leaves it."""
 FREE = (
     "data.val_fraction",
-    "distill.checkpoint_every",
-    "distill.keep_looks",
+    "method.checkpoint_every",
+    "method.keep_looks",
     "evaluate.bootstrap",
     "evaluate.confidence",
     "evaluate.margin",
@@ -49,11 +52,9 @@ FREE = (
     "evaluate.smallest_cell",
     "evaluate.arms",
     "evaluate.across",
-    "experts.store",
+    "method.experts.store",
 )
 """Settings that a published setting says nothing of, or that change no figure of the distilled set."""
-QUANTISED_BY = ("distill.ipc", "distill.labels")
-"""Settings of the section distill that count where a method quantises; those of experts and importance do not."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,11 @@ class BenchmarkSource:
         beside_published(self, distilled, evaluation, context)
 
 
-def benchmark_recipe(name: str, ipc: int, method: Method = "iadd") -> tuple[str, list[str]]:
+def benchmark_recipe(name: str, ipc: int, method: str = DEFAULT_METHOD) -> tuple[str, list[str]]:
     """The shipped recipe for a benchmark at ``ipc`` images per class, or the nearest with that number set.
 
-    A method that quantises takes ``NAME-ddoq``, where that is shipped, for every number.
+    A method takes ``NAME-METHOD``, where that is shipped, for every number; one whose images are centroids else takes
+    ``NAME-ddoq``.
 
     Returns:
         The recipe's name and the overrides that it needs.
@@ -111,10 +113,12 @@ def benchmark_recipe(name: str, ipc: int, method: Method = "iadd") -> tuple[str,
     find_benchmark(name)
     if ipc < 1:
         raise UsageError(f"--ipc {ipc}", expected="1 or more images per class", do="take --ipc 1, 10 or 50")
-    if method in QUANTISING and f"{name}-ddoq" in recipe_names():
-        return f"{name}-ddoq", [f"distill.ipc={ipc}"]
+    own = [f"{name}-{method}", *([f"{name}-ddoq"] if find_method(method).facts().centroids else [])]
+    for shipped in own:
+        if shipped in recipe_names():
+            return shipped, [f"method.ipc={ipc}"]
     nearest = min(PUBLISHED_IPC, key=lambda known: abs(math.log(known / ipc)))
-    return f"{name}-ipc{nearest}", [] if nearest == ipc else [f"distill.ipc={ipc}"]
+    return f"{name}-ipc{nearest}", [] if nearest == ipc else [f"method.ipc={ipc}"]
 
 
 def benchmark_corpus(source: BenchmarkSource, recipe: Recipe, progress: Progress = Silent()) -> Corpus:
@@ -161,13 +165,13 @@ def beside_published(
     spread = None if arm is None else arm.accuracy_spread
     result = BenchmarkResult(
         dataset=source.name,
-        ipc=recipe.distill.ipc,
+        ipc=recipe.method.ipc,
         chosen_accuracy=100 * float(np.mean(accuracy)),
         chosen_spread=None if spread is None else 100 * spread,
         maximum_accuracy=None if best is None else 100 * best[1],
         maximum_step=None if best is None else best[0],
-        cut_down=(*departures(source, recipe), *smaller_classes(distilled, recipe.distill.ipc)),
-        published=published_figures(source.name, recipe.distill.ipc, recipe.data.image_size),
+        cut_down=(*departures(source, recipe), *smaller_classes(distilled, recipe.method.ipc)),
+        published=published_figures(source.name, recipe.method.ipc, recipe.data.image_size),
     )
     keep_json(context.out / "benchmark.json", asdict(result))
     return result
@@ -180,19 +184,20 @@ def smaller_classes(distilled: DistilledSet, ipc: int) -> list[str]:
         return []
     return [
         f"{np.sum(counts < ipc)} of {len(counts)} classes have fewer than {ipc} images (in all {counts.sum()}, in "
-        f"place of {ipc * len(counts)}), since centroids of too few images were given up (quantise.min_cluster_size)."
+        f"place of {ipc * len(counts)}), since centroids of too few images were given up "
+        "(method.quantise.min_cluster_size)."
     ]
 
 
 def departures(source: BenchmarkSource, recipe: Recipe) -> list[str]:
     """In what a run departs from the shipped setting of its benchmark and method, one sentence each."""
-    name, overrides = benchmark_recipe(source.name, recipe.distill.ipc, recipe.method)
-    setting = load_recipe(name, [f"method={recipe.method}", *overrides])
+    name, overrides = benchmark_recipe(source.name, recipe.method.ipc, recipe.method.name)
+    setting = load_recipe(name, [f"method.name={recipe.method.name}", *overrides])
     told = []
     if source.limit is not None:
         told.append(f"At most {source.limit} training images of each class were used.")
-    if overrides and not recipe.quantising:
-        told.append(f"There is no setting for {recipe.distill.ipc} images per class: that of {name} was taken.")
+    if overrides and "-ipc" in name:
+        told.append(f"There is no setting for {recipe.method.ipc} images per class: that of {name} was taken.")
     mine, theirs = _settings(recipe), _settings(setting)
     both = [key for key in theirs if key in mine]
     told += [f"{key} is {mine[key]} in place of {theirs[key]}." for key in both if mine[key] != theirs[key]]
@@ -201,19 +206,18 @@ def departures(source: BenchmarkSource, recipe: Recipe) -> list[str]:
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """Every setting that decides a figure, as section.key."""
-    sections = recipe.model_dump(mode="json", exclude={"name", "description", "seed", "method", "compute"})
-    values = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
-    return {key: value for key, value in values.items() if key not in FREE and _is_followed(key, recipe)}
+    return {key: value for key, value in settings_of(recipe) if key not in FREE and _is_followed(key, recipe)}
 
 
 def _is_followed(key: str, recipe: Recipe) -> bool:
-    """Whether the method looks at a setting at all."""
-    section = key.partition(".")[0]
-    if section == "quantise":
-        return recipe.distill.init == "quantised"
-    if section == "autoencoder":
-        return recipe.distill.init == "quantised" and recipe.quantise.encoder == "autoencoder"
-    return not recipe.quantising or section not in ("experts", "distill", "importance") or key in QUANTISED_BY
+    """Whether a setting decides a figure under the method."""
+    if key in ("name", "description", "seed", "method.name") or key.startswith("compute."):
+        return False
+    if key.startswith("method.quantise."):
+        return recipe.method.quantisation is not None
+    if key.startswith("method.autoencoder."):
+        return recipe.method.trained_autoencoder is not None
+    return True
 
 
 def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> None:
@@ -242,7 +246,7 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
     held_out = 0 if benchmark.val else 1
     needed = max(recipe.fewest_images, recipe.fewest_patients)
     start = {"real": f"the images start from {needed} of them", "noise": "experts have to see every class"}
-    why = start.get(recipe.distill.init, f"the images start from means of {needed} of them")
+    why = start.get(recipe.method.starts_from, f"the images start from means of {needed} of them")
     if limit is not None and limit < needed + held_out:
         raise UsageError(
             f"--limit {limit}",

@@ -59,7 +59,7 @@ def plan_exchange(corpus: Corpus, ipc: int, patients: int = 1) -> list[ExchangeS
             f"{len(giving)} of {len(sites)} sites can distil a set of {ipc} images a class",
             expected="at least two, or nothing can be exchanged",
             do="sort the files as SITE/CLASS/file, or name a table with a column for the site with --labels; or lower "
-            "distill.ipc",
+            "method.ipc",
         )
     lost = [name for name in corpus.class_names if all(name not in site.classes for site in giving)]
     if lost:
@@ -67,7 +67,7 @@ def plan_exchange(corpus: Corpus, ipc: int, patients: int = 1) -> list[ExchangeS
         raise UsageError(
             f"no site has {ipc} training images and a validation image of class {lost[0]}",
             expected="every class from one site at least",
-            do=f"leave it out with --classes {','.join(kept)}, or lower distill.ipc",
+            do=f"leave it out with --classes {','.join(kept)}, or lower method.ipc",
         )
     return sites
 

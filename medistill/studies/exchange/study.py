@@ -80,7 +80,7 @@ def exchange_study(
         spec = network_spec(corpus, recipe, network)
         context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log)
         check_image_size(spec)
-        sites, rows = plan_exchange(corpus, recipe.distill.ipc, recipe.fewest_patients), _tested(corpus)
+        sites, rows = plan_exchange(corpus, recipe.method.ipc, recipe.fewest_patients), _tested(corpus)
         sets, reasons = _sets(sites, replace(context, out=folder / "sites"), network)
         sources = Sources(sites, sets, reasons, context)
         sources.united.save(private_folder(folder / "united"))
@@ -130,7 +130,7 @@ def _sets(
         raise UsageError(
             f"{len(sets)} of {len(sites)} sites made a set; {'; '.join(f'{k}: {why}' for k, why in reasons.items())}",
             expected="two at least, or nothing can be exchanged",
-            do="lower experts.lr or distill.student_lr_lr, and repeat the command",
+            do="lower method.experts.lr or method.student_lr_lr, and repeat the command",
         )
     return sets, reasons
 
@@ -227,8 +227,8 @@ def _study(
         matrix=matrix,
         network=context.spec.words,
         networks=recipe.evaluate.networks,
-        ipc=recipe.distill.ipc,
-        starts_from=recipe.distill.init,
+        ipc=recipe.method.ipc,
+        starts_from=recipe.method.starts_from,
         split_unit=corpus.split_unit,
         synthetic=corpus.synthetic,
         confidence=recipe.evaluate.confidence,

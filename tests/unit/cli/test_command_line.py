@@ -16,7 +16,8 @@ from typing import get_args
 import pytest
 from typer.testing import CliRunner
 
-from medistill.recipe import METHODS, load_recipe, recipe_names, validate_recipe
+from medistill.method_names import method_names
+from medistill.recipe import load_recipe, recipe_names, validate_recipe
 from medistill_cli import options
 from medistill_cli.main import app
 from tests.settings_restored import settings_restored
@@ -128,26 +129,54 @@ def test_recipes_list_names_every_recipe() -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_show_prints_what_a_recipe_file_can_hold(name: str, tmp_path: Path) -> None:
-    shown = CliRunner().invoke(app, ["recipes", "show", name, "--set", "distill.ipc=7"])
-    assert tomllib.loads(shown.stdout)["distill"]["ipc"] == 7
+    shown = CliRunner().invoke(app, ["recipes", "show", name, "--set", "method.ipc=7"])
+    assert tomllib.loads(shown.stdout)["method"]["ipc"] == 7
     (tmp_path / "mine.toml").write_text(shown.stdout)
-    assert load_recipe(tmp_path / "mine.toml") == load_recipe(name, ["distill.ipc=7"])
+    assert load_recipe(tmp_path / "mine.toml") == load_recipe(name, ["method.ipc=7"])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", method_names())
 def test_a_method_is_named_explained_and_applied(method: str) -> None:
     explained = CliRunner().invoke(app, ["distill", "--help"]).output
     assert f"  {method}: " in explained
-    shown = CliRunner().invoke(app, ["recipes", "show", "demo", "--method", method, "--set", "distill.segments=2"])
+    shown = CliRunner().invoke(app, ["recipes", "show", "demo", "--method", method, "--set", "network.width=24"])
     assert shown.exit_code == 0, shown.stderr
     assert validate_recipe(tomllib.loads(shown.stdout), "shown") == load_recipe(
-        "demo", [f"method={method}", "distill.segments=2"]
+        "demo", [f"method.name={method}", "network.width=24"]
     )
 
 
 def test_the_options_methods_are_those_of_recipes() -> None:
     choices, _ = get_args(get_args(options.Method)[0])
-    assert get_args(choices) == tuple(METHODS)
+    assert get_args(choices) == method_names()
+
+
+def test_a_former_recipe_is_taken_with_a_note_on_stderr(tmp_path: Path) -> None:
+    former = tmp_path / "former.toml"
+    former.write_text('method = "mtt"\n[distill]\nipc = 3\n')
+    shown = CliRunner().invoke(app, ["recipes", "show", str(former), "--set", "distill.segments=2", "--json"])
+    assert shown.exit_code == 0, shown.stderr
+    told = json.loads(shown.stdout)["method"]
+    assert (told["name"], told["ipc"], told["segments"]) == ("mtt", 3, 2)
+    assert "former.toml is written for a former version of medistill" in shown.stderr
+    assert "--set distill.segments: that setting is called method.segments now." in shown.stderr
+
+
+def test_recipes_upgrade_writes_a_former_recipe_anew(tmp_path: Path) -> None:
+    former, new = tmp_path / "former.toml", tmp_path / "new.toml"
+    former.write_text('# Ours.\nmethod = "mtt"\n\n[distill]\nipc = 3 # few\n[experts]\ncount = 4\n')
+    done = CliRunner().invoke(app, ["recipes", "upgrade", str(former), "--out", str(new)])
+    assert done.exit_code == 0, done.stderr
+    assert "Its comments but those at the top are not kept." in done.stderr
+    assert new.read_text().startswith("# Ours.\n")
+    written = tomllib.loads(new.read_text())
+    assert written == {"method": {"name": "mtt", "ipc": 3, "experts": {"count": 4}}}
+    again = CliRunner().invoke(app, ["recipes", "upgrade", str(new)])
+    assert tomllib.loads(again.stdout) == written
+    assert "written as recipes are written now" in again.stderr
+    taken = CliRunner().invoke(app, ["recipes", "upgrade", str(former), "--out", str(new)])
+    assert taken.exit_code == 2
+    assert "exists already" in taken.stderr
 
 
 def test_doctor_speaks_of_everything_and_ends_well() -> None:
@@ -211,17 +240,20 @@ def test_purge_asks_and_removes_what_came_from_patients(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["recipes", "show", "demo", "--set", "distill.ipc=0"], "distill.ipc = 0"),
-        (["recipes", "show", "demo", "--set", "distill.ipcs=3"], "'distill.ipcs'"),
-        (["recipes", "show", "demo", "--set", "distill.ipc"], "section.key=value"),
+        (["recipes", "show", "demo", "--set", "method.ipc=0"], "method.ipc = 0"),
+        (["recipes", "show", "demo", "--set", "method.ipcs=3"], "'method.ipcs'"),
+        (["recipes", "show", "demo", "--set", "method.ipc"], "section.key=value"),
         (["recipes", "show", "dmeo"], "'demo'"),
         (["distill", "--recipe", "no-such"], "no-such"),
-        (["distill", "--ipc", "0"], "distill.ipc = 0"),
+        (["distill", "--ipc", "0"], "method.ipc = 0"),
         (["distill", "--ipc", "many"], "--ipc"),
         (["distill", "--device", "tpu"], "--device"),
         (["distill", "--method", "nothing"], "--method"),
-        (["experts", "--method", "mtt", "--set", "importance.direction=descent"], "importance.direction = 'descent'"),
-        (["distill", "--method", "pdd", "--recipe", "cifar10-ipc1"], "distill.stages 5"),
+        (
+            ["experts", "--method", "mtt", "--set", "method.importance.direction=descent"],
+            "importance.direction is a setting of iadd; mtt has none",
+        ),
+        (["distill", "--method", "pdd", "--recipe", "cifar10-ipc1"], "method.stages 5"),
         (["distill", "--no-such-option"], "--no-such-option"),
         (["phantom", "here", "--patients", "0"], "0 patients"),
     ],

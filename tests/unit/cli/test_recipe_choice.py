@@ -65,7 +65,7 @@ def test_a_recipe_that_was_asked_for_is_taken_without_words() -> None:
 
 
 def test_a_resumed_run_keeps_its_own_recipe(tmp_path: Path) -> None:
-    mine = load_recipe("demo", ["distill.ipc=3", "seed=9"])
+    mine = load_recipe("demo", ["method.ipc=3", "seed=9"])
     stored = tmp_path / "recipe.toml"
     stored.write_text(recipe_toml(mine))
     assert choose_recipe(None, [], data=Path("x"), device="auto", progress=Told(), stored=stored) == mine
@@ -75,27 +75,31 @@ def test_a_resumed_run_keeps_its_own_recipe(tmp_path: Path) -> None:
 
 def test_options_that_stand_for_settings_come_after_set() -> None:
     overrides = overrides_of(
-        ["distill.ipc=1", "experts.count=2"], ipc=4, seed=5, sites="a, b", classes="COVID,1,Pneumonie à virus"
+        ["method.ipc=1", "method.experts.count=2"], ipc=4, seed=5, sites="a, b", classes="COVID,1,Pneumonie à virus"
     )
     recipe = load_recipe("demo", overrides)
-    assert (recipe.distill.ipc, recipe.experts.count, recipe.seed) == (4, 2, 5)
+    assert (recipe.method.ipc, recipe.method.experts.count, recipe.seed) == (4, 2, 5)
     assert recipe.data.sites == ("a", "b")
     assert recipe.data.classes == ("COVID", "1", "Pneumonie à virus")
 
 
 def test_a_decoder_that_was_brought_wins_over_set() -> None:
-    given = ["quantise.encoder=pca", f"quantise.decoder='{'1' * 64}'", "quantise.components=5"]
+    given = ["method.quantise.encoder=pca", f"method.quantise.decoder='{'1' * 64}'", "method.quantise.components=5"]
     recipe = load_recipe("demo", overrides_of(given, method="ddoq", decoder="2" * 64))
-    assert (recipe.quantise.encoder, recipe.quantise.decoder) == ("brought", "2" * 64)
-    assert (recipe.method, recipe.quantise.components) == ("ddoq", 5)
+    assert (recipe.method.quantise.encoder, recipe.method.quantise.decoder) == ("brought", "2" * 64)
+    assert (recipe.method.name, recipe.method.quantise.components) == ("ddoq", 5)
 
 
 def test_the_method_comes_before_set_and_after_the_recipe() -> None:
-    assert overrides_of(["distill.ema=0.5"], method="ftd", seed=3) == ["method=ftd", "distill.ema=0.5", "seed=3"]
-    recipe = load_recipe("demo", overrides_of(["experts.sharpness=0.3"], method="ftd"))
-    assert (recipe.method, recipe.experts.sharpness, recipe.experts.surrogate_gap) == ("ftd", 0.3, 1.0)
-    with pytest.raises(RecipeError, match=r"method mtt .*importance\.direction = 'descent'"):
-        load_recipe("demo", overrides_of(["importance.direction=descent"], method="mtt"))
+    assert overrides_of(["method.ema=0.5"], method="ftd", seed=3) == ["method.name=ftd", "method.ema=0.5", "seed=3"]
+    recipe = load_recipe("demo", overrides_of(["method.experts.sharpness=0.3"], method="ftd"))
+    assert (recipe.method.name, recipe.method.experts.sharpness, recipe.method.experts.surrogate_gap) == (
+        "ftd",
+        0.3,
+        1.0,
+    )
+    with pytest.raises(RecipeError, match=r"importance\.direction is a setting of iadd; mtt has none"):
+        load_recipe("demo", overrides_of(["method.importance.direction=descent"], method="mtt"))
 
 
 def test_a_resumed_run_keeps_its_method(tmp_path: Path) -> None:
@@ -108,6 +112,6 @@ def test_a_resumed_run_keeps_its_method(tmp_path: Path) -> None:
 
 
 def test_the_words_of_a_command_carry_its_method() -> None:
-    words = words_of(Path("xray"), None, "demo", ["distill.ema=0.5"], method="ftd", seed=3)
-    assert words == shlex.split("--data xray --recipe demo --method ftd --seed 3 --set distill.ema=0.5")
+    words = words_of(Path("xray"), None, "demo", ["method.ema=0.5"], method="ftd", seed=3)
+    assert words == shlex.split("--data xray --recipe demo --method ftd --seed 3 --set method.ema=0.5")
     assert "--method" not in words_of(Path("xray"), None, "demo", None, method=None)

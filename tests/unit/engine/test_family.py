@@ -70,7 +70,7 @@ class Walk:
         return list(torch.autograd.grad(sum(losses) / len(losses), leaves))
 
     def move(self, of_pixels: Tensor, of_alpha: Tensor, of_logits: Tensor | None = None) -> None:
-        settings = self.recipe.distill
+        settings = self.recipe.method.whole
         images, rate, labels = self.velocities
         images = settings.momentum * images + of_pixels
         rate = settings.momentum * rate + self.alpha * float(of_alpha)
@@ -85,7 +85,7 @@ class Walk:
 def walk_of(recipe, state, made) -> Walk:
     logits = state.values["logits"].double() if "logits" in state.values else None
     network = made.objective.student.network.double()
-    return Walk(recipe, network, state.values["pixels"].double(), logits, recipe.distill.student_lr)
+    return Walk(recipe, network, state.values["pixels"].double(), logits, recipe.method.student_lr)
 
 
 def assert_same(state, walk: Walk) -> None:
@@ -105,7 +105,7 @@ def test_satm_steps_along_the_gradient_at_the_shifted_images(trajectories):
     made = problem_of(recipe, trajectories)
     state = start(made)
     walk = walk_of(recipe, state, made)
-    for iteration in range(recipe.distill.iterations):
+    for iteration in range(recipe.method.iterations):
         segments = [double(source(recipe, trajectories).draw(iteration, ALL))]
         here = walk.gradient(segments, walk.pixels)[0]
         walk.move(*walk.gradient(segments, walk.pixels + 0.5 * here / here.square().sum().sqrt()))
@@ -129,7 +129,7 @@ def test_datm_learns_the_logits_of_its_labels(trajectories):
     state = start(made)
     walk = walk_of(recipe, state, made)
     first = state.values["logits"].clone()
-    for iteration in range(recipe.distill.iterations):
+    for iteration in range(recipe.method.iterations):
         segments = [double(source(recipe, trajectories).draw(iteration, ALL))]
         walk.move(*walk.gradient(segments, walk.pixels))
     made.objective.student.network.float()
@@ -209,7 +209,7 @@ def test_segments_are_averaged(trajectories):
     made = problem_of(recipe, trajectories)
     state = start(made)
     walk = walk_of(recipe, state, made)
-    for iteration in range(recipe.distill.iterations):
+    for iteration in range(recipe.method.iterations):
         segments = [double(source(recipe, trajectories).draw(iteration, ALL, k)) for k in range(3)]
         assert len({(one.start.sum().item(), tuple(one.batches[0].tolist())) for one in segments}) > 1
         walk.move(*walk.gradient(segments, walk.pixels))
@@ -220,7 +220,7 @@ def test_segments_are_averaged(trajectories):
 
 def plain_segment(recipe, trajectories, iteration: int) -> Segment:
     """What a step drew before there was a family: start epochs below ``max_start_epoch``, batches of all images."""
-    settings, numbers = recipe.distill, generator(recipe.seed, "segment", iteration)
+    settings, numbers = recipe.method.whole, generator(recipe.seed, "segment", iteration)
     expert = int(torch.randint(trajectories.count, (), generator=numbers))
     epoch = int(torch.randint(settings.max_start_epoch, (), generator=numbers))
     ends = [torch.from_numpy(trajectories.snapshot(expert, i)) for i in (epoch, epoch + settings.expert_epochs)]
@@ -231,25 +231,25 @@ def plain_segment(recipe, trajectories, iteration: int) -> Segment:
 @pytest.mark.parametrize("direction", ["frozen", "descent"])
 def test_all_turned_off_is_the_plain_loop_to_the_bit(trajectories, direction):
     recipe = recipe_of(importance={"direction": direction})
-    assert recipe.distill.segments == recipe.distill.stages == 1
-    assert recipe.distill.sharpness == recipe.distill.start_growth == 0
+    assert recipe.method.segments == recipe.method.whole.stages == 1
+    assert recipe.method.whole.sharpness == recipe.method.whole.start_growth == 0
     made = problem_of(recipe, trajectories)
     objective, state = made.objective, start(made)
     pixels = state.values["pixels"]
     velocity = torch.zeros_like(pixels)
     weights, rule = state.values["importance"], made.coordinates["importance"].rule
     moments = rule.moments(weights)
-    log_alpha, log_velocity = torch.tensor(recipe.distill.student_lr, dtype=torch.float64).log(), 0.0
-    for iteration in range(recipe.distill.iterations):
+    log_alpha, log_velocity = torch.tensor(recipe.method.student_lr, dtype=torch.float64).log(), 0.0
+    for iteration in range(recipe.method.iterations):
         segment, alpha = plain_segment(recipe, trajectories, iteration), float(log_alpha.exp())
         images = Images(pixels, LABELS, torch.ones(4))
         thetas = unroll(objective.student, images, alpha, segment, micro_batch=3)
         matched = match(thetas[-1], segment, weights, objective.groups.sizes)
         gradient = adjoint(objective.student, images, alpha, segment, thetas, matched.lambda_end, micro_batch=3)
         velocity = 0.5 * velocity + gradient.images
-        pixels = pixels - recipe.distill.image_lr * velocity
+        pixels = pixels - recipe.method.image_lr * velocity
         log_velocity = 0.5 * log_velocity + alpha * float(gradient.alpha)
-        rate = recipe.distill.student_lr_lr / recipe.distill.student_lr**2
+        rate = recipe.method.student_lr_lr / recipe.method.student_lr**2
         log_alpha = log_alpha - min(max(rate * log_velocity, -ALPHA_STEP), ALPHA_STEP)
         weights, moments = rule.update(weights, matched.grad_importance, moments)
     optimise(state, made, Silent())
@@ -287,7 +287,7 @@ def test_stages_share_out_images_and_start_epochs(trajectories):
 
 
 def test_more_stages_than_outer_steps_are_refused():
-    with pytest.raises(RecipeError, match=r"distill\.stages 2 needs as many .* outer steps"):
+    with pytest.raises(RecipeError, match=r"method\.stages 2 needs as many .* outer steps"):
         recipe_of("pdd", stages=2, iterations=1)
 
 

@@ -32,18 +32,18 @@ def test_frozen_importance_is_mtt_written_out(trajectories):
     recipe = recipe_of(importance={"direction": "frozen"}, ema=0.0)
     made = problem_of(recipe, trajectories)
     state = start(made)
-    pixels, alpha = state.values["pixels"].clone().double(), recipe.distill.student_lr
+    pixels, alpha = state.values["pixels"].clone().double(), recipe.method.student_lr
     velocity, alpha_velocity = torch.zeros_like(pixels), 0.0
     network = made.objective.student.network.double()
-    for iteration in range(recipe.distill.iterations):
+    for iteration in range(recipe.method.iterations):
         drawn = source(recipe, trajectories).draw(iteration, torch.arange(4))
         segment = replace(drawn, start=drawn.start.double(), target=drawn.target.double())
         images = Images(pixels, LABELS, torch.ones(4, dtype=torch.float64))
         _, of_pixels, of_alpha, _ = naive_gradient(network, segment, images, alpha)
         velocity = 0.5 * velocity + of_pixels
-        pixels = pixels - recipe.distill.image_lr * velocity
+        pixels = pixels - recipe.method.image_lr * velocity
         alpha_velocity = 0.5 * alpha_velocity + alpha * float(of_alpha)
-        alpha *= math.exp(-recipe.distill.student_lr_lr / recipe.distill.student_lr**2 * alpha_velocity)
+        alpha *= math.exp(-recipe.method.student_lr_lr / recipe.method.student_lr**2 * alpha_velocity)
     network.float()
     optimise(state, made, Silent())
     assert float((state.values["pixels"] - pixels).norm() / pixels.norm()) < 1e-4
@@ -75,7 +75,7 @@ def test_alpha_starts_at_the_published_speed(trajectories):
 def test_alpha_stays_positive_and_moves_by_a_bounded_factor(trajectories):
     wild = recipe_of(student_lr_lr=1.0)
     state = optimised(wild, trajectories)
-    walked = [wild.distill.student_lr, *state.history.figures["student_lr"]]
+    walked = [wild.method.student_lr, *state.history.figures["student_lr"]]
     factors = [after / before for before, after in pairwise(walked)]
     assert max(factors) <= math.exp(ALPHA_STEP) * (1 + 1e-12)
     assert min(factors) >= math.exp(-ALPHA_STEP) * (1 - 1e-12)
@@ -148,7 +148,7 @@ def test_another_recipe_is_refused_by_name(trajectories, tmp_path):
     recipe, path = recipe_of(), tmp_path / "checkpoint.safetensors"
     made = problem_of(recipe, trajectories, path)
     made.save(start(made))
-    with pytest.raises(UsageError, match=r"distill\.image_lr: 20\.0, not 10\.0"):
+    with pytest.raises(UsageError, match=r"method\.image_lr: 20\.0, not 10\.0"):
         restored(path, recipe_of(image_lr=20.0), trajectories)
 
 

@@ -17,7 +17,8 @@ from medistill.recipe import load_recipe
 
 pytest.importorskip("opacus")
 PRIVATE = load_recipe(
-    "covid-xray-dp", ["experts.count=2", "experts.epochs=10", "distill.max_start_epoch=2", "privacy.epsilon=3"]
+    "covid-xray-dp",
+    ["method.experts.count=2", "method.experts.epochs=10", "method.max_start_epoch=2", "privacy.epsilon=3"],
 )
 
 

@@ -110,7 +110,7 @@ def test_any_number_of_components_up_to_images_and_pixels_is_orthonormal_and_fin
 @pytest.mark.parametrize(("count", "side", "most"), [(5, 8, 5), (50, 3, 9)])
 def test_more_components_than_images_or_pixels_are_refused_with_the_setting(count, side, most):
     images = mixed(count, (1, side, side), 3)
-    with pytest.raises(DataError, match=rf"quantise\.components = {most + 1}.*set quantise\.components={most} or less"):
+    with pytest.raises(DataError, match=rf"quantise\.components = {most + 1}.*quantise\.components={most} or less"):
         fitted(images, most + 1)
 
 

@@ -7,15 +7,19 @@ from typing import Any
 import pytest
 
 from medistill.errors import RecipeError
-from medistill.recipe import Recipe, load_recipe, recipe_names, validate_recipe
-from medistill.recipe.limits import LIMITS, refuse_large
+from medistill.method_names import method_names
+from medistill.recipe import load_recipe, recipe_names, validate_recipe
+from medistill.recipe.limits import limits, refuse_large
+from medistill.recipe.load import settings_of
 
 
 def test_every_limit_is_of_a_setting_and_no_shipped_recipe_comes_near_one() -> None:
-    for section, limits in LIMITS.items():
-        model = Recipe.model_fields[section].annotation
-        assert model is not None
-        assert limits.keys() <= model.model_fields.keys()
+    known = {
+        setting
+        for method in method_names()
+        for setting, _ in settings_of(load_recipe("covid-xray", [f"method.name={method}"]))
+    }
+    assert limits().keys() <= known
     for name in recipe_names():
         refuse_large(load_recipe(name).model_dump(), name, "refuse")
 
@@ -23,31 +27,43 @@ def test_every_limit_is_of_a_setting_and_no_shipped_recipe_comes_near_one() -> N
 def test_every_whole_number_of_a_recipe_has_a_limit_or_takes_no_work() -> None:
     """A setting that is added later has to be judged: it is limited, or listed here with the reason."""
     free = {
-        "distill.min_start_epoch", "distill.max_start_epoch", "distill.batch_syn", "distill.validate_every",
-        "distill.checkpoint_every", "evaluate.smallest_cell", "quantise.min_cluster_size", "audit.least_cluster",
-        "audit.least_held_out", "privacy.units", "data.channels", "schedule.few_patients",
+        "method.min_start_epoch", "method.max_start_epoch", "method.batch_syn", "method.validate_every",
+        "method.checkpoint_every", "evaluate.smallest_cell", "method.quantise.min_cluster_size", "audit.least_cluster",
+        "audit.least_held_out", "privacy.units", "data.channels", "schedule.few_patients", "seed",
     }  # fmt: skip
     """They choose among what is there, or take less work where they are larger."""
     whole = {
-        f"{section}.{key}"
-        for section, settings in load_recipe("demo").model_dump().items()
-        if isinstance(settings, dict)
-        for key, value in settings.items()
+        setting
+        for method in method_names()
+        for setting, value in settings_of(load_recipe("covid-xray", [f"method.name={method}"]))
         if isinstance(value, int) and not isinstance(value, bool)
     }
-    assert whole == free | {f"{section}.{key}" for section, limits in LIMITS.items() for key in limits}
+    assert whole == free | limits().keys()
 
 
-@pytest.mark.parametrize("setting", [f"{section}.{key}" for section, limits in LIMITS.items() for key in limits])
+def _asked(setting: str, value: int) -> dict[str, Any]:
+    asked: Any = value
+    for part in reversed(setting.split(".")):
+        asked = {part: asked}
+    return asked
+
+
+@pytest.mark.parametrize("setting", limits())
 def test_more_than_the_limit_is_refused_by_name_and_can_be_allowed(setting: str) -> None:
-    section, _, key = setting.partition(".")
-    limit = LIMITS[section][key]
-    asked = {section: {key: limit + 1}}
+    limit = limits()[setting]
+    asked = _asked(setting, limit + 1)
     with pytest.raises(RecipeError, match=rf"{setting} = {limit + 1}.*at most {limit}.*--allow-large-recipe"):
         refuse_large(asked, "the recipe inside x.zip", "refuse")
     refuse_large(asked, "x", "allow")
-    refuse_large({section: {key: limit}}, "x", "refuse")
-    refuse_large(asked, "x", "refuse", used={section: {key: 1}})  # the user set it
+    refuse_large(_asked(setting, limit), "x", "refuse")
+    refuse_large(asked, "x", "refuse", used=_asked(setting, 1))  # the user set it
+
+
+@pytest.mark.parametrize(("section", "key"), [("distill", "iterations"), ("experts", "count"), ("quantise", "passes")])
+def test_a_former_recipe_is_held_to_the_same_limits(section: str, key: str) -> None:
+    asked = {"method": "ddoq", section: {key: 10**8}}
+    with pytest.raises(RecipeError, match=rf"asks for method\..*{key} = 100000000"):
+        refuse_large(asked, "the recipe inside x.zip", "refuse")
 
 
 @pytest.mark.parametrize("odd", [None, 3, {"network": 5}, {"network": {"width": "x"}}, {"evaluate": None}])
@@ -61,8 +77,8 @@ def test_what_is_no_recipe_asks_for_nothing(odd: object) -> None:
         ("network", "width", 10**6),
         ("evaluate", "epochs", 10**30),
         ("evaluate", "bootstrap", 10**12),
-        ("distill", "ipc", -1),
-        ("distill", "image_lr", float("inf")),
+        ("method", "ipc", -1),
+        ("method", "image_lr", float("inf")),
         ("data", "label_column", "x" * 201),
         ("data", "classes", ["a\x1b[31m"]),
         ("data", "classes", list(map(str, range(10_001)))),

@@ -1,18 +1,18 @@
-"""Methods by name: what each sets, what a recipe may add to it, and what is refused."""
+"""Methods by name: what each sets, which settings it has, and what is refused."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from medistill.errors import RecipeError, UsageError
+from medistill.method_names import method_names, method_summary
+from medistill.methods.registry import facts_of, find_method, recipe_facts
 from medistill.recipe import (
-    METHODS,
-    QUANTISING,
-    Method,
+    MatchingRecipe,
     Recipe,
     load_recipe,
     recipe_differences,
@@ -21,146 +21,181 @@ from medistill.recipe import (
     refuse_another_recipe,
     validate_recipe,
 )
+from medistill.recipe.method import field_of, settings_kind
 
 PROMISED: dict[str, dict[str, Any]] = {
     "iadd": {"importance.direction": "descent"},
     "mtt": {},
-    "pp": {"importance.mask": "unlike"},
-    "ftd": {"experts.sharpness": 0.01, "experts.surrogate_gap": 1.0},
-    "satm": {"distill.sharpness": 0.05},
-    "pdd": {"distill.stages": 5},
-    "datm": {"distill.labels": "soft", "distill.start_growth": 0.5},
-    "ddoq": {"distill.init": "quantised", "distill.labels": "soft", "quantise.weights": "mass"},
-    "d4m": {"distill.init": "quantised", "distill.labels": "soft", "quantise.weights": "uniform"},
+    "pp": {"mask.rule": "unlike"},
+    "ftd": {"experts.sharpness": 0.01, "experts.surrogate_gap": 1.0, "ema": 0.999},
+    "satm": {"sharpness": 0.05},
+    "pdd": {"stages": 5},
+    "datm": {"labels": "soft", "start_growth": 0.5},
+    "ddoq": {"labels": "soft", "quantise.weights": "mass"},
+    "d4m": {"labels": "soft", "quantise.weights": "uniform"},
 }
 """What sets each method apart from plain MTT."""
+QUANTISING = ("ddoq", "d4m")
 PLAIN = {
     "importance.direction": "frozen",
-    "importance.mask": "none",
+    "mask.rule": "none",
     "experts.sharpness": 0.0,
     "experts.surrogate_gap": 0.0,
-    "distill.sharpness": 0.0,
-    "distill.stages": 1,
-    "distill.labels": "hard",
-    "distill.start_growth": 0.0,
+    "sharpness": 0.0,
+    "stages": 1,
+    "labels": "hard",
+    "start_growth": 0.0,
 }
-
-
-OPEN = ("distill.labels", "distill.start_growth", "importance.mask")
+"""The same settings as the engine is told them under a method that has none of them."""
+OPEN = ("labels", "start_growth", "mask.rule")
 """What IADD leaves to a recipe."""
-BESIDE = ("distill.init", "quantise.weights")
-"""Settings that the quantising methods promise, and that a recipe for another method may choose."""
+
+
+def value(section: Any, path: str) -> Any:
+    """A setting of a method, at its dotted path."""
+    for part in path.split("."):
+        section = getattr(section, part)
+    return section
 
 
 def values(recipe: Recipe) -> dict[str, Any]:
-    """The settings that tell methods apart, by section.key."""
-    return {key: getattr(getattr(recipe, key.split(".")[0]), key.split(".")[1]) for key in (*PLAIN, *BESIDE)}
+    """The settings that tell the methods of trajectory matching apart, as the engine is told them."""
+    assert isinstance(recipe.method, MatchingRecipe)
+    return {path: value(recipe.method.whole, path) for path in PLAIN}
 
 
-def promised(method: str, stated: Recipe) -> dict[str, Any]:
-    """What they are to be under a method, where the recipe states the rest."""
-    return {**values(stated), **PLAIN, **PROMISED[method]}
+def promised(method: str) -> dict[str, Any]:
+    return {path: PROMISED[method].get(path, PLAIN[path]) for path in PLAIN}
 
 
 def test_every_method_has_its_settings() -> None:
-    assert set(METHODS) == set(get_args(Method)) == set(PROMISED)
-    assert len({load_recipe("demo", [f"method={method}"]).digest for method in PROMISED}) == len(PROMISED)
+    assert set(method_names()) == set(PROMISED)
+    assert len({load_recipe("demo", [f"method.name={method}"]).digest for method in PROMISED}) == len(PROMISED)
+    for method in PROMISED:
+        assert method_summary(method), method
+        assert settings_kind(method)().name == method
+        assert set(PROMISED[method]) == set(settings_kind(method).OWN), method
 
 
 @pytest.mark.parametrize("method", PROMISED)
 @pytest.mark.parametrize("name", recipe_names())
 def test_each_method_loads_on_each_recipe_or_says_what_to_set(name: str, method: str, tmp_path: Path) -> None:
     plain = load_recipe(name)
-    if PROMISED[method].get("distill.stages", 1) > plain.distill.ipc:
-        with pytest.raises(RecipeError, match=rf"distill\.stages 5 .* {plain.distill.ipc} \(distill\.ipc\)"):
-            load_recipe(name, [f"method={method}"])
+    change = [f"method.name={method}"]
+    if PROMISED[method].get("stages", 1) > plain.method.ipc:
+        with pytest.raises(RecipeError, match=rf"method\.stages 5 .* {plain.method.ipc} \(method\.ipc\)"):
+            load_recipe(name, change)
         return
     if plain.privacy.mode == "dp" and PROMISED[method].get("experts.sharpness"):
         with pytest.raises(RecipeError, match="use each patient twice an update"):
-            load_recipe(name, [f"method={method}"])
+            load_recipe(name, change)
         return
     if plain.privacy.mode == "dp" and method in QUANTISING:
         with pytest.raises(RecipeError, match=f"method {method} averages patients' images without noise") as refused:
-            load_recipe(name, [f"method={method}"])
-        assert "distill.init" not in str(refused.value)  # which such a method does not leave to choose
+            load_recipe(name, change)
+        assert "method.init" not in str(refused.value)  # which such a method does not leave to choose
         return
-    recipe = load_recipe(name, [f"method={method}"])
-    assert recipe.method == method
-    own = plain.method == method == "iadd"  # whose recipe may add what the method leaves open
-    assert values(recipe) == values(plain) if own else promised(method, load_recipe(name, ["method=mtt"]))
-    assert recipe.distill.ema == (0.999 if method == "ftd" else plain.distill.ema)
+    recipe = load_recipe(name, change)
+    assert recipe.method.name == method
+    for path, promise in PROMISED[method].items():
+        assert value(recipe.method, path) == promise
+    if method not in QUANTISING:
+        own = plain.method.name == method == "iadd"  # whose recipe may add what the method leaves open
+        assert values(recipe) == (values(plain) if own else promised(method))
     (tmp_path / "r.toml").write_text(recipe_toml(recipe), encoding="utf-8")
     again = load_recipe(tmp_path / "r.toml")
     assert (again, again.digest) == (recipe, recipe.digest)
 
 
-@pytest.mark.parametrize("method", PROMISED)
+@pytest.mark.parametrize("method", [name for name in PROMISED if name not in QUANTISING])
 def test_a_file_that_names_a_method_gets_its_settings(method: str, tmp_path: Path) -> None:
-    (tmp_path / "r.toml").write_text(f'method = "{method}"\n[distill]\niterations = 7\n', encoding="utf-8")
+    (tmp_path / "r.toml").write_text(f'[method]\nname = "{method}"\niterations = 7\n', encoding="utf-8")
     recipe = load_recipe(tmp_path / "r.toml")
-    assert values(recipe) == promised(method, Recipe())
-    assert recipe.distill.iterations == 7
-    assert recipe == load_recipe(tmp_path / "r.toml", [f"method={method}"])
+    assert values(recipe) == promised(method)
+    assert recipe.method.outer_steps == 7
+    assert recipe == load_recipe(tmp_path / "r.toml", [f"method.name={method}"])
 
 
 def test_a_file_may_choose_the_value_of_what_its_method_turns_on(tmp_path: Path) -> None:
-    (tmp_path / "r.toml").write_text('method = "ftd"\n[experts]\nsharpness = 0.3\n', encoding="utf-8")
-    recipe = load_recipe(tmp_path / "r.toml")
-    assert (recipe.experts.sharpness, recipe.experts.surrogate_gap, recipe.distill.ema) == (0.3, 1.0, 0.999)
-    assert load_recipe(tmp_path / "r.toml", ["method=ftd"]).experts.sharpness == 0.01, "a later word counts"
+    text = '[method]\nname = "ftd"\n[method.experts]\nsharpness = 0.3\nepochs = 30\n'
+    (tmp_path / "r.toml").write_text(text, encoding="utf-8")
+    method = load_recipe(tmp_path / "r.toml").method
+    found = (value(method, "experts.sharpness"), value(method, "experts.surrogate_gap"), value(method, "ema"))
+    assert found == (0.3, 1.0, 0.999)
+    again = load_recipe(tmp_path / "r.toml", ["method.name=ftd"]).method
+    assert value(again, "experts.sharpness") == 0.01, "a later word counts"
+    assert value(again, "experts.epochs") == 30
 
 
 def test_from_one_method_to_another_nothing_of_the_first_is_left() -> None:
     for first in PROMISED:
-        recipe = load_recipe("demo", [f"method={first}", "method=satm"])
-        assert {**values(recipe), **PLAIN, **PROMISED["satm"]} == values(recipe), first
+        recipe = load_recipe("demo", [f"method.name={first}", "method.name=satm"])
+        assert values(recipe) == promised("satm"), first
+        assert value(recipe.method, "ema") == 0.0, first
+
+
+def test_from_one_method_to_another_what_both_have_stays() -> None:
+    common = ["method.ipc=7", "method.quantise.refine=9", "method.autoencoder.epochs=3"]
+    for first in PROMISED:
+        for second in PROMISED:
+            method = load_recipe("demo", [f"method.name={first}", *common, f"method.name={second}"]).method
+            kept = (method.ipc, value(method, "quantise.refine"), value(method, "autoencoder.epochs"))
+            assert kept == (7, 9, 3), (first, second)
 
 
 @pytest.mark.parametrize("key", OPEN)
 def test_what_iadd_leaves_open_a_recipe_of_it_keeps_and_another_method_takes_away(key: str) -> None:
-    (other,) = {value for method in PROMISED for name, value in PROMISED[method].items() if name == key}
-    chosen = load_recipe("demo", [f"{key}={other}", "method=iadd"])
+    (other,) = {PROMISED[method][key] for method in PROMISED if key in PROMISED[method]}
+    chosen = load_recipe("demo", [f"method.{key}={other}", "method.name=iadd"])
     assert values(chosen)[key] == other
-    assert values(load_recipe("demo", [f"{key}={other}", "method=mtt"]))[key] == PLAIN[key]
-    assert values(load_recipe("demo", ["method=datm", "method=iadd"]))[key] == PLAIN[key]
+    assert values(load_recipe("demo", [f"method.{key}={other}", "method.name=mtt"]))[key] == PLAIN[key]
+    assert values(load_recipe("demo", ["method.name=datm", "method.name=iadd"]))[key] == PLAIN[key]
 
 
 @pytest.mark.parametrize("key", PLAIN)
-def test_what_a_method_leaves_off_is_refused_by_name(key: str) -> None:
-    (other,) = {value for method in PROMISED for name, value in PROMISED[method].items() if name == key}
-    for method, turned_on in PROMISED.items():
-        if key in turned_on or (method == "iadd" and key in OPEN):
+def test_what_a_method_does_not_have_is_refused_with_those_that_do(key: str) -> None:
+    (other,) = {PROMISED[method][key] for method in PROMISED if key in PROMISED[method] and method not in QUANTISING}
+    having = [name for name in method_names() if field_of(settings_kind(name), key) is not None]
+    for method in PROMISED:
+        if method in having:
             continue
-        with pytest.raises(RecipeError, match=rf"method {method} leaves off what is set here: {re.escape(key)} = "):
-            load_recipe("demo", [f"method={method}", f"{key}={other}"])
+        with pytest.raises(RecipeError) as refused:
+            load_recipe("demo", [f"method.name={method}", f"method.{key}={other}"])
+        assert f"method.{key} is a setting of {', '.join(having)}; {method} has none" in refused.value.seen
+    assert set(having) < set(PROMISED)
 
 
-@pytest.mark.parametrize("method", ["nothing", "MTT", "", 3, ["ftd"], {"name": "ftd"}])
+@pytest.mark.parametrize("method", ["nothing", "MTT", "", 3, ["ftd"], {"name": "ftd"}, "base", "registry", "matching"])
 def test_a_method_that_there_is_not_is_refused_with_those_there_are(method: object) -> None:
-    with pytest.raises(RecipeError, match="method = ") as caught:
-        validate_recipe({"method": method}, "test")
-    assert all(f"'{name}'" in caught.value.expected for name in METHODS)
+    with pytest.raises(RecipeError, match=r"method\.name = ") as caught:
+        validate_recipe({"method": {"name": method}}, "test")
+    assert all(f"'{name}'" in caught.value.expected for name in PROMISED)
 
 
 @pytest.mark.parametrize("section", [3, "words", [1]])
 def test_a_section_that_is_none_is_refused_whatever_the_method(section: object) -> None:
-    with pytest.raises(RecipeError, match="experts"):
-        validate_recipe({"method": "ftd", "experts": section}, "test")
+    with pytest.raises(RecipeError, match=r"method\.experts"):
+        validate_recipe({"method": {"name": "ftd", "experts": section}}, "test")
+    with pytest.raises(RecipeError, match="method"):
+        validate_recipe({"method": section}, "test")
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         (
-            ["distill.min_start_epoch=3", "distill.max_start_epoch=3"],
-            r"min_start_epoch 3 is not below distill\.max_start_epoch 3",
+            ["method.min_start_epoch=3", "method.max_start_epoch=3"],
+            r"min_start_epoch 3 is not below method\.max_start_epoch 3",
         ),
-        (["distill.min_start_epoch=9", "distill.max_start_epoch=4"], r"min_start_epoch 9 .*max_start_epoch 4"),
-        (["distill.min_start_epoch=-1"], r"distill\.min_start_epoch = -1"),
-        (["method=pdd", "distill.ipc=4"], r"distill\.stages 5 .* 4 \(distill\.ipc\)"),
-        (["method=pdd", "distill.min_start_epoch=8", "distill.max_start_epoch=12"], r"distill\.stages 5 .* 4 and 200"),
-        (["method=pdd", "distill.stages=0"], r"distill\.stages = 0"),
-        (["distill.start_growth=1"], r"distill\.start_growth = 1"),
+        (["method.min_start_epoch=9", "method.max_start_epoch=4"], r"min_start_epoch 9 .*max_start_epoch 4"),
+        (["method.min_start_epoch=-1"], r"method\.min_start_epoch = -1"),
+        (["method.name=pdd", "method.ipc=4"], r"method\.stages 5 .* 4 \(method\.ipc\)"),
+        (
+            ["method.name=pdd", "method.min_start_epoch=8", "method.max_start_epoch=12"],
+            r"method\.stages 5 .* 4 and 200",
+        ),
+        (["method.name=pdd", "method.stages=0"], r"method\.stages = 0"),
+        (["method.start_growth=1"], r"method\.start_growth = 1"),
     ],
 )
 def test_stages_and_start_epochs_that_do_not_fit_are_refused(overrides: list[str], said: str) -> None:
@@ -170,19 +205,21 @@ def test_stages_and_start_epochs_that_do_not_fit_are_refused(overrides: list[str
 
 
 def test_the_edges_of_stages_and_start_epochs_are_taken() -> None:
-    recipe = load_recipe("demo", ["method=pdd", "distill.min_start_epoch=7", "distill.max_start_epoch=12"])
-    assert (recipe.distill.stages, recipe.distill.ipc) == (5, 5)
-    assert load_recipe("demo", ["distill.min_start_epoch=2", "distill.max_start_epoch=3"]).distill.min_start_epoch == 2
+    edge = ["method.name=pdd", "method.min_start_epoch=7", "method.max_start_epoch=12"]
+    method = load_recipe("demo", edge).method
+    assert (method.stage_count, method.ipc) == (5, 5)
+    last = load_recipe("demo", ["method.min_start_epoch=2", "method.max_start_epoch=3"]).method
+    assert value(last, "min_start_epoch") == 2
 
 
 def test_another_method_for_a_run_is_refused_with_every_setting_that_differs(tmp_path: Path) -> None:
-    mine, stored = load_recipe("demo", ["method=satm"]), load_recipe("demo")
+    mine, stored = load_recipe("demo", ["method.name=satm"]), load_recipe("demo")
     with pytest.raises(UsageError) as caught:
         refuse_another_recipe(mine, stored, tmp_path / "run")
     assert str(tmp_path / "run") in caught.value.seen
-    for difference in ("method: 'satm', not 'iadd'", "distill.sharpness: 0.05, not 0.0", "importance.direction"):
+    for difference in ("method.name: 'satm', not 'iadd'", "method.sharpness: 0.05, not none", "importance.direction"):
         assert difference in caught.value.seen
-    refuse_another_recipe(mine, load_recipe("demo", ["method=satm", "name=renamed"]), tmp_path)
+    refuse_another_recipe(mine, load_recipe("demo", ["method.name=satm", "name=renamed"]), tmp_path)
 
 
 QUANTISED_FROM = {
@@ -195,57 +232,136 @@ QUANTISED_FROM = {
 
 
 def test_every_recipe_that_quantises_has_a_neighbour() -> None:
-    assert {name for name in recipe_names() if load_recipe(name).method in QUANTISING} == set(QUANTISED_FROM)
+    assert {name for name in recipe_names() if recipe_facts(load_recipe(name)).centroids} == set(QUANTISED_FROM)
 
 
 @pytest.mark.parametrize("name", QUANTISED_FROM)
 def test_a_recipe_that_quantises_differs_from_its_neighbour_by_the_method_alone(name: str) -> None:
     method, neighbour = QUANTISED_FROM[name]
-    mine, theirs = load_recipe(name), load_recipe(neighbour, [f"method={method}"])
-    assert mine.method == method
+    mine, theirs = load_recipe(name), load_recipe(neighbour, [f"method.name={method}"])
+    assert mine.method.name == method
     for section in ("data", "network", "augmentation", "evaluate", "audit", "compute", "privacy"):
         assert getattr(mine, section) == getattr(theirs, section), section
-    assert mine.distill.ipc == theirs.distill.ipc
-    assert load_recipe(name, ["method=mtt"]).distill.init == "real", "its file leaves the start to the method"
+    assert mine.method.ipc == theirs.method.ipc
+    assert load_recipe(name, ["method.name=mtt"]).method.starts_from == "real"
 
 
 def test_the_baseline_differs_by_its_weights_alone() -> None:
     assert recipe_differences(load_recipe("covid-xray-d4m"), load_recipe("covid-xray-ddoq")) == [
-        "method: 'd4m', not 'ddoq'",
-        "quantise.weights: 'uniform', not 'mass'",
+        "method.name: 'd4m', not 'ddoq'",
+        "method.quantise.weights: 'uniform', not 'mass'",
     ]
 
 
 @pytest.mark.parametrize("method", QUANTISING)
 def test_a_method_that_quantises_starts_from_nothing_else(method: str) -> None:
     for init in ("real", "noise"):
-        with pytest.raises(RecipeError, match=rf"method {method} makes images of centroids .* distill\.init is {init}"):
-            load_recipe("demo", [f"method={method}", f"distill.init={init}"])
-    assert load_recipe("demo", [f"method={method}", "distill.labels=hard"]).distill.labels == "hard"
-    assert load_recipe("demo", ["distill.init=quantised"]).method == "iadd", "trajectory matching may start from them"
+        with pytest.raises(RecipeError, match=rf"method\.init is a setting of .*iadd.*; {method} has none"):
+            load_recipe("demo", [f"method.name={method}", f"method.init={init}"])
+    hard = load_recipe("demo", [f"method.name={method}", "method.labels=hard"]).method
+    assert (hard.learns_labels, hard.starts_from) == (False, "quantised")
+    begun = load_recipe("demo", ["method.init=quantised"]).method
+    assert begun.name == "iadd", "trajectory matching may start from them"
+    assert begun.quantisation is not None
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["quantise.nested=10,1"], r"quantise\.nested \[10, 1\] does not ascend"),
-        (["quantise.nested=5,5"], r"quantise\.nested \[5, 5\] does not ascend"),
-        (["quantise.nested=0,5"], r"quantise\.nested"),
-        (["quantise.encoder=brought"], "--decoder FOLDER sets them both"),
-        ([f"quantise.decoder={'0' * 64}"], "--decoder FOLDER sets them both"),
-        ([f"quantise.decoder={'0' * 63}"], r"quantise\.decoder"),
-        (["quantise.decoder=/home/somebody/decoder"], r"quantise\.decoder"),
+        (["method.quantise.nested=10,1"], r"quantise\.nested \[10, 1\] does not ascend"),
+        (["method.quantise.nested=5,5"], r"quantise\.nested \[5, 5\] does not ascend"),
+        (["method.quantise.nested=0,5"], r"quantise\.nested"),
+        (["method.quantise.encoder=brought"], "--decoder FOLDER sets them both"),
+        ([f"method.quantise.decoder={'0' * 64}"], "--decoder FOLDER sets them both"),
+        ([f"method.quantise.decoder={'0' * 63}"], r"quantise\.decoder"),
+        (["method.quantise.decoder=/home/somebody/decoder"], r"quantise\.decoder"),
         (
-            ["quantise.encoder=autoencoder", "autoencoder.levels=4", "data.image_size=28"],
+            ["method.quantise.encoder=autoencoder", "method.autoencoder.levels=4", "data.image_size=28"],
             r"autoencoder\.levels 4 halves",
         ),
-        (["quantise.components=-1"], r"quantise\.components = -1"),
-        (["quantise.min_cluster_size=0"], r"quantise\.min_cluster_size = 0"),
-        (["quantise.temperature=0"], r"quantise\.temperature = 0"),
-        (["quantise.weights=equal"], r"quantise\.weights = 'equal'"),
+        (["method.quantise.components=-1"], r"quantise\.components = -1"),
+        (["method.quantise.min_cluster_size=0"], r"quantise\.min_cluster_size = 0"),
+        (["method.quantise.temperature=0"], r"quantise\.temperature = 0"),
+        (["method.quantise.weights=equal"], r"quantise\.weights = 'equal'"),
     ],
 )
 def test_settings_of_a_quantisation_that_do_not_fit_are_refused(overrides: list[str], said: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe("demo-ddoq", overrides)
     assert re.search(said, f"{caught.value.seen} {caught.value.expected}")
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_a_method_says_of_itself_what_its_settings_do(name: str) -> None:
+    recipe = load_recipe("demo", [f"method.name={name}"])
+    facts = recipe_facts(recipe)
+    assert facts.display_name == name.upper()
+    assert facts == facts_of(name.upper())
+    assert facts.experts == (recipe.method.followed is not None) == (find_method(name).needs == "experts")
+    assert facts.outer_steps == (recipe.method.outer_steps > 0)
+    assert facts.centroids == (name in QUANTISING)
+    assert all(mark in facts.phrase for mark in facts.citations)
+    assert all(f"arXiv:{number}" in work for work in facts.citations.values() for number in ARXIV[name])
+
+
+ARXIV = {
+    "iadd": ["2401.15863"], "mtt": ["2203.11932"], "pp": ["2209.14609"], "ftd": ["2211.11004"], "satm": ["2502.01865"],
+    "pdd": ["2310.06982"], "datm": ["2310.05773"], "ddoq": ["2501.07681"], "d4m": ["2407.15138"],
+}  # fmt: skip
+"""Method -> the number of the paper that describes it."""
+
+
+def test_iadd_with_frozen_weights_is_mtt_and_a_set_of_no_known_method_is_taken_for_none() -> None:
+    frozen = load_recipe("demo", ["method.importance.direction=frozen"])
+    assert recipe_facts(frozen) == facts_of("MTT")
+    for name in ("", "SOMETHING", "base", "registry"):
+        assert facts_of(name).display_name == ""
+
+
+TOY = '''"""TOY: every image is grey."""
+
+from typing import Literal
+
+from medistill.methods.base import Facts, Method
+from medistill.recipe.method import MethodSettings
+
+
+class Settings(MethodSettings):
+    """Grey images."""
+
+    name: Literal["toy"] = "toy"
+    grey: float = 0.5
+    """How grey."""
+
+
+class Toy(Method[Settings]):
+    settings_type = Settings
+    needs = "nothing"
+
+    def facts(self, settings=None):
+        return Facts("TOY", family="painting", phrase="painting in grey (TOY; Nobody 2026)")
+
+    def distil(self, job):
+        raise NotImplementedError
+
+
+METHOD = Toy()
+'''
+
+
+def test_a_method_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import medistill.methods
+
+    (tmp_path / "toy.py").write_text(TOY, encoding="utf-8")
+    monkeypatch.setattr(medistill.methods, "__path__", [*medistill.methods.__path__, str(tmp_path)])
+    assert "toy" in method_names()
+    assert method_summary("toy") == "every image is grey"
+    recipe = load_recipe("demo", ["method.name=toy", "method.grey=0.25"])
+    assert (recipe.method.name, value(recipe.method, "grey"), recipe.method.ipc) == ("toy", 0.25, 5)
+    (tmp_path / "r.toml").write_text(recipe_toml(recipe), encoding="utf-8")
+    assert load_recipe(tmp_path / "r.toml") == recipe
+    assert facts_of("TOY").family == "painting"
+    with pytest.raises(RecipeError, match=r"method\.experts\.lr is a setting of .*; toy has none"):
+        load_recipe("demo", ["method.name=toy", "method.experts.lr=1"])
+    with pytest.raises(RecipeError, match=r"method\.grey is a setting of toy; iadd has none"):
+        load_recipe("demo", ["method.grey=1"])

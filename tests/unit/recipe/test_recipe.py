@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
 from medistill.errors import RecipeError
+from medistill.method_names import method_names
 from medistill.recipe import (
     Recipe,
     load_recipe,
@@ -20,15 +20,20 @@ from medistill.recipe import (
     recipe_toml,
     validate_recipe,
 )
+from medistill.recipe.section import Section
 from medistill.visible import steers
 
 
-def _sections() -> dict[str, type[BaseModel]]:
-    return {
-        name: field.annotation
-        for name, field in Recipe.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
+def _check(written: dict[str, Any], section: Section, name: str) -> None:
+    """Every setting of a section, and of those within it, is written and described."""
+    fields = type(section).model_fields
+    assert written.keys() == fields.keys(), name
+    for key, field in fields.items():
+        within = getattr(section, key)
+        if isinstance(within, Section):
+            _check(written[key], within, f"{name}.{key}")
+        else:
+            assert field.description, f"{name}.{key}"
 
 
 def test_the_promised_recipes_are_shipped() -> None:
@@ -61,8 +66,12 @@ def test_each_shipped_recipe_loads_and_survives_toml(name: str, tmp_path: Path) 
             label_column=st.text(max_size=5).filter(lambda text: not steers(text)),
             low_percentile=st.floats(0, 49.9),
         ),
-        distill=st.builds(dict, ipc=st.integers(1, 10**6), image_lr=st.floats(1e-300, 1e300)),
-        importance=st.builds(dict, direction=st.sampled_from(["descent", "ascent", "frozen"])),
+        method=st.builds(
+            dict,
+            ipc=st.integers(1, 10**6),
+            image_lr=st.floats(1e-300, 1e300),
+            importance=st.builds(dict, direction=st.sampled_from(["descent", "ascent", "frozen"])),
+        ),
     )
 )
 def test_any_recipe_survives_toml(values: dict[str, Any]) -> None:
@@ -74,23 +83,22 @@ def test_any_recipe_survives_toml(values: dict[str, Any]) -> None:
 
 
 def test_every_setting_is_spelled_out_and_explained() -> None:
-    written = tomllib.loads(recipe_toml(Recipe()))
-    for name, section in _sections().items():
-        assert written[name].keys() == section.model_fields.keys()
-        assert all(field.description for field in section.model_fields.values()), name
+    for method in method_names():
+        recipe = load_recipe("covid-xray", [f"method.name={method}"])
+        _check(tomllib.loads(recipe_toml(recipe)), recipe, "")
 
 
 @pytest.mark.parametrize(
     ("override", "near"),
     [
-        ("distill.icp=3", "distill.ipc"),
-        ("distil.ipc=3", "distill.ipc"),
-        ("distil.iterations=3", "distill.iterations"),
-        ("experts.epoch=3", "experts.epochs"),
+        ("method.icp=3", "method.ipc"),
+        ("distil.ipc=3", "method.ipc"),
+        ("distil.iterations=3", "method.iterations"),
+        ("method.experts.epoch=3", "method.experts.epochs"),
         ("data.imagesize=3", "data.image_size"),
         ("sead=3", "seed"),
-        ("ipc=3", "distill.ipc"),
-        ("experts.syn_steps=3", "distill.syn_steps"),
+        ("ipc=3", "method.ipc"),
+        ("method.experts.syn_steps=3", "method.syn_steps"),
     ],
 )
 def test_an_unknown_key_names_a_near_match(override: str, near: str) -> None:
@@ -108,15 +116,15 @@ def test_an_unknown_key_like_nothing_points_to_the_list() -> None:
 @pytest.mark.parametrize(
     "override",
     [
-        "distill.ipc=0",
-        "distill.ipc=-1",
-        "distill.ipc=1.5",
-        "distill.ipc=many",
-        "distill.ipc=nan",
-        "distill.image_lr=0",
-        "distill.image_lr=inf",
-        "distill.image_lr=nan",
-        "distill.momentum=1",
+        "method.ipc=0",
+        "method.ipc=-1",
+        "method.ipc=1.5",
+        "method.ipc=many",
+        "method.ipc=nan",
+        "method.image_lr=0",
+        "method.image_lr=inf",
+        "method.image_lr=nan",
+        "method.momentum=1",
         "augmentation.brightness=inf",
         "augmentation.scale=inf",
         "augmentation.operations=color,warp",
@@ -129,7 +137,7 @@ def test_an_unknown_key_like_nothing_points_to_the_list() -> None:
         "evaluate.confidence=1",
         "evaluate.bootstrap=99",
         "compute.precision=fp16",
-        "importance.direction=sideways",
+        "method.importance.direction=sideways",
         "seed=-1",
         "seed=2147483648",
     ],
@@ -145,7 +153,7 @@ def test_a_value_outside_its_range_is_refused_by_name(override: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["experts.epochs=3"], r"max_start_epoch - 1 \+ distill\.expert_epochs is \d+"),
+        (["method.experts.epochs=3"], r"max_start_epoch - 1 \+ method\.expert_epochs is \d+"),
         (["network.depth=6"], r"network\.depth 6 halves"),
         (["data.val_fraction=0.5", "data.test_fraction=0.5"], "nothing to train on"),
     ],
@@ -156,7 +164,7 @@ def test_settings_that_do_not_fit_together_are_refused(overrides: list[str], sai
 
 
 def test_the_edges_that_fit_are_taken() -> None:
-    assert load_recipe("demo", ["distill.max_start_epoch=9", "experts.epochs=10"]).distill.max_start_epoch == 9
+    assert load_recipe("demo", ["method.max_start_epoch=9", "method.experts.epochs=10"]).method.max_start_epoch == 9
     assert load_recipe("demo", ["network.depth=5", "data.image_size=32"]).network.depth == 5
     assert load_recipe("demo", ["network.depth=6", "network.name=resnet18"]).network.depth == 6
 
@@ -164,9 +172,9 @@ def test_the_edges_that_fit_are_taken() -> None:
 @pytest.mark.parametrize(
     ("override", "section", "key", "value"),
     [
-        ("distill.ipc=7", "distill", "ipc", 7),
-        ("distill.image_lr=1e2", "distill", "image_lr", 100.0),
-        ("distill.image_lr = 3", "distill", "image_lr", 3.0),
+        ("method.ipc=7", "method", "ipc", 7),
+        ("method.image_lr=1e2", "method", "image_lr", 100.0),
+        ("method.image_lr = 3", "method", "image_lr", 3.0),
         ("compute.precision=bf16", "compute", "precision", "bf16"),
         ("compute.precision='bf16'", "compute", "precision", "bf16"),
         ('data.classes=["A", "B C"]', "data", "classes", ("A", "B C")),
@@ -185,12 +193,12 @@ def test_overrides_take_their_settings_type(override: str, section: str, key: st
 
 
 def test_top_level_and_later_overrides() -> None:
-    recipe = load_recipe("demo", ["seed=5", "distill.ipc=3", "distill.ipc=4", "name=mine"])
-    assert (recipe.seed, recipe.distill.ipc, recipe.name) == (5, 4, "mine")
-    assert recipe.experts == load_recipe("demo").experts
+    recipe = load_recipe("demo", ["seed=5", "method.ipc=3", "method.ipc=4", "name=mine"])
+    assert (recipe.seed, recipe.method.ipc, recipe.name) == (5, 4, "mine")
+    assert recipe.method.experts == load_recipe("demo").method.experts
 
 
-@pytest.mark.parametrize("override", ["distill.ipc", "=3", ".ipc=3", "distill.=3", "a.b.c=1", ""])
+@pytest.mark.parametrize("override", ["method.ipc", "=3", ".ipc=3", "distill.=3", "a.b.c=1", ""])
 def test_an_override_in_another_form_is_refused(override: str) -> None:
     with pytest.raises(RecipeError, match=r"section\.key=value"):
         load_recipe("demo", [override])
@@ -200,8 +208,8 @@ def test_a_setting_is_no_section(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("seed = 3\n")
     with pytest.raises(RecipeError, match="seed has no settings"):
         load_recipe(tmp_path / "r.toml", ["seed.x=3"])
-    with pytest.raises(RecipeError, match="experts = 3"):
-        load_recipe(tmp_path / "r.toml", ["experts=3"])
+    with pytest.raises(RecipeError, match=r"method\.experts = 3"):
+        load_recipe(tmp_path / "r.toml", ["method.experts=3"])
 
 
 def test_the_digest_is_of_the_settings_alone() -> None:
@@ -210,8 +218,8 @@ def test_the_digest_is_of_the_settings_alone() -> None:
     digests = {recipe.digest}
     for change in (
         "seed=9",
-        "distill.ipc=9",
-        "distill.image_lr=100.00000001",
+        "method.ipc=9",
+        "method.image_lr=100.00000001",
         "data.classes=A",
         "compute.micro_batch=1",
     ):
@@ -220,18 +228,18 @@ def test_the_digest_is_of_the_settings_alone() -> None:
 
 
 def test_differences_are_named_one_by_one() -> None:
-    mine = load_recipe("demo", ["distill.ipc=3", "seed=7", "name=other", "data.classes=A,B"])
+    mine = load_recipe("demo", ["method.ipc=3", "seed=7", "name=other", "data.classes=A,B"])
     assert recipe_differences(mine, load_recipe("demo")) == [
         "seed: 7, not 0",
         "data.classes: ('A', 'B'), not ()",
-        "distill.ipc: 3, not 5",
+        "method.ipc: 3, not 5",
     ]
 
 
 def test_a_recipe_does_not_change() -> None:
     recipe = Recipe()
     with pytest.raises(ValueError, match="frozen"):
-        recipe.distill.ipc = 3
+        recipe.method.ipc = 3
 
 
 def test_a_recipe_that_is_not_there_names_a_near_one(tmp_path: Path) -> None:
@@ -247,13 +255,13 @@ def test_a_recipe_that_is_not_there_names_a_near_one(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b"seed = ", "is not TOML"),
-        (b"[distill]\nipc = 3\nipc = 4\n", "is not TOML"),
+        (b"[method]\nipc = 3\nipc = 4\n", "is not TOML"),
         (b"seed = " + b"9" * 5000, "is not TOML"),
         (b"x = " + b"[" * 5000, "is not TOML"),
         (b"\xff\xfe\x00", "cannot be read"),
         (b"distill = 3\n", "distill = 3"),
-        (b"[distill]\nipc = 0\n", r"distill\.ipc = 0"),
-        (b"[[distill]]\nipc = 3\n", "distill"),
+        (b"[method]\nipc = 0\n", r"method\.ipc = 0"),
+        (b"[[method]]\nipc = 3\n", "method"),
         (b"seed = 1979-05-27\n", "seed"),
     ],
 )

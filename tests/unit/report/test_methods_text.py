@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from medistill.evaluate.protocol import small_schedule
 from medistill.evaluate.published import BenchmarkResult
+from medistill.methods.registry import citations
 from medistill.recipe import Recipe
 from medistill.report.checklist import checklist
 from medistill.report.methods_text import REFERENCES, methods
@@ -25,9 +26,9 @@ def test_figures_are_those_of_the_run(report: Report) -> None:
         "36 images came from 2 sites: Site A and Site & B",
         "36 were accepted and 1 refused (truncated: 1)",
         "9 images (3 a class) were distilled from 90 training images",
-        f"In each outer step ({settings['distill']['iterations']} in all)",
-        f"took {settings['distill']['syn_steps']} steps",
-        f"{settings['experts']['count']} experts were trained",
+        f"In each outer step ({settings['method']['iterations']} in all)",
+        f"took {settings['method']['syn_steps']} steps",
+        f"{settings['method.experts']['count']} experts were trained",
         "the images after outer step 20",
         "3 networks an arm (ConvNet, depth 3, width 32; 12 345 parameters)",
         "all originals (90 images, 10 epochs, 900 images shown to a network)",
@@ -48,13 +49,14 @@ def test_citations_and_references_belong_together(report: Report) -> None:
         "\n".join(paragraphs[: paragraphs.index("References.")]),
         paragraphs[paragraphs.index("References.") + 1 :],
     )
-    marks = {mark for mark, work in REFERENCES.items() if work in listed}
-    assert marks == {mark for mark in REFERENCES if mark in text}
+    known = {**REFERENCES, **citations()}
+    marks = {mark for mark, work in known.items() if work in listed}
+    assert marks == {mark for mark in known if mark in text}
     cited = set(re.findall(r"[A-Z][\w-]+(?: et al\.| and [A-Z]\w+)?,? \(?(?:19|20)\d\d\)?", text))
     assert {re.sub(r"[,()]", "", mark) for mark in cited} == {re.sub(r"[,()]", "", mark) for mark in marks}
     for mark in marks:
-        assert re.findall(r"\d{4}", mark)[0] in REFERENCES[mark]
-        assert mark.split()[0] in REFERENCES[mark]
+        assert re.findall(r"\d{4}", mark)[0] in known[mark]
+        assert mark.split()[0] in known[mark]
 
 
 def test_what_is_not_known_stays_out(bare: Report) -> None:
@@ -98,8 +100,8 @@ def test_a_margin_that_is_not_the_recipes_is_not_called_declared(report: Report)
 
 def test_a_set_in_stages_is_chosen_in_the_last(report: Report) -> None:
     assert "Of 3 looks at the validation split" in words(report)
-    distill = {**report.making.section("distill"), "stages": 2}
-    staged = replace(report, making=replace(report.making, settings={**report.making.settings, "distill": distill}))
+    method = {**report.making.section("method"), "stages": 2}
+    staged = replace(report, making=replace(report.making, settings={**report.making.settings, "method": method}))
     assert "Of the looks at the validation split in the last stage" in words(staged)
 
 
@@ -127,8 +129,8 @@ def test_many_classes_are_counted(report: Report) -> None:
 def test_one_is_singular(report: Report) -> None:
     settings = {
         **report.making.settings,
-        "experts": {**report.making.section("experts"), "count": 1, "epochs": 1},
-        "distill": {**report.making.section("distill"), "syn_steps": 1, "expert_epochs": 1, "max_start_epoch": 1},
+        "method.experts": {**report.making.section("method.experts"), "count": 1, "epochs": 1},
+        "method": {**report.making.section("method"), "syn_steps": 1, "expert_epochs": 1, "max_start_epoch": 1},
     }
     text = words(replace(report, making=replace(report.making, settings=settings)))
     assert "1 expert was trained on the training split for 1 epoch." in text

@@ -15,7 +15,8 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import ArtifactError
 from medistill.quantisation.record import Quantisation
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, load_recipe
+from medistill.recipe.load import sections_of
 from medistill.report import descriptions, quantisation_plots
 from medistill.report.caveats import caveats
 from medistill.report.exchange import statements
@@ -256,17 +257,26 @@ def test_methods_and_checklist_know_no_expert_and_no_outer_step() -> None:
     assert "64 principal components; at least 5 patients a cell" in plain(markdown(report))
 
 
+def begun() -> Report:
+    """A run of IADD whose images began as centroids."""
+    base = report_example.quantised()
+    recipe = load_recipe("covid-xray-cpu", ["method.init=quantised"])
+    settings = {name: values for name, values in sections_of(recipe).items() if name}
+    return replace(base, making=replace(base.making, settings=settings), course=report_example.course())
+
+
 def test_a_fixed_schedule_tells_the_rate_of_the_set() -> None:
     base = report_example.quantised()
     fixed = replace(base, evaluation=replace(base.evaluation, schedules=()))
     assert "0.0123 on the distilled images; each fell" in plain("\n".join(methods(fixed)))
-    began = replace(fixed, distilled=replace(distilled(), method="IADD"), course=report_example.course())
+    began = replace(begun(), distilled=replace(distilled(), method="IADD"), evaluation=fixed.evaluation)
     assert "0.0123 on the distilled images, learned with them; each fell" in plain("\n".join(methods(began)))
 
 
 def test_nested_sets_are_told() -> None:
     base = report_example.quantised()
-    settings = {**base.making.settings, "quantise": {**base.making.section("quantise"), "nested": (1, 10)}}
+    quantise = {**base.making.section("method.quantise"), "nested": (1, 10)}
+    settings = {**base.making.settings, "method.quantise": quantise}
     text = plain("\n".join(methods(replace(base, making=replace(base.making, settings=settings)))))
     assert "Centroids were nested at 1 and 10 images a class: those of a smaller set stayed" in text
     assert "nested" not in plain("\n".join(base.methods))
@@ -310,7 +320,8 @@ def test_hard_labels_equal_weights_and_several_teachers_are_told() -> None:
     hard = stated.replaced(labels="hard", teachers=0, temperature=None)
     report = replace(base, distilled=replace(distilled(), quantised=hard))
     assert labels(report) == "Labels are one class each."
-    settings = {**base.making.settings, "quantise": {**base.making.section("quantise"), "priors": "corpus"}}
+    quantise = {**base.making.section("method.quantise"), "priors": "corpus"}
+    settings = {**base.making.settings, "method.quantise": quantise}
     common = replace(base, making=replace(base.making, settings=settings))
     assert "as they are common in the training split" in weighting(common)
     titles = [c.title for c in caveats(base.evaluation, report.distilled, base.corpus, synthetic=False)]

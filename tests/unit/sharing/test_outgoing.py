@@ -11,6 +11,8 @@ from pydantic import BaseModel
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.recipe import Recipe, load_recipe, validate_recipe
+from medistill.recipe.load import sections_of
+from medistill.recipe.method import settings_kind
 from medistill.report.html import render_html
 from medistill.report.record import HeldOutSite, Report
 from medistill.sharing.outgoing import (
@@ -29,7 +31,7 @@ SECRET = "Quarksmann"
 def with_words_everywhere(model: type[BaseModel], plain: dict[str, Any]) -> dict[str, Any]:
     """Plain values of a recipe with the secret in every field that takes any text."""
     for name, field in model.model_fields.items():
-        kind = field.annotation
+        kind = settings_kind(plain[name]["name"]) if name == "method" else field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             plain[name] = with_words_everywhere(kind, plain[name])
         elif kind is str and not any(getattr(part, "pattern", None) for part in field.metadata):  # no room for words
@@ -135,7 +137,7 @@ def secret_report() -> Report:
         recipe=SECRET,
         hardware=f"{SECRET}s workstation",
         commands=(f"medistill distill --data {SECRET}",),
-        settings={k: v for k, v in secretive().model_dump(mode="json").items() if isinstance(v, dict)},
+        settings={k: v for k, v in sections_of(secretive()).items() if k},
     )
     evaluation = replace(
         report.evaluation,

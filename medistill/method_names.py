@@ -1,0 +1,47 @@
+"""The names of the methods: the files of `medistill/methods`. Nothing is imported to find them.
+
+A recipe names its method by one of these and by nothing else, so no word in a recipe can choose what is imported.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
+
+PACKAGE = "medistill.methods"
+DEFAULT_METHOD = "iadd"
+"""Method of a recipe that names none."""
+SHARED = ("base", "registry")
+"""Files of the package that are no method; packages inside it are shared by methods, and are none either."""
+
+
+def method_names() -> tuple[str, ...]:
+    """Names of the methods, in alphabetical order."""
+    found = iter_modules(import_module(PACKAGE).__path__)
+    return tuple(sorted(one.name for one in found if not one.ispkg and one.name not in SHARED))
+
+
+def method_module(name: str) -> ModuleType:
+    """The file of a method, imported.
+
+    Raises:
+        KeyError: there is no method of that name.
+    """
+    if name not in method_names():
+        raise KeyError(name)
+    return import_module(f"{PACKAGE}.{name}")
+
+
+@cache
+def method_summary(name: str) -> str:
+    """What the first line of a method's file says of it, after its name; the file is read and not run."""
+    for folder in import_module(PACKAGE).__path__:
+        path = Path(folder) / f"{name}.py"
+        if path.is_file():
+            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            return text.partition("\n")[0].partition(": ")[2].rstrip(".")
+    return ""

@@ -1,0 +1,1 @@
+"""Methods of distillation, a file each: its settings, what is said of it, and how it is run."""

@@ -1,0 +1,1 @@
+"""Trajectory matching: what its methods share."""

@@ -1,0 +1,1 @@
+"""Quantisation: what the methods whose images are centroids share."""

@@ -1,0 +1,29 @@
+"""The family of methods whose images are the centroids of a quantised corpus."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from medistill.methods.base import Facts, Method, Needs
+from medistill.recipe.centroids import QuantisingRecipe
+
+Settings = TypeVar("Settings", bound=QuantisingRecipe)
+
+
+class Quantising(Method[Settings]):
+    """A method of the family: it says what it is called and cites; its settings say what it does."""
+
+    needs: ClassVar[Needs] = "nothing"
+    display_name: ClassVar[str]
+    phrase: ClassVar[str]
+    citation: ClassVar[tuple[str, str]]
+    """How the phrase cites the work, and the work."""
+
+    def facts(self, settings: Settings | None = None) -> Facts:
+        return Facts(
+            display_name=self.display_name,
+            family="quantisation",
+            phrase=self.phrase,
+            citations=dict([self.citation]),
+            centroids=True,
+        )

@@ -1,0 +1,47 @@
+"""The methods by name. A file in this package is a method; no list names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medistill.method_names import method_module, method_names
+from medistill.methods.base import Facts, Method
+from medistill.recipe import Recipe
+
+UNKNOWN = Facts("", "", "", experts=True, outer_steps=True)
+"""What is known of a set that does not say its method, or names one that is not known here."""
+
+
+def find_method(name: str) -> Method[Any]:
+    """The method of that name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    method: Method[Any] = method_module(name).METHOD
+    return method
+
+
+def method_of(recipe: Recipe) -> Method[Any]:
+    """The method that a recipe names."""
+    return find_method(recipe.method.name)
+
+
+def recipe_facts(recipe: Recipe) -> Facts:
+    """What is said of a recipe's method."""
+    return method_of(recipe).facts(recipe.method)
+
+
+def facts_of(display_name: str) -> Facts:
+    """What is said of the method that a set names, as "IADD"."""
+    name = display_name.lower()
+    return find_method(name).facts() if name in method_names() else UNKNOWN
+
+
+def citations() -> Mapping[str, str]:
+    """How the methods' phrases cite a work -> the work."""
+    found: dict[str, str] = {}
+    for name in method_names():
+        found |= find_method(name).facts().citations
+    return found
