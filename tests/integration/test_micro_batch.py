@@ -9,13 +9,14 @@ import pytest
 
 from medistill.artifacts.corpus import Corpus
 from medistill.engine.student import Student
+from medistill.methods.matching.micro_batch import student_micro_batch
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, validate_recipe
+from medistill.training.micro_batch import training_micro_batch
 from medistill.training.randomness import generator
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
-from medistill.workflow.micro_batch import student_micro_batch, training_micro_batch
 
 
 class StopsAfter(Silent):
@@ -40,11 +41,11 @@ def test_a_resumed_run_keeps_its_micro_batch(
     phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     trajectories = train_experts(phantom_corpus, tiny_recipe)
-    monkeypatch.setattr("medistill.workflow.match.student_micro_batch", lambda *_: 3)
+    monkeypatch.setattr("medistill.methods.matching.match.student_micro_batch", lambda *_: 3)
     whole = distill(phantom_corpus, trajectories, tiny_recipe, out=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         distill(phantom_corpus, trajectories, tiny_recipe, out=tmp_path / "cut", progress=StopsAfter(2))
-    monkeypatch.setattr("medistill.workflow.match.student_micro_batch", lambda *_: 1)
+    monkeypatch.setattr("medistill.methods.matching.match.student_micro_batch", lambda *_: 1)
     resumed = distill(phantom_corpus, trajectories, tiny_recipe, out=tmp_path / "cut", resume=True)
     assert whole.provenance.micro_batch == resumed.provenance.micro_batch == 3
     assert whole.images.tobytes() == resumed.images.tobytes()

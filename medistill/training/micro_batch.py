@@ -1,4 +1,4 @@
-"""How many images pass the network at once: what the recipe says, else what this machine was measured to do best."""
+"""How many images pass a network at once: what the recipe says, else what this machine was measured to do best."""
 
 from __future__ import annotations
 
@@ -9,36 +9,13 @@ import torch
 from torch.nn import functional as F
 
 from medistill.artifacts.cache import cache_root
-from medistill.engine.derivative import Batch
-from medistill.engine.student import Student
-from medistill.engine.unroll import step_gradient, step_hessian_vector_product
-from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
-from medistill.networks.registry import NetworkSpec, build_network
+from medistill.networks.registry import NetworkSpec
 from medistill.networks.second_order import SecondOrderKernels
 from medistill.networks.tuning import tuned_micro_batch
 from medistill.recipe import Recipe
 from medistill.training.device import precision
 from medistill.training.randomness import generator
-
-
-def student_micro_batch(student: Student, spec: NetworkSpec, recipe: Recipe, whole: int) -> int:
-    """For a distillation: measured on a student step, forward and back. ``whole`` is the images of a step.
-
-    A compiled step is not measured, since every size would be compiled.
-    """
-    theta = FlatParameters(build_network(spec, generator(recipe.seed, "student"), _device(student))).values
-
-    def step(images: torch.Tensor) -> None:
-        weights = images.new_full((len(images),), 1 / len(images))
-        batch = Batch(images, images.new_full((len(images), spec.classes), 1 / spec.classes), weights)
-        step_gradient(student, theta, batch, len(images))
-        step_hessian_vector_product(student, theta, theta, batch, len(images))
-
-    measured = student.hvp_mode != "compiled"
-    return _micro_batch(
-        f"student step, {student.hvp_mode}", step if measured else None, student.network, spec, recipe, whole
-    )
 
 
 def training_micro_batch(network: torch.nn.Module, spec: NetworkSpec, recipe: Recipe, whole: int) -> int:
@@ -50,10 +27,10 @@ def training_micro_batch(network: torch.nn.Module, spec: NetworkSpec, recipe: Re
             logits = network(images)
         torch.autograd.grad(F.cross_entropy(logits, labels), list(network.parameters()))
 
-    return _micro_batch("training", update, network, spec, recipe, whole)
+    return measured_micro_batch("training", update, network, spec, recipe, whole)
 
 
-def _micro_batch(
+def measured_micro_batch(
     kind: str,
     work: Callable[[torch.Tensor], None] | None,
     network: torch.nn.Module,
@@ -85,7 +62,3 @@ def _micro_batch(
         "device": device.type,
     }
     return tuned_micro_batch(estimate, whole, on, identity, cache_root() / "tuning.json")
-
-
-def _device(student: Student) -> torch.device:
-    return next(student.network.parameters()).device
