@@ -39,6 +39,9 @@ demo: $(READY) ## set up, then run the main job on the built-in corpus
 	$(BIN)/medistill distill --recipe demo --out $(DEMO) "$$@" || exit $$?; \
 	echo; echo "The demo took $$(( $$(date +%s) - started )) s. Open $(CURDIR)/$(DEMO)/report.html in a browser."
 
+# Bytecode is kept also where the environment says otherwise, as in containers: tests start many processes.
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(READY) ## set up, then run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -45,12 +46,20 @@ def no_network() -> Iterator[None]:
     assert not REFUSED
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders, one for each test of this process, counted here: pytest would list all that are there for each."""
+    root = tmp_path_factory.mktemp("caches")
+    return (root / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def private_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache and a ledger of this test's own, so that none reads what another left, or the user's."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = next(caches)
+    folder.mkdir(mode=0o700)
     monkeypatch.setenv("MEDISTILL_CACHE", str(folder))
-    monkeypatch.setenv("MEDISTILL_LEDGER", str(folder.with_name(f"{folder.name}-ledger")))
+    monkeypatch.setenv("MEDISTILL_LEDGER", f"{folder}-ledger")
     return folder
 
 

@@ -175,7 +175,7 @@ def test_a_file_that_kills_its_process_is_refused_and_the_others_are_read(tmp_pa
 def test_a_file_that_takes_a_processor_for_minutes_is_refused_and_the_others_are_read(tmp_path, monkeypatch):
     """A small progressive JPEG whose scans change nothing: each is a pass over 20 million pixels."""
     monkeypatch.setattr(workers, "_idle", deque())
-    quick = "import medistill.data.worker_process as process; process.MOST_SECONDS = 2.0; process.serve()"
+    quick = "import medistill.data.worker_process as process; process.MOST_SECONDS = 1.0; process.serve()"
     monkeypatch.setattr(workers, "_START", f"import sys; sys.path[:] = sys.argv[1:]; {quick}")
     files, means = pictures(tmp_path / "a", 3)
     (tmp_path / "a" / files[1]).write_bytes(scans_without_end(4500, 100_000))
