@@ -15,12 +15,7 @@ from medistill.engine.problem import DistillationProblem, ValidationScore
 from medistill.engine.sources.experts import ExpertSegments
 from medistill.engine.state import State
 from medistill.engine.student import Student
-from medistill.networks.flat import FlatParameters
-from medistill.networks.registry import NetworkSpec, build_network
-from medistill.recipe import Recipe, validate_recipe
-from medistill.training.randomness import generator
-from medistill.training.stages import image_stages
-from medistill.workflow.problem import (
+from medistill.methods.matching.problem import (
     checkpoint_origin,
     expert_segments,
     image_labels,
@@ -29,6 +24,11 @@ from medistill.workflow.problem import (
     refuse_another_run,
     trajectory_matching,
 )
+from medistill.networks.flat import FlatParameters
+from medistill.networks.registry import NetworkSpec, build_network
+from medistill.recipe import Recipe, validate_recipe
+from medistill.training.randomness import generator
+from medistill.training.stages import image_stages
 
 CPU = torch.device("cpu")
 LABELS = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])

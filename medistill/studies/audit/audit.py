@@ -96,7 +96,7 @@ def _making(context: AuditContext, run: Path | None, folder: Path) -> tuple[str,
         context.corpus,
         context.recipe,
         run,
-        place=context.device,
+        device=context.device,
         folder=folder,
         progress=context.progress,
     )
