@@ -16,6 +16,7 @@ from medistill.methods.registry import method_of
 from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, refuse_another_recipe
+from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.workflow.centroids import centroid_set
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
@@ -84,18 +85,8 @@ def distill(
         distilled = centroid_set(corpus, recipe, out=out, held=held, spec=spec, place=place, progress=progress)
         made = making(Chain.start(key, whole), whole, distilled)
     elif trajectories is not None:
-        distilled, made = match(
-            corpus,
-            trajectories,
-            recipe,
-            out=out,
-            held=held,
-            spec=spec,
-            place=place,
-            origin=origin,
-            use=use,
-            progress=progress,
-        )
+        context = Context(corpus, recipe, spec, place, out, progress)
+        distilled, made = match(context, trajectories, class_ids=held, origin=origin, use=use)
     else:
         raise UsageError(
             f"method {recipe.method.name} follows experts, and none were given",

@@ -17,8 +17,8 @@ from medistill.errors import MedistillError
 from medistill.methods.registry import recipe_facts
 from medistill.progress import Progress
 from medistill.recipe import Recipe, recipe_differences
-from medistill.workflow.match import start_digest, starting_images
 from medistill.workflow.quantise import quantise
+from medistill.workflow.starting_images import start_digest, starting_images
 
 OFF = 1e-4
 """By how much of full scale a centroid that is made again may differ: other processors and numbers of threads round

@@ -106,7 +106,7 @@ def problem_of(recipe: Recipe, trajectories: Trajectories, path: Path | None = N
         stage=image_stages([2, 2], recipe.method.whole.stages),
         precision="fp32",
         validate=validate
-        or (lambda images, values: ValidationScore(float(images.pixels.mean()), float(images.pixels.std()))),
+        or (lambda images, values, iteration: ValidationScore(float(images.pixels.mean()), float(images.pixels.std()))),
         save=save,
     )
 

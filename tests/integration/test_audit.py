@@ -300,7 +300,7 @@ def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus
     import torch
 
     from medistill.progress import Silent
-    from medistill.workflow.match import starting_images
+    from medistill.workflow.starting_images import starting_images
 
     recipe = override_recipe(audited.RECIPE, ["method.init=real"], "test")
     normalisation = audited.normalisation(corpus)

@@ -26,7 +26,7 @@ from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.studies.sites.leave_site_out import leave_site_out
 from medistill.workflow import experts as experts_module
-from medistill.workflow import match
+from medistill.workflow import outer_run
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
@@ -67,7 +67,7 @@ def test_a_private_set_states_what_it_has(
     def unwanted(*_: object) -> None:
         raise AssertionError("the validation split was looked at")
 
-    monkeypatch.setattr(match, "_validator", unwanted)
+    monkeypatch.setattr(outer_run, "_validator", unwanted)
     trajectories = train_experts(corpus, recipe)
     assert (trajectories.normalisation.mean, trajectories.normalisation.std) == ((0.5,), (0.25,))
     made = distill(corpus, trajectories, recipe, out=tmp_path / "run")
