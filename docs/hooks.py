@@ -17,12 +17,19 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from medistill.method_names import method_names, method_summary
 from medistill.recipe import Recipe, load_recipe, recipe_names
+from medistill.recipe.load import sections_of
+from medistill.recipe.method import settings_kind
 
 LIMITS = {annotated_types.Ge: "≥", annotated_types.Gt: "&gt;", annotated_types.Le: "≤", annotated_types.Lt: "&lt;"}
 FIGURES = Path(__file__).parent / "first-page.toml"
 MARKER = "<!-- figures: docs/first-page.toml -->"
 MAP = re.compile(r"<!-- map: (assets/[\w-]+\.svg) -->")
+METHOD = (
+    "The method, by `name`, and its own settings: what a method does not have cannot be set. "
+    "[The methods](../method.md#the-family) says what each does."
+)
 SKIPPED_OPTIONS = ("--help", "--install-completion", "--show-completion")
 
 
@@ -105,10 +112,50 @@ def recipes_page() -> str:
         lines += ['??? note "Where it differs from the defaults"', "", *_indented(_changed(recipe)), ""]
     lines += ["## Settings", ""]
     sections = {n: f.annotation for n, f in Recipe.model_fields.items() if _is_section(f.annotation)}
-    lines += ["### Top level", "", *_table(Recipe, skip=tuple(sections)), ""]
+    lines += ["### Top level", "", *_table(Recipe, skip=(*sections, "method")), ""]
+    lines += ["### method", "", METHOD, "", "| method | what it is |", "|---|---|"]
+    lines += [f"| `{name}` | {_prose(method_summary(name))} |" for name in method_names()]
+    lines += ["", *_method_sections({name: settings_kind(name) for name in method_names()}, "method")]
     for name, model in sections.items():
-        lines += [f"### {name}", "", inspect.cleandoc(model.__doc__ or ""), "", *_table(model), ""]
+        if name != "method":
+            lines += [f"### {name}", "", inspect.cleandoc(model.__doc__ or ""), "", *_table(model), ""]
     return "\n".join(lines)
+
+
+def _method_sections(kinds: dict[str, type[BaseModel]], title: str) -> list[str]:
+    """A table of what methods may set in a section, and one for each section within it.
+
+    Args:
+        kinds: method -> that section of its settings.
+        title: name of the section.
+    """
+    lines = ["| setting | methods | default | range | meaning |", "|---|---|---|---|---|"]
+    within: dict[str, dict[str, type[BaseModel]]] = {}
+    for name in dict.fromkeys(name for kind in kinds.values() for name in kind.model_fields):
+        fields = {method: kind.model_fields[name] for method, kind in kinds.items() if name in kind.model_fields}
+        if name == "name":
+            continue
+        if _is_section(next(iter(fields.values())).annotation):
+            within[name] = {method: field.annotation for method, field in fields.items()}  # type: ignore[misc]
+            continue
+        field = next(iter(fields.values()))
+        having = "all" if len(fields) == len(method_names()) else ", ".join(fields)
+        told = " Or: ".join(dict.fromkeys(_prose(field.description or "") for field in fields.values()))
+        cells = (f"`{name}`", having, _defaults(fields), _range(field), told)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append("")
+    for name, inner in within.items():
+        about = inspect.cleandoc(next(iter(inner.values())).__doc__ or "")
+        lines += [f"#### {title}.{name}", "", about, "", *_method_sections(inner, f"{title}.{name}")]
+    return lines
+
+
+def _defaults(fields: dict[str, FieldInfo]) -> str:
+    """The default of a setting, and those of methods that have another."""
+    told = {method: json.dumps(field.default) for method, field in fields.items()}
+    common = max(told.values(), key=[*told.values()].count)
+    others = [f"{method}: `{value}`" for method, value in told.items() if value != common]
+    return "; ".join([f"`{common}`", *others])
 
 
 def api_page() -> str:
@@ -157,13 +204,14 @@ def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
 
 def _changed(recipe: Recipe) -> list[str]:
     """The recipe as TOML, without what it leaves at its default."""
-    plain = Recipe().model_dump(mode="json")
+    plain = sections_of(Recipe(method=settings_kind(recipe.method.name)()))
     lines = ["```toml"]
-    for section, values in recipe.model_dump(mode="json").items():
-        if isinstance(values, dict):
-            told = {key: value for key, value in values.items() if value != plain[section][key]}
-            if told:
-                lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in told.items()), ""]
+    for section, values in sections_of(recipe).items():
+        told = {key: value for key, value in values.items() if value != plain[section][key]}
+        if section == "method":
+            told = {"name": recipe.method.name, **told}
+        if section and told:
+            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in told.items()), ""]
     return [*lines[:-1], "```"]
 
 

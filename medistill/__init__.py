@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medistill.errors import MedistillError as MedistillError
     from medistill.evaluate.evaluation import Evaluation as Evaluation
     from medistill.privacy.audit import Audit as Audit
+    from medistill.quantisation.decoders import bring_decoder as bring_decoder
     from medistill.quantisation.record import Quantisation as Quantisation
     from medistill.recipe import Recipe as Recipe
     from medistill.recipe import load_recipe as load_recipe
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from medistill.sharing.bundle import Bundle as Bundle
     from medistill.studies.audit.audit import audit as audit
     from medistill.workflow.across import evaluate_across as evaluate_across
-    from medistill.workflow.decoders import bring_decoder as bring_decoder
     from medistill.workflow.distill import distill as distill
     from medistill.workflow.evaluate import evaluate as evaluate
     from medistill.workflow.evaluate_classifier import evaluate_classifier as evaluate_classifier
@@ -48,7 +48,7 @@ _HOME = {
     "write_phantom": "medistill.data.phantom",
     "prepare": "medistill.workflow.prepare",
     "train_experts": "medistill.workflow.experts",
-    "bring_decoder": "medistill.workflow.decoders",
+    "bring_decoder": "medistill.quantisation.decoders",
     "distill": "medistill.workflow.distill",
     "evaluate": "medistill.workflow.evaluate",
     "evaluate_across": "medistill.workflow.across",

@@ -13,7 +13,7 @@ def brought(folder: Path | None) -> str | None:
     """Bring what --decoder names into the private cache; its SHA-256, or None without the option."""
     if folder is None:
         return None
-    from medistill.workflow.decoders import bring_decoder
+    from medistill.quantisation.decoders import bring_decoder
 
     return bring_decoder(folder)
 

@@ -1,13 +1,25 @@
-"""What a method is: the settings of its recipe, what others say of it, and how it distils."""
+"""What a method is: the settings of its recipe, what others say of it, and how it distils.
+
+Nothing here needs torch: to read a recipe, or to tell what its method is called, imports the file of the method.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from medistill.recipe.method import MethodSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from medistill.artifacts.making import Chain
+    from medistill.artifacts.normalisation import Normalisation
+    from medistill.artifacts.trajectories import Trajectories
+    from medistill.quantisation.record import Quantisation
+    from medistill.training.context import Context
 
 Needs = Literal["experts", "nothing"]
 """What has to be made of the corpus before a method can distil: trajectories of experts, or nothing."""
@@ -38,8 +50,39 @@ class Facts:
     centroids: bool = False
 
 
+@dataclass(frozen=True)
+class Distilled:
+    """What a method made: all of a distilled set but what it says of its making, for which the method gives its share.
+
+    Attributes:
+        images: float32 (N, C, H, W), normalised.
+        labels: int64 (N,).
+        weights: float32 (N,), mean 1.
+        stage: int64 (N,) the stage in which each image joined.
+        student_lr: learning rate to train with.
+        normalisation: how the images are normalised.
+        soft_labels: float32 (N, classes) probabilities; None where labels are classes.
+        chain: seals every state on the way.
+        origin: what the chain began from.
+        quantisation: of what centroids the images are, or began as; None where they began otherwise.
+        known: fields of the set's provenance that the method alone knows.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    stage: np.ndarray
+    student_lr: float
+    normalisation: Normalisation
+    soft_labels: np.ndarray | None
+    chain: Chain
+    origin: Mapping[str, Any]
+    quantisation: Quantisation | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Method(ABC, Generic[Settings]):
-    """A method. Its file holds one as ``METHOD``."""
+    """A method. Its file holds one as ``METHOD``, and the module's first line says in a few words what it does."""
 
     settings_type: type[Settings]
     needs: ClassVar[Needs]
@@ -47,3 +90,28 @@ class Method(ABC, Generic[Settings]):
     @abstractmethod
     def facts(self, settings: Settings | None = None) -> Facts:
         """What is said of it; of a set whose settings are not at hand, what holds for all."""
+
+    @abstractmethod
+    def distil(
+        self,
+        context: Context,
+        class_ids: Sequence[int],
+        trajectories: Trajectories | None,
+        origin: Mapping[str, Any],
+    ) -> Distilled:
+        """Make a set. What an interrupted call left in ``context.out/state`` is gone on from.
+
+        Args:
+            context: corpus, recipe, network and device, and the folder of the run.
+            class_ids: classes of the corpus that the set is to hold, ascending.
+            trajectories: the experts; None where the method needs none.
+            origin: what it is made from, for the record of its making.
+        """
+
+    def begin(self, context: Context, class_ids: Sequence[int]) -> None:
+        """Make, or refuse, what can be made before hours are spent on experts; `distil` takes it up.
+
+        Args:
+            context: as for `distil`; no network of it is used.
+            class_ids: as for `distil`.
+        """

@@ -17,6 +17,7 @@ from medistill.errors import ArtifactError, DivergedError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.course import Course
 from medistill.evaluate.metrics import macro_auc
+from medistill.evaluate.network_keys import ArmStore
 from medistill.evaluate.protocol import scheduled
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice, Trial, search
 from medistill.progress import Task
@@ -25,7 +26,6 @@ from medistill.recipe.arms import ARMS, ArmName
 from medistill.training.context import Context
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed, generator
-from medistill.workflow.network_keys import ArmStore
 
 FOLDER = "schedules"
 FOLDS = 3

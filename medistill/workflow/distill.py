@@ -8,22 +8,21 @@ from pathlib import Path
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.local_key import local_key
-from medistill.artifacts.making import Chain, making
+from medistill.artifacts.making import making
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import UsageError
+from medistill.methods.base import Distilled
 from medistill.methods.registry import method_of
 from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.training.context import Context
 from medistill.training.device import choose_device
-from medistill.workflow.centroids import centroid_set
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.experts import network_spec, refuse_other_experts
-from medistill.workflow.match import match
 from medistill.workflow.originals import keep_originals
-from medistill.workflow.spending import Use
+from medistill.workflow.provenance import provenance
+from medistill.workflow.spending import Use, spend
 
 
 def distill(
@@ -60,8 +59,7 @@ def distill(
             another corpus; or the method follows experts and none were given.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
-    out, place = Path(out), choose_device(device)
-    spec = network_spec(corpus, recipe, network)
+    out, spec = Path(out), network_spec(corpus, recipe, network)
     if trajectories is not None:
         refuse_other_experts(trajectories, corpus, recipe, network)
     state, finished = out / "state", out / "set" / "manifest.json"
@@ -78,26 +76,36 @@ def distill(
             expected="a new folder",
             do="add --resume to continue it, or choose another --out",
         )
-    held = [c for c, name in enumerate(corpus.class_names) if classes is None or name in classes]
+    class_ids = [c for c, name in enumerate(corpus.class_names) if classes is None or name in classes]
     origin = {"corpus": corpus.content, "recipe_digest": recipe.digest, "seed": recipe.seed}
-    if method_of(recipe).needs != "experts":
-        whole, key = {**origin, "experts": "", "start": ""}, local_key()
-        distilled = centroid_set(corpus, recipe, out=out, held=held, spec=spec, place=place, progress=progress)
-        made = making(Chain.start(key, whole), whole, distilled)
-    elif trajectories is not None:
-        context = Context(corpus, recipe, spec, place, out, progress)
-        distilled, made = match(context, trajectories, class_ids=held, origin=origin, use=use)
-    else:
-        raise UsageError(
-            f"method {recipe.method.name} follows experts, and none were given",
-            expected="their trajectories",
-            do="call train_experts with this corpus and recipe, and give its result",
-        )
+    context = Context(corpus, recipe, spec, choose_device(device), out, progress)
+    made = method_of(recipe).distil(context, class_ids, trajectories, origin)
+    distilled = _with_provenance(made, context, trajectories, use)
+    record = making(made.chain, made.origin, distilled)
     keep_originals(distilled, corpus, recipe, out)
-    made.save(out)  # before the set, which is the last: a set that is there has its record
+    record.save(out)  # before the set, which is the last: a set that is there has its record
     distilled.save(out / "set")
     shutil.rmtree(state)
     return distilled
+
+
+def _with_provenance(made: Distilled, context: Context, trajectories: Trajectories | None, use: Use) -> DistilledSet:
+    """The set, with all that it says of its making; what it spent is entered where that was not done before."""
+    corpus, recipe = context.corpus, context.recipe
+    # In the ledger already, but for experts from elsewhere.
+    spent = spend(corpus, recipe, trajectories, (), context.progress, use=use) if trajectories is not None else None
+    known = provenance(corpus, recipe, context.spec, context.device, made.quantisation, spent)
+    return DistilledSet(
+        images=made.images,
+        labels=made.labels,
+        weights=made.weights,
+        stage=made.stage,
+        student_lr=made.student_lr,
+        normalisation=made.normalisation,
+        class_names=corpus.class_names,
+        provenance=known.replaced(**made.known),
+        soft_labels=made.soft_labels,
+    )
 
 
 def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, out: Path) -> None:

@@ -19,6 +19,7 @@ from medistill.errors import UsageError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
+from medistill.evaluate.network_keys import ArmStore, arm_stores
 from medistill.evaluate.predictions import ArmPredictions, Truth, save_arm, save_truth
 from medistill.evaluate.protocol import held_out
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
@@ -36,7 +37,6 @@ from medistill.workflow.choose_schedules import choose_schedules
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.corpus_record import keep_tested_corpus
 from medistill.workflow.experts import network_spec
-from medistill.workflow.network_keys import ArmStore, arm_stores
 from medistill.workflow.originals import READ_UNMASKED, Originals, Tested, apart_from_originals, read_unmasked
 from medistill.workflow.tested import tested_whole, trainable
 

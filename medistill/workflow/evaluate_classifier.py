@@ -13,6 +13,7 @@ from medistill.artifacts.classifier import TESTED, Classifier
 from medistill.artifacts.corpus import Corpus, Split
 from medistill.errors import DivergedError
 from medistill.evaluate.evaluation import Evaluation
+from medistill.evaluate.network_keys import ArmStore
 from medistill.evaluate.predictions import ArmPredictions
 from medistill.networks.restored import classifier_spec, restored_network
 from medistill.progress import Progress, Silent, Task
@@ -25,7 +26,6 @@ from medistill.training.images import LabelledImages
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.corpus_record import keep_tested_corpus
 from medistill.workflow.evaluate import OTHER_CORPUS, refuse_another_evaluation, write_evaluation
-from medistill.workflow.network_keys import ArmStore
 from medistill.workflow.originals import apart_from_originals
 
 AT_ONCE = 256

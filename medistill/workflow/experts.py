@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories, open_trajectories
-from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.methods.registry import method_of
 from medistill.networks.flat import FlatParameters
@@ -30,6 +29,7 @@ from medistill.training.allocator import keep_freed_memory
 from medistill.training.batched import train_batched
 from medistill.training.device import choose_device, precision
 from medistill.training.dp import PrivateSchedule, train_privately
+from medistill.training.fitted_normalisation import fitted_whitening, unwhitened
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
@@ -148,7 +148,7 @@ def refuse_other_experts(
     Raises:
         ArtifactError: they were not, with each field that differs; or some are missing.
     """
-    expected = _made_with(corpus, recipe, network_spec(corpus, recipe, network), _normalisation(corpus, recipe))
+    expected = _made_with(corpus, recipe, network_spec(corpus, recipe, network), unwhitened(corpus, recipe))
     differences = trajectories.differences({**expected, "seed": trajectories.made_with.get("seed")})
     count = experts_of(recipe.method).count
     if trajectories.count != count:
@@ -165,27 +165,6 @@ def refuse_other_experts(
             expected="every expert that the recipe asks for",
             do="run `medistill experts` without --shard, or the shards that have not finished",
         )
-
-
-def fitted_normalisation(corpus: Corpus, recipe: Recipe, progress: Progress) -> Normalisation:
-    """What networks see of a corpus under a recipe, the whitening included where there is one."""
-    normalisation = _normalisation(corpus, recipe)
-    return replace(normalisation, whitening=_whitening(corpus, recipe, progress)) if recipe.data.zca else normalisation
-
-
-def _whitening(corpus: Corpus, recipe: Recipe, progress: Progress) -> Whitening:
-    progress.say("The whitening of the training images is fitted, once for this corpus.")
-    return Whitening.of(corpus.images[corpus.rows("train")], recipe.data.zca_regularisation)
-
-
-def _normalisation(corpus: Corpus, recipe: Recipe) -> Normalisation:
-    """What the experts see, but for a whitening: that one is fitted when their store is made."""
-    channels = corpus.images.shape[1]
-    if recipe.privacy.mode == "dp":
-        return Normalisation((recipe.privacy.mean,) * channels, (recipe.privacy.std,) * channels)
-    if recipe.data.zca:
-        return Normalisation.full_scale(channels)
-    return Normalisation.of(corpus.images[corpus.rows("train")])
 
 
 def _made_with(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, normalisation: Normalisation) -> dict[str, Any]:
@@ -237,7 +216,7 @@ def _units(corpus: Corpus, recipe: Recipe) -> np.ndarray:
 
 def _store(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, progress: Progress) -> Trajectories:
     """The store that these experts belong to, made where it is not there."""
-    settings, normalisation = experts_of(recipe.method), _normalisation(corpus, recipe)
+    settings, normalisation = experts_of(recipe.method), unwhitened(corpus, recipe)
     made_with = _made_with(corpus, recipe, spec, normalisation)
     flat = FlatParameters(build_network(spec, generator(recipe.seed, "expert", 0)))
 
@@ -253,7 +232,7 @@ def _store(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, progress: Progress
             "store": settings.store,
             "made_with": made_with,
         },
-        whitening=(lambda: _whitening(corpus, recipe, progress)) if recipe.data.zca else None,
+        whitening=(lambda: fitted_whitening(corpus, recipe, progress)) if recipe.data.zca else None,
     )
 
 

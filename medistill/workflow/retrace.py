@@ -14,11 +14,11 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import find_local_key
 from medistill.artifacts.making import load_making
 from medistill.errors import MedistillError
+from medistill.methods.optimising.start import start_digest, starting_images
+from medistill.methods.quantising.quantise import quantise
 from medistill.methods.registry import recipe_facts
 from medistill.progress import Progress
 from medistill.recipe import Recipe, recipe_differences
-from medistill.workflow.quantise import quantise
-from medistill.workflow.starting_images import start_digest, starting_images
 
 OFF = 1e-4
 """By how much of full scale a centroid that is made again may differ: other processors and numbers of threads round
@@ -45,7 +45,7 @@ def making_flaw(
     recipe: Recipe,
     run: Path | None,
     *,
-    place: torch.device,
+    device: torch.device,
     folder: Path,
     progress: Progress,
 ) -> tuple[str, str]:
@@ -64,7 +64,7 @@ def making_flaw(
         return flaw, ""
     made_with = distilled.provenance.made_with("the set")
     try:
-        return _made_again(distilled, corpus, made_with, run, place, folder, progress)
+        return _made_again(distilled, corpus, made_with, run, device, folder, progress)
     except MedistillError as error:
         return f"what it began from cannot be made again ({error.seen})", ""
 
@@ -95,21 +95,23 @@ def _made_again(
     corpus: Corpus,
     made_with: Recipe,
     run: Path,
-    place: torch.device,
+    device: torch.device,
     folder: Path,
     progress: Progress,
 ) -> tuple[str, str]:
     """As `making_flaw`: begin again as the run did, and compare."""
-    same_machine = distilled.provenance.device == place.type
-    held = [int(c) for c in np.unique(distilled.labels)]
+    same_machine = distilled.provenance.device == device.type
+    class_ids = [int(c) for c in np.unique(distilled.labels)]
     means = made_with.method.starts_from == "quantised"
     if made_with.method.trained_autoencoder is not None:
         return "", "Its record is sealed here; its autoencoder was not trained again"
     progress.say("Making again what the run began with, to see whether this set came of it.")
     with tempfile.TemporaryDirectory(dir=private_folder(folder)) as scratch:
         if recipe_facts(made_with).centroids:
-            return _centroids_again(distilled, corpus, made_with, held, Path(scratch), place, progress)
-        pixels, _, _ = starting_images(corpus, held, distilled.normalisation, made_with, Path(scratch), place, progress)
+            return _centroids_again(distilled, corpus, made_with, class_ids, Path(scratch), device, progress)
+        pixels, _, _ = starting_images(
+            corpus, class_ids, distilled.normalisation, made_with, Path(scratch), device, progress
+        )
     known = load_making(run)
     if known is not None and start_digest(pixels) == known.start:
         return "", "Its record is sealed here; its starting images, made again, are the same bits"
@@ -122,12 +124,12 @@ def _centroids_again(
     distilled: DistilledSet,
     corpus: Corpus,
     made_with: Recipe,
-    held: list[int],
+    class_ids: list[int],
     scratch: Path,
-    place: torch.device,
+    device: torch.device,
     progress: Progress,
 ) -> tuple[str, str]:
-    again = quantise(corpus, made_with, held, out=scratch, place=place, progress=progress)
+    again = quantise(corpus, made_with, class_ids, out=scratch, device=device, progress=progress)
     images = again.images(distilled.normalisation)
     same = images.shape == distilled.images.shape and np.array_equal(again.labels, distilled.labels)
     std = np.array(distilled.normalisation.std)[:, None, None]

@@ -35,7 +35,6 @@ from medistill.workflow.environment import hardware, versions
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec, train_experts
 from medistill.workflow.prepare import prepare
-from medistill.workflow.quantise import quantise
 from medistill.workflow.report import write_report
 from medistill.workflow.run_log import RunLog
 from medistill.workflow.same_corpus import refuse_another_corpus
@@ -130,9 +129,9 @@ def run(
             say_obstacles(corpus, recipe, log, "No audit could pass a set of this corpus, which can be made anyway.")
         trajectories = None
         if method_of(recipe).needs == "experts":
-            if recipe.method.starts_from == "quantised" and not (out / "set").is_dir():  # before hours are spent, too
-                held = range(len(corpus.class_names))
-                record.timed("distill", lambda: quantise(corpus, recipe, held, out=out, place=place, progress=log))
+            if recipe.method.quantisation is not None and not (out / "set").is_dir():  # before hours are spent, too
+                context = Context(corpus, recipe, network_spec(corpus, recipe, network), place, out, log)
+                record.timed("distill", lambda: method_of(recipe).begin(context, range(len(corpus.class_names))))
             trajectories = record.timed(
                 "experts", lambda: train_experts(corpus, recipe, network=network, device=device, progress=log)
             )

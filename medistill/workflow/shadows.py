@@ -23,13 +23,13 @@ from medistill.networks.own import NetworkFactory
 from medistill.privacy.membership import SOURCES, Source
 from medistill.progress import Task
 from medistill.quantisation.cells import patients_by_share
+from medistill.quantisation.decoders import forget_autoencoder
 from medistill.recipe import AuditRecipe, Recipe
 from medistill.training.context import Context
 from medistill.training.ensemble import JobRunner, Outputs, OutputsFile
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed
 from medistill.workflow.attacked_networks import SAID, attack_jobs, confidences
-from medistill.workflow.decoders import forget_autoencoder
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts
 

@@ -24,6 +24,7 @@ from medistill.engine.problem import DistillationProblem, ValidationScore
 from medistill.engine.state import State
 from medistill.engine.student import Student
 from medistill.method_names import method_names
+from medistill.methods.matching.problem import image_labels, outer_settings, pixels, trajectory_matching
 from medistill.methods.registry import find_method
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
@@ -34,7 +35,6 @@ from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
 from medistill.training.stages import image_stages
-from medistill.workflow.problem import image_labels, outer_settings, pixels, trajectory_matching
 from tests.bench.ways import first_steps, made, naive, ready
 from tests.naive_unroll import problem
 

@@ -34,13 +34,13 @@ from rich.table import Table
 
 from medistill.artifacts.corpus import NOT_STATED, Corpus, load_corpus
 from medistill.data.phantom_drawing import FINDINGS, Exposure, Habitus, draw_phantom
+from medistill.methods.quantising.quantise import quantise as quantise_corpus
 from medistill.progress import Silent
 from medistill.quantisation.cells import quantise
 from medistill.quantisation.codes import decoded, encode
 from medistill.quantisation.pca import fit_pca
 from medistill.recipe import Recipe, load_recipe
 from medistill.workflow.environment import hardware, versions
-from medistill.workflow.quantise import quantise as quantise_corpus
 from tests.factories.flat_corpus import save_flat
 
 PHANTOMS = 300
@@ -178,7 +178,7 @@ def measure_whole(corpus: Corpus, ipc: int, folder: Path) -> dict[str, float]:
     """Seconds of everything up to the decoded centroids and their diagnostics."""
     started = time.perf_counter()
     held = range(len(corpus.class_names))
-    quantise_corpus(corpus, recipe_of(corpus, ipc), held, out=folder, place=torch.device("cpu"), progress=Silent())
+    quantise_corpus(corpus, recipe_of(corpus, ipc), held, out=folder, device=torch.device("cpu"), progress=Silent())
     return {"whole": time.perf_counter() - started}
 
 

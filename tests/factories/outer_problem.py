@@ -15,20 +15,19 @@ from medistill.engine.problem import DistillationProblem, ValidationScore
 from medistill.engine.sources.experts import ExpertSegments
 from medistill.engine.state import State
 from medistill.engine.student import Student
+from medistill.methods.matching.problem import (
+    expert_segments,
+    image_labels,
+    outer_settings,
+    pixels,
+    trajectory_matching,
+)
+from medistill.methods.optimising.origin import checkpoint_origin, refuse_another_run
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import Recipe, validate_recipe
 from medistill.training.randomness import generator
 from medistill.training.stages import image_stages
-from medistill.workflow.problem import (
-    checkpoint_origin,
-    expert_segments,
-    image_labels,
-    outer_settings,
-    pixels,
-    refuse_another_run,
-    trajectory_matching,
-)
 
 CPU = torch.device("cpu")
 LABELS = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])

@@ -14,12 +14,13 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DataError
 from medistill.privacy.membership import Membership, MembershipAttack
 from medistill.progress import Silent, SilentTask
+from medistill.quantisation import decoders
 from medistill.quantisation.autoencoder_training import train_autoencoder
 from medistill.recipe import Recipe, load_recipe
 from medistill.studies.audit import network_answers
 from medistill.studies.audit.audit import audit
 from medistill.training.randomness import derive_seed
-from medistill.workflow import decoders, shadows
+from medistill.workflow import shadows
 from medistill.workflow.shadows import plan_shadows, shadow_recipe
 from tests.factories.attacked import attack_membership, distance_attacks, membership_hidden
 from tests.factories.drawn_corpus import drawn_set

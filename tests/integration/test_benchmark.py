@@ -196,7 +196,7 @@ def test_a_run_that_was_stopped_in_between_ends_in_the_same_maximum(
     finished: tuple[Path, str, str], pneumonia: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*WORDS, "--data", str(pneumonia), "--out", str(tmp_path / "cut"), *settings()]
-    from medistill.workflow import outer_run
+    from medistill.methods.optimising import outer_run
 
     real, seen = outer_run.keep_step, []
 

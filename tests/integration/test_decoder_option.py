@@ -24,9 +24,9 @@ from medistill.errors import ArtifactError, UsageError
 from medistill.progress import Silent, SilentTask
 from medistill.quantisation.autoencoder import Architecture, Autoencoder, state_of
 from medistill.quantisation.decoder_folder import WEIGHTS, load, save
+from medistill.quantisation.decoders import bring_decoder, brought_decoder, own_autoencoder
 from medistill.recipe import Recipe, load_recipe
 from medistill.training.randomness import generator
-from medistill.workflow.decoders import bring_decoder, brought_decoder, own_autoencoder
 from medistill.workflow.distill import distill
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import drawn_corpus

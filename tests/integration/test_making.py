@@ -19,6 +19,7 @@ from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import FILE, Chain, load_making, making
 from medistill.engine.checkpoint import checksums
 from medistill.errors import ArtifactError
+from medistill.methods.quantising.quantise import quantise
 from medistill.privacy.gate import MAKING_NAME, MAKING_UNKNOWN
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe
@@ -26,7 +27,6 @@ from medistill.studies.audit.audit import audit
 from medistill.training.device import choose_device
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts
-from medistill.workflow.quantise import quantise
 from medistill.workflow.retrace import making_flaw
 from medistill_cli.source_set import load_set
 from tests.factories import audited
@@ -67,7 +67,7 @@ def run(corpus: Corpus, tmp_path: Path) -> Path:
 def flaw(run: Path | None, corpus: Corpus, kind: str, tmp_path: Path, *overrides: str, of: Path | None = None) -> str:
     distilled = DistilledSet.load(of or run or "")
     recipe = load_recipe("demo", [*BASE, *KINDS[kind], *overrides])
-    found, again = making_flaw(distilled, corpus, recipe, run, place=CPU, folder=tmp_path / "audit", progress=Silent())
+    found, again = making_flaw(distilled, corpus, recipe, run, device=CPU, folder=tmp_path / "audit", progress=Silent())
     assert not found or not again
     return found or again
 
@@ -207,11 +207,11 @@ def test_one_whose_chain_was_taken_off_leaves_a_gap(corpus: Corpus, tmp_path: Pa
 
 def test_centroids_that_others_put_there_are_made_again(corpus: Corpus, tmp_path: Path) -> None:
     recipe = recipe_of("ddoq")
-    honest = quantise(corpus, recipe, [0, 1], out=tmp_path, place=torch.device("cpu"), progress=Silent())
+    honest = quantise(corpus, recipe, [0, 1], out=tmp_path, device=torch.device("cpu"), progress=Silent())
     kept = tmp_path / "state" / "centroids.safetensors"
     with safe_open(kept, framework="np") as file:
         arrays, known = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
     arrays["grey"] = np.clip(arrays["grey"] + np.float32(0.1), 0, 1)
     save_file(arrays, kept, known)
-    again = quantise(corpus, recipe, [0, 1], out=tmp_path, place=torch.device("cpu"), progress=Silent())
+    again = quantise(corpus, recipe, [0, 1], out=tmp_path, device=torch.device("cpu"), progress=Silent())
     np.testing.assert_array_equal(again.grey, honest.grey)

@@ -15,6 +15,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.trajectories import Trajectories
 from medistill.evaluate.predictions import load_arms
+from medistill.methods.matching.starting_logits import NOISE_CONFIDENCE
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import build_network
 from medistill.progress import Silent, SilentTask
@@ -23,7 +24,6 @@ from medistill.training.images import LabelledImages
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec, train_experts
-from medistill.workflow.match import NOISE_CONFIDENCE
 from medistill.workflow.prepare import prepare
 
 METHODS = {

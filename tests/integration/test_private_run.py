@@ -21,12 +21,12 @@ from medistill.artifacts.corpus import Corpus, load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import ArtifactError, RecipeError, UsageError
+from medistill.methods.optimising import outer_run
 from medistill.privacy.accounting import Guarantee, solve_sigma, steps_an_epoch
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.studies.sites.leave_site_out import leave_site_out
 from medistill.workflow import experts as experts_module
-from medistill.workflow import outer_run
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare

@@ -18,6 +18,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.errors import ArtifactError, DivergedError, RecipeError, UsageError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.evaluation import load_evaluation
+from medistill.evaluate.network_keys import arm_stores
 from medistill.evaluate.predictions import load_arms, load_truth
 from medistill.networks.convnet import ConvNet
 from medistill.networks.registry import REGISTRY
@@ -30,7 +31,6 @@ from medistill.workflow import evaluate as workflow
 from medistill.workflow.across import check_across, evaluate_across
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec
-from medistill.workflow.network_keys import arm_stores
 from medistill.workflow.run_log import RunLog
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from medistill.methods.base import Facts, Method, Needs
+from medistill.errors import UsageError
+from medistill.methods.base import Distilled, Facts, Method, Needs
 from medistill.recipe.matching import MatchingRecipe
+
+if TYPE_CHECKING:
+    from medistill.artifacts.trajectories import Trajectories
+    from medistill.training.context import Context
 
 Settings = TypeVar("Settings", bound=MatchingRecipe)
 
@@ -28,3 +34,27 @@ class TrajectoryMatching(Method[Settings]):
             experts=True,
             outer_steps=True,
         )
+
+    def begin(self, context: Context, class_ids: Sequence[int]) -> None:
+        if context.recipe.method.starts_from == "quantised":
+            from medistill.methods.quantising.quantise import quantise
+
+            corpus, recipe, device = context.corpus, context.recipe, context.device
+            quantise(corpus, recipe, class_ids, out=context.out, device=device, progress=context.progress)
+
+    def distil(
+        self,
+        context: Context,
+        class_ids: Sequence[int],
+        trajectories: Trajectories | None,
+        origin: Mapping[str, Any],
+    ) -> Distilled:
+        from medistill.methods.matching.match import match
+
+        if trajectories is None:
+            raise UsageError(
+                f"method {context.recipe.method.name} follows experts, and none were given",
+                expected="their trajectories",
+                do="call train_experts with this corpus and recipe, and give its result",
+            )
+        return match(context, trajectories, class_ids, origin)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from medistill.methods.base import Facts, Method, Needs
+from medistill.methods.base import Distilled, Facts, Method, Needs
 from medistill.recipe.centroids import QuantisingRecipe
+
+if TYPE_CHECKING:
+    from medistill.artifacts.trajectories import Trajectories
+    from medistill.training.context import Context
 
 Settings = TypeVar("Settings", bound=QuantisingRecipe)
 
@@ -27,3 +32,14 @@ class Quantising(Method[Settings]):
             citations=dict([self.citation]),
             centroids=True,
         )
+
+    def distil(
+        self,
+        context: Context,
+        class_ids: Sequence[int],
+        trajectories: Trajectories | None,
+        origin: Mapping[str, Any],
+    ) -> Distilled:
+        from medistill.methods.quantising.centroids import centroid_set
+
+        return centroid_set(context, class_ids, origin)

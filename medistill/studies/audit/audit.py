@@ -81,7 +81,7 @@ def audit(
         corpus,
         recipe,
         None if run is None else Path(run),
-        place=context.device,
+        device=context.device,
         folder=folder,
         progress=progress,
     )

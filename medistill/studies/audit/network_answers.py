@@ -9,6 +9,7 @@ import numpy as np
 
 from medistill.artifacts.atomic import private_folder
 from medistill.evaluate.arms import Arms
+from medistill.evaluate.network_keys import STATISTICS
 from medistill.evaluate.protocol import random_beside
 from medistill.privacy.membership import SOURCES
 from medistill.privacy.signals import NetworkAnswers, Population, cells_of
@@ -17,7 +18,6 @@ from medistill.studies.audit.context import AuditContext
 from medistill.training.ensemble import JobRunner, OutputsFile
 from medistill.training.images import LabelledImages
 from medistill.workflow.attacked_networks import SAID, attack_jobs, confidences
-from medistill.workflow.network_keys import STATISTICS
 
 
 def network_answers(context: AuditContext, people: Population) -> tuple[tuple[NetworkAnswers, ...], float]:

@@ -16,12 +16,12 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.errors import ArtifactError, DivergedError
 from medistill.evaluate.arms import Arms
+from medistill.methods.optimising.validation_steps import FOLDER, kept_steps
 from medistill.training.context import Context
 from medistill.training.ensemble import JobRunner, Outputs, TrainingJob
 from medistill.training.fresh_network import TrainingSet, probabilities
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
-from medistill.workflow.validation_steps import FOLDER, kept_steps
 
 ACCURACIES = "accuracy.json"
 

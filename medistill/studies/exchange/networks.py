@@ -14,6 +14,7 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DivergedError
+from medistill.evaluate.network_keys import what_decides
 from medistill.evaluate.protocol import distilled_training, random_rows, raw_schedule, small_schedule
 from medistill.evaluate.site_matrix import SOURCES, ExchangeSource, SourcePredictions
 from medistill.sharing.merge_source import MergeSource
@@ -24,7 +25,6 @@ from medistill.training.ensemble import JobRunner, OutputsFile, TrainingJob, pre
 from medistill.training.fresh_network import TrainingSet
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
-from medistill.workflow.network_keys import what_decides
 
 
 @dataclass(frozen=True)

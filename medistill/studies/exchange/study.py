@@ -15,6 +15,7 @@ from medistill.artifacts.corpus import NOT_STATED, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.lock import alone
 from medistill.errors import DivergedError, UsageError
+from medistill.evaluate.network_keys import STATISTICS
 from medistill.evaluate.predictions import Truth
 from medistill.evaluate.site_matrix import SourcePredictions, site_matrix
 from medistill.networks.own import NetworkFactory
@@ -36,7 +37,6 @@ from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import versions
 from medistill.workflow.experts import followed_experts, network_spec
-from medistill.workflow.network_keys import STATISTICS
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog

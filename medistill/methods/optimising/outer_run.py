@@ -14,12 +14,10 @@ import numpy as np
 import torch
 
 from medistill.artifacts.atomic import private_folder
-from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json
 from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import Chain
 from medistill.artifacts.normalisation import Normalisation
-from medistill.artifacts.provenance import Provenance
 from medistill.engine.checkpoint import load_checkpoint, save_checkpoint
 from medistill.engine.coordinates import Values
 from medistill.engine.labels import Labels
@@ -30,6 +28,9 @@ from medistill.engine.problem import DistillationProblem, OuterSettings, Validat
 from medistill.engine.state import State
 from medistill.evaluate.metrics import macro_auc
 from medistill.evaluate.protocol import small_schedule
+from medistill.methods.base import Distilled
+from medistill.methods.optimising.origin import checkpoint_origin, refuse_another_run
+from medistill.methods.optimising.validation_steps import keep_step
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import build_network
 from medistill.training.allocator import keep_freed_memory
@@ -37,8 +38,6 @@ from medistill.training.context import Context
 from medistill.training.fresh_network import TrainingSet, train_and_predict
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
-from medistill.workflow.problem import checkpoint_origin, refuse_another_run
-from medistill.workflow.validation_steps import keep_step
 
 NOT_WHOLE = (
     "That checkpoint was written by an earlier version or by another installation of medistill: what happened before "
@@ -124,26 +123,27 @@ def run_outer_loop(plan: OuterPlan, context: Context, origin: Mapping[str, Any])
     return state
 
 
-def set_of(plan: OuterPlan, state: State, class_names: tuple[str, ...], provenance: Provenance) -> DistilledSet:
-    """Return the set that the best coordinates of a run make.
+def distilled(plan: OuterPlan, state: State, origin: Mapping[str, Any]) -> Distilled:
+    """Return what the best coordinates of a run make.
 
     Args:
         plan: of the run.
         state: its last.
-        class_names: of the corpus.
-        provenance: what the set says of its making; the run's own part is added.
+        origin: as for `run_outer_loop`.
     """
     labels = plan.labels
-    return DistilledSet(
+    assert state.chain is not None  # noqa: S101  (it began with one)
+    return Distilled(
         images=plan.parameterisation.render(state.best).detach().cpu().numpy().astype(np.float32),
         labels=labels.classes.argmax(dim=1).cpu().numpy(),
         weights=np.ones(len(labels.classes), np.float32),
         stage=plan.stage.cpu().numpy(),
         student_lr=plan.student_lr(state.best),
         normalisation=plan.normalisation,
-        class_names=class_names,
-        provenance=provenance.replaced(chosen_step=state.best_step, micro_batch=state.micro_batch),
         soft_labels=labels.render(state.best).cpu().numpy() if labels.soft else None,
+        chain=state.chain,
+        origin=origin,
+        known={"chosen_step": state.best_step, "micro_batch": state.micro_batch},
     )
 
 

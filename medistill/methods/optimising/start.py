@@ -1,4 +1,4 @@
-"""The images before the first outer step: real ones, noise, or decoded centroids."""
+"""What an optimisation begins from: real training images, noise or decoded centroids."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from medistill.artifacts.making import array_digest
 from medistill.artifacts.normalisation import Normalisation
 from medistill.evaluate.protocol import random_rows
 from medistill.evaluate.representatives import rows_by_class
+from medistill.methods.quantising.quantise import quantise
 from medistill.progress import Progress
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import Recipe
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
-from medistill.workflow.quantise import quantise
+
+
+def start_digest(pixels: Tensor) -> str:
+    """Return the SHA-256 of the images before the first outer step."""
+    return array_digest({"pixels": pixels.detach().cpu().numpy()})
 
 
 def starting_images(
     corpus: Corpus,
-    held: Sequence[int],
+    class_ids: Sequence[int],
     normalisation: Normalisation,
     recipe: Recipe,
     out: Path,
-    place: torch.device,
+    device: torch.device,
     progress: Progress,
 ) -> tuple[Tensor, Tensor, Quantisation | None]:
     """Return normalised (N, C, H, W), class by class of those that the set is to hold, and their labels (N,).
 
     They are real training images, noise, or decoded centroids, of which alone a class can have fewer than asked for.
     """
-    fewest = [recipe.fewest_images if c in held else 0 for c in range(len(corpus.class_names))]
+    fewest = [recipe.fewest_images if c in class_ids else 0 for c in range(len(corpus.class_names))]
     rows_by_class(corpus, fewest, beside="to be made")
-    labels = torch.tensor(held).repeat_interleave(recipe.method.ipc).to(place)
+    labels = torch.tensor(class_ids).repeat_interleave(recipe.method.ipc).to(device)
     if recipe.method.starts_from == "noise":
         shape = (len(labels), *corpus.images.shape[1:])
-        return torch.randn(shape, generator=generator(recipe.seed, "noise")).to(place), labels, None
+        return torch.randn(shape, generator=generator(recipe.seed, "noise")).to(device), labels, None
     if recipe.method.starts_from == "quantised":
-        centroids = quantise(corpus, recipe, held, out=out, place=place, progress=progress)
+        centroids = quantise(corpus, recipe, class_ids, out=out, device=device, progress=progress)
         images = centroids.images(normalisation)
-        return torch.from_numpy(images).to(place), torch.from_numpy(centroids.labels).to(place), centroids.record
-    per_class = [recipe.method.ipc if c in held else 0 for c in range(len(corpus.class_names))]
+        return torch.from_numpy(images).to(device), torch.from_numpy(centroids.labels).to(device), centroids.record
+    per_class = [recipe.method.ipc if c in class_ids else 0 for c in range(len(corpus.class_names))]
     rows = random_rows(corpus, per_class, recipe.seed, -1)
-    real = LabelledImages.of_corpus(corpus, rows, normalisation, place).batch(slice(None)).clone()
+    real = LabelledImages.of_corpus(corpus, rows, normalisation, device).batch(slice(None)).clone()
     return real, labels, None
-
-
-def start_digest(pixels: Tensor) -> str:
-    """Return the SHA-256 of the images before the first outer step."""
-    return array_digest({"pixels": pixels.detach().cpu().numpy()})

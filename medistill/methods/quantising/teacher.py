@@ -15,6 +15,7 @@ from torch import nn
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.normalisation import Normalisation
+from medistill.evaluate.network_keys import what_decides
 from medistill.evaluate.protocol import raw_schedule
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import build_network
@@ -24,7 +25,6 @@ from medistill.training.ensemble import JobRunner, OutputsFile, TrainingJob
 from medistill.training.fresh_network import TrainingSet, logits
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
-from medistill.workflow.network_keys import what_decides
 
 FOLDER = "teacher"
 

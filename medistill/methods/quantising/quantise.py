@@ -24,6 +24,7 @@ from medistill.progress import Progress
 from medistill.quantisation.autoencoder import check_fits
 from medistill.quantisation.cells import quantise as quantise_codes
 from medistill.quantisation.codes import decoded, encode, errors
+from medistill.quantisation.decoders import brought_decoder, own_autoencoder
 from medistill.quantisation.encoder_decoder import EncoderDecoder
 from medistill.quantisation.pca import MOST_PASSES, fit_pca
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
@@ -31,7 +32,6 @@ from medistill.quantisation.wasserstein import SAMPLED, rate, w2_random, w2_unif
 from medistill.quantisation.weights import weights
 from medistill.recipe import Recipe, quantisation_of
 from medistill.training.randomness import derive_seed
-from medistill.workflow.decoders import brought_decoder, own_autoencoder
 
 RECORD = "quantisation.json"
 SEAL = "seal"
@@ -78,7 +78,7 @@ class _Space:
 
 
 def quantise(
-    corpus: Corpus, recipe: Recipe, held: Sequence[int], *, out: Path, place: torch.device, progress: Progress
+    corpus: Corpus, recipe: Recipe, class_ids: Sequence[int], *, out: Path, device: torch.device, progress: Progress
 ) -> Centroids:
     """Quantise the training images of every class; write ``out/quantisation.json``.
 
@@ -87,7 +87,7 @@ def quantise(
     name.
 
     Args:
-        held: classes of the corpus that are quantised, ascending.
+        class_ids: classes of the corpus that are quantised, ascending.
 
     Raises:
         DataError: a class has fewer images than images per class, fewer patients than a cell needs, or fewer different
@@ -96,17 +96,17 @@ def quantise(
         DivergedError: the training of the autoencoder left the finite numbers.
     """
     settings = quantisation_of(recipe.method)
-    per_class = [recipe.method.ipc if c in held else 0 for c in range(len(corpus.class_names))]
+    per_class = [recipe.method.ipc if c in class_ids else 0 for c in range(len(corpus.class_names))]
     rows = rows_by_class(corpus, per_class, beside="to be made")
-    state, key = private_folder(out / "state"), _key(corpus, recipe, held)
+    state, key = private_folder(out / "state"), _key(corpus, recipe, class_ids)
     kept = read_kept(state / "centroids.safetensors", key, "centroids", progress.say)
     if kept is not None and (out / RECORD).is_file():
         known = Quantisation.from_json(read_result(out / RECORD, "quantisation"), str(out / RECORD))
         if SEAL in kept and np.array_equal(kept[SEAL], _seal(kept, known, key)):  # else others put it there
             return Centroids(kept["grey"], kept["labels"], kept["weights"], known)
     try:
-        space = _space(corpus, recipe, place, progress)
-        done = [_quantised(corpus, recipe, c, rows[c], space, state, place, progress) for c in held]
+        space = _space(corpus, recipe, device, progress)
+        done = [_quantised(corpus, recipe, c, rows[c], space, state, device, progress) for c in class_ids]
     except MedistillError:
         with suppress(OSError):
             state.rmdir()  # nothing is in it: ``out`` can be taken again, with the settings that were asked for
@@ -121,7 +121,7 @@ def quantise(
     record = _record(corpus, recipe, space, classes)
     centroids = Centroids(
         grey=np.concatenate(grey),
-        labels=np.repeat(np.array(held, np.int64), [len(images) for images in grey]),
+        labels=np.repeat(np.array(class_ids, np.int64), [len(images) for images in grey]),
         weights=np.concatenate(in_loss),
         record=record,
     )
@@ -140,7 +140,7 @@ def _seal(arrays: Mapping[str, np.ndarray], record: Quantisation, key: str) -> n
     return np.frombuffer(bytes.fromhex(sealed), np.uint8)
 
 
-def _key(corpus: Corpus, recipe: Recipe, held: Sequence[int]) -> str:
+def _key(corpus: Corpus, recipe: Recipe, class_ids: Sequence[int]) -> str:
     """What decides the centroids."""
     method = recipe.method
     trained = method.trained_autoencoder
@@ -149,7 +149,7 @@ def _key(corpus: Corpus, recipe: Recipe, held: Sequence[int]) -> str:
         "quantise": quantisation_of(method).model_dump(mode="json"),
         "autoencoder": None if trained is None else trained.model_dump(mode="json"),
     }
-    others = [method.ipc, recipe.compute.precision, list(held), corpus.content]
+    others = [method.ipc, recipe.compute.precision, list(class_ids), corpus.content]
     told = json.dumps([decisive, *others], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
 
@@ -174,7 +174,7 @@ def _record(corpus: Corpus, recipe: Recipe, space: _Space, classes: tuple[ClassQ
     )
 
 
-def _space(corpus: Corpus, recipe: Recipe, place: torch.device, progress: Progress) -> _Space:
+def _space(corpus: Corpus, recipe: Recipe, device: torch.device, progress: Progress) -> _Space:
     settings, rows = quantisation_of(recipe.method), corpus.rows("train")
     if settings.encoder == "pca":
         with progress.task("Fitting principal components", (MOST_PASSES + 1) * len(rows)) as task:
@@ -184,16 +184,16 @@ def _space(corpus: Corpus, recipe: Recipe, place: torch.device, progress: Progre
                 components=settings.components or max(1, min(COMPONENTS, len(rows) // 2)),
                 batch=settings.batch_size,
                 seed=derive_seed(recipe.seed, "components"),
-                device=place,
+                device=device,
                 tick=task.advance,
             )
         return _Space(components, components.explained, "")
     if settings.encoder == "autoencoder":
-        space = _Space(own_autoencoder(corpus, recipe, place, progress), None, "")
+        space = _Space(own_autoencoder(corpus, recipe, device, progress), None, "")
     else:
         autoencoder, licence = brought_decoder(settings.decoder)
         check_fits(autoencoder, corpus.images.shape[1:])
-        space = _Space(autoencoder.to(place), None, licence)
+        space = _Space(autoencoder.to(device), None, licence)
     if space.encoder.dimension > len(rows):
         raise DataError(
             f"a code has {space.encoder.dimension} numbers ({space.encoder.words}), and there are {len(rows)} training "
@@ -212,7 +212,7 @@ def _quantised(
     rows: np.ndarray,
     space: _Space,
     state: Path,
-    place: torch.device,
+    device: torch.device,
     progress: Progress,
 ) -> tuple[np.ndarray, ClassQuantisation]:
     """The decoded centroids (K, C, H, W) of a class, and what is known of them."""
@@ -220,7 +220,7 @@ def _quantised(
     ipc, batch, encoder = recipe.method.ipc, settings.batch_size, space.encoder
     seed, path = derive_seed(recipe.seed, "quantise", c), state / f"codes_{c}.npy"
     with progress.task(f"Encoding class {name}", len(rows)) as task:
-        codes = encode(corpus.images, rows, encoder, batch=batch, path=path, device=place, tick=task.advance)
+        codes = encode(corpus.images, rows, encoder, batch=batch, path=path, device=device, tick=task.advance)
     path.unlink()  # what is mapped stays readable here, and a run that fails or is killed leaves no codes behind
     with progress.task(f"Quantising class {name}", (settings.passes + settings.refine + 1) * len(rows)) as task:
         cells = quantise_codes(
@@ -237,10 +237,10 @@ def _quantised(
             tick=task.advance,
         )
     # One by one: in company a product rounds otherwise, and a nested set would not be the same bits.
-    grey = decoded(encoder, cells.centres, batch=1, shape=corpus.images.shape[1:], device=place)
+    grey = decoded(encoder, cells.centres, batch=1, shape=corpus.images.shape[1:], device=device)
     with progress.task(f"Measuring class {name}", len(rows)) as task:
         reconstruction, error = errors(
-            corpus.images, rows, encoder, codes, grey, cells.cell, batch=batch, device=place, tick=task.advance
+            corpus.images, rows, encoder, codes, grey, cells.cell, batch=batch, device=device, tick=task.advance
         )
     centroids = len(cells.centres)
     if cells.given_up:
