@@ -128,7 +128,7 @@ def test_real_images_cannot_be_more_than_there_are_and_the_way_out_is_named(
 
 
 def test_a_class_of_no_training_image_is_refused_also_from_noise(phantom_corpus: Corpus, tiny_recipe: Recipe) -> None:
-    from medistill.methods.matching.start import starting_images
+    from medistill.methods.optimising.start import starting_images
 
     splits = np.where((phantom_corpus.labels == 1) & (phantom_corpus.splits == 0), 9, phantom_corpus.splits)
     without, held = replace(phantom_corpus, splits=splits), range(len(phantom_corpus.class_names))

@@ -21,7 +21,7 @@ from medistill.artifacts.corpus import Corpus, load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import ArtifactError, RecipeError, UsageError
-from medistill.methods.matching import match
+from medistill.methods.optimising import outer_run
 from medistill.privacy.accounting import Guarantee, solve_sigma, steps_an_epoch
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
@@ -67,7 +67,7 @@ def test_a_private_set_states_what_it_has(
     def unwanted(*_: object) -> None:
         raise AssertionError("the validation split was looked at")
 
-    monkeypatch.setattr(match, "_validator", unwanted)
+    monkeypatch.setattr(outer_run, "_validator", unwanted)
     trajectories = train_experts(corpus, recipe)
     assert (trajectories.normalisation.mean, trajectories.normalisation.std) == ((0.5,), (0.25,))
     made = distill(corpus, trajectories, recipe, out=tmp_path / "run")

@@ -1,8 +1,7 @@
-"""What an optimisation begins from: real training images, noise or decoded centroids, and logits of their labels."""
+"""What an optimisation begins from: real training images, noise or decoded centroids."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,25 +11,18 @@ from torch import Tensor
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.making import array_digest
 from medistill.artifacts.normalisation import Normalisation
-from medistill.artifacts.trajectories import Trajectories
 from medistill.evaluate.protocol import random_rows
 from medistill.evaluate.representatives import rows_by_class
 from medistill.methods.quantising.quantise import quantise
-from medistill.networks.flat import FlatParameters
-from medistill.networks.registry import NetworkSpec, build_network
 from medistill.progress import Progress
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import Recipe
-from medistill.training.fresh_network import logits
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 
-NOISE_CONFIDENCE = 0.9
-"""Probability of its own class that an image from noise starts with; nearer to 1, softmax passes hardly a gradient."""
-
 
 def start_digest(pixels: Tensor) -> str:
-    """Of the images before the first outer step."""
+    """Return the SHA-256 of the images before the first outer step."""
     return array_digest({"pixels": pixels.detach().cpu().numpy()})
 
 
@@ -43,7 +35,7 @@ def starting_images(
     device: torch.device,
     progress: Progress,
 ) -> tuple[Tensor, Tensor, Quantisation | None]:
-    """Normalised (N, C, H, W), class by class of those that the set is to hold, and their labels (N,).
+    """Return normalised (N, C, H, W), class by class of those that the set is to hold, and their labels (N,).
 
     They are real training images, noise, or decoded centroids, of which alone a class can have fewer than asked for.
     """
@@ -61,19 +53,3 @@ def starting_images(
     rows = random_rows(corpus, per_class, recipe.seed, -1)
     real = LabelledImages.of_corpus(corpus, rows, normalisation, device).batch(slice(None)).clone()
     return real, labels, None
-
-
-def starting_logits(
-    pixels: Tensor, labels: Tensor, trajectories: Trajectories, recipe: Recipe, spec: NetworkSpec
-) -> Tensor:
-    """Logits (N, classes) that soft labels start from: what expert 0 answers at its end, whether right or wrong.
-
-    Noise has no right answer: there each image starts with probability `NOISE_CONFIDENCE` for the class that it is made
-    for and the rest shared evenly.
-    """
-    if recipe.method.starts_from == "noise":
-        own = NOISE_CONFIDENCE * max(1, spec.classes - 1) / (1 - NOISE_CONFIDENCE)
-        return math.log(own) * torch.nn.functional.one_hot(labels, spec.classes).float()
-    network = build_network(spec, generator(recipe.seed, "student"), pixels.device)
-    FlatParameters(network).load(torch.from_numpy(trajectories.snapshot(0, trajectories.epochs)))
-    return logits(network, LabelledImages.of_floats(pixels, labels), spec, recipe, pixels.device)
