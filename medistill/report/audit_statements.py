@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.audit import COUNTED, LAXER, LETTERS, MAKING, ORIGINALS_READ, Audit, Criterion, Subject, Verdict
 from medistill.privacy.gate import ATTACKED_AT
-from medistill.privacy.membership import AttackCell, MembershipAttack, Source
+from medistill.privacy.membership import AttackCell, AttackName, MembershipAttack, Source
 from medistill.report.wording import count, number, short
 
 SUBJECT_NAMES: dict[Subject, str] = {
@@ -32,6 +32,11 @@ NOT_AS_SHIPPED = "Passed, but by less than this version asks for"
 """How a pass is told that was laxer than what is shipped."""
 MOST_NAMED = 4
 """Criteria that a sentence names."""
+ATTACK_WORDS: Mapping[AttackName, str] = {
+    "distance": "The distance attack trains none: it asks how near a person's image lies to the distilled images "
+    "themselves.",
+}
+"""Attack -> what to know of it, where that is more than the others need."""
 ADVERSARY = (
     "The adversary holds the distilled set and its recipe, trains networks on the set, may hold images of some people, "
     "and asks which of these people are in the training split, or looks for their images in the set."

@@ -9,7 +9,8 @@ from typing import Any
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
-from medistill.report.wording import class_label, counted, interval, listed, number, plural_of
+from medistill.report.estimates import with_interval
+from medistill.report.wording import class_label, counted, listed, plural_of
 
 EXCHANGE_SCHEMA = 1
 SOURCE_NAMES: dict[ExchangeSource, str] = {
@@ -136,14 +137,7 @@ def headline(study: ExchangeStudy) -> str:
 
 
 def _told(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
-    return listed(
-        [
-            f"{number(area.value)} ({interval(area) or 'no interval'}) from {SOURCE_NAMES[source].lower()}"
-            if area.value is not None
-            else f"not available from {SOURCE_NAMES[source].lower()}"
-            for source, area in cells
-        ]
-    )
+    return listed([f"{with_interval(area)} from {SOURCE_NAMES[source].lower()}" for source, area in cells])
 
 
 def statements(study: ExchangeStudy) -> tuple[str, ...]:

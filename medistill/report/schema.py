@@ -19,12 +19,12 @@ from medistill.privacy import accounting, audit, canaries, letters, membership, 
 from medistill.privacy.audit import AUDIT_SCHEMA
 from medistill.quantisation import record as quantisation_record
 from medistill.quantisation.record import QUANTISATION_SCHEMA
-from medistill.report import caveats, record, summaries, verdict
+from medistill.report import caveat, record, summaries, verdict
 from medistill.report.record import REPORT_SCHEMA, Report
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _HOMES = (
-    *(record, caveats, summaries, verdict),
+    *(record, caveat, summaries, verdict),
     *(evaluation, intervals, published, schedule_choice),
     *(accounting, spent, audit, letters, membership, canaries, quantisation_record),
 )

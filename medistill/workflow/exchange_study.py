@@ -22,8 +22,7 @@ from medistill.privacy.residue import residue
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
 from medistill.report.exchange import ExchangeStudy, StudiedSite
-from medistill.report.html import render_exchange
-from medistill.report.markdown import exchange_markdown
+from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.sharing.merge_source import MergeSource
 from medistill.training.device import choose_device
 from medistill.workflow.audit import starting_rows

@@ -24,6 +24,7 @@ from medistill.workflow.prepare import prepare
 from medistill.workflow.run import run
 from medistill.workflow.sites import plan_sites
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.report_example import report_of
 
 IPC = 20
 SETTINGS = [f"distill.ipc={IPC}", "evaluate.networks=1", "audit.networks=1", "audit.shadows=4", "audit.canaries=0"]
@@ -105,7 +106,7 @@ def test_a_set_of_equal_size_says_what_it_always_said(tmp_path: Path, tiny_recip
     recipe = override_recipe(tiny_recipe, ["data.image_size=16", "network.depth=2", "evaluate.networks=1"], "test")
     compared = evaluate(drawn_set(corpus, ipc=12), corpus, recipe, out=tmp_path, device="cpu", progress=heard)
     assert "as many random originals" in verdict(compared).against_random
-    assert "Fewer chosen" not in str(caveats(compared, None, None, synthetic=None))
+    assert "Fewer chosen" not in str(caveats(report_of(compared, None, None, synthetic=None)))
     assert not [line for line in heard.said if "in place of" in line]
 
 
