@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from medistill.recipe import load_recipe as load_recipe
     from medistill.report.record import Report as Report
     from medistill.sharing.bundle import Bundle as Bundle
+    from medistill.studies.audit.audit import audit as audit
     from medistill.workflow.across import evaluate_across as evaluate_across
-    from medistill.workflow.audit import audit as audit
     from medistill.workflow.decoders import bring_decoder as bring_decoder
     from medistill.workflow.distill import distill as distill
     from medistill.workflow.evaluate import evaluate as evaluate
@@ -52,7 +52,7 @@ _HOME = {
     "distill": "medistill.workflow.distill",
     "evaluate": "medistill.workflow.evaluate",
     "evaluate_across": "medistill.workflow.across",
-    "audit": "medistill.workflow.audit",
+    "audit": "medistill.studies.audit.audit",
     "write_report": "medistill.workflow.report",
     "run": "medistill.workflow.run",
     "share": "medistill.workflow.share",

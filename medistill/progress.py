@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
@@ -35,6 +36,20 @@ def every_epoch_but_last(task: Task, epochs: int, steps: int, figures: str) -> C
             task.advance(steps, figures=figures)
 
     return after_epoch
+
+
+def time_left(started: float, done: int, total: int) -> str:
+    """Return the end of a sentence on the time left; empty before anything is done.
+
+    Args:
+        started: `time.monotonic` when the work began.
+        done: pieces of it that are done.
+        total: pieces in all, each of about the same length.
+    """
+    if not done:
+        return ""
+    seconds = (time.monotonic() - started) / done * (total - done)
+    return f"; about {max(1, round(seconds / 60))} min left"
 
 
 class Progress(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from medistill.artifacts.corpus import Corpus
 from medistill.data.phantom import write_phantom
 from medistill.recipe import Recipe, load_recipe
+from tests.factories.once import once
 from tests.factories.tiny import TINY
 from tests.loopback_only import REFUSED, refuse_others
 
@@ -51,12 +54,27 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_decoder() -> Iterator[None]:
+    """One process that decodes for each that tests, where nothing else is asked for: starting one takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medistill.data.decoding.cores", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="session")
-def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small phantom corpus: 30 invented patients, 64 pixels."""
-    folder = tmp_path_factory.mktemp("phantom") / "xray"
-    write_phantom(folder, patients=30, size=64)
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this session that all its processes share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once"
+    folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(made_once: Path) -> Path:
+    """A small phantom corpus: 30 invented patients, 64 pixels. Read it, and change a copy."""
+    return once(made_once / "phantom", lambda place: write_phantom(place / "xray", patients=30, size=64)) / "xray"
 
 
 @pytest.fixture(scope="session")
@@ -65,9 +83,28 @@ def tiny_recipe() -> Recipe:
     return load_recipe("demo", [*TINY, "distill.ipc=2"])
 
 
-@pytest.fixture
-def phantom_corpus(phantom_folder: Path, tiny_recipe: Recipe, private_cache: Path) -> Corpus:
-    """The small phantom corpus, read."""
+@pytest.fixture(scope="session")
+def phantom_read(
+    made_once: Path, phantom_folder: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A cache in which the small phantom corpus is read. Copy it: no test works in this one."""
     from medistill.workflow.prepare import prepare
 
+    def read(place: Path) -> None:
+        own = tmp_path_factory.mktemp("reading")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MEDISTILL_CACHE", str(own))
+            prepare(phantom_folder, tiny_recipe)
+        for kind in ("sources", "corpora"):
+            shutil.copytree(own / kind, place / kind)
+
+    return once(made_once / "phantom-read", read)
+
+
+@pytest.fixture
+def phantom_corpus(phantom_folder: Path, phantom_read: Path, tiny_recipe: Recipe, private_cache: Path) -> Corpus:
+    """The small phantom corpus, read into this test's own cache."""
+    from medistill.workflow.prepare import prepare
+
+    shutil.copytree(phantom_read, private_cache, dirs_exist_ok=True)
     return prepare(phantom_folder, tiny_recipe)

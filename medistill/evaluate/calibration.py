@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medistill.evaluate.evaluation import CalibrationCurve
+from medistill.evaluate.curve import CalibrationCurve
 from medistill.evaluate.intervals import Estimate, proportion_estimate
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 
 ERROR_BINS = 15
 """Bins of the expected calibration error, as Guo (2017) and most who report it take."""
@@ -62,9 +62,9 @@ def calibration_error(probability: np.ndarray, outcome: np.ndarray, bins: int = 
     edges = np.linspace(0, 1, bins + 1)[1:-1]
     outcomes = np.broadcast_to(outcome, probability.shape)
     errors = []
-    for told, seen in zip(probability.astype(np.float64), outcomes, strict=True):
-        distance = np.bincount(np.searchsorted(edges, told, side="left"), weights=told - seen, minlength=bins)
-        errors.append(np.abs(distance).sum() / len(told))
+    for claimed, seen in zip(probability.astype(np.float64), outcomes, strict=True):
+        distance = np.bincount(np.searchsorted(edges, claimed, side="left"), weights=claimed - seen, minlength=bins)
+        errors.append(np.abs(distance).sum() / len(claimed))
     return Estimate(
         float(np.mean(errors)),
         reason="a calibration error grows by chance alone, and more so in resamples, so no interval holds its level",
@@ -77,7 +77,7 @@ def calibration_curve(
     groups: np.ndarray,
     counts: Sequence[np.ndarray],
     *,
-    arm: Arm,
+    arm: ArmName,
     class_name: str,
     confidence: float,
     smallest_cell: int,
@@ -101,19 +101,19 @@ def calibration_curve(
     pooled = probability.astype(np.float64).ravel()
     bins = int(np.clip(images // CURVE_BIN_IMAGES, 1, CURVE_BINS))
     edges = np.unique(np.quantile(pooled, np.arange(1, bins) / bins, method="lower"))
-    place = np.searchsorted(edges, pooled, side="left")
+    bins_of = np.searchsorted(edges, pooled, side="left")
     patients = len(counts[0])
-    cell = place * patients + np.tile(groups, networks)
+    cell = bins_of * patients + np.tile(groups, networks)
 
     def by_patient(weights: np.ndarray) -> np.ndarray:
         """Sum (S * N,) over each bin's images of each patient: (bins, G)."""
         sums = np.bincount(cell, weights=weights, minlength=(len(edges) + 1) * patients)
         return sums.reshape(len(edges) + 1, patients)
 
-    size, told, seen = by_patient(np.ones(len(pooled))), by_patient(pooled), by_patient(np.tile(positive, networks))
+    size, claimed, seen = by_patient(np.ones(len(pooled))), by_patient(pooled), by_patient(np.tile(positive, networks))
     members = (size > 0).sum(axis=1)
     shown = members >= max(1, smallest_cell)
-    size, told, seen, members = size[shown], told[shown], seen[shown], members[shown]
+    size, claimed, seen, members = size[shown], claimed[shown], seen[shown], members[shown]
     total = size.sum(axis=1)
     observed = seen.sum(axis=1) / total
     limits = [
@@ -125,7 +125,7 @@ def calibration_curve(
     return CalibrationCurve(
         arm=arm,
         class_name=class_name,
-        predicted=tuple((told.sum(axis=1) / total).tolist()),
+        predicted=tuple((claimed.sum(axis=1) / total).tolist()),
         observed=tuple(observed.tolist()),
         low=tuple(low for low in lows if low is not None and complete),
         high=tuple(high for high in highs if high is not None and complete),

@@ -13,14 +13,15 @@ from medistill.evaluate.arm_result import arm_result
 from medistill.evaluate.curves import curves
 from medistill.evaluate.delong import delong_estimate
 from medistill.evaluate.ensembles import ensembles
-from medistill.evaluate.evaluation import ArmResult, Difference, Evaluation
+from medistill.evaluate.evaluation import Difference, Evaluation
 from medistill.evaluate.intervals import Estimate, percentile_estimate, resamples
 from medistill.evaluate.judgement import Entry, accuracy_gain, beats_random, gap_closed, non_inferiority
-from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Truth, check_predictions
+from medistill.evaluate.predictions import ArmPredictions, Truth, check_predictions
 from medistill.evaluate.rare import often_absent, rare_classes
 from medistill.evaluate.schedule_choice import ScheduleChoice
 from medistill.evaluate.subgroups import subgroups
 from medistill.recipe import EvaluateRecipe
+from medistill.recipe.arms import ARMS, ArmName
 
 
 def compare(
@@ -55,6 +56,18 @@ def compare(
     Raises:
         DataError: predictions that do not fit or are not finite, an empty test split, or an arm given twice.
     """
+    compared = _Compared(_checked(arms, validation, test, class_names), validation, test, class_names, recipe, seed)
+    return _evaluation(compared, network, parameters, schedules)
+
+
+def _checked(
+    arms: Sequence[ArmPredictions], validation: Truth, test: Truth, class_names: Sequence[str]
+) -> list[ArmPredictions]:
+    """Return the arms in the order in which results are shown.
+
+    Raises:
+        DataError: as for `compare`.
+    """
     if len(test.labels) == 0 or len(arms) == 0:
         raise DataError(
             "the test split is empty" if arms else "there are no arms to compare",
@@ -63,78 +76,114 @@ def compare(
         )
     if len({arm.arm for arm in arms}) < len(arms):
         raise DataError("an arm is given twice", expected="each arm once", do="run `medistill evaluate` again")
-    arms = sorted(arms, key=lambda entry: ARMS.index(entry.arm))
     for predictions in arms:
         check_predictions(predictions, validation, test, len(class_names))
-    with threadpool_limits(1):  # many small products: threads that wait for one another cost more than they save
-        ready = [PreparedArm(predictions, validation, test, class_names, recipe.specificity) for predictions in arms]
-        counts = list(resamples(ready[0].patients, recipe.bootstrap, np.random.default_rng(seed)))
-        table = _statistics(ready, counts)
-        roc, calibration, decision = curves(ready, class_names, counts, recipe)
-        together = ensembles(
-            arms,
-            validation,
-            test,
-            class_names,
-            counts,
-            specificity=recipe.specificity,
-            confidence=recipe.confidence,
+    order = list(ARMS)
+    return sorted(arms, key=lambda entry: order.index(entry.arm))
+
+
+class _Compared:
+    """The arms on the same test patients: everything that is worked out from their predictions alone.
+
+    Attributes:
+        ready: what is worked out once for each arm.
+        table: each arm with its statistics on the patients as they are and on the resamples.
+        roc: the curves, as are calibration and decision.
+        ensembles: each arm's networks asked together.
+        subgroups: by trait.
+        untold: trait -> why there are none by it.
+        results: one entry an arm.
+        differences: distilled minus each other arm.
+    """
+
+    def __init__(
+        self,
+        arms: Sequence[ArmPredictions],
+        validation: Truth,
+        test: Truth,
+        class_names: Sequence[str],
+        recipe: EvaluateRecipe,
+        seed: int,
+    ) -> None:
+        self.validation, self.test, self.class_names = validation, test, class_names
+        self.recipe, self.seed = recipe, seed
+        with threadpool_limits(1):  # many small products: threads that wait for one another cost more than they save
+            self.ready = [PreparedArm(one, validation, test, class_names, recipe.specificity) for one in arms]
+            counts = list(resamples(self.ready[0].patients, recipe.bootstrap, np.random.default_rng(seed)))
+            self.table = _statistics(self.ready, counts)
+            self.roc, self.calibration, self.decision = curves(self.ready, class_names, counts, recipe)
+            self.ensembles = ensembles(
+                arms,
+                validation,
+                test,
+                class_names,
+                counts,
+                specificity=recipe.specificity,
+                confidence=recipe.confidence,
+            )
+            self.subgroups, self.untold = subgroups(arms, test, class_names, recipe, seed=seed)
+        self.results = tuple(
+            arm_result(arm, point, sample, test, class_names, recipe.confidence, smallest=recipe.smallest_cell)
+            for arm, point, sample in self.table.values()
         )
-        groups, untold = subgroups(arms, test, class_names, recipe, seed=seed)
-    results = tuple(
-        arm_result(arm, point, sample, test, class_names, recipe.confidence, smallest=recipe.smallest_cell)
-        for arm, point, sample in table.values()
-    )
-    differences = tuple(
-        _difference(table["distilled"], table[name], class_names, recipe)
-        for name in ARMS
-        if name != "distilled" and name in table and "distilled" in table
-    )
-    by_name: dict[Arm, ArmResult] = {result.arm: result for result in results}
+        self.differences = tuple(
+            _difference(self.table["distilled"], self.table[name], class_names, recipe)
+            for name in self.table
+            if name != "distilled" and "distilled" in self.table
+        )
+
+    @property
+    def absent(self) -> str:
+        """Say which class the test split lacks; empty where it lacks none."""
+        cases = zip(self.class_names, self.ready[0].case_images, strict=True)
+        missing = [name for name, of_class in cases if not of_class.any()]
+        return f"class '{missing[0]}' has no image in the test split" if missing else ""
+
+
+def _evaluation(
+    compared: _Compared, network: str, parameters: int, schedules: tuple[ScheduleChoice, ...]
+) -> Evaluation:
+    """Judge the arms by the rules of `medistill.evaluate.judgement`, and put all of it together."""
+    recipe, table, ready = compared.recipe, compared.table, compared.ready[0]
+    by_name = {result.arm: result for result in compared.results}
     unfinished = [choice.arm for choice in schedules if choice.still_rising]
-    cases = ready[0].case_images
-    missing = [name for name, of_class in zip(class_names, cases, strict=True) if not of_class.any()]
-    absent = f"class '{missing[0]}' has no image in the test split" if missing else ""
-    inferiority, why_not = non_inferiority(by_name, differences, recipe.margin, unfinished, absent)
-    superiority, why_neither = beats_random(by_name, differences, absent)
+    inferiority, why_not = non_inferiority(by_name, compared.differences, recipe.margin, unfinished, compared.absent)
+    superiority, why_neither = beats_random(by_name, compared.differences, compared.absent)
+    lacking = often_absent(compared.class_names, ready.class_patients, ready.patients)
     return Evaluation(
         network=network,
         parameters=parameters,
-        class_names=tuple(class_names),
-        class_images=tuple(int(count) for count in cases.sum(axis=1)),
-        class_patients=ready[0].class_patients,
-        test_images=len(test.labels),
-        test_patients=ready[0].patients,
-        validation_images=len(validation.labels),
-        validation_patients=validation.patients,
+        class_names=tuple(compared.class_names),
+        class_images=tuple(int(count) for count in ready.case_images.sum(axis=1)),
+        class_patients=ready.class_patients,
+        test_images=len(compared.test.labels),
+        test_patients=ready.patients,
+        validation_images=len(compared.validation.labels),
+        validation_patients=compared.validation.patients,
         confidence=recipe.confidence,
         replicates=recipe.bootstrap,
         margin=recipe.margin,
-        seed=seed,
+        seed=compared.seed,
         schedules=schedules,
-        arms=results,
-        ensembles=together,
-        differences=differences,
+        arms=compared.results,
+        ensembles=compared.ensembles,
+        differences=compared.differences,
         non_inferiority=inferiority,
         beats_random=superiority,
-        gap_closed=gap_closed(
-            table,
-            recipe.confidence,
-            lacking=often_absent(class_names, ready[0].class_patients, ready[0].patients),
-        ),
+        gap_closed=gap_closed(table, recipe.confidence, lacking=lacking),
         hard_label_recovery=accuracy_gain(table, "raw", "hard" if "hard" in table else "distilled", recipe.confidence),
         improvement_over_random=accuracy_gain(table, "distilled", "random", recipe.confidence),
-        roc=roc,
-        calibration=calibration,
-        decision=decision,
-        subgroups=groups,
-        untold=untold,
+        roc=compared.roc,
+        calibration=compared.calibration,
+        decision=compared.decision,
+        subgroups=compared.subgroups,
+        untold=compared.untold,
         reason=why_not,
         reason_random=why_neither,
     )
 
 
-def _statistics(ready: Sequence[PreparedArm], counts: Sequence[np.ndarray]) -> Mapping[Arm, Entry]:
+def _statistics(ready: Sequence[PreparedArm], counts: Sequence[np.ndarray]) -> Mapping[ArmName, Entry]:
     """Each arm with its statistics on the patients as they are and on the resamples."""
     once = np.ones((ready[0].patients, 1), np.float32)
     return {

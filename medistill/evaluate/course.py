@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from medistill.evaluate.protocol import diverged, micro_batch_of, probabilities
 from medistill.networks.flat import FlatParameters
-from medistill.networks.registry import NetworkSpec, build_network
-from medistill.recipe import Recipe
+from medistill.networks.registry import build_network
+from medistill.training.context import Context
 from medistill.training.device import precision
+from medistill.training.fresh_network import diverged, micro_batch_of, probabilities
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, epochs
 from medistill.training.tail import Tail
 
 
 class Course:
-    """A network in training at a constant rate, whose answers after a length are those of a training of that length.
+    """A network in training at a constant rate, which predicts after a length as a training of that length would.
 
     So one training tells what several lengths are worth. Only where the images have stages, which divide a training
     among them, is each length a training of its own.
@@ -27,31 +27,30 @@ class Course:
     Args:
         data: what it is trained on.
         longest: the longest training, with the rate and the batch of all.
-        numbers: makes its random numbers, the same at every call.
+        rng: returns what decides its random numbers, the same at every call.
+        context: network, augmentation, precision and device.
     """
 
     def __init__(
         self,
         data: LabelledImages,
         longest: Schedule,
-        spec: NetworkSpec,
-        recipe: Recipe,
-        numbers: Callable[[], torch.Generator],
-        device: torch.device,
+        rng: Callable[[], torch.Generator],
+        context: Context,
     ) -> None:
-        self.data, self.longest, self.spec, self.recipe = data, longest, spec, recipe
-        self.numbers, self.device = numbers, device
+        self.data, self.longest, self.rng, self.context = data, longest, rng, context
         self.staged = len(data.stages()) > 1
         self.reached, self._tail = 0, Tail(longest.epochs)
         self._at: tuple[nn.Module, FlatParameters, Iterator[int]] | None = None
 
-    def answer(self, schedule: Schedule, shown: LabelledImages, tick: Callable[[int], None]) -> np.ndarray:
-        """Probabilities float32 (N, C) of the network at the end of a schedule that is no shorter than those before.
+    def predict(self, schedule: Schedule, shown: LabelledImages, tick: Callable[[int], None]) -> np.ndarray:
+        """Return probabilities float32 (N, C) at the end of a schedule that is no shorter than those before.
 
         Two lengths in updates may be the same whole passes: then both are the same training.
 
         Args:
             schedule: differs from the longest in its epochs alone.
+            shown: what the network is asked about.
             tick: called with the number of finished epochs.
 
         Raises:
@@ -62,22 +61,22 @@ class Course:
         network, flat, walk = self._at
         if self.reached < schedule.epochs:
             self._tail = Tail(schedule.epochs)
-        with precision(self.recipe.compute.precision, self.device):
+        with precision(self.context.recipe.compute.precision, self.context.device):
             while self.reached < schedule.epochs:
                 self.reached = next(walk)
                 self._tail.add(self.reached, flat.values)
                 tick(self.reached)
         stands = flat.values.clone()
         flat.load(self._tail.mean)
-        told = probabilities(network, shown, self.spec, self.recipe, self.device)
+        found = probabilities(network, shown, self.context.spec, self.context.recipe, self.context.device)
         flat.load(stands)
-        if not np.isfinite(told).all():
+        if not np.isfinite(found).all():
             raise diverged(schedule.lr)
-        return told
+        return found
 
     def _start(self, schedule: Schedule) -> tuple[nn.Module, FlatParameters, Iterator[int]]:
-        numbers = self.numbers()
-        network = build_network(self.spec, numbers, self.device)
-        flat, size = FlatParameters(network), micro_batch_of(network, self.spec, self.recipe)
-        walk = epochs(network, flat, self.data, schedule, self.recipe.augmentation, numbers, micro_batch=size)
+        rng, spec, recipe = self.rng(), self.context.spec, self.context.recipe
+        network = build_network(spec, rng, self.context.device)
+        flat, size = FlatParameters(network), micro_batch_of(network, spec, recipe)
+        walk = epochs(network, flat, self.data, schedule, recipe.augmentation, rng, micro_batch=size)
         return network, flat, walk

@@ -9,8 +9,8 @@ import numpy as np
 
 from medistill.evaluate.arm import PreparedArm
 from medistill.evaluate.calibration import calibration_curve
+from medistill.evaluate.curve import CalibrationCurve, DecisionCurve, RocCurve
 from medistill.evaluate.decision import decision_curve
-from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, RocCurve
 from medistill.evaluate.rare import rare_classes
 from medistill.evaluate.roc_band import roc_band
 from medistill.recipe import EvaluateRecipe

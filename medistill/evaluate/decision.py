@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medistill.evaluate.evaluation import DecisionCurve
-from medistill.evaluate.predictions import Arm
+from medistill.evaluate.curve import DecisionCurve
+from medistill.recipe.arms import ArmName
 
 THRESHOLDS = np.arange(1, 91) / 100
 """Probabilities from which one acts. At 0.9 a false alarm weighs as much as nine missed images; beyond that a single
@@ -20,7 +20,7 @@ def decision_curve(
     groups: np.ndarray,
     counts: Sequence[np.ndarray],
     *,
-    arm: Arm,
+    arm: ArmName,
     class_name: str,
     confidence: float,
     thresholds: np.ndarray = THRESHOLDS,

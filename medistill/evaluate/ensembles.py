@@ -16,6 +16,7 @@ from medistill.evaluate.arm import ArmStatistics, PreparedArm
 from medistill.evaluate.calibration import brier, calibration_error
 from medistill.evaluate.evaluation import Ensemble
 from medistill.evaluate.intervals import Estimate, percentile_estimate, proportion_estimate
+from medistill.evaluate.judgement import Entry
 from medistill.evaluate.predictions import ArmPredictions, Truth
 from medistill.evaluate.rare import often_absent
 
@@ -42,7 +43,7 @@ def ensembles(
         specificity: as single networks are judged by.
         confidence: level of the intervals.
     """
-    found = {}
+    judged = {}
     for predictions in arms:
         together = replace(
             predictions,
@@ -52,56 +53,62 @@ def ensembles(
         ready = PreparedArm(together, validation, test, class_names, specificity)
         once = np.ones((ready.patients, 1), np.float32)
         sample = ArmStatistics.join([ready.statistics(part) for part in counts])
-        found[predictions.arm] = (predictions, ready, ready.statistics(once), sample)
-    raw = found.get("raw")
-    told = []
-    for arm, (single, ready, point, sample) in found.items():
-        mean = ready.predictions
-        temperature = fitted_temperature(mean.validation[0], validation.labels)
-        tempered = at_temperature(mean.test, temperature)
-        alone = tuple(fitted_temperature(of_network, validation.labels) for of_network in single.validation)
-        cooled = np.stack([at_temperature(one, t) for one, t in zip(single.test, alone, strict=True)])
-        reason = ready.rankings.no_macro
-        lacking = often_absent(class_names, ready.class_patients, ready.patients)
-        minus_raw = Estimate.impossible("no network was trained on all originals")
-        if arm == "raw":
-            minus_raw = Estimate.impossible("it is the ensemble on all originals itself")
-        elif raw is not None:
-            minus_raw = percentile_estimate(
-                float((point.macro_auc - raw[2].macro_auc)[0]),
-                sample.macro_auc - raw[3].macro_auc,
-                patients=ready.patients,
-                confidence=confidence,
-                reason=reason,
-                lacking=lacking,
-            )
-        told.append(
-            Ensemble(
-                arm=arm,
-                networks=len(single.test),
-                accuracy=proportion_estimate(
-                    float(point.accuracy[0]), sample.accuracy, patients=ready.patients, confidence=confidence
-                ),
-                macro_auc=percentile_estimate(
-                    float(point.macro_auc[0]),
-                    sample.macro_auc,
-                    patients=ready.patients,
-                    confidence=confidence,
-                    reason=reason,
-                    lacking=lacking,
-                ),
-                minus_raw=minus_raw,
-                brier=float(brier(mean.test, test.labels).mean()),
-                calibration_error=_error(mean.test, test.labels),
-                temperature=temperature,
-                tempered_brier=float(brier(tempered, test.labels).mean()),
-                tempered_calibration_error=_error(tempered, test.labels),
-                single_temperatures=alone,
-                single_brier=float(brier(cooled, test.labels).mean()),
-                single_calibration_error=_error(cooled, test.labels),
-            )
+        judged[predictions.arm] = (ready, ready.statistics(once), sample)
+    raw = judged.get("raw")
+    return tuple(
+        _ensemble(single, judged[single.arm], raw, validation, test, class_names, confidence) for single in arms
+    )
+
+
+def _ensemble(
+    single: ArmPredictions,
+    judged: Entry,
+    raw: Entry | None,
+    validation: Truth,
+    test: Truth,
+    class_names: Sequence[str],
+    confidence: float,
+) -> Ensemble:
+    ready, point, sample = judged
+    mean = ready.predictions
+    temperature = fitted_temperature(mean.validation[0], validation.labels)
+    tempered = at_temperature(mean.test, temperature)
+    alone = tuple(fitted_temperature(of_network, validation.labels) for of_network in single.validation)
+    cooled = np.stack([at_temperature(one, t) for one, t in zip(single.test, alone, strict=True)])
+    lacking = often_absent(class_names, ready.class_patients, ready.patients)
+
+    def macro_auc(value: np.ndarray, replicates: np.ndarray) -> Estimate:
+        return percentile_estimate(
+            float(value[0]),
+            replicates,
+            patients=ready.patients,
+            confidence=confidence,
+            reason=ready.rankings.no_macro,
+            lacking=lacking,
         )
-    return tuple(told)
+
+    minus_raw = Estimate.impossible("no network was trained on all originals")
+    if single.arm == "raw":
+        minus_raw = Estimate.impossible("it is the ensemble on all originals itself")
+    elif raw is not None:
+        minus_raw = macro_auc(point.macro_auc - raw[1].macro_auc, sample.macro_auc - raw[2].macro_auc)
+    return Ensemble(
+        arm=single.arm,
+        networks=len(single.test),
+        accuracy=proportion_estimate(
+            float(point.accuracy[0]), sample.accuracy, patients=ready.patients, confidence=confidence
+        ),
+        macro_auc=macro_auc(point.macro_auc, sample.macro_auc),
+        minus_raw=minus_raw,
+        brier=float(brier(mean.test, test.labels).mean()),
+        calibration_error=_error(mean.test, test.labels),
+        temperature=temperature,
+        tempered_brier=float(brier(tempered, test.labels).mean()),
+        tempered_calibration_error=_error(tempered, test.labels),
+        single_temperatures=alone,
+        single_brier=float(brier(cooled, test.labels).mean()),
+        single_calibration_error=_error(cooled, test.labels),
+    )
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:

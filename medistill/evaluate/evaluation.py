@@ -11,9 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 from medistill.artifacts.corpus import Trait
 from medistill.artifacts.kept import read_result
 from medistill.errors import ArtifactError, first_complaint
+from medistill.evaluate.curve import CalibrationCurve as CalibrationCurve
+from medistill.evaluate.curve import DecisionCurve as DecisionCurve
+from medistill.evaluate.curve import RocCurve as RocCurve
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
 from medistill.evaluate.schedule_choice import ScheduleChoice
+from medistill.evaluate.subgroup import Subgroup as Subgroup
+from medistill.recipe.arms import ArmName
 
 EVALUATION_SCHEMA = 3
 NonInferiority = Literal["shown", "not shown", "cannot be judged"]
@@ -106,7 +110,7 @@ class ArmResult:
         classes: one entry a class.
     """
 
-    arm: Arm
+    arm: ArmName
     images: int
     bytes: int
     epochs: int
@@ -155,7 +159,7 @@ class Ensemble:
         single_calibration_error: of single networks, likewise.
     """
 
-    arm: Arm
+    arm: ArmName
     networks: int
     accuracy: Estimate
     macro_auc: Estimate
@@ -182,118 +186,11 @@ class Difference:
         class_auc_delong: the same with DeLong's interval for paired and clustered data.
     """
 
-    minus: Arm
+    minus: ArmName
     accuracy: Estimate
     macro_auc: Estimate
     class_auc: tuple[Estimate, ...]
     class_auc_delong: tuple[Estimate, ...]
-
-
-@dataclass(frozen=True)
-class RocCurve:
-    """The ROC curve of one arm for one class, the mean over its networks at each false positive rate.
-
-    Attributes:
-        arm: the arm.
-        class_name: the class.
-        false_positive_rate: (F,), ascending, 0 to 1.
-        sensitivity: (F,).
-        low: (F,), lower limits of pointwise intervals; empty where there are none.
-        high: (F,), upper limits, likewise.
-    """
-
-    arm: Arm
-    class_name: str
-    false_positive_rate: tuple[float, ...]
-    sensitivity: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class CalibrationCurve:
-    """How often images are of a class where an arm's networks say so with about the same probability.
-
-    Attributes:
-        arm: the arm.
-        class_name: the class.
-        predicted: (B,), mean probability of each bin, ascending; bins with too few patients are left out.
-        observed: (B,), share of the bin's images that are of the class.
-        low: (B,), lower limits; empty where there are none.
-        high: (B,), upper limits, likewise.
-        images: (B,), images in each bin, mean over the networks.
-    """
-
-    arm: Arm
-    class_name: str
-    predicted: tuple[float, ...]
-    observed: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    images: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class DecisionCurve:
-    """Net benefit of acting on an arm's probability of a class (Vickers and Elkin 2006).
-
-    Attributes:
-        arm: the arm.
-        class_name: the class.
-        threshold: (T,), probabilities from which one acts, ascending, between 0 and 1.
-        net_benefit: (T,), true positives minus weighted false positives per image, mean over the networks.
-        low: (T,), lower limits; empty where there are none.
-        high: (T,), upper limits, likewise.
-        treat_all: (T,), net benefit of acting on every image; acting on none has 0.
-    """
-
-    arm: Arm
-    class_name: str
-    threshold: tuple[float, ...]
-    net_benefit: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    treat_all: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class SubgroupArm:
-    """One arm in a subgroup.
-
-    Attributes:
-        arm: the arm.
-        accuracy: share of the subgroup's test images put in their class.
-        macro_auc: mean area under the ROC curve over the classes that have one in the subgroup.
-    """
-
-    arm: Arm
-    accuracy: Estimate
-    macro_auc: Estimate
-
-
-@dataclass(frozen=True)
-class Subgroup:
-    """The test images that share a trait.
-
-    Attributes:
-        trait: "site", "view", "sex" or "age".
-        name: its value, as "PA"; "not stated" where nothing says it.
-        images: test images; None where the cell is too small to be shown.
-        patients: test patients; None likewise.
-        classes: the classes that have an area under the ROC curve here.
-        arms: one entry an arm; empty where suppressed.
-        difference: distilled minus raw in ``macro_auc``.
-        reason: why nothing is shown; else empty.
-    """
-
-    trait: Trait
-    name: str
-    images: int | None
-    patients: int | None
-    classes: tuple[str, ...]
-    arms: tuple[SubgroupArm, ...]
-    difference: Estimate
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -378,11 +275,11 @@ class Evaluation:
         """Classes of which no image was tested."""
         return tuple(name for name, images in zip(self.class_names, self.class_images, strict=True) if not images)
 
-    def arm(self, name: Arm) -> ArmResult | None:
+    def arm(self, name: ArmName) -> ArmResult | None:
         """The result of an arm, or None where it was not trained."""
         return next((result for result in self.arms if result.arm == name), None)
 
-    def difference(self, minus: Arm) -> Difference | None:
+    def difference(self, minus: ArmName) -> Difference | None:
         """Distilled minus that arm, or None where either was not trained."""
         return next((difference for difference in self.differences if difference.minus == minus), None)
 

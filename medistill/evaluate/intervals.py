@@ -33,8 +33,8 @@ class Estimate:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        numbers = [number for number in (self.value, self.low, self.high) if number is not None]
-        if not np.isfinite(numbers).all() or not (self.reason or len(numbers) == 3):
+        present = [number for number in (self.value, self.low, self.high) if number is not None]
+        if not np.isfinite(present).all() or not (self.reason or len(present) == 3):
             raise ValueError(f"{self} is neither a finite number with its interval nor says why not")
 
     @classmethod
@@ -58,7 +58,7 @@ def number_groups(groups: np.ndarray) -> tuple[np.ndarray, int]:
     return numbers, len(present)
 
 
-def resamples(patients: int, replicates: int, numbers: np.random.Generator) -> Iterator[np.ndarray]:
+def resamples(patients: int, replicates: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Draw ``patients`` patients with replacement, ``replicates`` times; yield how often each was drawn.
 
     Whole patients are drawn, since images of one patient are alike (Field and Welsh 2007, the cluster bootstrap).
@@ -68,7 +68,7 @@ def resamples(patients: int, replicates: int, numbers: np.random.Generator) -> I
     """
     for start in range(0, replicates, CHUNK):
         size = min(CHUNK, replicates - start)
-        drawn = numbers.integers(0, patients, size=(patients, size)) * size + np.arange(size)
+        drawn = rng.integers(0, patients, size=(patients, size)) * size + np.arange(size)
         yield np.bincount(drawn.ravel(), minlength=patients * size).reshape(patients, size).astype(np.float32)
 
 

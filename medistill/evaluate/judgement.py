@@ -9,7 +9,7 @@ import numpy as np
 from medistill.evaluate.arm import ArmStatistics, PreparedArm
 from medistill.evaluate.evaluation import ArmResult, Difference, NonInferiority, Superiority
 from medistill.evaluate.intervals import Estimate, percentile_estimate
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 
 GUESSING = 0.5
 """AUC of a network that knows nothing: to be no worse than such a one is no merit."""
@@ -18,10 +18,10 @@ Entry = tuple[PreparedArm, ArmStatistics, ArmStatistics]
 
 
 def non_inferiority(
-    arms: Mapping[Arm, ArmResult],
+    arms: Mapping[ArmName, ArmResult],
     differences: Sequence[Difference],
     margin: float,
-    unfinished: Sequence[Arm],
+    unfinished: Sequence[ArmName],
     absent: str = "",
 ) -> tuple[NonInferiority, str]:
     """Whether the interval of distilled minus raw in macro AUC lies above ``-margin``; and why it cannot be judged.
@@ -48,7 +48,7 @@ def non_inferiority(
 
 
 def beats_random(
-    arms: Mapping[Arm, ArmResult], differences: Sequence[Difference], absent: str = ""
+    arms: Mapping[ArmName, ArmResult], differences: Sequence[Difference], absent: str = ""
 ) -> tuple[Superiority, str]:
     """Whether distilled minus random in macro AUC exceeds the spread of both arms' networks; and why not judged."""
     gain = next((difference.macro_auc for difference in differences if difference.minus == "random"), None)
@@ -62,12 +62,12 @@ def beats_random(
     return ("yes" if gain.value > max(spreads) else "no"), ""
 
 
-def gap_closed(table: Mapping[Arm, Entry], confidence: float, *, lacking: str = "") -> Estimate:
+def gap_closed(table: Mapping[ArmName, Entry], confidence: float, *, lacking: str = "") -> Estimate:
     """(distilled - random) / (raw - random) in macro AUC, with its interval from the same resamples.
 
     ``lacking`` says which classes the resamples often lack.
     """
-    needed: tuple[Arm, ...] = ("raw", "random", "distilled")
+    needed: tuple[ArmName, ...] = ("raw", "random", "distilled")
     if any(name not in table for name in needed):
         return Estimate.impossible("it needs the arms 'raw', 'random' and 'distilled'")
     if reason := next(filter(None, (table[name][0].rankings.no_macro for name in needed)), ""):
@@ -86,7 +86,7 @@ def gap_closed(table: Mapping[Arm, Entry], confidence: float, *, lacking: str = 
     return estimate
 
 
-def accuracy_gain(table: Mapping[Arm, Entry], more: Arm, less: Arm, confidence: float) -> Estimate:
+def accuracy_gain(table: Mapping[ArmName, Entry], more: ArmName, less: ArmName, confidence: float) -> Estimate:
     """Accuracy of one arm minus that of another, with its interval from the same resamples."""
     missing = [name for name in (more, less) if name not in table]
     if missing:

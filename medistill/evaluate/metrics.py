@@ -98,9 +98,9 @@ def youden_threshold(scores: np.ndarray, positive: np.ndarray) -> float:
         scores: (N,), finite, with at least one case and one control.
         positive: (N,) bool.
     """
-    levels, place = np.unique(scores.astype(np.float64), return_inverse=True)
-    cases = np.bincount(place, weights=positive, minlength=len(levels))
-    controls = np.bincount(place, weights=~positive, minlength=len(levels))
+    levels, positions = np.unique(scores.astype(np.float64), return_inverse=True)
+    cases = np.bincount(positions, weights=positive, minlength=len(levels))
+    controls = np.bincount(positions, weights=~positive, minlength=len(levels))
     sensitivity = 1 - (np.cumsum(cases) - cases) / cases.sum()
     specificity = (np.cumsum(controls) - controls) / controls.sum()
     best = int(np.argmax(np.round(sensitivity + specificity, 12)))
@@ -118,8 +118,8 @@ def specificity_threshold(scores: np.ndarray, positive: np.ndarray, target: floa
         positive: (N,) bool.
         target: specificity, between 0 and 1.
     """
-    levels, place = np.unique(scores.astype(np.float64), return_inverse=True)
-    controls = np.bincount(place, weights=~positive, minlength=len(levels))
+    levels, positions = np.unique(scores.astype(np.float64), return_inverse=True)
+    controls = np.bincount(positions, weights=~positive, minlength=len(levels))
     spared = np.append(0.0, np.cumsum(controls)) / controls.sum()  # by a threshold below level k
     first = int(np.argmax(np.round(spared, 12) >= target))
     if first == len(levels):
@@ -135,8 +135,8 @@ def roc_curve(scores: np.ndarray, positive: np.ndarray, grid: np.ndarray) -> np.
         positive: (N,) bool.
         grid: (F,), ascending, within 0..1.
     """
-    levels, place = np.unique(-scores, return_inverse=True)
-    hits = np.cumsum(np.bincount(place, weights=positive, minlength=len(levels))) / positive.sum()
-    false = np.cumsum(np.bincount(place, weights=~positive, minlength=len(levels))) / (~positive).sum()
+    levels, positions = np.unique(-scores, return_inverse=True)
+    hits = np.cumsum(np.bincount(positions, weights=positive, minlength=len(levels))) / positive.sum()
+    false = np.cumsum(np.bincount(positions, weights=~positive, minlength=len(levels))) / (~positive).sum()
     false, hits = np.append(0.0, false), np.append(0.0, hits)
     return np.interp(grid, false, hits)  # where the curve is vertical this takes its highest point

@@ -11,7 +11,7 @@ from medistill.evaluate.evaluation import Rule
 from medistill.evaluate.metrics import specificity_threshold, youden_threshold
 
 MEASURES = ("sensitivity", "specificity", "ppv", "npv", "f1", "balanced_accuracy")
-"""What is told of an operating point, in this order."""
+"""What is measured at an operating point, in this order."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Calls:
         cases, controls = cases[:, None], controls[:, None]
         sensitivity = _ratio(found, cases)
         specificity = _ratio(controls - false, controls)
-        told = (
+        measures = (
             sensitivity,
             specificity,
             _ratio(found, found + false),
@@ -118,7 +118,7 @@ class Calls:
             _ratio(2 * found, cases + found + false),
             (sensitivity + specificity) / 2,
         )
-        return np.stack([measure.mean(axis=1) for measure in told])
+        return np.stack([measure.mean(axis=1) for measure in measures])
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -14,14 +14,9 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Trait
 from medistill.artifacts.kept import keep_tensors, read_checked
 from medistill.errors import ArtifactError, DataError
+from medistill.recipe.arms import ARMS, ArmName
 
-Arm = Literal["raw", "random", "kmeans", "hard", "distilled"]
-"""What networks are trained on: the raw training split; as many images of it as were distilled, drawn at random, or the
-nearest to k-means centres; the set with classes for labels, where its own are soft; the set as it is."""
-ARMS: tuple[Arm, ...] = get_args(Arm)
-"""Every arm, in the order in which results are shown."""
-OF_THE_SET: tuple[Arm, ...] = ("hard", "distilled")
-"""Arms whose images are the set's own; those of the others are originals."""
+Arm = ArmName
 TRAITS: tuple[Trait, ...] = get_args(Trait)
 """What subgroups are formed by."""
 _FACTS = ("images", "bytes", "epochs", "seconds")
@@ -62,7 +57,7 @@ class ArmPredictions:
         seconds: training time of all S networks together.
     """
 
-    arm: Arm
+    arm: ArmName
     validation: np.ndarray
     test: np.ndarray
     images: int
@@ -156,7 +151,7 @@ def load_arms(folder: Path) -> list[ArmPredictions]:
     return [_load_arm(folder / f"{arm}.safetensors", arm) for arm in present]
 
 
-def _load_arm(path: Path, arm: Arm) -> ArmPredictions:
+def _load_arm(path: Path, arm: ArmName) -> ArmPredictions:
     arrays, metadata = _read(path)
     try:
         return ArmPredictions(

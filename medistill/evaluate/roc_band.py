@@ -59,24 +59,24 @@ class _RunningSum:
     Attributes:
         patients: (P,), patient of each image, by descending score.
         starts: (L,), where in ``patients`` each stretch between corners starts.
-        place: (K,), how many stretches lie above each corner.
+        positions: (K,), how many stretches lie above each corner.
     """
 
     patients: np.ndarray
     starts: np.ndarray
-    place: np.ndarray
+    positions: np.ndarray
 
     @classmethod
     def until(cls, corners: np.ndarray, patients: np.ndarray) -> _RunningSum:
         """Sums of the first ``corners`` (K,) images, ascending from 0 to all P."""
-        levels, place = np.unique(corners, return_inverse=True)
-        return cls(patients, levels[:-1], place)
+        levels, positions = np.unique(corners, return_inverse=True)
+        return cls(patients, levels[:-1], positions)
 
     def of(self, counts: np.ndarray) -> np.ndarray:
         """The sums (R, K) under R weightings (G, R); float32 holds whole numbers exactly."""
         sums = np.zeros((len(self.starts) + 1, counts.shape[1]), counts.dtype)
         np.add.reduceat(np.take(counts, self.patients, axis=0), self.starts, axis=0, out=sums[1:])
-        return np.add.accumulate(sums, axis=0, out=sums)[self.place].T
+        return np.add.accumulate(sums, axis=0, out=sums)[self.positions].T
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class ScheduleChoice:
         seconds: what the search took.
     """
 
-    arm: Arm
+    arm: ArmName
     chosen: Candidate
     trials: tuple[Trial, ...]
     still_rising: bool

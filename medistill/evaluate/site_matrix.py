@@ -10,11 +10,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from medistill.evaluate.between_runs import paired_difference
-from medistill.evaluate.evaluation import Subgroup
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import TRAITS, Arm, ArmPredictions, Truth
+from medistill.evaluate.predictions import TRAITS, ArmPredictions, Truth
+from medistill.evaluate.subgroup import Subgroup
 from medistill.evaluate.subgroups import shown, subgroups
 from medistill.recipe import EvaluateRecipe
+from medistill.recipe.arms import ArmName
 
 ExchangeSource = Literal["own_raw", "own_set", "others_sets", "all_sets", "random", "pooled_raw"]
 """What networks learn from: a site's originals; the set that was distilled from them; the sets of all other sites; the
@@ -22,7 +23,7 @@ sets of all sites; as many originals of each class and site as these hold, drawn
 sites, pooled, which is what sites that exchange sets may not do."""
 SOURCES: tuple[ExchangeSource, ...] = get_args(ExchangeSource)
 """Every source, in the order in which results are shown."""
-AS_ARMS: dict[ExchangeSource, Arm] = {
+AS_ARMS: dict[ExchangeSource, ArmName] = {
     "own_raw": "raw",
     "own_set": "distilled",
     "others_sets": "distilled",
@@ -191,8 +192,8 @@ def _figures(
     predictions: SourcePredictions, test: Truth, class_names: Sequence[str], recipe: EvaluateRecipe, seed: int
 ) -> tuple[Mapping[str, Subgroup], Subgroup]:
     """Site -> figures there, and the figures of all sites together."""
-    arms, numbers = [predictions.as_arm()], np.random.default_rng([seed, len(TRAITS)])
-    pooled = shown("site", "", np.arange(len(test.labels)), arms, test, class_names, recipe, numbers)
+    arms, rng = [predictions.as_arm()], np.random.default_rng([seed, len(TRAITS)])
+    pooled = shown("site", "", np.arange(len(test.labels)), arms, test, class_names, recipe, rng)
     groups, _ = subgroups(arms, test, class_names, recipe, seed=seed)
     alone = {} if groups else {test.traits["site"][0]: pooled}
     return {group.name: group for group in groups} | alone, pooled
@@ -218,12 +219,12 @@ def _row(
     recipe: EvaluateRecipe,
     seed: int,
 ) -> MatrixRow:
-    told = (predictions.source, predictions.site, predictions.images, len(predictions.test), predictions.reason)
+    row = (predictions.source, predictions.site, predictions.images, len(predictions.test), predictions.reason)
     if predictions.reason:
-        return MatrixRow(*told, tuple(_nothing(predictions.reason) for _ in tested), _nothing(predictions.reason))
+        return MatrixRow(*row, tuple(_nothing(predictions.reason) for _ in tested), _nothing(predictions.reason))
     groups, pooled = _figures(predictions, test, class_names, recipe, seed)
     cells = tuple(_nothing(site.reason) if site.reason else _cell(groups[site.name]) for site in tested)
-    return MatrixRow(*told, cells, _cell(pooled))
+    return MatrixRow(*row, cells, _cell(pooled))
 
 
 def _cell(group: Subgroup) -> SiteCell:

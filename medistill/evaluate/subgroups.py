@@ -9,7 +9,6 @@ import numpy as np
 
 from medistill.artifacts.corpus import NOT_STATED, Trait
 from medistill.evaluate.arm import Rankings
-from medistill.evaluate.evaluation import Subgroup, SubgroupArm
 from medistill.evaluate.intervals import (
     Estimate,
     number_groups,
@@ -17,8 +16,10 @@ from medistill.evaluate.intervals import (
     proportion_estimate,
     resamples,
 )
-from medistill.evaluate.predictions import TRAITS, Arm, ArmPredictions, Truth
+from medistill.evaluate.predictions import TRAITS, ArmPredictions, Truth
+from medistill.evaluate.subgroup import Subgroup, SubgroupArm
 from medistill.recipe import EvaluateRecipe
+from medistill.recipe.arms import ArmName
 
 FEW_HERE = "a class has few patients in this subgroup"
 """Why a figure of a subgroup has no interval: which class, and how many, could point at somebody."""
@@ -49,8 +50,8 @@ def subgroups(
                 nothing = Estimate.impossible(hidden[name])
                 found.append(Subgroup(trait, name, None, None, (), (), nothing, hidden[name]))
             else:
-                numbers = np.random.default_rng([seed, TRAITS.index(trait), number])
-                found.append(shown(trait, name, rows, arms, test, class_names, recipe, numbers))
+                rng = np.random.default_rng([seed, TRAITS.index(trait), number])
+                found.append(shown(trait, name, rows, arms, test, class_names, recipe, rng))
     return tuple(found), untold
 
 
@@ -93,18 +94,18 @@ def shown(
     test: Truth,
     class_names: Sequence[str],
     recipe: EvaluateRecipe,
-    numbers: np.random.Generator,
+    rng: np.random.Generator,
 ) -> Subgroup:
     """The arms on the test images ``rows`` (int64), however few they are; ``numbers`` draws the resamples."""
     labels = test.labels[rows]
     groups, patients = number_groups(test.groups[rows])
     cases = labels == np.arange(len(class_names))[:, None]
     present = [c for c in range(len(class_names)) if cases[c].any() and not cases[c].all()]
-    counts = list(resamples(patients, recipe.bootstrap, numbers))
+    counts = list(resamples(patients, recipe.bootstrap, rng))
     once = np.ones((patients, 1), np.float32)
     images = np.bincount(groups, minlength=patients).astype(np.float64)
-    told: list[SubgroupArm] = []
-    areas: dict[Arm, tuple[float, np.ndarray, str]] = {}
+    of_arms: list[SubgroupArm] = []
+    areas: dict[ArmName, tuple[float, np.ndarray, str]] = {}
     for arm in arms:
         of_cell = replace(arm, test=arm.test[:, rows][:, :, present])
         rankings = Rankings(of_cell, cases[present], [class_names[c] for c in present])
@@ -117,7 +118,7 @@ def shown(
             value = float(rankings.auc(once, groups).mean())
             sample = np.concatenate([rankings.auc(part, groups).mean(axis=0) for part in counts])
         areas[arm.arm] = (value, sample, reason)
-        told.append(
+        of_arms.append(
             SubgroupArm(
                 arm.arm,
                 proportion_estimate(float(right.mean()), shares, patients=patients, confidence=recipe.confidence),
@@ -132,7 +133,7 @@ def shown(
         len(rows),
         patients,
         tuple(class_names[c] for c in present),
-        tuple(told),
+        tuple(of_arms),
         _difference(areas, patients, recipe.confidence),
         "",
     )
@@ -142,7 +143,7 @@ def _no_area(present: Sequence[int], labels: np.ndarray, class_names: Sequence[s
     return "" if present else f"every test image here is of class '{class_names[int(labels[0])]}'"
 
 
-def _difference(areas: Mapping[Arm, tuple[float, np.ndarray, str]], patients: int, confidence: float) -> Estimate:
+def _difference(areas: Mapping[ArmName, tuple[float, np.ndarray, str]], patients: int, confidence: float) -> Estimate:
     """Distilled minus raw, from the same resamples."""
     if "distilled" not in areas or "raw" not in areas:
         return Estimate.impossible("the arms 'distilled' and 'raw' were not both trained")

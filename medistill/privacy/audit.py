@@ -12,33 +12,16 @@ from pydantic import TypeAdapter, ValidationError
 from medistill.artifacts.kept import read_result
 from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
+from medistill.privacy.criterion import Asked, Criterion, Verdict
+from medistill.privacy.former_audit import AUDIT_SCHEMA, brought_up
 from medistill.privacy.letters import TextFigures
 from medistill.privacy.membership import Membership
 from medistill.recipe import Deviation, audit_deviations
 
-AUDIT_SCHEMA = 2
-WITHOUT_TEXT = 1
-"""Schema of audits that did not look for text; they can be read, and do not pass."""
-Verdict = Literal["pass", "fail", "not enough evidence"]
 Subject = Literal["distilled", "random", "held out"]
 """The distilled images; as many random training images, which must be found; held-out images of other patients."""
-Space = Literal["pixels", "structure", "features"]
-SPACES: tuple[Space, ...] = ("pixels", "structure", "features")
-
-ORIGINALS_READ = "Share of the originals looked through for text"
-"""Name of the criterion on text in the originals."""
-LETTERS = "Images, or means of them, in which letters are read"
-"""Name of the criterion on text in the set."""
-OVERLAYS = "Sites whose overlay with letters the set shows"
-"""Name of the criterion on what all images of a site share."""
-MAKING = "Images whose making is known"
-"""Name of the criterion that ties an audit to the run that made the set."""
-LAXER = "Settings laxer than the shipped ones"
-"""Name of the criterion on the audit's own thresholds and budget."""
-AT_LEAST = ("Held-out ", "Fewest ", MAKING, ORIGINALS_READ, "Chance ")
-"""How the names of the criteria begin that ask for no less than the threshold."""
-COUNTED = ("Held-out ", "Fewest ", MAKING, LAXER, LETTERS, OVERLAYS)
-"""How the names of the criteria begin whose figure is a count; the others are shares or probabilities."""
+MAKING = Asked("making", "at least", "count")
+"""What ties an audit to the run that made the set."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +45,7 @@ class CopyFigures:
 
     Attributes:
         subject: which images.
-        space: in what they are compared.
+        space: in what they are compared, such as "pixels".
         images: how many; all were compared, so that counts are exact.
         copies: how many are copies.
         smallest_ratio: of the distance to the nearest training image in units of that to the nearest held-out one.
@@ -73,7 +56,7 @@ class CopyFigures:
     """
 
     subject: Subject
-    space: Space
+    space: str
     images: int
     copies: int
     smallest_ratio: float
@@ -88,18 +71,18 @@ class CopyRule:
     """When an image counts as a copy, in one space.
 
     Attributes:
-        space: in what images are compared.
+        space: in what images are compared, such as "pixels".
         ratio: the ratio of distances at which, and below which, it does.
         reference_images: real held-out images that this was held against.
     """
 
-    space: Space
+    space: str
     ratio: float
     reference_images: int
 
 
 @dataclass(frozen=True)
-class ResidueFigures:
+class LeakageFigures:
     """What is left of the real images that images began as.
 
     Attributes:
@@ -119,30 +102,6 @@ class ResidueFigures:
     recovered: Estimate
     chance: float
     traced: Estimate
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """One thing that the gate asks.
-
-    Attributes:
-        name: what it asks for.
-        figure: what was found, or None.
-        threshold: what it is held against.
-        verdict: what follows.
-        reason: why nothing follows, or what to know of it; else empty.
-    """
-
-    name: str
-    figure: float | None
-    threshold: float
-    verdict: Verdict
-    reason: str
-
-    @property
-    def asks_at_least(self) -> bool:
-        """Whether the figure must reach the threshold; that of any other criterion must not pass it."""
-        return self.name.startswith(AT_LEAST)
 
 
 @dataclass(frozen=True)
@@ -179,7 +138,7 @@ class Audit:
     criteria: tuple[Criterion, ...]
     rules: tuple[CopyRule, ...]
     copies: tuple[CopyFigures, ...]
-    residue: tuple[ResidueFigures, ...]
+    residue: tuple[LeakageFigures, ...]
     residue_reason: str
     membership: Membership | None
     guarantee: str
@@ -214,9 +173,12 @@ class Audit:
 
         An audit by an earlier version, which asked for none of these, does not pass.
         """
-        asked = {criterion.name for criterion in self.criteria}
-        whole = self.text is not None and MAKING in asked
+        whole = self.text is not None and self.asks(MAKING)
         return self.verdict == "pass" and whole and not any(one.laxer for one in self.deviations)
+
+    def asks(self, asked: Asked) -> bool:
+        """Whether any criterion is of this kind."""
+        return any(criterion.asked == asked for criterion in self.criteria)
 
     def of_subject(self, subject: Subject) -> tuple[CopyFigures, ...]:
         """The search for copies among these images, in every space."""
@@ -254,10 +216,3 @@ def audit_from_json(known: Mapping[str, Any], origin: str) -> Audit:
             expected="an audit as this version of medistill writes it",
             do="audit the set again with `medistill audit`",
         ) from None
-
-
-def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A record of an earlier schema as this version would write it; any other as it is."""
-    if known.get("schema") != WITHOUT_TEXT or isinstance(known["schema"], bool):
-        return known
-    return {**known, "schema": AUDIT_SCHEMA, "text": None}

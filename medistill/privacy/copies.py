@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from monai.metrics.regression import compute_ssim_and_cs
 from torch import Tensor
 
 from medistill.evaluate.intervals import Estimate
+from medistill.privacy.signals import Read
 
 SHIFT = 1
 """Pixels by which an image may be shifted either way before it is compared."""
@@ -22,10 +23,6 @@ LARGEST_BLOCK = 2**24
 """Numbers held at once of one kind: 64 MiB in float32."""
 NOTHING = 5e-3
 """Distance below which two images of length 1 are the same: their product is then off 1 by rounding, 1e-5 at most."""
-Read = Callable[[np.ndarray], Tensor]
-"""Rows of a corpus -> float32 (B, D), each of length 1."""
-ReadShifted = Callable[[np.ndarray], Tensor]
-"""Rows of a corpus -> float32 (B, V, D), every shift of each, as queries are given."""
 
 
 def windows(images: Tensor) -> Tensor:
@@ -86,7 +83,7 @@ def nearest(
     Args:
         queries: (Q, V, D), V variants of each, at length 1.
         rows: (N,), of the corpus.
-        read: gives the unit vectors of rows.
+        read: rows -> unit vectors (B, D).
         groups: (N,), patient of each of ``rows``.
         own: (Q,), patient whose images a query is not compared with; -1 is nobody.
         level: (Q,), similarity above which images are counted.
@@ -170,15 +167,15 @@ def compare_in(
     read: Read,
     groups: np.ndarray,
     own: np.ndarray,
-    read_shifted: ReadShifted | None = None,
+    read_shifted: Read | None = None,
 ) -> tuple[Compared, Nearest, Nearest]:
     """Compare queries (Q, V, D) with both splits of a corpus by correlation, or by the cosine of features.
 
     Args:
         groups: (N,), patient of every image of the corpus.
         own: (Q,), patient of each query, with whose images it is not compared; -1 where it has none.
-        read_shifted: gives what `Compared.apart` needs. Left out for features: what a network makes of noise on a copy
-            does not add to what it makes of the copy.
+        read_shifted: rows -> (B, V, D), every shift of each, which `Compared.apart` needs. Left out for features: what
+            a network makes of noise on a copy does not add to what it makes of the copy.
     """
     found: dict[bool, Nearest] = {}
     level = None
@@ -212,9 +209,7 @@ def drawn_above(above: np.ndarray, count: int, drawn: int) -> np.ndarray:
     return 1 - np.array(left, float)
 
 
-def compare_structure(
-    images: Tensor, inside: Nearest, outside: Nearest, pixels: Callable[[np.ndarray], Tensor]
-) -> Compared:
+def compare_structure(images: Tensor, inside: Nearest, outside: Nearest, pixels: Read) -> Compared:
     """Compare images with the nearest of each split by structural similarity (Wang 2004), at the best shift.
 
     The distance is sqrt(1 - SSIM). Each image is first brought to mean 1/2 and deviation 1/4, within a range of 1.

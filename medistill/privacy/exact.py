@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from medistill.evaluate.intervals import Estimate
 
-HALVINGS = 60
-"""Steps of the bisection for a limit; it is then exact to 1e-18."""
-
 
 def exact_proportion(share: float, units: int, confidence: float) -> Estimate:
     """A proportion with the exact binomial interval (Clopper and Pearson 1934).
 
     The lower limit is the p at which as many successes as were seen, or more, have probability (1 - confidence) / 2,
-    and the upper one likewise for as many or fewer. Where each unit was tried several times, ``share * units`` need
-    not be whole: it is rounded outwards, which makes the interval wider (after Korn and Graubard 1998, with the units
-    for the effective sample size: trials of one unit can be no more than alike).
+    and the upper one likewise for as many or fewer: quantiles of beta distributions. Where each unit was tried several
+    times, ``share * units`` need not be whole: it is rounded outwards, which makes the interval wider (after Korn and
+    Graubard 1998, with the units for the effective sample size: trials of one unit can be no more than alike).
 
     Args:
         share: of successes, 0..1.
         units: independent units behind it, such as patients, at least 1.
         confidence: level of the interval, such as 0.95.
     """
+    from scipy.special import betaincinv  # here, since whoever reads an audit loads this file
+
     tail = (1 - confidence) / 2
     fewest, most = math.floor(share * units + 1e-9), math.ceil(share * units - 1e-9)
-    choices = _log_choose(units)
-    low = _last(lambda p: _at_least(fewest, p, choices) < tail) if fewest > 0 else 0.0
-    high = _last(lambda p: 1 - _at_least(most + 1, p, choices) > tail) if most < units else 1.0
+    low = float(betaincinv(fewest, units - fewest + 1, tail)) if fewest > 0 else 0.0
+    high = float(betaincinv(most + 1, units - most, 1 - tail)) if most < units else 1.0
     return Estimate(share, min(low, share), max(high, share))
 
 
@@ -75,21 +73,3 @@ def _log_choose(count: int) -> np.ndarray:
     """Logarithms (count + 1,) of the binomial coefficients of ``count``."""
     logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])
     return np.asarray(logs[-1] - logs - logs[::-1])
-
-
-def _at_least(successes: int, p: float, log_choices: np.ndarray) -> float:
-    """Probability of ``successes`` or more with success probability ``p`` strictly between 0 and 1."""
-    counts, units = np.arange(successes, len(log_choices)), len(log_choices) - 1
-    return float(np.exp(log_choices[successes:] + counts * math.log(p) + (units - counts) * math.log1p(-p)).sum())
-
-
-def _last(holds: Callable[[float], bool]) -> float:
-    """The largest p in 0..1 at which ``holds``, which is true below it and false above, by bisection."""
-    low, high = 0.0, 1.0
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        if 0 < middle < 1 and holds(middle):
-            low = middle
-        else:
-            high = middle
-    return low

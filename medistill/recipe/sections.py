@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from medistill.recipe.arms import ControlArm
 from medistill.recipe.class_map import ClassMap
 from medistill.recipe.methods import QUANTISING, Method, contradictions, with_method
 from medistill.recipe.privacy import PrivacyRecipe, broken_conditions
@@ -20,7 +21,6 @@ from medistill.recipe.strictness import Deviation, Laxer, deviations, strictness
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121"]
 PatientIds = Literal["site", "global"]
-ControlArm = Literal["raw", "random", "kmeans"]
 
 
 class DataRecipe(Section):

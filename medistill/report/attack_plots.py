@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.audit import Audit
-from medistill.privacy.gate import ATTACKED_AT
+from medistill.privacy.criterion import Asked
 from medistill.privacy.membership import SOURCES, Source
+from medistill.privacy.score_attack import ATTACKED_AT, AUC, FOUND
 from medistill.report.arm_style import listed_by_arm
 from medistill.report.audit_statements import figures_by_attack
 from medistill.report.estimates import with_interval
@@ -32,6 +33,7 @@ class AttackFigure:
         guessing: what an attack has that knows nothing.
         title: above the drawing.
         text: how to read it, up to the level of the intervals.
+        asked: what the gate asks of it.
         last: behind all else that is said of it.
     """
 
@@ -41,6 +43,7 @@ class AttackFigure:
     guessing: float
     title: str
     text: str
+    asked: Asked
     last: str = ""
 
 
@@ -52,6 +55,7 @@ ATTACK_FIGURES = (
         1 / ATTACKED_AT,
         "Patients found, 1 in 100 others wrong",
         "Share of the patients in the training data, with",
+        FOUND,
     ),
     AttackFigure(
         "auc",
@@ -60,6 +64,7 @@ ATTACK_FIGURES = (
         0.5,
         "AUC of the attacks",
         "With",
+        AUC,
         ". At 1 everybody is told apart",
     ),
 )
@@ -74,7 +79,7 @@ def entries(audit: Audit, of: AttackFigure) -> Entries:
 
 def allowed(audit: Audit, of: AttackFigure) -> float | None:
     """What the gate allows; None where it does not ask for the figure."""
-    return audit.thresholds.get(f"most_{of.figure}")
+    return audit.thresholds.get(of.asked.setting)
 
 
 def attacks(shown: Entries, label: str, *, guessing: float, most: float | None) -> Figure:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy.audit import COUNTED, LAXER, LETTERS, MAKING, ORIGINALS_READ, Audit, Criterion, Subject, Verdict
-from medistill.privacy.gate import ATTACKED_AT
-from medistill.privacy.membership import AttackCell, AttackName, MembershipAttack, Source
+from medistill.privacy.attack_registry import all_attacks, display_name
+from medistill.privacy.audit import MAKING, Audit, Subject
+from medistill.privacy.criterion import Criterion, Verdict
+from medistill.privacy.gate import LAXER
+from medistill.privacy.membership import AttackCell, MembershipAttack, Source
+from medistill.privacy.score_attack import ATTACKED_AT
 from medistill.report.wording import count, number, short
 
 SUBJECT_NAMES: dict[Subject, str] = {
@@ -32,11 +35,6 @@ NOT_AS_SHIPPED = "Passed, but by less than this version asks for"
 """How a pass is told that was laxer than what is shipped."""
 MOST_NAMED = 4
 """Criteria that a sentence names."""
-ATTACK_WORDS: Mapping[AttackName, str] = {
-    "distance": "The distance attack trains none: it asks how near a person's image lies to the distilled images "
-    "themselves.",
-}
-"""Attack -> what to know of it, where that is more than the others need."""
 ADVERSARY = (
     "The adversary holds the distilled set and its recipe, trains networks on the set, may hold images of some people, "
     "and asks which of these people are in the training split, or looks for their images in the set."
@@ -98,7 +96,7 @@ def outcome(audit: Audit) -> str:
 
 def reason_text(criterion: Criterion) -> str:
     """Why nothing follows from a criterion, or what to know of it; the laxer settings are listed above."""
-    return "the settings are listed above" if criterion.name == LAXER and criterion.reason else criterion.reason
+    return "the settings are listed above" if criterion.asked == LAXER and criterion.reason else criterion.reason
 
 
 def consequence(audit: Audit) -> str:
@@ -108,10 +106,9 @@ def consequence(audit: Audit) -> str:
 
 def _consequence(audit: Audit) -> str:
     if standing(audit) != audit.verdict:
-        asked = {one.name for one in audit.criteria}
         lacking = (
             "" if audit.text is not None else "It did not look for text in the pixels.",
-            "" if MAKING in asked else "It did not ask whether the set is the one that its recipe made.",
+            "" if audit.asks(MAKING) else "It did not ask whether the set is the one that its recipe made.",
         )
         return " ".join(filter(None, ("It should not leave the house on this evidence.", *lacking)))
     if audit.verdict == "pass":
@@ -142,22 +139,22 @@ def _first(told: Sequence[str]) -> str:
 
 def found_text(criterion: Criterion) -> str:
     """What was found, as a person would write it."""
-    if not_looked_for(criterion):
+    if criterion.not_looked_for:
         return "not looked for"
     if criterion.figure is None:
         return "not known"
-    return f"{criterion.figure:.0f}" if criterion.name.startswith(COUNTED) else number(criterion.figure)
-
-
-def not_looked_for(criterion: Criterion) -> bool:
-    """Whether it is one on text that passes without a look, for the reason that it gives: its figure says nothing."""
-    return criterion.name in (ORIGINALS_READ, LETTERS) and criterion.verdict == "pass" and bool(criterion.reason)
+    return f"{criterion.figure:.0f}" if criterion.asked.reads_as == "count" else number(criterion.figure)
 
 
 def asked_text(criterion: Criterion) -> str:
     """What was asked for: "at most 0.05"."""
-    bound = "at least" if criterion.asks_at_least else "at most"
-    return f"{bound} {short(criterion.threshold)}"
+    return f"{criterion.asked.bound} {short(criterion.threshold)}"
+
+
+def attack_remarks(audit: Audit) -> tuple[str, ...]:
+    """What the attacks on membership that were made say of how they work."""
+    made = {attack.name for attack in audit.membership.attacks} if audit.membership is not None else set()
+    return tuple(attack.remark for attack in all_attacks() if attack.name in made and attack.remark)
 
 
 def attack_rows(audit: Audit) -> tuple[AttackRow, ...]:
@@ -179,17 +176,24 @@ def figures_by_attack(audit: Audit, figure: Literal["auc", "found"]) -> dict[str
         if figure == "found":
             rates = [one.rate for cell in attack.cells[:1] for one in cell.detections if one.one_in == ATTACKED_AT]
             value = rates[0] if rates else nothing
-        told.setdefault(attack.name, {})[attack.source] = value
+        told.setdefault(display_name(attack.name), {})[attack.source] = value
     return told
 
 
 def _row(attack: MembershipAttack, cell: AttackCell) -> AttackRow:
     found = tuple(one.rate for one in cell.detections)
     return AttackRow(
-        attack.name, attack.source, cell.name, cell.members, cell.non_members, cell.auc, found, cell.reason
+        display_name(attack.name),
+        attack.source,
+        cell.name,
+        cell.members,
+        cell.non_members,
+        cell.auc,
+        found,
+        cell.reason,
     )
 
 
 def _without(attack: MembershipAttack) -> AttackRow:
     nothing = Estimate.impossible(attack.reason)
-    return AttackRow(attack.name, attack.source, "", None, None, nothing, (), attack.reason)
+    return AttackRow(display_name(attack.name), attack.source, "", None, None, nothing, (), attack.reason)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import arm_name
 from medistill.report.table import Table
 from medistill.report.text import Point, Text
@@ -72,7 +72,7 @@ class Aside:
 class Legend:
     """Arms or other sources with how they are drawn, as lines or as points."""
 
-    entries: tuple[tuple[Arm | Point, str], ...]
+    entries: tuple[tuple[ArmName | Point, str], ...]
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,6 @@ def facts(*rows: tuple[str, Text | int | None]) -> Facts:
     )
 
 
-def arm_legend(arms: Sequence[Arm], *, points: bool = False) -> Legend:
+def arm_legend(arms: Sequence[ArmName], *, points: bool = False) -> Legend:
     """How arms are drawn, as lines or as points."""
     return Legend(tuple((Point(arm) if points else arm, arm_name(arm)) for arm in arms))

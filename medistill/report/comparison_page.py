@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import ARM_STYLES, arm_in_sentence
 from medistill.report.blocks import Beside, Block, Drawing, Figure, Heading, Prose, arm_legend
 from medistill.report.comparison import ComparedRun, Comparison
@@ -58,7 +58,7 @@ def comparison_page(comparison: Comparison) -> Page:
     )
 
 
-def _arms(comparison: Comparison) -> tuple[Arm, ...]:
+def _arms(comparison: Comparison) -> tuple[ArmName, ...]:
     return tuple(name for name in ARM_STYLES if any(run.arm(name) is not None for run in comparison.runs))
 
 
@@ -104,7 +104,7 @@ def _of_runs(runs: Sequence[ComparedRun], heading: Text, kind: Kind, field: str)
 
 
 def _of_arms(
-    runs: Sequence[ComparedRun], arm: Arm, heading: Text, kind: Kind, field: str, *, otherwise: Cell = NOT_TRAINED
+    runs: Sequence[ComparedRun], arm: ArmName, heading: Text, kind: Kind, field: str, *, otherwise: Cell = NOT_TRAINED
 ) -> Row:
     """A figure of an arm of every run, and what stands where the arm was not trained."""
     figures = [run.arm(arm) for run in runs]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, RocCurve
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import ARM_STYLES, BANDED
 from medistill.report.axes import framed, named
 from medistill.report.palette import FAINT, MUTED
@@ -75,11 +75,11 @@ def _in_order(curves: Sequence[Curve]) -> list[Curve]:
     return sorted(curves, key=lambda entry: entry.arm == "distilled")
 
 
-def _band(axes: Axes, x: Sequence[float], low: Sequence[float], high: Sequence[float], arm: Arm) -> None:
+def _band(axes: Axes, x: Sequence[float], low: Sequence[float], high: Sequence[float], arm: ArmName) -> None:
     axes.fill_between(x, low, high, color=ARM_STYLES[arm].mark, alpha=0.16, linewidth=0)
 
 
-def _line(axes: Axes, x: Sequence[float], y: Sequence[float], arm: Arm, *, points: bool = False) -> None:
+def _line(axes: Axes, x: Sequence[float], y: Sequence[float], arm: ArmName, *, points: bool = False) -> None:
     style = ARM_STYLES[arm]
     axes.plot(
         x,

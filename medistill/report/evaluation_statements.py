@@ -9,19 +9,12 @@ from collections.abc import Sequence
 
 from medistill.artifacts.corpus import Trait
 from medistill.evaluate.curves import BAND_REPLICATES
-from medistill.evaluate.predictions import TRAITS, Arm
+from medistill.evaluate.predictions import TRAITS
+from medistill.recipe.arms import ARMS
 from medistill.report.arm_style import arm_in_sentence
 from medistill.report.estimates import with_interval
 from medistill.report.record import Report
 from medistill.report.wording import class_label, classes_listed, count, counted, level, listed, sentences, short
-
-ARM_PHRASES: dict[Arm, str] = {
-    "raw": "all originals",
-    "random": "originals drawn at random, anew for each network",
-    "kmeans": "originals chosen by k-means, nearest to the centres within each class",
-    "hard": "the distilled images with hard labels",
-    "distilled": "the distilled images",
-}
 
 
 def networks(report: Report) -> str:
@@ -46,7 +39,7 @@ def this_run(report: Report) -> str:
 def arms(report: Report) -> str:
     """What networks were trained on."""
     parts = [
-        f"{ARM_PHRASES[arm.arm]} ({counted(arm.images, 'image')}, {counted(arm.epochs, 'epoch')}, "
+        f"{ARMS[arm.arm].description} ({counted(arm.images, 'image')}, {counted(arm.epochs, 'epoch')}, "
         f"{count(arm.images_seen)} images shown to a network)"
         for arm in report.evaluation.arms
     ]
@@ -76,7 +69,7 @@ def training(report: Report) -> str:
     if chosen:
         lengths = "the batch size, learning rate and number of updates that did best on patients who were not tested"
         rates = [
-            f"{way.chosen.lr:.3g} on {ARM_PHRASES[way.arm]} ({counted(way.chosen.updates, 'update')} of up to "
+            f"{way.chosen.lr:.3g} on {ARMS[way.arm].description} ({counted(way.chosen.updates, 'update')} of up to "
             f"{counted(way.chosen.batch_size, 'image')})"
             for way in chosen
         ]

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from medistill.evaluate.evaluation import ArmResult
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 from medistill.report import audit_statements
 from medistill.report.arm_style import arm_name
 from medistill.report.blocks import Block, Prose
@@ -45,7 +45,7 @@ class Headline:
         networks: how many there are.
     """
 
-    arm: Arm
+    arm: ArmName
     name: str
     area: str
     limits: str
@@ -163,7 +163,7 @@ def _privacy(report: Report) -> PrivacyState | None:
     return PrivacyState("not-audited", "not judged here", f"{why[:1].upper()}{why[1:]}.", "Privacy", letters)
 
 
-def _bars(estimates: Mapping[Arm, Estimate]) -> dict[Arm, Bar]:
+def _bars(estimates: Mapping[ArmName, Estimate]) -> dict[ArmName, Bar]:
     """Each estimate on a common scale from 0.5, or from 0 where something lies below, to 1."""
     whole = {
         arm: (estimate.value, estimate.low, estimate.high)

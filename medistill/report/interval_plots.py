@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import ARM_STYLES
 from medistill.report.axes import framed, named, room_for, rows
 from medistill.report.palette import ACCENT, FAINT, MARGIN, MUTED, PAPER
@@ -51,13 +51,13 @@ class PlotRow:
     marks: tuple[Mark, ...] = ()
 
 
-def arm_mark(arm: Arm, estimate: Estimate, *, filled: bool = True, strong: bool = False) -> Mark:
+def arm_mark(arm: ArmName, estimate: Estimate, *, filled: bool = True, strong: bool = False) -> Mark:
     """An estimate of an arm, drawn as that arm is."""
     style = ARM_STYLES[arm]
     return Mark(estimate, style.mark, style.marker, filled, strong)
 
 
-def plot_arms(entries: Sequence[tuple[str, Mapping[Arm, Estimate]]]) -> Figure:
+def plot_arms(entries: Sequence[tuple[str, Mapping[ArmName, Estimate]]]) -> Figure:
     """Macro AUC: a row for each entry with its arms below each other."""
     shown = [
         PlotRow(name, tuple(arm_mark(arm, areas[arm], strong=arm == "distilled") for arm in ARM_STYLES if arm in areas))

@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from medistill.evaluate import evaluation, intervals, published, schedule_choice
+from medistill.evaluate import evaluation, intervals, published, schedule_choice, subgroup
 from medistill.evaluate.evaluation import EVALUATION_SCHEMA
-from medistill.privacy import accounting, audit, canaries, letters, membership, spent
-from medistill.privacy.audit import AUDIT_SCHEMA
+from medistill.privacy import accounting, audit, criterion, letters, membership, spent
+from medistill.privacy.former_audit import AUDIT_SCHEMA
 from medistill.quantisation import record as quantisation_record
 from medistill.quantisation.record import QUANTISATION_SCHEMA
 from medistill.report import caveat, record, summaries, verdict
@@ -25,8 +25,8 @@ from medistill.report.record import REPORT_SCHEMA, Report
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _HOMES = (
     *(record, caveat, summaries, verdict),
-    *(evaluation, intervals, published, schedule_choice),
-    *(accounting, spent, audit, letters, membership, canaries, quantisation_record),
+    *(evaluation, intervals, published, schedule_choice, subgroup),
+    *(accounting, spent, audit, criterion, letters, membership, quantisation_record),
 )
 """Where the records are defined."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 from medistill.report.kinds import Kind
 
 
@@ -90,7 +90,7 @@ class Note:
 class Point:
     """The point of an arm in figures; an outline where it is not ``full``."""
 
-    arm: Arm
+    arm: ArmName
     full: bool = True
 
 

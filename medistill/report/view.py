@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medistill.evaluate.evaluation import ArmResult, Evaluation
-from medistill.evaluate.predictions import Arm
 from medistill.evaluate.rare import without_interval
+from medistill.recipe.arms import HEADLINE, ArmName
 from medistill.report.arm_style import ARM_STYLES
 from medistill.report.pictures import ClassPictures
 from medistill.report.record import Report
@@ -14,8 +14,6 @@ from medistill.report.wording import counted, counted_as, level
 
 MOST_CLASSES = 12
 """Classes that forest plots show and confusion matrices are written out for."""
-FIRST: tuple[Arm, ...] = ("distilled", "raw", "random")
-"""Arms on the first screen, where they were trained."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +41,15 @@ class ReportView:
         return (self.report.evaluation, *self.report.across)
 
     @property
-    def arms(self) -> dict[Arm, ArmResult]:
+    def arms(self) -> dict[ArmName, ArmResult]:
         """Arm -> its results, in the order in which arms are shown."""
         found = {name: self.evaluation.arm(name) for name in ARM_STYLES}
         return {name: arm for name, arm in found.items() if arm is not None}
 
     @property
-    def first(self) -> tuple[Arm, ...]:
-        """Arms of the first screen."""
-        return tuple(name for name in FIRST if name in self.arms)
+    def first(self) -> tuple[ArmName, ...]:
+        """Arms of the first screen, where they were trained."""
+        return tuple(name for name in HEADLINE if name in self.arms)
 
     @property
     def unit(self) -> str:

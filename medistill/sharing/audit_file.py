@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from medistill.artifacts.atomic import parse_json
 from medistill.errors import ArtifactError
-from medistill.privacy.audit import Audit, Criterion, audit_from_json, brought_up
-from medistill.privacy.gate import contradicted, decide
+from medistill.privacy.audit import Audit, audit_from_json
+from medistill.privacy.former_audit import brought_up
+from medistill.privacy.gate import decide, declared
 from medistill.sharing.manifest import AuditRecord
 from medistill.visible import json_text
 
@@ -40,19 +41,12 @@ def audit_of_bytes(data: bytes) -> Audit:
         raise _refused("it holds more than an audit, or another kind of value")
     if audit.verdict != decide(audit.criteria):
         raise _refused(f"it says {audit.verdict!r}, and its criteria give {decide(audit.criteria)!r}")
-    if any(contradicted(one, audit.thresholds) for one in audit.criteria):
+    kinds = declared()
+    if any(one.contradicted(audit.thresholds, kinds) for one in audit.criteria):
         raise _refused("a criterion was held against another threshold than the one that it tells")
-    if any(one.verdict == "pass" and not _can_pass(one) for one in audit.criteria):
+    if any(one.verdict == "pass" and not one.can_pass for one in audit.criteria):
         raise _refused("a criterion passes whose figure does not")
     return audit
-
-
-def _can_pass(one: Criterion) -> bool:
-    """Whether the figure is on the good side of the threshold; a reason may say why another one passes."""
-    if one.figure is None:
-        return False
-    good = one.figure >= one.threshold if one.asks_at_least else one.figure <= one.threshold
-    return good or bool(one.reason)
 
 
 def _refused(why: str) -> ArtifactError:

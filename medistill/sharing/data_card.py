@@ -14,12 +14,13 @@ from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letter
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Arm
-from medistill.privacy.audit import Audit, Criterion
+from medistill.privacy.audit import Audit
+from medistill.privacy.criterion import Criterion
 from medistill.recipe import QUANTISING
 from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
 from medistill.report.arm_style import arm_name
-from medistill.report.audit_statements import not_looked_for, verdict_sentence
+from medistill.report.audit_statements import verdict_sentence
 from medistill.report.estimates import with_interval
 from medistill.report.record import Report
 from medistill.report.render.markdown import escaped, shown_whole
@@ -277,7 +278,7 @@ def _privacy(
 
 
 def _criterion(one: Criterion) -> str:
-    if not_looked_for(one):
+    if one.not_looked_for:
         return "not looked for"
     return "could not be judged" if one.figure is None else f"{one.figure:.3g}"
 

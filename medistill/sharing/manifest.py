@@ -24,7 +24,7 @@ from medistill.artifacts.field_kinds import (
 )
 from medistill.artifacts.record import Record
 from medistill.errors import ArtifactError, first_complaint
-from medistill.privacy.audit import Verdict
+from medistill.privacy.criterion import Verdict
 from medistill.recipe import Unit, Weighting
 
 BUNDLE_SCHEMA = 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import TypeAdapter
 
 from medistill.artifacts.atomic import parse_json
 from medistill.errors import ArtifactError, UsageError
+from medistill.privacy.former_audit import brought_up
 from medistill.report.record import Report
 from medistill.sharing.archive import MOST_JSON_BYTES
 from medistill.sharing.audit_file import json_bytes
@@ -59,6 +60,8 @@ def report_of_bytes(data: bytes) -> Report:
     if len(data) > MOST_JSON_BYTES:
         raise refusal(RECORD, f"it has {len(data)} bytes")
     stored = parse_json(data, RECORD, "report of the bundle")
+    if isinstance(stored.get("audit"), Mapping):
+        stored = {**stored, "audit": brought_up(stored["audit"])}
     report = TypeAdapter(Report).validate_python({k: v for k, v in stored.items() if k not in ("schema", "kind")})
     if json.loads(json_bytes(report.as_json())) != stored or report.shows_real:
         raise refusal(RECORD, "it holds more than a report that may leave")

@@ -116,3 +116,8 @@ def _whitened(grey: LabelledImages, whitening: Whitening) -> Tensor:
         some = slice(start, start + ROWS)
         torch.mm(grey.batch(some).flatten(1) - mean, matrix, out=whitened[some].flatten(1))
     return whitened
+
+
+def grey_of(corpus: Corpus, rows: np.ndarray, device: torch.device) -> Tensor:
+    """Rows of a corpus as grey values (B, C, H, W) in units of full scale."""
+    return torch.from_numpy(np.asarray(corpus.images[rows])).to(device).float() / 255

@@ -81,8 +81,10 @@ def check_across(corpus: Corpus, recipe: Recipe) -> None:
 
 def _recipes(recipe: Recipe) -> dict[str, Recipe]:
     """The recipe of each other network, in the order in which they are named."""
-    alone = recipe.evaluate.model_copy(update={"across": ()})
+    without_others = recipe.evaluate.model_copy(update={"across": ()})
     return {
-        name: recipe.model_copy(update={"network": recipe.network.model_copy(update={"name": name}), "evaluate": alone})
+        name: recipe.model_copy(
+            update={"network": recipe.network.model_copy(update={"name": name}), "evaluate": without_others}
+        )
         for name in dict.fromkeys(recipe.evaluate.across)
     }

@@ -7,11 +7,10 @@ import math
 import numpy as np
 
 from medistill.artifacts.corpus import Corpus
-from medistill.privacy.gate import ATTACKED_AT
+from medistill.privacy.score_attack import ATTACKED_AT
 from medistill.progress import Progress
 from medistill.recipe import UNITS, Recipe
-from medistill.workflow.membership import shadow_obstacle
-from medistill.workflow.shadows import plan_shadows
+from medistill.workflow.shadows import plan_shadows, shadow_obstacle
 
 FEWER_IMAGES = (
     "more patients of that class, its union with another class, or a smaller distill.ipc (or quantise.min_cluster_size)"

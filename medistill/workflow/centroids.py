@@ -13,6 +13,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.networks.registry import NetworkSpec
 from medistill.progress import Progress
 from medistill.recipe import Recipe
+from medistill.training.context import Context
 from medistill.workflow.experts import fitted_normalisation
 from medistill.workflow.provenance import provenance
 from medistill.workflow.quantise import quantise
@@ -41,11 +42,8 @@ def centroid_set(
     centroids = quantise(corpus, recipe, held, out=out, place=place, progress=progress)
     normalisation = fitted_normalisation(corpus, recipe, progress)
     images = centroids.images(normalisation)
-    taught = (
-        soft_labels(images, corpus, recipe, normalisation, spec, out=out, place=place, progress=progress)
-        if recipe.distill.labels == "soft"
-        else None
-    )
+    context = Context(corpus, recipe, spec, place, out, progress)
+    taught = soft_labels(images, normalisation, context) if recipe.distill.labels == "soft" else None
     return DistilledSet(
         images=images,
         labels=centroids.labels,

@@ -14,17 +14,18 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.errors import ArtifactError, DivergedError
+from medistill.evaluate.arms import Arms
 from medistill.evaluate.course import Course
 from medistill.evaluate.metrics import macro_auc
-from medistill.evaluate.predictions import Arm
-from medistill.evaluate.protocol import Arms, scheduled
+from medistill.evaluate.protocol import scheduled
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice, Trial, search
-from medistill.networks.registry import NetworkSpec
-from medistill.progress import Progress, Task
+from medistill.progress import Task
 from medistill.recipe import Recipe
+from medistill.recipe.arms import ARMS, ArmName
+from medistill.training.context import Context
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import derive_seed, generator
-from medistill.workflow.stored_networks import Place
+from medistill.workflow.network_keys import ArmStore
 
 FOLDER = "schedules"
 FOLDS = 3
@@ -32,32 +33,31 @@ FOLDS = 3
 TRIALS = TypeAdapter(tuple[Trial, ...])
 
 
-def choose_schedules(
-    arms: Arms, places: Mapping[Arm, Place], spec: NetworkSpec, *, progress: Progress
-) -> tuple[ScheduleChoice, ...]:
-    """How each arm's networks are trained, by the settings of the recipe's section ``schedule``.
+def choose_schedules(arms: Arms, stores: Mapping[ArmName, ArmStore], context: Context) -> tuple[ScheduleChoice, ...]:
+    """Choose how each arm's networks are trained, by the settings of the recipe's section ``schedule``.
 
-    Every candidate that was tried is kept in the arm's place when it is done; a search that was interrupted goes on
+    Every candidate that was tried is kept in the arm's store when it is done; a search that was interrupted goes on
     from there.
 
     Args:
         arms: what the networks are trained on.
-        places: where what was tried on each arm lies; what was tried under another key is tried again.
+        stores: where what was tried on each arm lies; what was tried under another key is tried again.
+        context: recipe, network and device, and who is told how far the search is.
 
     Raises:
         DivergedError: every candidate of an arm left the finite numbers.
     """
-    settings, choices = arms.recipe.schedule, []
+    settings, choices = context.recipe.schedule, []
     for arm in arms.names:
         rates, shortest = arms.rates(arm), _shortest(arms, arm)
         longest = shortest
         while 2 * longest <= settings.most_updates:
             longest *= 2
         most = settings.networks * ((len(rates) * len(settings.batch_sizes) - 1) * shortest + longest)
-        with progress.task(f"Choosing how to train {arm}", most) as task:
-            found = _Search(arm, arms, places[arm], spec, task, progress.say)
+        with context.progress.task(f"Choosing how to train {arm}", most) as task:
+            trials_of = _Search(arm, arms, stores[arm], context, task)
             chosen, trials, rising = search(
-                found.attempt,
+                trials_of.attempt,
                 rates=rates,
                 batch_sizes=settings.batch_sizes,
                 updates=shortest,
@@ -72,9 +72,11 @@ def choose_schedules(
                 do="give lower ones with --set schedule.rates=0.0003,0.001",
             )
         choices.append(
-            ScheduleChoice(arm, chosen, trials, rising, found.patients, found.scored_on, round(found.seconds, 2))
+            ScheduleChoice(
+                arm, chosen, trials, rising, trials_of.patients, trials_of.scored_on, round(trials_of.seconds, 2)
+            )
         )
-        progress.say(
+        context.progress.say(
             f"Arm {arm}: {chosen.words}, the best of {len(trials)} ways "
             f"tried{'; its score still rises there, so it is not trained to its end' if rising else ''}."
         )
@@ -84,27 +86,29 @@ def choose_schedules(
 class _Search:
     """The trials of one arm, on disk and here."""
 
-    def __init__(
-        self, arm: Arm, arms: Arms, place: Place, spec: NetworkSpec, task: Task, say: Callable[[str], None]
-    ) -> None:
-        self.arm, self.arms, self.spec, self.task = arm, arms, spec, task
-        self.path, self.key = private_folder(place.folder / FOLDER) / f"{arm}.json", place.key
-        self.found, self.seconds = _stored(self.path, self.key, say)
+    def __init__(self, arm: ArmName, arms: Arms, store: ArmStore, context: Context, task: Task) -> None:
+        self.arm, self.arms, self.context, self.task = arm, arms, context, task
+        self.path, self.key = private_folder(store.folder / FOLDER) / f"{arm}.json", store.key
+        self.found, self.seconds = _stored(self.path, self.key, context.progress.say)
         self.posed: dict[int, tuple[LabelledImages, LabelledImages]] = {}
         self.courses: dict[tuple[int, float, int], Course] = {}
         self.shortest, self.counted = _shortest(arms, arm), 0
-        self.folds = deal_out(arms.corpus, arms.recipe) if self._few and arm == "raw" else None
+        self.folds = deal_out(arms.corpus, arms.recipe) if self._few and self._takes_all else None
         self.scored_on, self.patients = self._scored_on()
 
     @property
     def _few(self) -> bool:
-        corpus = self.arms.corpus
-        return len(np.unique(corpus.groups[corpus.rows("val")])) < self.arms.recipe.schedule.few_patients
+        corpus = self.context.corpus
+        return len(np.unique(corpus.groups[corpus.rows("val")])) < self.context.recipe.schedule.few_patients
+
+    @property
+    def _takes_all(self) -> bool:
+        return ARMS[self.arm].images == "all originals"
 
     def attempt(self, candidate: Candidate) -> Trial:
         """Train networks in one way and score them, unless that was done."""
         known = next((trial for trial in self.found if trial.candidate == candidate), None)
-        count = self.arms.recipe.schedule.networks
+        count = self.context.recipe.schedule.networks
         if known is not None:
             self.task.advance(count * self._more(candidate))
             return known
@@ -127,7 +131,7 @@ class _Search:
 
     def _score(self, candidate: Candidate, number: int) -> float:
         """Macro AUC of one network on images that it was not trained on."""
-        recipe = self.arms.recipe
+        recipe = self.context.recipe
         data, shown = self._posed(number)
         schedule = scheduled(candidate, len(data), recipe.evaluate)
         course = self._course(candidate, number, data)
@@ -141,8 +145,8 @@ class _Search:
                 self.counted += steps
                 self.task.advance(steps, figures=words)
 
-        told = course.answer(schedule, shown, tick)
-        return macro_auc(told, shown.labels.cpu().numpy()) or 0.0
+        probabilities = course.predict(schedule, shown, tick)
+        return macro_auc(probabilities, shown.labels.cpu().numpy()) or 0.0
 
     def _more(self, candidate: Candidate) -> int:
         """Updates by which a candidate is longer than what was tried of its course before."""
@@ -150,16 +154,14 @@ class _Search:
 
     def _course(self, candidate: Candidate, number: int, data: LabelledImages) -> Course:
         """The network ``number`` that is on its way at this rate."""
-        arms, recipe, which = self.arms, self.arms.recipe, (candidate.batch_size, candidate.lr, number)
+        recipe, which = self.context.recipe, (candidate.batch_size, candidate.lr, number)
         if which not in self.courses:
             longest = replace(candidate, updates=max(recipe.schedule.most_updates, candidate.updates))
             self.courses[which] = Course(
                 data,
                 scheduled(longest, len(data), recipe.evaluate),
-                self.spec,
-                recipe,
                 lambda: generator(recipe.seed, "schedule", self.arm, which[0], f"{which[1]:g}", number),
-                arms.device,
+                self.context,
             )
         return self.courses[which]
 
@@ -179,29 +181,29 @@ class _Search:
 
     def _scoring_rows(self, chosen: np.ndarray | None) -> np.ndarray:
         """Rows on which a network is scored that was given the rows ``chosen``; None is a distilled set."""
-        corpus = self.arms.corpus
+        corpus = self.context.corpus
         validation = corpus.rows("val")
-        if chosen is None or self.arm == "raw" or not self._few:
+        if chosen is None or self._takes_all or not self._few:
             return validation
         train = corpus.rows("train")
         others = train[~np.isin(corpus.groups[train], corpus.groups[chosen])]
         return np.sort(np.concatenate([validation, others]))
 
     def _scored_on(self) -> tuple[str, int]:
-        corpus = self.arms.corpus
+        corpus = self.context.corpus
         if self.folds is not None:
             return (
                 f"each third in turn of the patients of the training and validation splits, with networks trained on "
                 f"the other {FOLDS - 1}",
                 len(np.unique(corpus.groups[self.folds >= 0])),
             )
-        more = self._few and self.arm in ("random", "kmeans")
+        more = self._few and ARMS[self.arm].images == "as many originals"
         rows = self._scoring_rows(self.arms.material(self.arm, 0)[0]) if more else corpus.rows("val")
         also = ", and training patients of whom the network was given no image" if more else ""
         return f"the validation split{also}", len(np.unique(corpus.groups[rows]))
 
 
-def _shortest(arms: Arms, arm: Arm) -> int:
+def _shortest(arms: Arms, arm: ArmName) -> int:
     """Updates of the shortest trainings that are tried on an arm: once through its images, or more. The lengths that
     follow would otherwise be the same number of passes."""
     settings, images = arms.recipe.schedule, arms.images(arm)

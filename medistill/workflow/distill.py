@@ -13,11 +13,11 @@ from medistill.artifacts.making import Chain, making
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import ArtifactError, UsageError
 from medistill.networks.own import NetworkFactory
-from medistill.networks.registry import NetworkSpec
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
 from medistill.training.device import choose_device
 from medistill.workflow.centroids import centroid_set
+from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.experts import network_spec, refuse_other_experts
 from medistill.workflow.match import match
 from medistill.workflow.originals import keep_originals
@@ -65,8 +65,9 @@ def distill(
     state, finished = out / "state", out / "set" / "manifest.json"
     if finished.is_file() and resume:
         done = DistilledSet.load(out / "set")
-        _refuse_another_corpus(done, corpus, out)
-        _refuse_another_recipe(done, recipe, spec, out)
+        refuse_misfit(MadeOf.of_set(done), corpus, "resume", where=out)
+        _refuse_another_recipe(done, recipe, out)
+        refuse_misfit(MadeOf.of_set(done), corpus, "resume", spec=spec, where=out)
         progress.say("The distilled set is finished already.")
         return done
     if (state.is_dir() or finished.is_file()) and not resume:
@@ -107,16 +108,7 @@ def distill(
     return distilled
 
 
-def _refuse_another_corpus(done: DistilledSet, corpus: Corpus, out: Path) -> None:
-    if done.provenance.get("corpus") != corpus.content:
-        raise UsageError(
-            f"the set in {out} was made from another corpus than this one, or from another split of it",
-            expected="the corpus that it was made from",
-            do="restore the data as they were, or choose another --out",
-        )
-
-
-def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, spec: NetworkSpec, out: Path) -> None:
+def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, out: Path) -> None:
     try:
         stored = validate_recipe(done.provenance["recipe"], f"the recipe inside {out / 'set'}")
     except KeyError:
@@ -126,10 +118,3 @@ def _refuse_another_recipe(done: DistilledSet, recipe: Recipe, spec: NetworkSpec
             do="choose another --out",
         ) from None
     refuse_another_recipe(recipe, stored, out)
-    made_with = done.provenance.get("network", stored.network.name)
-    if made_with != spec.name:
-        raise UsageError(
-            f"the run in {out} was made with the network {made_with}",
-            expected=spec.name,
-            do="give the network that it was made with, or choose another --out",
-        )

@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
 
 from medistill.artifacts.atomic import private_folder, write_json
 from medistill.artifacts.classifier import TESTED, Classifier
@@ -16,18 +14,21 @@ from medistill.artifacts.corpus import Corpus, Split
 from medistill.errors import DivergedError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.predictions import ArmPredictions
-from medistill.evaluate.protocol import Answers, probabilities
 from medistill.networks.restored import classifier_spec, restored_network
 from medistill.progress import Progress, Silent, Task
 from medistill.recipe import Recipe
+from medistill.training.context import Context
 from medistill.training.device import choose_device
+from medistill.training.ensemble import Outputs
+from medistill.training.fresh_network import probabilities
 from medistill.training.images import LabelledImages
+from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.corpus_record import keep_tested_corpus
-from medistill.workflow.evaluate import OTHER_CORPUS, check_fit, write_evaluation
+from medistill.workflow.evaluate import OTHER_CORPUS, refuse_another_evaluation, write_evaluation
+from medistill.workflow.network_keys import ArmStore
 from medistill.workflow.originals import apart_from_originals
-from medistill.workflow.stored_networks import Place, StoredNetworks
 
-TOGETHER = 256
+AT_ONCE = 256
 """Images between two looks at the clock."""
 NO_THRESHOLDS = (
     "Every image is tested, so that none is left to choose thresholds on, and the classifier comes with none: what is "
@@ -64,7 +65,7 @@ def evaluate_classifier(
         UsageError: ``out`` holds a finished evaluation of something else.
         DivergedError: a probability is not finite.
     """
-    check_fit("classifier", classifier.class_names, classifier.shape, corpus)
+    refuse_misfit(MadeOf.of_classifier(classifier), corpus, "evaluate")
     of_set = classifier.provenance.get("set", {})
     apart = apart_from_originals(of_set.get("corpus"), corpus, recipe, None)
     if apart.originals != "apart":
@@ -72,22 +73,13 @@ def evaluate_classifier(
     progress.say(OWN_THRESHOLDS if len(corpus.rows("val")) else NO_THRESHOLDS)
     if not classifier.provenance.get("set_verified"):
         progress.say(UNVERIFIED)
-    place, spec = choose_device(device), classifier_spec(classifier)
-    network = restored_network(classifier, place)
-    folder = private_folder(Path(out) / "evaluation")
-    own = Place(folder, _key(classifier, corpus, recipe, place))
-    stored = StoredNetworks({"distilled": own}, 1, progress.say)
-    stored.refuse_another(folder, "distilled")
-    if stored.missing:
-        splits: tuple[Split, ...] = ("val", "test")
-        with progress.task("Testing the classifier", sum(len(corpus.rows(split)) for split in splits)) as task:
-            told = tuple(_told(network, classifier, corpus, split, recipe, place, task) for split in splits)
-        stored.add("distilled", 0, Answers(told, classifier.seconds))
-    [answered] = stored.of("distilled")
+    folder, spec = private_folder(Path(out) / "evaluation"), classifier_spec(classifier)
+    context = Context(corpus, recipe, spec, choose_device(device), folder, progress)
+    outputs = _outputs(classifier, context)
     arm = ArmPredictions(
         arm="distilled",
-        validation=answered.probabilities[0][None],
-        test=answered.probabilities[1][None],
+        validation=outputs.arrays["validation"][None],
+        test=outputs.arrays["test"][None],
         images=classifier.images,
         bytes=classifier.bytes,
         epochs=classifier.epochs,
@@ -96,43 +88,56 @@ def evaluate_classifier(
     tested = {"network": spec.words, "set_digest": classifier.provenance.get("set_digest")}
     write_json(folder / TESTED, tested, private=True)
     keep_tested_corpus(corpus, Path(out))
-    parameters = sum(array.size for array in classifier.weights.values())
-    return write_evaluation(
-        folder, [arm], apart, recipe, made=of_set, network=spec.words, parameters=parameters, progress=progress
-    )
+    return write_evaluation(context, [arm], apart, made=of_set)
 
 
-def _told(
-    network: nn.Module,
-    classifier: Classifier,
-    corpus: Corpus,
-    split: Split,
-    recipe: Recipe,
-    place: torch.device,
-    task: Task,
-) -> np.ndarray:
-    """Probabilities float32 (N, C) of the images of a split."""
+def _outputs(classifier: Classifier, context: Context) -> Outputs:
+    """Return what the classifier says of the validation and the test images: as it was kept, or asked now.
+
+    Raises:
+        UsageError: the folder holds a finished evaluation of something else.
+    """
+    damaged: list[str] = []
+    store = ArmStore(context.out, _key(classifier, context)).network("distilled", 0)
+    kept = store.load(damaged.append)
+    for words in damaged:
+        context.progress.say(words)
+    refuse_another_evaluation(context.out, known=kept is not None or bool(damaged))
+    if kept is not None:
+        return kept
+    splits: dict[str, Split] = {"validation": "val", "test": "test"}
+    total = sum(len(context.corpus.rows(split)) for split in splits.values())
+    with context.progress.task("Testing the classifier", total) as task:
+        arrays = {name: _predictions(classifier, split, context, task) for name, split in splits.items()}
+    outputs = Outputs(arrays, classifier.seconds)
+    store.save(outputs)
+    return outputs
+
+
+def _predictions(classifier: Classifier, split: Split, context: Context, task: Task) -> np.ndarray:
+    """Return probabilities float32 (N, C) of the images of a split."""
+    corpus, network = context.corpus, restored_network(classifier, context.device)
     rows = corpus.rows(split)
     pieces = [np.empty((0, len(corpus.class_names)), np.float32)]
-    for start in range(0, len(rows), TOGETHER):
-        some = rows[start : start + TOGETHER]
-        images = LabelledImages.of_corpus(corpus, some, classifier.normalisation, place)
-        pieces.append(probabilities(network, images, classifier_spec(classifier), recipe, place))
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        images = LabelledImages.of_corpus(corpus, some, classifier.normalisation, context.device)
+        pieces.append(probabilities(network, images, context.spec, context.recipe, context.device))
         task.advance(len(some))
-    told = np.concatenate(pieces)
-    if not np.isfinite(told).all():
+    predicted = np.concatenate(pieces)
+    if not np.isfinite(predicted).all():
         raise DivergedError(
             "the classifier gives probabilities that are not finite",
             expected="finite probabilities",
             do="train it again: with another --seed, or on a set that was distilled again",
         )
-    return told
+    return predicted
 
 
-def _key(classifier: Classifier, corpus: Corpus, recipe: Recipe, place: torch.device) -> str:
-    """What decides the answers."""
-    constants = [classifier.normalisation.as_json(), classifier.recipe.network.model_dump(), corpus.content]
-    constants += [recipe.compute.model_dump(), place.type]
+def _key(classifier: Classifier, context: Context) -> str:
+    """Return what decides the predictions."""
+    constants = [classifier.normalisation.as_json(), classifier.recipe.network.model_dump(), context.corpus.content]
+    constants += [context.recipe.compute.model_dump(), context.device.type]
     digest = hashlib.sha256(json.dumps(constants, sort_keys=True).encode())
     for name, array in sorted(classifier.weights.items()):
         digest.update(name.encode())

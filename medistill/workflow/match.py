@@ -29,7 +29,7 @@ from medistill.engine.problem import DistillationProblem, ValidationScore
 from medistill.engine.state import History, State
 from medistill.engine.student import Student
 from medistill.evaluate.metrics import macro_auc
-from medistill.evaluate.protocol import TrainingSet, answers, logits, random_rows, small_schedule
+from medistill.evaluate.protocol import random_rows, small_schedule
 from medistill.evaluate.representatives import rows_by_class
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, build_network
@@ -37,10 +37,10 @@ from medistill.progress import Progress
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import Recipe
 from medistill.training.allocator import keep_freed_memory
+from medistill.training.fresh_network import TrainingSet, logits, train_and_predict
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.training.stages import image_stages
-from medistill.workflow.looks import keep_look
 from medistill.workflow.micro_batch import student_micro_batch
 from medistill.workflow.problem import (
     checkpoint_origin,
@@ -53,6 +53,7 @@ from medistill.workflow.problem import (
 from medistill.workflow.provenance import provenance
 from medistill.workflow.quantise import quantise
 from medistill.workflow.spending import Use, spend
+from medistill.workflow.validation_steps import keep_step
 
 NOISE_CONFIDENCE = 0.9
 """Probability of its own class that an image from noise starts with; nearer to 1, softmax passes hardly a gradient."""
@@ -235,10 +236,10 @@ def _validator(
         training = TrainingSet(images, schedule)
         accuracies, aucs = [], []
         for k in range(recipe.distill.validate_networks):
-            numbers = generator(recipe.seed, "look", k)
-            (told,) = answers(training, [shown], spec, recipe, numbers, place).probabilities
-            accuracies.append(float(np.mean(told.argmax(axis=1) == truth)))
-            aucs.append(macro_auc(told, truth) or 0.0)
+            rng = generator(recipe.seed, "look", k)
+            predicted = train_and_predict(training, shown, spec, recipe, rng, place)
+            accuracies.append(float(np.mean(predicted.argmax(axis=1) == truth)))
+            aucs.append(macro_auc(predicted, truth) or 0.0)
         return ValidationScore(float(np.mean(accuracies)), float(np.mean(aucs)))
 
     return validate
@@ -250,7 +251,7 @@ def _keeping(
     """The same, but the images of every score are kept in the run."""
 
     def keep_and_validate(images: LabelledImages, values: Values) -> ValidationScore:
-        keep_look(out, state.iteration, images, student_lr(values))
+        keep_step(out, state.iteration, images, student_lr(values))
         return validate(images, values)
 
     return keep_and_validate

@@ -20,6 +20,7 @@ from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.published import load_benchmark
 from medistill.privacy.audit import Audit, load_audit
 from medistill.quantisation.record import Quantisation
+from medistill.report.held_out_sites import load_sites
 from medistill.report.pictures import ClassPictures, class_pictures
 from medistill.report.record import Course, HeldOutSite, Making, Report
 from medistill.report.report_page import markdown, render_html
@@ -29,7 +30,6 @@ from medistill.report.worded import worded
 from medistill.report.wording import count, counted
 from medistill.workflow.corpus_record import tested_corpus
 from medistill.workflow.run_summaries import corpus_summary, making_of, set_summary
-from medistill.workflow.sites import load_sites
 
 SOURCES = {True: "phantoms", False: "real ones", None: "originals"}
 """What the source images are called, by whether they are synthetic."""

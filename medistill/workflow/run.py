@@ -7,30 +7,32 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from medistill.artifacts.atomic import private_folder, unwritable, write_text
 from medistill.artifacts.cache import BUILT_IN, cache_root
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json, read_result
 from medistill.artifacts.lock import alone
 from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
+from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.representatives import rows_by_class
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.accounting import Guarantee
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, load_recipe, recipe_toml, refuse_another_recipe
 from medistill.report.record import Report
+from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.workflow.across import check_across, evaluate_across
 from medistill.workflow.audit_outlook import say_obstacles
-from medistill.workflow.benchmark import BenchmarkSource, benchmark_corpus, beside_published
 from medistill.workflow.corpus_record import corpus_record
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.experts import train_experts
+from medistill.workflow.experts import network_spec, train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.quantise import quantise
 from medistill.workflow.report import write_report
@@ -44,13 +46,39 @@ RECORDS = ("recipe.toml", "run.json", "log.jsonl", LOCK)
 Result = TypeVar("Result")
 
 
+class StudiedSource(Protocol):
+    """Where the corpus of a run comes from that is part of a study, and what the study does with the finished run."""
+
+    @property
+    def data(self) -> Path | None:
+        """Folder or archive that it reads."""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the run's record says of it."""
+
+    @property
+    def verb(self) -> list[str]:
+        """The command that makes such a run."""
+
+    @property
+    def options(self) -> list[str]:
+        """Its options beside recipe and folders."""
+
+    def corpus(self, recipe: Recipe, progress: Progress) -> Corpus:
+        """Read the corpus."""
+
+    def conclude(self, distilled: DistilledSet, evaluation: Evaluation, context: Context) -> None:
+        """Write what the finished run is worth in the study."""
+
+
 def run(
     recipe: Recipe,
     *,
     out: str | Path,
     data: str | Path | None = None,
     labels: str | Path | None = None,
-    benchmark: BenchmarkSource | None = None,
+    benchmark: StudiedSource | None = None,
     network: NetworkFactory | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -81,8 +109,8 @@ def run(
         log = RunLog(out / "log.jsonl", progress)
         record = _Record(out / "run.json", recipe, place.type, data=data, labels=labels, benchmark=benchmark)
         if benchmark is not None:
-            source = benchmark
-            corpus = record.timed("prepare", lambda: benchmark_corpus(source, recipe, log))
+            studied = benchmark
+            corpus = record.timed("prepare", lambda: studied.corpus(recipe, log))
         else:
             if data is None:
                 log.say(
@@ -122,12 +150,8 @@ def run(
                 "across", lambda: evaluate_across(distilled, corpus, recipe, out=out, device=device, progress=log)
             )
         if benchmark is not None:
-            record.timed(
-                "published",
-                lambda: beside_published(
-                    source, distilled, corpus, recipe, evaluation, out=out, network=network, device=device, progress=log
-                ),
-            )
+            context = Context(corpus, recipe, network_spec(corpus, recipe, network), place, out, log)
+            record.timed("published", lambda: studied.conclude(distilled, evaluation, context))
         return write_report(out, show_real=show_real)
 
 
@@ -166,7 +190,7 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
         raise unwritable(out, error) from error
 
 
-def _refuse_another_benchmark(record: Path, benchmark: BenchmarkSource | None) -> None:
+def _refuse_another_benchmark(record: Path, benchmark: StudiedSource | None) -> None:
     earlier = read_result(record, "run record").get("benchmark") if record.is_file() else None
     if earlier != _benchmark_record(benchmark) and record.is_file():
         raise UsageError(
@@ -176,8 +200,8 @@ def _refuse_another_benchmark(record: Path, benchmark: BenchmarkSource | None) -
         )
 
 
-def _benchmark_record(benchmark: BenchmarkSource | None) -> dict[str, Any] | None:
-    return None if benchmark is None else {"name": benchmark.name, "limit": benchmark.limit}
+def _benchmark_record(benchmark: StudiedSource | None) -> dict[str, Any] | None:
+    return None if benchmark is None else benchmark.record
 
 
 def _refuse_second(out: Path) -> None:
@@ -199,7 +223,7 @@ class _Record:
         *,
         data: str | Path | None,
         labels: str | Path | None,
-        benchmark: BenchmarkSource | None,
+        benchmark: StudiedSource | None,
     ) -> None:
         earlier = read_result(path, "run record") if path.is_file() else {}
         installed = versions()
@@ -237,16 +261,14 @@ class _Record:
         keep_json(self.path, self.values)
 
 
-def _command(out: Path, data: str | Path | None, labels: str | Path | None, benchmark: BenchmarkSource | None) -> str:
+def _command(out: Path, data: str | Path | None, labels: str | Path | None, benchmark: StudiedSource | None) -> str:
     """The command that makes this run again; folders by their last name alone, since paths can name people."""
-    verb = ["distill"]
+    verb, options = ["distill"], list[str]()
     if benchmark is not None:
-        verb, data = ["benchmark", benchmark.name], benchmark.data
+        verb, options, data = benchmark.verb, benchmark.options, benchmark.data
     words = ["medistill", *verb, "--recipe", str(Path(out.name) / "recipe.toml")]
     if data is not None:
         words += ["--data", Path(data).name or "."]
     if labels is not None:
         words += ["--labels", Path(labels).name]
-    if benchmark is not None and benchmark.limit is not None:
-        words += ["--limit", str(benchmark.limit)]
-    return shlex.join([*words, "--out", f"{out.name}-again"])
+    return shlex.join([*words, *options, "--out", f"{out.name}-again"])

@@ -5,31 +5,35 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import torch
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import LEFT_OUT, Corpus
-from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.errors import DataError, DivergedError
-from medistill.evaluate.protocol import Arms, answers, random_beside
+from medistill.evaluate.arms import Arms
+from medistill.evaluate.protocol import random_beside
 from medistill.networks.own import NetworkFactory
-from medistill.privacy.confidence import true_class_confidence
 from medistill.privacy.membership import SOURCES, Source
-from medistill.progress import Progress, Task
+from medistill.progress import Task
+from medistill.quantisation.cells import patients_by_share
 from medistill.recipe import AuditRecipe, Recipe
+from medistill.training.context import Context
+from medistill.training.ensemble import JobRunner, Outputs, OutputsFile
 from medistill.training.images import LabelledImages
-from medistill.training.randomness import derive_seed, generator
+from medistill.training.randomness import derive_seed
+from medistill.workflow.attacked_networks import SAID, attack_jobs, confidences
 from medistill.workflow.decoders import forget_autoencoder
 from medistill.workflow.distill import distill
-from medistill.workflow.experts import followed_experts, network_spec
+from medistill.workflow.experts import followed_experts
 
+LEAST_SHADOWS = 4
+"""Fewer shadows cannot tell how an answer varies where an image is not held."""
 CANARY_PATIENTS = 20
 """One training patient in so many may become a canary, so that the shadows stay like the set."""
 
@@ -80,22 +84,22 @@ def plan_shadows(corpus: Corpus, recipe: Recipe) -> ShadowPlan:
     rows = corpus.rows("train")
     patients, first, whose = np.unique(corpus.groups[rows], return_index=True, return_inverse=True)
     labels, classes = corpus.labels[rows].copy(), len(corpus.class_names)
-    numbers = np.random.default_rng(derive_seed(recipe.seed, "canaries"))
+    rng = np.random.default_rng(derive_seed(recipe.seed, "canaries"))
     count = min(recipe.audit.canaries, len(patients) // CANARY_PATIENTS) if classes > 1 else 0
-    chosen = numbers.permutation(len(patients))[:count]
+    chosen = rng.permutation(len(patients))[:count]
     canaries = first[chosen]
-    labels[canaries] = (labels[canaries] + numbers.integers(1, classes, count)) % classes if count else labels[canaries]
+    labels[canaries] = (labels[canaries] + rng.integers(1, classes, count)) % classes if count else labels[canaries]
     class_of = corpus.labels[rows][first]
     class_of[chosen] = -1
     held = np.zeros((recipe.audit.shadows, len(rows)), bool)
     for shadow in range(recipe.audit.shadows):
-        numbers = np.random.default_rng(derive_seed(recipe.seed, "shadow", shadow))
+        rng = np.random.default_rng(derive_seed(recipe.seed, "shadow", shadow))
         inside = np.zeros(len(patients), bool)
         for c in range(classes):
-            order = numbers.permutation(np.flatnonzero(class_of == c))
-            inside[order[: (len(order) + int(numbers.integers(2))) // 2]] = True
+            order = rng.permutation(np.flatnonzero(class_of == c))
+            inside[order[: (len(order) + int(rng.integers(2))) // 2]] = True
         held[shadow] = inside[whose]
-        held[shadow, canaries] = numbers.integers(2, size=count) == 1
+        held[shadow, canaries] = rng.integers(2, size=count) == 1
     return ShadowPlan(rows, labels, canaries, held, ~np.isin(whose, chosen))
 
 
@@ -120,6 +124,38 @@ def shadow_recipe(recipe: Recipe, shadow: int) -> Recipe:
     )
 
 
+def shadow_obstacle(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
+    """Why a class has too few patients for shadows, as the end of "cannot be made, because ..."; else empty."""
+    return plan.lacking(corpus.class_names, recipe.fewest_images) or _too_few_for_a_cell(plan, corpus, recipe)
+
+
+def no_shadows(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
+    """Why no shadow can be made of this corpus under this recipe, likewise; else empty."""
+    unchosen = recipe.quantising or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
+    if not len(corpus.rows("val")) and not unchosen:
+        return "a shadow is chosen on validation images, and the corpus has none"
+    if recipe.audit.shadows < LEAST_SHADOWS:
+        return f"audit.shadows is {recipe.audit.shadows}, and {LEAST_SHADOWS} are needed"
+    return shadow_obstacle(plan, corpus, recipe)
+
+
+def _too_few_for_a_cell(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
+    """Why a class of a shadow cannot be quantised, as the end of "cannot be made, because ..."; else empty."""
+    if recipe.distill.init != "quantised":
+        return ""
+    groups, least = corpus.groups[plan.rows], recipe.quantise.min_cluster_size
+    classes = len(corpus.class_names)
+    by_share = [patients_by_share(plan.labels[held], groups[held], classes) for held in plan.held]
+    fewest = np.min(by_share, axis=0) if by_share else np.full(classes, least)
+    for name, count in zip(corpus.class_names, fewest, strict=True):
+        if count < least:
+            return (
+                f"half of the patients has only {count} of class {name} by their share of its images, and "
+                f"quantise.min_cluster_size is {least}"
+            )
+    return ""
+
+
 @dataclass(frozen=True)
 class ShadowAnswers:
     """What the networks of K shadows say of the N training images, and of which each source was made.
@@ -135,57 +171,43 @@ class ShadowAnswers:
     seconds: float
 
 
-def ask_shadows(
-    plan: ShadowPlan,
-    corpus: Corpus,
-    recipe: Recipe,
-    *,
-    folder: Path,
-    key: str,
-    network: NetworkFactory | None,
-    place: torch.device,
-    progress: Progress,
-) -> ShadowAnswers:
+def ask_shadows(plan: ShadowPlan, context: Context, *, key: str, network: NetworkFactory | None) -> ShadowAnswers:
     """Distil every shadow that is not there yet, train networks on it and on its controls, and ask them.
 
     Only what the networks say is kept, privately, a file a shadow; the shadow itself and its experts are removed.
 
     Args:
-        folder: where these files lie.
+        plan: what each shadow holds.
+        context: the whole corpus and the recipe of the set; ``out`` is the folder of these files.
         key: what they depend on; a file of another key is made again.
+        network: the user's own, where the set was made with it.
 
     Raises:
         DivergedError: an expert, a distillation or a network left the finite numbers, with the shadow's number.
         DataError: a shadow's half of the patients is too small to be quantised, likewise.
     """
-    paths = [folder / f"shadow_{shadow:03d}.safetensors" for shadow in range(len(plan.held))]
-    stored = [kept(path, key, progress.say) for path in paths]
-    done = sum(arrays is not None for arrays in stored)
-    found: list[dict[str, np.ndarray]] = []
-    with progress.task("Attacking shadow distillations", len(paths), done=done) as task:
-        for shadow, (path, arrays) in enumerate(zip(paths, stored, strict=True)):
-            if arrays is None:
-                which, run = f"shadow {shadow + 1} of {len(paths)}", _run_folder(folder, shadow, key)
-                try:
-                    arrays = _asked(plan, shadow, corpus, recipe, run, network, place, _Inside(task, which))
-                except DivergedError as error:
-                    raise DivergedError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
-                except DataError as error:
-                    shutil.rmtree(run)
-                    raise DataError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
-                keep_tensors(path, arrays, {"key": key})
-                task.advance(figures=which)
-            found.append(arrays)
+    count, progress = len(plan.held), context.progress
+    stores = [OutputsFile(context.out / f"shadow_{shadow:03d}.safetensors", key, SAID) for shadow in range(count)]
+    found = {shadow: there for shadow, store in enumerate(stores) if (there := store.load(progress.say)) is not None}
+    with progress.task("Attacking shadow distillations", count, done=len(found)) as task:
+        for shadow in (shadow for shadow in range(count) if shadow not in found):
+            which, run = f"shadow {shadow + 1} of {count}", _run_folder(context.out, shadow, key)
+            inside = replace(context, out=run, progress=_Inside(task, which))
+            try:
+                found[shadow] = _asked(plan, shadow, inside, network)
+            except DivergedError as error:
+                raise DivergedError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
+            except DataError as error:
+                shutil.rmtree(run)
+                raise DataError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
+            stores[shadow].save(found[shadow])
+            task.advance(figures=which)
+    made = [found[shadow] for shadow in range(count)]
     return ShadowAnswers(
-        {source: np.stack([arrays[f"{source}_confidence"] for arrays in found]) for source in SOURCES},
-        {source: np.stack([arrays[f"{source}_member"] > 0 for arrays in found]) for source in SOURCES},
-        float(sum(arrays["seconds"][0] for arrays in found)),
+        {source: np.stack([one.arrays[f"{source}_confidence"] for one in made]) for source in SOURCES},
+        {source: np.stack([one.arrays[f"{source}_member"] > 0 for one in made]) for source in SOURCES},
+        sum(one.seconds for one in made),
     )
-
-
-def kept(path: Path, key: str, say: Callable[[str], None]) -> dict[str, np.ndarray] | None:
-    """What attacked networks said, if it was kept under this key."""
-    return read_kept(path, key, "what attacked networks said", say)
 
 
 def _run_folder(folder: Path, shadow: int, key: str) -> Path:
@@ -197,54 +219,42 @@ def _run_folder(folder: Path, shadow: int, key: str) -> Path:
     return private_folder(run)
 
 
-def _asked(
-    plan: ShadowPlan,
-    shadow: int,
-    whole: Corpus,
-    recipe: Recipe,
-    run: Path,
-    network: NetworkFactory | None,
-    place: torch.device,
-    progress: Progress,
-) -> dict[str, np.ndarray]:
-    """Make one shadow in ``run`` and ask the networks of every source; an interrupted one is taken up."""
+def _asked(plan: ShadowPlan, shadow: int, whole: Context, network: NetworkFactory | None) -> Outputs:
+    """Make one shadow and ask the networks of every source; an interrupted one is taken up."""
     started = time.monotonic()
-    corpus, recipe = plan.corpus(whole, shadow), shadow_recipe(recipe, shadow)
-    trajectories = followed_experts(corpus, recipe, network=network, use="shadow", device=place.type, progress=progress)
+    context = replace(whole, corpus=plan.corpus(whole.corpus, shadow), recipe=shadow_recipe(whole.recipe, shadow))
+    corpus, recipe, device = context.corpus, context.recipe, context.device
+    trajectories = followed_experts(
+        corpus, recipe, network=network, use="shadow", device=device.type, progress=context.progress
+    )
     made = distill(
         corpus,
         trajectories,
         recipe,
-        out=run,
+        out=context.out,
         network=network,
-        device=place.type,
+        device=device.type,
         resume=True,
         use="shadow",
-        progress=progress,
+        progress=context.progress,
     )
-    arms, spec = Arms(made, corpus, recipe, place), network_spec(corpus, recipe, network)
-    shown = LabelledImages.of_corpus(corpus, plan.rows, made.normalisation, place)
+    shown = LabelledImages.of_corpus(corpus, plan.rows, made.normalisation, device)
+    arms = Arms(made, corpus, recipe, device)
+    runner = JobRunner(
+        attack_jobs(arms, recipe.audit.shadow_networks, shown, plan.labels, context), context.progress.say
+    )
+    runner.run(context, "networks")
     subset = random_beside(made, corpus, recipe.seed, 0)
     arrays: dict[str, np.ndarray] = {}
     for source in SOURCES:
-        told = []
-        with progress.task(f"networks on {source}", recipe.audit.shadow_networks) as task:
-            for number in range(recipe.audit.shadow_networks):
-                training = arms.training_set(source, 0 if source == "random" else number)
-                numbers = generator(recipe.seed, "attacked", source, number)
-                (one,) = answers(
-                    training, [shown], spec, recipe, numbers, place, lambda *_: task.advance(0)
-                ).probabilities
-                told.append(true_class_confidence(one, plan.labels))
-                task.advance()
-        arrays[f"{source}_confidence"] = np.mean(told, axis=0).astype(np.float32)
+        told = np.mean(confidences(runner.of(source)), axis=0)
         member = np.isin(plan.rows, subset) if source == "random" else plan.held[shadow]
-        arrays[f"{source}_member"] = member.astype(np.uint8)
+        arrays |= {f"{source}_confidence": told.astype(np.float32), f"{source}_member": member.astype(np.uint8)}
     if trajectories is not None:
         shutil.rmtree(trajectories.path)
     forget_autoencoder(corpus, recipe)
-    shutil.rmtree(run)
-    return {**arrays, "seconds": np.array([time.monotonic() - started])}
+    shutil.rmtree(context.out)
+    return Outputs(arrays, time.monotonic() - started)
 
 
 class _Inside:

@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import refuse_taken_file
 from medistill.errors import GateError, UsageError, first_complaint
-from medistill.privacy.audit import LETTERS, ORIGINALS_READ, OVERLAYS, Audit, Criterion, load_audit
+from medistill.privacy.attacks import letters
+from medistill.privacy.audit import Audit, load_audit
+from medistill.privacy.criterion import Criterion
 from medistill.progress import Progress, Silent
 from medistill.report.audit_statements import verdict_sentence
 from medistill.report.record import Report
@@ -137,7 +139,7 @@ def _kept_back(folder: Path, audit: Audit | None) -> GateError:
             "make another set, for instance with --set distill.init=noise, --set distill.init=quantised (each image "
             "then begins as the mean of several patients') or --dp-epsilon 8, and audit that"
         )
-    if audit is not None and any(one.name in (ORIGINALS_READ, LETTERS, OVERLAYS) for one in _open(audit)):
+    if audit is not None and any(one.asked in letters.LettersAttack.asks for one in _open(audit)):
         first = (
             "look at every image, make the set anew with --set data.burnt_in_text=mask, which needs the extra "
             "medistill[ocr], and audit that"

@@ -1,86 +1,86 @@
-"""Teachers: networks trained on the training split, whose answers become the soft labels of images.
+"""Teachers: networks trained on the training split, whose predictions become the soft labels of images.
 
-They are trained on patients' images and stay in the run: only what they answer leaves.
+They are trained on patients' images and stay in the run: only what they predict leaves.
 """
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import torch
+from torch import nn
 
 from medistill.artifacts.atomic import private_folder
-from medistill.artifacts.corpus import Corpus
-from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.artifacts.normalisation import Normalisation
-from medistill.errors import DivergedError
-from medistill.evaluate.protocol import TrainingSet, logits, raw_schedule, trained_network
+from medistill.evaluate.protocol import raw_schedule
 from medistill.networks.flat import FlatParameters
-from medistill.networks.registry import NetworkSpec, build_network
-from medistill.progress import Progress, every_epoch_but_last
-from medistill.recipe import Recipe
+from medistill.networks.registry import build_network
+from medistill.training.context import Context
+from medistill.training.ensemble import JobRunner, OutputsFile, TrainingJob
+from medistill.training.fresh_network import TrainingSet, logits
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
-from medistill.workflow.evaluate import what_decides
+from medistill.workflow.network_keys import what_decides
 
 FOLDER = "teacher"
 
 
-def soft_labels(
-    images: np.ndarray,
-    corpus: Corpus,
-    recipe: Recipe,
-    normalisation: Normalisation,
-    spec: NetworkSpec,
-    *,
-    out: Path,
-    place: torch.device,
-    progress: Progress,
-) -> np.ndarray:
-    """Probabilities float32 (N, classes): the mean over the teachers of softmax(logits / temperature).
+def soft_labels(images: np.ndarray, normalisation: Normalisation, context: Context) -> np.ndarray:
+    """Return probabilities float32 (N, classes): the mean over the teachers of softmax(logits / temperature).
 
     Each teacher is trained as a network of the evaluation is on all originals, with numbers of its own, and kept in
-    ``out/teacher``; one that is there is not trained again.
+    ``context.out/teacher``; one that is there is not trained again.
 
     Args:
         images: normalised float32 (N, C, H, W).
+        normalisation: what the teachers see of the originals.
+        context: corpus, recipe, network and device, and the folder of the run.
 
     Raises:
         DivergedError: a teacher left the finite numbers.
     """
-    settings, folder = recipe.evaluate, private_folder(out / FOLDER)
-    key = hashlib.sha256(what_decides(corpus, recipe, spec, place) + repr(normalisation.as_json()).encode()).hexdigest()
-    paths = [folder / f"teacher_{number:02d}.safetensors" for number in range(recipe.quantise.teachers)]
-    kept = [read_kept(path, key, "a teacher", progress.say) for path in paths]
-    missing = [number for number, found in enumerate(kept) if found is None]
+    recipe, spec, device = context.recipe, context.spec, context.device
+    jobs = _jobs(normalisation, context)
+    runner = JobRunner(jobs, context.progress.say)
+    runner.run(context, "Training teachers")
     shown = LabelledImages.of_floats(
-        torch.from_numpy(images).to(place), torch.zeros(len(images), dtype=torch.int64, device=place)
+        torch.from_numpy(images).to(device), torch.zeros(len(images), dtype=torch.int64, device=device)
     )
-    total = torch.zeros(len(images), spec.classes, device=place)
-    with progress.task(
-        "Training teachers", len(paths) * settings.raw_epochs, done=(len(paths) - len(missing)) * settings.raw_epochs
-    ) as task:
-        if missing:
-            data = LabelledImages.of_split(corpus, "train", normalisation, place)
-            training = TrainingSet(data, raw_schedule(settings))
-        for number, (path, found) in enumerate(zip(paths, kept, strict=True)):
-            if found is None:
-                words = f"teacher {number + 1} of {len(paths)}"
-                tick = every_epoch_but_last(task, settings.raw_epochs, 1, words)
-                try:
-                    network, _ = trained_network(
-                        training, spec, recipe, generator(recipe.seed, "teacher", number), place, tick
-                    )
-                except DivergedError as error:
-                    raise DivergedError(f"{words}: {error.seen}", expected=error.expected, do=error.do) from None
-                keep_tensors(path, {"parameters": FlatParameters(network).values.cpu().numpy()}, {"key": key})
-                task.advance(figures=words)
-            else:
-                network = build_network(spec, generator(recipe.seed, "teacher", number), place)
-                FlatParameters(network).load(torch.from_numpy(found["parameters"]).to(place))
-            told = logits(network, shown, spec, recipe, place)
-            total += torch.softmax(told / recipe.quantise.temperature, dim=1)
-    mean: np.ndarray = (total / len(paths)).cpu().numpy()
+    total = torch.zeros(len(images), spec.classes, device=device)
+    for job in jobs:
+        network = build_network(spec, job.rng(), device)
+        FlatParameters(network).load(torch.from_numpy(runner.done[job].arrays["parameters"]).to(device))
+        total += torch.softmax(logits(network, shown, spec, recipe, device) / recipe.quantise.temperature, dim=1)
+    mean: np.ndarray = (total / len(jobs)).cpu().numpy()
     return mean
+
+
+def _jobs(normalisation: Normalisation, context: Context) -> list[TrainingJob]:
+    recipe, folder = context.recipe, private_folder(context.out / FOLDER)
+    key = hashlib.sha256(what_decides(context) + repr(normalisation.as_json()).encode()).hexdigest()
+
+    @cache
+    def training() -> TrainingSet:
+        originals = LabelledImages.of_split(context.corpus, "train", normalisation, context.device)
+        return TrainingSet(originals, raw_schedule(recipe.evaluate))
+
+    def parameters(network: nn.Module) -> Mapping[str, np.ndarray]:
+        return {"parameters": FlatParameters(network).values.cpu().numpy()}
+
+    def job(number: int) -> TrainingJob:
+        return TrainingJob(
+            group="teacher",
+            number=number,
+            display_name=f"teacher {number + 1} of {recipe.quantise.teachers}",
+            epochs=recipe.evaluate.raw_epochs,
+            steps=1,
+            training=training,
+            rng=lambda: generator(recipe.seed, "teacher", number),
+            outputs=parameters,
+            store=OutputsFile(folder / f"teacher_{number:02d}.safetensors", key, "a teacher"),
+        )
+
+    return [job(number) for number in range(recipe.quantise.teachers)]

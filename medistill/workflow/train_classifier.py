@@ -7,17 +7,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+import torch
 
 from medistill.artifacts.classifier import Classifier
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import new_folder, refuse_taken
-from medistill.evaluate.protocol import TrainingSet, distilled_training, scheduled, stored_bytes, trained_network
+from medistill.evaluate.protocol import distilled_training, scheduled, stored_bytes
 from medistill.evaluate.schedule_choice import Candidate
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, check_image_size
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe
 from medistill.training.device import choose_device
+from medistill.training.fresh_network import TrainingSet, train_network
 from medistill.training.randomness import generator
 from medistill.workflow.environment import versions
 
@@ -50,13 +54,13 @@ def train_classifier(
         RecipeError: the images are too small for the network.
         DivergedError: the weights left the finite numbers.
     """
-    folder, place = Path(out), choose_device(device)
+    folder, on_device = Path(out), choose_device(device)
     refuse_taken(folder)
     channels, height, width = distilled.images.shape[1:]
     spec = NetworkSpec(recipe.network, channels, height, len(distilled.class_names))
     check_image_size(spec)
     chosen = schedules.get(spec.words) if recipe.schedule.choose == "validation" else None
-    training = distilled_training(distilled, recipe.evaluate, place)
+    training = distilled_training(distilled, recipe.evaluate, on_device)
     if chosen is not None:
         training = replace(training, schedule=scheduled(chosen, len(distilled.labels), recipe.evaluate))
     progress.say(_how_trained(recipe, training, chosen, spec))
@@ -65,8 +69,8 @@ def train_classifier(
         def tick(epoch: int, flat: FlatParameters) -> None:
             task.advance()
 
-        numbers = generator(recipe.seed, "evaluate", "distilled", 0)
-        network, seconds = trained_network(training, spec, recipe, numbers, place, tick)
+        rng = generator(recipe.seed, "evaluate", "distilled", 0)
+        network, seconds = train_network(training, spec, recipe, rng, on_device, tick)
     classifier = Classifier(
         weights={name: array.cpu().numpy().copy() for name, array in network.state_dict().items()},
         class_names=distilled.class_names,
@@ -77,19 +81,26 @@ def train_classifier(
         bytes=stored_bytes(distilled),
         epochs=training.schedule.epochs,
         seconds=seconds,
-        provenance={
-            "set": distilled.provenance,
-            "set_verified": signer is not None,
-            **({} if signer is None else {"set_signer": signer}),
-            "set_digest": hashlib.sha256(distilled.training_bytes()).hexdigest(),
-            "lr": training.schedule.lr,
-            "device": place.type,
-            "versions": versions(),
-        },
+        provenance=_provenance(distilled, signer, training, on_device),
     )
     with new_folder(folder) as written:
         classifier.save(written)
     return classifier
+
+
+def _provenance(
+    distilled: DistilledSet, signer: str | None, training: TrainingSet, device: torch.device
+) -> dict[str, Any]:
+    """Return plain values on the set, who vouches for it, and the training."""
+    return {
+        "set": distilled.provenance,
+        "set_verified": signer is not None,
+        **({} if signer is None else {"set_signer": signer}),
+        "set_digest": hashlib.sha256(distilled.training_bytes()).hexdigest(),
+        "lr": training.schedule.lr,
+        "device": device.type,
+        "versions": versions(),
+    }
 
 
 def _how_trained(recipe: Recipe, training: TrainingSet, chosen: Candidate | None, spec: NetworkSpec) -> str:

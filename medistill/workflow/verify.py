@@ -184,7 +184,7 @@ def _audit_checks(audit: Audit | None) -> tuple[Check, ...]:
         return (Check("Audit", "missing", "none"),)
     told = deviations_sentence(audit) or "no threshold is laxer, and no attack weaker, than what this version ships"
     laxer = any(one.laxer for one in audit.deviations)
-    making = next((one for one in audit.criteria if one.name == MAKING), None)
+    making = next((one for one in audit.criteria if one.asked == MAKING), None)
     known = making is not None and making.verdict == "pass"
     short = "; but by less than this version asks for" if audit.verdict == "pass" and not audit.passed else ""
     seen = "the sender's audit saw the run that made it" if known else "the audit tells of the method, not of this set"

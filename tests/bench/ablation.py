@@ -23,9 +23,10 @@ from rich.table import Table
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.evaluate.metrics import macro_auc
-from medistill.evaluate.protocol import TrainingSet, answers, held_out, small_schedule
+from medistill.evaluate.protocol import held_out, small_schedule
 from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.training.fresh_network import TrainingSet, probabilities, train_network
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.distill import distill
@@ -100,12 +101,12 @@ def measure(corpus: Corpus, recipe: Recipe, distilled: DistilledSet) -> dict[str
     shown = held_out(corpus, distilled.normalisation, place)
     figures: dict[str, list[float]] = {}
     for k in range(recipe.evaluate.networks):
-        numbers = generator(recipe.seed, "evaluate", "distilled", k)
-        told = answers(training, shown, network_spec(corpus, recipe), recipe, numbers, place).probabilities
-        for split, probabilities in zip(("val", "test"), told, strict=True):
-            truth = corpus.labels[corpus.rows(split)]
-            figures.setdefault(f"{split}_auc", []).append(macro_auc(probabilities, truth) or 0.0)
-            figures.setdefault(f"{split}_accuracy", []).append(float(np.mean(probabilities.argmax(axis=1) == truth)))
+        rng, spec = generator(recipe.seed, "evaluate", "distilled", k), network_spec(corpus, recipe)
+        network, _ = train_network(training, spec, recipe, rng, place)
+        for split, images in zip(("val", "test"), shown.values(), strict=True):
+            predicted, truth = probabilities(network, images, spec, recipe, place), corpus.labels[corpus.rows(split)]
+            figures.setdefault(f"{split}_auc", []).append(macro_auc(predicted, truth) or 0.0)
+            figures.setdefault(f"{split}_accuracy", []).append(float(np.mean(predicted.argmax(axis=1) == truth)))
     return {name: statistics.mean(values) for name, values in figures.items()}
 
 

@@ -14,8 +14,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-
 from medistill.artifacts.atomic import read_json
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import load_recipe
@@ -23,8 +21,8 @@ from medistill.report.estimates import with_interval
 from medistill.report.wording import percent
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
-from medistill.workflow.membership import distance_attacks
 from medistill.workflow.prepare import prepare
+from tests.factories.attacked import distance_attacks
 
 ROWS = ((1, 5), (10, 5), (50, 5), (50, 20), (100, 5), (300, 1))
 """Images per class, and fewest patients a cell."""
@@ -55,7 +53,7 @@ def main() -> None:
             distilled = distill(corpus, None, of_row, out=folder, device="cpu")
             record = Path(folder) / "quantisation.json"
             known = Quantisation.from_json(read_json(record, "quantisation"), str(record))
-        attack, _ = distance_attacks(distilled, corpus, of_row, torch.device("cpu"))
+        attack, _ = distance_attacks(distilled, corpus, of_row)
         of_all = attack.cells[0]
         patients = [count for of_class in known.classes for count in of_class.cell_patients]
         aside = sum(of_class.set_aside for of_class in known.classes)

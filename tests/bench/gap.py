@@ -33,6 +33,7 @@ from medistill.evaluate.protocol import scheduled
 from medistill.evaluate.schedule_choice import Candidate
 from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.training.context import Context
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.choose_schedules import FOLDS, deal_out
@@ -94,10 +95,11 @@ def scores(corpus: Corpus, recipe: Recipe, distilled: DistilledSet, networks: in
     data = LabelledImages.of_set(distilled, place)
     shown = LabelledImages.of_split(corpus, "val", distilled.normalisation, place)
     ways = [scheduled(Candidate(BATCH, RATE, updates), len(data), recipe.evaluate) for updates in LENGTHS]
+    context = Context(corpus, recipe, network_spec(corpus, recipe), place, corpus.path, Silent())
     for k in range(networks):
-        course = Course(data, ways[-1], network_spec(corpus, recipe), recipe, partial(generator, k, "gap"), place)
+        course = Course(data, ways[-1], partial(generator, k, "gap"), context)
         for updates, way in zip(LENGTHS, ways, strict=True):
-            area = macro_auc(course.answer(way, shown, lambda epoch: None), shown.labels.numpy()) or 0.0
+            area = macro_auc(course.predict(way, shown, lambda epoch: None), shown.labels.numpy()) or 0.0
             found.setdefault(str(updates), []).append(round(area, 4))
     return found
 

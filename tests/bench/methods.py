@@ -28,14 +28,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.recipe import load_recipe
 from medistill.workflow.environment import hardware, versions
-from medistill.workflow.membership import distance_attacks
+from tests.factories.attacked import distance_attacks
 
 METHODS: dict[str, tuple[str, list[str]]] = {
     "ddoq": ("ddoq", ["--method", "ddoq"]),
@@ -153,7 +151,7 @@ def distances(cell: Cell) -> dict[str, float | None]:
     """Area under the curve of the attack on membership by distance, on the set and on as many random originals."""
     distilled, recipe = DistilledSet.load(cell.run), load_recipe(cell.run / "recipe.toml")
     corpus = load_corpus(cache_root() / "corpora" / str(distilled.provenance["corpus"]))
-    attacks = distance_attacks(distilled, corpus, recipe, torch.device("cpu"))
+    attacks = distance_attacks(distilled, corpus, recipe)
     return {attack.source: attack.cells[0].auc.value for attack in attacks}
 
 

@@ -13,20 +13,21 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Trait, Truth
 from medistill.evaluate.published import BenchmarkResult, PublishedFigure
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice, Trial
-from medistill.privacy.audit import (
-    LAXER,
-    MAKING,
-    SPACES,
-    Audit,
-    CopyFigures,
-    CopyRule,
-    Criterion,
-    GroupCopies,
-    ResidueFigures,
-)
-from medistill.privacy.canaries import CanaryTest
+from medistill.privacy.attacks.initialisation_leakage import RECOVERED, SINGLED_OUT
+from medistill.privacy.audit import MAKING, Audit, CopyFigures, CopyRule, GroupCopies, LeakageFigures
+from medistill.privacy.copy_search import COPIES
+from medistill.privacy.criterion import Criterion
+from medistill.privacy.gate import HELD_OUT, LAXER, MAKING_NAME
 from medistill.privacy.letters import Overlay, PlantedWord, TextFigures
-from medistill.privacy.membership import SOURCES, AttackCell, Detection, Membership, MembershipAttack
+from medistill.privacy.membership import (
+    SOURCES,
+    AttackCell,
+    CanaryTest,
+    Detection,
+    Membership,
+    MembershipAttack,
+)
+from medistill.privacy.score_attack import FOUND
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.recipe import EvaluateRecipe, load_recipe
 from medistill.report.comparison import BetweenRuns, Comparison, compared_run, differing_settings
@@ -39,6 +40,7 @@ from medistill.report.worded import worded
 NAMES = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
 SITES = ("bimcv", "rsna", "guangzhou", "radiopaedia")
 SKILL: dict[Arm, float] = {"raw": 2.0, "random": 0.7, "kmeans": 0.9, "hard": 1.3, "distilled": 1.7}
+SPACES = ("pixels", "structure", "features")
 RECIPE = load_recipe("covid-xray-cpu", ["distill.init=real"])
 SETTINGS = EvaluateRecipe(bootstrap=100, smallest_cell=10)
 
@@ -60,7 +62,7 @@ def truth(seed: int, patients: int, classes: int = 4) -> Truth:
 
 def predictions(arm: Arm, splits: tuple[Truth, Truth], skill: float, *, classes: int = 4) -> ArmPredictions:
     """Three networks that know the class as well as ``skill`` says."""
-    numbers = np.random.default_rng(ARMS.index(arm))
+    numbers = np.random.default_rng(list(ARMS).index(arm))
 
     def softmax(of: Truth) -> np.ndarray:
         raised = np.exp(numbers.normal(size=(3, len(of.labels), classes)) + skill * np.eye(classes)[of.labels])
@@ -79,7 +81,7 @@ def predictions(arm: Arm, splits: tuple[Truth, Truth], skill: float, *, classes:
 
 
 def evaluation(
-    arms: tuple[Arm, ...] = ARMS,
+    arms: tuple[Arm, ...] = tuple(ARMS),
     *,
     patients: int = 120,
     network: str = "ConvNet, depth 3, width 128",
@@ -220,12 +222,12 @@ def audited() -> Audit:
     return Audit(
         verdict="fail",
         criteria=(
-            Criterion(MAKING, 40, 40, "pass", "Its record is sealed here"),
-            Criterion(LAXER, 0, 0, "pass", ""),
-            Criterion("Held-out patients", 180, 100, "pass", ""),
-            Criterion("Copies in pixels", 0.0, 0.0, "pass", ""),
-            Criterion("Images that single out the real one they began as", 0.3, 0.05, "fail", ""),
-            Criterion("Membership inference", None, 0.05, "not enough evidence", "too few <shadows>"),
+            Criterion(MAKING_NAME, 40, 40, "pass", "Its record is sealed here", MAKING),
+            Criterion("Settings laxer than the shipped ones", 0, 0, "pass", "", LAXER),
+            Criterion("Held-out patients", 180, 100, "pass", "", HELD_OUT),
+            Criterion("Copies in pixels", 0.0, 0.0, "pass", "", COPIES),
+            Criterion(SINGLED_OUT, 0.3, 0.05, "fail", "", RECOVERED),
+            Criterion("Membership inference", None, 0.05, "not enough evidence", "too few <shadows>", FOUND),
         ),
         rules=tuple(CopyRule(space, 0.5, 180) for space in SPACES),
         copies=tuple(
@@ -244,8 +246,8 @@ def audited() -> Audit:
             for subject in ("distilled", "random", "held out")
         ),
         residue=(
-            ResidueFigures("distilled", 40, 0.21, -0.01, share, 0.0003, share),
-            ResidueFigures("random", 40, 1.0, -0.01, Estimate(1.0, 0.91, 1.0), 0.0003, Estimate(1.0, 0.91, 1.0)),
+            LeakageFigures("distilled", 40, 0.21, -0.01, share, 0.0003, share),
+            LeakageFigures("random", 40, 1.0, -0.01, Estimate(1.0, 0.91, 1.0), 0.0003, Estimate(1.0, 0.91, 1.0)),
         ),
         residue_reason="",
         membership=Membership(

@@ -12,7 +12,8 @@ import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
-from medistill.privacy.audit import Audit, Verdict
+from medistill.privacy.audit import Audit
+from medistill.privacy.criterion import Verdict
 from medistill.sharing.bundle import pack
 from medistill.sharing.keys import export_key, load_private, new_key, trust_key
 from medistill.sharing.manifest import UNLISTED, BundleManifest, FileRecord

@@ -25,7 +25,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.data.phantom import write_phantom
 from medistill.evaluate.predictions import load_arms
 from medistill.recipe import load_recipe
-from medistill.workflow.audit import audit
+from medistill.studies.audit.audit import audit
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import followed_experts

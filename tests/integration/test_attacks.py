@@ -8,20 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from medistill.artifacts.corpus import Corpus, save_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DataError
-from medistill.privacy.gate import membership_hidden
 from medistill.privacy.membership import Membership, MembershipAttack
 from medistill.progress import Silent, SilentTask
 from medistill.quantisation.autoencoder_training import train_autoencoder
 from medistill.recipe import Recipe, load_recipe
+from medistill.studies.audit import network_answers
+from medistill.studies.audit.audit import audit
 from medistill.training.randomness import derive_seed
-from medistill.workflow import decoders, membership, shadows
-from medistill.workflow.membership import attack_membership
+from medistill.workflow import decoders, shadows
 from medistill.workflow.shadows import plan_shadows, shadow_recipe
+from tests.factories.attacked import attack_membership, distance_attacks, membership_hidden
 from tests.factories.drawn_corpus import drawn_set
 
 
@@ -231,15 +231,13 @@ def test_autoencoders_of_shadows_are_removed_with_them(tmp_path, monkeypatch):
 
 def test_one_image_alone_is_no_evidence_against_the_attack_by_distance(tmp_path):
     corpus = noise_corpus(tmp_path)
-    made, cpu = drawn_set(corpus, ipc=1), torch.device("cpu")
-    pair = membership.distance_attacks(made, corpus, small_recipe(), cpu)
+    made = drawn_set(corpus, ipc=1)
+    pair = distance_attacks(made, corpus, small_recipe())
     assert all(one.cells[0].auc.value is not None for one in pair)
     one = replace(
         made, images=made.images[:1], labels=made.labels[:1], weights=made.weights[:1], stage=made.stage[:1]
     )  # fmt: skip
-    told = Membership(
-        tuple(membership.distance_attacks(one, corpus, small_recipe(), cpu)), (), 0, 0, 0, 0, 0, 0.95, 0.0
-    )
+    told = Membership(distance_attacks(one, corpus, small_recipe()), (), 0, 0, 0, 0, 0, 0.95, 0.0)
     verdicts = {criterion.name: criterion.verdict for criterion in membership_hidden(told, small_recipe().audit)}
     assert verdicts["Patients found (distance attack)"] == "not enough evidence"
 
@@ -267,12 +265,12 @@ def test_halves_that_are_nearly_one_patient_s_are_a_reason_and_no_crash(tmp_path
 
 def test_another_corpus_or_shape_is_refused(tmp_path, monkeypatch):
     corpus = noise_corpus(tmp_path)
-    monkeypatch.setattr(membership, "answers", None)
+    monkeypatch.setattr(network_answers, "attack_jobs", None)
     made = drawn_set(corpus)
-    with pytest.raises(DataError, match="another corpus"):
-        attack_membership(replace(made, provenance={"corpus": "0" * 64}), corpus, small_recipe(), out=tmp_path)
+    with pytest.raises(DataError, match="was made from the corpus 000000000000"):
+        audit(replace(made, provenance={"corpus": "0" * 64}), corpus, small_recipe(), out=tmp_path)
     with pytest.raises(DataError, match="12, 12"):
-        attack_membership(replace(made, images=made.images[:, :, :8, :8].copy()), corpus, small_recipe(), out=tmp_path)
+        audit(replace(made, images=made.images[:, :, :8, :8].copy()), corpus, small_recipe(), out=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["loss", "likelihood ratio, out only"])

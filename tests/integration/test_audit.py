@@ -18,13 +18,14 @@ from medistill.artifacts.kept import keep_json, read_result
 from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.networks import registry
 from medistill.networks.own import factory_name
-from medistill.privacy.audit import MAKING, Audit, CopyFigures, Space, Subject, load_audit
-from medistill.privacy.gate import membership_hidden
+from medistill.privacy.audit import Audit, CopyFigures, Subject, load_audit
+from medistill.privacy.gate import MAKING_NAME
+from medistill.privacy.initialisation import initial_rows
 from medistill.privacy.membership import MembershipAttack
 from medistill.recipe import load_recipe
-from medistill.workflow.audit import audit
-from medistill.workflow.membership import attack_membership
+from medistill.studies.audit.audit import audit
 from tests.factories import audited
+from tests.factories.attacked import attack_membership, membership_hidden
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def audit_of(distilled: DistilledSet, corpus: Corpus, out: Path, **options: bool
     return audit(distilled, corpus, audited.RECIPE, out=out, device="cpu", attack=False, **options)
 
 
-def figures(found: Audit, subject: Subject, space: Space) -> CopyFigures:
+def figures(found: Audit, subject: Subject, space: str) -> CopyFigures:
     return next(one for one in found.copies if (one.subject, one.space) == (subject, space))
 
 
@@ -299,7 +300,6 @@ def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus
     import torch
 
     from medistill.progress import Silent
-    from medistill.workflow.audit import starting_rows
     from medistill.workflow.match import starting_images
 
     recipe = audited.RECIPE.model_copy(update={"distill": audited.RECIPE.distill.model_copy(update={"init": "real"})})
@@ -308,10 +308,10 @@ def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus
     cpu, out = torch.device("cpu"), Path("unused")  # real images write nothing
     pixels, *_ = starting_images(corpus, held, normalisation, recipe, out, cpu, Silent())
     distilled = audited.distilled(pixels.numpy(), corpus, starts_from="real", recipe=recipe)
-    rows, why = starting_rows(distilled, corpus)
-    assert why == ""
-    assert rows is not None
-    np.testing.assert_allclose(normalisation.apply(np.asarray(corpus.images[rows])), pixels.numpy(), atol=1e-5)
+    began = initial_rows(distilled, corpus)
+    assert began.reason == ""
+    assert began.rows is not None
+    np.testing.assert_allclose(normalisation.apply(np.asarray(corpus.images[began.rows])), pixels.numpy(), atol=1e-5)
 
 
 def of_means(corpus: Corpus, each: int, smallest: int) -> DistilledSet:
@@ -333,8 +333,8 @@ def test_a_set_of_means_is_asked_of_how_many(corpus: Corpus, tmp_path: Path) -> 
     assert "mean of several" in sane.residue_reason
     alone = audit_of(of_means(corpus, 1, 1), corpus, tmp_path)
     assert (verdict_of(alone, name), verdict_of(alone, "Copies in pixels")) == ("fail", "fail")
-    assert [one.name for one in load_audit(tmp_path / "audit.json").criteria if one.asks_at_least] == [
-        MAKING,
+    assert [one.name for one in load_audit(tmp_path / "audit.json").criteria if one.asked.bound == "at least"] == [
+        MAKING_NAME,
         "Held-out patients",
         "Fewest patients whose mean an image began as",
         "Share of the originals looked through for text",

@@ -131,7 +131,7 @@ def test_the_audit_of_another_set_is_not_written_over(drawn: Path, tmp_path: Pat
 def test_the_attacks_stand_beside_their_controls_and_stdout_has_the_verdict(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medistill.workflow.audit.audit", lambda *_, **__: report_example.audited())
+    monkeypatch.setattr("medistill.studies.audit.audit.audit", lambda *_, **__: report_example.audited())
     told = CliRunner().invoke(app, ["audit", str(drawn), "--data", str(tmp_path), "--out", str(tmp_path / "out")])
     assert told.exit_code == 4
     for figure, shown in (("AUC", "0.610 (0.570 to 0.650)"), ("found", "0.020 (0.017 to 0.024)")):

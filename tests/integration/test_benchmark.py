@@ -31,16 +31,17 @@ from medistill.evaluate.evaluation import load_evaluation
 from medistill.evaluate.published import load_benchmark
 from medistill.progress import Silent
 from medistill.recipe import load_recipe
-from medistill.workflow import benchmark as module
-from medistill.workflow.benchmark import (
+from medistill.studies.benchmark import study as module
+from medistill.studies.benchmark.best_checkpoint import best_checkpoint
+from medistill.studies.benchmark.study import (
     BenchmarkSource,
     benchmark_corpus,
     benchmark_recipe,
     departures,
     smaller_classes,
 )
+from medistill.training.context import Context
 from medistill.workflow.experts import network_spec
-from medistill.workflow.looks import best_look
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 from tests.factories.tiny import TINY
@@ -137,11 +138,17 @@ def test_finished_looks_are_not_tested_again(
     other = next(step for step in known["accuracy"] if step != chosen)
     half = known["accuracy"] | {other: known["accuracy"][other][:1]}
     keep_json(out / "looks" / "accuracy.json", known | {"accuracy": half}, private=True)
-    from medistill.workflow import looks
+    from medistill.training import ensemble
 
     trained = []
-    real = looks.answers
-    monkeypatch.setattr(looks, "answers", lambda *given: trained.append(given) or real(*given))
+    real = ensemble.do
+
+    def count(job, *others):
+        if job.group == other:
+            trained.append(job)
+        return real(job, *others)
+
+    monkeypatch.setattr(ensemble, "do", count)
     code, told, said = cli(*words, "--resume")
     assert code == 0, said
     assert len(trained) == 1, "one network of one look was missing"
@@ -163,7 +170,7 @@ def test_the_chosen_look_is_worth_what_the_evaluation_says(
     recipe, cpu = load_recipe(out / "recipe.toml"), torch.device("cpu")
     corpus = benchmark_corpus(BenchmarkSource("pneumoniamnist", pneumonia), recipe)
     distilled = DistilledSet.load(out / "set")
-    best_look(out, distilled, (), corpus, recipe, network_spec(corpus, recipe, None), cpu, Silent())
+    best_checkpoint(distilled, (), Context(corpus, recipe, network_spec(corpus, recipe), cpu, out, Silent()))
     told = json.loads((out / "looks" / "accuracy.json").read_text())["accuracy"]
     arm = load_evaluation(out / "evaluation" / "evaluation.json").arm("distilled")
     assert arm is not None
@@ -180,7 +187,8 @@ def test_a_look_on_which_networks_diverge_takes_no_part(
     keep_tensors(other, load_file(other) | {"student_lr": np.array([1e30])}, {})
     recipe, cpu = load_recipe(out / "recipe.toml"), torch.device("cpu")
     corpus = benchmark_corpus(BenchmarkSource("pneumoniamnist", pneumonia), recipe)
-    best = best_look(out, distilled, (0.25, 0.35), corpus, recipe, network_spec(corpus, recipe, None), cpu, Silent())
+    context = Context(corpus, recipe, network_spec(corpus, recipe), cpu, out, Silent())
+    best = best_checkpoint(distilled, (0.25, 0.35), context)
     assert best == (chosen, pytest.approx(0.3))
 
 
@@ -190,16 +198,16 @@ def test_a_run_that_was_stopped_in_between_ends_in_the_same_maximum(
     words = [*WORDS, "--data", str(pneumonia), "--out", str(tmp_path / "cut"), *settings()]
     from medistill.workflow import match
 
-    real, seen = match.keep_look, []
+    real, seen = match.keep_step, []
 
     def stop_at_the_second(*given: object) -> None:
         if seen:
             raise KeyboardInterrupt
         seen.append(real(*given))
 
-    monkeypatch.setattr(match, "keep_look", stop_at_the_second)
+    monkeypatch.setattr(match, "keep_step", stop_at_the_second)
     assert cli(*words)[0] == 130
-    monkeypatch.setattr(match, "keep_look", real)
+    monkeypatch.setattr(match, "keep_step", real)
     assert cli(*words, "--resume")[0] == 0
     assert load_benchmark(tmp_path / "cut" / "benchmark.json") == load_benchmark(finished[0] / "benchmark.json")
 

@@ -22,7 +22,7 @@ from medistill.training.augmentation import Draw
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import train_experts
-from medistill.workflow.membership import distance_attacks
+from tests.factories.attacked import distance_attacks
 from tests.naive_unroll import naive_gradient, problem
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
@@ -99,7 +99,7 @@ def test_a_quantised_set(phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path, 
     assert made.soft_labels.sum(axis=1) == pytest.approx(1, abs=1e-5)
     evaluation = evaluate(made, phantom_corpus, recipe, out=tmp_path / "gpu", device="cuda")
     assert evaluation.arm("distilled") is not None
-    found = distance_attacks(made, phantom_corpus, recipe, torch.device("cuda"))
+    found = distance_attacks(made, phantom_corpus, recipe, "cuda")
     assert [one.source for one in found] == ["distilled", "random"]
     if encoder == "pca":
         distill(phantom_corpus, None, recipe, out=tmp_path / "cpu", device="cpu")

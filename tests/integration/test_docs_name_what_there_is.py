@@ -26,6 +26,10 @@ PAGES = [
     if page.name != "CHANGELOG.md" and not any(page.is_relative_to(folder) for folder in PAST)
 ]
 FILE = re.compile(r"(?<![\w/.-])((?:medistill|cli|tests|docs|recipes)/[\w/.-]+\.(?:py|toml|md|json|svg))")
+SOURCE = re.compile(r"`((?!ddranking/)[\w/]+\.py)`")
+"""A file by its name, or by the end of its path; those of DD-Ranking are not ours."""
+FUNCTION = re.compile(r"(?:^|\s)([\w/]+\.py), (\w+)$", re.MULTILINE)
+"""The file and the function beside an equation."""
 SETTING = re.compile(r"(?:`|--set )([a-z_]+(?:\.[a-z_]+)+)(?= ?[=`])")
 COMMAND = re.compile(r"\bmedistill((?: [a-z][\w-]*)+)((?:[^\n`\\]|\\\n)*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
@@ -53,6 +57,27 @@ SETTINGS = set(settings(Recipe))
 COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
+def sources(name: str) -> list[Path]:
+    """Files of the source that are called so, or whose path ends so."""
+    folders = ("medistill", "cli", "tests", "docs")
+    return [
+        file for folder in folders for file in (ROOT / folder).rglob(Path(name).name) if f"/{file}".endswith(f"/{name}")
+    ]
+
+
+def wrong_sources(text: str, added: set[str]) -> list[str]:
+    """Names of files that are nowhere, and functions that are not in the file that is named beside them."""
+    there = {name: sources(name) for name in {*SOURCE.findall(text), *(file for file, _ in FUNCTION.findall(text))}}
+    missing = [name for name, found in there.items() if not found and not any(one.endswith(name) for one in added)]
+    return missing + [
+        f"{file}, {name}"
+        for file, name in FUNCTION.findall(text)
+        if not any(
+            re.search(rf"^(?:    )?(?:def|class) {name}\b", one.read_text("utf-8"), re.MULTILINE) for one in there[file]
+        )
+    ]
+
+
 def wrong_settings(text: str) -> list[str]:
     sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
     named = [name for name in SETTING.findall(text) if name.partition(".")[0] in sections]
@@ -76,11 +101,19 @@ def test_what_a_page_names_is_there(page: Path) -> None:
     added = {block.title for block in blocks(text)}
     files = [name for name in FILE.findall(text) if "NAME" not in name and name not in added]
     assert [name for name in files if not (ROOT / name).exists()] == []
+    assert wrong_sources(text, added) == []
     assert wrong_settings(text) == []
     assert wrong_options(text) == []
 
 
 def test_what_is_not_there_is_found() -> None:
+    named = "`engine/never.py`, `never.py`, `engine/outer.py`, `ours.py`\n"
+    beside = "  a = b    outer.py, step\n  a = b    outer.py, gone\n"
+    assert sorted(wrong_sources(named + beside, {"medistill/ours.py"})) == [
+        "engine/never.py",
+        "never.py",
+        "outer.py, gone",
+    ]
     assert wrong_settings("`distill.ipc`, `distill.nothing = 1`, --set evaluate.never=2, `audit.json`") == [
         "distill.nothing",
         "evaluate.never",

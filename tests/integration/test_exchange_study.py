@@ -22,8 +22,8 @@ from medistill.evaluate.site_matrix import OF_ONE_SITE, SOURCES
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, override_recipe
 from medistill.report.exchange import ExchangeStudy
-from medistill.workflow.exchange_sites import plan_exchange
-from medistill.workflow.exchange_study import exchange_study
+from medistill.studies.exchange.sites import plan_exchange
+from medistill.studies.exchange.study import exchange_study
 from medistill.workflow.prepare import prepare
 from medistill_cli.main import app
 from tests.factories.sited_corpus import ODD, corpus_of, write_sites
@@ -212,7 +212,7 @@ def test_stopped_and_repeated_it_ends_as_if_undisturbed(
 def test_a_site_whose_training_diverges_has_no_set_and_the_others_go_on(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medistill.workflow import exchange_study as workflow
+    from medistill.studies.exchange import study as workflow
 
     real, lost = workflow.followed_experts, made.study.sites[0].name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ def snapshots(store: Trajectories) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def corpus_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("corpus")
+def corpus_cache(phantom_read: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(phantom_read, tmp_path_factory.mktemp("corpus") / "cache")
 
 
 @pytest.fixture(scope="module")

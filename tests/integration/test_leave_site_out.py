@@ -21,12 +21,13 @@ from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, override_recipe
+from medistill.report.held_out_sites import load_sites
 from medistill.report.record import HeldOutSite
+from medistill.studies.sites.leave_site_out import leave_site_out
+from medistill.studies.sites.plan import plan_sites
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
-from medistill.workflow.leave_site_out import leave_site_out
 from medistill.workflow.prepare import prepare
-from medistill.workflow.sites import load_sites, plan_sites
 from medistill_cli.main import app
 from tests.factories.sited_corpus import ODD, corpus_of, write_sites
 from tests.settings_restored import settings_restored
@@ -261,7 +262,7 @@ def test_a_site_whose_training_diverges_says_so_and_the_others_go_on(
         sites.append(corpus.content)
         raise DivergedError("expert 0 diverged in epoch 1", expected="finite parameters", do="lower experts.lr")
 
-    monkeypatch.setattr("medistill.workflow.leave_site_out.followed_experts", diverging)
+    monkeypatch.setattr("medistill.studies.sites.leave_site_out.followed_experts", diverging)
     found = again(made, monkeypatch, run, Heard())
     assert [one.evaluation for one in found] == [None] * 3
     assert {one.reason for one in found} == {"expert 0 diverged in epoch 1"}

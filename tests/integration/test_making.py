@@ -19,12 +19,11 @@ from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import FILE, Chain, load_making, making
 from medistill.engine.checkpoint import checksums
 from medistill.errors import ArtifactError
-from medistill.privacy.audit import MAKING
-from medistill.privacy.gate import MAKING_UNKNOWN
+from medistill.privacy.gate import MAKING_NAME, MAKING_UNKNOWN
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe
+from medistill.studies.audit.audit import audit
 from medistill.training.device import choose_device
-from medistill.workflow.audit import audit
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.quantise import quantise
@@ -97,7 +96,7 @@ def test_the_gate_asks_for_it(run: Path, corpus: Corpus, tmp_path: Path) -> None
     options = {"attack": False, "device": "cpu"}
     for of, verdict, figure in ((run, "pass", 4), (None, "not enough evidence", 0)):
         found = audit(distilled, corpus, recipe_of("noise"), out=tmp_path / "audit", run=of, **options)  # type: ignore[arg-type]
-        (one,) = [one for one in found.criteria if one.name == MAKING]
+        (one,) = [one for one in found.criteria if one.name == MAKING_NAME]
         assert (one.verdict, one.figure) == (verdict, figure)
         assert (MAKING_UNKNOWN in one.reason) == (verdict != "pass")
         assert found.verdict != "pass"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -33,10 +34,11 @@ METHODS = {
 
 
 @pytest.fixture(scope="module")
-def raw(phantom_folder, tiny_recipe, tmp_path_factory) -> tuple[Corpus, Trajectories]:
+def raw(phantom_folder, phantom_read, tiny_recipe, tmp_path_factory) -> tuple[Corpus, Trajectories]:
     """A corpus and experts on it, which none of the methods here changes."""
+    cache = shutil.copytree(phantom_read, tmp_path_factory.mktemp("family") / "cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDISTILL_CACHE", str(tmp_path_factory.mktemp("family")))
+        patch.setenv("MEDISTILL_CACHE", str(cache))
         corpus = prepare(phantom_folder, tiny_recipe)
         return corpus, train_experts(corpus, tiny_recipe, device="cpu")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,22 +13,28 @@ import torch
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DataError
+from medistill.evaluate.arms import Arms
 from medistill.evaluate.evaluation import load_evaluation
-from medistill.evaluate.protocol import Arms
 from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.caveats import caveats
 from medistill.report.verdict import verdict
-from medistill.workflow.audit import audit
+from medistill.studies.audit.audit import audit
+from medistill.studies.sites.plan import plan_sites
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.prepare import prepare
 from medistill.workflow.run import run
-from medistill.workflow.sites import plan_sites
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 from tests.factories.report_example import report_of
 
 IPC = 20
-SETTINGS = [f"distill.ipc={IPC}", "evaluate.networks=1", "audit.networks=1", "audit.shadows=4", "audit.canaries=0"]
+SETTINGS = [
+    f"distill.ipc={IPC}",
+    "evaluate.networks=1",
+    "audit.networks=1",
+    "audit.shadows=4",
+    "audit.shadow_iterations=2",
+    "audit.canaries=0",
+]
 
 
 class Heard(Silent):
@@ -49,11 +56,13 @@ def images_of_classes(corpus: Corpus) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def finished(phantom_folder: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(
+    phantom_folder: Path, phantom_read: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A finished run of images from noise, more of them than the smallest class has originals, and its corpus."""
     place = tmp_path_factory.mktemp("large")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDISTILL_CACHE", str(place / "cache"))
+        patch.setenv("MEDISTILL_CACHE", str(shutil.copytree(phantom_read, place / "cache")))
         run(from_noise(tiny_recipe), out=place / "run", data=phantom_folder, device="cpu")
     return place / "run"
 
@@ -111,10 +120,10 @@ def test_a_set_of_equal_size_says_what_it_always_said(tmp_path: Path, tiny_recip
 
 
 def test_real_images_cannot_be_more_than_there_are_and_the_way_out_is_named(
-    phantom_folder: Path, tiny_recipe: Recipe, tmp_path: Path
+    phantom_folder: Path, phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     recipe = override_recipe(tiny_recipe, SETTINGS, "test")
-    fewest = images_of_classes(prepare(phantom_folder, recipe)).min()
+    fewest = images_of_classes(phantom_corpus).min()
     with pytest.raises(DataError, match=rf"--ipc {fewest} or less.*distill\.init=noise"):
         run(recipe, out=tmp_path / "run", data=phantom_folder, device="cpu")
 

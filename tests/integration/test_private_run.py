@@ -24,11 +24,11 @@ from medistill.errors import ArtifactError, RecipeError, UsageError
 from medistill.privacy.accounting import Guarantee, solve_sigma, steps_an_epoch
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.studies.sites.leave_site_out import leave_site_out
 from medistill.workflow import experts as experts_module
 from medistill.workflow import match
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
-from medistill.workflow.leave_site_out import leave_site_out
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import run
 from medistill_cli.main import app

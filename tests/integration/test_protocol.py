@@ -16,19 +16,22 @@ from medistill.artifacts.atomic import read_tensors, write_tensors
 from medistill.artifacts.cache import cache_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.errors import ArtifactError, DivergedError, RecipeError, UsageError
+from medistill.evaluate.arms import Arms
 from medistill.evaluate.evaluation import load_evaluation
 from medistill.evaluate.predictions import load_arms, load_truth
-from medistill.evaluate.protocol import Arms
 from medistill.networks.convnet import ConvNet
 from medistill.networks.registry import REGISTRY
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.recipe.arms import ARMS, Arm
+from medistill.training import ensemble
+from medistill.training.context import Context
 from medistill.workflow import evaluate as workflow
 from medistill.workflow.across import check_across, evaluate_across
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import network_spec
+from medistill.workflow.network_keys import arm_stores
 from medistill.workflow.run_log import RunLog
-from medistill.workflow.stored_networks import places_of
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 
 CPU = torch.device("cpu")
@@ -57,14 +60,14 @@ def recipe() -> Recipe:
 def trainings(monkeypatch) -> Counter:
     """How many networks of each arm have been trained, counted where they are."""
     counted: Counter = Counter()
-    trained = workflow._trained
+    real = ensemble.do
 
-    def count(arm, number, *others):
-        told = trained(arm, number, *others)
-        counted[arm] += 1
-        return told
+    def count(job, *others):
+        outputs = real(job, *others)
+        counted[job.group] += 1
+        return outputs
 
-    monkeypatch.setattr(workflow, "_trained", count)
+    monkeypatch.setattr(ensemble, "do", count)
     return counted
 
 
@@ -111,6 +114,19 @@ def test_hard_labels_are_an_arm_only_where_labels_are_soft_and_controls_are_chos
     few = override_recipe(recipe, ['evaluate.arms=["kmeans"]'], "test")
     assert Arms(drawn_set(corpus), corpus, few, CPU).names == ("kmeans", "distilled")
     assert Arms(drawn_set(corpus, soft=True), corpus, few, CPU).names == ("kmeans", "hard", "distilled")
+
+
+def test_an_arm_is_one_line(corpus, recipe, trainings, tmp_path, monkeypatch):
+    """Written down and asked for, it is trained, compared, stored and told of; nothing else has to know it."""
+    monkeypatch.setitem(ARMS, "again", Arm("again", "Others", "other originals", "as many originals", "at random"))
+    wider = recipe.evaluate.model_copy(update={"arms": ("raw", "again")})
+    asked = recipe.model_copy(update={"evaluate": wider})
+    found = evaluate(drawn_set(corpus), corpus, asked, out=tmp_path, device="cpu")
+    assert trainings == {"raw": 2, "again": 2, "distilled": 2}
+    assert [result.arm for result in found.arms] == ["raw", "distilled", "again"]
+    assert found.arm("again").images == found.arm("distilled").images
+    assert found.difference("again").accuracy.value is not None
+    assert [arm.arm for arm in load_arms(tmp_path / "evaluation")] == ["raw", "distilled", "again"]
 
 
 def test_each_network_draws_its_own_k_means(corpus, recipe):
@@ -246,9 +262,9 @@ def test_whatever_decides_a_network_makes_the_stored_one_stale(corpus, recipe):
 
     def key(made=made, corpus=corpus, settings=(), place="cpu"):
         chosen = override_recipe(recipe, list(settings), "test")
-        decisive = workflow.what_decides(corpus, chosen, network_spec(corpus, chosen), torch.device(place))
-        arms = Arms(made, corpus, chosen, torch.device("cpu"))
-        return places_of(corpus.path, arms, decisive)["distilled"].key
+        spec = network_spec(corpus, chosen)
+        context = Context(corpus, chosen, spec, torch.device(place), corpus.path, Silent())
+        return arm_stores(context, Arms(made, corpus, chosen, torch.device("cpu")))["distilled"].key
 
     changed = [
         key(made=replace(made, **{name: value}))

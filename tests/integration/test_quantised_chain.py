@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -33,9 +34,12 @@ SMALL = ["quantise.components=8", "quantise.min_cluster_size=2", "quantise.passe
 
 
 @pytest.fixture(scope="module")
-def corpus(phantom_folder: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+def corpus(
+    phantom_folder: Path, phantom_read: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> Corpus:
+    cache = shutil.copytree(phantom_read, tmp_path_factory.mktemp("quantised") / "cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDISTILL_CACHE", str(tmp_path_factory.mktemp("quantised")))
+        patch.setenv("MEDISTILL_CACHE", str(cache))
         return prepare(phantom_folder, tiny_recipe)
 
 
@@ -180,7 +184,7 @@ def test_what_quantising_refuses_is_told_before_experts_are_trained_and_takes_no
     corpus: Corpus, phantom_folder: Path, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDISTILL_CACHE", str(corpus.path.parents[1]))
-    begun = changed(tiny_recipe, "distill.init=quantised", "seed=6", *SMALL)
+    begun = changed(tiny_recipe, "distill.init=quantised", "experts.epochs=4", *SMALL)
     prepare(phantom_folder, begun)
     kept = {store.name for store in (corpus.path.parents[1] / "trajectories").glob("*")}
     few = changed(begun, "quantise.min_cluster_size=500")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 from filelock import FileLock
 from safetensors.numpy import load_file
+from typer.testing import CliRunner, Result
 
 from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
@@ -21,6 +23,8 @@ from medistill.progress import Silent, SilentTask
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
 from medistill.workflow.run import run
+from medistill_cli.main import app
+from tests.settings_restored import settings_restored
 
 SETTINGS = (
     "network.width=8",
@@ -47,23 +51,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def command(folder: Path, out: Path, *more: str) -> list[str]:
-    words = [sys.executable, "-m", "medistill_cli.main", "distill", "--recipe", "demo", "--device", "cpu"]
-    words += ["--data", str(folder / "xray"), "--out", str(out), "--ipc", "2", *more]
-    return words + [word for setting in SETTINGS for word in ("--set", setting)]
+def words(folder: Path, out: Path, *more: str) -> list[str]:
+    said = ["distill", "--recipe", "demo", "--device", "cpu", "--data", str(folder / "xray"), "--out", str(out)]
+    return [*said, "--ipc", "2", *more, *(word for setting in SETTINGS for word in ("--set", setting))]
 
 
-def environment(cache: Path) -> dict[str, str]:
-    return {**os.environ, "MEDISTILL_CACHE": str(cache)}
+def told(cache: Path, *said: str) -> Result:
+    """What the program says in this process."""
+    with settings_restored():
+        return CliRunner().invoke(app, said, env={"MEDISTILL_CACHE": str(cache)})
 
 
 def finish(folder: Path, name: str, *more: str) -> Path:
-    out = folder / name
-    done = subprocess.run(
-        command(folder, out, *more), env=environment(folder / f"cache-{name}"), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return out
+    done = told(folder / f"cache-{name}", *words(folder, folder / name, *more))
+    assert done.exit_code == 0, done.stderr
+    return folder / name
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +85,14 @@ SIGNS = {
 @pytest.mark.parametrize("stage", SIGNS)
 def test_killed_and_resumed(folder: Path, undisturbed: Path, stage: str):
     out, cache = folder / f"killed-{stage}", folder / f"cache-killed-{stage}"
+    if stage != "prepare":
+        for kind in ("sources", "corpora"):
+            shutil.copytree(folder / "cache-whole" / kind, cache / kind)
     process = subprocess.Popen(
-        command(folder, out), env=environment(cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "medistill_cli.main", *words(folder, out)],
+        env={**os.environ, "MEDISTILL_CACHE": str(cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
     while not SIGNS[stage](out, cache) and process.poll() is None and time.monotonic() < deadline:
@@ -110,13 +118,8 @@ def test_resuming_a_finished_run_changes_nothing(folder: Path, undisturbed: Path
 
 
 def test_resuming_under_another_recipe_names_the_setting(folder: Path, undisturbed: Path):
-    done = subprocess.run(
-        [*command(folder, undisturbed, "--resume"), "--set", "distill.image_lr=7"],
-        env=environment(folder / "cache-whole"),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
+    done = told(folder / "cache-whole", *words(folder, undisturbed, "--resume"), "--set", "distill.image_lr=7")
+    assert done.exit_code == 2
     assert "distill.image_lr" in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
 

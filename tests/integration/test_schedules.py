@@ -17,14 +17,17 @@ from medistill.artifacts.classifier import Classifier
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.errors import DivergedError, UsageError
+from medistill.evaluate.arms import Arms
 from medistill.evaluate.course import Course
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
-from medistill.evaluate.protocol import Arms, TrainingSet, answers, scheduled
+from medistill.evaluate.protocol import scheduled
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
 from medistill.networks.restored import restored_network
 from medistill.progress import Silent
 from medistill.recipe import load_recipe, override_recipe
 from medistill.sharing.bundle import evaluations_of
+from medistill.training.context import Context
+from medistill.training.fresh_network import TrainingSet, train_and_predict
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow import choose_schedules as workflow
@@ -75,13 +78,13 @@ def recipe():
 @pytest.fixture
 def asked(monkeypatch) -> list:
     """What every network of a search was trained on and scored on, as pixels."""
-    seen, real = [], Course.answer
+    seen, real = [], Course.predict
 
-    def answer(course, schedule, shown, tick):
+    def predict(course, schedule, shown, tick):
         seen.append((course.data.pixels, shown.pixels))
         return real(course, schedule, shown, tick)
 
-    monkeypatch.setattr(Course, "answer", answer)
+    monkeypatch.setattr(Course, "predict", predict)
     return seen
 
 
@@ -187,11 +190,12 @@ def test_a_length_on_the_way_is_what_a_training_of_that_length_gives(corpus, rec
     _, data = Arms(made, corpus, recipe, place).material("raw", 0)
     spec, shown = network_spec(corpus, recipe), LabelledImages.of_split(corpus, "val", made.normalisation, place)
     lengths = [scheduled(Candidate(8, 0.05, updates), len(data), recipe.evaluate) for updates in (20, 40, 80)]
-    course = Course(data, lengths[-1], spec, recipe, lambda: generator(0, "course"), place)
+    context = Context(corpus, recipe, spec, place, corpus.path, Silent())
+    course = Course(data, lengths[-1], lambda: generator(0, "course"), context)
     for schedule in lengths:
-        alone = answers(TrainingSet(data, schedule), [shown], spec, recipe, generator(0, "course"), place)
-        on_the_way = course.answer(schedule, shown, lambda epoch: None)
-        np.testing.assert_array_equal(on_the_way, alone.probabilities[0])
+        alone = train_and_predict(TrainingSet(data, schedule), shown, spec, recipe, generator(0, "course"), place)
+        on_the_way = course.predict(schedule, shown, lambda epoch: None)
+        np.testing.assert_array_equal(on_the_way, alone)
 
 
 def untimed(evaluation: Evaluation) -> list[ScheduleChoice]:
@@ -201,9 +205,9 @@ def untimed(evaluation: Evaluation) -> list[ScheduleChoice]:
 def test_two_lengths_of_the_same_passes_are_the_same_training(corpus, recipe):
     data = Arms(drawn_set(corpus), corpus, recipe, torch.device("cpu")).of_rows(corpus.rows("train"))
     schedule = scheduled(Candidate(8, 0.05, 4), len(data), recipe.evaluate)
-    spec, place = network_spec(corpus, recipe, None), torch.device("cpu")
-    course = Course(data, schedule, spec, recipe, lambda: generator(0, "course"), place)
-    first, second = (course.answer(schedule, data, lambda epoch: None) for _ in range(2))
+    context = Context(corpus, recipe, network_spec(corpus, recipe), torch.device("cpu"), corpus.path, Silent())
+    course = Course(data, schedule, lambda: generator(0, "course"), context)
+    first, second = (course.predict(schedule, data, lambda epoch: None) for _ in range(2))
     assert np.array_equal(first, second)
 
 

@@ -16,6 +16,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,11 +31,13 @@ from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import local_key
 from medistill.errors import ArtifactError, GateError, UsageError
-from medistill.privacy.audit import LETTERS, MAKING
+from medistill.privacy.attacks.letters import LETTERS, LETTERS_NAME
+from medistill.privacy.criterion import Criterion
+from medistill.privacy.gate import MAKING_NAME
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.pictures import data_address
 from medistill.sharing.bundle import Bundle
-from medistill.workflow.audit import audit
+from medistill.studies.audit.audit import audit
 from medistill.workflow.audit_seal import seal_audit
 from medistill.workflow.run import run as run_all
 from medistill.workflow.share import share
@@ -243,7 +246,7 @@ def test_a_set_with_letters_is_sent_back_to_where_text_is_masked(bare: Path, tmp
     put_audit(bare, "fail")
     path = bare / "audit" / "audit.json"
     known = json.loads(path.read_text())
-    known["criteria"].append({"name": LETTERS, "figure": 2, "threshold": 0, "verdict": "fail", "reason": ""})
+    known["criteria"].append(asdict(Criterion(LETTERS_NAME, 2, 0, "fail", "", LETTERS)))
     path.write_text(json.dumps(known))
     with pytest.raises(GateError, match=r"data\.burnt_in_text=mask"):
         share(bare, out=tmp_path / "bundle.zip", **TEXTS)
@@ -298,7 +301,7 @@ def test_a_pass_by_laxer_thresholds_needs_an_acknowledged_risk_and_is_told(bare:
 def test_an_audit_that_did_not_ask_for_the_making_does_not_pass(bare: Path, tmp_path: Path) -> None:
     put_audit(bare, "pass")
     path = bare / "audit" / "audit.json"
-    rewritten(path, criteria=[one for one in json.loads(path.read_text())["criteria"] if one["name"] != MAKING])
+    rewritten(path, criteria=[one for one in json.loads(path.read_text())["criteria"] if one["name"] != MAKING_NAME])
     with pytest.raises(GateError, match="did not ask whether the set is the one"):
         share(bare, out=tmp_path / "bundle.zip", **TEXTS)
     share(bare, out=tmp_path / "bundle.zip", acknowledged_risk="They know.", **TEXTS)

@@ -22,8 +22,9 @@ from medistill.privacy.ledger import Entry, ledger_root, read_ledger
 from medistill.privacy.spent import Spent
 from medistill.progress import Silent
 from medistill.recipe import Recipe, override_recipe
+from medistill.training.context import Context
 from medistill.workflow.distill import distill
-from medistill.workflow.experts import train_experts
+from medistill.workflow.experts import network_spec, train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.shadows import ask_shadows, plan_shadows
 from medistill_cli.main import app
@@ -111,16 +112,9 @@ def test_the_shadows_of_an_audit_are_no_releases(corpus: Corpus, recipe: Recipe,
     chosen = override_recipe(recipe, [*quick, f"privacy.total_epsilon={guarantee.epsilon}"], "test")
     train_experts(corpus, chosen)
     before = entries()
-    asked = ask_shadows(
-        plan_shadows(corpus, chosen),
-        corpus,
-        chosen,
-        folder=private_folder(tmp_path / "shadows"),
-        key="key",
-        network=None,
-        place=torch.device("cpu"),
-        progress=Silent(),
-    )
+    folder, spec = private_folder(tmp_path / "shadows"), network_spec(corpus, chosen)
+    context = Context(corpus, chosen, spec, torch.device("cpu"), folder, Silent())
+    asked = ask_shadows(plan_shadows(corpus, chosen), context, key="key", network=None)
     assert len(asked.confidence["distilled"]) == 2
     assert entries() == before
 

@@ -10,13 +10,14 @@ import pytest
 
 from medistill.artifacts.corpus import Corpus, ManifestRow, TextCheck, save_corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.privacy.audit import LETTERS, ORIGINALS_READ, OVERLAYS, Audit, audit_from_json, load_audit
-from medistill.privacy.gate import decide, no_text
+from medistill.privacy.attacks.letters import LETTERS_NAME, ORIGINALS_NAME, OVERLAYS_NAME, no_text
+from medistill.privacy.audit import Audit, audit_from_json, load_audit
+from medistill.privacy.gate import decide
 from medistill.privacy.letters import TextFigures
-from medistill.progress import Silent
 from medistill.recipe import load_recipe
-from medistill.workflow import text_audit
-from medistill.workflow.audit import audit
+from medistill.studies.audit import text
+from medistill.studies.audit.audit import audit
+from medistill.studies.audit.context import audit_context
 from tests.factories import audited, report_example
 from tests.factories.burnt_in import needs_reader, strokes
 from tests.unit.privacy.test_overlays import SIDE, bodies
@@ -67,7 +68,8 @@ def audit_of(corpus: Corpus, out: Path) -> Audit:
 
 
 def looked_at(corpus: Corpus, *, built_in: bool = False) -> TextFigures:
-    return text_audit.text_figures(means_of_five(corpus), corpus, RECIPE, built_in=built_in, progress=Silent())[0]
+    context = audit_context(means_of_five(corpus), corpus, RECIPE, out=Path("unused"), device="cpu", built_in=built_in)
+    return text.text_figures(context)[0]
 
 
 def verdicts(found: TextFigures) -> dict[str, str]:
@@ -78,9 +80,9 @@ def verdicts(found: TextFigures) -> dict[str, str]:
 def test_names_in_means_of_five_patients_fail_a_set_that_nothing_else_fails(tmp_path: Path) -> None:
     found = audit_of(corpus(tmp_path, "names", looked=True), tmp_path / "audit")
     assert found.verdict == "fail"
-    assert decide([one for one in found.criteria if one.name not in (LETTERS, OVERLAYS)]) != "fail"
+    assert decide([one for one in found.criteria if one.name not in (LETTERS_NAME, OVERLAYS_NAME)]) != "fail"
     assert found.text is not None
-    assert verdicts(found.text)[LETTERS] == "fail"
+    assert verdicts(found.text)[LETTERS_NAME] == "fail"
     assert {one.number for one in found.text.found if one.seen == "image"} == {0, 1, 2, 3}
     told = (tmp_path / "audit" / "audit.json").read_text().upper()
     assert not any(part in told for name in NAMES for part in name.split() if len(part) > 3)
@@ -93,14 +95,14 @@ def test_names_in_means_of_five_patients_fail_a_set_that_nothing_else_fails(tmp_
 @needs_reader
 def test_a_banner_on_all_files_is_read_and_told_from_what_the_site_shares(tmp_path: Path) -> None:
     found = looked_at(corpus(tmp_path, "banner"))
-    assert verdicts(found) == {ORIGINALS_READ: "not enough evidence", LETTERS: "fail", OVERLAYS: "fail"}
+    assert verdicts(found) == {ORIGINALS_NAME: "not enough evidence", LETTERS_NAME: "fail", OVERLAYS_NAME: "fail"}
     assert {one.seen for one in found.found} == {"image", "mean of a class", "mean of the set"}
 
 
 @needs_reader
 def test_an_ordinary_set_has_no_letters_and_the_reader_would_have_seen_them(tmp_path: Path) -> None:
     found = looked_at(corpus(tmp_path, "", looked=True))
-    assert verdicts(found) == {ORIGINALS_READ: "pass", LETTERS: "pass", OVERLAYS: "pass"}
+    assert verdicts(found) == {ORIGINALS_NAME: "pass", LETTERS_NAME: "pass", OVERLAYS_NAME: "pass"}
     assert found.clean
     assert [one.found for one in found.planted if one.contrast == 60] == [4]
 
@@ -110,14 +112,14 @@ def test_without_a_reader_an_unchecked_set_is_not_enough_evidence_whatever_its_f
     synthetic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only what medistill drew itself needs no reader for the originals; the tag of a file is no proof of that."""
-    monkeypatch.setattr(text_audit, "reader_name", lambda: None)
+    monkeypatch.setattr(text, "reader_name", lambda: None)
     made = corpus(tmp_path, "banner", synthetic=synthetic)
     found = looked_at(made)
-    assert verdicts(found) == {ORIGINALS_READ: "not enough evidence", LETTERS: "not enough evidence"}
+    assert verdicts(found) == {ORIGINALS_NAME: "not enough evidence", LETTERS_NAME: "not enough evidence"}
     assert not found.clean
     assert [one.likeness is None for one in found.overlays] == [False], "what is shared is shown all the same"
     drawn = looked_at(made, built_in=True)
-    assert verdicts(drawn) == {ORIGINALS_READ: "pass", LETTERS: "not enough evidence"}
+    assert verdicts(drawn) == {ORIGINALS_NAME: "pass", LETTERS_NAME: "not enough evidence"}
 
 
 def test_an_audit_of_the_schema_before_is_read_and_does_not_pass() -> None:

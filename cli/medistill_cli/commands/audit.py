@@ -81,7 +81,7 @@ def audit(
     """
     with working("repeat") as progress:
         from medistill.artifacts.new_folder import refuse_unwritable
-        from medistill.workflow.audit import audit as audit_set
+        from medistill.studies.audit.audit import audit as audit_set
 
         distilled, run = load_set(source, trust).distilled, run_of(source)
         folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
@@ -159,13 +159,12 @@ def _print(found: Audit) -> None:
     """What was asked, the search for copies and the attacks beside their controls, the time, and the verdict."""
     from rich.table import Table
 
-    from medistill.privacy.audit import LAXER
-    from medistill.privacy.gate import SPACE_NAMES
+    from medistill.privacy.attack_registry import space_name
+    from medistill.privacy.gate import LAXER
     from medistill.report.audit_statements import (
         SUBJECT_NAMES,
         asked_text,
         found_text,
-        not_looked_for,
         verdict_sentence,
     )
     from medistill.report.text_statements import text_sentences
@@ -184,14 +183,14 @@ def _print(found: Audit) -> None:
     for rule in found.rules:
         by_subject = {one.subject: one for one in found.copies if one.space == rule.space}
         told = [f"{by_subject[subject].copies} of {by_subject[subject].images}" for subject in SUBJECT_NAMES]
-        copies.add_row(SPACE_NAMES[rule.space], *told)
+        copies.add_row(space_name(rule.space), *told)
     console.print(asked)
     if found.rules:
         console.print(copies)
     if found.membership is not None:
         console.print(_attacks(found))
     for one in found.criteria:
-        if one.reason and one.name != LAXER and not not_looked_for(one):  # the sentences below tell these
+        if one.reason and one.asked != LAXER and not one.not_looked_for:  # the sentences below tell these
             console.print(f"{one.name}: {one.reason}.", soft_wrap=True)
     for said in text_sentences(found.text):
         if said:
@@ -205,7 +204,7 @@ def _attacks(found: Audit) -> Table:
     """How well each attack tells patients of the training split from others, beside the same on the originals."""
     from rich.table import Table
 
-    from medistill.privacy.gate import ATTACKED_AT
+    from medistill.privacy.score_attack import ATTACKED_AT
     from medistill.report.audit_statements import SOURCE_NAMES, figures_by_attack
 
     table = Table(

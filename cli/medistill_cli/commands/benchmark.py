@@ -105,7 +105,7 @@ def benchmark(
         overrides = overrides_of(settings, method=method, seed=seed, decoder=own)
         chosen = _recipe(name, ipc, method, recipe, stored, overrides, progress)
         refuse_unused(own, chosen)
-        from medistill.workflow.benchmark import BenchmarkSource
+        from medistill.studies.benchmark.study import BenchmarkSource
         from medistill.workflow.run import run
 
         source = BenchmarkSource(name, data, download, limit)
@@ -143,7 +143,7 @@ def _recipe(
         return load_recipe(stored, [*overrides, *asked])
     if given is not None:
         return load_recipe(given, [*overrides, *asked])
-    from medistill.workflow.benchmark import benchmark_recipe
+    from medistill.studies.benchmark.study import benchmark_recipe
 
     own, needed = benchmark_recipe(name, 1 if ipc is None else ipc, method or "iadd")
     said = "" if own.endswith("-ddoq") else ": there is none for that number"

@@ -56,7 +56,7 @@ def exchange_study(
     overrides = overrides_of(settings, ipc=ipc, seed=seed, sites=sites, classes=classes)
     with working("repeat") as progress:
         from medistill.artifacts.new_folder import refuse_unwritable
-        from medistill.workflow.exchange_study import exchange_study as study_exchange
+        from medistill.studies.exchange.study import exchange_study as study_exchange
 
         name = recipe or ("demo" if data is None else "exchange-xray")
         chosen = choose_recipe(name, overrides, data=data, device=device, progress=progress)

@@ -47,7 +47,7 @@ def leave_site_out(
       medistill leave-site-out medistill-run --data xray/ --labels table.csv
     """
     with working("repeat") as progress:
-        from medistill.workflow.leave_site_out import leave_site_out as leave_out
+        from medistill.studies.sites.leave_site_out import leave_site_out as leave_out
 
         if decoder is not None:
             bring_again(decoder, recipe_of_set(load_set(run).distilled, run, None, [], allow_large=allow_large_recipe))

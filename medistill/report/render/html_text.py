@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import ARM_STYLES
 from medistill.report.estimates import Form, figure, interval
 from medistill.report.kinds import Kind
@@ -92,7 +92,7 @@ class Writer:
         return Markup('<span class="nowrap">{}</span>').format(limits) if limits else self.missing(estimate.reason)
 
 
-def key(arm: Arm) -> Markup:
+def key(arm: ArmName) -> Markup:
     """The line of an arm in figures."""
     dashes = ARM_STYLES[arm].key_dash
     return LINE.format(arm=arm, dashes=Markup(' stroke-dasharray="{}"').format(dashes) if dashes else "")
@@ -104,7 +104,7 @@ def point(of: Point) -> Markup:
     return POINT.format(path=ARM_STYLES[of.arm].path, fill=fill, arm=of.arm)
 
 
-def named(arm: Arm) -> Markup:
+def named(arm: ArmName) -> Markup:
     """An arm with its line."""
     return Markup('<span class="named">{}{}</span>').format(key(arm), ARM_STYLES[arm].display_name)
 

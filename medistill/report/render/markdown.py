@@ -70,7 +70,7 @@ def _cell(column: Column, cell: Cell) -> str:
     if cell is None:
         return ""
     if isinstance(cell, str) and column.kind == "arm":
-        return escaped(arm_name(cell))  # type: ignore[arg-type]
+        return escaped(arm_name(cell))
     if column.kind == "text" or isinstance(cell, str | tuple | Code | Strong | Value):
         return _text(cell)  # type: ignore[arg-type]
     return WRITTEN[column.kind](cell, column.digits)

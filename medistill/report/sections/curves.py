@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure as Drawn
 
 from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, Evaluation, RocCurve
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 from medistill.report import curve_plots
 from medistill.report.arm_style import listed_by_arm
 from medistill.report.blocks import Beside, Block, Downloads, Drawing, Figure, Heading, Prose, arm_legend
@@ -22,7 +22,7 @@ from medistill.report.view import ReportView
 from medistill.report.wording import class_label, listed, number, percent
 
 Curve = RocCurve | CalibrationCurve | DecisionCurve
-SHORT_NAMES: Mapping[Arm, str] = {"distilled": "distilled", "raw": "all originals", "random": "random"}
+SHORT_NAMES: Mapping[ArmName, str] = {"distilled": "distilled", "raw": "all originals", "random": "random"}
 """Arm -> what the small words above a drawing call it."""
 
 

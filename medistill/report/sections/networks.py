@@ -7,7 +7,7 @@ from functools import partial
 
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import listed_by_arm
 from medistill.report.blocks import Beside, Block, Downloads, Drawing, Figure, Heading, Prose, arm_legend
 from medistill.report.estimates import with_interval
@@ -69,7 +69,7 @@ def _figure(view: ReportView) -> Figure:
     return Figure("Macro AUC on each network", parts, f"With {view.level}s")
 
 
-def described(entries: Sequence[tuple[str, dict[Arm, Estimate]]]) -> str:
+def described(entries: Sequence[tuple[str, dict[ArmName, Estimate]]]) -> str:
     """Of a plot of arms: name -> the macro AUC of each."""
     return "; ".join(
         f"{name}: {listed_by_arm({arm: with_interval(area, without='') for arm, area in areas.items()})}"
@@ -133,7 +133,7 @@ def _brief(report: Report) -> Iterator[Block]:
 
 
 def _two_arms(found: Evaluation | None, reason: str) -> Iterator[Estimate]:
-    arms: tuple[Arm, ...] = ("distilled", "raw")
+    arms: tuple[ArmName, ...] = ("distilled", "raw")
     for name in arms:
         arm = found.arm(name) if found is not None else None
         yield arm.macro_auc if arm is not None else Estimate.impossible(reason or "it was not trained")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import cast
 
-from medistill.privacy.audit import Audit, Criterion, GroupCopies
-from medistill.privacy.gate import SPACE_NAMES
-from medistill.privacy.membership import ONE_IN, Membership, Source
+from medistill.privacy.attack_registry import space_name
+from medistill.privacy.audit import Audit, GroupCopies
+from medistill.privacy.criterion import Criterion
+from medistill.privacy.membership import Membership, Source
+from medistill.privacy.score_attack import ONE_IN
 from medistill.report import attack_plots
 from medistill.report.audit_statements import (
     ADVERSARY,
-    ATTACK_WORDS,
     SOURCE_NAMES,
     SUBJECT_NAMES,
     AttackRow,
     asked_text,
+    attack_remarks,
     attack_rows,
     consequence,
     found_text,
@@ -106,7 +108,7 @@ def _copies_table(audit: Audit) -> Table:
         tuple(
             (
                 SUBJECT_NAMES[one.subject],
-                SPACE_NAMES[one.space],
+                space_name(one.space),
                 f"{count(one.copies)} of {count(one.images)}",
                 one.smallest_ratio,
                 one.median_ratio,
@@ -130,7 +132,7 @@ def _copies_by_group(audit: Audit) -> Table:
     rows += [
         (f"Nearest to site {class_label(name)}", *(_group_cell(one.sites, name) for one in spaces)) for name in sites
     ]
-    headings = (Column(f"Copies in {SPACE_NAMES[one.space]}", "count") for one in spaces)
+    headings = (Column(f"Copies in {space_name(one.space)}", "count") for one in spaces)
     return table("Copies by class and site", (Column("Distilled images"), *headings), rows)
 
 
@@ -173,7 +175,7 @@ def _membership(audit: Audit, report: Report) -> Iterator[Block]:
     if tried is None:
         yield Prose(Absent("membership inference was not tried"))
         return
-    yield Prose(_how_attacked(tried, quantising=report.quantising))
+    yield Prose(_how_attacked(tried, attack_remarks(audit), quantising=report.quantising))
     if figures := tuple(_figures(audit, tried)):
         yield arm_legend(("distilled", "random", "raw"), points=True)
         yield Beside(figures)
@@ -186,14 +188,13 @@ def _membership(audit: Audit, report: Report) -> Iterator[Block]:
         yield _canaries(tried)
 
 
-def _how_attacked(tried: Membership, *, quantising: bool) -> str:
-    names = dict.fromkeys(attack.name for attack in tried.attacks)
+def _how_attacked(tried: Membership, remarks: Sequence[str], *, quantising: bool) -> str:
     said = [
         "Who was in the training split is guessed from networks trained on the set, and, so that the figures mean "
         "something, on random originals and on all of them. "
         f"{counted(tried.shadows, 'shadow distillation')}, {counted(tried.networks, 'network')} of each source in the "
         "loss attack.",
-        *(words for name, words in ATTACK_WORDS.items() if name in names),
+        *remarks,
     ]
     if tried.shadows:
         budget = (

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Drawn
 
 from medistill.evaluate.evaluation import Subgroup
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import arm_in_sentence
 from medistill.report.blocks import Beside, Block, Downloads, Drawing, Figure, Prose, arm_legend
 from medistill.report.caveat import Caveat
@@ -22,7 +22,7 @@ from medistill.report.text import Absent, Missing, Small, Text
 from medistill.report.view import ReportView
 from medistill.report.wording import class_label, counted, listed
 
-SiteAreas = list[tuple[Arm, Estimate, Estimate]]
+SiteAreas = list[tuple[ArmName, Estimate, Estimate]]
 """Arm, its macro AUC where the site had part in the making, and where it was left out."""
 
 
@@ -89,7 +89,7 @@ def _subgroup(report: Report, site: HeldOutSite) -> Subgroup | None:
     return next((group for group in subgroups if (group.trait, group.name) == ("site", site.site)), None)
 
 
-def _pooled(group: Subgroup | None, class_names: Sequence[str]) -> tuple[dict[Arm, Estimate], Estimate]:
+def _pooled(group: Subgroup | None, class_names: Sequence[str]) -> tuple[dict[ArmName, Estimate], Estimate]:
     """The macro AUC of each arm in the main evaluation, and what stands in its place where there is none."""
     if group is None:
         return {}, Estimate.impossible("the main evaluation does not show this site by itself")
@@ -174,7 +174,7 @@ def _title(view: ReportView, site: HeldOutSite) -> Text:
     return (f"{class_label(site.site)} ", Small(tested))
 
 
-def _site_rows(view: ReportView, site: HeldOutSite, pooled: dict[Arm, Estimate]) -> Iterator[Row]:
+def _site_rows(view: ReportView, site: HeldOutSite, pooled: dict[ArmName, Estimate]) -> Iterator[Row]:
     if site.evaluation is None:
         yield (Span(6, Absent(site.reason)),)
         return

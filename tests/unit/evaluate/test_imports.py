@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib import import_module
 
-TRAINS = {"course", "protocol"}
+TRAINS = {"arms", "course", "originals_choice", "protocol"}
 """Modules of the room that train networks."""
 HEAVY = {"torch", "monai", "sklearn", "scipy", "matplotlib"}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medistill.privacy.canaries import canary_test
+from medistill.privacy.attacks.canaries import canary_test
 
 
 def test_with_one_canary_it_is_fishers_exact_test():

@@ -9,10 +9,11 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 from sklearn.cluster import KMeans
 
-from medistill.privacy.distance import distance_scores
-from medistill.privacy.gate import membership_hidden
-from medistill.privacy.membership import Membership, MembershipAttack, score_attack
+from medistill.privacy.attacks.distance import distance_scores
+from medistill.privacy.membership import Membership, MembershipAttack
+from medistill.privacy.score_attack import Scores, measure
 from medistill.recipe import AuditRecipe
+from tests.factories.attacked import membership_hidden
 
 SIDE = 16
 
@@ -27,7 +28,7 @@ def scores_of(centres: np.ndarray, labels: np.ndarray, weights: np.ndarray, aske
 
 def attack_of(scores: np.ndarray, member: np.ndarray, cells=None) -> MembershipAttack:
     patients = np.arange(len(member))
-    return score_attack("distance", scores, member, patients, cells or {}, "distilled", level=0.95, smallest_cell=10)
+    return measure("distance", Scores.asked_once("distilled", scores, member, patients, cells or {}), 0.95, 10)
 
 
 def verdicts(attack: MembershipAttack) -> dict[str, str]:

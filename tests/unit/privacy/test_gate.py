@@ -8,23 +8,21 @@ import numpy as np
 import pytest
 
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy import membership
-from medistill.privacy.audit import Criterion, Verdict
-from medistill.privacy.canaries import canary_test
-from medistill.privacy.gate import (
-    as_shipped,
-    contradicted,
-    decide,
-    evidence,
-    making_known,
-    means_of_several,
-    membership_hidden,
-    no_copies,
-    no_residue,
-)
-from medistill.privacy.membership import RATIO_ATTACKS, Membership, likelihood_ratio_attack, loss_attack
-from medistill.recipe import AuditRecipe, audit_deviations, load_recipe
+from medistill.privacy import score_attack
+from medistill.privacy.attack import Evidence
+from medistill.privacy.attacks.canaries import canary_test
+from medistill.privacy.attacks.copies_in_pixels import CopiesInPixels
+from medistill.privacy.attacks.initialisation_leakage import InitialisationLeakage
+from medistill.privacy.attacks.likelihood_ratio import InAndOut, OutOnly
+from medistill.privacy.attacks.loss import Loss
+from medistill.privacy.audit import CopyFigures, CopyRule, LeakageFigures
+from medistill.privacy.criterion import Asked, Criterion, Verdict
+from medistill.privacy.gate import as_shipped, decide, declared, enough_held_out, making_known
+from medistill.privacy.membership import Membership
+from medistill.privacy.signals import NetworkAnswers, SetFacts, ShadowSignals
+from medistill.recipe import AuditRecipe, Unit, audit_deviations, load_recipe
 from tests.factories import report_example
+from tests.factories.attacked import FACTS, Answered, membership_hidden
 
 THRESHOLDS = AuditRecipe()
 AUDIT = report_example.audited()
@@ -36,7 +34,22 @@ def verdict_of(found: Membership, name: str) -> str:
 
 
 def criterion(verdict: Verdict) -> Criterion:
-    return Criterion("", None, 0.0, verdict, "")
+    return Criterion("", None, 0.0, verdict, "", Asked("any", "at most", "share"))
+
+
+def no_copies(figures: CopyFigures, rule: CopyRule, settings: AuditRecipe) -> Criterion:
+    (told,) = CopiesInPixels().judge(Evidence(rules=(rule,), copies=(figures,)), FACTS, settings)
+    return told
+
+
+def no_remains(figures: LeakageFigures | None, initialisation: str, reason: str = "") -> tuple[Criterion, ...]:
+    evidence = Evidence(leakage=() if figures is None else (figures,), reason=reason)
+    return InitialisationLeakage().judge(evidence, SetFacts("patient", initialisation, 3), THRESHOLDS)
+
+
+def of_means(smallest: object, unit: Unit, settings: AuditRecipe) -> tuple[Criterion, Criterion]:
+    remains, means = InitialisationLeakage().judge(Evidence(), SetFacts(unit, "quantised", smallest), settings)
+    return remains, means
 
 
 @pytest.mark.parametrize(
@@ -62,7 +75,7 @@ def test_one_failure_fails_and_one_gap_keeps_from_passing(verdicts: list[Verdict
     ],
 )
 def test_enough_people_must_be_held_out(images: int, patients: int, unit: str, expected: str) -> None:
-    found = evidence(images, patients, unit, THRESHOLDS)
+    found = enough_held_out(images, patients, unit, THRESHOLDS)
     assert found.verdict == expected
     assert ("data.val_fraction" in found.reason) == (expected != "pass")
 
@@ -83,14 +96,14 @@ def test_where_strangers_are_as_alike_as_copies_no_search_passes() -> None:
 
 def test_remains_fail_beyond_chance_alone() -> None:
     clear = replace(AUDIT.residue[0], recovered=Estimate(0.0, 0.0, 0.1), traced=Estimate(0.3, 0.17, 0.46))
-    assert [one.verdict for one in no_residue(clear, "real", "", THRESHOLDS)] == ["pass", "fail"]
+    assert [one.verdict for one in no_remains(clear, "real")] == ["pass", "fail"]
     weak = replace(clear, traced=Estimate(0.1, 0.02, 0.3))
-    assert [one.verdict for one in no_residue(weak, "real", "", THRESHOLDS)] == ["pass", "pass"]
-    assert [one.verdict for one in no_residue(None, "noise", "", THRESHOLDS)] == ["pass"]
+    assert [one.verdict for one in no_remains(weak, "real")] == ["pass", "pass"]
+    assert [one.verdict for one in no_remains(None, "noise")] == ["pass"]
     one_of_ten = replace(weak, recovered=Estimate(0.1, 0.0025, 0.45), traced=Estimate(0.1, 0.0025, 0.45))
     for chance, expected in ((0.05, "not enough evidence"), (0.0003, "fail")):
-        assert no_residue(replace(one_of_ten, chance=chance), "real", "", THRESHOLDS)[0].verdict == expected
-    (unknown,) = no_residue(None, "real", "it is not known", THRESHOLDS)
+        assert no_remains(replace(one_of_ten, chance=chance), "real")[0].verdict == expected
+    (unknown,) = no_remains(None, "real", "it is not known")
     assert (unknown.verdict, unknown.reason) == ("not enough evidence", "it is not known")
 
 
@@ -99,12 +112,11 @@ def test_remains_fail_beyond_chance_alone() -> None:
     [(1, "fail"), (2, "fail"), (3, "pass"), (40, "pass"), (None, "not enough evidence"), ("40", "not enough evidence")],
 )
 def test_images_that_began_as_means_must_be_of_enough_patients(smallest: object, expected: str) -> None:
-    found = means_of_several(smallest, "patient", THRESHOLDS)
+    none_left, found = of_means(smallest, "patient", THRESHOLDS)
     assert (found.name, found.verdict) == ("Fewest patients whose mean an image began as", expected)
-    assert found.asks_at_least
-    assert "whose mean" in means_of_several(smallest, "image", AuditRecipe(least_cluster=50)).name
-    assert means_of_several(40, "image", AuditRecipe(least_cluster=50)).verdict == "fail"
-    (none_left,) = no_residue(None, "quantised", "", THRESHOLDS)
+    assert found.asked.bound == "at least"
+    assert "whose mean" in of_means(smallest, "image", AuditRecipe(least_cluster=50))[1].name
+    assert of_means(40, "image", AuditRecipe(least_cluster=50))[1].verdict == "fail"
     assert (none_left.verdict, none_left.figure) == ("pass", 0.0)
     assert "mean of several" in none_left.reason
 
@@ -154,7 +166,8 @@ def test_one_class_that_leaks_fails_the_set_and_is_named() -> None:
     cells = {("class", "common"): np.flatnonzero(~rare), ("class", "rare"): np.flatnonzero(rare)}
     for memory, told in ((0, []), (8, ["AUC (loss attack, class rare)"])):
         confidence = numbers.normal(size=(1, 1000)) + memory * (member & rare)
-        attack = loss_attack(confidence, member, np.arange(1000), cells, "distilled", level=0.95, smallest_cell=10)  # type: ignore[arg-type]
+        answers = NetworkAnswers("distilled", confidence, member, np.arange(1000), cells)  # type: ignore[arg-type]
+        (attack,) = Loss().run(Answered((answers,))).membership
         assert AUDIT.membership is not None
         criteria = membership_hidden(replace(AUDIT.membership, attacks=(attack,)), THRESHOLDS)
         assert [one.name for one in criteria if one.verdict == "fail"] == told
@@ -162,7 +175,7 @@ def test_one_class_that_leaks_fails_the_set_and_is_named() -> None:
 
 def test_scores_that_know_nothing_seldom_fail_a_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three attacks on everybody, four classes and four sites, and canaries, forty times over."""
-    monkeypatch.setattr(membership, "REDRAWS", 0)  # the gate does not ask for the chance
+    monkeypatch.setattr(score_attack, "REDRAWS", 0)  # the gate does not ask for the chance
     numbers, failed = np.random.default_rng(3), 0
     for _ in range(40):
         member, coins = np.arange(400) < 250, numbers.random((8, 250)) < 0.5
@@ -172,14 +185,10 @@ def test_scores_that_know_nothing_seldom_fail_a_set(monkeypatch: pytest.MonkeyPa
             for k in range(4)
         }
         confidence = 3 * numbers.normal(size=250) + numbers.normal(size=(8, 250))
-        limits = {"level": 0.95, "smallest_cell": 10}
-        attacks = (
-            loss_attack(numbers.normal(size=(1, 400)), member, np.arange(400), cells, "distilled", **limits),  # type: ignore[arg-type]
-            *(
-                likelihood_ratio_attack(confidence, coins, np.arange(250), cells, "distilled", way, numbers, **limits)  # type: ignore[arg-type]
-                for way in RATIO_ATTACKS
-            ),
-        )
+        networks = NetworkAnswers("distilled", numbers.normal(size=(1, 400)), member, np.arange(400), cells)  # type: ignore[arg-type]
+        shadows = ShadowSignals((NetworkAnswers("distilled", confidence, coins, np.arange(250), cells),))  # type: ignore[arg-type]
+        signals = Answered((networks,), shadows)
+        attacks = tuple(one for kind in (Loss, InAndOut, OutOnly) for one in kind().run(signals).membership)
         canaries = (canary_test(numbers.random((8, 10)) < 0.2, coins[:, :10], "distilled", level=0.95),)
         assert AUDIT.membership is not None
         found = replace(AUDIT.membership, attacks=attacks, canaries=canaries)
@@ -201,7 +210,7 @@ def test_without_attacks_nothing_passes_and_repeated_canaries_fail() -> None:
 
 def test_a_making_that_is_not_known_keeps_the_set_from_passing() -> None:
     known, unknown = making_known(10, "", "made again"), making_known(10, "it came from elsewhere", "")
-    assert (known.verdict, known.figure, known.threshold, known.asks_at_least) == ("pass", 10, 10, True)
+    assert (known.verdict, known.figure, known.threshold, known.asked.bound) == ("pass", 10, 10, "at least")
     assert (unknown.verdict, unknown.figure) == ("not enough evidence", 0)
     assert unknown.reason == "the method was audited; this set's making is not known: it came from elsewhere"
 
@@ -209,14 +218,26 @@ def test_a_making_that_is_not_known_keeps_the_set_from_passing() -> None:
 def test_laxer_settings_keep_it_from_passing_and_stricter_ones_do_not() -> None:
     lax = load_recipe("demo", ["audit.most_copies=0.9", "audit.shadows=4", "audit.copy_ratio=0.6"]).strictness
     found = as_shipped(audit_deviations(lax))
-    assert (found.verdict, found.figure, found.asks_at_least) == ("not enough evidence", 2, False)
+    assert (found.verdict, found.figure, found.asked.bound) == ("not enough evidence", 2, "at most")
     assert "audit.most_copies is 0.9" in found.reason
     assert "audit.copy_ratio" not in found.reason
     assert as_shipped(audit_deviations(load_recipe("demo", ["audit.copy_ratio=0.6"]).strictness)).verdict == "pass"
 
 
 def test_a_criterion_held_against_another_threshold_than_is_told_is_noticed() -> None:
-    told = load_recipe("demo").strictness
-    assert not any(contradicted(one, told) for one in AUDIT.criteria)
+    told, kinds = load_recipe("demo").strictness, declared()
+    assert not any(one.contradicted(told, kinds) for one in AUDIT.criteria)
     for one in AUDIT.criteria[2:]:
-        assert contradicted(replace(one, threshold=one.threshold + 0.5), told), one.name
+        assert replace(one, threshold=one.threshold + 0.5).contradicted(told, kinds), one.name
+
+
+def test_a_criterion_that_turns_its_direction_round_is_noticed() -> None:
+    """A tenth of the images are copies, and at least none was asked for, so that it passes."""
+    told, kinds = load_recipe("demo").strictness, declared()
+    (copies,) = [one for one in AUDIT.criteria if one.asked.key == "copies"]
+    turned = replace(copies, figure=0.1, asked=replace(copies.asked, bound="at least"))
+    assert turned.can_pass
+    assert turned.contradicted(told, kinds)
+    unknown = replace(copies, asked=replace(copies.asked, key="of another version"))
+    assert not unknown.contradicted(told, kinds)
+    assert replace(unknown, threshold=0.5).contradicted(told, kinds)

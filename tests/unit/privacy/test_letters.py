@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from medistill.data.burnt_in_text import Box, Reading, can_carry_letters, too_small_for_letters
-from medistill.privacy.audit import LETTERS, ORIGINALS_READ, OVERLAYS
-from medistill.privacy.gate import decide, no_text
+from medistill.privacy.attacks.letters import LETTERS_NAME, ORIGINALS_NAME, OVERLAYS_NAME, no_text
+from medistill.privacy.gate import decide
 from medistill.privacy.letters import Letters, Overlay, PlantedWord, TextFigures, planted_words, read_set
 from tests.factories.report_example import text_figures
 
@@ -58,7 +58,7 @@ def verdicts(text: TextFigures) -> dict[str, str]:
 
 
 def test_a_set_of_masked_originals_without_letters_passes() -> None:
-    assert verdicts(CLEAN) == {ORIGINALS_READ: "pass", LETTERS: "pass", OVERLAYS: "pass"}
+    assert verdicts(CLEAN) == {ORIGINALS_NAME: "pass", LETTERS_NAME: "pass", OVERLAYS_NAME: "pass"}
     assert decide(no_text(CLEAN)) == "pass"
     assert CLEAN.clean
 
@@ -66,16 +66,21 @@ def test_a_set_of_masked_originals_without_letters_passes() -> None:
 @pytest.mark.parametrize(
     ("changes", "name", "verdict", "reason"),
     [
-        ({"originals": "", "policy": ""}, ORIGINALS_READ, "not enough evidence", "data.burnt_in_text=mask"),
-        ({"originals": "", "policy": "", "drawn_here": True}, ORIGINALS_READ, "pass", "drew the originals itself"),
-        ({"found": (NAME,)}, LETTERS, "fail", "images 3"),
-        ({"found": (Letters("mean of the set", 0, 1, 9, 0.9),)}, LETTERS, "fail", "1 mean of several"),
-        ({"reader": "", "images": 0, "planted": ()}, LETTERS, "not enough evidence", "pip install 'medistill[ocr]'"),
-        ({"planted": (PlantedWord(60, 6, 2, False),)}, LETTERS, "not enough evidence", "planted"),
-        ({"planted": (PlantedWord(60, 6, 2, True),)}, LETTERS, "pass", ""),
-        ({"overlays": (Overlay("north", 300, 0.03, 16, 0.9, 0.005),)}, OVERLAYS, "fail", ""),
-        ({"overlays": (Overlay("north", 300, 0.03, 16, 0.9, 0.2),)}, OVERLAYS, "pass", ""),
-        ({"overlays": (Overlay("north", 300, 0.03, 0, 0.9, 0.005),)}, OVERLAYS, "pass", ""),
+        ({"originals": "", "policy": ""}, ORIGINALS_NAME, "not enough evidence", "data.burnt_in_text=mask"),
+        ({"originals": "", "policy": "", "drawn_here": True}, ORIGINALS_NAME, "pass", "drew the originals itself"),
+        ({"found": (NAME,)}, LETTERS_NAME, "fail", "images 3"),
+        ({"found": (Letters("mean of the set", 0, 1, 9, 0.9),)}, LETTERS_NAME, "fail", "1 mean of several"),
+        (
+            {"reader": "", "images": 0, "planted": ()},
+            LETTERS_NAME,
+            "not enough evidence",
+            "pip install 'medistill[ocr]'",
+        ),
+        ({"planted": (PlantedWord(60, 6, 2, False),)}, LETTERS_NAME, "not enough evidence", "planted"),
+        ({"planted": (PlantedWord(60, 6, 2, True),)}, LETTERS_NAME, "pass", ""),
+        ({"overlays": (Overlay("north", 300, 0.03, 16, 0.9, 0.005),)}, OVERLAYS_NAME, "fail", ""),
+        ({"overlays": (Overlay("north", 300, 0.03, 16, 0.9, 0.2),)}, OVERLAYS_NAME, "pass", ""),
+        ({"overlays": (Overlay("north", 300, 0.03, 0, 0.9, 0.005),)}, OVERLAYS_NAME, "pass", ""),
     ],
 )
 def test_what_the_gate_makes_of_it(changes: dict[str, object], name: str, verdict: str, reason: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medistill.privacy.likelihood_ratio import likelihood_ratio
+from medistill.privacy.attacks.likelihood_ratio import likelihood_ratio
 
 
 def naive(confidence, member, way):

@@ -9,28 +9,29 @@ import pytest
 import torch
 
 from medistill.errors import ArtifactError
-from medistill.privacy.canaries import canary_test
+from medistill.privacy.attacks.canaries import canary_test
+from medistill.privacy.attacks.likelihood_ratio import InAndOut, OutOnly
+from medistill.privacy.attacks.loss import Loss
 from medistill.privacy.confidence import true_class_confidence
-from medistill.privacy.membership import (
-    Membership,
-    likelihood_ratio_attack,
-    loss_attack,
-)
+from medistill.privacy.membership import Membership
+from medistill.privacy.signals import NetworkAnswers, ShadowSignals
 from medistill.privacy.trials import Trials
+from tests.factories.attacked import Answered
 
 
 def loss(confidence, member, groups=None, cells=None, smallest_cell=10):
     groups = np.arange(len(member)) if groups is None else groups
     confidence = np.atleast_2d(confidence)
-    return loss_attack(confidence, member, groups, cells or {}, "distilled", level=0.95, smallest_cell=smallest_cell)
+    answers = NetworkAnswers("distilled", confidence, member, groups, cells or {})
+    (told,) = Loss().run(Answered((answers,), smallest_cell=smallest_cell)).membership
+    return told
 
 
 def ratio(confidence, member, way="out only", groups=None, cells=None, seed=0):
     groups = np.arange(member.shape[1]) if groups is None else groups
-    numbers = np.random.default_rng(seed)
-    return likelihood_ratio_attack(
-        confidence, member, groups, cells or {}, "distilled", way, numbers, level=0.95, smallest_cell=10
-    )
+    shadows = ShadowSignals((NetworkAnswers("distilled", confidence, member, groups, cells or {}),))
+    (told,) = {"out only": OutOnly, "in and out": InAndOut}[way]().run(Answered((), shadows, seed=seed)).membership
+    return told
 
 
 def test_confidence_is_the_logit_of_the_true_class_where_float32_rounds_it_to_one():

@@ -10,9 +10,13 @@ import pytest
 
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy import gate
-from medistill.privacy.audit import ResidueFigures
-from medistill.privacy.canaries import CanaryTest
-from medistill.privacy.membership import AttackCell, Detection, Membership, MembershipAttack
+from medistill.privacy.attack import Evidence
+from medistill.privacy.attacks.initialisation_leakage import InitialisationLeakage
+from medistill.privacy.attacks.letters import no_text
+from medistill.privacy.audit import LeakageFigures
+from medistill.privacy.criterion import Criterion
+from medistill.privacy.membership import AttackCell, CanaryTest, Detection, Membership, MembershipAttack
+from medistill.privacy.signals import SetFacts
 from medistill.recipe.sections import AuditRecipe
 from medistill.report import attack_plots
 from medistill.report.audit_statements import (
@@ -28,14 +32,19 @@ from medistill.report.caveats import caveats
 from medistill.report.record import Report
 from medistill.report.report_page import markdown, render_html
 from tests.factories import report_example
+from tests.factories.attacked import membership_hidden
 from tests.factories.drawn import drawings
 
 ASKED = AuditRecipe(least_held_out=100)
 
 
-def residue(share: float) -> ResidueFigures:
+def leakage(share: float) -> LeakageFigures:
     told = Estimate(share, max(0.0, share - 0.1), min(1.0, share + 0.1))
-    return ResidueFigures("distilled", 40, 0.2, 0.0, told, 0.01, told)
+    return LeakageFigures("distilled", 40, 0.2, 0.0, told, 0.01, told)
+
+
+def remains(found: LeakageFigures) -> tuple[Criterion, ...]:
+    return InitialisationLeakage().judge(Evidence(leakage=(found,)), SetFacts("patient", "real", None), ASKED)
 
 
 def membership(found: float, chance: float) -> Membership:
@@ -48,13 +57,9 @@ def membership(found: float, chance: float) -> Membership:
 
 def test_what_is_asked_for_points_to_the_side_on_which_the_gate_passes() -> None:
     told = [
-        *(gate.evidence(n, n, unit, ASKED) for n in (1, 50, 500) for unit in ("patient", "image")),
-        *(one for share in (0.01, 0.9) for one in gate.no_residue(residue(share), "real", "", ASKED)),
-        *(
-            one
-            for bad in (0, 1)
-            for one in gate.membership_hidden(membership(0.02 + 0.5 * bad, 0.5 - 0.495 * bad), ASKED)
-        ),
+        *(gate.enough_held_out(n, n, unit, ASKED) for n in (1, 50, 500) for unit in ("patient", "image")),
+        *(one for share in (0.01, 0.9) for one in remains(leakage(share))),
+        *(one for bad in (0, 1) for one in membership_hidden(membership(0.02 + 0.5 * bad, 0.5 - 0.495 * bad), ASKED)),
     ]
     assert {one.verdict for one in told} == {"pass", "fail", "not enough evidence"}
     for one in told:
@@ -67,16 +72,16 @@ def test_what_is_asked_for_points_to_the_side_on_which_the_gate_passes() -> None
 
 def test_an_attack_that_gives_no_figure_is_not_told_as_one_that_found_nobody() -> None:
     unknown = replace(membership(0.0, 0.5).attacks[0], cells=(), reason="too few")
-    asked = gate.membership_hidden(replace(membership(0.0, 0.5), attacks=(unknown,)), ASKED)
+    asked = membership_hidden(replace(membership(0.0, 0.5), attacks=(unknown,)), ASKED)
     assert found_text(asked[0]) == "not known"
 
 
 def test_what_passes_without_a_look_has_no_figure() -> None:
     small = replace(report_example.text_figures(), side=32, legible=False, originals="", reader="", images=0)
-    unread = gate.no_text(small)
+    unread = no_text(small)
     assert {one.verdict for one in unread} == {"pass"}
     assert {found_text(one) for one in unread} == {"not looked for"}
-    assert "not looked for" not in {found_text(one) for one in gate.no_text(report_example.text_figures())}
+    assert "not looked for" not in {found_text(one) for one in no_text(report_example.text_figures())}
 
 
 def test_what_failed_and_what_could_not_be_judged_are_told_with_figures() -> None:

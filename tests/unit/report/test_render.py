@@ -10,12 +10,13 @@ from html.parser import HTMLParser
 import pytest
 
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import ARMS
-from medistill.report.arm_style import ARM_STYLES, arm_name
+from medistill.recipe.arms import ARMS
+from medistill.report.arm_style import ARM_STYLES, arm_name, styles_of
 from medistill.report.blocks import Beside, Bullets, Fold, Heading, Pictures, Prose
 from medistill.report.kinds import Kind
 from medistill.report.notes import Notes
 from medistill.report.page import Masthead, Page
+from medistill.report.palette import ACCENT, FAINT, INK, MARGIN, MUTED, PAPER
 from medistill.report.render.csv import csv_text
 from medistill.report.render.html import html_page
 from medistill.report.render.html_blocks import BlockWriter
@@ -186,10 +187,37 @@ def test_blocks_lie_within_blocks() -> None:
 
 def test_arms_differ_in_every_way_in_which_they_are_shown() -> None:
     assert set(ARM_STYLES) == set(ARMS)
-    for field in ("display_name", "mark", "light", "dark", "dash", "marker", "path"):
-        assert len({getattr(style, field) for style in ARM_STYLES.values()}) == len(ARMS), field
+    styles = list(ARM_STYLES.values())
+    for field in ("display_name", "mark", "line", "key_dash", "path"):
+        assert len({getattr(style, field) for style in styles}) == len(ARMS), field
+    for field in ("light", "dark"):
+        assert len({getattr(style.look, field) for style in styles}) == len(ARMS), field
+    assert not {style.mark for style in styles} & {INK, MUTED, FAINT, ACCENT, MARGIN, PAPER}
     page = html_page(PAGE)
     for name, style in ARM_STYLES.items():
-        assert f"--{name}: {style.light};" in page
-        assert f"--{name}: {style.dark};" in page
+        assert style.display_name == ARMS[name].display_name
+        assert f"--{name}: {style.look.light};" in page
+        assert f"--{name}: {style.look.dark};" in page
         assert arm_name(name) == style.display_name
+
+
+def test_an_arm_that_nobody_drew_before_looks_unlike_the_others() -> None:
+    names = {**{name: arm.display_name for name, arm in ARMS.items()}, "herding": "Herding", "facility": "Facility"}
+    looks = [style.look for style in styles_of(names)]
+    for field in ("light", "dark", "dash", "marker"):
+        assert len({getattr(look, field) for look in looks}) == len(names), field
+    for look in looks:
+        assert contrast(look.light, "#ffffff") >= 4.5
+        assert contrast(look.dark, "#14171a") >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, by the formula of WCAG 2.2."""
+
+    def luminance(colour: str) -> float:
+        channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

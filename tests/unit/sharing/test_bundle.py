@@ -18,7 +18,11 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError
-from medistill.privacy.audit import Audit, Criterion, Verdict
+from medistill.privacy.audit import Audit
+from medistill.privacy.copy_search import COPIES
+from medistill.privacy.criterion import Criterion, Verdict
+from medistill.privacy.gate import HELD_OUT
+from medistill.privacy.score_attack import FOUND
 from medistill.sharing.audit_file import audit_record
 from medistill.sharing.bundle import Bundle, _check_dicom, pack
 from medistill.sharing.labels import labels_csv
@@ -114,9 +118,12 @@ def elsewhere() -> bytes:
         (lambda: altered_audit(seed=8, thresholds={"copy_ratio": 0.1}), "something else than the manifest"),
         (lambda: altered_audit(verdict="pass"), "says 'pass', and its criteria give 'fail'"),
         (lambda: altered_audit(note="hidden"), "more than an audit"),
-        (lambda: passing(Criterion("Copies in pixels", 0.9, 0.0, "pass", "")), "passes whose figure does not"),
-        (lambda: passing(Criterion("Held-out patients", 3, 100, "pass", "")), "passes whose figure does not"),
-        (lambda: passing(Criterion("Membership", None, 0.05, "pass", "so it is")), "passes whose figure does not"),
+        (lambda: passing(Criterion("Copies in pixels", 0.9, 0.0, "pass", "", COPIES)), "passes whose figure does not"),
+        (lambda: passing(Criterion("Held-out patients", 3, 100, "pass", "", HELD_OUT)), "passes whose figure does not"),
+        (
+            lambda: passing(Criterion("Membership", None, 0.05, "pass", "so it is", FOUND)),
+            "passes whose figure does not",
+        ),
         (lambda: listed_anew({**unsigned(), "croissant.json": elsewhere()}), "croissant.json.*something else"),
         (lambda: altered_audit(schema=9), "schema 9"),
         (

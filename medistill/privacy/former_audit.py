@@ -1,0 +1,51 @@
+"""Former audits: what earlier versions wrote into ``audit.json``, as this version would write it.
+
+Schema 1 did not look for text. Up to schema 2 a criterion did not say what it asks for; its name began with words from
+which that follows. The table is of those versions, and does not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+AUDIT_SCHEMA = 3
+WITHOUT_TEXT, BY_NAME = 1, 2
+"""Schemas that can still be read; an audit of the first does not pass."""
+_ASKED = {
+    "Images whose making is known": ("making", "at least", "count", "", False),
+    "Settings laxer ": ("laxer settings", "at most", "count", "", False),
+    "Held-out ": ("held out", "at least", "count", "least_held_out", False),
+    "Copies in ": ("copies", "at most", "share", "most_copies", False),
+    "Images that single out ": ("recovered", "at most", "share", "most_recovered", False),
+    "Images traceable ": ("traced", "at most", "share", "", False),
+    "Fewest ": ("smallest mean", "at least", "count", "least_cluster", False),
+    "Patients found ": ("found", "at most", "share", "most_found", False),
+    "Membership inference": ("found", "at most", "share", "most_found", False),
+    "AUC (": ("auc", "at most", "share", "most_auc", False),
+    "Chance of as many ": ("repeated canaries", "at least", "share", "canary_chance", False),
+    "Share of the originals looked through ": ("originals read", "at least", "share", "", True),
+    "Images, or means of them, ": ("letters", "at most", "count", "", True),
+    "Sites whose overlay ": ("overlays", "at most", "count", "", False),
+}
+"""How the name of a criterion began -> `Asked`, field by field."""
+_FIELDS = ("key", "bound", "reads_as", "setting", "passes_unseen")
+_UNKNOWN = ("other", "at most", "share", "", False)
+
+
+def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record of an earlier schema as this version would write it; any other as it is."""
+    schema, criteria = known.get("schema"), known.get("criteria")
+    if schema not in (WITHOUT_TEXT, BY_NAME) or isinstance(schema, bool) or not isinstance(criteria, list | tuple):
+        return known
+    text = {"text": None} if schema == WITHOUT_TEXT else {}
+    return {**known, **text, "schema": AUDIT_SCHEMA, "criteria": [_with_asked(one) for one in criteria]}
+
+
+def _with_asked(criterion: Any) -> Any:
+    """The criterion, with what it asks for beside what it found."""
+    if not isinstance(criterion, Mapping) or "asked" in criterion:
+        return criterion
+    name = str(criterion.get("name"))
+    asked = next((asked for start, asked in _ASKED.items() if name.startswith(start)), _UNKNOWN)
+    return {**criterion, "asked": dict(zip(_FIELDS, asked, strict=True))}

@@ -1,0 +1,193 @@
+"""Signals: what attacks work on, made once for all of them; each is made when the first attack asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from medistill.artifacts.corpus import NOT_STATED, Corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.privacy.letters import TextFigures
+from medistill.privacy.membership import CellTrait, Source
+from medistill.recipe import Unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medistill.privacy.copy_search import CopySignals, FeatureSpace
+
+Read = Callable[[np.ndarray], "Tensor"]
+"""Rows of a corpus -> a batch of them, float32 (B, ...)."""
+Cells = Mapping[tuple[CellTrait, str], np.ndarray]
+"""Trait and name of a class or site -> which of the images about which is asked are of it."""
+
+
+@dataclass(frozen=True)
+class SetFacts:
+    """What the set says of itself, and attacks depend on.
+
+    Attributes:
+        unit: "patient", "study" or "image": whom the corpus tells apart.
+        initialisation: "real", "noise" or "quantised", how its images began; empty where it does not say.
+        smallest_cluster: patients of the smallest cell of a quantised set; anything else where it does not say.
+    """
+
+    unit: Unit
+    initialisation: str
+    smallest_cluster: object
+
+    @classmethod
+    def of(cls, distilled: DistilledSet, corpus: Corpus) -> SetFacts:
+        """From the provenance of a set."""
+        means = distilled.provenance.get("quantisation")
+        smallest = means.get("smallest_cluster") if isinstance(means, Mapping) else None
+        return cls(corpus.split_unit, str(distilled.provenance.get("starts_from", "")), smallest)
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """Which real images the set began as.
+
+    Attributes:
+        rows: (Q,), of the corpus; None where that is not known or there are none.
+        reason: why; else empty.
+    """
+
+    rows: np.ndarray | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class NetworkAnswers:
+    """What the networks of one source say of images.
+
+    Attributes:
+        source: what they learnt from.
+        confidence: (T, N), from `true_class_confidence`, of T networks or T shadows.
+        member: (N,) bool, the source held the image; of shadows (T, N).
+        groups: int64 (N,), patients.
+        cells: classes and sites among the N.
+    """
+
+    source: Source
+    confidence: np.ndarray
+    member: np.ndarray
+    groups: np.ndarray
+    cells: Cells
+
+
+@dataclass(frozen=True)
+class CanaryAnswers:
+    """What the networks of one source say of C canaries in K shadows.
+
+    Attributes:
+        source: what they learnt from.
+        repeats: (K, C) bool, shadow k gives canary i its wrong label.
+        inserted: (K, C) bool, the source of shadow k held it.
+    """
+
+    source: Source
+    repeats: np.ndarray
+    inserted: np.ndarray
+
+
+@dataclass(frozen=True)
+class ShadowSignals:
+    """The answers of shadow distillations, or why there are none.
+
+    Attributes:
+        answers: one record a source.
+        canaries: likewise; empty where there is no canary.
+        reason: why no shadow could be made, as the end of "cannot be made, because ..."; else empty.
+        seconds: what all of it took.
+    """
+
+    answers: tuple[NetworkAnswers, ...] = ()
+    canaries: tuple[CanaryAnswers, ...] = ()
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Population:
+    """Those about whom is asked: members, and people of whom no image is in the training split.
+
+    Attributes:
+        corpus: all of their images.
+        members: int64, rows of the training split.
+        others: int64, rows of everybody else's images.
+    """
+
+    corpus: Corpus
+    members: np.ndarray
+    others: np.ndarray
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> Population:
+        """From the splits of a corpus."""
+        train = corpus.rows("train")
+        return cls(corpus, train, np.flatnonzero(~np.isin(corpus.groups, corpus.groups[train])))
+
+
+class Signals(Protocol):
+    """What an attack may ask for; what needs training is trained then, once."""
+
+    @property
+    def facts(self) -> SetFacts:
+        """What the set says of itself."""
+
+    @property
+    def level(self) -> float:
+        """Confidence of every interval, such as 0.95."""
+
+    @property
+    def smallest_cell(self) -> int:
+        """Fewest patients of a class or site for whom figures are shown."""
+
+    @property
+    def population(self) -> Population:
+        """Those about whom is asked."""
+
+    @property
+    def search(self) -> CopySignals:
+        """The set, its controls, and both splits of the corpus, as grey values."""
+
+    @property
+    def features(self) -> FeatureSpace:
+        """The same as a network sees them that was trained on the originals."""
+
+    @property
+    def initialisation(self) -> Initialisation:
+        """Which real images the set began as."""
+
+    @property
+    def networks(self) -> tuple[NetworkAnswers, ...]:
+        """Answers of networks trained on the set and on each control."""
+
+    @property
+    def shadows(self) -> ShadowSignals:
+        """Answers of networks on shadow distillations."""
+
+    @property
+    def text(self) -> TextFigures:
+        """What was read in the set, and how well the reader sees there."""
+
+    def rng(self, *names: str | int) -> np.random.Generator:
+        """A generator of its own under these names, from the seed of the recipe."""
+
+
+def cells_of(corpus: Corpus, rows: np.ndarray) -> Cells:
+    """Which of the rows are of each class, and of each site where there are two or more."""
+    cells: dict[tuple[CellTrait, str], np.ndarray] = {
+        ("class", name): np.flatnonzero(corpus.labels[rows] == c) for c, name in enumerate(corpus.class_names)
+    }
+    if len(np.unique(corpus.sites[rows])) > 1:
+        cells |= {
+            ("site", name): np.flatnonzero(corpus.sites[rows] == s)
+            for s, name in enumerate(corpus.site_names)
+            if name != NOT_STATED
+        }
+    return cells

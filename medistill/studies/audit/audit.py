@@ -1,0 +1,169 @@
+"""Audit: what a distilled set gives away of the training images, and whether it passes the gate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json
+from medistill.networks.own import NetworkFactory
+from medistill.privacy import gate
+from medistill.privacy.accounting import Guarantee
+from medistill.privacy.attack import Attack, Evidence
+from medistill.privacy.audit import Audit
+from medistill.privacy.criterion import Criterion
+from medistill.progress import Progress, Silent
+from medistill.recipe import Recipe, audit_deviations
+from medistill.studies.audit.context import audit_context
+from medistill.studies.audit.loop import applicable, run_attacks
+from medistill.studies.audit.membership import membership_record
+from medistill.studies.audit.pages import write_pages
+from medistill.studies.audit.signals import AuditSignals
+from medistill.workflow.audit_outlook import say_obstacles
+from medistill.workflow.audit_seal import seal_audit
+from medistill.workflow.compatibility import MadeOf, refuse_misfit
+from medistill.workflow.environment import versions
+from medistill.workflow.retrace import making_flaw
+
+
+def audit(
+    distilled: DistilledSet,
+    corpus: Corpus,
+    recipe: Recipe,
+    *,
+    out: str | Path,
+    run: str | Path | None = None,
+    attack: bool = True,
+    show_real: bool = False,
+    built_in: bool = False,
+    network: NetworkFactory | None = None,
+    device: str = "auto",
+    command: str = "",
+    progress: Progress = Silent(),
+) -> Audit:
+    """Make every attack of `medistill.privacy.attacks` on the set and on its controls; write ``out/audit.json``.
+
+    The search for copies runs on as many random training images too, in which it must find copies, and on held-out
+    images of other patients, in which it should find none; other attacks have controls of their own. What networks say
+    in attacks on membership is kept in ``out/membership`` (mode 0700): a call that was interrupted trains only what is
+    missing when it is repeated.
+
+    Args:
+        recipe: of the set; its section ``audit`` holds the thresholds.
+        run: folder of the run that made the set. Its record of the making ties the audit to the set; without it, or
+            where the two do not agree, only the method is audited, and no set passes.
+        attack: make the attacks on membership too, which take longest; without them no set passes.
+        show_real: write the closest pairs to ``out/pairs.html`` too, which then must not be shared.
+        built_in: the corpus is the one that medistill draws (`built_in_corpus`), into which nobody wrote text.
+        network: the user's own, where the set was made with it (see `train_experts`).
+        command: what made it, for the record.
+
+    Raises:
+        DataError: the set was made from another corpus, or has other classes or shapes.
+        UsageError: it was made with another network.
+        DivergedError: a network, an expert or a distillation of the attacks left the finite numbers.
+    """
+    started, folder = time.perf_counter(), private_folder(Path(out))
+    context = audit_context(
+        distilled, corpus, recipe, out=folder, network=network, device=device, built_in=built_in, progress=progress
+    )
+    refuse_misfit(MadeOf.of_set(distilled), corpus, "audit", spec=context.spec)
+    say_obstacles(corpus, recipe, progress, "This audit will not be able to pass the set.", attack=attack)
+    signals = AuditSignals(context)
+    attacks = applicable(signals.facts)
+    evidence = run_attacks([one for one in attacks if attack or one.family != "membership"], signals)
+    making = making_flaw(
+        distilled,
+        corpus,
+        recipe,
+        None if run is None else Path(run),
+        place=context.device,
+        folder=folder,
+        progress=progress,
+    )
+    criteria = _criteria(signals, attacks, evidence, making)
+    result = _record(signals, attacks, evidence, criteria, command, started)
+    keep_json(folder / "audit.json", result.as_json(), private=True)
+    seal_audit(distilled, folder)
+    write_pages(folder, signals, show_real=show_real)
+    return result
+
+
+def _criteria(
+    signals: AuditSignals, attacks: Sequence[Attack], evidence: Mapping[str, Evidence], making: tuple[str, str]
+) -> tuple[Criterion, ...]:
+    """What the gate asks of the audit itself, then of what every attack found.
+
+    Args:
+        signals: on which the attacks were made.
+        attacks: those that apply to the set.
+        evidence: name -> what an attack found.
+        making: why the making of the set is not known, and what was made again to see that it is.
+    """
+    context, recipe = signals.context, signals.context.recipe
+    return (
+        gate.making_known(len(context.distilled.labels), *making),
+        gate.as_shipped(audit_deviations(recipe.strictness)),
+        gate.enough_held_out(*signals.held_out, context.corpus.split_unit, recipe.audit),
+        *gate.judge(attacks, evidence, signals.facts, recipe.audit),
+    )
+
+
+def _record(
+    signals: AuditSignals,
+    attacks: Sequence[Attack],
+    evidence: Mapping[str, Evidence],
+    criteria: tuple[Criterion, ...],
+    command: str,
+    started: float,
+) -> Audit:
+    """What was tried, what came out, and what with.
+
+    Args:
+        signals: on which the attacks were made.
+        attacks: those that apply to the set.
+        evidence: name -> what an attack found.
+        criteria: what the gate asked.
+        command: what made it.
+        started: when, by `time.perf_counter`.
+    """
+    context, found = signals.context, sum(evidence.values(), Evidence())
+    distilled, corpus, recipe = context.distilled, context.corpus, context.recipe
+    of_people = {one.name: evidence[one.name] for one in attacks if one.family == "membership" and one.name in evidence}
+    return Audit(
+        verdict=gate.decide(criteria),
+        criteria=criteria,
+        rules=found.rules,
+        copies=found.copies,
+        residue=found.leakage,
+        residue_reason=signals.initialisation.reason,
+        membership=membership_record(of_people, signals) if of_people else None,
+        guarantee=_guarantee(distilled),
+        not_tested=gate.not_tested(attacks, evidence),
+        train_images=len(corpus.rows("train")),
+        held_out_images=signals.held_out[0],
+        held_out_patients=signals.held_out[1],
+        split_unit=corpus.split_unit,
+        network=context.spec.words,
+        set_digest=distilled.digest(),
+        corpus=corpus.content,
+        thresholds=recipe.strictness,
+        seed=recipe.seed,
+        versions=versions(),
+        device=context.device.type,
+        command=command,
+        seconds=round(time.perf_counter() - started, 2),
+        text=found.text,
+    )
+
+
+def _guarantee(distilled: DistilledSet) -> str:
+    """The differential privacy that the set states, in a sentence, or that it states none."""
+    stated = distilled.provenance.get("differential_privacy")
+    if stated is not None:
+        return Guarantee.from_json(stated).sentence
+    return "The set was made without differential privacy: nothing is guaranteed formally."

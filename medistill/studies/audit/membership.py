@@ -1,0 +1,39 @@
+"""Membership: one record of what every attack found that asks who was in the training split, and with what budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.kept import keep_json
+from medistill.privacy.attack import Evidence
+from medistill.privacy.membership import Membership
+from medistill.studies.audit.signals import AuditSignals
+
+
+def membership_record(evidence: Mapping[str, Evidence], signals: AuditSignals) -> Membership:
+    """Put together what the attacks found, and keep it in ``membership.json`` beside the answers of the networks.
+
+    The adversary holds the set and its recipe. Members are the patients of the training split; non-members those of the
+    validation and test splits, of whom the former had a say in which images were kept. What needs shadows tells of the
+    method under their smaller budget (``recipe.audit``) rather than of this set.
+
+    Args:
+        evidence: name -> what an attack found.
+        signals: on which they were made.
+    """
+    context, found = signals.context, sum(evidence.values(), Evidence())
+    recipe, budget = context.recipe, context.recipe.audit
+    told = Membership(
+        attacks=found.membership,
+        canaries=found.canaries,
+        networks=budget.networks,
+        shadows=signals.shadows_made,
+        shadow_networks=budget.shadow_networks,
+        shadow_experts=0 if recipe.quantising else min(recipe.experts.count, budget.shadow_experts),
+        shadow_iterations=0 if recipe.quantising else max(recipe.distill.stages, budget.shadow_iterations),
+        confidence=recipe.evaluate.confidence,
+        seconds=signals.seconds,
+    )
+    keep_json(private_folder(context.out) / "membership.json", told.as_json(), private=True)
+    return told

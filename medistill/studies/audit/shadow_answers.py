@@ -1,0 +1,45 @@
+"""Shadow answers: what shadow distillations, made of half of the patients each, say of everybody and of canaries."""
+
+from __future__ import annotations
+
+from medistill.artifacts.atomic import private_folder
+from medistill.errors import DataError
+from medistill.privacy.membership import SOURCES
+from medistill.privacy.signals import CanaryAnswers, NetworkAnswers, ShadowSignals, cells_of
+from medistill.studies.audit.context import AuditContext
+from medistill.studies.audit.network_answers import digest_of, what_decides
+from medistill.workflow.shadows import ShadowAnswers, ShadowPlan, ask_shadows, no_shadows, plan_shadows
+
+
+def shadow_signals(context: AuditContext) -> ShadowSignals:
+    """Make the shadows that are not there yet, and ask them; or say why there can be none."""
+    plan = plan_shadows(context.corpus, context.recipe)
+    if reason := no_shadows(plan, context.corpus, context.recipe):
+        return ShadowSignals(reason=reason)
+    try:
+        private_folder(context.out)
+        told = ask_shadows(plan, context, key=digest_of(*what_decides(context)), network=context.network)
+    except DataError as error:  # half of the patients can be too few to quantise, where all of them are enough
+        return ShadowSignals(reason=f"a set of half of the patients is impossible ({error.seen})")
+    context.progress.say("Working out the likelihood ratios.")
+    return ShadowSignals(_of_ordinary(plan, told, context), _of_canaries(plan, told), seconds=told.seconds)
+
+
+def _of_ordinary(plan: ShadowPlan, told: ShadowAnswers, context: AuditContext) -> tuple[NetworkAnswers, ...]:
+    """Of the patients who have nothing to do with canaries."""
+    rows, ordinary = plan.rows[plan.ordinary], plan.ordinary
+    groups, cells = context.corpus.groups[rows], cells_of(context.corpus, rows)
+    return tuple(
+        NetworkAnswers(source, told.confidence[source][:, ordinary], told.member[source][:, ordinary], groups, cells)
+        for source in SOURCES
+    )
+
+
+def _of_canaries(plan: ShadowPlan, told: ShadowAnswers) -> tuple[CanaryAnswers, ...]:
+    """Whether each shadow gives each canary its wrong label; empty where there is no canary."""
+    if not len(plan.canaries):
+        return ()
+    return tuple(
+        CanaryAnswers(source, told.confidence[source][:, plan.canaries] > 0, told.member[source][:, plan.canaries])
+        for source in SOURCES
+    )

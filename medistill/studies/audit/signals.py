@@ -1,0 +1,92 @@
+"""Signals of an audit, each made when the first attack asks for it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from medistill.privacy.copy_search import CopySignals, FeatureSpace
+from medistill.privacy.initialisation import initial_rows
+from medistill.privacy.letters import TextFigures
+from medistill.privacy.overlays import SharedPattern
+from medistill.privacy.signals import Initialisation, NetworkAnswers, Population, SetFacts, ShadowSignals
+from medistill.studies.audit.context import AuditContext
+from medistill.studies.audit.network_answers import network_answers
+from medistill.studies.audit.shadow_answers import shadow_signals
+from medistill.studies.audit.subjects import copy_signals, feature_space, held_out_rows
+from medistill.studies.audit.text import text_figures
+from medistill.training.randomness import derive_seed
+
+
+class AuditSignals:
+    """`medistill.privacy.signals.Signals` of a set and its corpus.
+
+    Attributes:
+        seconds: what the networks and the shadows took that were asked, of all calls together.
+        shadows_made: how many shadows were asked.
+    """
+
+    def __init__(self, context: AuditContext) -> None:
+        self.context, self.seconds, self.shadows_made = context, 0.0, 0
+        self.facts = SetFacts.of(context.distilled, context.corpus)
+        self.level, self.smallest_cell = context.recipe.evaluate.confidence, context.recipe.evaluate.smallest_cell
+
+    @cached_property
+    def held_out(self) -> tuple[int, int]:
+        """Held-out images, and patients of these."""
+        rows = held_out_rows(self.context.corpus)
+        return len(rows), len(np.unique(self.context.corpus.groups[rows]))
+
+    @cached_property
+    def population(self) -> Population:
+        """Those about whom is asked."""
+        return Population.of(self.context.corpus)
+
+    @cached_property
+    def search(self) -> CopySignals:
+        """The set, its controls, and both splits of the corpus, as grey values."""
+        return copy_signals(self.context)
+
+    @cached_property
+    def features(self) -> FeatureSpace:
+        """The same as a network sees them that was trained on the originals."""
+        return feature_space(self.search, self.context)
+
+    @cached_property
+    def initialisation(self) -> Initialisation:
+        """Which real images the set began as."""
+        return initial_rows(self.context.distilled, self.context.corpus)
+
+    @cached_property
+    def networks(self) -> tuple[NetworkAnswers, ...]:
+        """Answers of networks trained on the set and on each control."""
+        told, seconds = network_answers(self.context, self.population)
+        self.seconds += seconds
+        return told
+
+    @cached_property
+    def shadows(self) -> ShadowSignals:
+        """Answers of networks on shadow distillations."""
+        told = shadow_signals(self.context)
+        self.seconds += told.seconds
+        self.shadows_made = 0 if told.reason else self.context.recipe.audit.shadows
+        return told
+
+    @property
+    def text(self) -> TextFigures:
+        """What was read in the set, and how well the reader sees there."""
+        return self._read[0]
+
+    @property
+    def patterns(self) -> dict[str, SharedPattern]:
+        """Site -> what its training images share, which is for the auditor's eyes."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[TextFigures, dict[str, SharedPattern]]:
+        return text_figures(self.context)
+
+    def rng(self, *names: str | int) -> np.random.Generator:
+        """A generator of its own under these names, from the seed of the recipe."""
+        return np.random.default_rng(derive_seed(self.context.recipe.seed, *names))

@@ -1,0 +1,109 @@
+"""Subjects: the images that a search for copies compares, as grey values and as a network sees them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medistill.artifacts.corpus import Corpus
+from medistill.errors import DivergedError
+from medistill.evaluate.protocol import random_beside, raw_schedule
+from medistill.networks.footprint import micro_batch_size
+from medistill.networks.registry import build_network
+from medistill.privacy.audit import Subject
+from medistill.privacy.copy_search import AuditSubject, CopySignals, FeatureSpace
+from medistill.privacy.features import Features
+from medistill.studies.audit.context import AuditContext
+from medistill.training.device import precision
+from medistill.training.images import LabelledImages, grey_of
+from medistill.training.loop import train
+from medistill.training.randomness import derive_seed, generator
+
+REFERENCE = 200
+"""Held-out images, drawn at random, that show how near images of other patients come to training images."""
+CENTRE = 1024
+"""Training images over which the mean of the features is taken, and images that are read at once for them."""
+RANGE = (-0.5, 1.5)
+"""Grey values in units of full scale beyond which a distilled image is cut off before it is compared: a few extreme
+pixels, white or black to the eye, would else hide what the others show."""
+
+
+def copy_signals(context: AuditContext) -> CopySignals:
+    """The distilled images, as many random training images of each class, and held-out images of other patients."""
+    corpus, recipe = context.corpus, context.recipe
+    held_out = held_out_rows(corpus)
+    drawn = np.random.default_rng(derive_seed(recipe.seed, "audit", "reference")).permutation(held_out)[:REFERENCE]
+    random = random_beside(context.distilled, corpus, recipe.seed, 0)
+    return CopySignals(
+        subjects=(
+            _distilled(context),
+            _of_corpus("random", random, np.full(len(random), -1), context),
+            _of_corpus("held out", drawn, corpus.groups[drawn], context),
+        ),
+        corpus=corpus,
+        held_out=held_out,
+        read=lambda rows: grey_of(corpus, rows, context.device),
+        copy_ratio=recipe.audit.copy_ratio,
+        smallest_cell=recipe.evaluate.smallest_cell,
+    )
+
+
+def held_out_rows(corpus: Corpus) -> np.ndarray:
+    """Rows of the validation and the test split."""
+    return np.sort(np.concatenate([corpus.rows("val"), corpus.rows("test")]))
+
+
+def _distilled(context: AuditContext) -> AuditSubject:
+    distilled, nobody = context.distilled, np.full(len(context.distilled.labels), -1)
+    grey = torch.from_numpy(distilled.normalisation.grey(distilled.images).astype(np.float32)).to(context.device)
+    normalised = torch.from_numpy(distilled.images).to(context.device)
+    return AuditSubject(
+        "distilled", grey.clamp(*RANGE), normalised, distilled.labels, distilled.weights, nobody, nobody
+    )
+
+
+def _of_corpus(name: Subject, rows: np.ndarray, own: np.ndarray, context: AuditContext) -> AuditSubject:
+    corpus, device = context.corpus, context.device
+    shown = LabelledImages.of_corpus(corpus, rows, context.distilled.normalisation, device)
+    return AuditSubject(
+        name,
+        grey_of(corpus, rows, device),
+        shown.batch(slice(None)),
+        corpus.labels[rows],
+        np.ones(len(rows), np.float32),
+        own,
+        rows,
+    )
+
+
+def feature_space(search: CopySignals, context: AuditContext) -> FeatureSpace:
+    """Features of a fresh network trained on the raw training split.
+
+    Raises:
+        DivergedError: it left the finite numbers.
+    """
+    corpus, recipe, device = context.corpus, context.recipe, context.device
+    normalisation, rng = context.distilled.normalisation, generator(recipe.seed, "audit", "features")
+    network = build_network(context.spec, rng, device)
+    micro_batch = micro_batch_size(
+        network, context.spec.channels, context.spec.image_size, chosen=recipe.compute.micro_batch
+    )
+    data = LabelledImages.of_split(corpus, "train", normalisation, device)
+    with precision(recipe.compute.precision, device):
+        flat = train(network, data, raw_schedule(recipe.evaluate), recipe.augmentation, rng, micro_batch=micro_batch)
+    if not bool(torch.isfinite(flat.values).all()):
+        raise DivergedError(
+            "the network trained on the originals, whose features the audit compares, diverged",
+            expected="finite parameters",
+            do="lower evaluate.raw_lr (--set evaluate.raw_lr=0.003)",
+        )
+    spread = np.unique(np.linspace(0, len(data) - 1, min(CENTRE, len(data))).astype(int))
+    features = Features(network, micro_batch=micro_batch, centre=data.batch(torch.from_numpy(spread).to(device)))
+
+    def read(rows: np.ndarray) -> Tensor:
+        pieces = np.array_split(rows, max(1, len(rows) // CENTRE))
+        shown = (LabelledImages.of_corpus(corpus, piece, normalisation, device) for piece in pieces)
+        return torch.cat([features(images.batch(slice(None))) for images in shown])
+
+    return FeatureSpace(features(torch.cat([subject.normalised for subject in search.subjects])), read)

@@ -1,0 +1,1 @@
+"""A run on a benchmark of the field, beside published figures."""

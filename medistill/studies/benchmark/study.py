@@ -1,0 +1,321 @@
+"""Benchmark: a benchmark's official files as a corpus, and a run's figure beside published ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.cache import cache_root
+from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, ManifestRow, Split, save_corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json
+from medistill.data.benchmarks.catalogue import Benchmark, find_benchmark
+from medistill.data.benchmarks.download import download
+from medistill.data.benchmarks.images import BenchmarkImages, missing
+from medistill.data.benchmarks.read import find_files, read_benchmark
+from medistill.data.file_digests import file_digests
+from medistill.data.listing import files_of
+from medistill.data.splits import part
+from medistill.errors import UsageError
+from medistill.evaluate.evaluation import Evaluation
+from medistill.evaluate.published import PUBLISHED_IPC, BenchmarkResult, published_figures
+from medistill.progress import Progress, Silent
+from medistill.recipe import QUANTISING, Method, Recipe, load_recipe, recipe_names
+from medistill.studies.benchmark.best_checkpoint import best_checkpoint
+from medistill.training.context import Context
+from medistill.workflow.prepare import cached_corpus, known_digests, remember_corpus, sole_reader
+
+READER = 1
+"""Version of the reading; raise it when the same files come to other pixels or splits."""
+DOWNLOADS = "benchmarks"
+"""Folder of the cache for what was downloaded. It comes from no user's patients, so a purge leaves it."""
+FREE = (
+    "data.val_fraction",
+    "distill.checkpoint_every",
+    "distill.keep_looks",
+    "evaluate.bootstrap",
+    "evaluate.confidence",
+    "evaluate.margin",
+    "evaluate.specificity",
+    "evaluate.smallest_cell",
+    "evaluate.arms",
+    "evaluate.across",
+    "experts.store",
+)
+"""Settings that a published setting says nothing of, or that change no figure of the distilled set."""
+QUANTISED_BY = ("distill.ipc", "distill.labels")
+"""Settings of the section distill that count where a method quantises; those of experts and importance do not."""
+
+
+@dataclass(frozen=True)
+class BenchmarkSource:
+    """Which benchmark, and where its files are.
+
+    Attributes:
+        name: as the catalogue calls it.
+        data: folder or archive; None looks where --download puts what it fetches without one.
+        download: fetch the official file where none is there.
+        limit: at most so many training images of each class are used, those held out for validation included; None
+            takes all.
+    """
+
+    name: str
+    data: Path | None = None
+    download: bool = False
+    limit: int | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the record of a run says of it."""
+        return {"name": self.name, "limit": self.limit}
+
+    @property
+    def verb(self) -> list[str]:
+        """The command that makes such a run."""
+        return ["benchmark", self.name]
+
+    @property
+    def options(self) -> list[str]:
+        """Its options beside recipe and folders."""
+        return [] if self.limit is None else ["--limit", str(self.limit)]
+
+    def corpus(self, recipe: Recipe, progress: Progress) -> Corpus:
+        """Read the benchmark (see `benchmark_corpus`)."""
+        return benchmark_corpus(self, recipe, progress)
+
+    def conclude(self, distilled: DistilledSet, evaluation: Evaluation, context: Context) -> None:
+        """Set a finished run beside published figures (see `beside_published`)."""
+        beside_published(self, distilled, evaluation, context)
+
+
+def benchmark_recipe(name: str, ipc: int, method: Method = "iadd") -> tuple[str, list[str]]:
+    """The shipped recipe for a benchmark at ``ipc`` images per class, or the nearest with that number set.
+
+    A method that quantises takes ``NAME-ddoq``, where that is shipped, for every number.
+
+    Returns:
+        The recipe's name and the overrides that it needs.
+
+    Raises:
+        UsageError: there is no such benchmark, or the number is below 1.
+    """
+    find_benchmark(name)
+    if ipc < 1:
+        raise UsageError(f"--ipc {ipc}", expected="1 or more images per class", do="take --ipc 1, 10 or 50")
+    if method in QUANTISING and f"{name}-ddoq" in recipe_names():
+        return f"{name}-ddoq", [f"distill.ipc={ipc}"]
+    nearest = min(PUBLISHED_IPC, key=lambda known: abs(math.log(known / ipc)))
+    return f"{name}-ipc{nearest}", [] if nearest == ipc else [f"distill.ipc={ipc}"]
+
+
+def benchmark_corpus(source: BenchmarkSource, recipe: Recipe, progress: Progress = Silent()) -> Corpus:
+    """Read a benchmark into a corpus in the private cache; a second call finds it there.
+
+    The authors' splits are kept. Where they give no validation split, ``data.val_fraction`` of the training images is
+    drawn for it, alike from each class.
+
+    Raises:
+        UsageError: the recipe is for other images, or the limit leaves too few.
+        DataError: the files are missing, cut off or altered, or could not be fetched.
+    """
+    benchmark = find_benchmark(source.name)
+    _check_recipe(benchmark, recipe, source.limit)
+    size = recipe.data.image_size
+    path = _path(source, benchmark, size, progress)
+    with sole_reader(_source(path, benchmark, recipe, source.limit, progress), progress) as known:
+        corpus = cached_corpus(known, progress)
+        if corpus is None:
+            progress.say(f"Reading {benchmark.title} from {path}.")
+            corpus = _save(read_benchmark(path, benchmark, size, progress), recipe, source.limit)
+            remember_corpus(known, corpus)
+        for note in corpus.notes:
+            progress.say(note)
+        return corpus
+
+
+def beside_published(
+    source: BenchmarkSource, distilled: DistilledSet, evaluation: Evaluation, context: Context
+) -> BenchmarkResult:
+    """Set a finished evaluation beside published figures, and write ``benchmark.json`` into the run.
+
+    Where its validation steps were kept, their best test accuracy is told too, as papers report it.
+
+    Args:
+        source: the benchmark, and how much of it was used.
+        distilled: the set of the run.
+        evaluation: what it was found to be worth.
+        context: corpus, recipe, network and device; its folder is the run's.
+    """
+    recipe, arm = context.recipe, evaluation.arm("distilled")
+    accuracy = () if arm is None else arm.network_accuracy
+    best = best_checkpoint(distilled, accuracy, context)
+    spread = None if arm is None else arm.accuracy_spread
+    result = BenchmarkResult(
+        dataset=source.name,
+        ipc=recipe.distill.ipc,
+        chosen_accuracy=100 * float(np.mean(accuracy)),
+        chosen_spread=None if spread is None else 100 * spread,
+        maximum_accuracy=None if best is None else 100 * best[1],
+        maximum_step=None if best is None else best[0],
+        cut_down=(*departures(source, recipe), *smaller_classes(distilled, recipe.distill.ipc)),
+        published=published_figures(source.name, recipe.distill.ipc, recipe.data.image_size),
+    )
+    keep_json(context.out / "benchmark.json", asdict(result))
+    return result
+
+
+def smaller_classes(distilled: DistilledSet, ipc: int) -> list[str]:
+    """Where a set is smaller than those that figures were published for, in a sentence; empty where it is not."""
+    counts = np.bincount(distilled.labels, minlength=len(distilled.class_names))
+    if counts.min() == ipc:
+        return []
+    return [
+        f"{np.sum(counts < ipc)} of {len(counts)} classes have fewer than {ipc} images (in all {counts.sum()}, in "
+        f"place of {ipc * len(counts)}), since centroids of too few images were given up (quantise.min_cluster_size)."
+    ]
+
+
+def departures(source: BenchmarkSource, recipe: Recipe) -> list[str]:
+    """In what a run departs from the shipped setting of its benchmark and method, one sentence each."""
+    name, overrides = benchmark_recipe(source.name, recipe.distill.ipc, recipe.method)
+    setting = load_recipe(name, [f"method={recipe.method}", *overrides])
+    told = []
+    if source.limit is not None:
+        told.append(f"At most {source.limit} training images of each class were used.")
+    if overrides and not recipe.quantising:
+        told.append(f"There is no setting for {recipe.distill.ipc} images per class: that of {name} was taken.")
+    mine, theirs = _settings(recipe), _settings(setting)
+    both = [key for key in theirs if key in mine]
+    told += [f"{key} is {mine[key]} in place of {theirs[key]}." for key in both if mine[key] != theirs[key]]
+    return told
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """Every setting that decides a figure, as section.key."""
+    sections = recipe.model_dump(mode="json", exclude={"name", "description", "seed", "method", "compute"})
+    values = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
+    return {key: value for key, value in values.items() if key not in FREE and _is_followed(key, recipe)}
+
+
+def _is_followed(key: str, recipe: Recipe) -> bool:
+    """Whether the method looks at a setting at all."""
+    section = key.partition(".")[0]
+    if section == "quantise":
+        return recipe.distill.init == "quantised"
+    if section == "autoencoder":
+        return recipe.distill.init == "quantised" and recipe.quantise.encoder == "autoencoder"
+    return not recipe.quantising or section not in ("experts", "distill", "importance") or key in QUANTISED_BY
+
+
+def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> None:
+    settings = recipe.data
+    if settings.channels != benchmark.channels or (
+        len(benchmark.sizes) == 1 and settings.image_size not in benchmark.sizes
+    ):
+        raise UsageError(
+            f"the recipe takes images of {settings.image_size} pixels and {settings.channels} channels",
+            expected=f"{' or '.join(map(str, benchmark.sizes))} pixels and {benchmark.channels} channels, which "
+            f"{benchmark.title} has",
+            do="set data.image_size and data.channels so, or take the benchmark's own recipe",
+        )
+    if settings.classes or settings.sites:
+        raise UsageError(
+            "the recipe takes some classes or sites alone",
+            expected=f"all of {benchmark.title}, or figures cannot be compared",
+            do="leave data.classes and data.sites empty; --limit takes fewer images of each class",
+        )
+    if settings.burnt_in_text in ("mask", "quarantine"):
+        raise UsageError(
+            f"data.burnt_in_text = {settings.burnt_in_text}",
+            expected="auto or unchecked: a benchmark's images are taken as published, and text is not looked for",
+            do="leave data.burnt_in_text out",
+        )
+    held_out = 0 if benchmark.val else 1
+    needed = max(recipe.fewest_images, recipe.fewest_patients)
+    start = {"real": f"the images start from {needed} of them", "noise": "experts have to see every class"}
+    why = start.get(recipe.distill.init, f"the images start from means of {needed} of them")
+    if limit is not None and limit < needed + held_out:
+        raise UsageError(
+            f"--limit {limit}",
+            expected=f"at least {needed + held_out} images of each class: {why}"
+            + (", and one is held out" if held_out else ""),
+            do="take a larger --limit, or fewer images per class",
+        )
+
+
+def _path(source: BenchmarkSource, benchmark: Benchmark, size: int, progress: Progress) -> Path:
+    """The benchmark's files, fetched where that was asked for."""
+    folder = cache_root() / DOWNLOADS if source.data is None else source.data
+    if source.data is not None and not folder.exists() and not source.download:
+        raise missing(benchmark, folder)
+    path = find_files(folder, benchmark, size)
+    wanted = benchmark.file_for(size)
+    other_size = path is not None and len(benchmark.sizes) > 1 and path.name != wanted.name
+    if source.download and (path is None or other_size) and not folder.is_file():
+        return download(wanted, folder, progress)
+    if path is None:
+        raise missing(benchmark, source.data)
+    return path
+
+
+def _source(path: Path, benchmark: Benchmark, recipe: Recipe, limit: int | None, progress: Progress) -> str:
+    """SHA-256 over what decides a corpus without unpacking the files: names, contents, settings, versions."""
+    folder, files = (path.parent, [path.name]) if path.is_file() else (path, files_of(path))
+    reading = [benchmark.name, recipe.data.image_size, recipe.data.val_fraction, recipe.seed, limit]
+    digests = file_digests(folder, files, known_digests(path), progress)
+    decisive = [READER, reading, {name: version(name) for name in ("numpy", "pillow")}, files, digests]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _save(read: BenchmarkImages, recipe: Recipe, limit: int | None) -> Corpus:
+    """Cut, part and keep what was read."""
+    rng = np.random.default_rng([recipe.seed, READER])
+    kept = _kept(read, limit, rng)
+    labels, groups = read.labels[kept], np.arange(len(kept))
+    given: list[Split | None] = [SPLITS[s] for s in read.splits[kept]]
+    splits, _, _ = part(given, labels, groups, np.zeros(len(kept), np.int64), recipe.data, rng)
+    notes = list(read.notes)
+    if "val" not in given:
+        count = int(np.sum(splits == SPLITS.index("val")))
+        notes.append(f"{count} training images, drawn alike from each class, are held out for validation.")
+    if limit is not None:
+        notes.append(f"At most {limit} training images of each class were used; the test split is whole.")
+    number = {int(row): n for n, row in enumerate(kept)}
+    cut = {"category": "beyond the limit", "reason": "more training images of its class than --limit"}
+    manifest = [
+        ManifestRow(file, number[row]) if row in number else ManifestRow(file, -1, **cut)
+        for row, file in enumerate(read.files)
+    ]
+    return save_corpus(
+        private_folder(cache_root() / "corpora"),
+        images=read.images if limit is None else read.images[kept],
+        labels=labels.tolist(),
+        groups=groups.tolist(),
+        sites=[0] * len(kept),
+        splits=splits.tolist(),
+        views=[""] * len(kept),
+        class_names=read.class_names,
+        site_names=[NOT_STATED],
+        split_unit="image",
+        split_source="given",
+        synthetic=False,
+        notes=notes,
+        manifest=manifest,
+    )
+
+
+def _kept(read: BenchmarkImages, limit: int | None, rng: np.random.Generator) -> np.ndarray:
+    """Rows that take part, ascending: all, or at most ``limit`` training images of each class and all others."""
+    if limit is None:
+        return np.arange(len(read.labels))
+    train = read.of("train")
+    some = [rng.permutation(train[read.labels[train] == c])[:limit] for c in range(len(read.class_names))]
+    return np.sort(np.concatenate([*some, read.of("val"), read.of("test")]))

@@ -1,0 +1,1 @@
+"""What sites would gain by exchanging distilled sets."""

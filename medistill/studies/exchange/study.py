@@ -1,0 +1,262 @@
+"""Exchange study: every site distils its own set, and networks that learn from exchanged sets are tested everywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medistill.artifacts.atomic import private_folder, sha256_file, write_json, write_text
+from medistill.artifacts.corpus import NOT_STATED, Corpus
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.lock import alone
+from medistill.errors import DivergedError, UsageError
+from medistill.evaluate.predictions import Truth
+from medistill.evaluate.site_matrix import SourcePredictions, site_matrix
+from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import check_image_size
+from medistill.privacy.attacks.initialisation_leakage import leakage
+from medistill.privacy.initialisation import initial_rows
+from medistill.progress import Progress, Silent, time_left
+from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe
+from medistill.report.exchange import ExchangeStudy, StudiedSite
+from medistill.report.exchange_page import exchange_markdown, render_exchange
+from medistill.sharing.merge_source import MergeSource
+from medistill.studies.exchange.networks import Sources, source_predictions
+from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
+from medistill.training.context import Context
+from medistill.training.device import choose_device
+from medistill.training.images import grey_of
+from medistill.workflow.compatibility import MadeOf, refuse_misfit
+from medistill.workflow.distill import distill
+from medistill.workflow.environment import versions
+from medistill.workflow.experts import followed_experts, network_spec
+from medistill.workflow.network_keys import STATISTICS
+from medistill.workflow.prepare import prepare
+from medistill.workflow.run import built_in_corpus
+from medistill.workflow.run_log import RunLog
+
+
+def exchange_study(
+    data: str | Path | None,
+    recipe: Recipe,
+    *,
+    out: str | Path,
+    labels: str | Path | None = None,
+    network: NetworkFactory | None = None,
+    device: str = "auto",
+    progress: Progress = Silent(),
+) -> ExchangeStudy:
+    """Find out what the sites of a corpus would gain by exchanging distilled sets.
+
+    Every site trains experts on its own images and distils them; its set holds the classes of which it has enough. The
+    sets are united. Networks are trained on each source of `SOURCES` and tested on every site's test patients. Sets
+    and networks are kept in ``out``: a call that was interrupted goes on where it was when it is repeated. Ends with
+    ``exchange.html``, ``exchange.json`` and ``exchange.md``, and the united set in ``out/united``.
+
+    Args:
+        data: folder of all sites' images; None for the built-in corpus.
+        recipe: how each site distils, and how networks are trained and tested.
+        out: folder of the study.
+        labels: table of labels and sites.
+        network: a network of the user's own (see `train_experts`); None takes the recipe's.
+
+    Raises:
+        UsageError: fewer than two sites can distil; a class comes from none; the recipe asks for differential privacy
+            or whitening; ``out`` holds the study of something else, or another process works there; no test image is
+            of a known site.
+        DataError: there is nothing to read, or what was read makes no corpus.
+    """
+    _refuse_recipe(recipe)
+    folder = private_folder(Path(out))
+    with alone(folder / ".lock", when_taken=lambda: _refuse_second(folder), keep=False):
+        log = RunLog(folder / "log.jsonl", progress)
+        corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
+        spec = network_spec(corpus, recipe, network)
+        context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log)
+        check_image_size(spec)
+        sites, rows = plan_exchange(corpus, recipe.distill.ipc, recipe.fewest_patients), _tested(corpus)
+        sets, reasons = _sets(sites, replace(context, out=folder / "sites"), network)
+        sources = Sources(sites, sets, reasons, context)
+        sources.united.save(private_folder(folder / "united"))
+        predicted = source_predictions(sources.all(), rows, context)
+        log.say("Comparing the sources at every site.")
+        studied = [_studied(site, sets.get(site.name), reasons.get(site.name, ""), context) for site in sites]
+        study = _study(predicted, rows, studied, context)
+        write_json(folder / "exchange.json", study.as_json())
+        write_text(folder / "exchange.md", exchange_markdown(study))
+        write_text(folder / "exchange.html", render_exchange(study))
+    return study
+
+
+def _sets(
+    sites: Sequence[ExchangeSite], context: Context, network: NetworkFactory | None
+) -> tuple[dict[str, MergeSource], dict[str, str]]:
+    """Return the set of each site, by its name, and why the others have none.
+
+    Args:
+        sites: what each site can give.
+        context: corpus of all sites, and the folder in which each site's lies.
+        network: a network of the user's own.
+
+    Raises:
+        UsageError: fewer than two have one.
+    """
+    log = context.progress
+    reasons = {site.name: site.reason for site in sites if site.reason}
+    sets: dict[str, MergeSource] = {}
+    giving = [site for site in sites if not site.reason]
+    started = time.monotonic()
+    for n, site in enumerate(giving):
+        left = time_left(started, n, len(giving))
+        log.say(f"Set of site {site.name}, {n + 1} of {len(giving)} sites{left}." + f" {site.note}".rstrip())
+        folder = private_folder(context.out / site.folder)
+        try:
+            distilled = _finished(folder, site, context)
+            if distilled is None:
+                distilled = _distilled(folder, site, context, network)
+        except DivergedError as error:
+            log.say(str(error))
+            reasons[site.name] = error.seen
+            continue
+        digest = sha256_file(folder / "set" / "images.safetensors")
+        sets[site.name] = MergeSource(site.name, distilled, digest, sender=site.name)
+    if len(sets) < 2:
+        raise UsageError(
+            f"{len(sets)} of {len(sites)} sites made a set; {'; '.join(f'{k}: {why}' for k, why in reasons.items())}",
+            expected="two at least, or nothing can be exchanged",
+            do="lower experts.lr or distill.student_lr_lr, and repeat the command",
+        )
+    return sets, reasons
+
+
+def _distilled(folder: Path, site: ExchangeSite, context: Context, network: NetworkFactory | None) -> DistilledSet:
+    """Distil what a site can give."""
+    share, recipe, device, log = site.share(context.corpus), context.recipe, context.device.type, context.progress
+    experts = followed_experts(share, recipe, network=network, device=device, progress=log)
+    return distill(
+        share,
+        experts,
+        recipe,
+        out=folder,
+        classes=site.classes,
+        network=network,
+        device=device,
+        resume=True,
+        progress=log,
+    )
+
+
+def _finished(folder: Path, site: ExchangeSite, context: Context) -> DistilledSet | None:
+    """Return the set that an earlier call made, if it did. Settings that decide nothing of it may have changed since.
+
+    Raises:
+        UsageError: it was made from other images, with another network or under another recipe.
+    """
+    if not (folder / "set" / "manifest.json").is_file():
+        return None
+    done = DistilledSet.load(folder / "set")
+    refuse_misfit(MadeOf.of_set(done), site.share(context.corpus), "exchange", spec=context.spec, where=folder)
+    stored = validate_recipe(done.provenance.get("recipe", {}), f"the recipe inside {folder / 'set'}")
+    statistics = {name: getattr(stored.evaluate, name) for name in STATISTICS}
+    evaluate = context.recipe.evaluate.model_copy(update=statistics)
+    mine = context.recipe.model_copy(update={"evaluate": evaluate, "audit": stored.audit})
+    refuse_another_recipe(mine, stored, folder)
+    return done
+
+
+def _tested(corpus: Corpus) -> np.ndarray:
+    """The test images whose site is known, as rows of the corpus."""
+    rows = corpus.rows("test")
+    known = np.array([name != NOT_STATED for name in corpus.site_names])
+    rows = rows[known[corpus.sites[rows]]]
+    if len(rows) == 0:
+        raise UsageError(
+            "there are no test images of a known site",
+            expected="test images at one site at least",
+            do="set data.test_fraction above 0, or give images the split 'test'",
+        )
+    return rows
+
+
+def _studied(site: ExchangeSite, source: MergeSource | None, reason: str, context: Context) -> StudiedSite:
+    """Return what a site gave, and how many of its images give away the real ones that they began as."""
+    recovered = None
+    if source is not None:
+        distilled, share, device = source.distilled, site.share(context.corpus), context.device
+        began_as = initial_rows(distilled, share).rows
+        if began_as is not None:
+            rows = share.rows("train")
+            found = leakage(
+                torch.from_numpy(distilled.normalisation.grey(distilled.images)).flatten(1).to(device),
+                distilled.labels,
+                began_as,
+                rows,
+                share.labels[rows],
+                lambda some: grey_of(share, some, device).flatten(1),
+            )
+            recovered = int(found.recovered.sum())
+    return StudiedSite(
+        name=site.name,
+        classes=site.classes,
+        originals=len(site.rows),
+        set_images=0 if source is None else len(source.distilled.labels),
+        recovered=recovered,
+        reason=reason,
+        note=site.note,
+    )
+
+
+def _study(
+    predicted: Sequence[SourcePredictions], rows: np.ndarray, sites: Sequence[StudiedSite], context: Context
+) -> ExchangeStudy:
+    corpus, recipe = context.corpus, context.recipe
+    names = tuple(corpus.site_names[site] for site in corpus.sites[rows])
+    test = Truth(corpus.labels[rows], corpus.groups[rows], {"site": names})
+    matrix = site_matrix(
+        predicted, test, [site.name for site in sites], corpus.class_names, recipe.evaluate, seed=recipe.seed
+    )
+    return ExchangeStudy(
+        class_names=corpus.class_names,
+        sites=tuple(sites),
+        matrix=matrix,
+        network=context.spec.words,
+        networks=recipe.evaluate.networks,
+        ipc=recipe.distill.ipc,
+        starts_from=recipe.distill.init,
+        split_unit=corpus.split_unit,
+        synthetic=corpus.synthetic,
+        confidence=recipe.evaluate.confidence,
+        replicates=recipe.evaluate.bootstrap,
+        seed=recipe.seed,
+        recipe=recipe.name,
+        recipe_digest=recipe.digest,
+        corpus=corpus.content,
+        versions=versions(),
+    )
+
+
+def _refuse_recipe(recipe: Recipe) -> None:
+    if recipe.privacy.mode == "dp":
+        raise UsageError(
+            "the recipe asks for differential privacy",
+            expected="a recipe without it: the sources that the sets are compared with use the same patients outside "
+            "any budget",
+            do="set privacy.mode = none for the study",
+        )
+    if recipe.data.zca:
+        raise UsageError(
+            "the recipe whitens the images",
+            expected="data.zca = false, since sets with a whitening of each site's own cannot be united",
+            do="add --set data.zca=false",
+        )
+
+
+def _refuse_second(folder: Path) -> None:
+    raise UsageError(
+        f"another process works on the study in {folder}", expected="one process a study", do="wait until it has ended"
+    )

@@ -1,0 +1,1 @@
+"""What a set is worth at a site that had no part in it."""

@@ -1,0 +1,34 @@
+"""Context: what nearly every step of the work needs beside its own arguments, made once and passed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from medistill.artifacts.corpus import Corpus
+from medistill.networks.registry import NetworkSpec
+from medistill.progress import Progress
+from medistill.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is worked on, how, where, and who is told of it. A record: it has no methods and decides nothing.
+
+    Attributes:
+        corpus: the images.
+        recipe: every setting.
+        spec: the network that is trained.
+        device: where the arithmetic runs.
+        out: folder of what is written.
+        progress: told how far the work is.
+    """
+
+    corpus: Corpus
+    recipe: Recipe
+    spec: NetworkSpec
+    device: torch.device
+    out: Path
+    progress: Progress

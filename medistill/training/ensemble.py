@@ -1,0 +1,226 @@
+"""An ensemble: networks trained one by one, what comes of each kept under a key, and made again only where it is not.
+
+Whoever needs several trained networks writes down jobs; a `JobRunner` does them. It is the one place from which jobs
+would be spread over devices or processes: a job draws its own random numbers by name and knows nothing of the others,
+so it does not matter where and in which order they are done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from medistill.artifacts.kept import keep_tensors, read_kept
+from medistill.errors import DivergedError
+from medistill.progress import Task, every_epoch_but_last
+from medistill.training.context import Context
+from medistill.training.fresh_network import TrainingSet, diverged, probabilities, train_network
+from medistill.training.images import LabelledImages
+
+SECONDS = "seconds"
+"""Under which a file has the time that the training took."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is kept of a trained network.
+
+    Attributes:
+        arrays: by name, as the job makes them: probabilities of some images, or parameters.
+        seconds: what the training took.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    seconds: float
+
+
+class Store(Protocol):
+    """Where the outputs of one network lie."""
+
+    def load(self, say: Callable[[str], None]) -> Outputs | None:
+        """Return what is there; None where it has to be made. Tell ``say`` of what is damaged."""
+
+    def save(self, outputs: Outputs) -> None:
+        """Keep what has just been made, whole or not at all."""
+
+
+@dataclass(frozen=True)
+class OutputsFile:
+    """A private file for the outputs of one network.
+
+    Attributes:
+        path: of the file.
+        key: of all that decides them; what lies there under another key is not taken.
+        what: names the thing in messages.
+    """
+
+    path: Path
+    key: str
+    what: str = "stored predictions"
+
+    def load(self, say: Callable[[str], None]) -> Outputs | None:
+        """Return what is there under the key; a damaged file is removed and told of."""
+        arrays = read_kept(self.path, self.key, self.what, say)
+        if arrays is None:
+            return None
+        seconds = arrays.pop(SECONDS, np.zeros(1))
+        return Outputs(arrays, float(seconds[0]))
+
+    def save(self, outputs: Outputs) -> None:
+        """Write the file."""
+        keep_tensors(self.path, {**outputs.arrays, SECONDS: np.array([outputs.seconds])}, {"key": self.key})
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingJob:
+    """One network to train, and what is made of it.
+
+    Attributes:
+        group: of networks that are trained alike; the jobs of a group follow one another.
+        number: of the network in its group, from 0.
+        display_name: in progress lines and messages, as "raw, network 2 of 5".
+        epochs: of its training.
+        steps: by which an epoch moves the progress on: the images that are shown in it, or 1 where these are the same.
+        training: returns what the network learns from; called when its turn has come.
+        rng: returns what decides its random numbers, drawn by name.
+        outputs: a trained network -> the arrays that are kept of it.
+        store: where they lie; None keeps them in memory alone.
+    """
+
+    group: str
+    number: int
+    display_name: str
+    epochs: int
+    steps: int
+    training: Callable[[], TrainingSet]
+    rng: Callable[[], torch.Generator]
+    outputs: Callable[[nn.Module], Mapping[str, np.ndarray]]
+    store: Store | None = None
+
+    @property
+    def length(self) -> int:
+        """Progress from its beginning to its end."""
+        return self.epochs * self.steps
+
+
+def predicting(
+    shown: Callable[[], Mapping[str, LabelledImages]], context: Context
+) -> Callable[[nn.Module], Mapping[str, np.ndarray]]:
+    """Return the outputs of a job that asks its network for probabilities.
+
+    Args:
+        shown: returns name -> images; called anew for each network, so it should keep what takes long.
+        context: network, precision and device.
+    """
+
+    def outputs(network: nn.Module) -> Mapping[str, np.ndarray]:
+        return {
+            name: probabilities(network, images, context.spec, context.recipe, context.device)
+            for name, images in shown().items()
+        }
+
+    return outputs
+
+
+class JobRunner:
+    """Does jobs, those of earlier calls not again.
+
+    Args:
+        jobs: in the order in which they are done.
+        say: told of stored outputs that are damaged, or of a version without checksums: they are made again.
+
+    Attributes:
+        done: jobs that are finished, with their outputs.
+        damaged: groups of which something that lay there was damaged.
+        diverged: groups that were left out, and why.
+    """
+
+    def __init__(self, jobs: Sequence[TrainingJob], say: Callable[[str], None]) -> None:
+        self.jobs, self._say = tuple(jobs), say
+        self.damaged: set[str] = set()
+        self.diverged: dict[str, DivergedError] = {}
+        self.done: dict[TrainingJob, Outputs] = {}
+        for job in self.jobs:
+            found = None if job.store is None else job.store.load(self._damage(job))
+            if found is not None:
+                self.done[job] = found
+
+    @property
+    def missing(self) -> list[TrainingJob]:
+        """Jobs that are still to be done."""
+        return [job for job in self.jobs if job not in self.done]
+
+    def of(self, group: str) -> list[Outputs]:
+        """Return the outputs of a group's networks that are done, in the order of its jobs."""
+        return [self.done[job] for job in self.jobs if job.group == group and job in self.done]
+
+    def run(
+        self,
+        context: Context,
+        title: str,
+        *,
+        after_group: Callable[[str, int, float], None] = lambda *_: None,
+        leave_out: Callable[[TrainingJob, DivergedError], None] | None = None,
+    ) -> None:
+        """Do what is missing, group by group.
+
+        Args:
+            context: network, augmentation, precision and device, and who is told how far it is.
+            title: of the work.
+            after_group: called with a group, how many of its networks were trained now, and the seconds they took.
+            leave_out: called with the first job of a group that diverges: the others of that group are not done.
+                Without it the first that diverges ends the work.
+
+        Raises:
+            DivergedError: a network left the finite numbers; with the job's name.
+        """
+        total = sum(job.length for job in self.jobs)
+        with context.progress.task(title, total, done=sum(job.length for job in self.done)) as task:
+            for group, jobs in groupby(self.jobs, key=lambda job: job.group):
+                started, missing = time.perf_counter(), [job for job in jobs if job not in self.done]
+                for job in missing:
+                    try:
+                        self.done[job] = do(job, context, task)
+                    except DivergedError as error:
+                        if leave_out is None:
+                            words = f"{job.display_name}: {error.seen}"
+                            raise DivergedError(words, expected=error.expected, do=error.do) from None
+                        self.diverged[group] = error
+                        leave_out(job, error)
+                        break
+                if missing:
+                    after_group(group, len(missing), time.perf_counter() - started)
+
+    def _damage(self, job: TrainingJob) -> Callable[[str], None]:
+        def tell(words: str) -> None:
+            self.damaged.add(job.group)
+            self._say(words)
+
+        return tell
+
+
+def do(job: TrainingJob, context: Context, task: Task) -> Outputs:
+    """Train the network of a job and keep what is made of it; the task is at the job's end only when that is kept.
+
+    Raises:
+        DivergedError: its parameters or its outputs left the finite numbers.
+    """
+    task.advance(0, figures=job.display_name)
+    training, tick = job.training(), every_epoch_but_last(task, job.epochs, job.steps, job.display_name)
+    network, seconds = train_network(training, context.spec, context.recipe, job.rng(), context.device, tick)
+    arrays = job.outputs(network)
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise diverged(training.schedule.lr)
+    outputs = Outputs(arrays, seconds)
+    if job.store is not None:
+        job.store.save(outputs)
+    task.advance(job.steps, figures=job.display_name)
+    return outputs
