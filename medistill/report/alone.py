@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from medistill.evaluate.evaluation import ArmResult, Evaluation
 from medistill.evaluate.intervals import Estimate
-from medistill.report.wording import class_label, counted, interval, level, listed, number, percent, sentences
+from medistill.report.estimates import Form, figure, interval
+from medistill.report.wording import class_label, counted, level, listed, number, percent, sentences
 
 NAMED = 6
 """Most classes whose sensitivities stand in a sentence."""
@@ -70,9 +71,10 @@ def _area(evaluation: Evaluation) -> str:
 def _figure(estimate: Estimate, confidence: str, *, share: bool = False) -> str:
     if estimate.value is None:
         return f"an unknown share ({estimate.reason})"
-    value = percent(estimate.value) if share else number(estimate.value)
-    limits = interval(estimate, share=share)
-    return f"{value} ({f'{confidence} {limits}'.strip() if limits else f'no interval: {estimate.reason}'})"
+    form: Form = "share" if share else "number"
+    limits = interval(estimate, form)
+    stated = f"{confidence} {limits}".strip() if limits else f"no interval: {estimate.reason}"
+    return f"{figure(estimate.value, form)} ({stated})"
 
 
 def _by_class(evaluation: Evaluation, arm: ArmResult) -> str:

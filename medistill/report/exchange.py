@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
-from medistill.report.wording import class_label, counted, interval, listed, number, plural_of
+from medistill.recipe.arms import ArmName
+from medistill.report.estimates import with_interval
+from medistill.report.wording import class_label, counted, listed, plural_of
 
 EXCHANGE_SCHEMA = 1
 SOURCE_NAMES: dict[ExchangeSource, str] = {
@@ -28,7 +29,7 @@ SOURCE_MEANING: dict[ExchangeSource, str] = {
     "random": "as many real images of each class and site as the sets hold; sending them is forbidden",
     "pooled_raw": "forbidden: the upper bound, for which every site would have to send its patients' images",
 }
-SOURCE_LOOKS: dict[ExchangeSource, tuple[Arm, bool]] = {
+SOURCE_LOOKS: dict[ExchangeSource, tuple[ArmName, bool]] = {
     "own_raw": ("kmeans", True),
     "own_set": ("distilled", False),
     "others_sets": ("hard", True),
@@ -136,14 +137,7 @@ def headline(study: ExchangeStudy) -> str:
 
 
 def _told(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
-    return listed(
-        [
-            f"{number(area.value)} ({interval(area) or 'no interval'}) from {SOURCE_NAMES[source].lower()}"
-            if area.value is not None
-            else f"not available from {SOURCE_NAMES[source].lower()}"
-            for source, area in cells
-        ]
-    )
+    return listed([f"{with_interval(area)} from {SOURCE_NAMES[source].lower()}" for source, area in cells])
 
 
 def statements(study: ExchangeStudy) -> tuple[str, ...]:
