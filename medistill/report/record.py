@@ -194,5 +194,5 @@ class Report:
             "audit": self.audit.as_json() if self.audit is not None else None,
             "quantisation": self.quantisation.as_json() if self.quantisation is not None else None,
         }
-        told: dict[str, Any] = plain({**asdict(self), **numbered})
-        return {"schema": REPORT_SCHEMA, "kind": "medistill report", **told}
+        content: dict[str, Any] = plain({**asdict(self), **numbered})
+        return {"schema": REPORT_SCHEMA, "kind": "medistill report", **content}
