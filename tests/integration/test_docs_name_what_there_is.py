@@ -120,15 +120,9 @@ def test_what_is_not_there_is_found() -> None:
         "never.py",
         "outer.py, gone",
     ]
-<<<<<<< HEAD
-    assert wrong_settings("`distill.ipc`, `distill.nothing = 1`, --set evaluate.never=2, `audit.json`") == [
-        "distill.nothing",
-        "evaluate.never",
-=======
     assert wrong_settings("`method.ipc`, `method.nothing = 1`, --set never.ipc=2, `audit.json`") == [
         "method.nothing",
         "never.ipc",
->>>>>>> refs/heads/docs
     ]
     assert wrong_options("medistill share RUN --licence X --never\nmedistill distill \\\n --data x --nor") == [
         "share --never",
