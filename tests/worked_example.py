@@ -17,7 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,15 +75,26 @@ def carry_out(page: str, tree: Path) -> list[str]:
     """
     printed: list[str] = []
     for block in blocks(page):
-        if block.title and block.language == "diff":
-            change(tree / block.title, block.text)
-        elif block.title:
-            _write(tree / block.title, block.text)
+        if block.title:
+            write_files([block], tree)
         elif block.language == "bash":
             printed.append(_run(block.text, tree))
         elif block.language == "text" and printed:
             _compare(block.text, printed[-1])
     return printed
+
+
+def write_files(titled: Iterable[Block], tree: Path) -> None:
+    """Write the files that blocks are, and change those that they change.
+
+    Raises:
+        PageError: a file is there already, or a change does not fit.
+    """
+    for block in titled:
+        if block.language == "diff":
+            change(tree / block.title, block.text)
+        else:
+            _write(tree / block.title, block.text)
 
 
 def _write(path: Path, text: str) -> None:

@@ -11,7 +11,8 @@ from medistill.artifacts.cache_users import join
 
 KINDS = ("sources", "staging", "pulled", "corpora", "previews", "trajectories", "decoders", "yardsticks", "tuning.json")
 """Folders and files of the cache that a purge removes: all that holds, encodes or was measured on what came from
-patients. `yardsticks` holds what networks on originals answered; `staging` is what older versions left."""
+patients. `yardsticks` holds what networks on originals answered; `staging` and `tuning.json` are what older
+versions left."""
 BUILT_IN = "phantom"
 """The part of the cache that comes from nobody, and that a purge leaves alone."""
 

@@ -66,14 +66,21 @@ def largest_activation(network: nn.Module, channels: int, image_size: int) -> in
     return largest
 
 
-def micro_batch_size(network: nn.Module, channels: int, image_size: int, *, chosen: int = 0) -> int:
-    """Images a micro-batch: ``chosen`` where it is not 0; on a CPU what fits the cache; on a GPU all of them.
+def micro_batch_size(network: nn.Module, channels: int, image_size: int, *, chosen: int = 0, whole: int = 2**31) -> int:
+    """Return how many images pass the network at once: on a CPU what fits the cache, on a GPU all of them.
+
+    Args:
+        network: on its device.
+        channels: of an image.
+        image_size: height and width, in pixels.
+        chosen: taken in place of that where it is not 0.
+        whole: images of a batch, which are not exceeded.
 
     Returns:
         At least 1.
     """
     if chosen:
-        return chosen
+        return min(chosen, whole)
     if next(network.parameters()).device.type != "cpu":
-        return 2**31
-    return max(1, CACHE_BYTES // (4 * largest_activation(network, channels, image_size)))
+        return whole
+    return min(max(1, CACHE_BYTES // (4 * largest_activation(network, channels, image_size))), whole)

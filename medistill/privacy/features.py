@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from medistill.networks.features import features
+
 
 class Features:
-    """The input of a network's last linear layer, less its mean over some training images, at length 1.
-
-    The last is the one that is called last. Of a network without any, as one of the user's own can be, the logits.
+    """The features of a network (`medistill.networks.features`), less their mean over training images, at length 1.
 
     Args:
         network: trained, on the device of the images.
@@ -19,24 +19,14 @@ class Features:
 
     def __init__(self, network: nn.Module, *, micro_batch: int, centre: Tensor) -> None:
         self.network, self.micro_batch = network.eval(), micro_batch
-        self._last: Tensor | None = None
-        for module in network.modules():
-            if isinstance(module, nn.Linear):
-                module.register_forward_pre_hook(self._see)
         self.mean = torch.zeros((), device=centre.device)
         self.mean = self._of(centre).mean(dim=0)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalised (N, C, H, W) -> float32 (N, F) at length 1."""
+        """Return normalised (N, C, H, W) as float32 (N, F) at length 1."""
         return nn.functional.normalize(self._of(images), dim=1)
-
-    def _see(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._last = inputs[0]
 
     @torch.no_grad()
     def _of(self, images: Tensor) -> Tensor:
-        seen = []
-        for start in range(0, len(images), self.micro_batch):
-            logits = self.network(images[start : start + self.micro_batch])
-            seen.append(logits if self._last is None else self._last)
-        return torch.cat(seen).float().flatten(1) - self.mean
+        pieces = images.split(self.micro_batch)
+        return torch.cat([features(self.network, piece).float() for piece in pieces]) - self.mean

@@ -127,7 +127,8 @@ class ComputeRecipe(Section):
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """`tf32` and `bf16` trade exactness for speed; resuming to the same bits is promised for fp32 on a CPU."""
     micro_batch: Annotated[CountOrNone, AtMost(65_536)] = 0
-    """Images that pass the network at once (exact, since no network here has batch statistics); 0 measures once."""
+    """Images that pass the network at once (exact, since no network here has batch statistics); 0 takes as many as
+    keep the activations of a layer in a processor's cache, and all of them on a GPU."""
     step: Literal["reverse", "compiled"] = "reverse"
     """Second derivative of a student step: reverse over reverse, layer by layer or compiled. What is compiled is
     compared with the other when a run starts, and refused where it differs."""

@@ -14,21 +14,23 @@ from medistill.artifacts.provenance import SharedProvenance
 from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
 from medistill.methods.registry import facts_of
 from medistill.privacy.audit import Audit
 from medistill.privacy.criterion import Criterion
+from medistill.recipe.arms import HEADLINE
 from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
+from medistill.report.arm_style import arm_name
 from medistill.report.audit_statements import verdict_sentence
-from medistill.report.markdown import escaped, shown_whole
+from medistill.report.estimates import with_interval
 from medistill.report.record import Report
+from medistill.report.render.markdown import escaped, shown_whole
 from medistill.report.text_statements import originals_text, text_sentences
 from medistill.sharing.statement import Statement, sender_words
 
 CARD = "README.md"
 CLASS_MAP: TypeAdapter[dict[str, tuple[str, ...]]] = TypeAdapter(ClassMap)
-FIGURES: tuple[Arm, ...] = ("distilled", "raw", "random")
+FIGURES = HEADLINE
 """What the card says a set is worth: itself, all originals, as many originals drawn at random."""
 KNOWN_LICENCES = (
     "apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-4.0",
@@ -232,10 +234,10 @@ def _figures(evaluation: Evaluation) -> str:
     for name in FIGURES:
         arm = evaluation.arm(name)
         if arm is None:
-            rows.append(f"| {wording.ARM_NAMES[name]} | not trained | | |")
+            rows.append(f"| {arm_name(name)} | not trained | | |")
         else:
             told = (_estimate(arm.macro_auc), _estimate(arm.accuracy))
-            rows.append(f"| {wording.ARM_NAMES[name]} | {arm.images} | {told[0]} | {told[1]} |")
+            rows.append(f"| {arm_name(name)} | {arm.images} | {told[0]} | {told[1]} |")
     return "\n".join(rows)
 
 
@@ -334,5 +336,4 @@ def _files(audit: Audit | None, report: Report | None, *, dicom: bool) -> str:
 def _estimate(estimate: Estimate) -> str:
     if estimate.value is None:
         return "cannot be estimated"
-    between = wording.sentences(wording.interval(estimate))
-    return f"{wording.number(estimate.value)} ({between or 'no interval'})"
+    return wording.sentences(with_interval(estimate))

@@ -27,8 +27,8 @@ class Draw:
     operations: tuple[Operation, ...]
     numbers: dict[str, Tensor] = field(default_factory=dict)
 
-    def __getitem__(self, rows: slice) -> Draw:
-        """The draw for a slice of the batch."""
+    def __getitem__(self, rows: slice | Tensor) -> Draw:
+        """Return the draw for some of the batch; ``rows`` that repeat an image give others what it drew (siamese)."""
         return Draw(self.operations, {name: values[rows] for name, values in self.numbers.items()})
 
 

@@ -19,6 +19,7 @@ from medistill.artifacts.trajectories import Trajectories, open_trajectories
 from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.methods.registry import method_of
 from medistill.networks.flat import FlatParameters
+from medistill.networks.footprint import micro_batch_size
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.privacy.accounting import Guarantee, steps_an_epoch
@@ -31,7 +32,6 @@ from medistill.training.dp import PrivateSchedule, train_privately
 from medistill.training.fitted_normalisation import fitted_whitening, unwhitened
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
-from medistill.training.micro_batch import training_micro_batch
 from medistill.training.randomness import generator
 from medistill.workflow.shard import Shard
 from medistill.workflow.spending import Use, mark_trained, spend
@@ -271,7 +271,13 @@ class _Work:
             trajectories=trajectories,
             data=LabelledImages.of_split(corpus, "train", trajectories.normalisation, place),
             place=place,
-            micro_batch=training_micro_batch(network, spec, recipe, experts_of(recipe.method).batch_size),
+            micro_batch=micro_batch_size(
+                network,
+                spec.channels,
+                spec.image_size,
+                chosen=recipe.compute.micro_batch,
+                whole=experts_of(recipe.method).batch_size,
+            ),
             at_once=max(1, min(TOGETHER, SNAPSHOT_BYTES // one)) if batched else 1,
             units=torch.from_numpy(_units(corpus, recipe)).to(place),
             guarantee=guarantee,
@@ -355,10 +361,10 @@ def _private_schedule(recipe: Recipe, guarantee: Guarantee) -> PrivateSchedule:
         epochs=settings.epochs,
         steps=steps_an_epoch(recipe),
         expected_batch=settings.batch_size,
-        rate=guarantee.sample_rate,
+        sample_rate=guarantee.sample_rate,
         lr=settings.lr,
         clip=guarantee.clip,
-        sigma=guarantee.sigma,
+        noise_multiplier=guarantee.sigma,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )

@@ -19,10 +19,12 @@ from medistill.privacy.membership import Membership, MembershipAttack
 from medistill.privacy.signals import NetworkAnswers, SetFacts, ShadowSignals
 from medistill.progress import Progress, Silent
 from medistill.recipe import AuditRecipe, Recipe
-from medistill.studies.audit.context import audit_context
+from medistill.studies.audit.context import AuditContext
 from medistill.studies.audit.loop import applicable, run_attacks
 from medistill.studies.audit.membership import membership_record
 from medistill.studies.audit.signals import AuditSignals
+from medistill.training.device import choose_device
+from medistill.workflow.experts import network_spec
 
 FACTS = SetFacts("patient", "noise", None)
 """Of a set that began as noise."""
@@ -42,6 +44,16 @@ class Answered:
         return np.random.default_rng(self.seed)
 
 
+def audit_context(
+    distilled: DistilledSet, corpus: Corpus, recipe: Recipe, *, device: str = "cpu", built_in: bool = False
+) -> AuditContext:
+    """What attacks work with that keep nothing."""
+    spec, nowhere = network_spec(corpus, recipe), Path("unused")
+    return AuditContext(
+        corpus, recipe, spec, choose_device(device), nowhere, Silent(), distilled, None, built_in=built_in
+    )
+
+
 def attack_membership(
     distilled: DistilledSet,
     corpus: Corpus,
@@ -53,7 +65,10 @@ def attack_membership(
     progress: Progress = Silent(),
 ) -> Membership:
     """What every attack finds that asks who was a member."""
-    context = audit_context(distilled, corpus, recipe, out=out, network=network, device=device, progress=progress)
+    spec, folder = network_spec(corpus, recipe, network), out / "membership"
+    context = AuditContext(
+        corpus, recipe, spec, choose_device(device), folder, progress, distilled, network, built_in=False
+    )
     signals = AuditSignals(context)
     attacks = [attack for attack in applicable(signals.facts) if attack.family == "membership"]
     return membership_record(run_attacks(attacks, signals), signals)
@@ -63,8 +78,7 @@ def distance_attacks(
     distilled: DistilledSet, corpus: Corpus, recipe: Recipe, device: str = "cpu"
 ) -> tuple[MembershipAttack, ...]:
     """What the attack by distance finds on the set, and on its control."""
-    context = audit_context(distilled, corpus, recipe, out=Path("unused"), device=device)
-    return Distance().run(AuditSignals(context)).membership
+    return Distance().run(AuditSignals(audit_context(distilled, corpus, recipe, device=device))).membership
 
 
 def membership_hidden(found: Membership | None, settings: AuditRecipe) -> tuple[Criterion, ...]:

@@ -53,6 +53,9 @@ def test_a_report_says_the_same_of_a_former_run(former: Path, method: str) -> No
     after = json.loads((run / "report.json").read_text(encoding="utf-8"))
     for key in ("title", "verdict", "evaluation", "distilled", "corpus", "course", "quantisation", "methods"):
         assert after[key] == before[key], key
+    audited = json.loads((run / "audit" / "audit.json").read_text(encoding="utf-8"))
+    assert (after["audit"]["verdict"], after["audit"]["set_digest"]) == (audited["verdict"], audited["set_digest"])
+    assert [one["figure"] for one in after["audit"]["criteria"]] == [one["figure"] for one in audited["criteria"]]
     assert after["making"]["hashes"] == before["making"]["hashes"]
     settings = after["making"]["settings"]
     assert settings["method"]["ipc"] == before["making"]["settings"]["distill"]["ipc"]
@@ -100,8 +103,8 @@ def test_a_former_set_is_audited_as_one_whose_making_is_not_known_here(former: P
     few = ["--set", "audit.shadows=0", "--set", "audit.networks=1"]
     found, said = done("audit", former / "iadd", "--data", former / "xray", "--device", "cpu", *few)
     assert NOTE in said
-    by_name = {one["name"]: one for one in found["audit"]["criteria"]}
-    assert "not sealed by this installation" in by_name["making"]["reason"]
+    by_name = {one["name"]: one for one in found["criteria"]}
+    assert "not sealed by this installation" in by_name["Images whose making is known"]["reason"]
 
 
 def test_a_former_set_is_shared_with_its_recipe_as_it_is_written_now(former: Path) -> None:

@@ -17,8 +17,8 @@ from medistill.privacy.letters import TextFigures
 from medistill.recipe import load_recipe
 from medistill.studies.audit import text
 from medistill.studies.audit.audit import audit
-from medistill.studies.audit.context import audit_context
 from tests.factories import audited, report_example
+from tests.factories.attacked import audit_context
 from tests.factories.burnt_in import needs_reader, strokes
 from tests.factories.flat_corpus import save_flat
 from tests.unit.privacy.test_overlays import SIDE, bodies
@@ -69,8 +69,7 @@ def audit_of(corpus: Corpus, out: Path) -> Audit:
 
 
 def looked_at(corpus: Corpus, *, built_in: bool = False) -> TextFigures:
-    context = audit_context(means_of_five(corpus), corpus, RECIPE, out=Path("unused"), device="cpu", built_in=built_in)
-    return text.text_figures(context)[0]
+    return text.text_figures(audit_context(means_of_five(corpus), corpus, RECIPE, built_in=built_in))[0]
 
 
 def verdicts(found: TextFigures) -> dict[str, str]:

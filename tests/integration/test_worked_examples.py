@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.worked_example import PageError, blocks, carry_out, change, copy_tree
+from tests.worked_example import PageError, blocks, carry_out, change, copy_tree, write_files
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "contributing").glob("add-*.md"))
@@ -18,6 +20,19 @@ def test_a_page_works_as_it_is_printed(page: Path, tmp_path: Path) -> None:
     copy_tree(ROOT, tmp_path)
     printed = carry_out(page.read_text(encoding="utf-8"), tmp_path)
     assert len(printed) >= 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_a_page_writes_keeps_to_the_house_s_style(page: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ruff", reason="the check extra is not installed")
+    copy_tree(ROOT, tmp_path)
+    written = [block for block in blocks(page.read_text(encoding="utf-8")) if block.title]
+    write_files(written, tmp_path)
+    files = sorted({block.title for block in written if block.title.endswith(".py")})
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", *files]
+        found = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stdout + found.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

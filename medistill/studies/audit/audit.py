@@ -18,15 +18,17 @@ from medistill.privacy.audit import Audit
 from medistill.privacy.criterion import Criterion
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, audit_deviations
-from medistill.studies.audit.context import audit_context
+from medistill.studies.audit.context import AuditContext
 from medistill.studies.audit.loop import applicable, run_attacks
 from medistill.studies.audit.membership import membership_record
 from medistill.studies.audit.pages import write_pages
 from medistill.studies.audit.signals import AuditSignals
+from medistill.training.device import choose_device
 from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.audit_seal import seal_audit
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.environment import versions
+from medistill.workflow.experts import network_spec
 from medistill.workflow.retrace import making_flaw
 
 
@@ -68,29 +70,36 @@ def audit(
         DivergedError: a network, an expert or a distillation of the attacks left the finite numbers.
     """
     started, folder = time.perf_counter(), private_folder(Path(out))
-    context = audit_context(
-        distilled, corpus, recipe, out=folder, network=network, device=device, built_in=built_in, progress=progress
-    )
-    refuse_misfit(MadeOf.of_set(distilled), corpus, "audit", spec=context.spec)
+    spec, kept_in = network_spec(corpus, recipe, network), folder / "membership"
+    refuse_misfit(MadeOf.of_set(distilled), corpus, "audit", spec=spec)
     say_obstacles(corpus, recipe, progress, "This audit will not be able to pass the set.", attack=attack)
-    signals = AuditSignals(context)
+    signals = AuditSignals(
+        AuditContext(
+            corpus, recipe, spec, choose_device(device), kept_in, progress, distilled, network, built_in=built_in
+        )
+    )
     attacks = applicable(signals.facts)
     evidence = run_attacks([one for one in attacks if attack or one.family != "membership"], signals)
-    making = making_flaw(
-        distilled,
-        corpus,
-        recipe,
-        None if run is None else Path(run),
-        device=context.device,
-        folder=folder,
-        progress=progress,
-    )
+    making = _making(signals.context, None if run is None else Path(run), folder)
     criteria = _criteria(signals, attacks, evidence, making)
     result = _record(signals, attacks, evidence, criteria, command, started)
     keep_json(folder / "audit.json", result.as_json(), private=True)
     seal_audit(distilled, folder)
     write_pages(folder, signals, show_real=show_real)
     return result
+
+
+def _making(context: AuditContext, run: Path | None, folder: Path) -> tuple[str, str]:
+    """Why the making of the set is not known here, and what was made again to see that it is."""
+    return making_flaw(
+        context.distilled,
+        context.corpus,
+        context.recipe,
+        run,
+        device=context.device,
+        folder=folder,
+        progress=context.progress,
+    )
 
 
 def _criteria(

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.networks.own import NetworkFactory
-from medistill.progress import Progress, Silent
-from medistill.recipe import Recipe
 from medistill.training.context import Context
-from medistill.training.device import choose_device
-from medistill.workflow.experts import network_spec
 
 
 @dataclass(frozen=True)
@@ -28,30 +22,3 @@ class AuditContext(Context):
     distilled: DistilledSet
     network: NetworkFactory | None
     built_in: bool
-
-
-def audit_context(
-    distilled: DistilledSet,
-    corpus: Corpus,
-    recipe: Recipe,
-    *,
-    out: Path,
-    network: NetworkFactory | None = None,
-    device: str = "auto",
-    built_in: bool = False,
-    progress: Progress = Silent(),
-) -> AuditContext:
-    """Return what an audit works with, on the device and by the network that are asked for.
-
-    Args:
-        distilled: the set.
-        corpus: that it was made from.
-        recipe: of the set; its section ``audit`` holds the thresholds.
-        out: folder of the audit.
-        network: the user's own, where the set was made with it.
-        device: "auto", "cpu" or "cuda".
-        built_in: the corpus is the one that medistill draws.
-        progress: told how far the work is.
-    """
-    spec, chosen = network_spec(corpus, recipe, network), choose_device(device)
-    return AuditContext(corpus, recipe, spec, chosen, out / "membership", progress, distilled, network, built_in)

@@ -132,4 +132,5 @@ def test_micro_batch_fits_the_largest_layer():
     assert largest_activation(made, 3, 32) == 128 * 32 * 32
     assert micro_batch_size(made, 3, 32) == 12
     assert micro_batch_size(made, 3, 32, chosen=3) == 3
+    assert micro_batch_size(made, 3, 32, whole=5) == micro_batch_size(made, 3, 32, chosen=9, whole=5) == 5
     assert micro_batch_size(network(size=224, depth=3), 3, 224) == 1

@@ -119,3 +119,10 @@ def test_single_mode_draws_each_operation_as_often():
 def test_no_operation_changes_nothing():
     x = images()
     assert augment(x, draw(AugmentationRecipe(operations=()), 6, torch.Generator(), CPU)) is x
+
+
+def test_a_draw_of_one_image_repeated_moves_all_alike():
+    same = images(count=1).expand(4, -1, -1, -1)
+    one = draw(AugmentationRecipe(operations=EVERY, mode="all"), 1, torch.Generator().manual_seed(4), CPU)
+    made = augment(same, one[torch.zeros(4, dtype=torch.int64)])
+    assert torch.equal(made, augment(same[:1], one).expand(4, -1, -1, -1))
