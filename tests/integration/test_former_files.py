@@ -22,7 +22,7 @@ METHODS = ("iadd", "datm", "ddoq")
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three runs, the bundle of each, and the phantom images that they were made of."""
+    """Three runs, the bundle of each, and, drawn again, the phantom images that they were made of."""
     folder = tmp_path_factory.mktemp("former")
     with tarfile.open(FORMER) as archive:
         archive.extractall(folder, filter="data")
