@@ -24,6 +24,7 @@ from medistill.studies.sites.plan import plan_sites
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.run import run
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.report_example import report_of
 
 IPC = 20
 SETTINGS = [
@@ -114,7 +115,7 @@ def test_a_set_of_equal_size_says_what_it_always_said(tmp_path: Path, tiny_recip
     recipe = override_recipe(tiny_recipe, ["data.image_size=16", "network.depth=2", "evaluate.networks=1"], "test")
     compared = evaluate(drawn_set(corpus, ipc=12), corpus, recipe, out=tmp_path, device="cpu", progress=heard)
     assert "as many random originals" in verdict(compared).against_random
-    assert "Fewer chosen" not in str(caveats(compared, None, None, synthetic=None))
+    assert "Fewer chosen" not in str(caveats(report_of(compared, None, None, synthetic=None)))
     assert not [line for line in heard.said if "in place of" in line]
 
 

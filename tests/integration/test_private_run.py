@@ -137,7 +137,8 @@ def test_the_schedule_is_the_one_that_was_accounted(
     assert len(seen) == guarantee.experts
     for units, schedule in seen:
         assert schedule.epochs * schedule.steps == guarantee.steps
-        assert (schedule.sigma, schedule.clip, schedule.rate) == (guarantee.sigma, guarantee.clip, 0.5)
+        assert (schedule.noise_multiplier, schedule.clip) == (guarantee.sigma, guarantee.clip)
+        assert schedule.sample_rate == 0.5
         assert schedule.expected_batch == guarantee.sample_rate * guarantee.units_public
         groups = corpus.groups[corpus.rows("train")]
         assert np.array_equal(units[:, None] == units, groups[:, None] == groups)
