@@ -35,8 +35,9 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), *, unit: str = "patient") -> None:
     """The arms side by side, what they cost, how the distilled one compares, and the same on other networks."""
+    from medistill.report.arm_style import arm_name
     from medistill.report.verdict import verdict
-    from medistill.report.wording import ARM_NAMES, plural_of
+    from medistill.report.wording import plural_of
     from medistill_cli.lines import duration
 
     level = f"{evaluation.confidence:.0%}"
@@ -49,9 +50,9 @@ def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), 
     for arm in evaluation.arms:
         style = "bold" if arm.arm == "distilled" else ""
         spread = "-" if arm.macro_auc_spread is None else f"{arm.macro_auc_spread:.3f}"
-        table.add_row(ARM_NAMES[arm.arm], estimate(arm.macro_auc), spread, estimate(arm.accuracy), style=style)
+        table.add_row(arm_name(arm.arm), estimate(arm.macro_auc), spread, estimate(arm.accuracy), style=style)
         cost = (str(arm.images), size(arm.bytes), str(arm.images_seen), duration(arm.seconds_a_network))
-        costs.add_row(ARM_NAMES[arm.arm], *cost, style=style)
+        costs.add_row(arm_name(arm.arm), *cost, style=style)
     console, told = out_console(), verdict(evaluation)
     compared = told.judgement != "not compared"
     if not compared:
@@ -107,9 +108,10 @@ def print_classifier(evaluation: Evaluation) -> None:
 
 def _print_across(evaluations: Sequence[Evaluation]) -> None:
     """Macro AUC of every arm on every network, and what the distilled one loses against all originals."""
-    from medistill.report.wording import ARM_NAMES, number
+    from medistill.report.arm_style import arm_name
+    from medistill.report.wording import number
 
-    headings = [*(ARM_NAMES[arm.arm] for arm in evaluations[0].arms), "Distilled minus all"]
+    headings = [*(arm_name(arm.arm) for arm in evaluations[0].arms), "Distilled minus all"]
     table = _table("Macro AUC on each network", "Network", headings)
     for evaluation in evaluations:
         found = [arm.macro_auc.value for arm in evaluation.arms]
@@ -142,11 +144,10 @@ def demand_non_inferiority(evaluation: Evaluation) -> None:
 
 def estimate(value: Estimate) -> str:
     """``0.912 (0.874 to 0.941)``, or that it is not known."""
-    from medistill.report.wording import interval, number, sentences
+    from medistill.report.estimates import with_interval
+    from medistill.report.wording import sentences
 
-    if value.value is None:
-        return "not known"
-    return sentences(f"{number(value.value)} ({interval(value) or 'no interval'})")
+    return "not known" if value.value is None else sentences(with_interval(value))
 
 
 def print_written(paths: Mapping[str, Path]) -> None:

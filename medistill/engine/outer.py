@@ -143,7 +143,7 @@ def _score(state: State, problem: DistillationProblem, stage: int) -> None:
     if problem.validate is None:
         _keep(state)
         return
-    score = problem.validate(problem.labelled(state.result, stage), state.values)
+    score = problem.validate(problem.labelled(state.result, stage), state.values, state.iteration)
     history = state.history
     best = history.best_auc(stage)
     if best is None or score.auc > best:

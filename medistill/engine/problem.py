@@ -70,7 +70,8 @@ class DistillationProblem:
         labels: what they are labelled with.
         stage: the stage in which each image moves.
         precision: of the objective's arithmetic.
-        validate: scores images, given the coordinates of the run; None takes a stage's last images unseen.
+        validate: scores images, given the coordinates and the finished outer steps of the run; None takes a stage's
+            last images unseen.
         save: writes the state to disk.
     """
 
@@ -80,7 +81,7 @@ class DistillationProblem:
     labels: Labels
     stage: Int[Tensor, " N"]
     precision: Precision
-    validate: Callable[[LabelledImages, Values], ValidationScore] | None
+    validate: Callable[[LabelledImages, Values, int], ValidationScore] | None
     save: Callable[[State], None]
 
     @cached_property

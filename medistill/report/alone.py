@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from medistill.evaluate.evaluation import ArmResult, Evaluation
 from medistill.evaluate.intervals import Estimate
-from medistill.report.wording import class_label, counted, interval, level, listed, number, percent, sentences
+from medistill.report.estimates import Form, figure, interval
+from medistill.report.wording import class_label, counted, level, listed, number, percent, sentences
 
 NAMED = 6
 """Most classes whose sensitivities stand in a sentence."""
@@ -70,9 +71,10 @@ def _area(evaluation: Evaluation) -> str:
 def _figure(estimate: Estimate, confidence: str, *, share: bool = False) -> str:
     if estimate.value is None:
         return f"an unknown share ({estimate.reason})"
-    value = percent(estimate.value) if share else number(estimate.value)
-    limits = interval(estimate, share=share)
-    return f"{value} ({f'{confidence} {limits}'.strip() if limits else f'no interval: {estimate.reason}'})"
+    form: Form = "share" if share else "number"
+    limits = interval(estimate, form)
+    stated = f"{confidence} {limits}".strip() if limits else f"no interval: {estimate.reason}"
+    return f"{figure(estimate.value, form)} ({stated})"
 
 
 def _by_class(evaluation: Evaluation, arm: ArmResult) -> str:
@@ -81,8 +83,8 @@ def _by_class(evaluation: Evaluation, arm: ArmResult) -> str:
     ]
     if not 2 <= len(shown) <= NAMED:
         return ""
-    told = [f"of {class_label(one.name)} {_figure(one.recall, '', share=True)}" for one in shown]
-    return f"Of each class are found: {listed(told)}."
+    shares = [f"of {class_label(one.name)} {_figure(one.recall, '', share=True)}" for one in shown]
+    return f"Of each class are found: {listed(shares)}."
 
 
 def _not_there(evaluation: Evaluation) -> str:
@@ -90,4 +92,4 @@ def _not_there(evaluation: Evaluation) -> str:
         return ""
     names = listed([class_label(name) for name in evaluation.absent], "or")
     they = "it is" if len(evaluation.absent) == 1 else "they are"
-    return f"No image of {names} was there: nothing is known of how {they} told from the others here."
+    return f"No image of {names} was there: nothing is known of how {they} shares from the others here."

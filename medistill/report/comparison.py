@@ -8,7 +8,7 @@ from typing import Any
 
 from medistill.evaluate.evaluation import ArmResult
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
 from medistill.report.record import Report
 
 COMPARISON_SCHEMA = 1
@@ -26,7 +26,7 @@ class ArmFigures:
         seconds_a_network: training time of one network.
     """
 
-    arm: Arm
+    arm: ArmName
     images: int
     macro_auc: Estimate
     accuracy: Estimate
@@ -79,7 +79,7 @@ class ComparedRun:
         known = [self.seconds[stage] for stage in ("experts", "distill") if stage in self.seconds]
         return sum(known) if known else None
 
-    def arm(self, name: Arm) -> ArmFigures | None:
+    def arm(self, name: ArmName) -> ArmFigures | None:
         """The figures of an arm, or None where it was not trained."""
         return next((figures for figures in self.arms if figures.arm == name), None)
 

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, RocCurve
-from medistill.evaluate.predictions import Arm
+from medistill.recipe.arms import ArmName
+from medistill.report.arm_style import ARM_STYLES, BANDED
 from medistill.report.axes import framed, named
-from medistill.report.palette import ARM_DASHES, ARM_INKS, ARM_MARKERS, BANDED, FAINT, MUTED
+from medistill.report.palette import FAINT, MUTED
 
 Curve = TypeVar("Curve", RocCurve, CalibrationCurve, DecisionCurve)
 SIDE = 2.6
@@ -35,8 +36,8 @@ def calibration(curves: Sequence[CalibrationCurve]) -> Figure:
     figure, axes = _square()
     for curve in _in_order(curves):
         if curve.arm in BANDED and curve.low:
-            for place, low, high in zip(curve.predicted, curve.low, curve.high, strict=True):
-                axes.plot([place, place], [low, high], color=ARM_INKS[curve.arm], linewidth=1.1, alpha=0.55)
+            for x, low, high in zip(curve.predicted, curve.low, curve.high, strict=True):
+                axes.plot([x, x], [low, high], color=ARM_STYLES[curve.arm].mark, linewidth=1.1, alpha=0.55)
         _line(axes, curve.predicted, curve.observed, curve.arm, points=True)
     named(axes, "Predicted probability", "Share that is of the class")
     return figure
@@ -74,18 +75,19 @@ def _in_order(curves: Sequence[Curve]) -> list[Curve]:
     return sorted(curves, key=lambda entry: entry.arm == "distilled")
 
 
-def _band(axes: Axes, x: Sequence[float], low: Sequence[float], high: Sequence[float], arm: Arm) -> None:
-    axes.fill_between(x, low, high, color=ARM_INKS[arm], alpha=0.16, linewidth=0)
+def _band(axes: Axes, x: Sequence[float], low: Sequence[float], high: Sequence[float], arm: ArmName) -> None:
+    axes.fill_between(x, low, high, color=ARM_STYLES[arm].mark, alpha=0.16, linewidth=0)
 
 
-def _line(axes: Axes, x: Sequence[float], y: Sequence[float], arm: Arm, *, points: bool = False) -> None:
+def _line(axes: Axes, x: Sequence[float], y: Sequence[float], arm: ArmName, *, points: bool = False) -> None:
+    style = ARM_STYLES[arm]
     axes.plot(
         x,
         y,
-        color=ARM_INKS[arm],
-        linestyle=ARM_DASHES[arm],
+        color=style.mark,
+        linestyle=style.line,
         linewidth=2.0 if arm == "distilled" else 1.5,
-        marker=ARM_MARKERS[arm] if points else "",
+        marker=style.marker if points else "",
         markersize=3.6,
         solid_capstyle="round",
     )

@@ -9,30 +9,12 @@ from collections.abc import Sequence
 
 from medistill.artifacts.corpus import Trait
 from medistill.evaluate.curves import BAND_REPLICATES
-from medistill.evaluate.predictions import TRAITS, Arm
+from medistill.evaluate.predictions import TRAITS
+from medistill.recipe.arms import ARMS
+from medistill.report.arm_style import arm_in_sentence
+from medistill.report.estimates import with_interval
 from medistill.report.record import Report
-from medistill.report.wording import (
-    ARM_NAMES,
-    class_label,
-    classes_listed,
-    count,
-    counted,
-    difference,
-    interval,
-    level,
-    listed,
-    number,
-    sentences,
-    short,
-)
-
-ARM_PHRASES: dict[Arm, str] = {
-    "raw": "all originals",
-    "random": "originals drawn at random, anew for each network",
-    "kmeans": "originals chosen by k-means, nearest to the centres within each class",
-    "hard": "the distilled images with hard labels",
-    "distilled": "the distilled images",
-}
+from medistill.report.wording import class_label, classes_listed, count, counted, level, listed, sentences, short
 
 
 def networks(report: Report) -> str:
@@ -50,14 +32,14 @@ def networks(report: Report) -> str:
 
 def this_run(report: Report) -> str:
     """What this run is called beside published figures: of a quantisation there is one set, and nothing to choose."""
-    chosen = report.distilled is None or not report.distilled.quantising
+    chosen = not report.quantising
     return "This run, chosen on validation data" if chosen else "This run"
 
 
 def arms(report: Report) -> str:
     """What networks were trained on."""
     parts = [
-        f"{ARM_PHRASES[arm.arm]} ({counted(arm.images, 'image')}, {counted(arm.epochs, 'epoch')}, "
+        f"{ARMS[arm.arm].description} ({counted(arm.images, 'image')}, {counted(arm.epochs, 'epoch')}, "
         f"{count(arm.images_seen)} images shown to a network)"
         for arm in report.evaluation.arms
     ]
@@ -74,7 +56,7 @@ def training(report: Report) -> str:
     rates = [f"{known['raw_lr']:g} on all originals"] if "raw" in present else []
     rates += [f"{known['lr']:g} on chosen originals"] if present & {"random", "kmeans"} else []
     if report.distilled is not None:
-        learned = "" if report.distilled.quantising else ", learned with them"
+        learned = "" if report.quantising else ", learned with them"
         rates.append(f"{report.distilled.student_lr:.3g} on the distilled images{learned}")
     quantised = report.distilled.quantised if report.distilled is not None else None
     weighed = (
@@ -87,7 +69,7 @@ def training(report: Report) -> str:
     if chosen:
         lengths = "the batch size, learning rate and number of updates that did best on patients who were not tested"
         rates = [
-            f"{way.chosen.lr:.3g} on {ARM_PHRASES[way.arm]} ({counted(way.chosen.updates, 'update')} of up to "
+            f"{way.chosen.lr:.3g} on {ARMS[way.arm].description} ({counted(way.chosen.updates, 'update')} of up to "
             f"{counted(way.chosen.batch_size, 'image')})"
             for way in chosen
         ]
@@ -119,7 +101,7 @@ def held_out_sites(report: Report) -> str:
         return ""
     named = listed([class_label(site.site) for site in report.sites])
     tested = sum(site.evaluation is not None for site in report.sites)
-    experts = "" if report.distilled is not None and report.distilled.quantising else "experts, "
+    experts = "" if report.quantising else "experts, "
     return (
         f"In turn each site ({named}) was left out: {experts}distilled images and networks were made from the other "
         "sites alone and tested on all images of that site. This could be done for "
@@ -240,8 +222,7 @@ def robustness(report: Report) -> str:
 def results(report: Report) -> str:
     """The macro AUC of each arm and the difference."""
     parts = [
-        f"{ARM_NAMES[arm.arm].lower()} {number(arm.macro_auc.value)}"
-        + (f" ({interval(arm.macro_auc)})" if arm.macro_auc.low is not None else " (no interval)")
+        f"{arm_in_sentence(arm.arm)} {with_interval(arm.macro_auc)}"
         for arm in report.evaluation.arms
         if arm.macro_auc.value is not None
     ]
@@ -249,8 +230,7 @@ def results(report: Report) -> str:
     gain = against.macro_auc if against is not None else None
     said = f"Macro AUC with its {level(report.evaluation.confidence)}: {'; '.join(parts)}." if parts else ""
     if gain is not None and gain.value is not None:
-        limits = f" ({interval(gain, sign=True)})" if gain.low is not None else " (no interval)"
-        said = sentences(said, f"Distilled minus all originals: {difference(gain.value)}{limits}.")
+        said = sentences(said, f"Distilled minus all originals: {with_interval(gain, 'difference')}.")
     return said
 
 

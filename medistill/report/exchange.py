@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
-from medistill.report.wording import class_label, counted, interval, listed, number, plural_of
+from medistill.recipe.arms import ArmName
+from medistill.report.estimates import with_interval
+from medistill.report.wording import class_label, counted, listed, plural_of
 
 EXCHANGE_SCHEMA = 1
 SOURCE_NAMES: dict[ExchangeSource, str] = {
@@ -28,7 +29,7 @@ SOURCE_MEANING: dict[ExchangeSource, str] = {
     "random": "as many real images of each class and site as the sets hold; sending them is forbidden",
     "pooled_raw": "forbidden: the upper bound, for which every site would have to send its patients' images",
 }
-SOURCE_LOOKS: dict[ExchangeSource, tuple[Arm, bool]] = {
+SOURCE_LOOKS: dict[ExchangeSource, tuple[ArmName, bool]] = {
     "own_raw": ("kmeans", True),
     "own_set": ("distilled", False),
     "others_sets": ("hard", True),
@@ -126,24 +127,17 @@ def row_name(row: MatrixRow) -> str:
 def headline(study: ExchangeStudy) -> str:
     """Macro AUC of own originals, the sets of all sites and all originals pooled, where there is one."""
     sources: tuple[ExchangeSource, ...] = ("own_raw", "all_sets", "pooled_raw")
-    told = []
+    parts = []
     for column, site in enumerate(study.matrix.sites):
         cells = [(source, study.row(source, site.name).cells[column].macro_auc) for source in sources]
-        told += [f"at {site.name} {_told(cells)}"] if any(area.value is not None for _, area in cells) else []
+        parts += [f"at {site.name} {_stated(cells)}"] if any(area.value is not None for _, area in cells) else []
     pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site]
-    told.append(f"over the test images of all sites together {_told(pooled)}")
-    return f"Macro AUC {'; '.join(told)}."
+    parts.append(f"over the test images of all sites together {_stated(pooled)}")
+    return f"Macro AUC {'; '.join(parts)}."
 
 
-def _told(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
-    return listed(
-        [
-            f"{number(area.value)} ({interval(area) or 'no interval'}) from {SOURCE_NAMES[source].lower()}"
-            if area.value is not None
-            else f"not available from {SOURCE_NAMES[source].lower()}"
-            for source, area in cells
-        ]
-    )
+def _stated(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
+    return listed([f"{with_interval(area)} from {SOURCE_NAMES[source].lower()}" for source, area in cells])
 
 
 def statements(study: ExchangeStudy) -> tuple[str, ...]:

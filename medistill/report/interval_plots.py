@@ -1,4 +1,4 @@
-"""Interval plots: estimates as points on lines, row by row: differences, subgroups, networks, sites."""
+"""Interval plots: estimates as points on lines, row by row."""
 
 from __future__ import annotations
 
@@ -9,20 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from medistill.evaluate.evaluation import Evaluation, Subgroup
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
-from medistill.evaluate.site_matrix import ExchangeSource
-from medistill.privacy.membership import SOURCES, Source
-from medistill.report.axes import cut, framed, named, room_for, rows
-from medistill.report.comparison import Comparison
-from medistill.report.exchange import SOURCE_LOOKS
-from medistill.report.palette import ACCENT, ARM_INKS, ARM_MARKERS, FAINT, MARGIN, MUTED, PAPER
-from medistill.report.wording import ARM_NAMES, class_label
+from medistill.recipe.arms import ArmName
+from medistill.report.arm_style import ARM_STYLES
+from medistill.report.axes import framed, named, room_for, rows
+from medistill.report.palette import ACCENT, FAINT, MARGIN, MUTED, PAPER
 
 WIDTH = 3.8
 """Of a figure, in inches."""
-TRAIT_NAMES = {"site": "Site", "view": "View", "sex": "Sex", "age": "Age"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlotRow:
     """A row of a plot; one without marks is a heading.
 
     Attributes:
@@ -57,126 +51,46 @@ class Row:
     marks: tuple[Mark, ...] = ()
 
 
-def forest(macro: Estimate, class_names: Sequence[str], areas: Sequence[Estimate], margin: float | None) -> Figure:
-    """Paired differences of AUC with their intervals: macro first, then each class; the margin where it applies."""
-    shown = [Row("Macro", (Mark(macro, shape="D", strong=True),))]
-    shown += [Row(class_label(name), (Mark(area),)) for name, area in zip(class_names, areas, strict=True)]
-    return _differences(shown, margin)
+def arm_mark(arm: ArmName, estimate: Estimate, *, filled: bool = True, strong: bool = False) -> Mark:
+    """An estimate of an arm, drawn as that arm is."""
+    style = ARM_STYLES[arm]
+    return Mark(estimate, style.mark, style.marker, filled, strong)
 
 
-def subgroup_forest(subgroups: Sequence[Subgroup], whole: Estimate) -> Figure:
-    """Distilled minus raw in macro AUC for all test images and in each subgroup, under the name of its trait."""
-    shown = [Row("All test images", (Mark(whole, shape="D", strong=True),))]
-    trait = ""
-    for subgroup in subgroups:
-        if subgroup.trait != trait:
-            trait = subgroup.trait
-            shown.append(Row(TRAIT_NAMES[subgroup.trait]))
-        label = f"{cut(class_label(subgroup.name), 18)} *" if subgroup.reason else class_label(subgroup.name)
-        shown.append(Row(label, (Mark(subgroup.difference),)))
-    return _differences(shown, None)
-
-
-def networks(evaluations: Sequence[Evaluation]) -> Figure:
-    """Macro AUC of every arm on each network."""
-    return _areas([(entry.network, {arm.arm: arm.macro_auc for arm in entry.arms}) for entry in evaluations])
-
-
-def runs(comparison: Comparison) -> Figure:
-    """Macro AUC of every arm of each run."""
-    return _areas([(run.name, {arm.arm: arm.macro_auc for arm in run.arms}) for run in comparison.runs])
-
-
-def held_out(pairs: Sequence[tuple[str, Sequence[tuple[Arm, Estimate, Estimate]]]]) -> Figure:
-    """Macro AUC at each site: a full point where the site had part in the making, an outline where it was left out.
-
-    Args:
-        pairs: site -> (arm, pooled, held out) of each arm.
-    """
+def plot_arms(entries: Sequence[tuple[str, Mapping[ArmName, Estimate]]]) -> Figure:
+    """Macro AUC: a row for each entry with its arms below each other."""
     shown = [
-        Row(
-            class_label(site),
-            tuple(
-                Mark(estimate, ARM_INKS[arm], ARM_MARKERS[arm], filled=filled)
-                for arm, pooled, held in of_site
-                for estimate, filled in ((pooled, True), (held, False))
-            ),
-        )
-        for site, of_site in pairs
-    ]
-    return _plot(shown, "Macro AUC at the site")
-
-
-def attacks(
-    entries: Sequence[tuple[str, Mapping[Source, Estimate]]], label: str, *, guessing: float, most: float | None
-) -> Figure:
-    """A figure of each attack on membership, on the networks of each source below each other.
-
-    Args:
-        label: what the figure is.
-        guessing: what an attack that knows nothing has.
-        most: what the gate allows, where it asks for that.
-    """
-    shown = [
-        Row(
-            name,
-            tuple(
-                Mark(values[source], ARM_INKS[source], ARM_MARKERS[source], strong=source == "distilled")
-                for source in SOURCES
-                if source in values
-            ),
-        )
-        for name, values in entries
-    ]
-    reach = max([end for row in shown for mark in row.marks for end in _ends(mark.estimate)] + [most or guessing])
-    return _plot(shown, label, limits=(0, min(1.05 * reach, 1.02)), solid=guessing, dashed=most)
-
-
-def sources(sites: Sequence[tuple[str, Sequence[tuple[ExchangeSource, Estimate]]]], label: str) -> Figure:
-    """A row for each site with a point for each source that networks learnt from."""
-    shown = []
-    for site, of_site in sites:
-        looks = [(source, *SOURCE_LOOKS[source], estimate) for source, estimate in of_site]
-        marks = tuple(
-            Mark(estimate, ARM_INKS[arm], ARM_MARKERS[arm], filled=full, strong=source == "all_sets")
-            for source, arm, full, estimate in looks
-        )
-        shown.append(Row(class_label(site), marks))
-    return _plot(shown, label)
-
-
-def _areas(entries: Sequence[tuple[str, Mapping[Arm, Estimate]]]) -> Figure:
-    """A row for each entry with its arms below each other."""
-    shown = [
-        Row(
-            name,
-            tuple(
-                Mark(areas[arm], ARM_INKS[arm], ARM_MARKERS[arm], strong=arm == "distilled")
-                for arm in ARM_NAMES
-                if arm in areas
-            ),
-        )
+        PlotRow(name, tuple(arm_mark(arm, areas[arm], strong=arm == "distilled") for arm in ARM_STYLES if arm in areas))
         for name, areas in entries
     ]
-    return _plot(shown, "Macro AUC")
+    return plot(shown, "Macro AUC")
 
 
-def _differences(shown: Sequence[Row], margin: float | None) -> Figure:
+def plot_differences(shown: Sequence[PlotRow], margin: float | None) -> Figure:
     """A plot around 0, as far to the left as to the right."""
-    ends = [end for row in shown for mark in row.marks for end in _ends(mark.estimate)]
+    ends = [end for row in shown for mark in row.marks for end in ends_of(mark.estimate)]
     reach = 1.12 * max([abs(end) for end in ends] + [margin or 0.02])
     dashed = None if margin is None else -margin
-    return _plot(shown, "worse  ←  difference in AUC  →  better", limits=(-reach, reach), solid=0, dashed=dashed)
+    return plot(shown, "worse  ←  difference in AUC  →  better", limits=(-reach, reach), solid=0, dashed=dashed)
 
 
-def _plot(
-    shown: Sequence[Row],
+def plot(
+    shown: Sequence[PlotRow],
     label: str,
     *,
     limits: tuple[float, float] | None = None,
     solid: float | None = None,
     dashed: float | None = None,
 ) -> Figure:
+    """Rows of estimates below each other.
+
+    Args:
+        shown: from top to bottom.
+        label: what the axis shows.
+        limits: of the axis; None takes what the estimates need.
+        solid: where a solid upright line stands.
+        dashed: where a dashed one stands.
+    """
     places, depth = [], 0.0
     for row in shown:
         height = 0.3 if len(row.marks) < 2 else 0.13 * len(row.marks) + 0.17
@@ -205,16 +119,18 @@ def _plot(
     return figure
 
 
-def _draw(axes: Axes, place: float, mark: Mark) -> None:
+def _draw(axes: Axes, height: float, mark: Mark) -> None:
     estimate = mark.estimate
     if estimate.value is None:
         return
     if estimate.low is not None and estimate.high is not None:
         width = 2.6 if mark.strong else 1.5
-        axes.plot([estimate.low, estimate.high], [place, place], color=mark.ink, linewidth=width, solid_capstyle="butt")
+        axes.plot(
+            [estimate.low, estimate.high], [height, height], color=mark.ink, linewidth=width, solid_capstyle="butt"
+        )
     axes.plot(
         [estimate.value],
-        [place],
+        [height],
         mark.shape,
         color=mark.ink,
         markersize=6 if mark.strong else 4.6,
@@ -223,5 +139,6 @@ def _draw(axes: Axes, place: float, mark: Mark) -> None:
     )
 
 
-def _ends(estimate: Estimate) -> list[float]:
+def ends_of(estimate: Estimate) -> list[float]:
+    """What of an estimate lies on a plot."""
     return [end for end in (estimate.value, estimate.low, estimate.high) if end is not None]

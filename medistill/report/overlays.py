@@ -9,8 +9,8 @@ import numpy as np
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.privacy.letters import Overlay, legible_in_set
 from medistill.privacy.overlays import SharedPattern
-from medistill.report.html import render
 from medistill.report.pictures import data_address
+from medistill.report.render.html import render
 
 
 def render_overlays(patterns: Mapping[str, SharedPattern], overlays: Sequence[Overlay], distilled: DistilledSet) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medistill.report.html import render
 from medistill.report.pictures import data_address
+from medistill.report.render.html import render
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medistill.evaluate.predictions import Arm
+from medistill.report.arm_style import ARM_STYLES
 
 INK = "#010203"
 MUTED = "#010204"
@@ -12,15 +12,6 @@ FAINT = "#010205"
 ACCENT = "#010206"
 MARGIN = "#010207"
 PAPER = "#01020d"
-ARM_INKS: dict[Arm, str] = {
-    "distilled": "#010208",
-    "raw": "#010209",
-    "random": "#01020a",
-    "kmeans": "#01020b",
-    "hard": "#01020c",
-}
-"""Marks, not colours: no other element of a figure uses them."""
-
 INK_NAMES: dict[str, str] = {
     INK: "ink",
     MUTED: "muted",
@@ -28,21 +19,9 @@ INK_NAMES: dict[str, str] = {
     ACCENT: "distilled",
     MARGIN: "mark",
     PAPER: "paper",
-    **{ink: arm for arm, ink in ARM_INKS.items()},
+    **{style.mark: style.name for style in ARM_STYLES.values()},
 }
-"""Mark -> custom property of the style sheet. The arms' colours there are of Okabe and Ito's palette (2008)."""
-
-ARM_DASHES: dict[Arm, Any] = {
-    "distilled": "solid",
-    "raw": (0, (6, 2.5)),
-    "random": (0, (1.4, 1.8)),
-    "kmeans": (0, (6, 2, 1.4, 2)),
-    "hard": (0, (3, 1.5)),
-}
-"""Line styles, so that the arms differ without colour."""
-
-ARM_MARKERS: dict[Arm, str] = {"distilled": "D", "raw": "s", "random": "o", "kmeans": "^", "hard": "v"}
-"""Shapes of points, likewise."""
+"""Mark -> custom property of the style sheet. A mark is no colour: no other element of a figure uses it."""
 
 CLASS_LINES: tuple[tuple[str, Any], ...] = (
     ("o", "solid"),
@@ -53,6 +32,3 @@ CLASS_LINES: tuple[tuple[str, Any], ...] = (
     ("X", (0, (10, 3))),
 )
 """Shapes of points and line styles of classes that share a figure and its ink."""
-
-BANDED: tuple[Arm, ...] = ("raw", "distilled")
-"""Arms whose curves have their intervals drawn; those of all would hide each other."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from medistill.data.burnt_in_text import Kind, Reading
 from medistill.data.second_look import SecondLook
-from medistill.report.html import render
 from medistill.report.pictures import photo_address
+from medistill.report.render.html import render
 
 KINDS: Mapping[Kind, str] = {
     "words": "letters that could be read",
@@ -34,7 +34,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Section:
+class PreviewSection:
     """Files that shared a fate.
 
     Attributes:
@@ -63,7 +63,7 @@ class Rectangle:
     height: float
 
 
-def render_preview(sections: Sequence[Section], *, found: int, taken: int, image_size: int, text: str) -> str:
+def render_preview(sections: Sequence[PreviewSection], *, found: int, taken: int, image_size: int, text: str) -> str:
     """The page as one HTML file without scripts. It shows patients' images and says that it must not be shared.
 
     Args:

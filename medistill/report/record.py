@@ -11,7 +11,7 @@ from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import BenchmarkResult
 from medistill.privacy.audit import Audit
 from medistill.quantisation.record import Quantisation
-from medistill.report.caveats import Caveat
+from medistill.report.caveat import Caveat
 from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import Verdict
 
@@ -162,6 +162,26 @@ class Report:
             return self.corpus.split_unit
         return self.distilled.split_unit if self.distilled is not None else ""
 
+    @property
+    def somebody(self) -> str:
+        """Whom an image is of: "a patient" where all patients are known, else "a person"."""
+        return "a patient" if self.split_unit == "patient" else "a person"
+
+    @property
+    def shows_people(self) -> bool:
+        """The originals are images of people who may want to be protected, for all that is known."""
+        return not self.synthetic and self.benchmark is None
+
+    @property
+    def quantising(self) -> bool:
+        """The distilled images are centroids themselves: nothing was trained to make them, and nothing chosen."""
+        return self.distilled is not None and self.distilled.quantising
+
+    @property
+    def of_classifier(self) -> bool:
+        """A classifier was tested as it was received; nothing was trained."""
+        return "training" in self.missing
+
     def as_json(self) -> dict[str, Any]:
         """Plain values: lists, texts, finite numbers, null for what is not available."""
         numbered = {  # each with its own schema number, as `from_json` reads it
@@ -174,5 +194,5 @@ class Report:
             "audit": self.audit.as_json() if self.audit is not None else None,
             "quantisation": self.quantisation.as_json() if self.quantisation is not None else None,
         }
-        told: dict[str, Any] = plain({**asdict(self), **numbered})
-        return {"schema": REPORT_SCHEMA, "kind": "medistill report", **told}
+        content: dict[str, Any] = plain({**asdict(self), **numbered})
+        return {"schema": REPORT_SCHEMA, "kind": "medistill report", **content}

@@ -17,12 +17,12 @@ from medistill.evaluate import evaluation, intervals, published, schedule_choice
 from medistill.evaluate.evaluation import EVALUATION_SCHEMA
 from medistill.privacy import accounting, audit, criterion, letters, membership, spent
 from medistill.privacy.former_audit import AUDIT_SCHEMA
-from medistill.report import caveats, record, summaries, verdict
+from medistill.report import caveat, record, summaries, verdict
 from medistill.report.record import REPORT_SCHEMA, Report
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _HOMES = (
-    *(record, caveats, summaries, verdict),
+    *(record, caveat, summaries, verdict),
     *(evaluation, intervals, published, schedule_choice, subgroup),
     *(accounting, spent, audit, criterion, letters, membership),
 )

@@ -9,8 +9,9 @@ from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.rare import REMEDY, often_absent_in
 from medistill.report.alone import answer, compared, heading, stands_alone
+from medistill.report.estimates import interval
 from medistill.report.lost_classes import lost_classes
-from medistill.report.wording import count, difference, interval, level, number, short
+from medistill.report.wording import count, difference, level, number, short
 
 Judgement = Literal["non-inferior", "not shown", "worse", "cannot be judged", "not compared"]
 HEADINGS: dict[Judgement, str] = {
@@ -73,9 +74,8 @@ def _judge(evaluation: Evaluation, gain: Estimate | None) -> tuple[Judgement, st
         scarce = f" What to do: {REMEDY}." if why and why == often_absent_in(evaluation) else ""
         said = f"How the distilled images compare with all originals cannot be judged: {why}.{scarce}"
         return "cannot be judged", said
-    figures = (
-        f"difference in macro AUC {difference(gain.value)}, {level(evaluation.confidence)} {interval(gain, sign=True)}"
-    )
+    limits = f"{level(evaluation.confidence)} {interval(gain, 'difference')}"
+    figures = f"difference in macro AUC {difference(gain.value)}, {limits}"
     if evaluation.non_inferiority == "cannot be judged":
         said = f"How the distilled images compare with all originals cannot be judged: {evaluation.reason} ({figures})."
         return "cannot be judged", said
@@ -98,7 +98,7 @@ def _random(evaluation: Evaluation, gain: Estimate | None) -> str:
         return f"How they compare with {_controls(evaluation)} cannot be judged: {why}."
     figures = f"difference {difference(gain.value)}"
     if gain.low is not None:
-        figures += f", {level(evaluation.confidence)} {interval(gain, sign=True)}"
+        figures += f", {level(evaluation.confidence)} {interval(gain, 'difference')}"
     if gain.high is not None and gain.high < 0:
         return f"They do worse than networks trained on {_controls(evaluation)} ({figures})."
     if evaluation.beats_random != "cannot be judged":

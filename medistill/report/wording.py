@@ -1,25 +1,16 @@
-"""Wording: how the report writes numbers, intervals, times and counts."""
+"""Wording: how the report writes numbers, times, counts and lists."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import Arm
-
 MINUS = "\u2212"
 NO_BREAK = "\u00a0"
 NARROW = "\u202f"
 """Narrow space that does not break: between a number and its unit, and between thousands."""
+BYTES = ("bytes", "kB", "MB", "GB", "TB")
 NAMED = 20
 """Most classes that a sentence names."""
-ARM_NAMES: dict[Arm, str] = {
-    "distilled": "Distilled images",
-    "raw": "All originals",
-    "random": "Random originals",
-    "kmeans": "Chosen originals",
-    "hard": "Distilled, hard labels",
-}
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -43,24 +34,6 @@ def difference(value: float, digits: int = 3) -> str:
 def percent(value: float, digits: int = 1) -> str:
     """A share as a percentage."""
     return f"{number(100 * value, digits)}{NARROW}%"
-
-
-def interval(estimate: Estimate, *, sign: bool = False, share: bool = False, points: bool = False) -> str:
-    """The limits of an estimate, "0.812 to 0.901"; empty where it has none.
-
-    Args:
-        sign: write the sign of each limit.
-        share: write percentages.
-        points: write signed differences of percentages.
-    """
-    if estimate.low is None or estimate.high is None:
-        return ""
-    if points:
-        return f"{difference(100 * estimate.low, 1)}{NO_BREAK}to{NO_BREAK}{difference(100 * estimate.high, 1)}"
-    if share:
-        return f"{number(100 * estimate.low, 1)}{NO_BREAK}to{NO_BREAK}{number(100 * estimate.high, 1)}{NARROW}%"
-    write = difference if sign else number
-    return f"{write(estimate.low, 3)}{NO_BREAK}to{NO_BREAK}{write(estimate.high, 3)}"
 
 
 def level(confidence: float) -> str:
@@ -98,6 +71,14 @@ def seconds(value: float) -> str:
     if whole < 3600:
         return f"{whole // 60}{NARROW}min {whole % 60}{NARROW}s"
     return f"{whole // 3600}{NARROW}h {whole % 3600 // 60}{NARROW}min"
+
+
+def size(value: int) -> str:
+    """A number of bytes as people write it, in powers of 1,000."""
+    scaled, unit = float(value), 0
+    while scaled >= 999.5 and unit < len(BYTES) - 1:
+        scaled, unit = scaled / 1000, unit + 1
+    return f"{number(scaled, 1 if unit and scaled < 99.95 else 0)}{NARROW}{BYTES[unit]}"
 
 
 def listed(names: Sequence[str], word: str = "and") -> str:

@@ -20,9 +20,9 @@ from medistill.errors import ArtifactError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import Audit
-from medistill.report.html import render_html
 from medistill.report.pictures import class_pictures
 from medistill.report.record import Report
+from medistill.report.report_page import render_html
 from medistill.sharing import previews
 from medistill.sharing.archive import read_archive
 from medistill.sharing.audit_file import audit_bytes, audit_of_bytes, audit_record, json_bytes

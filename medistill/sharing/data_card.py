@@ -20,9 +20,11 @@ from medistill.privacy.criterion import Criterion
 from medistill.recipe.arms import HEADLINE
 from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
+from medistill.report.arm_style import arm_name
 from medistill.report.audit_statements import verdict_sentence
-from medistill.report.markdown import escaped, shown_whole
+from medistill.report.estimates import with_interval
 from medistill.report.record import Report
+from medistill.report.render.markdown import escaped, shown_whole
 from medistill.report.text_statements import originals_text, text_sentences
 from medistill.sharing.statement import Statement, sender_words
 
@@ -232,10 +234,10 @@ def _figures(evaluation: Evaluation) -> str:
     for name in FIGURES:
         arm = evaluation.arm(name)
         if arm is None:
-            rows.append(f"| {wording.ARM_NAMES[name]} | not trained | | |")
+            rows.append(f"| {arm_name(name)} | not trained | | |")
         else:
             told = (_estimate(arm.macro_auc), _estimate(arm.accuracy))
-            rows.append(f"| {wording.ARM_NAMES[name]} | {arm.images} | {told[0]} | {told[1]} |")
+            rows.append(f"| {arm_name(name)} | {arm.images} | {told[0]} | {told[1]} |")
     return "\n".join(rows)
 
 
@@ -334,5 +336,4 @@ def _files(audit: Audit | None, report: Report | None, *, dicom: bool) -> str:
 def _estimate(estimate: Estimate) -> str:
     if estimate.value is None:
         return "cannot be estimated"
-    between = wording.sentences(wording.interval(estimate))
-    return f"{wording.number(estimate.value)} ({between or 'no interval'})"
+    return wording.sentences(with_interval(estimate))

@@ -18,11 +18,9 @@ from medistill.errors import RecipeError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.privacy.audit import Audit
 from medistill.recipe import DataRecipe, validate_recipe
-from medistill.report.caveats import caveats
-from medistill.report.checklist import checklist
-from medistill.report.methods_text import methods
 from medistill.report.record import Making, Report
 from medistill.report.verdict import verdict
+from medistill.report.worded import worded
 
 SECTIONS = (
     "network", "augmentation", "method", "evaluate", "schedule", "audit", "compute", "privacy",
@@ -144,16 +142,6 @@ def outgoing_report(report: Report, sites: Mapping[str, str], *, recipe_digest: 
         report,
         shows_real=False,
         verdict=verdict(evaluation, declared_margin=making.section("evaluate").get("margin")),
-        not_promised=caveats(
-            evaluation,
-            report.distilled,
-            corpus,
-            synthetic=report.synthetic,
-            held_out=any(site.evaluation is not None for site in held_out),
-            benchmark=report.benchmark is not None,
-            departs=report.benchmark is not None and bool(report.benchmark.cut_down),
-            audit=audit,
-        ),
         evaluation=evaluation,
         across=tuple(_outgoing_evaluation(other, sites) for other in report.across),
         sites=held_out,
@@ -173,7 +161,7 @@ def outgoing_report(report: Report, sites: Mapping[str, str], *, recipe_digest: 
         ),
         missing=dict.fromkeys(report.missing, NOT_HERE),
     )
-    return replace(known, methods=methods(known), checklist=checklist(known))
+    return worded(known)
 
 
 def _outgoing_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,9 +72,9 @@ def train_batched(
     for epoch in range(schedule.epochs):
         lowered = schedule.decay_epoch is not None and epoch >= schedule.decay_epoch
         lr = schedule.lr / 10 if lowered else schedule.lr
-        orders = torch.stack([torch.randperm(len(data), generator=numbers) for numbers in generators])
+        orders = torch.stack([torch.randperm(len(data), generator=rng) for rng in generators])
         for rows in orders.to(data.labels.device).split(schedule.batch_size, dim=1):
-            drawn = [draw(augmentation, rows.shape[1], numbers, rows.device) for numbers in generators]
+            drawn = [draw(augmentation, rows.shape[1], rng, rows.device) for rng in generators]
             gradient = gradient_at(values, rows, drawn)
             if schedule.sharpness:
                 above = gradient_at(values + ascent(gradient, schedule.sharpness), rows, drawn)

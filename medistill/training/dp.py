@@ -43,10 +43,10 @@ class PrivateSchedule:
         epochs: snapshots after the first; one is taken every ``steps`` updates.
         steps: updates an epoch.
         expected_batch: units that an update expects, q N; public.
-        rate: probability q with which an update takes a unit.
+        sample_rate: probability q with which an update takes a unit.
         lr: learning rate.
         clip: largest norm C of what a unit adds to the sum.
-        sigma: standard deviation of the noise in units of C.
+        noise_multiplier: standard deviation of the noise in units of C.
         momentum: of SGD.
         weight_decay: L2 penalty.
     """
@@ -54,10 +54,10 @@ class PrivateSchedule:
     epochs: int
     steps: int
     expected_batch: int
-    rate: float
+    sample_rate: float
     lr: float
     clip: float
-    sigma: float
+    noise_multiplier: float
     momentum: float = 0.0
     weight_decay: float = 0.0
 
@@ -95,13 +95,13 @@ def train_privately(
     network.train()
     for epoch in range(schedule.epochs):
         for _ in range(schedule.steps):
-            taken = (secret_uniform(count) < schedule.rate).to(units.device)
+            taken = (secret_uniform(count) < schedule.sample_rate).to(units.device)
             rows = torch.nonzero(taken[units]).flatten()
             rows = rows[units[rows].argsort(stable=True)]
             drawn = draw(augmentation, len(rows), secret_generator(), rows.device)
             gradients = _image_gradients(network, data, rows, drawn)
             clipped = clipped_sum(flat.values, units[rows], gradients, schedule.clip, micro_batch)
-            noise = schedule.sigma * schedule.clip * secret_normal(len(clipped)).to(clipped.device)
+            noise = schedule.noise_multiplier * schedule.clip * secret_normal(len(clipped)).to(clipped.device)
             update = (clipped + noise) / schedule.expected_batch
             sgd_step_(
                 flat.values,

@@ -12,8 +12,7 @@ from medistill.evaluate.between_runs import paired_difference, same_truth
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import ArmPredictions, Truth, load_arms, load_truth
 from medistill.report.comparison import BetweenRuns, Comparison, compared_run, differing_settings
-from medistill.report.html import render_comparison
-from medistill.report.markdown import comparison_markdown
+from medistill.report.comparison_page import comparison_markdown, render_comparison
 from medistill.report.record import Report
 from medistill.workflow.report import read_report
 

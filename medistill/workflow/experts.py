@@ -361,10 +361,10 @@ def _private_schedule(recipe: Recipe, guarantee: Guarantee) -> PrivateSchedule:
         epochs=settings.epochs,
         steps=steps_an_epoch(recipe),
         expected_batch=settings.batch_size,
-        rate=guarantee.sample_rate,
+        sample_rate=guarantee.sample_rate,
         lr=settings.lr,
         clip=guarantee.clip,
-        sigma=guarantee.sigma,
+        noise_multiplier=guarantee.sigma,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )

@@ -16,7 +16,7 @@ from medistill.data.text_policy import resolve_text_policy
 from medistill.data.workers import look_in_workers
 from medistill.progress import Progress, Silent
 from medistill.recipe import DataRecipe, Recipe
-from medistill.report.preview import Section, Shown, render_preview
+from medistill.report.preview import PreviewSection, Shown, render_preview
 from medistill.workflow.prepare import origin_of, text_in_words
 
 NAME = "DO-NOT-SHARE-patients-images.html"
@@ -59,7 +59,7 @@ def preview(data: str | Path, corpus: Corpus, recipe: Recipe, *, progress: Progr
     chosen = [(title, lede, rows, _spread(rows, most)) for title, lede, rows, most in parts if rows]
     seen = _looks(folder, [row for *_, some in chosen for row in some], reading, progress)
     sections = [
-        Section(
+        PreviewSection(
             title,
             lede,
             found=len(rows),

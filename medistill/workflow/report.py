@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medistill.artifacts.atomic import read_json, write_json, write_text
+from medistill.artifacts.atomic import write_json, write_text
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.classifier import TESTED
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import read_result
-from medistill.artifacts.provenance import Provenance
-from medistill.errors import ArtifactError, MedistillError, RecipeError
+from medistill.errors import ArtifactError, MedistillError
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.published import load_benchmark
-from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import Audit, load_audit
-from medistill.privacy.spent import Spent
 from medistill.quantisation.record import Quantisation
-from medistill.recipe import load_recipe, validate_recipe
-from medistill.recipe.load import sections_of
-from medistill.report.caveats import caveats
-from medistill.report.checklist import checklist
 from medistill.report.held_out_sites import load_sites
-from medistill.report.html import render_html
-from medistill.report.markdown import markdown
-from medistill.report.methods_text import methods
 from medistill.report.pictures import ClassPictures, class_pictures
 from medistill.report.record import Course, HeldOutSite, Making, Report
+from medistill.report.report_page import markdown, render_html
 from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import verdict
+from medistill.report.worded import worded
 from medistill.report.wording import count, counted
 from medistill.workflow.corpus_record import tested_corpus
+from medistill.workflow.run_summaries import corpus_summary, making_of, set_summary
 
-SUMMARISED = (
-    "chosen_step", "training_images", "training_groups", "split_unit", "synthetic_source", "quantisation",
-)  # fmt: skip
-"""What a set says of its making that a report repeats, and so does not pass over where it cannot be read."""
 SOURCES = {True: "phantoms", False: "real ones", None: "originals"}
 """What the source images are called, by whether they are synthetic."""
 
@@ -87,78 +76,80 @@ def read_report(run: str | Path) -> Report:
             expected="evaluation/evaluation.json, which the last stage of a run writes",
             do="finish the run: `medistill distill` with the same --out and --resume",
         )
-    evaluation, distilled = load_evaluation(folder / "evaluation" / "evaluation.json"), _distilled(folder)
-    record = _record(folder)
-    missing: dict[str, str] = {}
-    summary = _set_summary(folder, distilled) if distilled is not None else None
+    evaluation = load_evaluation(folder / "evaluation" / "evaluation.json")
+    distilled = _distilled(folder)
+    summary = set_summary(folder, distilled) if distilled is not None else None
+    corpus, making = _described(folder, distilled)
+    course = _course(folder / "history.json")
+    published = folder / "benchmark.json"
+    missing = dict(_missing(folder, evaluation, summary, corpus, course))
+    sites, audit = _sites(folder, corpus, missing), _audit(folder, summary, missing)
+    synthetic = corpus.synthetic if corpus is not None else summary.synthetic_source if summary is not None else None
+    classifier, margin = "training" in missing, making.section("evaluate").get("margin")
+    return worded(
+        Report(
+            title=_title(evaluation, summary, synthetic=synthetic, classifier=classifier),
+            synthetic=synthetic,
+            shows_real=False,
+            verdict=verdict(evaluation, declared_margin=margin, classifier=classifier),
+            not_promised=(),
+            evaluation=evaluation,
+            across=_across(folder, missing),
+            sites=sites,
+            audit=audit,
+            benchmark=load_benchmark(published) if published.is_file() else None,
+            methods=(),
+            checklist=(),
+            distilled=summary,
+            corpus=corpus,
+            quantisation=_quantisation(folder, summary, missing),
+            course=course,
+            making=making,
+            missing=missing,
+        )
+    )
+
+
+def _missing(
+    folder: Path,
+    evaluation: Evaluation,
+    summary: SetSummary | None,
+    corpus: CorpusSummary | None,
+    course: Course | None,
+) -> Iterator[tuple[str, str]]:
+    """What is not available, and why."""
     if summary is None:
-        missing["distilled"] = "this folder holds an evaluation, but not the set"
-    classifier = (folder / "evaluation" / TESTED).is_file()
+        yield "distilled", "this folder holds an evaluation, but not the set"
+    if (folder / "evaluation" / TESTED).is_file():
+        yield "training", "one classifier was tested as it was received; nothing was trained to compare it with"
+    if corpus is None:
+        yield "corpus", "this folder holds no record of a run (run.json)"
+    if not _record(folder):
+        yield "making", "this folder holds no record of a run (run.json); what is shown comes from the set"
+    if course is None and summary is not None and summary.quantising:
+        yield "course", f"method {summary.method} has no outer steps, and so no course"
+    elif course is None:
+        yield "course", "this folder holds no history of a distillation (history.json)"
+    if not evaluation.roc:
+        yield "curves", "no class has a ROC curve on this test split, or there are too many classes to draw"
+
+
+def _described(folder: Path, distilled: DistilledSet | None) -> tuple[CorpusSummary | None, Making]:
+    """What the run's record says of the corpus and of the making.
+
+    Raises:
+        ArtifactError: the record lacks something, or something in it is of another kind.
+    """
+    record = _record(folder)
     try:
         described = record.get("corpus") or tested_corpus(folder)
-        corpus = _corpus_summary(described) if described else None
-        making = _making(folder, record, distilled)
+        return corpus_summary(described) if described else None, making_of(folder, record, distilled)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(
             f"{folder / 'run.json'} cannot be used: {f'it lacks {error}' if isinstance(error, KeyError) else error}",
             expected="a run record as this version of medistill writes it",
             do="repeat the run's command with --resume",
         ) from None
-    if classifier:
-        missing["training"] = "one classifier was tested as it was received; nothing was trained to compare it with"
-    if corpus is None:
-        missing["corpus"] = "this folder holds no record of a run (run.json)"
-    if not record:
-        missing["making"] = "this folder holds no record of a run (run.json); what is shown comes from the set"
-    course = _course(folder / "history.json")
-    if course is None:
-        missing["course"] = (
-            f"method {summary.method} has no outer steps, and so no course"
-            if summary is not None and summary.quantising
-            else "this folder holds no history of a distillation (history.json)"
-        )
-    if not evaluation.roc:
-        missing["curves"] = "no class has a ROC curve on this test split, or there are too many classes to draw"
-    synthetic = corpus.synthetic if corpus is not None else summary.synthetic_source if summary is not None else None
-    elsewhere = evaluation.tested == "all images" and summary is None
-    published = folder / "benchmark.json"
-    benchmark = load_benchmark(published) if published.is_file() else None
-    sites, audit = _sites(folder, corpus, missing), _audit(folder, summary, missing)
-    if classifier:
-        missing["audit"] = "an audit stands with the set that the classifier was trained on"
-    elif summary is None:
-        missing["audit"] = "an audit stands with the set, in its bundle or in the report of its run"
-    known = Report(
-        title=_title(evaluation, summary, synthetic=None if elsewhere else synthetic, classifier=classifier),
-        synthetic=synthetic,
-        shows_real=False,
-        verdict=verdict(evaluation, declared_margin=making.section("evaluate").get("margin"), classifier=classifier),
-        not_promised=caveats(
-            evaluation,
-            summary,
-            corpus,
-            synthetic=synthetic,
-            held_out=any(site.evaluation is not None for site in sites),
-            benchmark=benchmark is not None,
-            departs=benchmark is not None and bool(benchmark.cut_down),
-            audit=audit,
-            classifier=classifier,
-        ),
-        evaluation=evaluation,
-        across=_across(folder, missing),
-        sites=sites,
-        audit=audit,
-        benchmark=benchmark,
-        methods=(),
-        checklist=(),
-        distilled=summary,
-        corpus=corpus,
-        quantisation=_quantisation(folder, summary, missing),
-        course=course,
-        making=making,
-        missing=missing,
-    )
-    return replace(known, methods=methods(known), checklist=checklist(known))
 
 
 def _distilled(folder: Path) -> DistilledSet | None:
@@ -174,102 +165,14 @@ def _title(evaluation: Evaluation, summary: SetSummary | None, *, synthetic: boo
     images = summary.images if summary is not None else arm.images if arm is not None else None
     if classifier and images is not None:
         return f"Classifier trained on {counted(images, 'distilled image')}, tested as it was received"
-    if evaluation.tested == "all images" and summary is None and images is not None:
+    elsewhere = evaluation.tested == "all images" and summary is None
+    if elsewhere and images is not None:
         return f"{counted(images, 'distilled image')}, tested on another corpus than their own"
     source = sum(summary.training_images.values()) if summary is not None else 0
     if not source and raw is not None:
         source = raw.images
     made = counted(images, "image") if images is not None else "Images"
-    return f"{made} distilled from {f'{count(source)} ' if source else ''}{SOURCES[synthetic]}"
-
-
-def _set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
-    known, per_class = distilled.provenance, np.bincount(distilled.labels)
-    manifest = folder / "set" / "manifest.json"
-    known.refuse_malformed(str(manifest), *SUMMARISED)
-    told = SetSummary(
-        images=len(distilled.labels),
-        ipc=distilled.ipc,
-        shape=tuple(int(side) for side in distilled.images.shape[1:]),
-        student_lr=distilled.student_lr,
-        method=known.method or "",
-        starts_from=known.starts_from or "",
-        chosen_step=known.chosen_step,
-        training_images=known.training_images or {},
-        training_groups=known.training_groups,
-        split_unit=known.split_unit or "",
-        synthetic_source=known.synthetic_source,
-        privacy=known.privacy or "",
-        files=dict(read_json(manifest, "distilled set")["files"]),
-        guarantee=Guarantee.of_set(known),
-        spent=Spent.of_set(known),
-        uneven=bool((per_class[per_class > 0] < distilled.ipc).any()),
-        quantised=known.quantisation,
-    )
-    try:
-        return told.checked()
-    except ValueError as error:
-        raise ArtifactError(
-            f"{manifest} cannot be used: {error}",
-            expected="a set that medistill distilled",
-            do="repeat the run's command with another --out",
-        ) from None
-
-
-def _corpus_summary(known: Mapping[str, Any]) -> CorpusSummary:
-    return CorpusSummary(
-        sites=tuple(known["site_names"]),
-        counts={split: dict(of_split) for split, of_split in known["counts"].items()},
-        counts_by_site={site: dict(of_site) for site, of_site in known["counts_by_site"].items()},
-        patients=dict(known["patients"]),
-        found=int(known["found"]),
-        refused=dict(known["refused"]),
-        split_unit=known["split_unit"],
-        split_source=known["split_source"],
-        synthetic=bool(known["synthetic"]),
-        notes=tuple(known["notes"]),
-        text_by=str((known.get("text_check") or {}).get("by", "")),
-        text_policy=str((known.get("text_check") or {}).get("policy", "")),
-        text_masked=int(known.get("text_masked", 0)),
-    ).checked()
-
-
-def _making(folder: Path, record: Mapping[str, Any], distilled: DistilledSet | None) -> Making:
-    """What the run says of itself; where it says nothing, what the set says of its own making."""
-    of_set = distilled.provenance if distilled is not None else Provenance()
-    settings = _settings(folder, of_set.recipe or {})
-    hashes = {
-        "recipe": record.get("recipe_digest") or of_set.recipe_digest,
-        "corpus": record.get("corpus", {}).get("content") or of_set.corpus,
-        "experts": of_set.trajectories,
-    }
-    if distilled is not None:
-        hashes |= {
-            f"set/{name}": digest
-            for name, digest in read_json(folder / "set" / "manifest.json", "distilled set")["files"].items()
-        }
-    command = record.get("command")
-    return Making(
-        seed=record.get("seed", settings.get("", {}).get("seed")),
-        recipe=str(record.get("recipe") or settings.get("", {}).get("name") or ""),
-        settings={section: values for section, values in settings.items() if section},
-        versions=dict(record.get("versions") or of_set.versions or {}),
-        device=str(record.get("device") or of_set.device or ""),
-        hardware=str(record.get("hardware", "")),
-        commands=(command, f"medistill report {folder.resolve().name}") if command else (),
-        stages={stage: float(entry["seconds"]) for stage, entry in record.get("stages", {}).items()},
-        hashes={name: digest for name, digest in hashes.items() if digest},
-    )
-
-
-def _settings(folder: Path, of_set: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Every setting, defaults too, section by section; none where the set's recipe is of a version that had others."""
-    if (folder / "recipe.toml").is_file():
-        return sections_of(load_recipe(folder / "recipe.toml"))
-    try:
-        return sections_of(validate_recipe(of_set, "the recipe inside the set")) if of_set else {}
-    except RecipeError:
-        return {}
+    return f"{made} distilled from {f'{count(source)} ' if source else ''}{SOURCES[None if elsewhere else synthetic]}"
 
 
 def _course(path: Path) -> Course | None:
@@ -339,14 +242,17 @@ def _sites(folder: Path, corpus: CorpusSummary | None, missing: dict[str, str]) 
 def _audit(folder: Path, summary: SetSummary | None, missing: dict[str, str]) -> Audit | None:
     """The audit of the run's set; why there is none goes to ``missing``."""
     path = folder / "audit" / "audit.json"
-    if not path.is_file():
+    audit = load_audit(path) if path.is_file() else None
+    of_set = summary is not None and audit is not None and summary.files.get("images.safetensors") == audit.set_digest
+    if "training" in missing:
+        missing["audit"] = "an audit stands with the set that the classifier was trained on"
+    elif summary is None:
+        missing["audit"] = "an audit stands with the set, in its bundle or in the report of its run"
+    elif audit is None:
         missing["audit"] = "no audit was run; the command medistill audit does it"
-        return None
-    audit = load_audit(path)
-    if summary is None or summary.files.get("images.safetensors") != audit.set_digest:
+    elif not of_set:
         missing["audit"] = "the audit in this folder is of another set; the command medistill audit makes it again"
-        return None
-    return audit
+    return audit if of_set else None
 
 
 def _real_pictures(folder: Path, report: Report, *, per_class: int) -> tuple[ClassPictures, ...]:

@@ -14,7 +14,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import find_local_key
 from medistill.artifacts.making import load_making
 from medistill.errors import MedistillError
-from medistill.methods.matching.start import start_digest, starting_images
+from medistill.methods.optimising.start import start_digest, starting_images
 from medistill.methods.quantising.quantise import quantise
 from medistill.methods.registry import recipe_facts
 from medistill.progress import Progress

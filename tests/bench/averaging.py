@@ -17,7 +17,8 @@ from pathlib import Path
 from medistill.artifacts.atomic import read_json
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import load_recipe
-from medistill.report.wording import interval, number, percent
+from medistill.report.estimates import with_interval
+from medistill.report.wording import percent
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
 from medistill.workflow.prepare import prepare
@@ -59,7 +60,7 @@ def main() -> None:
         patients = [count for of_class in known.classes for count in of_class.cell_patients]
         aside = sum(of_class.set_aside for of_class in known.classes)
         cells = [ipc, least, len(distilled.labels), aside, f"{statistics.median(patients):g}"]
-        area = f"{number(of_all.auc.value)} ({interval(of_all.auc)})"
+        area = with_interval(of_all.auc)
         found = of_all.detections[0].rate.value
         cells += [area, "–" if found is None else percent(found)]
         lines.append(f"| {' | '.join(map(str, cells))} |")

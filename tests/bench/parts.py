@@ -159,7 +159,7 @@ def _outer_problem(recipe: Recipe, folder: Path) -> tuple[State, DistillationPro
         labels=image_labels(recipe, one_hot, logits),
         stage=image_stages([recipe.method.ipc] * 2, recipe.method.whole.stages),
         precision="fp32",
-        validate=lambda images, values: ValidationScore(0.0, 0.0),
+        validate=lambda images, values, iteration: ValidationScore(0.0, 0.0),
         save=lambda state: None,
     )
     state = State.start(problem.coordinates)

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medistill.report.html import render_comparison, render_exchange, render_html
+from medistill.report.comparison_page import render_comparison
+from medistill.report.exchange_page import render_exchange
 from medistill.report.pairs import Pair, render_pairs
+from medistill.report.report_page import render_html
 from tests.factories import exchange_example, report_example
 
 pytestmark = pytest.mark.browser

@@ -16,14 +16,13 @@ from medistill.engine.sources.experts import ExpertSegments
 from medistill.engine.state import State
 from medistill.engine.student import Student
 from medistill.methods.matching.problem import (
-    checkpoint_origin,
     expert_segments,
     image_labels,
     outer_settings,
     pixels,
-    refuse_another_run,
     trajectory_matching,
 )
+from medistill.methods.optimising.origin import checkpoint_origin, refuse_another_run
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import Recipe, validate_recipe
@@ -106,7 +105,7 @@ def problem_of(recipe: Recipe, trajectories: Trajectories, path: Path | None = N
         stage=image_stages([2, 2], recipe.method.whole.stages),
         precision="fp32",
         validate=validate
-        or (lambda images, values: ValidationScore(float(images.pixels.mean()), float(images.pixels.std()))),
+        or (lambda images, values, iteration: ValidationScore(float(images.pixels.mean()), float(images.pixels.std()))),
         save=save,
     )
 

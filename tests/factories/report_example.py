@@ -32,14 +32,12 @@ from medistill.privacy.score_attack import FOUND
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.recipe import EvaluateRecipe, load_recipe
 from medistill.recipe.load import sections_of
-from medistill.report.caveats import caveats
-from medistill.report.checklist import checklist
 from medistill.report.comparison import BetweenRuns, Comparison, compared_run, differing_settings
-from medistill.report.methods_text import methods
 from medistill.report.pictures import ClassPictures, class_pictures
 from medistill.report.record import Course, HeldOutSite, Making, Report
 from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import verdict
+from medistill.report.worded import worded
 
 NAMES = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
 SITES = ("bimcv", "rsna", "guangzhou", "radiopaedia")
@@ -136,7 +134,7 @@ def whole() -> Report:
         synthetic=False,
         shows_real=False,
         verdict=verdict(found),
-        not_promised=caveats(found, distilled, corpus, synthetic=False, audit=audited()),
+        not_promised=(),
         evaluation=found,
         across=tuple(
             evaluation(("raw", "random", "distilled"), network=name, weaker=less)
@@ -180,7 +178,34 @@ def whole() -> Report:
         ),
         missing={},
     )
-    return replace(known, methods=methods(known), checklist=checklist(known))
+    return worded(known)
+
+
+def report_of(
+    evaluation: Evaluation,
+    distilled: SetSummary | None,
+    corpus: CorpusSummary | None,
+    *,
+    synthetic: bool | None,
+    held_out: bool = False,
+    benchmark: bool = False,
+    departs: bool = False,
+    audit: Audit | None = None,
+) -> Report:
+    """A report that knows this and nothing else.
+
+    Args:
+        held_out: a set that was distilled without a site was tested there.
+        benchmark: the corpus is a benchmark of the field.
+        departs: the run departs from its published setting.
+    """
+    published = BenchmarkResult("CIFAR-10", 1, 30.0, None, None, None, ("Fewer steps.",) if departs else (), ())
+    return Report(
+        title="", synthetic=synthetic, shows_real=False, verdict=verdict(evaluation), not_promised=(),
+        evaluation=evaluation, across=(), sites=(HeldOutSite("north", evaluation, ""),) if held_out else (),
+        audit=audit, benchmark=published if benchmark else None, methods=(), checklist=(), distilled=distilled,
+        corpus=corpus, quantisation=None, course=None, making=Making(None, "", {}, {}, "", "", (), {}, {}), missing={},
+    )  # fmt: skip
 
 
 def audited() -> Audit:
@@ -341,11 +366,9 @@ def quantised() -> Report:
     )  # fmt: skip
     recipe = load_recipe("covid-xray-cpu", ["method.name=ddoq"])
     settings = {name: values for name, values in sections_of(recipe).items() if name}
-    found = base.evaluation
     known_report = replace(
         base,
         title="39 images distilled from 12 000 real ones",
-        not_promised=caveats(found, distilled, base.corpus, synthetic=False, audit=base.audit),
         distilled=distilled,
         benchmark=None,
         quantisation=known,
@@ -353,7 +376,7 @@ def quantised() -> Report:
         making=replace(base.making, settings=settings, recipe="covid-xray-ddoq"),
         missing={"course": "method DDOQ has no outer steps, and so no course"},
     )
-    return replace(known_report, methods=methods(known_report), checklist=checklist(known_report))
+    return worded(known_report)
 
 
 def pictures() -> tuple[ClassPictures, ...]:

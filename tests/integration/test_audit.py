@@ -299,7 +299,7 @@ def test_a_damaged_record_is_refused(corpus: Corpus, tmp_path: Path) -> None:
 def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus) -> None:
     import torch
 
-    from medistill.methods.matching.start import starting_images
+    from medistill.methods.optimising.start import starting_images
     from medistill.progress import Silent
 
     recipe = override_recipe(audited.RECIPE, ["method.init=real"], "test")

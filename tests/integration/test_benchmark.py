@@ -196,18 +196,18 @@ def test_a_run_that_was_stopped_in_between_ends_in_the_same_maximum(
     finished: tuple[Path, str, str], pneumonia: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*WORDS, "--data", str(pneumonia), "--out", str(tmp_path / "cut"), *settings()]
-    from medistill.methods.matching import match
+    from medistill.methods.optimising import outer_run
 
-    real, seen = match.keep_step, []
+    real, seen = outer_run.keep_step, []
 
     def stop_at_the_second(*given: object) -> None:
         if seen:
             raise KeyboardInterrupt
         seen.append(real(*given))
 
-    monkeypatch.setattr(match, "keep_step", stop_at_the_second)
+    monkeypatch.setattr(outer_run, "keep_step", stop_at_the_second)
     assert cli(*words)[0] == 130
-    monkeypatch.setattr(match, "keep_step", real)
+    monkeypatch.setattr(outer_run, "keep_step", real)
     assert cli(*words, "--resume")[0] == 0
     assert load_benchmark(tmp_path / "cut" / "benchmark.json") == load_benchmark(finished[0] / "benchmark.json")
 

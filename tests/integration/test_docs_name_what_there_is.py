@@ -14,9 +14,7 @@ import pytest
 import typer
 from pydantic import BaseModel
 
-from medistill.method_names import method_names
 from medistill.recipe import Recipe
-from medistill.recipe.method import settings_kind
 from medistill_cli.main import app
 from tests.worked_example import blocks
 
@@ -55,9 +53,7 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
         yield from commands(child, (*words, name))
 
 
-SETTINGS = set(settings(Recipe)) | {
-    setting for name in method_names() for setting in settings(settings_kind(name), "method.")
-}
+SETTINGS = set(settings(Recipe))
 COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
@@ -118,8 +114,8 @@ def test_what_is_not_there_is_found() -> None:
         "never.py",
         "outer.py, gone",
     ]
-    assert wrong_settings("`method.ipc`, `method.nothing = 1`, --set evaluate.never=2, `audit.json`") == [
-        "method.nothing",
+    assert wrong_settings("`distill.ipc`, `distill.nothing = 1`, --set evaluate.never=2, `audit.json`") == [
+        "distill.nothing",
         "evaluate.never",
     ]
     assert wrong_options("medistill share RUN --licence X --never\nmedistill distill \\\n --data x --nor") == [

@@ -15,7 +15,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.trajectories import Trajectories
 from medistill.evaluate.predictions import load_arms
-from medistill.methods.matching.start import NOISE_CONFIDENCE
+from medistill.methods.matching.starting_logits import NOISE_CONFIDENCE
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import build_network
 from medistill.progress import Silent, SilentTask

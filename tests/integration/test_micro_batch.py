@@ -35,11 +35,11 @@ def test_a_resumed_run_keeps_its_micro_batch(
     phantom_corpus: Corpus, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     trajectories = train_experts(phantom_corpus, tiny_recipe)
-    monkeypatch.setattr("medistill.methods.matching.match.micro_batch_size", lambda *_, **__: 3)
+    monkeypatch.setattr("medistill.methods.optimising.outer_run.micro_batch_size", lambda *_, **__: 3)
     whole = distill(phantom_corpus, trajectories, tiny_recipe, out=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         distill(phantom_corpus, trajectories, tiny_recipe, out=tmp_path / "cut", progress=StopsAfter(2))
-    monkeypatch.setattr("medistill.methods.matching.match.micro_batch_size", lambda *_, **__: 1)
+    monkeypatch.setattr("medistill.methods.optimising.outer_run.micro_batch_size", lambda *_, **__: 1)
     resumed = distill(phantom_corpus, trajectories, tiny_recipe, out=tmp_path / "cut", resume=True)
     assert whole.provenance.micro_batch == resumed.provenance.micro_batch == 3
     assert whole.images.tobytes() == resumed.images.tobytes()

@@ -24,6 +24,7 @@ from medistill.studies.sites.plan import plan_sites
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.run import run
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.report_example import report_of
 
 IPC = 20
 SETTINGS = [
@@ -114,7 +115,7 @@ def test_a_set_of_equal_size_says_what_it_always_said(tmp_path: Path, tiny_recip
     recipe = override_recipe(tiny_recipe, ["data.image_size=16", "network.depth=2", "evaluate.networks=1"], "test")
     compared = evaluate(drawn_set(corpus, ipc=12), corpus, recipe, out=tmp_path, device="cpu", progress=heard)
     assert "as many random originals" in verdict(compared).against_random
-    assert "Fewer chosen" not in str(caveats(compared, None, None, synthetic=None))
+    assert "Fewer chosen" not in str(caveats(report_of(compared, None, None, synthetic=None)))
     assert not [line for line in heard.said if "in place of" in line]
 
 
@@ -128,7 +129,7 @@ def test_real_images_cannot_be_more_than_there_are_and_the_way_out_is_named(
 
 
 def test_a_class_of_no_training_image_is_refused_also_from_noise(phantom_corpus: Corpus, tiny_recipe: Recipe) -> None:
-    from medistill.methods.matching.start import starting_images
+    from medistill.methods.optimising.start import starting_images
 
     splits = np.where((phantom_corpus.labels == 1) & (phantom_corpus.splits == 0), 9, phantom_corpus.splits)
     without, held = replace(phantom_corpus, splits=splits), range(len(phantom_corpus.class_names))

@@ -16,7 +16,7 @@ from medistill.privacy import attacks
 from medistill.privacy.attack import GAPS
 from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.audit import Audit, load_audit
-from medistill.report.html import render_html
+from medistill.report.report_page import render_html
 from medistill.sharing.audit_file import audit_bytes, audit_of_bytes
 from medistill.studies.audit.audit import audit
 from medistill_cli.commands import audit as command

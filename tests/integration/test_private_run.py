@@ -21,7 +21,7 @@ from medistill.artifacts.corpus import Corpus, load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import ArtifactError, RecipeError, UsageError
-from medistill.methods.matching import match
+from medistill.methods.optimising import outer_run
 from medistill.privacy.accounting import Guarantee, solve_sigma, steps_an_epoch
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
@@ -67,7 +67,7 @@ def test_a_private_set_states_what_it_has(
     def unwanted(*_: object) -> None:
         raise AssertionError("the validation split was looked at")
 
-    monkeypatch.setattr(match, "_validator", unwanted)
+    monkeypatch.setattr(outer_run, "_validator", unwanted)
     trajectories = train_experts(corpus, recipe)
     assert (trajectories.normalisation.mean, trajectories.normalisation.std) == ((0.5,), (0.25,))
     made = distill(corpus, trajectories, recipe, out=tmp_path / "run")
@@ -137,7 +137,8 @@ def test_the_schedule_is_the_one_that_was_accounted(
     assert len(seen) == guarantee.experts
     for units, schedule in seen:
         assert schedule.epochs * schedule.steps == guarantee.steps
-        assert (schedule.sigma, schedule.clip, schedule.rate) == (guarantee.sigma, guarantee.clip, 0.5)
+        assert (schedule.noise_multiplier, schedule.clip) == (guarantee.sigma, guarantee.clip)
+        assert schedule.sample_rate == 0.5
         assert schedule.expected_batch == guarantee.sample_rate * guarantee.units_public
         groups = corpus.groups[corpus.rows("train")]
         assert np.array_equal(units[:, None] == units, groups[:, None] == groups)

@@ -76,11 +76,11 @@ def _as_json(site: HeldOutSite) -> dict[str, object]:
 def _print_table(sites: Sequence[HeldOutSite]) -> None:
     from rich.table import Table
 
-    from medistill.report.wording import ARM_NAMES
+    from medistill.report.arm_style import arm_name
 
     table = Table(title="Macro AUC at a site that was left out", title_justify="left", title_style="bold")
     table.add_column("Site")
-    for heading in ("Images", "Classes", *(ARM_NAMES[arm] for arm in ARMS)):
+    for heading in ("Images", "Classes", *(arm_name(arm) for arm in ARMS)):
         table.add_column(heading, justify="right")
     remarks = []
     for site in sites:
@@ -97,7 +97,7 @@ def _print_table(sites: Sequence[HeldOutSite]) -> None:
         if without is not None:
             what = "macro AUC" if without.value is None else "interval"
             remarks.append(f"{site.site}: no {what}, because {without.reason}.")
-            accuracies = [f"{ARM_NAMES[arm]} {estimate(result.accuracy)}" for arm, result in results.items() if result]
+            accuracies = [f"{arm_name(arm)} {estimate(result.accuracy)}" for arm, result in results.items() if result]
             remarks.append(f"{site.site}: accuracy of {', '.join(accuracies)}.")
     console = out_console()
     console.print(table)

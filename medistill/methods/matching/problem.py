@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
 from medistill.artifacts.trajectories import Trajectories
-from medistill.engine.checkpoint import Origin, unusable_checkpoint
 from medistill.engine.coordinates import MomentumSGD
 from medistill.engine.importance import ImportanceSettings, ParameterGroups
 from medistill.engine.labels import HardLabels, Labels, SoftLabels
@@ -20,7 +15,7 @@ from medistill.engine.parameterisations.pixels import Pixels
 from medistill.engine.problem import OuterSettings
 from medistill.engine.sources.experts import ExpertSegments, SegmentSettings
 from medistill.engine.student import Student
-from medistill.recipe import Recipe, refuse_another_recipe, validate_recipe, whole_matching
+from medistill.recipe import Recipe, whole_matching
 
 
 def outer_settings(recipe: Recipe) -> OuterSettings:
@@ -90,30 +85,3 @@ def image_labels(recipe: Recipe, classes: Tensor, logits: Tensor | None) -> Labe
         return HardLabels(classes)
     settings = whole_matching(recipe.method)
     return SoftLabels(classes, logits, MomentumSGD(settings.label_lr, settings.momentum))
-
-
-def checkpoint_origin(recipe: Recipe, made_from: str) -> Origin:
-    """Return what the checkpoints of a run repeat; ``made_from`` tells its experts from others."""
-    return {"recipe": recipe.model_dump_json(), "made_from": made_from}
-
-
-def refuse_another_run(path: Path, recipe: Recipe, made_from: str) -> Callable[[Origin], None]:
-    """Return what refuses a checkpoint of a run under another recipe or with other experts.
-
-    Args:
-        path: of the checkpoint, inside the folder ``state`` of its run.
-        recipe: of this run.
-        made_from: as for `checkpoint_origin`.
-    """
-
-    def refuse(origin: Origin) -> None:
-        """Raise UsageError where the recipe differs, with the settings by name, and ArtifactError where experts do."""
-        try:
-            stored = json.loads(origin["recipe"])
-        except (KeyError, ValueError) as error:
-            raise unusable_checkpoint(path, f"its recipe cannot be read ({error})") from None
-        refuse_another_recipe(recipe, validate_recipe(stored, f"the recipe inside {path}"), path.parent.parent)
-        if origin.get("made_from") != made_from:
-            raise unusable_checkpoint(path, "it was made with other experts or another corpus")
-
-    return refuse

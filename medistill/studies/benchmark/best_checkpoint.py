@@ -16,7 +16,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.errors import ArtifactError, DivergedError
 from medistill.evaluate.arms import Arms
-from medistill.methods.matching.validation_steps import FOLDER, kept_steps
+from medistill.methods.optimising.validation_steps import FOLDER, kept_steps
 from medistill.training.context import Context
 from medistill.training.ensemble import JobRunner, Outputs, TrainingJob
 from medistill.training.fresh_network import TrainingSet, probabilities

@@ -25,8 +25,7 @@ from medistill.privacy.initialisation import initial_rows
 from medistill.progress import Progress, Silent, time_left
 from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.report.exchange import ExchangeStudy, StudiedSite
-from medistill.report.html import render_exchange
-from medistill.report.markdown import exchange_markdown
+from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.sharing.merge_source import MergeSource
 from medistill.studies.exchange.networks import Sources, source_predictions
 from medistill.studies.exchange.sites import ExchangeSite, plan_exchange

@@ -143,7 +143,7 @@ def test_datm_learns_the_logits_of_its_labels(trajectories):
 def test_the_best_score_keeps_the_labels_of_its_images(trajectories):
     scores, seen = iter([0.6, 0.9, 0.7]), []
 
-    def validate(images, values) -> ValidationScore:
+    def validate(images, values, iteration) -> ValidationScore:
         seen.append(images.soft_labels.clone())
         return ValidationScore(0.5, next(scores))
 
@@ -158,7 +158,7 @@ def test_pdd_moves_one_stage_after_the_other(trajectories):
     recipe = recipe_of("pdd", stages=2, validate_every=1)
     scores, seen = iter([0.5, 0.9, 0.7, 0.4, 0.6, 0.8]), []
 
-    def validate(images, values) -> ValidationScore:
+    def validate(images, values, iteration) -> ValidationScore:
         seen.append(images)
         return ValidationScore(0.5, next(scores))
 
@@ -197,7 +197,7 @@ def test_every_stage_ends_with_a_score_and_the_average_does_not_move_what_is_fro
     recipe = recipe_of("pdd", stages=2, validate_every=100, ema=0.9)
     seen = []
     state = optimised(
-        recipe, trajectories, validate=lambda images, values: seen.append(images) or ValidationScore(0, 0.5)
+        recipe, trajectories, validate=lambda images, values, iteration: seen.append(images) or ValidationScore(0, 0.5)
     )
     assert state.history.validation_steps == [3, 6]
     assert torch.equal(seen[1].pixels[[0, 2]], seen[0].pixels)

@@ -201,7 +201,7 @@ def test_keeps_the_best_score_not_the_last(trajectories):
     scores = iter([0.6, 0.9, 0.7])
     seen = []
 
-    def validate(images: LabelledImages, values) -> ValidationScore:
+    def validate(images: LabelledImages, values, iteration) -> ValidationScore:
         seen.append((images.pixels.clone(), student_lr(values)))
         return ValidationScore(0.5, next(scores))
 
@@ -217,7 +217,7 @@ def test_the_moving_average_is_what_is_validated(trajectories):
     first = start(problem_of(recipe_of(), trajectories)).values["pixels"]
     walked = []
 
-    def validate(images: LabelledImages, values) -> ValidationScore:
+    def validate(images: LabelledImages, values, iteration) -> ValidationScore:
         walked.append(images.pixels)
         return ValidationScore(0, 1)
 

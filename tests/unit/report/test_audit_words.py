@@ -18,6 +18,7 @@ from medistill.privacy.criterion import Criterion
 from medistill.privacy.membership import AttackCell, CanaryTest, Detection, Membership, MembershipAttack
 from medistill.privacy.signals import SetFacts
 from medistill.recipe.sections import AuditRecipe
+from medistill.report import attack_plots
 from medistill.report.audit_statements import (
     HEADINGS,
     asked_text,
@@ -28,12 +29,11 @@ from medistill.report.audit_statements import (
     standing,
 )
 from medistill.report.caveats import caveats
-from medistill.report.drawings import drawings
-from medistill.report.html import render_html
-from medistill.report.markdown import markdown
 from medistill.report.record import Report
+from medistill.report.report_page import markdown, render_html
 from tests.factories import report_example
 from tests.factories.attacked import membership_hidden
+from tests.factories.drawn import drawings
 
 ASKED = AuditRecipe(least_held_out=100)
 
@@ -144,7 +144,9 @@ def test_a_benchmark_of_public_images_needs_no_audit(whole: Report) -> None:
 
 
 def test_nothing_is_said_of_how_an_unknown_set_was_made(whole: Report) -> None:
-    text = {one.title: one.text for one in caveats(whole.evaluation, None, None, synthetic=None)}
+    text = {
+        one.title: one.text for one in caveats(report_example.report_of(whole.evaluation, None, None, synthetic=None))
+    }
     assert "not known" in text["No formal privacy guarantee"]
     assert "made without differential privacy" not in text["No formal privacy guarantee"]
 
@@ -159,10 +161,10 @@ def test_the_drawings_of_the_attacks_have_every_source_at_its_place(whole: Repor
     assert audit is not None
     assert audit.membership is not None
     drawn = drawings(whole)["privacy"]
-    label = ElementTree.fromstring(str(drawn["found"])).get("aria-label") or ""
+    label = ElementTree.fromstring(drawn["attacks-found"]).get("aria-label") or ""
     for source in ("distilled images", "all originals", "random originals"):
         assert f"{source} 0.020 (0.017" in label.lower()
-    assert "0.610 (0.570" in str(drawn["auc"])
+    assert "0.610 (0.570" in drawn["attacks-auc"]
     for figure in ("auc", "found"):
         told = figures_by_attack(audit, figure)
         assert told["likelihood ratio, out only"]["distilled"].reason == "there are 2 shadows"
@@ -176,10 +178,8 @@ def test_the_drawings_of_the_attacks_have_every_source_at_its_place(whole: Repor
 
 
 def test_the_lines_of_guessing_and_of_the_gate_are_where_they_are_said_to_be() -> None:
-    from medistill.report import interval_plots
-
     entries = [("loss", {"distilled": Estimate(0.2, 0.1, 0.3), "raw": Estimate(0.4, 0.3, 0.5)})]
-    axes = interval_plots.attacks(entries, "share found", guessing=0.01, most=0.05).axes[0]
+    axes = attack_plots.attacks(entries, "share found", guessing=0.01, most=0.05).axes[0]
     upright = [np.asarray(line.get_xdata()) for line in axes.lines]
     places = {float(xs[0]) for xs in upright if len(xs) == 2 and xs[0] == xs[1]}
     assert places == {0.01, 0.05}

@@ -8,10 +8,10 @@ import pytest
 
 from medistill.report.caveats import caveats
 from medistill.report.data_statements import burnt_in_text
-from medistill.report.html import render_html
 from medistill.report.methods_text import methods
 from medistill.report.record import Report
-from tests.factories.report_example import whole
+from medistill.report.report_page import render_html
+from tests.factories.report_example import report_of, whole
 
 CAVEAT = "Burnt-in text was not looked for"
 
@@ -52,7 +52,7 @@ def test_unchecked_says_so_in_the_text_and_among_the_caveats(unchecked: Report) 
     assert burnt_in_text(unchecked) == said
     assert said in " ".join(methods(unchecked))
     assert said in render_html(unchecked)
-    told = {c.title for c in caveats(unchecked.evaluation, None, unchecked.corpus, synthetic=False)}
+    told = {c.title for c in caveats(report_of(unchecked.evaluation, None, unchecked.corpus, synthetic=False))}
     assert CAVEAT in told
 
 
@@ -63,5 +63,5 @@ def test_no_caveat_where_it_was_looked_for_or_nobody_is_shown(unchecked: Report)
         (unchecked, {"synthetic": False, "benchmark": True}),
         (replace(unchecked, corpus=None), {"synthetic": False}),
     ):
-        told = {c.title for c in caveats(report.evaluation, None, report.corpus, **circumstances)}
+        told = {c.title for c in caveats(report_of(report.evaluation, None, report.corpus, **circumstances))}
         assert CAVEAT not in told

@@ -9,8 +9,7 @@ from dataclasses import replace
 from markdown_it import MarkdownIt
 
 from medistill.report.exchange import headline, statements
-from medistill.report.html import render_exchange
-from medistill.report.markdown import exchange_markdown
+from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.report.wording import number, percent
 from tests.factories.exchange_example import SITES, study
 

@@ -17,12 +17,15 @@ from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import Truth
-from medistill.report.cost import fraction, savings, size
-from medistill.report.html import LARGEST_DOWNLOAD, render_comparison, render_html
+from medistill.report.comparison_page import render_comparison
 from medistill.report.record import Course, HeldOutSite, Report
-from medistill.report.table import csv_text
-from medistill.report.tables import tables
+from medistill.report.render.csv import csv_text
+from medistill.report.render.html_blocks import LARGEST_DOWNLOAD
+from medistill.report.report_page import render_html
+from medistill.report.sections import tables
+from medistill.report.sections.cost import fraction, savings
 from medistill.report.verdict import verdict
+from medistill.report.wording import size
 from tests.factories import report_example
 
 VOID = {"meta", "img", "br", "line", "path", "circle", "use"}

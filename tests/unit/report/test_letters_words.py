@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from medistill.privacy.letters import Letters, Overlay
-from medistill.report.html import render_html
-from medistill.report.markdown import markdown
 from medistill.report.record import Report
+from medistill.report.report_page import markdown, render_html
 from medistill.report.text_statements import first_screen_text, text_sentences
 from tests.factories.report_example import text_figures, whole
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 
 from medistill.evaluate.evaluation import ArmResult, Evaluation
-from medistill.report.html import render_html
 from medistill.report.lost_classes import lost_classes
 from medistill.report.notes import Notes
+from medistill.report.report_page import render_html
 from medistill.report.wording import sentences
 from tests.factories.report_example import whole
 

@@ -9,9 +9,11 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
-from medistill.report.markdown import comparison_markdown, escaped, markdown
+from medistill.report.arm_style import arm_name
+from medistill.report.comparison_page import comparison_markdown
 from medistill.report.record import Report
-from medistill.report.wording import ARM_NAMES
+from medistill.report.render.markdown import escaped
+from medistill.report.report_page import markdown
 from tests.factories import report_example, reported_run
 
 
@@ -51,7 +53,7 @@ def test_a_report_is_short_and_its_tables_are_whole(report: Report) -> None:
     arms, differences = shown.rows[:5], shown.rows[5:9]
     assert {len(row) for row in arms} == {6}
     assert {len(row) for row in differences} == {3}
-    names = [ARM_NAMES[arm.arm] for arm in report.evaluation.arms]
+    names = [arm_name(arm.arm) for arm in report.evaluation.arms]
     assert [row[0] for row in arms[1:]] == names
     for arm, row in zip(report.evaluation.arms, arms[1:], strict=True):
         assert arm.macro_auc.value is not None

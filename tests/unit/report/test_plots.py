@@ -18,12 +18,20 @@ from PIL import Image
 from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, RocCurve
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import ARMS
-from medistill.report import course_plots, curve_plots, descriptions, interval_plots
-from medistill.report.drawings import comparison_drawing, drawings, pooled_and_held_out
-from medistill.report.palette import ARM_INKS, INK_NAMES, MARGIN
+from medistill.report import course_plots, curve_plots
+from medistill.report.arm_style import ARM_STYLES
+from medistill.report.comparison_page import comparison_page
+from medistill.report.estimates import with_interval
+from medistill.report.palette import INK_NAMES, MARGIN
 from medistill.report.pictures import MOST, MOST_PER_CLASS, class_pictures
+from medistill.report.sections import course as course_section
+from medistill.report.sections import curves as curves_section
+from medistill.report.sections.differences import forest
+from medistill.report.sections.sites import describe, held_out, pooled_and_held_out
+from medistill.report.sections.subgroups import subgroup_forest
 from medistill.report.svg import inline_svg
 from tests.factories import report_example
+from tests.factories.drawn import drawings, svgs
 
 SOME, NONE = Estimate(-0.04, -0.06, -0.02), Estimate.impossible("it is not there")
 ALONE = Estimate(0.1, reason="an interval needs at least 2 patients, and there is only 1")
@@ -37,8 +45,9 @@ def curves() -> list[RocCurve]:
 @cache
 def all_svg() -> dict[str, str]:
     found = drawings(report_example.whole())
-    named = {f"{section}/{what}": str(svg) for section, of in found.items() for what, svg in of.items()}
-    return {**named, "runs": str(comparison_drawing(report_example.comparison()))}
+    named = {f"{section}/{what}": svg for section, of in found.items() for what, svg in of.items()}
+    (of_runs,) = (of for of in comparison_page(report_example.comparison()).sections if of.anchor == "figures")
+    return {**named, **dict(svgs(of_runs.blocks))}
 
 
 def test_every_section_is_drawn_well_formed_and_refers_to_itself_alone() -> None:
@@ -85,7 +94,7 @@ def test_roc_draws_each_arm_and_the_bands_of_two() -> None:
     figure = curve_plots.roc(curves())
     drawn = {colour: (x, y) for colour, x, y in lines(figure)}
     for arm in ARMS:
-        assert drawn[ARM_INKS[arm]] == ([0.0, *GRID], [0.0, 0.1, 0.7, 1.0])
+        assert drawn[ARM_STYLES[arm].mark] == ([0.0, *GRID], [0.0, 0.1, 0.7, 1.0])
     assert len(figure.axes[0].collections) == 2
     styles = {str(line.get_linestyle()) + str(line._dash_pattern) for line in figure.axes[0].lines[1:]}
     assert len(styles) == len(ARMS)
@@ -96,26 +105,26 @@ def test_roc_draws_each_arm_and_the_bands_of_two() -> None:
 def test_calibration_and_decision_draw_without_intervals_too() -> None:
     points = CalibrationCurve("distilled", "a", (0.2, 0.8), (0.3, 0.9), (0.1, 0.7), (0.5, 1.0), (20.0, 22.0))
     whole, bare = (lines(curve_plots.calibration([entry])) for entry in (points, replace(points, low=(), high=())))
-    assert (ARM_INKS["distilled"], [0.2, 0.2], [0.1, 0.5]) in whole
-    assert (ARM_INKS["distilled"], [0.2, 0.8], [0.3, 0.9]) in bare
+    assert (ARM_STYLES["distilled"].mark, [0.2, 0.2], [0.1, 0.5]) in whole
+    assert (ARM_STYLES["distilled"].mark, [0.2, 0.8], [0.3, 0.9]) in bare
     assert len(whole) - len(bare) == 2
     benefit = DecisionCurve("raw", "a", (0.1, 0.5), (0.2, -0.1), (), (), (0.2, -0.4))
     figure = curve_plots.decision([benefit])
-    assert (ARM_INKS["raw"], [0.1, 0.5], [0.2, -0.1]) in lines(figure)
+    assert (ARM_STYLES["raw"].mark, [0.1, 0.5], [0.2, -0.1]) in lines(figure)
     assert any((x, y) == ([0.1, 0.5], [0.2, -0.4]) for _, x, y in lines(figure))
     assert not figure.axes[0].collections
 
 
 def test_forest_puts_intervals_where_they_are_and_leaves_out_what_is_not_known() -> None:
     names = ('<b>&"x', "cost $5$ $", "肺炎")
-    figure = interval_plots.forest(SOME, names, (Estimate(0.2, 0.1, 0.3), NONE, ALONE), 0.05)
+    figure = forest(SOME, names, (Estimate(0.2, 0.1, 0.3), NONE, ALONE), 0.05)
     horizontal = [x for _, x, y in lines(figure) if len(x) == 2 and y[0] == y[1]]
     assert horizontal == [[-0.06, -0.02], [0.1, 0.3]]
     assert [x for _, x, _ in lines(figure) if len(x) == 1] == [[-0.04], [0.2], [0.1]]
     assert [x for colour, x, _ in lines(figure) if colour == MARGIN] == [[-0.05, -0.05]]
     low, high = figure.axes[0].get_xlim()
     assert low == -high < -0.3
-    assert not [x for colour, x, _ in lines(interval_plots.forest(SOME, (), (), None)) if colour == MARGIN]
+    assert not [x for colour, x, _ in lines(forest(SOME, (), (), None)) if colour == MARGIN]
     root = ElementTree.fromstring(inline_svg(figure, "forest", "d"))
     texts = {"".join(element.itertext()).strip() for element in root.iter() if element.tag.endswith("text")}
     assert {*names, "Macro"} <= texts
@@ -123,7 +132,7 @@ def test_forest_puts_intervals_where_they_are_and_leaves_out_what_is_not_known()
 
 def test_subgroups_stand_under_their_trait_and_small_ones_are_named() -> None:
     evaluation = report_example.whole().evaluation
-    figure = interval_plots.subgroup_forest(evaluation.subgroups, SOME)
+    figure = subgroup_forest(evaluation.subgroups, SOME)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[:2] == ["All test images", "Site"]
     assert labels.index("Site") < labels.index("bimcv") < labels.index("View") < labels.index("PA")
@@ -152,12 +161,12 @@ def test_a_site_shows_the_pooled_and_the_held_out_figure() -> None:
     for arm, with_site, without in arms:
         assert with_site == next(entry.macro_auc for entry in pooled.arms if entry.arm == arm)
         assert without == next(entry.macro_auc for entry in held.arms if entry.arm == arm)
-    figure = interval_plots.held_out([(site, arms)])
+    figure = held_out([(site, arms)])
     faces = [
         line.get_markerfacecolor() == line.get_color() for line in figure.axes[0].lines if len(line.get_xdata()) == 1
     ]
     assert faces == [True, False] * len(arms)
-    said = descriptions.held_out([(site, arms)])
+    said = describe([(site, arms)])
     for _, with_site, without in arms:
         assert f"{with_site.value:.3f}" in said
         assert f"{without.value:.3f}" in said
@@ -187,16 +196,18 @@ def test_importance_without_the_chosen_look_takes_the_last() -> None:
 def test_descriptions_say_the_finding_in_numbers() -> None:
     evaluation = report_example.whole().evaluation
     of_class = [curve for curve in evaluation.roc if curve.class_name == "COVID"]
-    said = descriptions.roc(evaluation, of_class).replace("\u00a0", " ")
+    said = curves_section.describe_roc(evaluation, of_class).replace("\u00a0", " ")
     for arm in evaluation.arms:
         area = arm.classes[0].auc
         assert f"{area.value:.3f} ({area.low:.3f} to {area.high:.3f})" in said
-    benefit = descriptions.decision(evaluation, [curve for curve in evaluation.decision if curve.class_name == "COVID"])
+    benefit = curves_section.describe_decision(
+        evaluation, [curve for curve in evaluation.decision if curve.class_name == "COVID"]
+    )
     assert "from a probability of 0.25" in benefit
-    assert "chosen step 300" in descriptions.loss(report_example.course())
-    assert "0.870 at step 300" in descriptions.looks(report_example.course()).replace("\u202f", " ")
-    assert descriptions.told(NONE) == "not available"
-    assert descriptions.told(ALONE, sign=True) == "+0.100"
+    assert "chosen step 300" in course_section.describe_loss(report_example.course())
+    assert "0.870 at step 300" in course_section.describe_looks(report_example.course()).replace("\u202f", " ")
+    assert with_interval(NONE, without="") == "not available"
+    assert with_interval(ALONE, "difference", without="") == "+0.100"
 
 
 def test_pictures_hold_the_pixels_class_by_class() -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from medistill.quantisation.record import RatePoint
-from medistill.report import descriptions, quantisation_plots
+from medistill.report import quantisation_plots
 from medistill.report.palette import CLASS_LINES, MARGIN
 from medistill.report.quantisation_plots import BARS, cell_edges
 from medistill.report.quantisation_statements import mean_rate, rate_slope, rate_words
+from medistill.report.sections.quantisation import describe_cells
 from tests.factories import report_example
 
 KNOWN = report_example.quantisation()
@@ -23,8 +24,8 @@ def test_the_histogram_holds_every_cell_right_of_the_fewest() -> None:
     assert sum(bar.get_height() for bar in axes.patches) == len(held)
     assert min(bar.get_x() for bar in axes.patches) == KNOWN.min_cluster_size
     assert [list(line.get_xdata()) for line in axes.lines if line.get_color() == MARGIN] == [[5, 5]]
-    assert f"{min(held)} in the smallest" in descriptions.cells(KNOWN)
-    assert f"{max(held)} in the largest" in descriptions.cells(KNOWN)
+    assert f"{min(held)} in the smallest" in describe_cells(KNOWN)
+    assert f"{max(held)} in the largest" in describe_cells(KNOWN)
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,9 @@ from medistill.errors import ArtifactError
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import Recipe, load_recipe
 from medistill.recipe.load import sections_of
-from medistill.report import descriptions, quantisation_plots
+from medistill.report import quantisation_plots
 from medistill.report.caveats import caveats
 from medistill.report.exchange import statements
-from medistill.report.html import render_html
-from medistill.report.markdown import markdown
 from medistill.report.methods_text import methods
 from medistill.report.quantisation_statements import (
     bound,
@@ -30,8 +28,11 @@ from medistill.report.quantisation_statements import (
     weighting,
 )
 from medistill.report.record import Report
+from medistill.report.render import csv
+from medistill.report.report_page import markdown, render_html
+from medistill.report.sections import tables
+from medistill.report.sections.quantisation import describe_cells
 from medistill.report.summaries import SetSummary
-from medistill.report.tables import tables
 from medistill.sharing.outgoing import outgoing_report, site_names
 from medistill.workflow.report import read_report
 from tests.factories import exchange_example, report_example, reported_run
@@ -197,7 +198,7 @@ def test_no_patient_is_claimed_where_none_is_known() -> None:
     words = section(render_html(report))
     assert "Each is the mean of 5 images or more" in words
     assert "patient" not in words.lower()
-    assert "patient" not in descriptions.cells(known)
+    assert "patient" not in describe_cells(known)
 
 
 def test_another_encoder_has_another_bound_and_unit() -> None:
@@ -221,14 +222,14 @@ def test_a_rate_that_was_not_measured_is_told() -> None:
 
 def test_tables_are_the_record_to_the_last_digit() -> None:
     found = tables(report_example.quantised())
-    for of_class, row in zip(KNOWN.classes, found["quantisation"].rows, strict=True):
-        cells = dict(zip(found["quantisation"].columns, row, strict=True))
+    for of_class, row in zip(KNOWN.classes, csv.rows(found["quantisation"]), strict=True):
+        cells = dict(zip(csv.headings(found["quantisation"]), row, strict=True))
         assert cells["class"] == of_class.class_name
         assert int(cells["fewest patients in a cell"]) == min(of_class.cell_patients)
         assert int(cells["distilled images"]) == len(of_class.cell_images)
         assert float(cells["error"]) == of_class.error
         assert cells["W2 with equal weights"] == str(of_class.w2_uniform)
-    rows = [row for row in found["cells"].rows if row[0] == "Normal"]
+    rows = [row for row in csv.rows(found["cells"]) if row[0] == "Normal"]
     assert [int(row[1]) for row in rows] == list(range(1, 11))
     assert tuple(int(row[2]) for row in rows) == KNOWN.classes[2].cell_images
     assert tuple(int(row[3]) for row in rows) == KNOWN.classes[2].cell_patients
@@ -304,7 +305,9 @@ def test_a_run_that_only_began_so_still_tells_of_its_experts() -> None:
         method="IADD",
         quantised=QuantisedSummary(min_cluster_size=5, smallest_cluster=6, encoder="pca", dimension=64),
     )
-    text = plain("\n".join(methods(replace(base, distilled=began, course=report_example.course()))))
+    settings = {name: values for name, values in sections_of(load_recipe("covid-xray-cpu")).items() if name}
+    making = replace(base.making, settings=settings)
+    text = plain("\n".join(methods(replace(base, distilled=began, making=making, course=report_example.course()))))
     assert "They started from the centroids of an optimal quantisation (Tan and Slade 2026)" in text
     assert "images of 5 patients or more; the smallest cell has 6." in text
     assert "experts were trained" in text
@@ -324,7 +327,10 @@ def test_hard_labels_equal_weights_and_several_teachers_are_told() -> None:
     settings = {**base.making.settings, "method.quantise": quantise}
     common = replace(base, making=replace(base.making, settings=settings))
     assert "as they are common in the training split" in weighting(common)
-    titles = [c.title for c in caveats(base.evaluation, report.distilled, base.corpus, synthetic=False)]
+    titles = [
+        c.title
+        for c in caveats(report_example.report_of(base.evaluation, report.distilled, base.corpus, synthetic=False))
+    ]
     assert "Labels come from a network that saw patients" not in titles
 
 
@@ -333,7 +339,11 @@ def test_caveats_say_of_how_many_and_whether_it_was_measured() -> None:
 
     def told(audited: bool, **how: bool) -> dict[str, str]:
         audit = base.audit if audited else None
-        found = caveats(base.evaluation, distilled(), base.corpus, audit=audit, **{"synthetic": False, **how})
+        found = caveats(
+            report_example.report_of(
+                base.evaluation, distilled(), base.corpus, audit=audit, **{"synthetic": False, **how}
+            )
+        )
         return {caveat.title: plain(caveat.text) for caveat in found}
 
     mean = told(audited=True)["A mean can resemble a patient"]
@@ -346,7 +356,7 @@ def test_caveats_say_of_how_many_and_whether_it_was_measured() -> None:
     silent = replace(distilled(), quantised=None)
     (text,) = [
         caveat.text
-        for caveat in caveats(base.evaluation, silent, base.corpus, synthetic=False)
+        for caveat in caveats(report_example.report_of(base.evaluation, silent, base.corpus, synthetic=False))
         if caveat.title == "A mean can resemble a patient"
     ]
     assert "given up" not in text

@@ -17,15 +17,15 @@ from medistill.evaluate.evaluation import (
 )
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import ARMS
+from medistill.report.arm_style import ARM_STYLES
 from medistill.report.caveats import caveats
-from medistill.report.glossary import GLOSSARY
+from medistill.report.estimates import interval
+from medistill.report.sections.glossary import GLOSSARY
 from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import verdict
 from medistill.report.wording import (
-    ARM_NAMES,
     count,
     difference,
-    interval,
     level,
     listed,
     number,
@@ -35,6 +35,7 @@ from medistill.report.wording import (
     short,
     thresholds,
 )
+from tests.factories.report_example import report_of
 
 
 def plain(text: str) -> str:
@@ -66,8 +67,8 @@ def plain(text: str) -> str:
         (thresholds([0.2, 0.4]), "0.30 (0.20 to 0.40)"),
         (thresholds([]), ""),
         (interval(Estimate(0.5, 0.41, 0.59)), "0.410 to 0.590"),
-        (interval(Estimate(0.5, 0.41, 0.59), share=True), "41.0 to 59.0 %"),
-        (interval(Estimate(0.1, -0.012, 0.212), points=True), "-1.2 to +21.2"),
+        (interval(Estimate(0.5, 0.41, 0.59), "share"), "41.0 to 59.0 %"),
+        (interval(Estimate(0.1, -0.012, 0.212), "points"), "-1.2 to +21.2"),
         (interval(Estimate.impossible("there is none")), ""),
     ],
 )
@@ -76,8 +77,8 @@ def test_numbers_are_written_as_people_read_them(written: str, expected: str) ->
 
 
 def test_every_arm_has_a_name() -> None:
-    assert set(ARM_NAMES) == set(ARMS)
-    assert len(set(ARM_NAMES.values())) == len(ARMS)
+    assert set(ARM_STYLES) == set(ARMS)
+    assert len({style.display_name for style in ARM_STYLES.values()}) == len(ARMS)
 
 
 def evaluation(
@@ -161,7 +162,7 @@ def test_every_report_denies_a_guarantee_and_clinical_evidence() -> None:
     real = SetSummary(4, 2, (1, 8, 8), 0.01, "IADD", "real", 10, {"a": 5}, 5, "image", False, "", {})
     corpus = CorpusSummary(("s",), {}, {}, {}, 0, {}, "image", "drawn", False, ())
     for distilled, of_corpus, synthetic in ((None, None, None), (real, corpus, False), (real, corpus, True)):
-        titles = [caveat.title for caveat in caveats(BASE, distilled, of_corpus, synthetic=synthetic)]
+        titles = [caveat.title for caveat in caveats(report_of(BASE, distilled, of_corpus, synthetic=synthetic))]
         assert titles[:2] == ["No formal privacy guarantee", "Not clinical evidence"]
         assert ("Nothing about patients" in titles) == bool(synthetic)
         assert ("Split by image, not by patient" in titles) == (of_corpus is not None)
@@ -174,20 +175,24 @@ def test_a_class_of_one_site_is_named() -> None:
         "south": {"COVID": 0, "Normal": 5, "Viral_Pneumonia": 2},
     }
     corpus = CorpusSummary(("north", "south"), {}, apart, {}, 0, {}, "patient", "drawn", False, ())
-    told = {caveat.title: caveat.text for caveat in caveats(BASE, None, corpus, synthetic=False)}
+    told = {caveat.title: caveat.text for caveat in caveats(report_of(BASE, None, corpus, synthetic=False))}
     assert told["Class and site go together"].startswith("COVID and Viral Pneumonia come from one site only")
     assert "medistill leave-site-out" in told["Class and site go together"]
-    told = {caveat.title: caveat.text for caveat in caveats(BASE, None, corpus, synthetic=False, held_out=True)}
+    told = {
+        caveat.title: caveat.text for caveat in caveats(report_of(BASE, None, corpus, synthetic=False, held_out=True))
+    }
     assert "as far as it can be told, stands with the figures by site" in told["Class and site go together"]
     one = replace(corpus, counts_by_site={"north": {"COVID": 3, "Normal": 4}, "south": {"COVID": 0, "Normal": 5}})
-    told = {caveat.title: caveat.text for caveat in caveats(BASE, None, one, synthetic=False)}
+    told = {caveat.title: caveat.text for caveat in caveats(report_of(BASE, None, one, synthetic=False))}
     assert told["Class and site go together"].startswith(
         "COVID comes from one site only. south has images of one class only. A network may tell classes by"
     )
     mixed = {"north": {"COVID": 3, "Normal": 4}, "south": {"COVID": 1, "Normal": 5}}
     for by_site in (mixed, {"north": {"COVID": 3, "Normal": 4}}):
         corpus = CorpusSummary(("north",), {}, by_site, {}, 0, {}, "patient", "drawn", False, ())
-        assert "Class and site go together" not in [c.title for c in caveats(BASE, None, corpus, synthetic=False)]
+        assert "Class and site go together" not in [
+            c.title for c in caveats(report_of(BASE, None, corpus, synthetic=False))
+        ]
 
 
 def test_sites_of_one_class_are_named_where_no_class_is_of_one_site() -> None:
@@ -197,7 +202,7 @@ def test_sites_of_one_class_are_named_where_no_class_is_of_one_site() -> None:
         "nih": {"COVID": 0, "Normal": 360},
     }
     corpus = CorpusSummary(tuple(by_site), {}, by_site, {}, 0, {}, "patient", "given", False, ())
-    told = {caveat.title: caveat.text for caveat in caveats(BASE, None, corpus, synthetic=False)}
+    told = {caveat.title: caveat.text for caveat in caveats(report_of(BASE, None, corpus, synthetic=False))}
     assert told["Class and site go together"].startswith("hannover and nih have images of one class only. A network")
 
 
@@ -205,7 +210,10 @@ def test_small_subgroups_are_told_of() -> None:
     hidden = Subgroup("site", "south", None, None, (), (), Estimate.impossible("few"), "fewer than 10 patients")
     shown = replace(hidden, name="north", images=50, patients=40)
     for groups, expected in (((shown,), ""), ((shown, hidden), "1 subgroup of the test split is left out")):
-        told = {c.title: plain(c.text) for c in caveats(replace(BASE, subgroups=groups), None, None, synthetic=False)}
+        told = {
+            c.title: plain(c.text)
+            for c in caveats(report_of(replace(BASE, subgroups=groups), None, None, synthetic=False))
+        }
         assert told.get("Small subgroups are not shown", "").startswith(expected)
         assert ("Small subgroups are not shown" in told) == bool(expected)
 
@@ -223,7 +231,7 @@ def test_whether_test_patients_were_originals_is_told(
 ) -> None:
     """Of the evaluation, not of the corpus in the folder: that may be another one than the set was made from."""
     found = replace(BASE, originals=originals, left_out=12)
-    told = {c.title: c.text for c in caveats(found, None, None, synthetic=False)}
+    told = {c.title: c.text for c in caveats(report_of(found, None, None, synthetic=False))}
     assert {"Tested on another corpus than the set's own", "Test patients may not be new"} & set(told) == {
         *([title] if title else [])
     }
@@ -233,13 +241,13 @@ def test_whether_test_patients_were_originals_is_told(
 def test_a_benchmark_has_no_patients() -> None:
     corpus = CorpusSummary(("s",), {}, {}, {}, 0, {}, "image", "given", False, ())
     real = SetSummary(4, 2, (1, 8, 8), 0.01, "IADD", "real", 10, {"a": 5}, 5, "image", False, "", {})
-    told = {c.title: c.text for c in caveats(BASE, real, corpus, synthetic=False, benchmark=True)}
+    told = {c.title: c.text for c in caveats(report_of(BASE, real, corpus, synthetic=False, benchmark=True))}
     assert list(told) == ["No formal privacy guarantee", "Not clinical evidence", "Split by image"]
     assert "a person" in told["No formal privacy guarantee"]
 
 
 def test_a_run_that_departs_from_the_published_setting_says_so() -> None:
-    told = {c.title for c in caveats(BASE, None, None, synthetic=False, benchmark=True, departs=True)}
+    told = {c.title for c in caveats(report_of(BASE, None, None, synthetic=False, benchmark=True, departs=True))}
     assert "Not the published setting" in told
 
 
@@ -280,6 +288,6 @@ def test_few_patients_of_a_class_are_told_of() -> None:
         ((0, 40), ""),
     ):
         few = replace(BASE, class_names=("a", "b"), class_patients=patients)
-        told = {caveat.title: caveat.text for caveat in caveats(few, None, None, synthetic=False)}
+        told = {caveat.title: caveat.text for caveat in caveats(report_of(few, None, None, synthetic=False))}
         assert told.get("Few test patients", "").startswith(expected)
         assert ("Few test patients" in told) == bool(expected)

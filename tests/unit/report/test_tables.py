@@ -11,8 +11,9 @@ import pytest
 
 from medistill.evaluate.evaluation import OperatingPoint
 from medistill.report.record import Report
-from medistill.report.table import Table, csv_text
-from medistill.report.tables import tables
+from medistill.report.render.csv import csv_text, headings, rows
+from medistill.report.sections import tables
+from medistill.report.table import Column, Table, table
 from tests.factories import report_example
 
 EVERY = {
@@ -23,17 +24,18 @@ EVERY = {
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
-    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    return [dict(zip(headings(table), row, strict=True)) for row in rows(table)]
 
 
 def test_a_whole_report_has_every_table_and_rows_as_wide_as_the_headings() -> None:
     found = tables(report_example.whole())
     assert set(found) == EVERY
-    for name, table in found.items():
-        assert table.name == name
-        assert table.rows
-        assert {len(row) for row in table.rows} == {len(table.columns)}
-        assert len(set(table.columns)) == len(table.columns)
+    for name, one in found.items():
+        assert one.name == name
+        assert one.rows
+        assert {len(row) for row in one.rows} == {len(one.columns)}
+        assert {len(row) for row in rows(one)} == {len(headings(one))}
+        assert len(set(headings(one))) == len(headings(one))
 
 
 def test_tables_without_a_row_are_left_out(bare: Report) -> None:
@@ -77,8 +79,8 @@ def test_what_is_missing_is_empty_and_has_a_reason() -> None:
     incomplete = [row for row in rows_of(found["arms"]) if "" in (row["value"], row["low"], row["high"])]
     assert any(row["figure"] == "macro AUC" for row in incomplete)
     assert all(row["reason"] for row in incomplete if not row["figure"].endswith("spread"))
-    for table in found.values():
-        for row in table.rows:
+    for one in found.values():
+        for row in rows(one):
             assert not {"nan", "inf", "-inf", "None"} & set(row)
 
 
@@ -93,16 +95,16 @@ def test_sites_stand_with_and_without_their_images() -> None:
 
 
 def test_suppressed_subgroups_are_told_without_numbers() -> None:
-    rows = [row for row in rows_of(tables(report_example.whole())["subgroups"]) if row["name"] == "radiopaedia"]
-    assert rows
-    assert all(row["value"] == row["images"] == row["patients"] == "" and row["reason"] for row in rows)
+    found = [row for row in rows_of(tables(report_example.whole())["subgroups"]) if row["name"] == "radiopaedia"]
+    assert found
+    assert all(row["value"] == row["images"] == row["patients"] == "" and row["reason"] for row in found)
 
 
 NASTY = (("plain", 'say "so"', "a,b"), ("two\nlines", "ä ß 肺炎", ""), ("-0.25", "1e-07", "+3"))
 
 
 def test_csv_is_read_back_as_it_was() -> None:
-    text = csv_text(Table("t", "", ("one", "two", "three"), NASTY))
+    text = csv_text(table("t", [Column(name) for name in ("one", "two", "three")], NASTY))
     assert list(csv.reader(io.StringIO(text, newline=""), strict=True)) == [["one", "two", "three"], *map(list, NASTY)]
     assert text.endswith("\r\n")
     assert not re.search(r"(?<!\r)\n", text.replace("two\nlines", ""))
@@ -112,7 +114,7 @@ def test_csv_is_read_back_as_it_was() -> None:
     "cell", ["=1+1", '=HYPERLINK("http://a.b")', "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "-", "−1="]
 )
 def test_no_cell_is_a_formula(cell: str) -> None:
-    text = csv_text(Table("t", "", ("class",), ((cell,),)))
+    text = csv_text(table("t", [Column("class")], [(cell,)]))
     (_, (read,)) = csv.reader(io.StringIO(text, newline=""))
     assert read[0] not in "=+-@\t\r"
     assert read.removeprefix("'") == cell
@@ -120,5 +122,5 @@ def test_no_cell_is_a_formula(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", ["-0.25", "+3", "-1e-07", "1.5E+3", "-.5"])
 def test_numbers_stay_numbers(cell: str) -> None:
-    (_, (read,)) = csv.reader(io.StringIO(csv_text(Table("t", "", ("x",), ((cell,),)))))
+    (_, (read,)) = csv.reader(io.StringIO(csv_text(table("t", [Column("x")], [(cell,)]))))
     assert float(read) == float(cell)

@@ -13,8 +13,8 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.recipe import Recipe, load_recipe, validate_recipe
 from medistill.recipe.load import sections_of
 from medistill.recipe.method import settings_kind
-from medistill.report.html import render_html
 from medistill.report.record import HeldOutSite, Report
+from medistill.report.report_page import render_html
 from medistill.sharing.outgoing import (
     outgoing_audit,
     outgoing_provenance,

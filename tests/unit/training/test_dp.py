@@ -88,14 +88,15 @@ def test_one_patient_moves_the_sum_by_the_clip_at_most(scale: float, many: int) 
 
 
 def schedule(**changed: float) -> PrivateSchedule:
-    settings = {"epochs": 1, "steps": 1, "expected_batch": 4, "rate": 1.0, "lr": 0.1, "clip": CLIP, "sigma": 2.0}
+    settings = {"epochs": 1, "steps": 1, "expected_batch": 4, "lr": 0.1}
+    settings |= {"sample_rate": 1.0, "clip": CLIP, "noise_multiplier": 2.0}
     return PrivateSchedule(**{**settings, **changed})  # type: ignore[arg-type]
 
 
 def test_the_sum_is_divided_by_the_public_batch_not_by_the_patients_taken() -> None:
     net, data = network(), images()
     before, expected = FlatParameters(net).values.clone(), fast(net, data, UNITS) / 4
-    weighty = schedule(sigma=0.0, weight_decay=0.01)
+    weighty = schedule(noise_multiplier=0.0, weight_decay=0.01)
     after = train_privately(net, data, UNITS, weighty, PLAIN, micro_batch=9, after_epoch=lambda *_: None).values
     assert torch.allclose(after, before - 0.1 * (expected + 0.01 * before), atol=1e-6)
 
@@ -109,7 +110,7 @@ def test_one_patient_moves_an_update_of_any_network_by_its_share_at_most(name: s
     def after(images: int) -> Tensor:
         some = LabelledImages.of_floats(pixels[:images], labels[:images])
         net = build_network(spec, torch.Generator().manual_seed(0))
-        plan = schedule(sigma=0.0)
+        plan = schedule(noise_multiplier=0.0)
         return train_privately(
             net, some, units[:images], plan, PLAIN, micro_batch=2, after_epoch=lambda *_: None
         ).values
@@ -135,7 +136,7 @@ def test_an_update_that_takes_nobody_is_noise_of_the_right_size() -> None:
     net, walk = network(), []
     walk.append(FlatParameters(net).values.clone())
     train_privately(
-        net, images(), UNITS, schedule(rate=1e-12, epochs=40), PLAIN, micro_batch=4,
+        net, images(), UNITS, schedule(sample_rate=1e-12, epochs=40), PLAIN, micro_batch=4,
         after_epoch=lambda _, flat: walk.append(flat.values.clone()),
     )  # fmt: skip
     steps = torch.stack([later - earlier for earlier, later in pairwise(walk)]) / (0.1 * 2.0 * CLIP / 4)
@@ -154,7 +155,7 @@ def test_patients_are_taken_by_poisson_sampling_with_all_their_images(monkeypatc
 
     monkeypatch.setattr(dp, "clipped_sum", seen)
     units, steps, rate = torch.arange(50).repeat(3), 400, 0.2
-    plan = schedule(steps=steps, rate=rate)
+    plan = schedule(steps=steps, sample_rate=rate)
     train_privately(network(), images(150), units, plan, PLAIN, micro_batch=4, after_epoch=lambda *_: None)
     assert all((found.unique(return_counts=True)[1] == 3).all() for found in taken)
     sizes = np.array([len(found) // 3 for found in taken])

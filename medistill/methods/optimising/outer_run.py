@@ -1,0 +1,209 @@
+"""One run of the outer loop, whichever objective it has: resumed where it stopped, scored, and made into a set.
+
+A method says what it puts into the sockets (`OuterPlan`); what is drawn, saved, said and chosen on the way is alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.kept import keep_json
+from medistill.artifacts.local_key import local_key
+from medistill.artifacts.making import Chain
+from medistill.artifacts.normalisation import Normalisation
+from medistill.engine.checkpoint import load_checkpoint, save_checkpoint
+from medistill.engine.coordinates import Values
+from medistill.engine.labels import Labels
+from medistill.engine.objectives.base import Objective
+from medistill.engine.outer import optimise
+from medistill.engine.parameterisations.base import Parameterisation
+from medistill.engine.problem import DistillationProblem, OuterSettings, ValidationScore
+from medistill.engine.state import State
+from medistill.evaluate.metrics import macro_auc
+from medistill.evaluate.protocol import small_schedule
+from medistill.methods.base import Distilled
+from medistill.methods.optimising.origin import checkpoint_origin, refuse_another_run
+from medistill.methods.optimising.validation_steps import keep_step
+from medistill.networks.footprint import micro_batch_size
+from medistill.networks.registry import build_network
+from medistill.training.allocator import keep_freed_memory
+from medistill.training.context import Context
+from medistill.training.fresh_network import TrainingSet, train_and_predict
+from medistill.training.images import LabelledImages
+from medistill.training.randomness import generator
+
+NOT_WHOLE = (
+    "That checkpoint was written by an earlier version or by another installation of medistill: what happened before "
+    "it is not known here, so no audit of the set will pass."
+)
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """How images are scored on the validation split.
+
+    Attributes:
+        networks: fresh networks trained for each score.
+        epochs: of each of them.
+        keep: whether the images of every score are kept in the run.
+    """
+
+    networks: int
+    epochs: int
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class OuterPlan:
+    """What a method puts into the outer loop.
+
+    Attributes:
+        settings: of the loop.
+        objective: what the images are compared with.
+        parameterisation: what they are made of, from their start.
+        labels: what they are labelled with.
+        stage: int64 (N,) the stage in which each image moves.
+        student_lr: the learning rate to train on the images with, from the coordinates of the run.
+        normalisation: of the images.
+        made_from: tells what the run follows from all else that it could; a checkpoint of another is refused.
+        validation: how images are scored; None takes the last ones unseen.
+    """
+
+    settings: OuterSettings
+    objective: Objective[Any]
+    parameterisation: Parameterisation
+    labels: Labels
+    stage: torch.Tensor
+    student_lr: Callable[[Values], float]
+    normalisation: Normalisation
+    made_from: str
+    validation: ValidationSettings | None
+
+
+def run_outer_loop(plan: OuterPlan, context: Context, origin: Mapping[str, Any]) -> State:
+    """Run the outer loop to its end; the state on the way lies in ``out/state``, whole after every checkpoint.
+
+    Args:
+        plan: of the method.
+        context: whose folder is that of the run.
+        origin: what the set is made from, for the record of its making.
+
+    Returns:
+        The last state, which knows the best coordinates and its chain.
+
+    Raises:
+        DivergedError: the optimisation left the finite numbers; the last good state is kept.
+    """
+    recipe, checkpoint = context.recipe, context.out / "state" / "checkpoint.safetensors"
+    problem = DistillationProblem(
+        settings=plan.settings,
+        objective=plan.objective,
+        parameterisation=plan.parameterisation,
+        labels=plan.labels,
+        stage=plan.stage,
+        precision=recipe.compute.precision,
+        validate=None if plan.validation is None else _validator(plan, plan.validation, context),
+        save=lambda current: save_checkpoint(current, checkpoint, checkpoint_origin(recipe, plan.made_from)),
+    )
+    state = State.start(problem.coordinates, Chain.start(local_key(), origin))
+    if checkpoint.is_file():
+        _resume(state, checkpoint, plan.made_from, context)
+    private_folder(checkpoint.parent)
+    keep_freed_memory()
+    if not state.micro_batch:
+        state.micro_batch = _micro_batch(plan, context)
+    optimise(state, problem, context.progress)
+    return state
+
+
+def distilled(plan: OuterPlan, state: State, origin: Mapping[str, Any]) -> Distilled:
+    """Return what the best coordinates of a run make.
+
+    Args:
+        plan: of the run.
+        state: its last.
+        origin: as for `run_outer_loop`.
+    """
+    labels = plan.labels
+    assert state.chain is not None  # noqa: S101  (it began with one)
+    return Distilled(
+        images=plan.parameterisation.render(state.best).detach().cpu().numpy().astype(np.float32),
+        labels=labels.classes.argmax(dim=1).cpu().numpy(),
+        weights=np.ones(len(labels.classes), np.float32),
+        stage=plan.stage.cpu().numpy(),
+        student_lr=plan.student_lr(state.best),
+        normalisation=plan.normalisation,
+        soft_labels=labels.render(state.best).cpu().numpy() if labels.soft else None,
+        chain=state.chain,
+        origin=origin,
+        known={"chosen_step": state.best_step, "micro_batch": state.micro_batch},
+    )
+
+
+def keep_history(state: State, out: Path, more: Mapping[str, Any]) -> None:
+    """Write ``history.json``; ``more`` is what a method adds, and stands where the objective noted no figure."""
+    history = state.history
+    told = {
+        "loss": history.loss,
+        **more,
+        **history.figures,
+        "looks": history.validation_steps,
+        "stage": history.stage,
+        "accuracy": history.accuracy,
+        "auc": history.auc,
+        "chosen_step": state.best_step,
+    }
+    keep_json(out / "history.json", told)
+
+
+def _resume(state: State, checkpoint: Path, made_from: str, context: Context) -> None:
+    """Continue from a checkpoint, and say what may differ from an undisturbed run."""
+    threads = load_checkpoint(state, checkpoint, refuse_another_run(checkpoint, context.recipe, made_from))
+    context.progress.say(f"Resumed after outer step {state.iteration}.")
+    if state.chain is not None and not state.chain.whole:
+        context.progress.say(NOT_WHOLE)
+    if context.device.type == "cpu" and threads != torch.get_num_threads():
+        context.progress.say(
+            f"The run was started with {threads} processor threads and goes on with {torch.get_num_threads()}: its "
+            "last digits can differ from those of an undisturbed run. OMP_NUM_THREADS sets the number."
+        )
+
+
+def _micro_batch(plan: OuterPlan, context: Context) -> int:
+    """Return how many images pass a network at once, from those of a step of all."""
+    recipe, spec = context.recipe, context.spec
+    network = build_network(spec, generator(recipe.seed, "student"), context.device)
+    whole, chosen = plan.objective.batch_size(len(plan.stage)), recipe.compute.micro_batch
+    return micro_batch_size(network, spec.channels, spec.image_size, chosen=chosen, whole=whole)
+
+
+def _validator(
+    plan: OuterPlan, validation: ValidationSettings, context: Context
+) -> Callable[[LabelledImages, Values, int], ValidationScore]:
+    """Return what trains fresh networks, the same ones at every score, and scores images on the validation split."""
+    recipe = context.recipe
+    shown = LabelledImages.of_split(context.corpus, "val", plan.normalisation, context.device)
+    truth = shown.labels.cpu().numpy()
+
+    def validate(images: LabelledImages, values: Values, iteration: int) -> ValidationScore:
+        """Score the images of an outer step, and keep them where that is asked for."""
+        student_lr = plan.student_lr(values)
+        if validation.keep:
+            keep_step(context.out, iteration, images, student_lr)
+        training = TrainingSet(images, small_schedule(recipe.evaluate, lr=student_lr, epochs=validation.epochs))
+        accuracies, aucs = [], []
+        for k in range(validation.networks):
+            rng = generator(recipe.seed, "look", k)
+            predicted = train_and_predict(training, shown, context.spec, recipe, rng, context.device)
+            accuracies.append(float(np.mean(predicted.argmax(axis=1) == truth)))
+            aucs.append(macro_auc(predicted, truth) or 0.0)
+        return ValidationScore(float(np.mean(accuracies)), float(np.mean(aucs)))
+
+    return validate

@@ -1,0 +1,288 @@
+"""Exchange page: a study in which sites exchange sets, as HTML and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from matplotlib.figure import Figure as Drawn
+
+from medistill.evaluate.intervals import Estimate
+from medistill.evaluate.site_matrix import (
+    OF_ONE_SITE,
+    SOURCES,
+    ExchangeSource,
+    MatrixDifference,
+    MatrixRow,
+    SiteCell,
+    TestedSite,
+)
+from medistill.report.blocks import Beside, Bullets, Drawing, Figure, Heading, Legend, Prose
+from medistill.report.estimates import with_interval
+from medistill.report.exchange import (
+    SOURCE_LOOKS,
+    SOURCE_MEANING,
+    SOURCE_NAMES,
+    ExchangeStudy,
+    StudiedSite,
+    headline,
+    row_name,
+    statements,
+)
+from medistill.report.interval_plots import PlotRow, arm_mark, plot
+from medistill.report.page import Masthead, Page
+from medistill.report.render.html import html_page
+from medistill.report.render.markdown import markdown_page
+from medistill.report.section import Section
+from medistill.report.table import Cell, Column, Group, Row, Shaded, Span, Table, table
+from medistill.report.text import Absent, Below, Inline, Missing, Point, Small, Text, Value
+from medistill.report.wording import class_label, count, counted, counted_as, level, listed
+
+FIGURES = (
+    ("macro_auc", "Macro AUC", "Sites with two classes or more"),
+    ("accuracy", "Accuracy", "The class with the highest probability is taken"),
+)
+"""Figure of a cell, its name, and what to know of its drawing."""
+
+
+def render_exchange(study: ExchangeStudy) -> str:
+    """Render the study in which sites exchange sets."""
+    return html_page(exchange_page(study))
+
+
+def exchange_markdown(study: ExchangeStudy) -> str:
+    """The matrix, what the exchange gains, what must be said beside them."""
+    return markdown_page(exchange_page(study))
+
+
+def exchange_page(study: ExchangeStudy) -> Page:
+    """The study: what must be read with it, its figures, its making."""
+    title = "Sites that exchange distilled sets"
+    sections = (_read(study), _matrix(study), _figures(study), _gains(study), _sites(study), _making(study))
+    said = statements(study)
+    return Page(
+        title=f"{title} · medistill",
+        header=Masthead(
+            "medistill exchange study",
+            f"{counted(len(study.sites), 'site')} that exchange distilled sets",
+            headline(study),
+        ),
+        sections=(*sections, Section("statements", "", brief=(Heading("Read with the figures"), Bullets(said)))),
+        footer="Written by medistill",
+        record="exchange.json",
+        brief_title=title,
+        brief=(Prose(headline(study)),),
+    )
+
+
+def _read(study: ExchangeStudy) -> Section:
+    return Section("read", "Read this with the figures", (Bullets(statements(study)),))
+
+
+def _matrix(study: ExchangeStudy) -> Section:
+    lede = (
+        f"Rows are what {counted(study.networks, 'network')} ({study.network}) learnt from, columns where "
+        f"{counted_as(study.split_unit)} were tested who had no part in any training. Macro AUC, the deeper the colour "
+        f"the higher, with its {level(study.confidence)}; where every test image is of one class, uncoloured, the "
+        "share that is put in it."
+    )
+    in_brief = (
+        f"Macro AUC, or accuracy (in percent) where every test image has one class, with its {level(study.confidence)}."
+    )
+    meaning = tuple(f"{name}: {SOURCE_MEANING[source]}." for source, name in SOURCE_NAMES.items())
+    return Section(
+        "matrix",
+        "Site by site",
+        (Prose(lede), _matrix_table(study)),
+        brief=(Prose(in_brief), _brief_matrix(study), Bullets(meaning)),
+    )
+
+
+def _matrix_table(study: ExchangeStudy) -> Table:
+    sites = study.matrix.sites
+    all_sites: Text = ("All sites", Below(counted(study.matrix.test_images, "image")))
+    return Table(
+        "Figures of every source at every site",
+        (
+            Column("Learnt from"),
+            Column("Images", "count"),
+            *(Column(_site_heading(site)) for site in sites),
+            Column(all_sites),
+        ),
+        tuple(
+            Group(
+                tuple(_matrix_row(row, len(sites)) for row in study.rows(source)),
+                (_mark(source), f" {SOURCE_NAMES[source]} ", Small(SOURCE_MEANING[source])),
+            )
+            for source in SOURCE_NAMES
+        ),
+        style="wide",
+    )
+
+
+def _site_heading(site: TestedSite) -> Text:
+    parts: list[Inline] = [class_label(site.name)]
+    if site.only_class:
+        parts.append(Below(f"all {class_label(site.only_class)}"))
+    if site.images is not None:
+        parts.append(Below(counted(site.images, "image")))
+    return tuple(parts)
+
+
+def _matrix_row(row: MatrixRow, sites: int) -> Row:
+    left_out = "without " if row.source == "others_sets" else ""
+    first = (f"{left_out}{class_label(row.site)}" if row.site else "all sites", row.images or "–")
+    if row.reason:
+        return (*first, Span(sites + 1, Absent(row.reason)))
+    return (*first, *map(_matrix_cell, (*row.cells, row.pooled)))
+
+
+def _matrix_cell(cell: SiteCell) -> Cell:
+    if cell.macro_auc.value is not None:
+        return Shaded(max(2 * cell.macro_auc.value - 1, 0), Value("estimate", cell.macro_auc))
+    return Value("share", cell.accuracy) if cell.accuracy.value is not None else Missing()
+
+
+def _mark(source: ExchangeSource) -> Point:
+    return Point(*SOURCE_LOOKS[source])
+
+
+def _brief_matrix(study: ExchangeStudy) -> Table:
+    headings = (*(site.name for site in study.matrix.sites), "All sites")
+    return table(
+        "",
+        (Column("Learnt from"), Column("Images", "count"), *(Column(heading) for heading in headings)),
+        tuple(
+            (row_name(row), row.images or "none", *map(_brief_cell, (*row.cells, row.pooled)))
+            for row in study.matrix.rows
+        ),
+    )
+
+
+def _brief_cell(cell: SiteCell) -> Value:
+    if cell.macro_auc.value is None and cell.accuracy.value is not None:
+        return Value("share", cell.accuracy)
+    return Value("estimate", cell.macro_auc)
+
+
+def _figures(study: ExchangeStudy) -> Section:
+    figures = tuple(_figure(study, *of) for of in FIGURES)
+    if not any(figures):
+        return Section("figures", "At each site")
+    lede = (
+        "“Own” is what was learnt at the site where it is tested; “other sites” are all but that one. With "
+        f"{level(study.confidence)}s."
+    )
+    legend = Legend(tuple((_mark(source), name) for source, name in SOURCE_NAMES.items()))
+    return Section("figures", "At each site", (Prose(lede), legend, Beside(tuple(filter(None, figures)))))
+
+
+def _figure(study: ExchangeStudy, field: str, name: str, text: str) -> Figure | None:
+    """A figure of every source at every site and at all together; None where none is known."""
+    entries = [
+        (site.name, [(source, getattr(study.row(source, site.name).cells[c], field)) for source in SOURCES])
+        for c, site in enumerate(study.matrix.sites)
+    ]
+    pooled = [(row.source, getattr(row.pooled, field)) for row in study.matrix.rows if not row.site]
+    shown = [
+        (site, cells)
+        for site, cells in [*entries, ("All sites", pooled)]
+        if any(estimate.value is not None for _, estimate in cells)
+    ]
+    if not shown:
+        return None
+    return Figure(name, (Drawing(field.replace("_", "-"), partial(draw, shown, name), describe(shown, name)),), text)
+
+
+def draw(sites: Sequence[tuple[str, Sequence[tuple[ExchangeSource, Estimate]]]], label: str) -> Drawn:
+    """A row for each site with a point for each source that networks learnt from."""
+    shown = []
+    for site, of_site in sites:
+        looks = [(source, *SOURCE_LOOKS[source], estimate) for source, estimate in of_site]
+        marks = tuple(
+            arm_mark(arm, estimate, filled=full, strong=source == "all_sets") for source, arm, full, estimate in looks
+        )
+        shown.append(PlotRow(class_label(site), marks))
+    return plot(shown, label)
+
+
+def describe(sites: Sequence[tuple[str, Sequence[tuple[ExchangeSource, Estimate]]]], label: str) -> str:
+    """Of the plot of what networks learnt from, at each site."""
+    each = "; ".join(
+        f"{class_label(site)}: "
+        + listed([f"{SOURCE_NAMES[source].lower()} {with_interval(of, without='')}" for source, of in of_site])
+        for site, of_site in sites
+    )
+    return f"{label} of networks that learnt from each source. {each}."
+
+
+def _gains(study: ExchangeStudy) -> Section:
+    lede = (
+        "Networks that learnt from the sets of all sites minus those that learnt from another source, on the same "
+        f"patients in each of {count(study.replicates)} draws."
+    )
+    columns = (
+        Column("Tested at"),
+        Column("Minus"),
+        Column("Macro AUC", "difference"),
+        Column("Accuracy, points", "points"),
+    )
+    confidence = level(study.confidence)
+    in_brief = (
+        Column("Tested at"),
+        Column("Minus"),
+        Column(f"Macro AUC ({confidence})", "difference"),
+        Column(f"Accuracy ({confidence})", "difference"),
+    )
+    return Section(
+        "gains",
+        "What the exchange gains",
+        (
+            Prose(lede),
+            table(
+                "Differences to the sets of all sites",
+                columns,
+                tuple(_gain(of, class_label) for of in study.matrix.differences),
+            ),
+        ),
+        brief=(
+            Heading("Sets of all sites, minus another source"),
+            table("", in_brief, tuple(_gain(of, str) for of in study.matrix.differences)),
+        ),
+    )
+
+
+def _gain(of: MatrixDifference, written: Callable[[str], str]) -> Row:
+    minus = f"{SOURCE_NAMES[of.minus]}{' there' if of.minus in OF_ONE_SITE else ''}"
+    return (written(of.site) or "All sites", minus, of.macro_auc, of.accuracy)
+
+
+def _sites(study: ExchangeStudy) -> Section:
+    columns = (
+        Column("Site"),
+        Column("Classes of its set"),
+        Column("Originals", "count"),
+        Column("Distilled images", "count"),
+        Column("Give their original away", "count"),
+    )
+    rows = tuple(_site_row(site) for site in study.sites)
+    return Section("sites", "What each site gave", (table("Sites and their sets", columns, rows),))
+
+
+def _site_row(site: StudiedSite) -> Row:
+    classes: Inline = Absent(site.reason) if site.reason else listed([class_label(name) for name in site.classes])
+    given: Text = (classes, Below(site.note, wraps=True)) if site.note else classes
+    recovered = "–" if site.recovered is None else site.recovered
+    return (class_label(site.name), given, site.originals, site.set_images, recovered)
+
+
+def _making(study: ExchangeStudy) -> Section:
+    rows = (
+        ("Recipe", study.recipe),
+        ("Settings, SHA-256", study.recipe_digest[:12]),
+        ("Corpus, SHA-256", study.corpus[:12]),
+        ("Images per class in a set", str(study.ipc)),
+        ("Seed", str(study.seed)),
+        *study.versions.items(),
+    )
+    return Section("making", "How it was made", (table("Settings and versions", (Column(""), Column("")), rows),))

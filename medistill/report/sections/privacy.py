@@ -1,0 +1,325 @@
+"""Privacy: what an audit tried on the set and what it found, part by part, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import cast
+
+from medistill.privacy.attack_registry import space_name
+from medistill.privacy.audit import Audit, GroupCopies
+from medistill.privacy.criterion import Criterion
+from medistill.privacy.membership import Membership, Source
+from medistill.privacy.score_attack import ONE_IN
+from medistill.report import attack_plots
+from medistill.report.audit_statements import (
+    ADVERSARY,
+    SOURCE_NAMES,
+    SUBJECT_NAMES,
+    AttackRow,
+    asked_text,
+    attack_remarks,
+    attack_rows,
+    consequence,
+    found_text,
+    heading,
+    reason_text,
+)
+from medistill.report.blocks import Beside, Block, Bullets, Drawing, Figure, Fold, Heading, Prose, arm_legend
+from medistill.report.caveat import Caveat
+from medistill.report.record import Report
+from medistill.report.section import Section
+from medistill.report.table import Cell, Column, Row, Span, Table, table
+from medistill.report.text import Absent, Code, Missing, Small, Strong, Text
+from medistill.report.text_statements import text_sentences
+from medistill.report.view import ReportView
+from medistill.report.wording import class_label, count, counted, level, seconds
+
+
+def section(view: ReportView) -> Section:
+    """The audit."""
+    return Section("privacy", "Privacy", tuple(_blocks(view)), contents="Privacy")
+
+
+def _blocks(view: ReportView) -> Iterator[Block]:
+    report = view.report
+    if report.audit is None:
+        yield Prose(Absent(view.missing("audit")))
+        if report.distilled is not None:
+            yield Prose(report.distilled.privacy)
+        return
+    for part in PARTS:
+        yield from part(report.audit, report)
+
+
+def _gate(audit: Audit, report: Report) -> Iterator[Block]:
+    yield Prose((Strong(f"{heading(audit)}."), f" {consequence(audit)}"))
+    yield Prose(ADVERSARY)
+    yield Prose(audit.guarantee)
+    yield table(
+        "What the gate asked",
+        (Column("Criterion"), Column("Found", "count"), Column("Asked for", "count"), Column("Verdict")),
+        tuple(row for one in audit.criteria for row in _criterion(one)),
+        style="gate",
+    )
+    laxer = (
+        ""
+        if audit.deviations
+        else (" They, and the budget of the attacks, are no laxer than those that medistill ships.")
+    )
+    yield Prose(f"The thresholds are the recipe’s (section audit). No standard gives any.{laxer}", small=True)
+
+
+def _criterion(one: Criterion) -> Iterator[Row]:
+    yield (one.name, found_text(one), asked_text(one), one.verdict)
+    if said := reason_text(one):
+        yield (Span(4, said),)
+
+
+def _copies(audit: Audit, report: Report) -> Iterator[Block]:
+    yield Heading("Copies of training images")
+    if not audit.copies:
+        yield Prose(Absent("the corpus has no held-out image to compare with"))
+        return
+    yield Prose(
+        f"For each image the nearest of {counted(audit.train_images, 'training image')} and of "
+        f"{counted(audit.held_out_images, 'held-out image')} were found. An image is a copy where the former is nearer "
+        "than a share of the distance to the latter. Random originals are copies of themselves, so the search must "
+        "find them; held-out originals, compared with other patients, are none. “Nearer to training” is the chance "
+        "that a training image is the nearest where equally many of both are drawn; half is as near to the "
+        "one as to the other."
+    )
+    yield _copies_table(audit)
+    yield Fold("Copies among the distilled images, by class and site", (_copies_by_group(audit),))
+
+
+def _copies_table(audit: Audit) -> Table:
+    return table(
+        "Copies of training images",
+        (
+            Column("Images"),
+            Column("Compared in"),
+            Column("Copies", "count"),
+            Column("Smallest ratio", "number"),
+            Column("Median ratio", "number"),
+            Column("Limit", "number"),
+            Column("Nearer to training", "bare share"),
+        ),
+        tuple(
+            (
+                SUBJECT_NAMES[one.subject],
+                space_name(one.space),
+                f"{count(one.copies)} of {count(one.images)}",
+                one.smallest_ratio,
+                one.median_ratio,
+                rule.ratio,
+                one.nearer,
+            )
+            for rule in audit.rules
+            for one in audit.copies
+            if one.space == rule.space
+        ),
+    )
+
+
+def _copies_by_group(audit: Audit) -> Table:
+    spaces = audit.of_subject("distilled")
+    classes = [of.name for of in spaces[0].classes if of.images]
+    sites = [of.name for of in spaces[0].sites]
+    rows: list[Row] = [
+        (f"Of class {class_label(name)}", *(_group_cell(one.classes, name) for one in spaces)) for name in classes
+    ]
+    rows += [
+        (f"Nearest to site {class_label(name)}", *(_group_cell(one.sites, name) for one in spaces)) for name in sites
+    ]
+    headings = (Column(f"Copies in {space_name(one.space)}", "count") for one in spaces)
+    return table("Copies by class and site", (Column("Distilled images"), *headings), rows)
+
+
+def _group_cell(groups: tuple[GroupCopies, ...], name: str) -> Cell:
+    of = next(group for group in groups if group.name == name)
+    if of.images is None or of.copies is None:
+        return Missing("too few patients")
+    return f"{count(of.copies)} of {count(of.images)}"
+
+
+def _starting_images(audit: Audit, report: Report) -> Iterator[Block]:
+    yield Heading("What is left of the starting images")
+    if not audit.residue:
+        yield Prose(Absent(audit.residue_reason))
+        return
+    yield Prose(
+        "Correlation with the real image that each began as, the mean of its class taken off, beside the other "
+        "training images of the class."
+    )
+    yield table(
+        "What is left of the starting images",
+        (
+            Column("Images"),
+            Column("With its own", "number"),
+            Column("With the others", "number"),
+            Column("Most like its own", "share"),
+            Column("By chance", "percent"),
+            Column("Among the nearest twentieth", "share"),
+        ),
+        tuple(
+            (SUBJECT_NAMES[one.subject], one.own, one.others, one.recovered, one.chance, one.traced)
+            for one in audit.residue
+        ),
+    )
+
+
+def _membership(audit: Audit, report: Report) -> Iterator[Block]:
+    yield Heading("Membership inference")
+    tried = audit.membership
+    if tried is None:
+        yield Prose(Absent("membership inference was not tried"))
+        return
+    yield Prose(_how_attacked(tried, attack_remarks(audit), quantising=report.quantising))
+    if figures := tuple(_figures(audit, tried)):
+        yield arm_legend(("distilled", "random", "raw"), points=True)
+        yield Beside(figures)
+    rows = attack_rows(audit)
+    yield _attacks("Attacks on membership", [row for row in rows if not row.group])
+    if by_group := [row for row in rows if row.group]:
+        table_of_groups = _attacks("Attacks by class and site", by_group)
+        yield Fold("Attacks on the distilled images, by class and site", (table_of_groups,))
+    if tried.canaries:
+        yield _canaries(tried)
+
+
+def _how_attacked(tried: Membership, remarks: Sequence[str], *, quantising: bool) -> str:
+    said = [
+        "Who was in the training split is guessed from networks trained on the set, and, so that the figures mean "
+        "something, on random originals and on all of them. "
+        f"{counted(tried.shadows, 'shadow distillation')}, {counted(tried.networks, 'network')} of each source in the "
+        "loss attack.",
+        *remarks,
+    ]
+    if tried.shadows:
+        budget = (
+            ""
+            if quantising
+            else f" with {counted(tried.shadow_experts, 'expert')} and {counted(tried.shadow_iterations, 'outer step')}"
+        )
+        said.append(
+            f"Each shadow was made of half of the patients{budget}, and answers by "
+            f"{counted(tried.shadow_networks, 'network')} of each source: the likelihood ratio and the canaries tell "
+            "of the method under that budget."
+        )
+    return " ".join(said)
+
+
+def _figures(audit: Audit, tried: Membership) -> Iterator[Figure]:
+    for of in attack_plots.ATTACK_FIGURES:
+        entries = attack_plots.entries(audit, of)
+        if entries:
+            most = attack_plots.allowed(audit, of)
+            gate = "" if most is None else ". Dashed line: what the gate allows"
+            draw = partial(attack_plots.attacks, entries, of.axis, guessing=of.guessing, most=most)
+            drawing = Drawing(f"attacks-{of.figure}", draw, attack_plots.describe(entries, of.words))
+            text = f"{of.text} {level(tried.confidence)}s. Solid line: guessing{gate}{of.last}"
+            yield Figure(of.title, (drawing,), text)
+
+
+def _attacks(name: str, rows: list[AttackRow]) -> Table:
+    return table(
+        name,
+        (
+            Column("Attack"),
+            Column("Networks learnt from"),
+            Column("Patients"),
+            Column("AUC", "estimate"),
+            *(Column(f"Found, 1 in {one_in:,} wrong", "share") for one_in in ONE_IN),
+        ),
+        tuple(_attack(row) for row in rows),
+    )
+
+
+def _attack(row: AttackRow) -> Row:
+    name: Text = (f"{row.attack} ", Small(class_label(row.group))) if row.group else row.attack
+    if row.reason:
+        return (name, SOURCE_NAMES[row.source], Span(2 + len(ONE_IN), Missing(row.reason)))
+    patients = f"{count(row.members or 0)} members, {count(row.non_members or 0)} others"
+    return (name, SOURCE_NAMES[row.source], patients, row.auc, *row.found)
+
+
+def _canaries(tried: Membership) -> Table:
+    return table(
+        "Canaries",
+        (
+            Column("Networks learnt from"),
+            Column("Canaries", "count"),
+            Column("Wrong label repeated, inserted", "share"),
+            Column("Not inserted", "share"),
+            Column("Chance of as many", "number"),
+        ),
+        tuple(
+            (
+                SOURCE_NAMES[cast("Source", test.source)],
+                test.canaries,
+                test.inserted,
+                test.absent,
+                Missing("it cannot be told") if test.chance is None else test.chance,
+            )
+            for test in tried.canaries
+        ),
+    )
+
+
+def _letters(audit: Audit, report: Report) -> Iterator[Block]:
+    yield Heading("Letters in the images")
+    yield from (Prose(said) for said in text_sentences(audit.text) if said)
+
+
+def _not_tested(audit: Audit, report: Report) -> Iterator[Block]:
+    yield Heading("What was not tested")
+    yield Bullets(audit.not_tested)
+    of = f"Corpus {audit.corpus[:12]}, set" if audit.corpus else "Set"
+    made = f"{of} {audit.set_digest[:12]}, seed {audit.seed}, {audit.network}, {seconds(audit.seconds)}."
+    yield Prose((f"{made} ", Code(audit.command)) if audit.command else made, small=True)
+
+
+PARTS: tuple[Callable[[Audit, Report], Iterator[Block]], ...] = (
+    _gate,
+    _copies,
+    _starting_images,
+    _membership,
+    _letters,
+    _not_tested,
+)
+"""What is told of an audit, in the order of the page."""
+
+
+def guarantee(report: Report) -> Iterator[Caveat]:
+    """What is guaranteed formally, and what is not."""
+    one, distilled = report.somebody, report.distilled
+    if report.of_classifier:
+        yield Caveat(
+            "Privacy is not judged here",
+            f"What the set that the classifier was trained on gives away of {one} stands with that set: in its "
+            "bundle, or in the report of its run. Nothing here measures it.",
+        )
+    elif distilled is None or distilled.guarantee is None:
+        made = (
+            "How the set was made is not known here, and"
+            if distilled is None
+            else "The set was made without differential privacy, and"
+        )
+        yield Caveat(
+            "No formal privacy guarantee",
+            "The set was made without differential privacy. The audit below tells what was tried to find out about "
+            f"{one} from it; other attacks may find more."
+            if report.audit is not None
+            else f"{made} no audit of it was run: nothing here measures what could be found out about {one} from it.",
+        )
+    else:
+        known, spent = distilled.guarantee, distilled.spent
+        yield Caveat(
+            "What the privacy guarantee covers",
+            f"The distilled images are differentially private for one {known.unit} of the training split "
+            f"(epsilon {known.epsilon_text}, delta {known.delta:.3g}), if no setting of the recipe was found by "
+            "trials on the same patients. That covers the images, labels and learning rate alone. This report, its "
+            "counts, and the networks trained on originals are not covered; the figures also say something of the test "
+            "patients." + ("" if spent is None else f" {spent.sentence}"),
+        )
