@@ -69,9 +69,7 @@ def methods(report: Report) -> tuple[str, ...]:
     ]
     paragraphs = [paragraph for paragraph in paragraphs if not paragraph.endswith(("Distillation.", "Software."))]
     references = {**REFERENCES, **citations()}
-    cited = [
-        work for mark, work in sorted(references.items()) if any(mark in paragraph for paragraph in paragraphs)
-    ]
+    cited = [work for mark, work in sorted(references.items()) if any(mark in paragraph for paragraph in paragraphs)]
     return (*paragraphs, "References.", *cited)
 
 
