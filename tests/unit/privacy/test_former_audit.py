@@ -57,7 +57,9 @@ def test_an_audit_that_did_not_look_for_text_is_read_and_does_not_pass(former: d
     assert not audit.passed
 
 
-def test_bundles_of_former_versions_are_opened_and_of_their_pages_the_report_alone_is_drawn_otherwise_now(tmp_path: Path) -> None:
+def test_bundles_of_former_versions_are_opened_and_of_their_pages_the_report_alone_is_drawn_otherwise_now(
+    tmp_path: Path,
+) -> None:
     with tarfile.open(FORMER) as archive:
         archive.extractall(tmp_path, filter="data")
     bundles = sorted(tmp_path.rglob("*.zip"))
