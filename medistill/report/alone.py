@@ -83,8 +83,8 @@ def _by_class(evaluation: Evaluation, arm: ArmResult) -> str:
     ]
     if not 2 <= len(shown) <= NAMED:
         return ""
-    told = [f"of {class_label(one.name)} {_figure(one.recall, '', share=True)}" for one in shown]
-    return f"Of each class are found: {listed(told)}."
+    shares = [f"of {class_label(one.name)} {_figure(one.recall, '', share=True)}" for one in shown]
+    return f"Of each class are found: {listed(shares)}."
 
 
 def _not_there(evaluation: Evaluation) -> str:
@@ -92,4 +92,4 @@ def _not_there(evaluation: Evaluation) -> str:
         return ""
     names = listed([class_label(name) for name in evaluation.absent], "or")
     they = "it is" if len(evaluation.absent) == 1 else "they are"
-    return f"No image of {names} was there: nothing is known of how {they} told from the others here."
+    return f"No image of {names} was there: nothing is known of how {they} shares from the others here."

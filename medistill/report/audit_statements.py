@@ -83,8 +83,8 @@ def verdict_sentence(audit: Audit) -> str:
 
 def deviations_sentence(audit: Audit) -> str:
     """Every setting by which the audit differs from the shipped one; empty where none does."""
-    told = [one.sentence for one in sorted(audit.deviations, key=lambda one: not one.laxer)]
-    return f"Settings of the audit that differ from the shipped ones: {'; '.join(told)}." if told else ""
+    deviations = [one.sentence for one in sorted(audit.deviations, key=lambda one: not one.laxer)]
+    return f"Settings of the audit that differ from the shipped ones: {'; '.join(deviations)}." if deviations else ""
 
 
 def outcome(audit: Audit) -> str:
@@ -131,10 +131,10 @@ def _consequence(audit: Audit) -> str:
     )
 
 
-def _first(told: Sequence[str]) -> str:
+def _first(entries: Sequence[str]) -> str:
     """The first of several, and how many more there are."""
-    more = len(told) - MOST_NAMED
-    return "; ".join([*told[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])
+    more = len(entries) - MOST_NAMED
+    return "; ".join([*entries[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])
 
 
 def found_text(criterion: Criterion) -> str:
@@ -169,15 +169,15 @@ def attack_rows(audit: Audit) -> tuple[AttackRow, ...]:
 
 def figures_by_attack(audit: Audit, figure: Literal["auc", "found"]) -> dict[str, dict[Source, Estimate]]:
     """Attack -> source -> its AUC, or the share of all patients that it finds where the gate judges it."""
-    told: dict[str, dict[Source, Estimate]] = {}
+    figures: dict[str, dict[Source, Estimate]] = {}
     for attack in audit.membership.attacks if audit.membership is not None else ():
         nothing = Estimate.impossible(attack.reason or "the attack gives no figure")
         value = attack.cells[0].auc if attack.cells else nothing
         if figure == "found":
             rates = [one.rate for cell in attack.cells[:1] for one in cell.detections if one.one_in == ATTACKED_AT]
             value = rates[0] if rates else nothing
-        told.setdefault(display_name(attack.name), {})[attack.source] = value
-    return told
+        figures.setdefault(display_name(attack.name), {})[attack.source] = value
+    return figures
 
 
 def _row(attack: MembershipAttack, cell: AttackCell) -> AttackRow:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, RocCurve
+from medistill.evaluate.curve import CalibrationCurve, DecisionCurve, RocCurve
 from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import ARM_STYLES, BANDED
 from medistill.report.axes import framed, named
@@ -36,8 +36,8 @@ def calibration(curves: Sequence[CalibrationCurve]) -> Figure:
     figure, axes = _square()
     for curve in _in_order(curves):
         if curve.arm in BANDED and curve.low:
-            for place, low, high in zip(curve.predicted, curve.low, curve.high, strict=True):
-                axes.plot([place, place], [low, high], color=ARM_STYLES[curve.arm].mark, linewidth=1.1, alpha=0.55)
+            for x, low, high in zip(curve.predicted, curve.low, curve.high, strict=True):
+                axes.plot([x, x], [low, high], color=ARM_STYLES[curve.arm].mark, linewidth=1.1, alpha=0.55)
         _line(axes, curve.predicted, curve.observed, curve.arm, points=True)
     named(axes, "Predicted probability", "Share that is of the class")
     return figure

@@ -127,16 +127,16 @@ def row_name(row: MatrixRow) -> str:
 def headline(study: ExchangeStudy) -> str:
     """Macro AUC of own originals, the sets of all sites and all originals pooled, where there is one."""
     sources: tuple[ExchangeSource, ...] = ("own_raw", "all_sets", "pooled_raw")
-    told = []
+    parts = []
     for column, site in enumerate(study.matrix.sites):
         cells = [(source, study.row(source, site.name).cells[column].macro_auc) for source in sources]
-        told += [f"at {site.name} {_told(cells)}"] if any(area.value is not None for _, area in cells) else []
+        parts += [f"at {site.name} {_stated(cells)}"] if any(area.value is not None for _, area in cells) else []
     pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site]
-    told.append(f"over the test images of all sites together {_told(pooled)}")
-    return f"Macro AUC {'; '.join(told)}."
+    parts.append(f"over the test images of all sites together {_stated(pooled)}")
+    return f"Macro AUC {'; '.join(parts)}."
 
 
-def _told(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
+def _stated(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
     return listed([f"{with_interval(area)} from {SOURCE_NAMES[source].lower()}" for source, area in cells])
 
 

@@ -119,16 +119,18 @@ def plot(
     return figure
 
 
-def _draw(axes: Axes, place: float, mark: Mark) -> None:
+def _draw(axes: Axes, height: float, mark: Mark) -> None:
     estimate = mark.estimate
     if estimate.value is None:
         return
     if estimate.low is not None and estimate.high is not None:
         width = 2.6 if mark.strong else 1.5
-        axes.plot([estimate.low, estimate.high], [place, place], color=mark.ink, linewidth=width, solid_capstyle="butt")
+        axes.plot(
+            [estimate.low, estimate.high], [height, height], color=mark.ink, linewidth=width, solid_capstyle="butt"
+        )
     axes.plot(
         [estimate.value],
-        [place],
+        [height],
         mark.shape,
         color=mark.ink,
         markersize=6 if mark.strong else 4.6,

@@ -20,11 +20,11 @@ def lost_classes(evaluation: Evaluation) -> tuple[str, ...]:
     distilled, raw = evaluation.arm("distilled"), evaluation.arm("raw")
     if distilled is None or raw is None:
         return ()
-    found = []
+    falls = []
     rows = zip(evaluation.class_names, evaluation.class_patients, distilled.confusion, raw.confusion, strict=True)
     for c, (name, patients, mine, theirs) in enumerate(rows):
         if mine and theirs and theirs[c] - mine[c] >= FAR - 1e-9:
-            found.append(
+            falls.append(
                 (
                     theirs[c] - mine[c],
                     f"{class_label(name)} is found far less often: {percent(mine[c], 0)} of its test images, "
@@ -32,7 +32,7 @@ def lost_classes(evaluation: Evaluation) -> tuple[str, ...]:
                     f"({counted(patients, 'test patient')}).",
                 )
             )
-    told = [said for _, said in sorted(found, key=lambda entry: -entry[0])]
-    more = len(told) - MOST_TOLD
+    sentences = [said for _, said in sorted(falls, key=lambda entry: -entry[0])]
+    more = len(sentences) - MOST_TOLD
     rest = f"{counted(more, 'more class', 'more classes')} {'is' if more == 1 else 'are'} found far less often."
-    return (*told[:MOST_TOLD], *([rest] if more > 0 else []))
+    return (*sentences[:MOST_TOLD], *([rest] if more > 0 else []))

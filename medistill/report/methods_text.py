@@ -67,10 +67,10 @@ def methods(report: Report) -> tuple[str, ...]:
         ),
         sentences("Software.", evaluation.software(report), evaluation.details(report)),
     ]
-    told = [paragraph for paragraph in paragraphs if not paragraph.endswith(("Distillation.", "Software."))]
-    known = {**REFERENCES, **citations()}
-    cited = [work for mark, work in sorted(known.items()) if any(mark in paragraph for paragraph in told)]
-    return (*told, "References.", *cited)
+    paragraphs = [paragraph for paragraph in paragraphs if not paragraph.endswith(("Distillation.", "Software."))]
+    references = {**REFERENCES, **citations()}
+    cited = [work for mark, work in sorted(references.items()) if any(mark in paragraph for paragraph in paragraphs)]
+    return (*paragraphs, "References.", *cited)
 
 
 def _left_to_authors(report: Report) -> str:

@@ -25,20 +25,20 @@ APART = 0.1
 """Least distance of two names beside the lines, as a share of the axes' height."""
 
 
-def cells(known: Quantisation) -> Figure:
+def cells(quantisation: Quantisation) -> Figure:
     """Histogram of the patients in a cell, over all classes, with the fewest that were asked for."""
     figure, axes = framed(WIDTH, HEIGHT)
-    held = [patients for of_class in known.classes for patients in of_class.cell_patients]
-    edges = cell_edges(held, known.min_cluster_size)
+    held = [patients for of_class in quantisation.classes for patients in of_class.cell_patients]
+    edges = cell_edges(held, quantisation.min_cluster_size)
     axes.hist(held, bins=edges, color=ACCENT, edgecolor=PAPER, linewidth=0.6)
-    axes.axvline(known.min_cluster_size, color=MARGIN, linewidth=1.4, linestyle=(0, (4, 3)))
+    axes.axvline(quantisation.min_cluster_size, color=MARGIN, linewidth=1.4, linestyle=(0, (4, 3)))
     if edges[-1] > DECADES * edges[0]:
         axes.set_xscale("log")
         _plain_numbers(axes.xaxis, 9)
     else:
         axes.set_xlim(left=0)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    named(axes, f"{plural_of(known.patient_unit).capitalize()} in a cell", "Distilled images")
+    named(axes, f"{plural_of(quantisation.patient_unit).capitalize()} in a cell", "Distilled images")
     return figure
 
 
@@ -52,9 +52,9 @@ def cell_edges(held: Sequence[int], least: int) -> list[int]:
     return [*range(first, past, step), first + step * math.ceil((past - first) / step)]
 
 
-def rate(known: Quantisation) -> Figure:
+def rate(quantisation: Quantisation) -> Figure:
     """W2 over the number of centroids, both logarithmic: a line a class, or the mean of many, and this set's points."""
-    lines = rate_lines(known)
+    lines = rate_lines(quantisation)
     names = [_with_slope(name, points) for name, points, _ in lines]
     left, right = 0.62, 0.2 + room_for(names)
     figure, axes = framed(max(WIDTH, left + 2.2 + right), HEIGHT, left=left, right=right)
@@ -71,28 +71,28 @@ def rate(known: Quantisation) -> Figure:
     for axis in (axes.xaxis, axes.yaxis):
         _plain_numbers(axis, 5)
     _named_at_the_right(axes, names, [points[-1] for _, points, _ in lines])
-    named(axes, "Images a class, K", "W2, grey levels" if known.grey_codes else "W2, units of the code")
+    named(axes, "Images a class, K", "W2, grey levels" if quantisation.grey_codes else "W2, units of the code")
     return figure
 
 
-def rate_lines(known: Quantisation) -> list[tuple[str, tuple[RatePoint, ...], RatePoint]]:
+def rate_lines(quantisation: Quantisation) -> list[tuple[str, tuple[RatePoint, ...], RatePoint]]:
     """Name, points with a distance, and what this set has: of every class, or of the mean where there are many."""
-    if len(known.classes) > len(CLASS_LINES):
-        shown = [("Mean", mean_rate(known.classes), _mean_chosen(known))]
+    if len(quantisation.classes) > len(CLASS_LINES):
+        shown = [("Mean", mean_rate(quantisation.classes), _mean_chosen(quantisation))]
     else:
-        shown = [(class_label(one.class_name), one.rate, _chosen(one)) for one in known.classes]
-    told = [(name, tuple(point for point in points if point.w2 > 0), chosen) for name, points, chosen in shown]
-    return [(name, points, chosen) for name, points, chosen in told if points and chosen.w2 > 0]
+        shown = [(class_label(one.class_name), one.rate, _chosen(one)) for one in quantisation.classes]
+    lines = [(name, tuple(point for point in points if point.w2 > 0), chosen) for name, points, chosen in shown]
+    return [(name, points, chosen) for name, points, chosen in lines if points and chosen.w2 > 0]
 
 
 def _chosen(of_class: ClassQuantisation) -> RatePoint:
     return RatePoint(centroids=len(of_class.cell_images), w2=of_class.w2)
 
 
-def _mean_chosen(known: Quantisation) -> RatePoint:
-    count = len(known.classes)
-    images = round(sum(len(of_class.cell_images) for of_class in known.classes) / count)
-    return RatePoint(centroids=images, w2=math.sqrt(sum(of_class.w2**2 for of_class in known.classes) / count))
+def _mean_chosen(quantisation: Quantisation) -> RatePoint:
+    count = len(quantisation.classes)
+    images = round(sum(len(of_class.cell_images) for of_class in quantisation.classes) / count)
+    return RatePoint(centroids=images, w2=math.sqrt(sum(of_class.w2**2 for of_class in quantisation.classes) / count))
 
 
 def _with_slope(name: str, points: Sequence[RatePoint]) -> str:
@@ -104,24 +104,26 @@ def _named_at_the_right(axes: Axes, names: Sequence[str], last: Sequence[RatePoi
     """Names beside the ends of the lines, from the top down, each with its mark and pushed clear of the one above."""
     to_share = axes.transData + axes.transAxes.inverted()
     ends = [float(to_share.transform((point.centroids, point.w2))[1]) for point in last]
-    place = 1.0 + APART
+    height = 1.0 + APART
     for k in sorted(range(len(names)), key=lambda k: -ends[k]):
-        place = min(ends[k], place - APART)
+        height = min(ends[k], height - APART)
         marker, _ = CLASS_LINES[k]
-        axes.plot([1.05], [place], marker=marker, color=ACCENT, markersize=4.2, transform=axes.transAxes, clip_on=False)
-        axes.text(1.09, place, cut(names[k]), transform=axes.transAxes, va="center", color=INK, fontsize=SIZE,
+        axes.plot(
+            [1.05], [height], marker=marker, color=ACCENT, markersize=4.2, transform=axes.transAxes, clip_on=False
+        )
+        axes.text(1.09, height, cut(names[k]), transform=axes.transAxes, va="center", color=INK, fontsize=SIZE,
                   parse_math=False)  # fmt: skip
 
 
 def _plain_numbers(axis: Axis, most: int) -> None:
-    """Numbers written out, not as powers, at round places of a logarithmic scale, ``most`` at most."""
+    """Numbers written out, not as powers, at round ticks of a logarithmic scale, ``most`` at most."""
     low, high = axis.get_view_interval()
     for steps in (range(1, 10), (1, 2, 5), (1,)):
         round_ones = [step * 10.0**power for power in range(-6, 8) for step in steps]
-        places = [place for place in round_ones if low <= place <= high]
-        if len(places) <= most:
+        ticks = [tick for tick in round_ones if low <= tick <= high]
+        if len(ticks) <= most:
             break
-    if len(places) < 2:
-        places = [place for place in MaxNLocator(4).tick_values(low, high) if low <= place <= high]
-    axis.set_ticks(places, labels=[f"{place:g}" for place in places])
+    if len(ticks) < 2:
+        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+    axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     axis.set_minor_locator(NullLocator())

@@ -112,10 +112,10 @@ def weighting(report: Report) -> str:
 
 def outline(report: Report) -> str:
     """Encoder, patients a cell and centroids that were given up, in one line."""
-    quantised, known = _quantised(report), report.quantisation
+    quantised, quantisation = _quantised(report), report.quantisation
     if quantised is None:
         return ""
-    lost = 0 if known is None else sum(of_class.given_up for of_class in known.classes)
+    lost = 0 if quantisation is None else sum(of_class.given_up for of_class in quantisation.classes)
     parts = [
         encoder_words(quantised),
         f"at least {counted(quantised.min_cluster_size, unit_of(report))} a cell, in the smallest "
@@ -125,28 +125,28 @@ def outline(report: Report) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def given_up(known: Quantisation) -> str:
+def given_up(quantisation: Quantisation) -> str:
     """How many centroids were given up, and of which classes."""
-    lost = {of_class.class_name: of_class.given_up for of_class in known.classes if of_class.given_up}
-    least = counted(known.min_cluster_size, known.patient_unit)
-    aside = sum(of_class.set_aside for of_class in known.classes)
+    lost = {of_class.class_name: of_class.given_up for of_class in quantisation.classes if of_class.given_up}
+    least = counted(quantisation.min_cluster_size, quantisation.patient_unit)
+    aside = sum(of_class.set_aside for of_class in quantisation.classes)
     left_out = f" {counted(aside, 'image')} unlike the others {'was' if aside == 1 else 'were'} left out of every mean."
     alone = left_out if aside else ""
     if not lost:
         return f"No centroid had to be given up: every cell has {least} or more.{alone}"
     total = counted(sum(lost.values()), "centroid")
     named = [f"{class_label(name)} has {counted(n, 'image')} fewer" for name, n in lost.items()]
-    told = listed(named) if len(named) <= NAMED else f"{counted(len(named), 'class', 'classes')} have fewer images"
+    fewer = listed(named) if len(named) <= NAMED else f"{counted(len(named), 'class', 'classes')} have fewer images"
     were, where = ("was", "its cell") if sum(lost.values()) == 1 else ("were", "each of their cells")
     return (
-        f"{total} {were} given up, since fewer than {least} would have been in {where}: {told} than was asked for."
+        f"{total} {were} given up, since fewer than {least} would have been in {where}: {fewer} than was asked for."
         f"{alone}"
     )
 
 
-def bound(known: Quantisation) -> str:
+def bound(quantisation: Quantisation) -> str:
     """What the error of an image is bounded by, in one sentence."""
-    if known.grey_codes:
+    if quantisation.grey_codes:
         return (
             "An image differs from the distilled image of its cell by what the components lose (the reconstruction "
             "error) and by what quantising adds (W2, with the masses as weights): the squares of the two add up to the "
@@ -179,9 +179,9 @@ def mean_rate(classes: Sequence[ClassQuantisation]) -> tuple[RatePoint, ...]:
     )
 
 
-def rate_words(known: Quantisation) -> str:
+def rate_words(quantisation: Quantisation) -> str:
     """How W2 falls with more centroids, in a sentence; empty where it was not measured."""
-    slope = rate_slope(mean_rate(known.classes))
+    slope = rate_slope(mean_rate(quantisation.classes))
     if slope is None or slope >= 0:
         return ""
     return (

@@ -86,7 +86,7 @@ class Making:
     Attributes:
         seed: from which every random number comes.
         recipe: the recipe's name.
-        settings: every setting, section -> name -> value.
+        settings: every setting, section -> name -> value; a section within another by both names, as "method.experts".
         versions: package -> version.
         device: "cpu" or "cuda".
         hardware: processor and GPU.
@@ -194,5 +194,5 @@ class Report:
             "audit": self.audit.as_json() if self.audit is not None else None,
             "quantisation": self.quantisation.as_json() if self.quantisation is not None else None,
         }
-        told: dict[str, Any] = plain({**asdict(self), **numbered})
-        return {"schema": REPORT_SCHEMA, "kind": "medistill report", **told}
+        content: dict[str, Any] = plain({**asdict(self), **numbered})
+        return {"schema": REPORT_SCHEMA, "kind": "medistill report", **content}

@@ -115,10 +115,10 @@ class CorpusSummary:
         Raises:
             ValueError: it names the field.
         """
-        told = _checked(self)
-        if lacking := [split for split in told.counts if split not in told.patients]:
+        checked = _checked(self)
+        if lacking := [split for split in checked.counts if split not in checked.patients]:
             raise ValueError(f"patients: there is no number for {', '.join(lacking)}")
-        return told
+        return checked
 
     @property
     def classes_of_one_site(self) -> tuple[str, ...]:

@@ -67,28 +67,28 @@ def set_text(text: TextFigures) -> str:
 
 def planted_text(text: TextFigures) -> str:
     """How often a planted word was found, by contrast."""
-    told = [
+    results = [
         f"{one.found} of {one.images} at {one.contrast}{' and in their mean' if one.in_mean else ''}"
         for one in text.planted
     ]
-    if not told:
+    if not results:
         return ""
     return (
         "How well the reader sees on these very images: a word planted in them, by grey levels of 255 brighter than "
-        f"what lies behind it, was found in {listed(told)}. What is fainter or smaller than that is overlooked."
+        f"what lies behind it, was found in {listed(results)}. What is fainter or smaller than that is overlooked."
     )
 
 
 def overlay_texts(overlays: Sequence[Overlay]) -> list[str]:
     """What the training images of a site share, where they share anything."""
-    told = []
+    said = []
     for one in overlays:
         if one.likeness is None or one.chance is None:
             continue
         letters = "no letters" if not one.letters else counted(one.letters, "letter or digit", "letters and digits")
         shown = ": the set shows it" if legible_in_set(one) else ""
-        told.append(
+        said.append(
             f"Nearly all training images of {one.site} share something at one place ({letters} in it; correlation with "
             f"the set {one.likeness:.2f}, {100 * one.chance:.1f} % of other places fit as well){shown}."
         )
-    return told
+    return said

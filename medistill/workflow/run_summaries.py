@@ -34,7 +34,7 @@ def set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
     known, per_class = distilled.provenance, np.bincount(distilled.labels)
     manifest = folder / "set" / "manifest.json"
     known.refuse_malformed(str(manifest), *SUMMARISED)
-    told = SetSummary(
+    summary = SetSummary(
         images=len(distilled.labels),
         ipc=distilled.ipc,
         shape=tuple(int(side) for side in distilled.images.shape[1:]),
@@ -54,7 +54,7 @@ def set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         quantised=known.quantisation,
     )
     try:
-        return told.checked()
+        return summary.checked()
     except ValueError as error:
         raise ArtifactError(
             f"{manifest} cannot be used: {error}",

@@ -28,51 +28,51 @@ from medistill.report.wording import count, counted, listed, number, percent, pl
 
 def section(view: ReportView) -> Section | None:
     """The quantisation; None where the set is none and began as none."""
-    known = view.report.quantisation
-    if known is None and "quantisation" not in view.report.missing:
+    record = view.report.quantisation
+    if record is None and "quantisation" not in view.report.missing:
         return None
     return Section(
         "quantisation",
         "How the corpus was quantised",
-        tuple(_blocks(view, known)) if known is not None else (Prose(Absent(view.missing("quantisation"))),),
+        tuple(_blocks(view, record)) if record is not None else (Prose(Absent(view.missing("quantisation"))),),
         contents="Quantisation",
-        data=tuple(_data(known)) if known is not None else (),
+        data=tuple(_data(record)) if record is not None else (),
     )
 
 
-def _blocks(view: ReportView, known: Quantisation) -> Iterator[Block]:
-    yield Prose(_lede(view.report, known))
+def _blocks(view: ReportView, record: Quantisation) -> Iterator[Block]:
+    yield Prose(_lede(view.report, record))
     yield Prose(
         (
-            f"{given_up(known)} A mean of few can still resemble one of them; what an audit tried stands under ",
+            f"{given_up(record)} A mean of few can still resemble one of them; what an audit tried stands under ",
             Link("Privacy", "privacy"),
             ".",
         )
     )
-    yield Beside((_cells_figure(known), _rate_figure(known)))
+    yield Beside((_cells_figure(record), _rate_figure(record)))
     yield Heading("How near the distilled images are to the originals")
     yield Prose(
-        f"{bound(known)} Smaller is nearer. Equal weights show what weighing by the masses gains, random originals "
+        f"{bound(record)} Smaller is nearer. Equal weights show what weighing by the masses gains, random originals "
         "what choosing the centroids gains."
     )
-    yield folded("Each class", _table(known), long=not view.few_classes)
+    yield folded("Each class", _table(record), long=not view.few_classes)
     yield Downloads(("quantisation", "cells", "rate"))
     yield facts(
-        ("Encoder", known.words),
-        ("Variance that it keeps", percent(known.explained) if known.explained is not None else ""),
-        ("SHA-256 of the encoder-decoder", known.decoder),
-        ("Its licence", known.licence),
+        ("Encoder", record.words),
+        ("Variance that it keeps", percent(record.explained) if record.explained is not None else ""),
+        ("SHA-256 of the encoder-decoder", record.decoder),
+        ("Its licence", record.licence),
         ("Labels", labels(view.report)),
         ("Weights in the loss", weighting(view.report)),
-        ("Nested", _nested(known)),
+        ("Nested", _nested(record)),
     )
 
 
-def _lede(report: Report, known: Quantisation) -> str:
+def _lede(report: Report, record: Quantisation) -> str:
     became = (
-        f"their mean, as {known.words} can show it"
-        if known.grey_codes
-        else f"what the mean of their codes decodes to ({known.words})"
+        f"their mean, as {record.words} can show it"
+        if record.grey_codes
+        else f"what the mean of their codes decodes to ({record.words})"
     )
     are = (
         "These means are the distilled images"
@@ -81,59 +81,59 @@ def _lede(report: Report, known: Quantisation) -> str:
     )
     return (
         "The training images of each class were divided into cells of images that are alike, and each cell became one "
-        f"image: {became}. {are}. Each is the mean of {images_of(known.min_cluster_size, known.patient_unit)} or more; "
-        f"the smallest cell has {count(known.smallest)}."
+        f"image: {became}. {are}. Each is the mean of {images_of(record.min_cluster_size, record.patient_unit)} or "
+        f"more; the smallest cell has {count(record.smallest)}."
     )
 
 
-def _nested(known: Quantisation) -> str:
-    if not known.nested:
+def _nested(record: Quantisation) -> str:
+    if not record.nested:
         return ""
     return (
-        f"The images of each class begin with those of smaller sets, of {listed([count(n) for n in known.nested])} "
+        f"The images of each class begin with those of smaller sets, of {listed([count(n) for n in record.nested])} "
         "images a class (fewer where centroids were given up). Each is the mean of its cell in the smallest set that "
         "has it; images that came later took some of that cell."
     )
 
 
-def _cells_figure(known: Quantisation) -> Figure:
+def _cells_figure(record: Quantisation) -> Figure:
     return Figure(
-        f"{plural_of(known.patient_unit).capitalize()} in a cell",
-        (Drawing("cells", partial(quantisation_plots.cells, known), describe_cells(known)),),
+        f"{plural_of(record.patient_unit).capitalize()} in a cell",
+        (Drawing("cells", partial(quantisation_plots.cells, record), describe_cells(record)),),
         "Over all classes. The dashed line is the fewest that were asked for; nothing may lie left of it.",
     )
 
 
-def _rate_figure(known: Quantisation) -> Figure:
+def _rate_figure(record: Quantisation) -> Figure:
     drawn = (
-        Drawing("rate", partial(quantisation_plots.rate, known), describe_rate(known))
-        if quantisation_plots.rate_lines(known)
+        Drawing("rate", partial(quantisation_plots.rate, record), describe_rate(record))
+        if quantisation_plots.rate_lines(record)
         else Prose(Absent("it was not measured, or the distance is 0"))
     )
     return Figure(
         "What more images would gain",
         (drawn,),
         "Distance W2 of a class to its centroids; both scales are logarithmic. Lines: any number of centroids, with no "
-        f"lower bound on the cells, on at most {counted(known.sampled, 'image')} a class; beside a name the slope that "
-        f"fits. Diamonds and dashed line: this set. {rate_words(known)}",
+        f"lower bound on the cells, on at most {counted(record.sampled, 'image')} a class; beside a name the slope "
+        f"that fits. Diamonds and dashed line: this set. {rate_words(record)}",
     )
 
 
-def describe_cells(known: Quantisation) -> str:
+def describe_cells(record: Quantisation) -> str:
     """Of the histogram of patients in a cell."""
-    held = sorted(patients for of_class in known.classes for patients in of_class.cell_patients)
-    unit = known.patient_unit
+    held = sorted(patients for of_class in record.classes for patients in of_class.cell_patients)
+    unit = record.patient_unit
     return (
         f"Histogram of the {plural_of(unit)} in the cells of {counted(len(held), 'distilled image')}: "
         f"{count(held[0])} in the smallest, {count(held[len(held) // 2])} in the middle one, {count(held[-1])} in the "
-        f"largest. Asked for were at least {counted(known.min_cluster_size, unit)}."
+        f"largest. Asked for were at least {counted(record.min_cluster_size, unit)}."
     )
 
 
-def describe_rate(known: Quantisation) -> str:
+def describe_rate(record: Quantisation) -> str:
     """Of the plot of W2 over the number of centroids."""
     each = []
-    for name, points, chosen in quantisation_plots.rate_lines(known):
+    for name, points, chosen in quantisation_plots.rate_lines(record):
         slope = rate_slope(points)
         steepness = "" if slope is None else f", slope {number(slope, 2)}"
         ends = listed([f"{number(point.w2, 2)} with {count(point.centroids)}" for point in (points[0], points[-1])])
@@ -141,10 +141,10 @@ def describe_rate(known: Quantisation) -> str:
     return f"W2 by number of centroids, both scales logarithmic. {'. '.join(each)}."
 
 
-def _table(known: Quantisation) -> Table:
-    units = plural_of(known.patient_unit)
-    of_units = known.patient_unit != "image"
-    code = "" if known.grey_codes else "; W2 in units of the code"
+def _table(record: Quantisation) -> Table:
+    units = plural_of(record.patient_unit)
+    of_units = record.patient_unit != "image"
+    code = "" if record.grey_codes else "; W2 in units of the code"
     return table(
         "The quantisation of each class",
         (
@@ -165,7 +165,7 @@ def _table(known: Quantisation) -> Table:
                 )
             ),
         ),
-        tuple(_row(of_class, of_units=of_units) for of_class in known.classes),
+        tuple(_row(of_class, of_units=of_units) for of_class in record.classes),
         caption=f"Root mean squared differences of a pixel in grey levels, of 255{code}.",
         style="wide",
     )
@@ -187,7 +187,7 @@ def _row(of_class: ClassQuantisation, *, of_units: bool) -> Row:
     )
 
 
-def _data(known: Quantisation) -> Iterator[Table]:
+def _data(record: Quantisation) -> Iterator[Table]:
     counts = ("images", "patients", "distilled images", "fewest patients in a cell", "given up", "set aside")
     distances = ("reconstruction error", "error", "W2", "W2 with equal weights", "W2 of random originals")
     yield table(
@@ -199,7 +199,7 @@ def _data(known: Quantisation) -> Iterator[Table]:
         ),
         tuple(
             (*row[:6], of_class.set_aside, *row[6:])
-            for of_class in known.classes
+            for of_class in record.classes
             for row in (_row(of_class, of_units=True),)
         ),
         caption="How each class was quantised; distances in grey levels, W2 of another encoder than PCA in units of "
@@ -210,7 +210,7 @@ def _data(known: Quantisation) -> Iterator[Table]:
         (Column("class"), Column("distilled image"), Column("images", "count"), Column("patients", "count")),
         tuple(
             (of_class.class_name, str(k), *cells)
-            for of_class in known.classes
+            for of_class in record.classes
             for k, cells in enumerate(long_rows(of_class.cell_images, of_class.cell_patients), start=1)
         ),
         caption="How many training images and patients each distilled image is, or began as, the mean of.",
@@ -219,7 +219,7 @@ def _data(known: Quantisation) -> Iterator[Table]:
         "rate",
         (Column("class"), Column("centroids", "count"), Column("W2", "number")),
         tuple(
-            (of_class.class_name, point.centroids, point.w2) for of_class in known.classes for point in of_class.rate
+            (of_class.class_name, point.centroids, point.w2) for of_class in record.classes for point in of_class.rate
         ),
         caption="W2 by number of centroids, without a lower bound on the cells.",
     )
@@ -231,12 +231,12 @@ def means(report: Report) -> Iterator[Caveat]:
     if distilled is None or distilled.starts_from != "quantised" or not report.shows_people:
         return
     unit = report.split_unit
-    known, of = distilled.quantised, plural_of(unit or "image")
+    quantised, of = distilled.quantised, plural_of(unit or "image")
     means_of = "several images" if of == "images" else f"images of several {of}"
     fewest = (
-        f" Each is of {counted(known.smallest_cluster, unit or 'image')} or more; what would have been of fewer "
-        f"than {count(known.min_cluster_size)} was given up."
-        if known is not None
+        f" Each is of {counted(quantised.smallest_cluster, unit or 'image')} or more; what would have been of fewer "
+        f"than {count(quantised.min_cluster_size)} was given up."
+        if quantised is not None
         else ""
     )
     one_of_several = "" if unit == "patient" else f" One person may have several {of}."
@@ -247,7 +247,7 @@ def means(report: Report) -> Iterator[Caveat]:
         f"{one_of_several} A mean of few can still resemble one of them, most of all one who is unlike the others. "
         f"{measured} how far these do.",
     )
-    if report.quantising and known is not None and known.labels == "soft":
+    if report.quantising and quantised is not None and quantised.labels == "soft":
         attacked = audit is not None and audit.membership is not None
         tried = (
             "The attacks on membership below had these labels to work with."

@@ -305,7 +305,9 @@ def test_a_run_that_only_began_so_still_tells_of_its_experts() -> None:
         method="IADD",
         quantised=QuantisedSummary(min_cluster_size=5, smallest_cluster=6, encoder="pca", dimension=64),
     )
-    text = plain("\n".join(methods(replace(base, distilled=began, course=report_example.course()))))
+    settings = {name: values for name, values in sections_of(load_recipe("covid-xray-cpu")).items() if name}
+    making = replace(base.making, settings=settings)
+    text = plain("\n".join(methods(replace(base, distilled=began, making=making, course=report_example.course()))))
     assert "They started from the centroids of an optimal quantisation (Tan and Slade 2026)" in text
     assert "images of 5 patients or more; the smallest cell has 6." in text
     assert "experts were trained" in text
