@@ -5,7 +5,6 @@ A recipe names its method by one of these and by nothing else, so no word in a r
 
 from __future__ import annotations
 
-import ast
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +41,6 @@ def method_summary(name: str) -> str:
     for folder in import_module(PACKAGE).__path__:
         path = Path(folder) / f"{name}.py"
         if path.is_file():
-            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-            return text.partition("\n")[0].partition(": ")[2].rstrip(".")
+            with path.open(encoding="utf-8") as file:
+                return file.readline().partition(": ")[2].strip().strip('"').rstrip(".")
     return ""

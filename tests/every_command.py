@@ -79,6 +79,7 @@ def commands(pacs: str, there: Callable[[str], bool] = installed) -> list[tuple[
         ("phantom", ["drawn", "--patients", "12", "--size", "32"]),
         ("recipes list", []),
         ("recipes show", ["demo"]),
+        ("recipes upgrade", ["former.toml", "--out", "upgraded.toml"]),
         ("doctor", []),
         ("ledger", []),
         ("keys new", ["house"]),
@@ -168,6 +169,7 @@ def main(folder: Path) -> None:
     raise_loopback()
     write_sites(folder)
     head, *rows = (folder / "labels.csv").read_text(encoding="utf-8").splitlines()
+    (folder / "former.toml").write_text('method = "mtt"\n\n[distill]\nipc = 2\n', encoding="utf-8")
     (folder / "few.csv").write_text("\n".join([head, *rows[::3]]), encoding="utf-8")
     make_sender(folder / "theirs", "other")
     export_key(folder / "theirs", "other", folder / "theirs" / "other.key.json")

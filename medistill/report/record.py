@@ -86,7 +86,7 @@ class Making:
     Attributes:
         seed: from which every random number comes.
         recipe: the recipe's name.
-        settings: every setting, section -> name -> value.
+        settings: every setting, section -> name -> value; a section within another by both names, as "method.experts".
         versions: package -> version.
         device: "cpu" or "cuda".
         hardware: processor and GPU.

@@ -19,3 +19,5 @@ TINY = (
     "schedule.choose=fixed",
 )
 """Overrides of a recipe."""
+TINY_QUANTISED = tuple(setting for setting in TINY if not setting.startswith("method."))
+"""Those that a recipe of a method that quantises knows too."""

@@ -217,7 +217,7 @@ def test_a_half_that_cannot_be_quantised_is_a_reason_and_no_crash(tmp_path, monk
     found = attack_membership(drawn_set(corpus, ipc=3), corpus, recipe, out=tmp_path / "out", device="cpu")
     of_shadows = [one for one in found.attacks if one.name != "loss"]
     assert len(of_shadows) == 6
-    assert all("shadow 1 of 4: quantise.components = 30" in one.reason for one in of_shadows)
+    assert all("shadow 1 of 4: method.quantise.components = 30" in one.reason for one in of_shadows)
     assert found.shadows == 0
     assert list((tmp_path / "out" / "membership").glob("shadow*")) == []
 
@@ -263,7 +263,7 @@ def test_halves_that_are_nearly_one_patient_s_are_a_reason_and_no_crash(tmp_path
     reasons = {one.reason for one in found.attacks if one.name != "loss"}
     assert found.shadows == 0
     assert len(reasons) == 1
-    assert "of class a by their share of its images, and quantise.min_cluster_size is 4" in reasons.pop()
+    assert "of class a by their share of its images, and method.quantise.min_cluster_size is 4" in reasons.pop()
 
 
 def test_another_corpus_or_shape_is_refused(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from medistill.privacy.audit import Audit, CopyFigures, Subject, load_audit
 from medistill.privacy.gate import MAKING_NAME
 from medistill.privacy.initialisation import initial_rows
 from medistill.privacy.membership import MembershipAttack
-from medistill.recipe import load_recipe
+from medistill.recipe import load_recipe, override_recipe
 from medistill.studies.audit.audit import audit
 from tests.factories import audited
 from tests.factories.attacked import attack_membership, membership_hidden

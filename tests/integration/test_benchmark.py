@@ -44,7 +44,7 @@ from medistill.training.context import Context
 from medistill.workflow.experts import network_spec
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
-from tests.factories.tiny import TINY
+from tests.factories.tiny import TINY, TINY_QUANTISED
 
 WORDS = ("benchmark", "pneumoniamnist", "--ipc", "1", "--device", "cpu")
 COUNTS = {"train": 60, "val": 12, "test": 20}
@@ -88,8 +88,8 @@ def cli(*words: str) -> tuple[int, str, str]:
     return told.exit_code, told.stdout, told.stderr
 
 
-def settings(*more: str) -> list[str]:
-    return [word for setting in (*TINY, *more) for word in ("--set", setting)]
+def settings(*more: str, tiny: tuple[str, ...] = TINY) -> list[str]:
+    return [word for setting in (*tiny, *more) for word in ("--set", setting)]
 
 
 def test_from_official_file_to_figures_beside_published_ones(finished: tuple[Path, str, str]) -> None:
@@ -104,7 +104,7 @@ def test_from_official_file_to_figures_beside_published_ones(finished: tuple[Pat
     assert {sentence.split(" is ")[0] for sentence in result["cut_down"]} == {
         setting.partition("=")[0] for setting in TINY
     } - {"evaluate.bootstrap", "schedule.choose"}
-    assert "experts.count is 2 in place of 20." in result["cut_down"]
+    assert "method.experts.count is 2 in place of 20." in result["cut_down"]
 
     looks = json.loads((out / "looks" / "accuracy.json").read_text())["accuracy"]
     assert sorted(looks) == ["2", "4"]
@@ -247,14 +247,14 @@ def test_a_method_that_quantises_is_set_beside_the_same_figures(pneumonia: Path,
         "--out",
         str(out),
     ]
-    code, told, said = cli(*words, *settings("method.quantise.components=4", "method.keep_looks=true"))
+    code, told, said = cli(*words, *settings("method.quantise.components=4", tiny=TINY_QUANTISED))
     assert code == 0, said
     result = load_benchmark(out / "benchmark.json")
     assert (result.ipc, result.maximum_accuracy, result.maximum_step) == (3, None, None), (
         "there is no course to look at"
     )
     assert {sentence.split(" is ")[0] for sentence in result.cut_down} == {
-        "network.width", "quantise.components", "evaluate.networks", "evaluate.epochs", "evaluate.raw_epochs"
+        "network.width", "method.quantise.components", "evaluate.networks", "evaluate.epochs", "evaluate.raw_epochs"
     }  # fmt: skip
     assert "This run " in told
     assert "chosen on validation data" not in told

@@ -30,7 +30,7 @@ from medistill.training.randomness import generator
 from medistill.workflow.distill import distill
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import drawn_corpus
-from tests.factories.tiny import TINY
+from tests.factories.tiny import TINY_QUANTISED
 from tests.settings_restored import settings_restored
 
 CPU = torch.device("cpu")
@@ -201,7 +201,7 @@ def test_images_too_large_for_an_autoencoder_are_refused_by_name(corpus: Corpus)
 
 
 def distilled(*words: str) -> list[str]:
-    settings = [word for setting in (*TINY, *QUANTISED) for word in ("--set", setting)]
+    settings = [word for setting in (*TINY_QUANTISED, *QUANTISED) for word in ("--set", setting)]
     return ["distill", "--recipe", "demo", "--device", "cpu", *settings, *words]
 
 
@@ -221,11 +221,11 @@ def finished(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_run_keeps_the_hash_and_the_licence_and_never_the_path(finished: tuple[Path, Path, Path]) -> None:
     run, folder, _ = finished
     sha256 = load(folder)[2]
-    settings = tomllib.loads((run / "recipe.toml").read_text())["quantise"]
+    settings = tomllib.loads((run / "recipe.toml").read_text())["method"]["quantise"]
     assert (settings["encoder"], settings["decoder"]) == ("brought", sha256)
     provenance = json.loads((run / "set" / "manifest.json").read_text())["provenance"]
-    assert provenance["recipe"]["quantise"]["encoder"] == "brought"
-    assert provenance["quantisation"]["decoder"] == provenance["recipe"]["quantise"]["decoder"] == sha256
+    assert provenance["recipe"]["method"]["quantise"]["encoder"] == "brought"
+    assert provenance["quantisation"]["decoder"] == provenance["recipe"]["method"]["quantise"]["decoder"] == sha256
     assert provenance["quantisation"]["licence"] == "CC-BY-4.0"
     files = [file for file in run.rglob("*") if file.is_file()]
     assert len(files) > 5

@@ -11,7 +11,9 @@ from types import ModuleType
 
 import pytest
 
+from medistill.method_names import method_names, method_summary
 from medistill.recipe import Recipe, recipe_names
+from medistill.recipe.method import settings_kind
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -69,8 +71,17 @@ def test_the_reference_lists_every_recipe_setting_and_command(hooks: ModuleType)
     for name in recipe_names():
         assert f"### {name}\n" in recipes
     for section, field in Recipe.model_fields.items():
-        for key in getattr(field.annotation, "model_fields", {}):
-            assert f"| `{key}` |" in recipes.partition(f"### {section}\n")[2].partition("\n### ")[0]
+        if section != "method":
+            for key in getattr(field.annotation, "model_fields", {}):
+                assert f"| `{key}` |" in recipes.partition(f"### {section}\n")[2].partition("\n### ")[0]
+    of_methods = recipes.partition("### method\n")[2].partition("\n### ")[0]
+    for name in method_names():
+        assert f"| `{name}` | {method_summary(name)} |" in of_methods
+        for key, field in settings_kind(name).model_fields.items():
+            inner = getattr(field.annotation, "model_fields", {})
+            assert key == "name" or inner or f"\n| `{key}` |" in of_methods.partition("\n#### ")[0]
+            for within in inner:
+                assert f"| `{within}` |" in of_methods.partition(f"#### method.{key}\n")[2].partition("\n#### ")[0]
     commands = hooks.commands_page()
     for verb in ("distill", "prepare", "experts", "evaluate", "report", "phantom", "purge", "recipes list", "doctor"):
         assert f"## medistill {verb}\n" in commands

@@ -14,7 +14,9 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from medistill.method_names import method_names
 from medistill.recipe import Recipe
+from medistill.recipe.method import settings_kind
 from medistill_cli.main import app
 from tests.worked_example import blocks
 
@@ -30,7 +32,9 @@ SOURCE = re.compile(r"`((?!ddranking/)[\w/]+\.py)`")
 """A file by its name, or by the end of its path; those of DD-Ranking are not ours."""
 FUNCTION = re.compile(r"(?:^|\s)([\w/]+\.py), (\w+)$", re.MULTILINE)
 """The file and the function beside an equation."""
-SETTING = re.compile(r"(?:`|--set )([a-z_]+(?:\.[a-z_]+)+)(?= ?[=`])")
+SETTING = re.compile(r"`([a-z_]+(?:\.[a-z_]+)+)(?= ?[=`])")
+SET = re.compile(r"(?:--set |\")([a-z_]+(?:\.[a-z_]+)+)=")
+"""As a command or a program sets it, where nothing else can be meant."""
 COMMAND = re.compile(r"\bmedistill((?: [a-z][\w-]*)+)((?:[^\n`\\]|\\\n)*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 FILE_ENDINGS = ("json", "toml", "py", "md", "csv", "html", "seal", "key", "npy", "svg", "npz", "zip", "pt")
@@ -53,7 +57,7 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
         yield from commands(child, (*words, name))
 
 
-SETTINGS = set(settings(Recipe))
+SETTINGS = set(settings(Recipe)).union(*(settings(settings_kind(name), "method.") for name in method_names()))
 COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
@@ -68,7 +72,11 @@ def sources(name: str) -> list[Path]:
 def wrong_sources(text: str, added: set[str]) -> list[str]:
     """Names of files that are nowhere, and functions that are not in the file that is named beside them."""
     there = {name: sources(name) for name in {*SOURCE.findall(text), *(file for file, _ in FUNCTION.findall(text))}}
-    missing = [name for name, found in there.items() if not found and not any(one.endswith(name) for one in added)]
+    missing = [
+        name
+        for name, found in there.items()
+        if "NAME" not in name and not found and not any(one.endswith(name) for one in added)
+    ]
     return missing + [
         f"{file}, {name}"
         for file, name in FUNCTION.findall(text)
@@ -80,7 +88,7 @@ def wrong_sources(text: str, added: set[str]) -> list[str]:
 
 def wrong_settings(text: str) -> list[str]:
     sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
-    named = [name for name in SETTING.findall(text) if name.partition(".")[0] in sections]
+    named = [name for name in SETTING.findall(text) if name.partition(".")[0] in sections] + SET.findall(text)
     there = SETTINGS | {f"{name}.{key}" for name in SETTINGS for key in ("Abnormal",)}  # a class that a user names
     return [name for name in named if name not in there and name.rpartition(".")[2] not in FILE_ENDINGS]
 
@@ -114,9 +122,9 @@ def test_what_is_not_there_is_found() -> None:
         "never.py",
         "outer.py, gone",
     ]
-    assert wrong_settings("`distill.ipc`, `distill.nothing = 1`, --set evaluate.never=2, `audit.json`") == [
-        "distill.nothing",
-        "evaluate.never",
+    assert wrong_settings("`method.ipc`, `method.nothing = 1`, --set never.ipc=2, `audit.json`") == [
+        "method.nothing",
+        "never.ipc",
     ]
     assert wrong_options("medistill share RUN --licence X --never\nmedistill distill \\\n --data x --nor") == [
         "share --never",

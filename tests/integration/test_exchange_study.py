@@ -234,7 +234,7 @@ def test_what_cannot_be_studied_is_refused(made: Made, tmp_path: Path, monkeypat
         again(made, monkeypatch, tmp_path / "one", Heard(), 'data.sites=["north"]')
     with pytest.raises(UsageError, match="other images or of another network"):
         again(made, monkeypatch, made.out, Heard(), 'data.classes=["COVID", "Normal"]')
-    with pytest.raises(UsageError, match=r"another recipe: .*distill\.iterations"):
+    with pytest.raises(UsageError, match=r"another recipe: .*method\.iterations"):
         again(made, monkeypatch, made.out, Heard(), "method.iterations=5")
     with FileLock(made.out / ".lock"), pytest.raises(UsageError, match="another process works on the study"):
         again(made, monkeypatch, made.out, Heard())

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from medistill.data.phantom import write_phantom
 from medistill.workflow.report import read_report
 from medistill_cli.main import app
 
@@ -21,10 +22,11 @@ METHODS = ("iadd", "datm", "ddoq")
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three runs, the bundle of each, and the phantom images that they were made of."""
+    """Three runs, the bundle of each, and, drawn again, the phantom images that they were made of."""
     folder = tmp_path_factory.mktemp("former")
     with tarfile.open(FORMER) as archive:
         archive.extractall(folder, filter="data")
+    write_phantom(folder / "xray", patients=24, size=64)
     return folder
 
 
@@ -49,8 +51,11 @@ def test_a_report_says_the_same_of_a_former_run(former: Path, method: str) -> No
     _, said = done("report", run)
     assert NOTE in said
     after = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    for key in ("title", "verdict", "evaluation", "distilled", "corpus", "course", "quantisation", "audit", "methods"):
+    for key in ("title", "verdict", "evaluation", "distilled", "corpus", "course", "quantisation", "methods"):
         assert after[key] == before[key], key
+    audited = json.loads((run / "audit" / "audit.json").read_text(encoding="utf-8"))
+    assert (after["audit"]["verdict"], after["audit"]["set_digest"]) == (audited["verdict"], audited["set_digest"])
+    assert [one["figure"] for one in after["audit"]["criteria"]] == [one["figure"] for one in audited["criteria"]]
     assert after["making"]["hashes"] == before["making"]["hashes"]
     settings = after["making"]["settings"]
     assert settings["method"]["ipc"] == before["making"]["settings"]["distill"]["ipc"]
@@ -98,8 +103,8 @@ def test_a_former_set_is_audited_as_one_whose_making_is_not_known_here(former: P
     few = ["--set", "audit.shadows=0", "--set", "audit.networks=1"]
     found, said = done("audit", former / "iadd", "--data", former / "xray", "--device", "cpu", *few)
     assert NOTE in said
-    by_name = {one["name"]: one for one in found["audit"]["criteria"]}
-    assert "not sealed by this installation" in by_name["making"]["reason"]
+    by_name = {one["name"]: one for one in found["criteria"]}
+    assert "not sealed by this installation" in by_name["Images whose making is known"]["reason"]
 
 
 def test_a_former_set_is_shared_with_its_recipe_as_it_is_written_now(former: Path) -> None:

@@ -124,7 +124,7 @@ def test_real_images_cannot_be_more_than_there_are_and_the_way_out_is_named(
 ) -> None:
     recipe = override_recipe(tiny_recipe, SETTINGS, "test")
     fewest = images_of_classes(phantom_corpus).min()
-    with pytest.raises(DataError, match=rf"--ipc {fewest} or less.*distill\.init=noise"):
+    with pytest.raises(DataError, match=rf"--ipc {fewest} or less.*method\.init=noise"):
         run(recipe, out=tmp_path / "run", data=phantom_folder, device="cpu")
 
 

@@ -26,7 +26,7 @@ from medistill.artifacts.corpus import Corpus, load_corpus
 from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, DataError
 from medistill.progress import Silent, SilentTask
-from medistill.recipe import DataRecipe, Recipe, load_recipe
+from medistill.recipe import DataRecipe, Recipe, load_recipe, override_recipe
 from medistill.workflow.prepare import prepare
 
 RECIPE = Recipe(data=DataRecipe(image_size=16))
@@ -353,7 +353,7 @@ def test_what_makes_another_corpus_and_what_does_not(tmp_path):
     assert prepare(tmp_path / "moved", RECIPE, progress=heard).content == first.content
     assert heard.tasks == []  # the same files elsewhere
     heard = Heard()
-    slow = RECIPE.model_copy(update={"experts": RECIPE.experts.model_copy(update={"count": 3})})
+    slow = override_recipe(RECIPE, ["method.experts.count=3"], "test")
     assert prepare(folder, slow, progress=heard).content == first.content
     assert heard.tasks == []
 

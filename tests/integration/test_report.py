@@ -293,7 +293,8 @@ def test_other_networks_sites_and_a_benchmark_are_read(whole_run: Callable[..., 
         {"site": "Site & B", "folder": "02", "reason": "class 'Normal' comes from this site alone", "note": ""},
     ]
     about = {"classes": list(NAMES), "images": 60, "patients": 30}
-    write_json(run / "sites" / "sites.json", {"schema": 1, "sites": [{**plan, **about} for plan in plans]})
+    of_run = {"schema": 1, "corpus": "c" * 64, "recipe_digest": recipe.digest}
+    write_json(run / "sites" / "sites.json", {**of_run, "sites": [{**plan, **about} for plan in plans]})
     result = BenchmarkResult(
         "CIFAR-10", 3, 40.0, 1.5, 41.0, 20, ("Fewer experts.",), (PublishedFigure("MTT", 46.3, "hard", "s"),)
     )

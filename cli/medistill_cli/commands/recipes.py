@@ -16,7 +16,7 @@ from medistill_cli.terminal import write, write_error
 recipes = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="List the recipes, show one in full, or write one anew that a former version wrote.\n\n"
+    help="List the recipes, show or upgrade one.\n\n"
     "\b\nExamples:\n  medistill recipes list\n  medistill recipes show demo\n  medistill recipes upgrade mine.toml",
 )
 

@@ -29,7 +29,7 @@ from medistill.errors import UsageError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import PUBLISHED_IPC, BenchmarkResult, published_figures
 from medistill.method_names import DEFAULT_METHOD
-from medistill.methods.registry import find_method
+from medistill.methods.registry import find_method, recipe_facts
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, load_recipe, recipe_names
 from medistill.recipe.load import settings_of
@@ -196,7 +196,7 @@ def departures(source: BenchmarkSource, recipe: Recipe) -> list[str]:
     told = []
     if source.limit is not None:
         told.append(f"At most {source.limit} training images of each class were used.")
-    if overrides and "-ipc" in name:
+    if overrides and recipe_facts(recipe).outer_steps:
         told.append(f"There is no setting for {recipe.method.ipc} images per class: that of {name} was taken.")
     mine, theirs = _settings(recipe), _settings(setting)
     both = [key for key in theirs if key in mine]

@@ -81,7 +81,7 @@ def test_a_full_disk_a_closed_door_and_a_full_memory_say_what_to_do() -> None:
     ("room", "helps", "useless"),
     [
         ("training.loop", "compute.micro_batch", "bootstrap"),
-        ("engine.unroll", "distill.syn_steps", "bootstrap"),
+        ("engine.unroll", "method.syn_steps", "bootstrap"),
         ("data.decoding", "data.image_size", "micro_batch"),
         ("sharing.archive", "the size of the bundle", "micro_batch"),
         ("quantisation.pca", "quantise.components", "micro_batch"),

@@ -305,7 +305,7 @@ def test_divergence_names_the_setting_that_left_its_range_first(trajectories, tm
     recipe, path = recipe_of(method, **settings), tmp_path / "checkpoint.safetensors"
     made = problem_of(recipe, trajectories, path)
     state = start(made)
-    with pytest.raises(DivergedError, match=rf"lower distill\.{blamed} by"):
+    with pytest.raises(DivergedError, match=rf"lower method\.{blamed} by"):
         optimise(state, made, Silent())
     kept = restored(path, recipe, trajectories)
     assert bits(kept) == bits(state)
@@ -322,7 +322,7 @@ def test_a_learning_rate_that_grew_is_to_blame_before_and_after_the_loss_overflo
     state = start(made)
     state.values["log_alpha"] = state.values["log_alpha"] + math.log(growth)
     before = bits(state)
-    with pytest.raises(DivergedError, match=r"lower distill\.student_lr_lr by"):
+    with pytest.raises(DivergedError, match=r"lower method\.student_lr_lr by"):
         step(state, made)
     assert bits(state) == before
 
@@ -368,7 +368,7 @@ def test_out_of_memory_halves_the_micro_batch_and_repeats_the_step(trajectories,
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [(4, r"compute\.micro_batch = 1; .*distill\.syn_steps"), (1, "syn_steps")]
+    ("given", "expected"), [(4, r"compute\.micro_batch = 1; .*method\.syn_steps"), (1, "syn_steps")]
 )
 def test_out_of_memory_again_is_an_error_that_names_what_to_change(trajectories, tmp_path, given, expected):
     recipe, path = recipe_of(), tmp_path / "checkpoint.safetensors"

@@ -114,7 +114,7 @@ def test_numbers_that_run_away_are_told_and_the_last_good_epoch_is_kept(
         trained(tmp_path, progress=Killed(after=39))
     kept = (tmp_path / STATE).read_bytes()
     wide = RECIPE.model_copy(update={"lr": 1e30})
-    with pytest.raises(DivergedError, match=r"epoch 1 at autoencoder\.lr = 1e\+30"):
+    with pytest.raises(DivergedError, match=r"epoch 1 at method\.autoencoder\.lr = 1e\+30"):
         trained(tmp_path / "wide", wide)
     assert not list((tmp_path / "wide").iterdir())
     monkeypatch.setattr("torch.nn.functional.mse_loss", lambda made, grey: made.mean() * float("nan"))
