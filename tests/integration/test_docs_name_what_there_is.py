@@ -57,7 +57,9 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
         yield from commands(child, (*words, name))
 
 
-SETTINGS = set(settings(Recipe)).union(*(settings(settings_kind(name), "method.") for name in method_names()))
+SETTINGS = set(settings(Recipe)) | {
+    setting for name in method_names() for setting in settings(settings_kind(name), "method.")
+}
 COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
