@@ -14,7 +14,7 @@ from medistill.artifacts.cache import BUILT_IN, cache_root
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json, read_result
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
 from medistill.evaluate.evaluation import Evaluation
@@ -102,7 +102,7 @@ def run(
     place = choose_device(device)
     Guarantee.of(recipe)  # refused before anything is read
     _claim(out, recipe, resume=resume)
-    with alone(out / LOCK, when_taken=lambda: _refuse_second(out), keep=False):
+    with exclusive_lock(out / LOCK, when_taken=lambda: _refuse_second(out), keep=False):
         if resume:
             _refuse_another_benchmark(out / "run.json", benchmark)
         write_text(out / "recipe.toml", recipe_toml(recipe))

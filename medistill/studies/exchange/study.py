@@ -13,7 +13,7 @@ import torch
 from medistill.artifacts.atomic import private_folder, sha256_file, write_json, write_text
 from medistill.artifacts.corpus import NOT_STATED, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 from medistill.errors import DivergedError, UsageError
 from medistill.evaluate.network_keys import STATISTICS
 from medistill.evaluate.predictions import Truth
@@ -73,7 +73,7 @@ def exchange_study(
     """
     _refuse_recipe(recipe)
     folder = private_folder(Path(out))
-    with alone(folder / ".lock", when_taken=lambda: _refuse_second(folder), keep=False):
+    with exclusive_lock(folder / ".lock", when_taken=lambda: _refuse_second(folder), keep=False):
         log = RunLog(folder / "log.jsonl", progress)
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
         spec = network_spec(corpus, recipe, network)

@@ -9,7 +9,7 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import save_without_site
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
 from medistill.networks.own import NetworkFactory
 from medistill.progress import Progress, Silent, time_left
@@ -60,7 +60,7 @@ def leave_site_out(
     source = _set_of(run)
     recipe = _recipe_of(source, run, large_recipe)
     folder = private_folder(run / "sites")
-    with alone(folder / ".lock", when_taken=lambda: _refuse_second(run), keep=False):
+    with exclusive_lock(folder / ".lock", when_taken=lambda: _refuse_second(run), keep=False):
         log = RunLog(run / "log.jsonl", progress)
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
         context = Context(
