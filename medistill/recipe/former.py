@@ -100,10 +100,11 @@ def upgrade(settings: Mapping[str, Any], origin: str) -> tuple[dict[str, Any], s
             )
         elif all(value != _default(one, path) for one in having) and path not in OFF:
             idle.append(former)
+    others, replaced = _without_forward(_others(settings))
     left_out = f" Left out, since {name} has no such settings: {', '.join(idle)}." if idle else ""
-    return {**_others(settings), "method": method}, (
+    return {**others, "method": method}, (
         f"{origin} is written for a former version of medistill. It is read as it would be written now; "
-        f"`medistill recipes upgrade` writes a file anew.{left_out}"
+        f"`medistill recipes upgrade` writes a file anew.{left_out}{replaced}"
     )
 
 
@@ -134,6 +135,15 @@ def _within(section: str, key: str) -> str:
 
 def _others(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in SECTIONS and name != "method"}
+
+
+def _without_forward(settings: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The same with the way of differentiating that there is in place of the one that is gone, and a note of it."""
+    compute = settings.get("compute")
+    if not isinstance(compute, Mapping) or compute.get("step") != "forward":
+        return settings, ""
+    note = ' compute.step = "forward" is gone, and read as "reverse", which gives the same derivative.'
+    return {**settings, "compute": {**compute, "step": "reverse"}}, note
 
 
 def _default(method: str, path: str) -> Any:

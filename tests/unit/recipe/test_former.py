@@ -162,3 +162,11 @@ def test_an_upgraded_file_is_the_same_recipe_without_a_note(tmp_path: Path, reci
 def test_every_present_recipe_is_none_of_a_former_form() -> None:
     for name in method_names():
         assert not is_former(tomllib.loads(recipe_toml(load_recipe("covid-xray", [f"method.name={name}"]))))
+
+
+def test_the_way_of_differentiating_that_is_gone_is_read_as_the_one_that_gives_the_same() -> None:
+    former = {"method": "mtt", "distill": {"ipc": 2}, "compute": {"step": "forward", "precision": "fp32"}}
+    now, note = upgrade(former, "a recipe")
+    assert now["compute"] == {"step": "reverse", "precision": "fp32"}
+    assert 'compute.step = "forward" is gone' in note
+    assert validate_recipe(now, "a recipe").compute.step == "reverse"
