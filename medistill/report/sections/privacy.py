@@ -175,7 +175,7 @@ def _membership(audit: Audit, report: Report) -> Iterator[Block]:
     if tried is None:
         yield Prose(Absent("membership inference was not tried"))
         return
-    yield Prose(_how_attacked(tried, attack_remarks(audit), quantising=report.quantising))
+    yield Prose(_how_attacked(tried, attack_remarks(audit)))
     if figures := tuple(_figures(audit, tried)):
         yield arm_legend(("distilled", "random", "raw"), points=True)
         yield Beside(figures)
@@ -188,7 +188,7 @@ def _membership(audit: Audit, report: Report) -> Iterator[Block]:
         yield _canaries(tried)
 
 
-def _how_attacked(tried: Membership, remarks: Sequence[str], *, quantising: bool) -> str:
+def _how_attacked(tried: Membership, remarks: Sequence[str]) -> str:
     said = [
         "Who was in the training split is guessed from networks trained on the set, and, so that the figures mean "
         "something, on random originals and on all of them. "
@@ -197,11 +197,9 @@ def _how_attacked(tried: Membership, remarks: Sequence[str], *, quantising: bool
         *remarks,
     ]
     if tried.shadows:
-        budget = (
-            ""
-            if quantising
-            else f" with {counted(tried.shadow_experts, 'expert')} and {counted(tried.shadow_iterations, 'outer step')}"
-        )
+        parts = [(tried.shadow_experts, "expert"), (tried.shadow_iterations, "outer step")]
+        spent = " and ".join(counted(number, what) for number, what in parts if number)
+        budget = f" with {spent}" if spent else ""
         said.append(
             f"Each shadow was made of half of the patients{budget}, and answers by "
             f"{counted(tried.shadow_networks, 'network')} of each source: the likelihood ratio and the canaries tell "
