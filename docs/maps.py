@@ -91,7 +91,7 @@ def source_of(module: str) -> Path:
 def purpose_of(module: str) -> str:
     """The first paragraph of a module's docstring."""
     docstring = ast.get_docstring(ast.parse(source_of(module).read_text(encoding="utf-8"))) or ""
-    return " ".join(docstring.split("\n\n")[0].split())
+    return " ".join(docstring.split("\n\n")[0].replace("`", "").split())
 
 
 def owner_of(name: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from medistill.artifacts.atomic import PRIVATE_FILE, unwritable
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 
 PURGE = "purge.lock"
 
@@ -52,7 +52,7 @@ def join(root: Path) -> None:
     if _presence is not None and (_presence.root, _presence.process) == (root, os.getpid()) and _presence.file.exists():
         return
     leave()
-    with alone(root / PURGE, when_taken=lambda: None, keep=False):
+    with exclusive_lock(root / PURGE, when_taken=lambda: None, keep=False):
         lock = FileLock(root / f"user-{os.getpid()}-{secrets.token_hex(4)}.lock", mode=PRIVATE_FILE)
         try:
             lock.acquire()
@@ -80,7 +80,7 @@ def nobody_joins(root: Path) -> Iterator[tuple[int, ...]]:
     This process does not count. What processes that were killed left behind is removed.
     """
     leave()
-    with alone(root / PURGE, when_taken=lambda: None, keep=False):
+    with exclusive_lock(root / PURGE, when_taken=lambda: None, keep=False):
         yield tuple(sorted(_at_work(root)))
 
 

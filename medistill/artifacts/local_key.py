@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 from medistill.artifacts.atomic import PRIVATE_FILE, private_folder, write_text
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 from medistill.errors import ArtifactError
 
 FILE = "installation.key"
@@ -37,7 +37,7 @@ def local_key() -> bytes:
     if found is not None:
         return found
     path = private_folder(keys_root()) / FILE
-    with alone(path.with_name(f".{FILE}.lock"), when_taken=lambda: None, keep=True):
+    with exclusive_lock(path.with_name(f".{FILE}.lock"), when_taken=lambda: None, keep=True):
         if not path.is_file():
             write_text(path, secrets.token_hex(BYTES) + "\n", private=True)
     return local_key()

@@ -12,7 +12,7 @@ from medistill.artifacts.atomic import PRIVATE_FILE, unwritable
 
 
 @contextmanager
-def alone(path: Path, *, when_taken: Callable[[], None], keep: bool) -> Iterator[None]:
+def exclusive_lock(path: Path, *, when_taken: Callable[[], None], keep: bool) -> Iterator[None]:
     """Keep other processes out as long as the block lasts; a process that is killed lets go.
 
     Args:

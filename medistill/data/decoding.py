@@ -14,7 +14,7 @@ import numpy as np
 
 from medistill.artifacts.atomic import private_folder
 from medistill.data.decoded import TOO_MUCH, Decoded
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.data.second_look import SecondLook, look_again
 from medistill.data.staging import CHUNK, keep, kept
 from medistill.data.workers import in_workers
@@ -137,11 +137,11 @@ def decode_chunk(folder: Path, chunk: Sequence[str], recipe: DataRecipe) -> list
 
 
 def _decode(pipeline: Any, path: Path) -> Decoded:
-    """One file; only a `Refused` that the reader meant is told in words, since others may quote the file."""
+    """One file; only a `RejectedFile` that the reader meant is told in words, since others may quote the file."""
     try:
         told = pipeline({"image": str(path)})
     except Exception as error:  # noqa: BLE001  # one bad file must not end the reading of ten thousand
-        refused = _cause(error, Refused)
+        refused = _cause(error, RejectedFile)
         if refused is not None:
             return Decoded(None, category=refused.category, reason=refused.reason)
         if _cause(error, MemoryError) is not None:

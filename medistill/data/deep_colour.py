@@ -15,7 +15,7 @@ from PIL import ImageOps
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import II, TiffImageFile
 
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.data.tiff import in_deep_planes
 
 OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
@@ -39,7 +39,7 @@ def deep_colour(path: Path, kind: str) -> np.ndarray:
         Two channels where it holds grey and transparency, else three, or four with transparency or of CMYK.
 
     Raises:
-        Refused: its colours lie in compressed planes, of which Pillow gives the upper bytes alone.
+        RejectedFile: its colours lie in compressed planes, of which Pillow gives the upper bytes alone.
     """
     with path.open("rb") as file, Pillow.open(file, formats=(kind,)) as opened:
         if _raw_mode(opened) == GREY_AND_ALPHA:
@@ -73,7 +73,7 @@ def _choose_bytes(opened: ImageFile, *, swapped: bool) -> None:
         form = str(args[0])
         if planes and tile.codec_name != "raw":
             why = "its 16-bit colours lie in compressed planes, one for each; save it with its colours together"
-            raise Refused("unsupported coding", why)
+            raise RejectedFile("unsupported coding", why)
         if planes and isinstance(opened, TiffImageFile):
             form = f"{form[0]};16{'L' if opened.tag_v2.prefix == II else 'B'}"
         form = form[:-3] + OTHER_ORDER[form[-3:]] if swapped else form

@@ -19,7 +19,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from medistill.data.image import check_size
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 
 BESIDE_PIXELS = 2**24
 """Bytes that a deflated data set may have beside its pixels: overlays, tables, private elements."""
@@ -39,12 +39,13 @@ def read_data_set(file: BinaryIO, *, force: bool = False, only: Sequence[str] | 
         only: keywords of the elements to read, none of which come with or after the pixels; None reads all.
 
     Raises:
-        Refused: it would unpack to more than its pixels and a header need, ends too early, or has its pixels elsewhere.
+        RejectedFile: it would unpack to more than its pixels and a header need, ends too early, or has its pixels
+            elsewhere.
         Exception: whatever pydicom makes of a damaged file; its words may quote the header.
     """
     meta = _file_meta(file)
     if meta.get("TransferSyntaxUID") in DEFLATED_ELSEWHERE:
-        raise Refused("unsupported coding", f"its pixels lie on a server ({UID(meta.TransferSyntaxUID).name})")
+        raise RejectedFile("unsupported coding", f"its pixels lie on a server ({UID(meta.TransferSyntaxUID).name})")
     packed = file.read() if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian else None
     if packed is None:
         file.seek(0)
@@ -63,14 +64,14 @@ def frames_of(header: Dataset) -> int:
     """How many frames a file says that it holds.
 
     Raises:
-        Refused: what it says is no number, or more than one.
+        RejectedFile: what it says is no number, or more than one.
     """
     try:
         frames = int(header.get("NumberOfFrames") or 1)
     except (ValueError, TypeError):
-        raise Refused("unreadable", "its NumberOfFrames is not a number") from None
+        raise RejectedFile("unreadable", "its NumberOfFrames is not a number") from None
     if frames > 1:
-        raise Refused("several frames", f"it holds {frames} frames; a radiograph has one")
+        raise RejectedFile("several frames", f"it holds {frames} frames; a radiograph has one")
     return frames
 
 
@@ -101,9 +102,9 @@ def _inflated(packed: bytes, *, whole: bool) -> list[bytes]:
     rest = inflater.decompress(inflater.unconsumed_tail, room + 1)
     if len(rest) > room:
         most = (BESIDE_PIXELS + room) // 2**20
-        raise Refused("too large", f"it unpacks to more than the {most} MiB that its pixels and a header can need")
+        raise RejectedFile("too large", f"it unpacks to more than the {most} MiB that its pixels and a header can need")
     if not inflater.eof:
-        raise Refused("unreadable", "its deflated data set ends too early")
+        raise RejectedFile("unreadable", "its deflated data set ends too early")
     return [start, rest]
 
 
@@ -119,7 +120,7 @@ def _pixel_bytes(start: bytes) -> int:
     try:
         rows, columns, samples, bits = (int(size.get(name, 1)) for name in SIZES[:4])
     except (ValueError, TypeError):
-        raise Refused("unreadable", "the size of its pixels is not a number") from None
+        raise RejectedFile("unreadable", "the size of its pixels is not a number") from None
     check_size(rows, columns)
     frames_of(size)
     return max(rows * columns * min(samples, 3) * min(bits, 64) // 8, 0)

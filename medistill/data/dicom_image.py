@@ -21,7 +21,7 @@ from medistill.data.flagged_headers import screened
 from medistill.data.image import Image, check_size
 from medistill.data.orientation import upright
 from medistill.data.pixel_spacing import with_square_pixels
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.data.stored_values import check_pixel_header, stored_values
 from medistill.data.transfer_syntax import decodable_syntax
 from medistill.data.view import view_of
@@ -46,7 +46,7 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
     """Read a DICOM file.
 
     Raises:
-        Refused: it holds no single displayable radiograph of a person, or it cannot be decoded.
+        RejectedFile: it holds no single displayable radiograph of a person, or it cannot be decoded.
     """
     header = _header(path)
     syntax = _check_header(header)
@@ -84,16 +84,16 @@ def _header(path: Path) -> Dataset:
         try:
             with path.open("rb") as file:
                 header = read_data_set(file, force=True)
-        except (Refused, MemoryError):
+        except (RejectedFile, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever a parser makes of a file that is not its own
-            raise Refused("not an image", f"it is not a DICOM file ({type(error).__name__})") from None
+            raise RejectedFile("not an image", f"it is not a DICOM file ({type(error).__name__})") from None
         if "Rows" not in header and "PatientID" not in header and "SOPClassUID" not in header:
-            raise Refused("not an image", "it is named like a DICOM file, but holds something else") from None
-    except (Refused, MemoryError):
+            raise RejectedFile("not an image", "it is named like a DICOM file, but holds something else") from None
+    except (RejectedFile, MemoryError):
         raise
     except Exception:  # noqa: BLE001  # pydicom raises many kinds; its words may quote the header
-        raise Refused("unreadable", "its header is damaged, or ends too early") from None
+        raise RejectedFile("unreadable", "its header is damaged, or ends too early") from None
     return header
 
 
@@ -103,23 +103,23 @@ def _check_header(header: Dataset) -> UID:
         if "Rows" in header and "TransferSyntaxUID" in getattr(header, "file_meta", {}):
             decodable_syntax(header)  # a coding that leaves the pixels elsewhere is named
         kind = "it holds no pixels" if "Rows" not in header else "its pixels are missing"
-        raise Refused("no pixels", f"{kind} (no PixelData element)")
+        raise RejectedFile("no pixels", f"{kind} (no PixelData element)")
     syntax = decodable_syntax(header)
     check_pixel_header(header)
     frames_of(header)
     if str(header.get("PresentationIntentType", "")).upper() == "FOR PROCESSING":
-        raise Refused("for processing", "it is raw detector data (FOR PROCESSING), not meant to be looked at")
+        raise RejectedFile("for processing", "it is raw detector data (FOR PROCESSING), not meant to be looked at")
     species = str(header.get("PatientSpeciesDescription", "")).strip().lower()
     told = " ".join(str(header.get(name, "")).lower() for name in TELLING)
     if species not in (*HUMAN, "") or (not species and any(word in told for word in ANIMAL)):
-        raise Refused("not human", "its header tells of an animal")
+        raise RejectedFile("not human", "its header tells of an animal")
     return syntax
 
 
 def _check_view(view: StatedView, recipe: DataRecipe) -> None:
     """Refuse what is surely lateral; a table may know better than what describes a study, or where nothing does."""
     if recipe.view_policy == "reject" and view_of(view.words) == "lateral" and view.by not in DESCRIBING:
-        raise Refused("lateral view", lateral_by(view.by))
+        raise RejectedFile("lateral view", lateral_by(view.by))
 
 
 def _patient(header: Dataset) -> str:

@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRBigEndian
 
 from medistill.data.dicom_view import items_of
 from medistill.data.look_up_table import BadTableError, LookUpTable, table_of
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.data.remark import LEFT_OUT, Remark
 from medistill.data.stored_values import Stored
 from medistill.recipe import DataRecipe
@@ -46,7 +46,7 @@ def display_values(
         Float32 (C, H, W), C 1 or 3; whether the grey scale has still to be found; what was left out.
 
     Raises:
-        Refused: a palette is missing, without which nothing can be seen.
+        RejectedFile: a palette is missing, without which nothing can be seen.
     """
     if stored.photometric == "PALETTE COLOR":
         return _palette(stored, header), False, ()
@@ -216,7 +216,7 @@ def _palette(stored: Stored, header: Dataset) -> np.ndarray:
             colour = apply_color_lut(stored.values, header)
             bits = 8 * colour.dtype.itemsize
     except Exception as error:  # noqa: BLE001  # palettes out of shape fail in many ways
-        raise Refused("unreadable", f"its palette cannot be applied ({type(error).__name__})") from None
+        raise RejectedFile("unreadable", f"its palette cannot be applied ({type(error).__name__})") from None
     return _full(colour[..., :3].astype(np.float32), bits).transpose(2, 0, 1)
 
 

@@ -16,7 +16,7 @@ from pydicom.uid import UID, SecondaryCaptureImageStorage
 from medistill.data.body_part import told_part
 from medistill.data.dicom_view import DESCRIBING
 from medistill.data.phrases import joined_words
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.recipe import DataRecipe
 
 Finding = Literal["not a radiograph", "other body part", "body part not stated"]
@@ -65,11 +65,11 @@ def examined(header: Dataset, recipe: DataRecipe) -> tuple[Finding, ...]:
     """What has to be told of a file that is taken.
 
     Raises:
-        Refused: DICOM says that it is no radiograph of the chest, and the recipe refuses such files.
+        RejectedFile: DICOM says that it is no radiograph of the chest, and the recipe refuses such files.
     """
     objection = objection_to(header)
     if objection is not None and recipe.not_chest == "refuse":
-        raise Refused(objection.finding, f"{objection.why} (data.not_chest is refuse)")
+        raise RejectedFile(objection.finding, f"{objection.why} (data.not_chest is refuse)")
     if objection is not None:
         return (objection.finding,)
     return ("body part not stated",) if told_part(header).part == "not stated" else ()

@@ -10,7 +10,7 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.recipe import DataRecipe
 
 Flag = Literal["burnt-in annotation", "recognisable features", "secondary capture"]
@@ -45,13 +45,13 @@ def screened(header: Dataset, recipe: DataRecipe) -> tuple[Flag, ...]:
     """The flags of a file that is taken in spite of them.
 
     Raises:
-        Refused: the recipe refuses a file with one of them.
+        RejectedFile: the recipe refuses a file with one of them.
     """
     flags = flags_of(header)
     policies = {"data.flagged_headers": recipe.flagged_headers, "data.secondary_captures": recipe.secondary_captures}
     for flag in flags:
         if policies[SETTING[flag]] == "refuse":
-            raise Refused(flag, f"files like it {SAYS[flag]} ({SETTING[flag]} is refuse)")
+            raise RejectedFile(flag, f"files like it {SAYS[flag]} ({SETTING[flag]} is refuse)")
     return flags
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medistill.data.decoded import Decoded
-from medistill.data.listing import Listed
+from medistill.data.listing import FileEntry
 from medistill.errors import DataError
 from medistill.recipe import UNITS, PatientIds, Unit
 
@@ -36,7 +36,7 @@ class Grouping:
     notes: tuple[str, ...]
 
 
-def group(accepted: Sequence[tuple[Listed, Decoded]], ids: PatientIds = "site") -> Grouping:
+def group(accepted: Sequence[tuple[FileEntry, Decoded]], ids: PatientIds = "site") -> Grouping:
     """Number the patients of images, without their identifiers.
 
     A table goes before what a file says. An image without a patient is of the patient of its study, where another image
@@ -103,7 +103,7 @@ def within_sites(sites: Sequence[str], patients: Sequence[str], ids: PatientIds)
     ]
 
 
-def _at_several_sites(accepted: Sequence[tuple[Listed, Decoded]]) -> list[str]:
+def _at_several_sites(accepted: Sequence[tuple[FileEntry, Decoded]]) -> list[str]:
     """That patients' numbers stand at several sites, which are taken for those of different people."""
     sites: dict[Key, set[str]] = {}
     for one, image in accepted:
@@ -121,7 +121,7 @@ Key = tuple[str, str]
 """Who says it ("table", "file", "study" or "image"), and what: a name that stays in memory."""
 
 
-def _named(accepted: Sequence[tuple[Listed, Decoded]]) -> list[Key]:
+def _named(accepted: Sequence[tuple[FileEntry, Decoded]]) -> list[Key]:
     """The strongest name of each image's group."""
     by_file: dict[str, set[str]] = {}  # what the table calls the patient of a file, in whichever rows it does
     for one, image in accepted:
@@ -141,7 +141,7 @@ def _named(accepted: Sequence[tuple[Listed, Decoded]]) -> list[Key]:
 
 
 def _one_study_one_patient(
-    accepted: Sequence[tuple[Listed, Decoded]], keys: Sequence[Key]
+    accepted: Sequence[tuple[FileEntry, Decoded]], keys: Sequence[Key]
 ) -> tuple[dict[Key, str], list[str]]:
     """Patients, by the files' word, that share a study, each with the name of all of them; and what to say of it.
 
@@ -213,7 +213,7 @@ def _of_units(units: Sequence[Unit], unit: Unit) -> list[str]:
     return [f"Of {len(units)} images {known}. The split can be called one by {unit} only."]
 
 
-def _frequent(groups: Sequence[int], units: Sequence[Unit], accepted: Sequence[tuple[Listed, Decoded]]) -> list[str]:
+def _frequent(groups: Sequence[int], units: Sequence[Unit], accepted: Sequence[tuple[FileEntry, Decoded]]) -> list[str]:
     """A patient with so many images of several studies that the number may stand for many people."""
     patients = Counter(n for n, unit in zip(groups, units, strict=True) if unit == "patient")
     if not patients:

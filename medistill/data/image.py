@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.data.remark import Remark
 
 FORMATS = "DICOM, PNG, JPEG, TIFF, BMP, WebP or NIfTI"
@@ -59,9 +59,9 @@ def check_size(height: int, width: int) -> None:
     """Refuse sizes that no radiograph has, before any memory is taken for them.
 
     Raises:
-        Refused: fewer than 8 pixels a side, or more than `MAX_PIXELS`.
+        RejectedFile: fewer than 8 pixels a side, or more than `MAX_PIXELS`.
     """
     if height * width > MAX_PIXELS:
-        raise Refused("too large", f"{height} x {width} pixels, more than {MAX_PIXELS // 10**6} million")
+        raise RejectedFile("too large", f"{height} x {width} pixels, more than {MAX_PIXELS // 10**6} million")
     if min(height, width) < 8:
-        raise Refused("too small", f"{height} x {width} pixels, fewer than 8 on a side")
+        raise RejectedFile("too small", f"{height} x {width} pixels, fewer than 8 on a side")

@@ -58,7 +58,7 @@ UNUSABLE_NAME = (
 
 
 @dataclass(frozen=True)
-class Listed:
+class FileEntry:
     """A file to read, or one that is left out before it is read.
 
     Attributes:
@@ -138,7 +138,7 @@ def _same(file: Path, other: Path) -> bool:
     return file.exists() and other.exists() and file.samefile(other)
 
 
-def unusable(folder: Path, file: str) -> Listed | None:
+def unusable(folder: Path, file: str) -> FileEntry | None:
     """The refusal of what is not to be opened: a link out of the folder, a link to a folder, a pipe or a device."""
     path = folder / file
     mode = path.lstat().st_mode
@@ -146,15 +146,15 @@ def unusable(folder: Path, file: str) -> Listed | None:
         return None
     if not stat.S_ISLNK(mode):
         kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
-        return Listed(file, category="not a file", reason=f"it is {kind}, not a file")
+        return FileEntry(file, category="not a file", reason=f"it is {kind}, not a file")
     inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))  # resolve() raises on loops
     if os.path.isdir(path):
         where = "in this one" if inside else "outside this one; copy it here"
         reason = f"it is a link to a folder {where}, and links to folders are not followed"
-        return Listed(file, category="link to a folder", reason=reason)
+        return FileEntry(file, category="link to a folder", reason=reason)
     if not inside:
         reason = "it is a link to outside the folder, which is not followed; copy the file here"
-        return Listed(file, category="link out of the folder", reason=reason)
+        return FileEntry(file, category="link out of the folder", reason=reason)
     if os.path.isfile(path):
         return None
     try:
@@ -162,21 +162,21 @@ def unusable(folder: Path, file: str) -> Listed | None:
     except OSError as error:
         circle = error.errno == errno.ELOOP
         reason = "it is a link that leads in a circle" if circle else "it is a link to nothing"
-        return Listed(file, category="not a file", reason=reason)
-    return Listed(file, category="not a file", reason="it is a link to something that is not a file")
+        return FileEntry(file, category="not a file", reason=reason)
+    return FileEntry(file, category="not a file", reason="it is a link to something that is not a file")
 
 
-def refuse_unusable_names(listed: Sequence[Listed]) -> list[Listed]:
+def refuse_unusable_names(listed: Sequence[FileEntry]) -> list[FileEntry]:
     """Leave out files whose class or site has a name that no table, page or terminal should get."""
     return [
-        Listed(one.file, category="unusable name", reason=UNUSABLE_NAME)
+        FileEntry(one.file, category="unusable name", reason=UNUSABLE_NAME)
         if not one.category and any(steers(name) or len(name) > MOST_NAME for name in (one.label, one.site))
         else one
         for one in listed
     ]
 
 
-def list_by_folders(folder: Path, files: Sequence[str], recipe: DataRecipe) -> tuple[list[Listed], list[str]]:
+def list_by_folders(folder: Path, files: Sequence[str], recipe: DataRecipe) -> tuple[list[FileEntry], list[str]]:
     """Read labels from ``CLASS/file``, ``SITE/CLASS/file`` or ``CLASS/SITE/file``, with a split's folder anywhere.
 
     Folders that say the sort of files alone, such as ``images``, count as if they were not there.
@@ -189,7 +189,7 @@ def list_by_folders(folder: Path, files: Sequence[str], recipe: DataRecipe) -> t
     """
     refused = {file: one for file in files if (one := unusable(folder, file)) is not None}
     refused |= {
-        file: Listed(file, category="mask", reason="it lies in a folder of masks, which are not images")
+        file: FileEntry(file, category="mask", reason="it lies in a folder of masks, which are not images")
         for file in files
         if any(plain(part) in MASKS for part in Path(file).parts[:-1])
     }
@@ -218,7 +218,7 @@ def list_by_folders(folder: Path, files: Sequence[str], recipe: DataRecipe) -> t
         if len(parts) != depth:
             wanted = "CLASS/file" if depth == 1 else upper.upper() + "/file"
             reason = f"it does not lie where the others do ({wanted}), so its class is not known"
-            listed.append(Listed(file, category="no label", reason=reason))
+            listed.append(FileEntry(file, category="no label", reason=reason))
             continue
         site, label = (parts[1], parts[0]) if upper == "class/site" else (("", *parts)[-2], parts[-1])
         seen.add(label)
@@ -226,15 +226,15 @@ def list_by_folders(folder: Path, files: Sequence[str], recipe: DataRecipe) -> t
     return listed, [*notes, *told_of_map(seen, recipe)]
 
 
-def _of_folder(file: str, label: str, site: str, split: Split | None, recipe: DataRecipe) -> Listed:
+def _of_folder(file: str, label: str, site: str, split: Split | None, recipe: DataRecipe) -> FileEntry:
     """A file by what its folders are called."""
     known = stated(label, named=class_words(recipe))
     if not known:
-        return Listed(file, category="no label", reason="its folder says that its class is not known")
-    return Listed(file, recipe.united.get(known, known), stated(site, named=recipe.sites), split=split)
+        return FileEntry(file, category="no label", reason="its folder says that its class is not known")
+    return FileEntry(file, recipe.united.get(known, known), stated(site, named=recipe.sites), split=split)
 
 
-def _refuse_nothing_but_links(folder: Path, files: Sequence[str], refused: Mapping[str, Listed]) -> None:
+def _refuse_nothing_but_links(folder: Path, files: Sequence[str], refused: Mapping[str, FileEntry]) -> None:
     """Refuse a folder in which nothing lies that can be opened.
 
     Raises:

@@ -17,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from medistill.data.image import Image, check_size
 from medistill.data.pixel_spacing import squared
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.data.remark import ORIENTATION_UNUSED
 
 HEADER_NIFTI_2 = 540
@@ -48,7 +48,7 @@ def read_nifti(path: Path) -> Image:
     the head or the front on top. Where it gives none, the first axis runs along the columns.
 
     Raises:
-        Refused: damaged, too large, or more than one slice.
+        RejectedFile: damaged, too large, or more than one slice.
     """
     try:
         _check_offset(path)
@@ -59,9 +59,9 @@ def read_nifti(path: Path) -> Image:
         turn = _turn(image.affine, shape) if oriented else None
         lengths = [float(length) for length in image.header["pixdim"][1:4]]
     except DAMAGED as error:
-        raise Refused("unreadable", f"it is damaged or not NIfTI ({type(error).__name__})") from None
+        raise RejectedFile("unreadable", f"it is damaged or not NIfTI ({type(error).__name__})") from None
     if not np.isfinite(values).all():
-        raise Refused("unreadable", "it holds values that are not finite")
+        raise RejectedFile("unreadable", "it holds values that are not finite")
     if turn is not None:
         values = apply_orientation(values, turn)
         shape, lengths = ([axes[n] for n in np.argsort(turn[:, 0])] for axes in (shape, lengths))
@@ -78,12 +78,12 @@ def _shape(lengths: tuple[int, ...]) -> list[int]:
     """Lengths of the three axes in space, of which a slice as ITK writes it has two, with nothing behind them.
 
     Raises:
-        Refused: there is more than one slice, or one of a size that no radiograph has.
+        RejectedFile: there is more than one slice, or one of a size that no radiograph has.
     """
     shape, behind = [*lengths, 1, 1, 1][:3], lengths[3:]
     sides = [length for length in shape if length != 1]
     if len(sides) != 2 or (behind != COLOUR and any(length != 1 for length in behind)):
-        raise Refused("several frames", f"it has the shape {tuple(lengths)}; a radiograph is one slice")
+        raise RejectedFile("several frames", f"it has the shape {tuple(lengths)}; a radiograph is one slice")
     check_size(sides[1], sides[0])
     return shape
 
@@ -96,7 +96,7 @@ def _values(image: Any, shape: list[int]) -> np.ndarray:
     else:
         stored = np.asanyarray(image.dataobj)
         if "A" in names and stored["A"].min() < 255:
-            raise Refused("transparent", "parts of it are transparent; what is to be seen there is not defined")
+            raise RejectedFile("transparent", "parts of it are transparent; what is to be seen there is not defined")
         values = np.stack([stored[name].astype(np.float32).reshape(shape) for name in "RGB"], -1)
     return values[..., :1] if (values == values[..., :1]).all() else values
 
@@ -126,4 +126,4 @@ def _check_offset(path: Path) -> None:
             (offset,) = struct.unpack_from(order + VALUES_AT[length][0], start, VALUES_AT[length][1])
             if not offset <= MOST_BEFORE:  # nor where it is no number
                 kind = f"more than {MOST_BEFORE // 2**20} MiB lie between its header and its values"
-                raise Refused("too large", kind)
+                raise RejectedFile("too large", kind)

@@ -15,7 +15,7 @@ from medistill.data.codestream import webp_size
 from medistill.data.deep_colour import deep_colour, has_deep_colour
 from medistill.data.image import Image, check_size
 from medistill.data.pixel_spacing import squared
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.data.tiff import check_tiff, order_as_decoded, true_grey
 
 STARTS = {
@@ -62,7 +62,7 @@ def read_pillow(path: Path, kind: str) -> Image:
         kind: its format, from `format_of`.
 
     Raises:
-        Refused: damaged, too large, several frames, or partly transparent.
+        RejectedFile: damaged, too large, several frames, or partly transparent.
     """
     try:
         if kind == "WEBP":
@@ -73,17 +73,19 @@ def read_pillow(path: Path, kind: str) -> Image:
             read = _deep if has_deep_colour(opened) else _plain
             spacing = _spacing(opened)  # for which Pillow may read all of a PNG file
             values, deep = read(path, opened)
-    except (Refused, MemoryError):
+    except (RejectedFile, MemoryError):
         raise
     except Pillow.DecompressionBombError:
-        raise Refused("too large", "it unpacks to more pixels than any radiograph has") from None
+        raise RejectedFile("too large", "it unpacks to more pixels than any radiograph has") from None
     except UnidentifiedImageError:
-        raise Refused("unreadable", f"its first bytes say {kind}; the rest is damaged, or of a rare sort") from None
+        raise RejectedFile(
+            "unreadable", f"its first bytes say {kind}; the rest is damaged, or of a rare sort"
+        ) from None
     except Exception as error:  # noqa: BLE001  # each format has its own kinds
         category = "truncated" if "truncated" in str(error) else "unreadable"
-        raise Refused(category, f"it is damaged or cut short ({type(error).__name__})") from None
+        raise RejectedFile(category, f"it is damaged or cut short ({type(error).__name__})") from None
     if not np.isfinite(values).all():
-        raise Refused("unreadable", "it holds values that are not finite")
+        raise RejectedFile("unreadable", "it holds values that are not finite")
     if len(values) == 3 and (values == values[:1]).all():
         values = values[:1]
     return squared(Image(pixels=values, deep=deep, padding=np.zeros(values.shape[1:], bool)), spacing)
@@ -94,7 +96,7 @@ def _check_webp(path: Path) -> None:
     with path.open("rb") as file:
         size = webp_size(file.read(30))
     if size is None:
-        raise Refused("unreadable", "it does not say its size where a WebP file must")
+        raise RejectedFile("unreadable", "it does not say its size where a WebP file must")
     check_size(size.rows, size.columns)
 
 
@@ -106,7 +108,7 @@ def _check(opened: ImageFile) -> None:
         return
     frames = int(getattr(opened, "n_frames", 1))
     if frames > 1:
-        raise Refused("several frames", f"it holds {frames} frames; a radiograph has one")
+        raise RejectedFile("several frames", f"it holds {frames} frames; a radiograph has one")
 
 
 def _plain(_: Path, opened: ImageFile) -> _Opened:
@@ -150,7 +152,7 @@ def _refuse_colour(values: np.ndarray, transparent: Any) -> None:
 
 def _refuse_transparent(where: np.ndarray) -> None:
     if where.any():
-        raise Refused("transparent", "parts of it are transparent; what is to be seen there is not defined")
+        raise RejectedFile("transparent", "parts of it are transparent; what is to be seen there is not defined")
 
 
 def _spacing(opened: ImageFile) -> tuple[float, float]:

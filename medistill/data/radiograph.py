@@ -29,7 +29,7 @@ from medistill.data.dicom_image import read_dicom
 from medistill.data.image import FORMATS, Image
 from medistill.data.nifti_image import read_nifti
 from medistill.data.plain_image import format_of, read_pillow
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.data.text_masking import BurntInText
 from medistill.data.text_policy import resolve_text_policy
 from medistill.data.view import view_of
@@ -47,18 +47,18 @@ def read_image(path: Path, recipe: DataRecipe) -> Image:
     """Read a file by what it holds; the ending decides only where the content does not.
 
     Raises:
-        Refused: it is no image, or none that can be part of a corpus.
+        RejectedFile: it is no image, or none that can be part of a corpus.
     """
     name = path.name.lower()
     try:
         with path.open("rb") as file:
             start, length = file.read(132), os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise Refused("unreadable", f"it cannot be opened ({error.strerror})") from None
+        raise RejectedFile("unreadable", f"it cannot be opened ({error.strerror})") from None
     if not start:
-        raise Refused("empty", "it holds nothing")
+        raise RejectedFile("empty", "it holds nothing")
     if length > MOST_BYTES:
-        raise Refused(
+        raise RejectedFile(
             "too large", f"it has {length // 2**20} MiB, more than the {MOST_BYTES // 2**20} MiB of any image"
         )
     if start[128:] == b"DICM":
@@ -70,7 +70,7 @@ def read_image(path: Path, recipe: DataRecipe) -> Image:
         return read_nifti(path)
     if path.suffix.lower() in DICOM_ENDINGS or path.suffix[1:].isdigit():
         return read_dicom(path, recipe)
-    raise Refused("not an image", f"it is not {FORMATS}")
+    raise RejectedFile("not an image", f"it is not {FORMATS}")
 
 
 class RadiographReader(ImageReader):
@@ -84,23 +84,23 @@ class RadiographReader(ImageReader):
         """Every file is tried; what it is shows in its content."""
         return True
 
-    def read(self, data: Any, **kwargs: Any) -> Image | Refused:
+    def read(self, data: Any, **kwargs: Any) -> Image | RejectedFile:
         """Read one file. A refusal is returned, because ``LoadImaged`` would make an error without a cause of it."""
         path = data[0] if isinstance(data, Sequence) and not isinstance(data, str) else data
         try:
             return read_image(Path(path), self.recipe)
-        except Refused as refused:
+        except RejectedFile as refused:
             return refused
         except MemoryError:
-            return Refused("too much memory", TOO_MUCH)
+            return RejectedFile("too much memory", TOO_MUCH)
 
-    def get_data(self, img: Image | Refused) -> tuple[np.ndarray, dict[str, Any]]:
+    def get_data(self, img: Image | RejectedFile) -> tuple[np.ndarray, dict[str, Any]]:
         """Pixels (C, H, W) and what MONAI calls their metadata.
 
         Raises:
-            Refused: `read` met it.
+            RejectedFile: `read` met it.
         """
-        if isinstance(img, Refused):
+        if isinstance(img, RejectedFile):
             raise img
         return img.pixels, {
             "original_channel_dim": 0,
@@ -130,13 +130,13 @@ class GreyScaled(MapTransform):
         self.recipe = recipe
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Raises Refused where all pixels are alike."""
+        """Raises RejectedFile where all pixels are alike."""
         done = dict(data)
         for key in self.key_iterator(done):
             pixels, meta = np.asarray(done[key], np.float32), done[f"{key}_meta_dict"]
             seen = pixels[:, ~meta["padding"]]
             if seen.size == 0 or np.ptp(seen) == 0:
-                raise Refused("blank", "all of its pixels are alike")
+                raise RejectedFile("blank", "all of its pixels are alike")
             if meta["deep"]:
                 low, high = np.percentile(seen, [self.recipe.low_percentile, self.recipe.high_percentile])
                 if high <= low:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Refused(Exception):
+class RejectedFile(Exception):
     """A file that cannot be part of the corpus.
 
     Args:

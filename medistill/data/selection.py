@@ -10,7 +10,7 @@ from typing import Literal
 
 from medistill.data.decoded import Decoded
 from medistill.data.dicom_view import DESCRIBING, lateral_by
-from medistill.data.listing import Listed
+from medistill.data.listing import FileEntry
 from medistill.data.united import MOST_NAMES
 from medistill.data.view import states_view, view_of
 from medistill.errors import DataError
@@ -24,7 +24,7 @@ Purpose = Literal["learn", "test"]
 MOST_CLASSES = 100
 
 
-def taken(listed: Sequence[Listed], recipe: DataRecipe) -> DataRecipe:
+def taken(listed: Sequence[FileEntry], recipe: DataRecipe) -> DataRecipe:
     """The settings with the sites and the classes that they come to among these files: what is read with the one, and
     what with the other, is the same corpus."""
     sites = _sites(listed, recipe)
@@ -34,13 +34,15 @@ def taken(listed: Sequence[Listed], recipe: DataRecipe) -> DataRecipe:
     )
 
 
-def _sites(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[str, ...]:
+def _sites(listed: Sequence[FileEntry], recipe: DataRecipe) -> tuple[str, ...]:
     """The sites that are taken; none stands for all."""
     present = {one.site for one in listed if one.label}
     return recipe.sites or (recipe.prefer_sites if set(recipe.prefer_sites) <= present else ())
 
 
-def choose(listed: Sequence[Listed], recipe: DataRecipe, purpose: Purpose = "learn") -> tuple[list[Listed], list[str]]:
+def choose(
+    listed: Sequence[FileEntry], recipe: DataRecipe, purpose: Purpose = "learn"
+) -> tuple[list[FileEntry], list[str]]:
     """Leave out the sites, classes and views that the recipe does not take; also what the report has to say of it.
 
     Raises:
@@ -68,7 +70,7 @@ def choose(listed: Sequence[Listed], recipe: DataRecipe, purpose: Purpose = "lea
     return [_by_class_and_view(one, recipe) for one in chosen], notes
 
 
-def _of_one_spelling(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[Sequence[Listed], list[str]]:
+def _of_one_spelling(listed: Sequence[FileEntry], recipe: DataRecipe) -> tuple[Sequence[FileEntry], list[str]]:
     """Sites that differ in upper and lower case alone are one, called as the recipe or most images have it."""
     images = Counter(one.site for one in listed)
     ranked = [*recipe.sites, *recipe.prefer_sites, *(site for site, _ in images.most_common())]
@@ -83,7 +85,7 @@ def _of_one_spelling(listed: Sequence[Listed], recipe: DataRecipe) -> tuple[Sequ
     ]
 
 
-def _by_class_and_view(one: Listed, recipe: DataRecipe) -> Listed:
+def _by_class_and_view(one: FileEntry, recipe: DataRecipe) -> FileEntry:
     if recipe.classes and one.label not in recipe.classes:
         return _left_out(one, "class not chosen", f"the recipe takes the classes {', '.join(recipe.classes)}")
     if recipe.view_policy == "reject" and view_of(one.view) == "lateral":
@@ -91,7 +93,7 @@ def _by_class_and_view(one: Listed, recipe: DataRecipe) -> Listed:
     return one
 
 
-def _left_out(one: Listed, category: str, reason: str) -> Listed:
+def _left_out(one: FileEntry, category: str, reason: str) -> FileEntry:
     return one if one.category else replace(one, category=category, reason=reason)
 
 
@@ -142,7 +144,7 @@ def _refuse_many_or_alike(classes: Sequence[str]) -> None:
             )
 
 
-def refuse_unstated_views(listed: Sequence[Listed], decoded: Sequence[Decoded], recipe: DataRecipe) -> list[Decoded]:
+def refuse_unstated_views(listed: Sequence[FileEntry], decoded: Sequence[Decoded], recipe: DataRecipe) -> list[Decoded]:
     """Refuse what nothing says to be frontal though it could, and what is described as lateral, unless the table says
     that it is frontal."""
     if recipe.view_policy == "keep":
@@ -150,7 +152,7 @@ def refuse_unstated_views(listed: Sequence[Listed], decoded: Sequence[Decoded], 
     return [_by_view(one, image) for one, image in zip(listed, decoded, strict=True)]
 
 
-def _by_view(one: Listed, image: Decoded) -> Decoded:
+def _by_view(one: FileEntry, image: Decoded) -> Decoded:
     if image.category or view_of(one.view) == "frontal":
         return image
     if view_of(image.view) == "lateral":
@@ -164,7 +166,7 @@ def _by_view(one: Listed, image: Decoded) -> Decoded:
     return image
 
 
-def told_of_views(listed: Sequence[Listed], decoded: Sequence[Decoded]) -> list[str]:
+def told_of_views(listed: Sequence[FileEntry], decoded: Sequence[Decoded]) -> list[str]:
     """Notes: how many views another element than ViewPosition decided, and how many images nothing says a view of."""
     pairs = list(zip(listed, decoded, strict=True))
     taken = [(one, image) for one, image in pairs if not image.category]
@@ -179,17 +181,17 @@ def told_of_views(listed: Sequence[Listed], decoded: Sequence[Decoded]) -> list[
     ]
 
 
-def why_frontal(one: Listed, image: Decoded) -> str:
+def why_frontal(one: FileEntry, image: Decoded) -> str:
     """Which element says the view of an image that was taken, for the manifest; empty where it is ViewPosition."""
     field = _decided_by(one, image)
     return f"its view is taken from {field}" if field in DESCRIBING_OR_CODED else ""
 
 
-def _decided_by(one: Listed, image: Decoded) -> str:
+def _decided_by(one: FileEntry, image: Decoded) -> str:
     return "" if view_of(one.view) != "unknown" else image.view_by
 
 
-def refuse_copies(listed: Sequence[Listed], decoded: Sequence[Decoded]) -> list[Decoded]:
+def refuse_copies(listed: Sequence[FileEntry], decoded: Sequence[Decoded]) -> list[Decoded]:
     """Refuse copies of an image but the first, and every one of them where they have different labels."""
     labels: dict[str, set[str]] = {}
     for one, image in zip(listed, decoded, strict=True):

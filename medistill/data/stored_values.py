@@ -18,7 +18,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGExtended12Bit, JPEGLSTransferSyntaxes, RLELossless
 
 from medistill.data.codestream import CodedSize, coded_size
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.data.remark import CONTRADICTED, Remark
 from medistill.data.transfer_syntax import DEFLATED_FRAME, FRAMED, decoder_of, is_framed, syntax_name
 
@@ -93,25 +93,27 @@ def check_pixel_header(header: Dataset) -> None:
     """Refuse a header that does not say what is needed to find values, before any is looked for.
 
     Raises:
-        Refused: an element is missing, or says what none can.
+        RejectedFile: an element is missing, or says what none can.
     """
     missing = [name for name in (*WHOLE, "PhotometricInterpretation") if header.get(name) in (None, "")]
     if missing:
-        raise Refused("unreadable", f"its header lacks {', '.join(missing)}")
+        raise RejectedFile("unreadable", f"its header lacks {', '.join(missing)}")
     for name in (*WHOLE, "HighBit", "PlanarConfiguration"):
         if not isinstance(header.get(name, 0), int | None):
-            raise Refused("unreadable", f"its {name} is not a whole number")
+            raise RejectedFile("unreadable", f"its {name} is not a whole number")
     allowed = {"SamplesPerPixel": (1, 3), "BitsAllocated": (1, 8, 16, 32, 64), "PixelRepresentation": (0, 1)}
     for name, numbers in allowed.items():
         if header[name].value not in numbers:
             expected = ", ".join(map(str, numbers))
-            raise Refused("unreadable", f"its {name} is {header[name].value}, where one of {expected} was expected")
+            raise RejectedFile(
+                "unreadable", f"its {name} is {header[name].value}, where one of {expected} was expected"
+            )
     if not 1 <= header.BitsStored <= header.BitsAllocated:
         why = f"its BitsStored is {header.BitsStored}, where 1 to BitsAllocated ({header.BitsAllocated}) was expected"
-        raise Refused("unreadable", why)
+        raise RejectedFile("unreadable", why)
     if header.PhotometricInterpretation not in (*GREY, *COLOURS):
         expected = ", ".join((*GREY, *COLOURS))
-        raise Refused("unreadable", f"its PhotometricInterpretation is none of those that are read: {expected}")
+        raise RejectedFile("unreadable", f"its PhotometricInterpretation is none of those that are read: {expected}")
 
 
 def stored_values(header: Dataset, syntax: UID) -> Stored:
@@ -122,7 +124,7 @@ def stored_values(header: Dataset, syntax: UID) -> Stored:
         syntax: from `decodable_syntax`.
 
     Raises:
-        Refused: pixels are missing, or cannot be decoded.
+        RejectedFile: pixels are missing, or cannot be decoded.
     """
     coded = None
     if is_framed(syntax):
@@ -141,18 +143,18 @@ def stored_values(header: Dataset, syntax: UID) -> Stored:
     elif coded is not None:
         options |= _as_coded(coded, header, syntax)
     elif header.SamplesPerPixel == 3 and header.get("PlanarConfiguration") is None:
-        raise Refused("unreadable", "its header lacks PlanarConfiguration")
+        raise RejectedFile("unreadable", "its header lacks PlanarConfiguration")
     try:
         words, told = get_decoder(decoder_of(syntax)).as_array(source, **options)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  # each decoder has its own kinds; their words may quote the header
         if syntax == JPEGExtended12Bit and (coded is None or coded.bits > 8):
-            raise Refused("unsupported coding", f"nothing installed decodes 12-bit {syntax.name}") from None
+            raise RejectedFile("unsupported coding", f"nothing installed decodes 12-bit {syntax.name}") from None
         why = f"no installed decoder could read its {syntax_name(syntax)} pixels ({type(error).__name__})"
-        raise Refused("cannot be decoded", why) from None
+        raise RejectedFile("cannot be decoded", why) from None
     if words.ndim not in (2, 3) or (words.ndim == 3 and words.shape[2] != 3):
-        raise Refused("cannot be decoded", f"its pixels have the shape {words.shape}")
+        raise RejectedFile("cannot be decoded", f"its pixels have the shape {words.shape}")
     words = words.astype(words.dtype.newbyteorder("="), copy=False).view(f"u{words.dtype.itemsize}")
     place, remarks = _place(header, coded)
     place, more = _as_found(words, place, header)
@@ -243,20 +245,20 @@ def _native(header: Dataset) -> int:
 def _check_length(pixels: bytes, header: Dataset) -> None:
     expected = _native(header)
     if len(pixels) < expected:
-        raise Refused("truncated", f"it holds {len(pixels)} bytes of pixels, {expected} were expected")
+        raise RejectedFile("truncated", f"it holds {len(pixels)} bytes of pixels, {expected} were expected")
 
 
 def _frame(header: Dataset, syntax: UID) -> bytes:
     """The first frame, out of its fragments."""
     if not header.PixelData:
-        raise Refused("truncated", f"it holds 0 bytes of pixels, where {syntax_name(syntax)} ones were expected")
+        raise RejectedFile("truncated", f"it holds 0 bytes of pixels, where {syntax_name(syntax)} ones were expected")
     try:
         table = "ExtendedOffsetTable" in header  # the decoders follow it where it is there
         offsets = (header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths) if table else None
         return bytes(get_frame(header.PixelData, 0, number_of_frames=1, extended_offsets=offsets))
     except Exception:  # noqa: BLE001  # fragments out of shape fail in many ways
         why = f"its {syntax_name(syntax)} pixels are not in fragments as they must be"
-        raise Refused("cannot be decoded", why) from None
+        raise RejectedFile("cannot be decoded", why) from None
 
 
 def _inflated(frame: bytes, room: int) -> bytes:
@@ -267,27 +269,27 @@ def _inflated(frame: bytes, room: int) -> bytes:
         except zlib.error:
             continue
         if len(unpacked) > room + 1:
-            raise Refused("size mismatch", f"its deflated pixels unpack to more than the {room} bytes of its size")
+            raise RejectedFile("size mismatch", f"its deflated pixels unpack to more than the {room} bytes of its size")
         return unpacked
-    raise Refused("cannot be decoded", "its deflated pixels are damaged")
+    raise RejectedFile("cannot be decoded", "its deflated pixels are damaged")
 
 
 def _check_coded(frame: bytes, header: Dataset, syntax: UID) -> CodedSize | None:
     """What a codestream says of itself; None of RLE in as many bytes a sample as the header says.
 
-    Refused where it says another size than the header, before a decoder takes memory for it.
+    Raises RejectedFile where it says another size than the header, before a decoder takes memory for it.
     """
     if syntax == RLELossless:
         if len(frame) > 2 * _bytes(header) + RLE_HEADER:
-            raise Refused("size mismatch", "its RLE pixels are longer than any coding of the size in its header")
+            raise RejectedFile("size mismatch", "its RLE pixels are longer than any coding of the size in its header")
         return _rle_size(frame, header)
     said = (int(header.Rows), int(header.Columns), int(header.SamplesPerPixel))
     coded = coded_size(frame)
     if coded is None:
-        raise Refused("cannot be decoded", f"its {syntax.name} pixels do not say their size where they must")
+        raise RejectedFile("cannot be decoded", f"its {syntax.name} pixels do not say their size where they must")
     if coded[:3] != said:
         why = f"its header says {said[0]} x {said[1]} pixels of {said[2]} samples, its {syntax.name} codestream "
-        raise Refused("size mismatch", f"{why}{coded.rows} x {coded.columns} of {coded.samples}")
+        raise RejectedFile("size mismatch", f"{why}{coded.rows} x {coded.columns} of {coded.samples}")
     return coded
 
 

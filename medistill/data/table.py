@@ -9,7 +9,7 @@ from medistill.data.cells import read_cells
 from medistill.data.columns import find_columns, view_columns
 from medistill.data.findings import FindingColumns, class_of
 from medistill.data.known_files import KnownFiles
-from medistill.data.listing import SPLIT_FOLDERS, Listed, split_named, unusable
+from medistill.data.listing import SPLIT_FOLDERS, FileEntry, split_named, unusable
 from medistill.data.selection import Purpose
 from medistill.data.view import united_views
 from medistill.data.words import is_nobody, plain, stated
@@ -22,7 +22,7 @@ SPLITS_DROPPED = "The given splits are left out of account:"
 
 def list_by_table(
     folder: Path, files: Sequence[str], table: Path, recipe: DataRecipe, purpose: Purpose = "learn"
-) -> tuple[list[Listed], list[str]]:
+) -> tuple[list[FileEntry], list[str]]:
     """Read what a table says of the files of a folder.
 
     A row names its file as `KnownFiles` says. Files that no row names are left out, and rows whose file is missing are
@@ -42,14 +42,14 @@ def list_by_table(
     known = KnownFiles(folder, files, [row[of_file] for row in rows])
     spanish = _sexes_are_spanish(rows, columns["sex"])
     views = view_columns(columns["view"], header, recipe)
-    listed: dict[str, Listed] = {}
-    missing: list[Listed] = []
+    listed: dict[str, FileEntry] = {}
+    missing: list[FileEntry] = []
     for row in rows:
         said = {name: "" if column is None else stated(row[column]) for name, column in columns.items()}
         file, reason = known.find(row[of_file])
         if not file:
             name = PurePosixPath(row[of_file].strip().replace("\\", "/")).name
-            missing.append(Listed(name, category="missing file", reason=reason))
+            missing.append(FileEntry(name, category="missing file", reason=reason))
             continue
         said["view"] = united_views(stated(row[column]) for column in views)
         said["site"] = "" if columns["site"] is None else stated(row[columns["site"]], named=recipe.sites)
@@ -64,7 +64,7 @@ def list_by_table(
             do="check --data, or name the right column with --set data.file_column=NAME",
         )
     left = [
-        Listed(file, category="not in the table", reason="no row of the table names it")
+        FileEntry(file, category="not in the table", reason="no row of the table names it")
         for file in files
         if file not in listed
     ]
@@ -115,25 +115,27 @@ def _sexes_are_spanish(rows: Sequence[Sequence[str]], column: int | None) -> boo
     return column is not None and {plain(row[column]) for row in rows} >= {"h", "m"}
 
 
-def _listed(folder: Path, file: str, said: dict[str, str], named: tuple[str, str, str], *, split_given: bool) -> Listed:
+def _listed(
+    folder: Path, file: str, said: dict[str, str], named: tuple[str, str, str], *, split_given: bool
+) -> FileEntry:
     split = split_named(said["split"])
     label, category, reason = named
     refused = unusable(folder, file)
     if refused is not None:
         return refused
     if category:
-        return Listed(file, category=category, reason=reason)
+        return FileEntry(file, category=category, reason=reason)
     if split_given and split is None:
         reason = f"its row gives no split of {', '.join(sorted(set(SPLIT_FOLDERS.values())))}"
-        return Listed(file, category="no split", reason=reason)
+        return FileEntry(file, category="no split", reason=reason)
     patient = "" if is_nobody(said["patient"]) else said["patient"]
-    return Listed(file, label, said["site"], patient, said["view"], split, said["sex"], said["age"])
+    return FileEntry(file, label, said["site"], patient, said["view"], split, said["sex"], said["age"])
 
 
-def _joined(before: Listed | None, now: Listed) -> Listed:
+def _joined(before: FileEntry | None, now: FileEntry) -> FileEntry:
     """Two rows for one file: alike they are one; else the file is left out."""
     if before is None or before == now or before.category:
         return before or now
     if before.label != now.label:
-        return Listed(now.file, category="two labels", reason="the table gives it two labels")
-    return Listed(now.file, category="contradictory rows", reason="the table says different things of it")
+        return FileEntry(now.file, category="two labels", reason="the table gives it two labels")
+    return FileEntry(now.file, category="contradictory rows", reason="the table says different things of it")

@@ -12,7 +12,7 @@ import numpy as np
 from monai.transforms import MapTransform
 
 from medistill.data.burnt_in_text import Box, find_text, load_reader, looking_side, masked
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.recipe import DataRecipe
 
 
@@ -29,13 +29,13 @@ class BurntInText(MapTransform):
         """The image without its text, and under ``masked`` in how many places there was any.
 
         Raises:
-            Refused: there is some, and the policy is to quarantine the file.
+            RejectedFile: there is some, and the policy is to quarantine the file.
         """
         done = dict(data)
         for key in self.key_iterator(done):
             boxes = find_text(np.asarray(done[key]), side=self.side)
             if boxes and self.policy == "quarantine":
-                raise Refused(
+                raise RejectedFile(
                     "burnt-in text",
                     f"text other than side markers is burnt in, in {_places(boxes)} (data.burnt_in_text is quarantine)",
                 )

@@ -10,7 +10,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import II, MM, OPEN_INFO, TiffImageFile
 
 from medistill.data.image import MAX_PIXELS
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 
 BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, TILE_WIDTH, TILE_LENGTH, SAMPLE_FORMAT = 258, 262, 284, 322, 323, 339
 """Numbers of tags (TIFF 6.0, sections 8, 15 and 19)."""
@@ -43,19 +43,19 @@ def check_tiff(opened: TiffImageFile) -> None:
     """Refuse several pages, and tiles for which more memory would be taken than for any image.
 
     Raises:
-        Refused: it has them.
+        RejectedFile: it has them.
     """
     tile = [opened.tag_v2.get(tag, 1) for tag in (TILE_WIDTH, TILE_LENGTH)]
     if not all(isinstance(side, int) for side in tile):
-        raise Refused("unreadable", "the size of its tiles is not a number")
+        raise RejectedFile("unreadable", "the size of its tiles is not a number")
     if tile[0] * tile[1] > MAX_PIXELS:
-        raise Refused("too large", f"its tiles have {tile[1]} x {tile[0]} pixels, more than any image")
+        raise RejectedFile("too large", f"its tiles have {tile[1]} x {tile[0]} pixels, more than any image")
     try:
         opened.seek(1)
     except EOFError:
         opened.seek(0)
     else:
-        raise Refused("several frames", "it has several pages; a radiograph has one: save that page alone")
+        raise RejectedFile("several frames", "it has several pages; a radiograph has one: save that page alone")
 
 
 def in_deep_planes(opened: ImageFile) -> bool:

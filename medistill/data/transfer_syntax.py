@@ -6,7 +6,7 @@ from pydicom import Dataset
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 
 ENCAPSULATED_UNCOMPRESSED = UID("1.2.840.10008.1.2.1.98")
 DEFLATED_FRAME = UID("1.2.840.10008.1.2.8.1")
@@ -32,22 +32,24 @@ def decodable_syntax(header: Dataset) -> UID:
     """The transfer syntax of a file, if its pixels can be decoded.
 
     Raises:
-        Refused: it states none, one that is not the standard's, or one that nothing installed decodes.
+        RejectedFile: it states none, one that is not the standard's, or one that nothing installed decodes.
     """
     stated = getattr(header, "file_meta", {}).get("TransferSyntaxUID")
     if stated in (None, ""):
-        raise Refused("no transfer syntax", "it does not say how its pixels are coded (no file meta information)")
+        raise RejectedFile("no transfer syntax", "it does not say how its pixels are coded (no file meta information)")
     syntax = UID(str(stated))
     if syntax in FRAMED:
         return syntax
     if not (syntax in NEWER or syntax.startswith(STANDARD) or syntax.is_transfer_syntax):
-        raise Refused("unknown coding", "its transfer syntax is not one of the standard's")
+        raise RejectedFile("unknown coding", "its transfer syntax is not one of the standard's")
     try:
         known = syntax == RLELossless or get_decoder(syntax).is_available
     except NotImplementedError:
         known = False
     if not known:
-        raise Refused("unsupported coding", f"nothing installed decodes {syntax_name(syntax)} (see `medistill doctor`)")
+        raise RejectedFile(
+            "unsupported coding", f"nothing installed decodes {syntax_name(syntax)} (see `medistill doctor`)"
+        )
     return syntax
 
 

@@ -11,12 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from medistill.artifacts.corpus import Trait
 from medistill.artifacts.kept import read_result
 from medistill.errors import ArtifactError, first_complaint
-from medistill.evaluate.curve import CalibrationCurve as CalibrationCurve
-from medistill.evaluate.curve import DecisionCurve as DecisionCurve
-from medistill.evaluate.curve import RocCurve as RocCurve
+from medistill.evaluate.curve import CalibrationCurve, DecisionCurve, RocCurve
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.schedule_choice import ScheduleChoice
-from medistill.evaluate.subgroup import Subgroup as Subgroup
+from medistill.evaluate.subgroup import Subgroup
 from medistill.recipe.arms import ArmName
 
 EVALUATION_SCHEMA = 3

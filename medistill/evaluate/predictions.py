@@ -16,7 +16,6 @@ from medistill.artifacts.kept import keep_tensors, read_checked
 from medistill.errors import ArtifactError, DataError
 from medistill.recipe.arms import ARMS, ArmName
 
-Arm = ArmName
 TRAITS: tuple[Trait, ...] = get_args(Trait)
 """What subgroups are formed by."""
 _FACTS = ("images", "bytes", "epochs", "seconds")

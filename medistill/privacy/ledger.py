@@ -20,7 +20,7 @@ from typing import Any
 
 from medistill.artifacts.atomic import private_folder, read_json, write_json
 from medistill.artifacts.local_key import seal
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 from medistill.errors import ArtifactError
 from medistill.privacy.spent import Release
 from medistill.recipe import UNITS
@@ -125,7 +125,7 @@ def open_ledger(root: Path) -> Iterator[Ledger]:
     with ExitStack() as stack:
         try:
             private_folder(root)
-            stack.enter_context(alone(root / LOCK, when_taken=lambda: None, keep=True))
+            stack.enter_context(exclusive_lock(root / LOCK, when_taken=lambda: None, keep=True))
         except ArtifactError as error:
             raise _unwritten(error) from error
         yield read_ledger(root) or _begin(root)

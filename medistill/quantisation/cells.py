@@ -249,40 +249,40 @@ class _Reader:
             centroid could be added to the frozen ones.
         """
         moves, frozen = 0, len(before)
-        pulls, lonely = np.ones(len(self.codes), bool), np.zeros(len(self.codes), bool)
+        in_mean, isolated = np.ones(len(self.codes), bool), np.zeros(len(self.codes), bool)
         while len(centres) > frozen:
-            centres, averaged, found = self.lloyd(centres, frozen, pulls)
-            patients = np.minimum(*(self.patients(cell, pulls, len(centres)) for cell in (found.cell, averaged)))
-            patients[:frozen] = np.minimum(before, self.patients(found.cell, pulls, len(centres))[:frozen])
-            doomed = self.doomed(centres, frozen, patients)
-            if not len(doomed):
-                return centres, patients, found, int(np.sum(~pulls))
-            roomy = (patients >= 2 * self.least)[found.cell] & pulls
-            if moves < SPLITS and found.squared[roomy].any():
-                centres = self.moved(centres, doomed, np.where(roomy, found.squared, 0.0), found.cell, rng)
+            centres, averaged, found = self.lloyd(centres, frozen, in_mean)
+            patients = np.minimum(*(self.patients(cell, in_mean, len(centres)) for cell in (found.cell, averaged)))
+            patients[:frozen] = np.minimum(before, self.patients(found.cell, in_mean, len(centres))[:frozen])
+            undersized = self.undersized(centres, frozen, patients)
+            if not len(undersized):
+                return centres, patients, found, int(np.sum(~in_mean))
+            splittable = (patients >= 2 * self.least)[found.cell] & in_mean
+            if moves < SPLITS and found.squared[splittable].any():
+                centres = self.moved(centres, undersized, np.where(splittable, found.squared, 0.0), found.cell, rng)
                 moves += 1
             elif len(centres) == 1:
-                pulls[:], lonely[:] = True, False
+                in_mean[:], isolated[:] = True, False
                 continue
             else:
-                centres, moves = np.delete(centres, doomed[: (len(doomed) + 1) // 2], axis=0), SPLITS
+                centres, moves = np.delete(centres, undersized[: (len(undersized) + 1) // 2], axis=0), SPLITS
             alone = (patients < self.least)[found.cell]
             if moves == SPLITS:
-                pulls[self.outliers(np.flatnonzero(alone & lonely & pulls), pulls, found)] = False
-            lonely |= alone
+                in_mean[self.outliers(np.flatnonzero(alone & isolated & in_mean), in_mean, found)] = False
+            isolated |= alone
         return None
 
-    def outliers(self, among: np.ndarray, pulls: np.ndarray, found: Assignment) -> np.ndarray:
+    def outliers(self, among: np.ndarray, in_mean: np.ndarray, found: Assignment) -> np.ndarray:
         """Which of some codes to set aside: those furthest from the mean of all, as long as there are not too many."""
         mean = found.sums.sum(axis=0) / len(self.codes)
         squared = ((self.codes[among] - mean) ** 2).sum(axis=1)
-        return among[np.argsort(-squared, kind="stable")][: len(pulls) // ASIDE - np.sum(~pulls)]
+        return among[np.argsort(-squared, kind="stable")][: len(in_mean) // ASIDE - np.sum(~in_mean)]
 
-    def patients(self, cell: np.ndarray, pulls: np.ndarray, count: int) -> np.ndarray:
+    def patients(self, cell: np.ndarray, in_mean: np.ndarray, count: int) -> np.ndarray:
         """Int64 (K,), patients of each cell (n,) among the codes that means are taken of."""
-        return patients_by_share(cell[pulls], self.groups[pulls], count)
+        return patients_by_share(cell[in_mean], self.groups[in_mean], count)
 
-    def lloyd(self, centres: np.ndarray, frozen: int, pulls: np.ndarray) -> tuple[np.ndarray, np.ndarray, Assignment]:
+    def lloyd(self, centres: np.ndarray, frozen: int, in_mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, Assignment]:
         """Lloyd's passes, whatever the size of the cells. An empty cell keeps its centroid.
 
         Args:
@@ -295,25 +295,25 @@ class _Reader:
         """
         found = self.assign(centres)
         for _ in range(self.refine + 1):
-            averaged, counts = found.cell, np.bincount(found.cell[pulls], minlength=len(centres))
+            averaged, counts = found.cell, np.bincount(found.cell[in_mean], minlength=len(centres))
             moving = (counts > 0) & (np.arange(len(centres)) >= frozen)
             before, centres = centres, centres.copy()
-            centres[moving] = self.sums(found, pulls)[moving] / counts[moving, None]
+            centres[moving] = self.sums(found, in_mean)[moving] / counts[moving, None]
             if np.array_equal(before, centres):
                 break
             found = self.assign(centres)
         return centres, averaged, found
 
-    def sums(self, found: Assignment, pulls: np.ndarray) -> np.ndarray:
+    def sums(self, found: Assignment, in_mean: np.ndarray) -> np.ndarray:
         """Float64 (K, D), sum of the codes of each cell that means are taken of."""
-        aside = np.flatnonzero(~pulls)
+        aside = np.flatnonzero(~in_mean)
         if not len(aside):
             return found.sums
         sums = found.sums.copy()
         np.subtract.at(sums, found.cell[aside], self.codes[aside].astype(np.float64))
         return sums
 
-    def doomed(self, centres: np.ndarray, frozen: int, patients: np.ndarray) -> np.ndarray:
+    def undersized(self, centres: np.ndarray, frozen: int, patients: np.ndarray) -> np.ndarray:
         """Centroids to move or remove, those of the fewest patients first."""
         small = np.flatnonzero(patients < self.least)
         healing = [

@@ -13,7 +13,7 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.kept import keep_json, read_checked_json
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 from medistill.errors import ArtifactError, UsageError
 from medistill.progress import Progress, Silent
 from medistill.quantisation.autoencoder import Architecture, Autoencoder
@@ -47,7 +47,7 @@ def bring_decoder(path: str | Path) -> str:
             do="set method.quantise.encoder=autoencoder: it is trained on the corpus at hand",
         )
     folder = _decoders()
-    with alone(folder / f"{sha256}.lock", when_taken=lambda: None, keep=True):
+    with exclusive_lock(folder / f"{sha256}.lock", when_taken=lambda: None, keep=True):
         if _intact(folder / sha256, sha256) is None:
             shutil.rmtree(folder / sha256, ignore_errors=True)
             if bring(Path(path), folder) != sha256:
@@ -87,7 +87,7 @@ def own_autoencoder(corpus: Corpus, recipe: Recipe, device: torch.device, progre
     settings, (channels, size, _) = autoencoder_of(recipe.method), corpus.images.shape[1:]
     architecture = Architecture(channels, size, settings.width, settings.levels, settings.latent_channels)
     folder = _own_folder(corpus, recipe)
-    with alone(
+    with exclusive_lock(
         folder.with_name(f"{folder.name}.lock"),
         when_taken=lambda: progress.say("Another process trains the same autoencoder: this one waits for it."),
         keep=True,

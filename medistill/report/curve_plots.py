@@ -8,7 +8,7 @@ from typing import TypeVar
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, RocCurve
+from medistill.evaluate.curve import CalibrationCurve, DecisionCurve, RocCurve
 from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import ARM_STYLES, BANDED
 from medistill.report.axes import framed, named

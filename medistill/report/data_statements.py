@@ -240,7 +240,7 @@ def distillation(report: Report) -> str:
     distill = report.making.section("method")
     if report.distilled is None or not distill:
         return made(report)
-    if report.quantising:
+    if report.facts.centroids:
         return sentences(made(report), centroids(report), taught(report))
     begun = {
         "real": "training images",
@@ -299,8 +299,8 @@ def _privately(report: Report) -> str:
 def choice(report: Report) -> str:
     """How one of the looks was chosen."""
     course, distill = report.course, report.making.section("method")
-    if report.quantising:
-        return "No set was chosen among several: a quantisation gives one. The test split took no part in it."
+    if not report.facts.outer_steps:
+        return f"No set was chosen among several: a {report.facts.family} gives one. The test split took no part in it."
     if course is None:
         return ""
     if distilled_privately(report) and not course.looks:

@@ -32,7 +32,7 @@ def networks(report: Report) -> str:
 
 def this_run(report: Report) -> str:
     """What this run is called beside published figures: of a quantisation there is one set, and nothing to choose."""
-    chosen = not report.quantising
+    chosen = report.facts.outer_steps
     return "This run, chosen on validation data" if chosen else "This run"
 
 

@@ -176,13 +176,8 @@ class Report:
 
     @property
     def facts(self) -> Facts:
-        """What is known of the method that made the set."""
-        return facts_of(self.distilled.method if self.distilled is not None else "")
-
-    @property
-    def quantising(self) -> bool:
-        """The distilled images are centroids themselves: nothing was trained to make them, and nothing chosen."""
-        return self.distilled is not None and self.distilled.quantising
+        """What is said of the method; of no known one where there is no set, or it does not say."""
+        return facts_of("") if self.distilled is None else self.distilled.facts
 
     @property
     def of_classifier(self) -> bool:

@@ -14,12 +14,13 @@ from medistill.errors import UsageError
 from medistill.methods.base import Distilled
 from medistill.methods.registry import method_of
 from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import network_spec
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
-from medistill.workflow.experts import network_spec, refuse_other_experts
+from medistill.workflow.expert_store import refuse_other_experts
 from medistill.workflow.originals import keep_originals
 from medistill.workflow.provenance import provenance
 from medistill.workflow.spending import Use, spend

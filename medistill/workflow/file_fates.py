@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from medistill.artifacts.corpus import TEXT_MASKED, ManifestRow
 from medistill.data.decoded import Decoded
 from medistill.data.image import FORMATS
-from medistill.data.listing import Listed
+from medistill.data.listing import FileEntry
 from medistill.data.remark import Remark
 from medistill.data.selection import why_frontal
 from medistill.errors import DataError
@@ -26,7 +26,9 @@ INSTEAD = {
 """What to do where most files were refused for a category."""
 
 
-def file_fates(listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Sequence[Decoded]) -> list[ManifestRow]:
+def file_fates(
+    listed: Sequence[FileEntry], wanted: Sequence[FileEntry], decoded: Sequence[Decoded]
+) -> list[ManifestRow]:
     fate = {one.file: image for one, image in zip(wanted, decoded, strict=True)}
     rows, number = [], 0
     for one in listed:
@@ -42,7 +44,7 @@ def file_fates(listed: Sequence[Listed], wanted: Sequence[Listed], decoded: Sequ
     return rows
 
 
-def _told_of(one: Listed, image: Decoded) -> tuple[str, str]:
+def _told_of(one: FileEntry, image: Decoded) -> tuple[str, str]:
     """Category and reason of a file that was taken: the first of what was done to it, and all of that, with what its
     view is from, in a sentence."""
     remarks = list(image.remarks)

@@ -24,7 +24,7 @@ from medistill.artifacts.corpus import (
 )
 from medistill.artifacts.corpus_columns import Columns, CorpusFacts
 from medistill.artifacts.kept import keep_json, read_checked_json
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 from medistill.artifacts.text_check import TextCheck
 from medistill.data.burnt_in_text import RULES, text_check
 from medistill.data.decoded import Decoded
@@ -34,7 +34,7 @@ from medistill.data.examination import told_of_examinations
 from medistill.data.file_digests import facts_of, file_digests
 from medistill.data.flagged_headers import told_of
 from medistill.data.grouping import group, within_sites
-from medistill.data.listing import Listed, files_of, list_by_folders, refuse_unusable_names, without_table
+from medistill.data.listing import FileEntry, files_of, list_by_folders, refuse_unusable_names, without_table
 from medistill.data.remark import counted_remarks
 from medistill.data.selection import Purpose, choose, refuse_copies, refuse_unstated_views, taken, told_of_views
 from medistill.data.splits import part, refuse_shared_patients
@@ -193,7 +193,7 @@ def known_digests(folder: Path) -> Path:
 def sole_reader(source: str, progress: Progress) -> Iterator[Path]:
     """Be the only process that reads the files that ``source`` stands for; give its entry in the cache."""
     known = private_folder(cache_root() / "sources") / f"{source}.json"
-    with alone(
+    with exclusive_lock(
         known.with_suffix(".lock"),
         when_taken=lambda: progress.say("Another process reads the same files: this one waits for it."),
         keep=True,
@@ -225,8 +225,8 @@ def cached_corpus(known: Path, progress: Progress) -> Corpus | None:
 
 
 def _save(
-    listed: Sequence[Listed],
-    wanted: Sequence[Listed],
+    listed: Sequence[FileEntry],
+    wanted: Sequence[FileEntry],
     decoded: Sequence[Decoded],
     notes: tuple[Sequence[str], Sequence[str]],
     recipe: Recipe,

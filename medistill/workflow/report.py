@@ -126,7 +126,7 @@ def _missing(
         yield "corpus", "this folder holds no record of a run (run.json)"
     if not _record(folder):
         yield "making", "this folder holds no record of a run (run.json); what is shown comes from the set"
-    if course is None and summary is not None and summary.quantising:
+    if course is None and summary is not None and not summary.facts.outer_steps:
         yield "course", f"method {summary.method} has no outer steps, and so no course"
     elif course is None:
         yield "course", "this folder holds no history of a distillation (history.json)"

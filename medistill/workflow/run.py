@@ -14,13 +14,14 @@ from medistill.artifacts.cache import BUILT_IN, cache_root
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json, read_result
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.representatives import rows_by_class
 from medistill.methods.registry import method_of
 from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import network_spec
 from medistill.privacy.accounting import Guarantee
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, load_recipe, recipe_toml, refuse_another_recipe
@@ -33,7 +34,7 @@ from medistill.workflow.corpus_record import corpus_record
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.experts import network_spec, train_experts
+from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.report import write_report
 from medistill.workflow.run_log import RunLog
@@ -102,7 +103,7 @@ def run(
     place = choose_device(device)
     Guarantee.of(recipe)  # refused before anything is read
     _claim(out, recipe, resume=resume)
-    with alone(out / LOCK, when_taken=lambda: _refuse_second(out), keep=False):
+    with exclusive_lock(out / LOCK, when_taken=lambda: _refuse_second(out), keep=False):
         if resume:
             _refuse_another_benchmark(out / "run.json", benchmark)
         write_text(out / "recipe.toml", recipe_toml(recipe))

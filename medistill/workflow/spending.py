@@ -13,7 +13,7 @@ from medistill.artifacts.atomic import private_folder, read_json, write_json
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.trajectories import Trajectories
 from medistill.data.decoded import Decoded
-from medistill.data.listing import Listed
+from medistill.data.listing import FileEntry
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.accounting import Guarantee, rounded_up
 from medistill.privacy.ledger import HASH_BYTES, Ledger, ledger_root, new_entry, open_ledger
@@ -27,7 +27,7 @@ PEOPLE, RELEASES, TRAINED = "people.json", "releases.json", "trained"
 """In a corpus: who is in it. In a store of experts: their entries in the ledger, and which were ever trained."""
 
 
-def keep_people(corpus: Corpus, folder: Path, accepted: Iterable[tuple[Listed, Decoded]]) -> None:
+def keep_people(corpus: Corpus, folder: Path, accepted: Iterable[tuple[FileEntry, Decoded]]) -> None:
     """Write beside a corpus, in keyed hashes, who is in it: its folder, and each image's original, patient and study.
 
     Raises:

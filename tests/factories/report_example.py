@@ -11,7 +11,7 @@ from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Trait, Truth
+from medistill.evaluate.predictions import ArmPredictions, Trait, Truth
 from medistill.evaluate.published import BenchmarkResult, PublishedFigure
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice, Trial
 from medistill.privacy.attacks.initialisation_leakage import RECOVERED, SINGLED_OUT
@@ -31,6 +31,7 @@ from medistill.privacy.membership import (
 from medistill.privacy.score_attack import FOUND
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.recipe import EvaluateRecipe, load_recipe
+from medistill.recipe.arms import ARMS, ArmName
 from medistill.recipe.load import sections_of
 from medistill.report.comparison import BetweenRuns, Comparison, compared_run, differing_settings
 from medistill.report.pictures import ClassPictures, class_pictures
@@ -41,7 +42,7 @@ from medistill.report.worded import worded
 
 NAMES = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
 SITES = ("bimcv", "rsna", "guangzhou", "radiopaedia")
-SKILL: dict[Arm, float] = {"raw": 2.0, "random": 0.7, "kmeans": 0.9, "hard": 1.3, "distilled": 1.7}
+SKILL: dict[ArmName, float] = {"raw": 2.0, "random": 0.7, "kmeans": 0.9, "hard": 1.3, "distilled": 1.7}
 SPACES = ("pixels", "structure", "features")
 RECIPE = load_recipe("covid-xray-cpu", ["method.init=real"])
 SETTINGS = EvaluateRecipe(bootstrap=100, smallest_cell=10)
@@ -62,7 +63,7 @@ def truth(seed: int, patients: int, classes: int = 4) -> Truth:
     return Truth(labels, groups, traits)
 
 
-def predictions(arm: Arm, splits: tuple[Truth, Truth], skill: float, *, classes: int = 4) -> ArmPredictions:
+def predictions(arm: ArmName, splits: tuple[Truth, Truth], skill: float, *, classes: int = 4) -> ArmPredictions:
     """Three networks that know the class as well as ``skill`` says."""
     numbers = np.random.default_rng(list(ARMS).index(arm))
 
@@ -83,7 +84,7 @@ def predictions(arm: Arm, splits: tuple[Truth, Truth], skill: float, *, classes:
 
 
 def evaluation(
-    arms: tuple[Arm, ...] = tuple(ARMS),
+    arms: tuple[ArmName, ...] = tuple(ARMS),
     *,
     patients: int = 120,
     network: str = "ConvNet, depth 3, width 128",
@@ -97,7 +98,7 @@ def evaluation(
     return replace(compared, originals="apart", set_digest="a" * 64)
 
 
-def schedule(arm: Arm, k: int) -> ScheduleChoice:
+def schedule(arm: ArmName, k: int) -> ScheduleChoice:
     """How an arm was trained; one rate diverged."""
     trials = [
         *(Trial(Candidate(64, rate, 250), (0.80 - 0.02 * k, 0.81 - 0.02 * k)) for rate in (0.003, 0.01)),

@@ -14,14 +14,15 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
-from medistill.evaluate.predictions import Arm, ArmPredictions, Truth, save_arm, save_truth
+from medistill.evaluate.predictions import ArmPredictions, Truth, save_arm, save_truth
 from medistill.recipe import Recipe, recipe_toml
+from medistill.recipe.arms import ArmName
 from tests.factories.flat_corpus import save_flat
 
 EVIL = "<script>alert('x')</script>"
 NAMES = ("Normal", EVIL, "Viral_Pneumonia")
 IPC, SIZE = 3, 8
-SKILLS: dict[Arm, float] = {"raw": 2.0, "random": 0.6, "kmeans": 0.8, "distilled": 1.6}
+SKILLS: dict[ArmName, float] = {"raw": 2.0, "random": 0.6, "kmeans": 0.8, "distilled": 1.6}
 
 
 def truth(seed: int, patients: int) -> Truth:
@@ -33,7 +34,9 @@ def truth(seed: int, patients: int) -> Truth:
     return Truth(labels, groups, {"site": sites, "sex": sexes})
 
 
-def predictions(arm: Arm, splits: tuple[Truth, Truth], *, skill: float, images: int, seed: int = 0) -> ArmPredictions:
+def predictions(
+    arm: ArmName, splits: tuple[Truth, Truth], *, skill: float, images: int, seed: int = 0
+) -> ArmPredictions:
     """Three networks that answer at random, more often rightly the higher ``skill`` is."""
     numbers = np.random.default_rng([len(arm), seed])
 

@@ -14,7 +14,9 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from medistill.method_names import method_names
 from medistill.recipe import Recipe
+from medistill.recipe.method import settings_kind
 from medistill_cli.main import app
 from tests.worked_example import blocks
 
@@ -55,7 +57,9 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
         yield from commands(child, (*words, name))
 
 
-SETTINGS = set(settings(Recipe))
+SETTINGS = set(settings(Recipe)) | {
+    setting for name in method_names() for setting in settings(settings_kind(name), "method.")
+}
 COMMANDS = dict(commands(typer.main.get_command(app)))
 
 

@@ -18,8 +18,7 @@ PAGES = sorted((ROOT / "docs" / "contributing").glob("add-*.md"))
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_works_as_it_is_printed(page: Path, tmp_path: Path) -> None:
     copy_tree(ROOT, tmp_path)
-    printed = carry_out(page.read_text(encoding="utf-8"), tmp_path)
-    assert len(printed) >= 2
+    assert carry_out(page.read_text(encoding="utf-8"), tmp_path), "a page runs something"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

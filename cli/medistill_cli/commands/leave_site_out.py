@@ -17,10 +17,7 @@ from medistill_cli.terminal import out_console
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
-    from medistill.evaluate.predictions import Arm
     from medistill.report.record import HeldOutSite
-
-ARMS: tuple[Arm, ...] = ("distilled", "raw", "random")
 
 
 def leave_site_out(
@@ -76,20 +73,21 @@ def _as_json(site: HeldOutSite) -> dict[str, object]:
 def _print_table(sites: Sequence[HeldOutSite]) -> None:
     from rich.table import Table
 
+    from medistill.recipe.arms import HEADLINE
     from medistill.report.arm_style import arm_name
 
     table = Table(title="Macro AUC at a site that was left out", title_justify="left", title_style="bold")
     table.add_column("Site")
-    for heading in ("Images", "Classes", *(arm_name(arm) for arm in ARMS)):
+    for heading in ("Images", "Classes", *(arm_name(arm) for arm in HEADLINE)):
         table.add_column(heading, justify="right")
     remarks = []
     for site in sites:
         found = site.evaluation
         if found is None:
-            table.add_row(site.site, *["-"] * (2 + len(ARMS)))
+            table.add_row(site.site, *["-"] * (2 + len(HEADLINE)))
             remarks.append(f"{site.site}: cannot be estimated, because {site.reason}.")
             continue
-        results = {arm: found.arm(arm) for arm in ARMS}
+        results = {arm: found.arm(arm) for arm in HEADLINE}
         told = ["-" if result is None else estimate(result.macro_auc) for result in results.values()]
         table.add_row(site.site, str(found.test_images), str(len(found.class_names)), *told)
         remarks += [f"{site.site}: {site.note}"] if site.note else []

@@ -84,7 +84,7 @@ def _blocks(view: ReportView) -> Iterator[Block]:
 
 def _without(view: ReportView) -> Absent | tuple[str | Link, ...]:
     distilled = view.report.distilled
-    if distilled is None or not view.report.quantising:
+    if distilled is None or view.report.facts.outer_steps:
         return Absent(view.missing("course"))
     above: tuple[str | Link, ...] = ("By quantising the corpus, as told ", Link("above", "quantisation"), ". ")
     return (

@@ -9,7 +9,8 @@ from typing import Any
 
 from matplotlib.figure import Figure as Drawn
 
-from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, Evaluation, RocCurve
+from medistill.evaluate.curve import CalibrationCurve, DecisionCurve, RocCurve
+from medistill.evaluate.evaluation import Evaluation
 from medistill.recipe.arms import ArmName
 from medistill.report import curve_plots
 from medistill.report.arm_style import listed_by_arm

@@ -7,8 +7,8 @@ from functools import partial
 
 from matplotlib.figure import Figure as Drawn
 
-from medistill.evaluate.evaluation import Subgroup
 from medistill.evaluate.intervals import Estimate
+from medistill.evaluate.subgroup import Subgroup
 from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import arm_in_sentence
 from medistill.report.blocks import Beside, Block, Downloads, Drawing, Figure, Prose, arm_legend

@@ -8,9 +8,10 @@ from functools import partial
 from matplotlib.figure import Figure as Drawn
 
 from medistill.artifacts.corpus import Trait
-from medistill.evaluate.evaluation import Evaluation, Subgroup
+from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import TRAITS
+from medistill.evaluate.subgroup import Subgroup
 from medistill.report.axes import cut
 from medistill.report.blocks import Beside, Block, Downloads, Drawing, Figure, Prose
 from medistill.report.caveat import Caveat

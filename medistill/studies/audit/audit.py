@@ -11,6 +11,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json
 from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import network_spec
 from medistill.privacy import gate
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.attack import Attack, Evidence
@@ -28,7 +29,6 @@ from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.audit_seal import seal_audit
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.environment import versions
-from medistill.workflow.experts import network_spec
 from medistill.workflow.retrace import making_flaw
 
 

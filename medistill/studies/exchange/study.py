@@ -13,13 +13,13 @@ import torch
 from medistill.artifacts.atomic import private_folder, sha256_file, write_json, write_text
 from medistill.artifacts.corpus import NOT_STATED, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 from medistill.errors import DivergedError, UsageError
 from medistill.evaluate.network_keys import STATISTICS
 from medistill.evaluate.predictions import Truth
 from medistill.evaluate.site_matrix import SourcePredictions, site_matrix
 from medistill.networks.own import NetworkFactory
-from medistill.networks.registry import check_image_size
+from medistill.networks.registry import check_image_size, network_spec
 from medistill.privacy.attacks.initialisation_leakage import leakage
 from medistill.privacy.initialisation import initial_rows
 from medistill.progress import Progress, Silent, time_left
@@ -35,7 +35,7 @@ from medistill.training.images import grey_of
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import versions
-from medistill.workflow.experts import followed_experts, network_spec
+from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog
@@ -73,7 +73,7 @@ def exchange_study(
     """
     _refuse_recipe(recipe)
     folder = private_folder(Path(out))
-    with alone(folder / ".lock", when_taken=lambda: _refuse_second(folder), keep=False):
+    with exclusive_lock(folder / ".lock", when_taken=lambda: _refuse_second(folder), keep=False):
         log = RunLog(folder / "log.jsonl", progress)
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
         spec = network_spec(corpus, recipe, network)

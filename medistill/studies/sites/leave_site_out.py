@@ -9,9 +9,10 @@ from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import save_without_site
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
 from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import network_spec
 from medistill.progress import Progress, Silent, time_left
 from medistill.recipe import Recipe
 from medistill.recipe.limits import LargeRecipe, refuse_large
@@ -23,7 +24,7 @@ from medistill.training.device import choose_device
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.experts import followed_experts, network_spec
+from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog
@@ -60,7 +61,7 @@ def leave_site_out(
     source = _set_of(run)
     recipe = _recipe_of(source, run, large_recipe)
     folder = private_folder(run / "sites")
-    with alone(folder / ".lock", when_taken=lambda: _refuse_second(run), keep=False):
+    with exclusive_lock(folder / ".lock", when_taken=lambda: _refuse_second(run), keep=False):
         log = RunLog(run / "log.jsonl", progress)
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
         context = Context(

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from medistill.artifacts.lock import alone
+from medistill.artifacts.lock import exclusive_lock
 from medistill.errors import ArtifactError, UsageError
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from medistill.artifacts.lock import alone
-with alone(Path(sys.argv[1]), when_taken=lambda: None, keep=True):
+from medistill.artifacts.lock import exclusive_lock
+with exclusive_lock(Path(sys.argv[1]), when_taken=lambda: None, keep=True):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -37,11 +37,11 @@ def hold(path: Path) -> subprocess.Popen[str]:
 def test_a_second_process_gives_up_or_waits_until_the_first_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "it.lock"
     with hold(path) as holder:
-        with pytest.raises(UsageError, match="it is taken"), alone(path, when_taken=refuse, keep=True):
+        with pytest.raises(UsageError, match="it is taken"), exclusive_lock(path, when_taken=refuse, keep=True):
             pytest.fail("two processes hold the lock")
-        with alone(path, when_taken=lambda: holder.send_signal(signal.SIGKILL), keep=True):
+        with exclusive_lock(path, when_taken=lambda: holder.send_signal(signal.SIGKILL), keep=True):
             assert holder.wait(timeout=10) == -signal.SIGKILL
-    with alone(path, when_taken=refuse, keep=True):
+    with exclusive_lock(path, when_taken=refuse, keep=True):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -49,7 +49,7 @@ def test_a_second_process_gives_up_or_waits_until_the_first_is_gone(tmp_path: Pa
 def test_the_lock_is_let_go_of_after_an_error_and_the_file_is_kept_or_not(tmp_path: Path, keep: bool) -> None:
     path = tmp_path / "it.lock"
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), alone(path, when_taken=refuse, keep=keep):
+        with pytest.raises(ZeroDivisionError), exclusive_lock(path, when_taken=refuse, keep=keep):
             raise ZeroDivisionError
         assert path.exists() == keep
 
@@ -58,6 +58,6 @@ def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(ArtifactError, match="could not be written"),
-        alone(tmp_path / "file" / "it.lock", when_taken=refuse, keep=False),
+        exclusive_lock(tmp_path / "file" / "it.lock", when_taken=refuse, keep=False),
     ):
         pytest.fail("there is no such folder")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medistill.artifacts.provenance import MergedPart, Provenance, SharedProvenance, TextCheckRecord
@@ -71,6 +71,7 @@ def test_what_this_version_does_not_know_is_kept_through_a_change() -> None:
     assert (changed.method, changed.chosen_step, read.method) == ("PDD", None, "IADD")
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(Provenance.model_fields)) | st.text(max_size=6), values, max_size=6))
 def test_whatever_a_stranger_wrote_is_kept_and_only_what_has_its_kind_is_read(stated: dict[str, Any]) -> None:
     read = Provenance.read(stated)

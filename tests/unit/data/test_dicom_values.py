@@ -25,7 +25,7 @@ from pydicom.uid import (
 
 from medistill.data.image import Image
 from medistill.data.radiograph import read_image
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.recipe import DataRecipe
 
 KEEP = DataRecipe(view_policy="keep", image_size=16)
@@ -548,7 +548,7 @@ def test_palettes(tmp_path, form, bits, top):
 
 
 def refusal(path: Path) -> tuple[str, str]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RejectedFile) as refused:
         read(path)
     return refused.value.category, refused.value.reason
 

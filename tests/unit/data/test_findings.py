@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medistill.data.listing import Listed, files_of
+from medistill.data.listing import FileEntry, files_of
 from medistill.data.table import list_by_table
 from medistill.data.words import is_nobody
 from medistill.errors import DataError, RecipeError
@@ -15,7 +15,7 @@ from medistill.recipe import DataRecipe, load_recipe
 
 def read(
     folder: Path, text: str, recipe: DataRecipe | None = None, names: str = "abcdefgh"
-) -> tuple[dict[str, Listed], list[str]]:
+) -> tuple[dict[str, FileEntry], list[str]]:
     data = folder / "data"
     data.mkdir(exist_ok=True)
     for name in names:
@@ -26,7 +26,7 @@ def read(
     return {one.file.removesuffix(".png"): one for one in listed if one.category != "not in the table"}, notes
 
 
-def said(listed: dict[str, Listed]) -> dict[str, str]:
+def said(listed: dict[str, FileEntry]) -> dict[str, str]:
     """Class of each file, or in brackets why it has none."""
     return {name: one.label or f"({one.category})" for name, one in listed.items()}
 

@@ -9,7 +9,7 @@ import pytest
 
 from medistill.data.cells import read_cells
 from medistill.data.demographics import age_band, sex_of
-from medistill.data.listing import Listed, files_of
+from medistill.data.listing import FileEntry, files_of
 from medistill.data.table import list_by_table
 from medistill.errors import DataError
 from medistill.recipe import DataRecipe
@@ -17,7 +17,7 @@ from medistill.recipe import DataRecipe
 ROWS = "Datei;Befund;Patienten-ID;Krankenhaus\na.png;Pneumonie;1;Köln\nb.png;Normal;2;Köln\n"
 
 
-def read(root: Path, files: list[str], text: str | bytes) -> tuple[dict[str, Listed], list[str]]:
+def read(root: Path, files: list[str], text: str | bytes) -> tuple[dict[str, FileEntry], list[str]]:
     data = root / "data"
     for file in files:
         (data / file).parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def read(root: Path, files: list[str], text: str | bytes) -> tuple[dict[str, Lis
 )
 def test_codes_and_separators(tmp_path: Path, content: bytes) -> None:
     listed, notes = read(tmp_path, ["a.png", "b.png"], content)
-    assert listed["a.png"] == Listed("a.png", "Pneumonie", "Köln", "1")
+    assert listed["a.png"] == FileEntry("a.png", "Pneumonie", "Köln", "1")
     assert notes == []
 
 
@@ -90,7 +90,7 @@ def test_names_of_columns_in_other_languages(tmp_path: Path, header: str) -> Non
     for form in ("NFC", "NFD"):
         text = f"{unicodedata.normalize(form, header)}\na.png,Normal,17,Nord,F,45\n"
         listed, _ = read(tmp_path, ["a.png"], text)
-        assert listed["a.png"] == Listed("a.png", "Normal", "Nord", "17", sex="F", age="45")
+        assert listed["a.png"] == FileEntry("a.png", "Normal", "Nord", "17", sex="F", age="45")
 
 
 def test_sexes_and_ages_in_other_languages(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from medistill.data.decoded import Decoded
 from medistill.data.grouping import Grouping, group
-from medistill.data.listing import Listed
+from medistill.data.listing import FileEntry
 from medistill.errors import DataError
 
 
 def of(*images: tuple[str, str, str]) -> Grouping:
     """Grouping of images, each given as (patient of the table, patient of the file, study)."""
-    return group([(Listed("f", patient=table), Decoded(None, patient=p, study=s)) for table, p, s in images])
+    return group([(FileEntry("f", patient=table), Decoded(None, patient=p, study=s)) for table, p, s in images])
 
 
 def test_all_patients_known_is_by_patient_and_says_nothing() -> None:
@@ -83,7 +83,7 @@ def test_one_name_for_all_is_an_error() -> None:
 
 def at_sites(*images: tuple[str, str, str], ids: Literal["site", "global"] = "site") -> Grouping:
     """Grouping of images, each given as (site, patient of the table, patient of the file)."""
-    return group([(Listed("f", site=site, patient=t), Decoded(None, patient=p)) for site, t, p in images], ids)
+    return group([(FileEntry("f", site=site, patient=t), Decoded(None, patient=p)) for site, t, p in images], ids)
 
 
 @pytest.mark.parametrize("by_table", [True, False])

@@ -27,7 +27,7 @@ from pydicom.uid import (
 from medistill.data import dicom_file, dicom_image, radiograph
 from medistill.data.codestream import coded_size
 from medistill.data.radiograph import read_image
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.recipe import DataRecipe
 from tests.factories.deflated import deflated_from
 from tests.unit.data.test_radiograph import ramp, write
@@ -43,7 +43,7 @@ def deflated(path: Path, padding: int, **elements: object) -> Path:
 
 
 def refusal(path: Path) -> tuple[str, str]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RejectedFile) as refused:
         read_image(path, KEEP)
     return refused.value.category, refused.value.reason
 

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from medistill.data.listing import Listed, files_of, list_by_folders
+from medistill.data.listing import FileEntry, files_of, list_by_folders
 from medistill.errors import DataError
 from medistill.recipe import DataRecipe
 
 
-def read(root: Path, *folders: str, recipe: DataRecipe | None = None) -> tuple[list[Listed], list[str]]:
+def read(root: Path, *folders: str, recipe: DataRecipe | None = None) -> tuple[list[FileEntry], list[str]]:
     for n, folder in enumerate(folders):
         (root / folder).mkdir(parents=True, exist_ok=True)
         (root / folder / f"{n}.png").write_bytes(b"x")
     return list_by_folders(root, files_of(root), recipe or DataRecipe())
 
 
-def pairs(listed: list[Listed]) -> set[tuple[str, str]]:
+def pairs(listed: list[FileEntry]) -> set[tuple[str, str]]:
     return {(one.label, one.site) for one in listed if not one.category}
 
 

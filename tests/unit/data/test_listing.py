@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medistill.data.listing import Listed, files_of, list_by_folders
+from medistill.data.listing import FileEntry, files_of, list_by_folders
 from medistill.data.selection import choose
 from medistill.data.table import list_by_table
 from medistill.errors import DataError
@@ -22,11 +22,11 @@ def tree(root: Path, *files: str) -> Path:
     return root
 
 
-def by_folders(root: Path, recipe: DataRecipe | None = None) -> dict[str, Listed]:
+def by_folders(root: Path, recipe: DataRecipe | None = None) -> dict[str, FileEntry]:
     return {one.file: one for one in list_by_folders(root, files_of(root), recipe or DataRecipe())[0]}
 
 
-def by_table(root: Path, text: str, recipe: DataRecipe | None = None) -> dict[str, Listed]:
+def by_table(root: Path, text: str, recipe: DataRecipe | None = None) -> dict[str, FileEntry]:
     table = root.parent / "labels.csv"
     table.write_text(text, encoding="utf-8")
     return {one.file: one for one in list_by_table(root, files_of(root), table, recipe or DataRecipe())[0]}
@@ -120,7 +120,7 @@ def test_links_pipes_and_dead_links(tmp_path):
 def test_usual_columns(tmp_path, names, separator):
     text = separator.join(names) + "\n" + separator.join(["x/a.png", "COVID", "p1", "north", "PA", "Valid"]) + "\n"
     one = by_table(tree(tmp_path / "data", "x/a.png"), text)["x/a.png"]
-    assert one == Listed("x/a.png", "COVID", "north", "p1", "PA", "val")
+    assert one == FileEntry("x/a.png", "COVID", "north", "p1", "PA", "val")
 
 
 @pytest.mark.parametrize("names", [("sex", "age"), ("Gender", "Patient Age"), ("PatientSex", "PatientAge")])
@@ -208,7 +208,7 @@ def test_numbers_in_a_column_of_splits_are_not_ignored(tmp_path, column):
     root = tree(tmp_path / "data", "a.png", "b.png")
     with pytest.raises(DataError, match=f"the column '{column}' of .* names no split that is known"):
         by_table(root, f"file,label,{column}\na.png,A,0\nb.png,B,2\n")
-    assert by_table(root, f"file,label,{column}\na.png,A,\nb.png,B,\n")["a.png"] == Listed("a.png", "A")
+    assert by_table(root, f"file,label,{column}\na.png,A,\nb.png,B,\n")["a.png"] == FileEntry("a.png", "A")
 
 
 def test_numbered_folds_are_no_splits(tmp_path):
@@ -252,7 +252,7 @@ def test_a_first_row_of_data_is_not_repeated(tmp_path):
 
 
 def chosen(recipe: DataRecipe, *pairs: tuple[str, str]) -> tuple[list[str], list[str]]:
-    listed, notes = choose([Listed(str(n), label, site) for n, (site, label) in enumerate(pairs)], recipe)
+    listed, notes = choose([FileEntry(str(n), label, site) for n, (site, label) in enumerate(pairs)], recipe)
     return [one.category for one in listed], notes
 
 
@@ -291,6 +291,6 @@ def test_classes_that_cannot_be_meant():
 
 
 def test_a_table_may_say_that_a_view_is_lateral():
-    listed = [Listed("a", "A", view="Lateral"), Listed("b", "A", view=""), Listed("c", "A", view="PA")]
+    listed = [FileEntry("a", "A", view="Lateral"), FileEntry("b", "A", view=""), FileEntry("c", "A", view="PA")]
     assert [one.category for one in choose(listed, DataRecipe())[0]] == ["lateral view", "", ""]
     assert [one.category for one in choose(listed, DataRecipe(view_policy="keep"))[0]] == ["", "", ""]

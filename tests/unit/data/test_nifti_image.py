@@ -12,7 +12,7 @@ import pytest
 
 from medistill.data.image import Image
 from medistill.data.radiograph import read_image
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.recipe import DataRecipe
 
 KEEP = DataRecipe(view_policy="keep")
@@ -130,6 +130,6 @@ def test_colour(tmp_path):
 )
 def test_more_than_a_slice_is_refused(tmp_path, lengths):
     content = nifti(bytes(2 * int(np.prod(lengths))), lengths, affine=ITK)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RejectedFile) as refused:
         read(tmp_path, content)
     assert refused.value.category == "several frames"

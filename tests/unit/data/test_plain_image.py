@@ -14,7 +14,7 @@ from medistill.data.codestream import webp_size
 from medistill.data.decoding import decode_chunk
 from medistill.data.image import Image
 from medistill.data.radiograph import read_image
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.recipe import DataRecipe
 
 KEEP = DataRecipe(view_policy="keep")
@@ -103,8 +103,8 @@ def read(tmp_path: Path, content: bytes, name: str = "a.bin") -> Image:
     return read_image(tmp_path / name, KEEP)
 
 
-def refusal(tmp_path: Path, content: bytes) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refusal(tmp_path: Path, content: bytes) -> RejectedFile:
+    with pytest.raises(RejectedFile) as caught:
         read(tmp_path, content)
     return caught.value
 
@@ -261,7 +261,7 @@ def test_what_a_decoder_in_c_says_is_not_shown(tmp_path, capfd):
     damaged = bytearray(tiff(pixels, packed=True))
     damaged[8 + len(zlib.compress(pixels.tobytes())) - 1] ^= 1
     (tmp_path / "a.tif").write_bytes(damaged)
-    with pytest.raises(Refused):
+    with pytest.raises(RejectedFile):
         read_image(tmp_path / "a.tif", KEEP)
     assert "ZIPDecode" in capfd.readouterr().err
     (decoded,) = decode_chunk(tmp_path, ["a.tif"], KEEP)

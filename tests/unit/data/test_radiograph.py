@@ -19,7 +19,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage, generate_uid
 
 from medistill.data.radiograph import radiograph_pipeline, read_image
-from medistill.data.refusal import Refused
+from medistill.data.refusal import RejectedFile
 from medistill.data.view import view_of, view_words
 from medistill.recipe import DataRecipe
 
@@ -180,7 +180,7 @@ def test_transparency(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "opaque.png", KEEP).pixels, grey[None])
     opaque[0, 0, 3] = 0
     Pillow.fromarray(opaque).save(tmp_path / "holes.png")
-    with pytest.raises(Refused, match="transparent"):
+    with pytest.raises(RejectedFile, match="transparent"):
         read_image(tmp_path / "holes.png", KEEP)
 
 
@@ -217,7 +217,7 @@ def test_nifti(tmp_path, ending):
 
 def test_a_volume_is_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 3), np.float32), np.eye(4)), tmp_path / "v.nii")
-    with pytest.raises(Refused, match="several frames"):
+    with pytest.raises(RejectedFile, match="several frames"):
         read_image(tmp_path / "v.nii", KEEP)
 
 
@@ -253,7 +253,7 @@ def bomb() -> bytes:
 )
 def test_what_is_no_image_is_refused(tmp_path, name, content, category):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(RejectedFile) as refusal:
         read_image(tmp_path / name, KEEP)
     assert refusal.value.category == category
 
@@ -270,7 +270,7 @@ def test_dicom_refusals(tmp_path):
     }
     for category, elements in cases.items():
         path = write(tmp_path / "a.dcm", pixels, **elements)
-        with pytest.raises(Refused) as refusal:
+        with pytest.raises(RejectedFile) as refusal:
             read_image(path, KEEP)
         assert refusal.value.category == category
         assert "4711" not in str(refusal.value)
@@ -281,14 +281,14 @@ def test_dicom_refusals(tmp_path):
     np.testing.assert_array_equal(read_image(compressed, KEEP).pixels[0], pixels)
     dataset.PixelData = dataset.PixelData[: len(dataset.PixelData) // 2 * 2 - 400]
     dataset.save_as(compressed)
-    with pytest.raises(Refused, match="cannot be decoded"):
+    with pytest.raises(RejectedFile, match="cannot be decoded"):
         read_image(compressed, KEEP)
 
 
 def test_a_blank_image_is_refused(tmp_path):
     with pytest.raises(RuntimeError) as failure:
         shown(write(tmp_path / "a.dcm", np.full((16, 16), 7, np.uint16)))
-    assert isinstance(failure.value.__cause__, Refused)
+    assert isinstance(failure.value.__cause__, RejectedFile)
     assert failure.value.__cause__.category == "blank"
 
 
@@ -298,7 +298,7 @@ def test_view_policy(tmp_path, policy, view):
     path = write(tmp_path / "a.dcm", ramp(), ViewPosition=view)
     recipe = DataRecipe(view_policy=policy)
     if policy == "reject" and view == "LL":
-        with pytest.raises(Refused, match="view"):
+        with pytest.raises(RejectedFile, match="view"):
             read_image(path, recipe)
     else:
         meta = radiograph_pipeline(recipe)({"image": str(path)})["image_meta_dict"]
@@ -319,14 +319,14 @@ def test_nothing_but_a_view_is_kept_of_a_view():
 
 
 def test_the_words_of_an_animal(tmp_path):
-    with pytest.raises(Refused, match="not human"):
+    with pytest.raises(RejectedFile, match="not human"):
         read_image(write(tmp_path / "a.dcm", ramp(), ProtocolName="CANINE THORAX"), KEEP)
 
 
 def test_a_refusal_passes_through_monai(tmp_path):
     with pytest.raises(RuntimeError) as failure:
         shown(write(tmp_path / "a.dcm", ramp(), NumberOfFrames=3))
-    assert isinstance(failure.value.__cause__, Refused)
+    assert isinstance(failure.value.__cause__, RejectedFile)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_one_patient_has_one_hash_and_nothing_else(tmp_path):
 def test_no_bytes_end_in_anything_but_a_refusal(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("fuzz") / "a.dcm"
     path.write_bytes(b"\0" * 128 + b"DICM" + content)
-    with pytest.raises(Refused):
+    with pytest.raises(RejectedFile):
         read_image(path, KEEP)
 
 

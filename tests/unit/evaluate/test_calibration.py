@@ -8,7 +8,7 @@ from sklearn.calibration import calibration_curve as sklearn_calibration_curve
 from sklearn.metrics import brier_score_loss
 
 from medistill.evaluate.calibration import brier, calibration_curve, calibration_error, class_brier
-from medistill.evaluate.evaluation import CalibrationCurve
+from medistill.evaluate.curve import CalibrationCurve
 from medistill.evaluate.intervals import resamples
 
 

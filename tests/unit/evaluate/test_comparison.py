@@ -27,8 +27,9 @@ from medistill.evaluate.comparison import compare as compare_arms
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate, proportion_estimate, resamples
 from medistill.evaluate.judgement import beats_random
-from medistill.evaluate.predictions import ARMS, Arm, ArmPredictions, Truth, load_arms, load_truth, save_arm, save_truth
+from medistill.evaluate.predictions import ArmPredictions, Truth, load_arms, load_truth, save_arm, save_truth
 from medistill.recipe import EvaluateRecipe
+from medistill.recipe.arms import ARMS, ArmName
 
 NAMES = ("normal", "covid", "pneumonia")
 SETTINGS = EvaluateRecipe(bootstrap=100, margin=0.05)
@@ -43,7 +44,7 @@ def truth(seed: int, patients: int = 30, per_patient: int = 2) -> Truth:
     return Truth(labels[order], groups[order], {"view": tuple("PA" if group % 2 else "AP" for group in groups[order])})
 
 
-def arm(name: Arm, validation: Truth, test: Truth, *, skill: float, seed: int, networks: int = 3) -> ArmPredictions:
+def arm(name: ArmName, validation: Truth, test: Truth, *, skill: float, seed: int, networks: int = 3) -> ArmPredictions:
     numbers = np.random.default_rng(seed)
 
     def probabilities(of: Truth) -> np.ndarray:
@@ -483,7 +484,7 @@ def test_to_equal_networks_that_only_guess_is_no_merit() -> None:
     labels = np.arange(120) % 2
     truth = Truth(labels, np.arange(120), {})
 
-    def guesses(arm: Arm) -> ArmPredictions:
+    def guesses(arm: ArmName) -> ArmPredictions:
         told = numbers.dirichlet([1, 1], size=(3, 120)).astype(np.float32)
         return ArmPredictions(arm, told, told, images=10, bytes=640, epochs=1, seconds=1.0)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medistill.evaluate.curve import DecisionCurve
 from medistill.evaluate.decision import THRESHOLDS, decision_curve
-from medistill.evaluate.evaluation import DecisionCurve
 from medistill.evaluate.intervals import resamples
 from tests.unit.evaluate.test_delong import patients_with_both
 

@@ -8,9 +8,10 @@ import pytest
 from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import LEAST_VALID, Estimate
-from medistill.evaluate.predictions import Arm, ArmPredictions, Truth
+from medistill.evaluate.predictions import ArmPredictions, Truth
 from medistill.evaluate.rare import ABSENT, often_absent, patients_with
 from medistill.recipe import EvaluateRecipe
+from medistill.recipe.arms import ArmName
 
 NAMES = ("Bacterial_pneumonia", "COVID", "Normal")
 FEW = "Bacterial pneumonia has 2 test patients"
@@ -22,7 +23,7 @@ def judged(rare: int, smallest: int) -> Evaluation:
     truth = Truth(labels, np.arange(len(labels)) // 2, {})
     numbers = np.random.default_rng(0)
 
-    def arm(name: Arm, skill: float) -> ArmPredictions:
+    def arm(name: ArmName, skill: float) -> ArmPredictions:
         scores = numbers.normal(size=(2, 2, len(labels), 3))
         scores[:, :, np.arange(len(labels)), labels] += skill
         told = np.exp(scores) / np.exp(scores).sum(axis=3, keepdims=True)

@@ -7,17 +7,18 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from medistill.artifacts.corpus import Trait
-from medistill.evaluate.evaluation import Subgroup
-from medistill.evaluate.predictions import Arm, ArmPredictions, Truth
+from medistill.evaluate.predictions import ArmPredictions, Truth
+from medistill.evaluate.subgroup import Subgroup
 from medistill.evaluate.subgroups import subgroups
 from medistill.recipe import EvaluateRecipe
+from medistill.recipe.arms import ArmName
 
 SETTINGS = EvaluateRecipe(bootstrap=100, smallest_cell=10)
 NAMES = ("normal", "covid")
 IMAGES = 120
 
 
-def predictions(arm: Arm, labels: np.ndarray, seed: int) -> ArmPredictions:
+def predictions(arm: ArmName, labels: np.ndarray, seed: int) -> ArmPredictions:
     numbers = np.random.default_rng(seed)
     score = numbers.normal(size=(3, len(labels))) + labels
     covid = 1 / (1 + np.exp(-score))

@@ -15,7 +15,7 @@ from medistill.privacy.former_audit import AUDIT_SCHEMA, brought_up
 from medistill.privacy.gate import decide, declared
 from medistill.sharing.audit_file import audit_bytes
 from medistill.sharing.bundle import Bundle
-from medistill.sharing.pages import unconfirmed_pages
+from medistill.sharing.pages import report_of_bytes, unconfirmed_pages
 from tests.factories import report_example
 
 FORMER = Path(__file__).resolve().parents[2] / "former" / "former.tar.xz"
@@ -57,7 +57,9 @@ def test_an_audit_that_did_not_look_for_text_is_read_and_does_not_pass(former: d
     assert not audit.passed
 
 
-def test_bundles_of_former_versions_are_opened_and_their_pages_known_again(tmp_path: Path) -> None:
+def test_bundles_of_former_versions_are_opened_and_of_their_pages_the_report_alone_is_drawn_otherwise_now(
+    tmp_path: Path,
+) -> None:
     with tarfile.open(FORMER) as archive:
         archive.extractall(tmp_path, filter="data")
     bundles = sorted(tmp_path.rglob("*.zip"))
@@ -66,7 +68,8 @@ def test_bundles_of_former_versions_are_opened_and_their_pages_known_again(tmp_p
         bundle = Bundle.open(path)
         assert bundle.audit is not None
         assert json.loads(bundle.files["audit.json"])["schema"] == 2
-        assert "report.html" not in unconfirmed_pages(bundle)
+        assert report_of_bytes(bundle.files["report.json"]).title
+        assert unconfirmed_pages(bundle) == ("report.html",)
 
 
 def test_what_this_version_writes_is_left_as_it_is_and_what_none_wrote_is_refused() -> None:

@@ -204,9 +204,9 @@ def test_libraries_that_the_first_call_loads_run_on_one_thread_too():
 def test_the_centroid_of_one_outlying_patient_moves_into_a_large_cell():
     codes = blobs([60, 60])
     codes = np.concatenate([codes, codes[:1] + np.float32(10)])
-    lonely = [seed for seed in range(12) if quantised(codes, count=3, seed=seed).patients.min() == 1]
-    assert lonely
-    for seed in lonely:
+    isolated = [seed for seed in range(12) if quantised(codes, count=3, seed=seed).patients.min() == 1]
+    assert isolated
+    for seed in isolated:
         cells = quantised(codes, count=3, least=5, seed=seed)
         assert cells.given_up == 0
         assert np.linalg.norm(cells.centres - codes[-1], axis=1).min() > 5

@@ -284,3 +284,9 @@ def test_a_recipe_in_the_folder_does_not_hide_a_shipped_one(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     assert load_recipe("demo").seed == 0
     assert load_recipe("./demo").seed == 99
+
+
+def test_a_way_of_differentiating_that_is_gone_names_the_one_to_write() -> None:
+    with pytest.raises(RecipeError, match=r"compute\.step = 'forward'.*\"reverse\".*is gone"):
+        load_recipe("demo", ["compute.step=forward"])
+    assert load_recipe("demo", ["compute.step=compiled"]).compute.step == "compiled"

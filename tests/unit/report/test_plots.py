@@ -15,9 +15,9 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medistill.evaluate.evaluation import CalibrationCurve, DecisionCurve, RocCurve
+from medistill.evaluate.curve import CalibrationCurve, DecisionCurve, RocCurve
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import ARMS
+from medistill.recipe.arms import ARMS
 from medistill.report import course_plots, curve_plots
 from medistill.report.arm_style import ARM_STYLES
 from medistill.report.comparison_page import comparison_page

@@ -12,11 +12,11 @@ from medistill.evaluate.evaluation import (
     Evaluation,
     NonInferiority,
     OriginalsInTest,
-    Subgroup,
     Superiority,
 )
 from medistill.evaluate.intervals import Estimate
-from medistill.evaluate.predictions import ARMS
+from medistill.evaluate.subgroup import Subgroup
+from medistill.recipe.arms import ARMS
 from medistill.report.arm_style import ARM_STYLES
 from medistill.report.caveats import caveats
 from medistill.report.estimates import interval
