@@ -251,7 +251,16 @@ def distillation(report: Report) -> str:
     labels, stages = kinds[distill.get("labels", "hard")], distill.get("stages", 1)
     grown = f" They were made in {counted(stages, 'stage')}." if stages > 1 else ""
     started = f"They started from {begun}; their labels are {labels}.{grown}"
-    return sentences(made(report), started, centroids(report), _matching(report))
+    return sentences(made(report), started, centroids(report), _outer_steps(report))
+
+
+def _outer_steps(report: Report) -> str:
+    """What the outer steps did."""
+    if report.facts.experts:
+        return _matching(report)
+    settings = report.making.section("method")
+    told = {name: count(value) if type(value) is int else value for name, value in settings.items()}
+    return report.facts.steps.format_map(told)
 
 
 def _matching(report: Report) -> str:

@@ -56,7 +56,7 @@ def training(report: Report) -> str:
     rates = [f"{known['raw_lr']:g} on all originals"] if "raw" in present else []
     rates += [f"{known['lr']:g} on chosen originals"] if present & {"random", "kmeans"} else []
     if report.distilled is not None:
-        learned = ", learned with them" if report.facts.outer_steps else ""
+        learned = ", learned with them" if report.facts.learned_lr else ""
         rates.append(f"{report.distilled.student_lr:.3g} on the distilled images{learned}")
     quantised = report.distilled.quantised if report.distilled is not None else None
     weighed = (

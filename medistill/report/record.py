@@ -26,9 +26,9 @@ class Course:
 
     Attributes:
         loss: of every outer step.
-        student_lr: after every outer step.
+        student_lr: after every outer step; empty where the method learns none.
         importance_names: groups of the network's parameters.
-        importance: W of each group at each look; empty where it was not kept.
+        importance: W of each group at each look; empty where there was none, or it was not kept.
         looks: outer steps after which the validation split was looked at.
         accuracy: mean accuracy there.
         auc: mean macro AUC there.

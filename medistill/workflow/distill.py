@@ -45,7 +45,7 @@ def distill(
     that was not.
 
     Args:
-        trajectories: the experts that the method follows; None for a method that quantises (see `followed_experts`).
+        trajectories: the experts that the method follows; None for one that follows none (see `followed_experts`).
         classes: classes of the corpus that the set is to hold; None takes all. The others keep their outputs in every
             network, so that sets of several sites, each without some classes, can be united. Of one class the images of
             the last outer step are taken: there is no validation figure to choose by.

@@ -33,6 +33,8 @@ class TrajectoryMatching(Method[Settings]):
             citations=dict([self.citation]),
             experts=True,
             outer_steps=True,
+            learned_lr=True,
+            loss="How far a network trained on the images ends from one trained on the originals.",
         )
 
     def begin(self, context: Context, class_ids: Sequence[int]) -> None:
