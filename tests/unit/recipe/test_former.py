@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import medistill.method_names
 from medistill.errors import FormerFile, RecipeError
 from medistill.method_names import method_names
 from medistill.recipe import Recipe, load_recipe, override_recipe, recipe_toml, validate_recipe
@@ -115,6 +116,17 @@ def test_a_wrong_former_recipe_is_refused_by_the_name_that_a_setting_has_now() -
     ):
         with pytest.raises(RecipeError, match=said):
             validate_recipe(settings, "test")
+
+
+@pytest.mark.filterwarnings("ignore::medistill.errors.FormerFile")
+def test_many_settings_that_there_are_not_do_not_have_folders_read_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[object] = []
+    listed = medistill.method_names.iter_modules
+    monkeypatch.setattr(medistill.method_names, "iter_modules", lambda path: [looks.append(path), *listed(path)][1:])
+    medistill.method_names._names_in.cache_clear()
+    with pytest.raises(RecipeError, match=r"there is no setting 'method\.k0'"):
+        validate_recipe({"method": "iadd", "distill": {f"k{number}": 1 for number in range(300)}}, "test")
+    assert len(looks) == 1
 
 
 @pytest.mark.filterwarnings("ignore::medistill.errors.FormerFile")
