@@ -38,8 +38,8 @@ def rows_by_class(
             smallest = min(len(there) for there, asked in zip(found, per_class, strict=True) if asked)
             do = f"add images of class {name}, or leave the arms 'random' and 'kmeans' out (evaluate.arms)"
             if beside == "to be made":
-                do = f"take --ipc {smallest} or less, add images of that class, or let the images of a method that "
-                do += "follows experts begin as noise (--set method.init=noise)"
+                do = f"take --ipc {smallest} or less, add images of that class, or let images that are "
+                do += "optimised begin as noise (--set method.init=noise)"
                 do = do if smallest else f"add images of class {name}, or leave it out with --classes"
             raise DataError(
                 f"class {name} has {len(rows)} training images, fewer than {wanted} images per class",

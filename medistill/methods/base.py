@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from medistill.artifacts.normalisation import Normalisation
     from medistill.artifacts.trajectories import Trajectories
     from medistill.quantisation.record import Quantisation
+    from medistill.recipe import Recipe
     from medistill.training.context import Context
 
 Needs = Literal["experts", "nothing"]
@@ -36,8 +37,12 @@ class Facts:
         phrase: what it is called in a methods section, with the work that it cites.
         citations: how the phrase cites a work -> the work.
         experts: it follows experts.
-        outer_steps: the images are learned step by step, with their learning rate, and the best of them are chosen by
-            the validation split; else there is one set, and nothing to choose.
+        outer_steps: the images are learned step by step, and the best of them are chosen by the validation split; else
+            there is one set, and nothing to choose.
+        learned_lr: the learning rate to train with is learned with the images; else it is the one of the recipe.
+        loss: what the loss of its outer steps tells, in a sentence.
+        steps: what its outer steps do, in sentences of a methods section, in which settings of the method stand as
+            ``{iterations}``.
         centroids: each image is the mean of several originals, decoded.
     """
 
@@ -47,6 +52,9 @@ class Facts:
     citations: Mapping[str, str] = field(default_factory=dict)
     experts: bool = False
     outer_steps: bool = False
+    learned_lr: bool = False
+    loss: str = ""
+    steps: str = ""
     centroids: bool = False
 
 
@@ -86,6 +94,12 @@ class Method(ABC, Generic[Settings]):
 
     settings_type: type[Settings]
     needs: ClassVar[Needs]
+
+    def settings_of(self, recipe: Recipe) -> Settings:
+        """The settings of this method in a recipe that names it."""
+        if not isinstance(recipe.method, self.settings_type):
+            raise TypeError(f"the recipe names method {recipe.method.name}")
+        return recipe.method
 
     @abstractmethod
     def facts(self, settings: Settings | None = None) -> Facts:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from medistill.methods.matching.method import TrajectoryMatching
-from medistill.recipe.matching import MatchingRecipe, Staged
+from medistill.recipe.matching import MatchingRecipe
+from medistill.recipe.outer_loop import Staged
 from medistill.recipe.section import AtMost, Count
 
 

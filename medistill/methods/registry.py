@@ -9,7 +9,7 @@ from medistill.method_names import method_module, method_names
 from medistill.methods.base import Facts, Method
 from medistill.recipe import Recipe
 
-UNKNOWN = Facts("", "", "", experts=True, outer_steps=True)
+UNKNOWN = Facts("", "", "", experts=True, outer_steps=True, learned_lr=True)
 """What is known of a set that does not say its method, or names one that is not known here."""
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from medistill.methods.matching.method import TrajectoryMatching
-from medistill.recipe.matching import MatchingRecipe, SharpSteps
+from medistill.recipe.matching import MatchingRecipe
+from medistill.recipe.outer_loop import SharpSteps
 
 
 class Settings(SharpSteps, MatchingRecipe):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from medistill.artifacts.corpus import Corpus
 from medistill.errors import RecipeError
 from medistill.networks.alexnet import AlexNet
 from medistill.networks.convnet import ConvNet
@@ -18,7 +19,7 @@ from medistill.networks.initialise import initialise
 from medistill.networks.own import NetworkFactory, build_own, factory_name, identity
 from medistill.networks.resnet import ResNet18
 from medistill.networks.vgg import VGG11
-from medistill.recipe import NetworkRecipe
+from medistill.recipe import NetworkRecipe, Recipe
 
 
 @dataclass(frozen=True)
@@ -108,3 +109,9 @@ def build_network(spec: NetworkSpec, generator: torch.Generator, device: torch.d
     network = network.to_empty(device="cpu")
     initialise(network, generator)
     return network.to(device) if device is not None else network
+
+
+def network_spec(corpus: Corpus, recipe: Recipe, network: NetworkFactory | None = None) -> NetworkSpec:
+    """Return the network that a recipe means for a corpus, or the user's own."""
+    channels, image_size = corpus.images.shape[1:3]
+    return NetworkSpec(recipe.network, channels, image_size, len(corpus.class_names), network)

@@ -20,6 +20,8 @@ from medistill.recipe.method import MethodSettings as MethodSettings
 from medistill.recipe.method import autoencoder_of as autoencoder_of
 from medistill.recipe.method import experts_of as experts_of
 from medistill.recipe.method import quantisation_of as quantisation_of
+from medistill.recipe.outer_loop import OuterLoopRecipe as OuterLoopRecipe
+from medistill.recipe.outer_loop import SharpSteps as SharpSteps
 from medistill.recipe.privacy import UNITS as UNITS
 from medistill.recipe.privacy import PrivacyRecipe as PrivacyRecipe
 from medistill.recipe.privacy import Unit as Unit

@@ -1,7 +1,7 @@
 """Settings of trajectory matching: what all its methods share, and the parts by which one differs from another.
 
-A method takes `MatchingRecipe` and the parts that are its own. `WholeMatching` has them all: the engine is told every
-setting, and what a method does not have is off there.
+A method takes `MatchingRecipe` and the parts that are its own, some of them from `outer_loop`. `WholeMatching` has them
+all: the engine is told every setting, and what a method does not have is off there.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ from pydantic import Field
 from medistill.errors import UsageError
 from medistill.recipe.experts import ExpertsRecipe, FlatExpertsRecipe
 from medistill.recipe.importance import ImportanceRecipe, MaskRecipe
-from medistill.recipe.method import MethodSettings, Start
+from medistill.recipe.method import MethodSettings
+from medistill.recipe.outer_loop import OuterLoopRecipe, SharpSteps, Staged
 from medistill.recipe.privacy import PrivacyRecipe
-from medistill.recipe.quantise import AutoencoderRecipe, CentroidsRecipe, QuantiseRecipe
 from medistill.recipe.section import AtMost, Count, CountOrNone, Fraction, Positive, Section
 
 
-class MatchingRecipe(MethodSettings):
+class MatchingRecipe(OuterLoopRecipe):
     """Trajectory matching with the exact gradient: the outer optimisation, and the experts that it follows."""
 
-    iterations: Annotated[Count, AtMost(100_000)] = 1000
-    """Outer steps (`Iteration`)."""
     syn_steps: Annotated[Count, AtMost(1000)] = 10
     """Student steps on the distilled images, J (`syn_steps`)."""
     expert_epochs: Annotated[Count, AtMost(100)] = 2
@@ -36,7 +34,6 @@ class MatchingRecipe(MethodSettings):
     segments: Annotated[Count, AtMost(64)] = 1
     """Segments of trajectories an outer step; their gradients are averaged."""
     image_lr: Positive = 100.0
-    """Learning rate of the images (`lr_img`)."""
     student_lr: Positive = 0.01
     """Initial learning rate of the student, alpha (`lr_teacher`)."""
     student_lr_lr: Annotated[float, Field(ge=0)] = 1e-5
@@ -45,53 +42,15 @@ class MatchingRecipe(MethodSettings):
     """Momentum of the images' and of alpha's SGD."""
     batch_syn: CountOrNone = 0
     """Distilled images a student step (`batch_syn`); 0 takes all of them."""
-    init: Start = "real"
-    """Images start from real training images (`pix_init` real), from Gaussian noise, or from the decoded centroids of
-    `method.quantise`, each the mean of several patients."""
-    ema: Fraction = 0.0
-    """Decay of the moving average of the images that is kept as the result; 0 keeps the images themselves."""
-    validate_every: Count = 100
-    """Outer steps between two looks at the validation split."""
-    validate_networks: Annotated[Count, AtMost(100)] = 3
-    """Fresh networks trained at each look."""
-    validate_epochs: Annotated[Count, AtMost(20_000)] = 300
-    """Epochs of each of them."""
-    keep_looks: bool = False
-    """Keep the images of every look, so that a benchmark can tell the best test accuracy of the run, as papers do."""
-    checkpoint_every: Count = 25
-    """Outer steps between two saved states."""
     experts: ExpertsRecipe = ExpertsRecipe()
-    quantise: QuantiseRecipe = QuantiseRecipe()
-    autoencoder: AutoencoderRecipe = AutoencoderRecipe()
-
-    @property
-    def starts_from(self) -> Start:
-        return self.init
-
-    @property
-    def quantisation(self) -> CentroidsRecipe | None:
-        return CentroidsRecipe(**self.quantise.model_dump()) if self.init == "quantised" else None
-
-    @property
-    def trained_autoencoder(self) -> AutoencoderRecipe | None:
-        trained = self.quantisation is not None and self.quantisation.encoder == "autoencoder"
-        return self.autoencoder if trained else None
 
     @property
     def learns_labels(self) -> bool:
         return self.whole.labels == "soft"
 
     @property
-    def stage_count(self) -> int:
-        return self.whole.stages
-
-    @property
     def followed(self) -> FlatExpertsRecipe:
         return FlatExpertsRecipe(**self.experts.model_dump())
-
-    @property
-    def outer_steps(self) -> int:
-        return self.iterations
 
     @property
     def whole(self) -> WholeMatching:
@@ -100,10 +59,8 @@ class MatchingRecipe(MethodSettings):
         return WholeMatching.model_construct(**{**mine, "experts": self.followed})
 
     def cut_down(self, *, experts: int, iterations: int) -> Self:
-        steps = max(self.stage_count, iterations)
         fewer = self.experts.model_copy(update={"count": min(self.experts.count, experts)})
-        changed = {"experts": fewer, "iterations": steps, "validate_every": steps}
-        return self.model_copy(update={**changed, "validate_networks": 1, "keep_looks": False})
+        return super().cut_down(experts=experts, iterations=iterations).model_copy(update={"experts": fewer})
 
     def misfits(self, image_size: int) -> Iterator[str]:
         if self.min_start_epoch >= self.max_start_epoch:
@@ -123,7 +80,7 @@ class MatchingRecipe(MethodSettings):
                 f"method.max_start_epoch - 1 + method.expert_epochs is {last}, but method.experts.epochs makes only "
                 f"{self.experts.epochs} epochs"
             )
-        yield from self.quantise.misfits(self.autoencoder, image_size)
+        yield from super().misfits(image_size)
 
     def breaches(self, privacy: PrivacyRecipe) -> Iterator[str]:
         batch = self.experts.batch_size
@@ -158,20 +115,6 @@ class GrowingStart(Section):
 
     start_growth: Fraction = 0.0
     """Share of the outer steps over which that range grows from its first snapshot to all (DATM); 0: all at once."""
-
-
-class Staged(Section):
-    """A set that is made in stages."""
-
-    stages: Annotated[Count, AtMost(100)] = 1
-    """Stages in which the set is made and trained on, each stage's images joining the earlier ones (PDD)."""
-
-
-class SharpSteps(Section):
-    """Outer steps that look for flat minima."""
-
-    sharpness: Annotated[float, Field(ge=0)] = 0.0
-    """Radius rho of the sharpness-aware outer step, the L2 norm of the shift of all images (SATM); 0 is plain."""
 
 
 class Masked(Section):

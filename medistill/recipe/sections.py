@@ -58,8 +58,8 @@ class EvaluateRecipe(Section):
     epochs: Annotated[Count, Laxer("below", than=300), AtMost(20_000)] = 1000
     """Epochs on the distilled and on the random real images (`epoch_eval_train`)."""
     lr: Positive = 0.01
-    """Learning rate on random real images (`lr_net`), and on centroids; on images that were distilled with a learning
-    rate it is that one, alpha."""
+    """Learning rate on random real images (`lr_net`), on centroids, and on images whose method learns none; on
+    images that were distilled with a learning rate it is that one, alpha."""
     raw_epochs: Annotated[Count, Laxer("below", than=20), AtMost(2000)] = 30
     """Epochs on the raw training split."""
     raw_lr: Positive = 0.01

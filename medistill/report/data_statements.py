@@ -240,7 +240,7 @@ def distillation(report: Report) -> str:
     distill = report.making.section("method")
     if report.distilled is None or not distill:
         return made(report)
-    if report.quantising:
+    if report.facts.centroids:
         return sentences(made(report), centroids(report), taught(report))
     begun = {
         "real": "training images",
@@ -251,7 +251,16 @@ def distillation(report: Report) -> str:
     labels, stages = kinds[distill.get("labels", "hard")], distill.get("stages", 1)
     grown = f" They were made in {counted(stages, 'stage')}." if stages > 1 else ""
     started = f"They started from {begun}; their labels are {labels}.{grown}"
-    return sentences(made(report), started, centroids(report), _matching(report))
+    return sentences(made(report), started, centroids(report), _outer_steps(report))
+
+
+def _outer_steps(report: Report) -> str:
+    """What the outer steps did."""
+    if report.facts.experts:
+        return _matching(report)
+    settings = report.making.section("method")
+    told = {name: count(value) if type(value) is int else value for name, value in settings.items()}
+    return report.facts.steps.format_map(told)
 
 
 def _matching(report: Report) -> str:
@@ -290,8 +299,8 @@ def _privately(report: Report) -> str:
 def choice(report: Report) -> str:
     """How one of the looks was chosen."""
     course, distill = report.course, report.making.section("method")
-    if report.quantising:
-        return "No set was chosen among several: a quantisation gives one. The test split took no part in it."
+    if not report.facts.outer_steps:
+        return f"No set was chosen among several: a {report.facts.family} gives one. The test split took no part in it."
     if course is None:
         return ""
     if distilled_privately(report) and not course.looks:

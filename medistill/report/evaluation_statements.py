@@ -32,7 +32,7 @@ def networks(report: Report) -> str:
 
 def this_run(report: Report) -> str:
     """What this run is called beside published figures: of a quantisation there is one set, and nothing to choose."""
-    chosen = not report.quantising
+    chosen = report.facts.outer_steps
     return "This run, chosen on validation data" if chosen else "This run"
 
 
@@ -56,7 +56,7 @@ def training(report: Report) -> str:
     rates = [f"{known['raw_lr']:g} on all originals"] if "raw" in present else []
     rates += [f"{known['lr']:g} on chosen originals"] if present & {"random", "kmeans"} else []
     if report.distilled is not None:
-        learned = "" if report.quantising else ", learned with them"
+        learned = ", learned with them" if report.facts.learned_lr else ""
         rates.append(f"{report.distilled.student_lr:.3g} on the distilled images{learned}")
     quantised = report.distilled.quantised if report.distilled is not None else None
     weighed = (
@@ -101,7 +101,7 @@ def held_out_sites(report: Report) -> str:
         return ""
     named = listed([class_label(site.site) for site in report.sites])
     tested = sum(site.evaluation is not None for site in report.sites)
-    experts = "" if report.quantising else "experts, "
+    experts = "experts, " if report.facts.experts else ""
     return (
         f"In turn each site ({named}) was left out: {experts}distilled images and networks were made from the other "
         "sites alone and tested on all images of that site. This could be done for "

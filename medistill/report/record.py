@@ -9,6 +9,8 @@ from typing import Any
 from medistill.artifacts.record import plain
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import BenchmarkResult
+from medistill.methods.base import Facts
+from medistill.methods.registry import facts_of
 from medistill.privacy.audit import Audit
 from medistill.quantisation.record import Quantisation
 from medistill.report.caveat import Caveat
@@ -24,9 +26,9 @@ class Course:
 
     Attributes:
         loss: of every outer step.
-        student_lr: after every outer step.
+        student_lr: after every outer step; empty where the method learns none.
         importance_names: groups of the network's parameters.
-        importance: W of each group at each look; empty where it was not kept.
+        importance: W of each group at each look; empty where there was none, or it was not kept.
         looks: outer steps after which the validation split was looked at.
         accuracy: mean accuracy there.
         auc: mean macro AUC there.
@@ -173,9 +175,9 @@ class Report:
         return not self.synthetic and self.benchmark is None
 
     @property
-    def quantising(self) -> bool:
-        """The distilled images are centroids themselves: nothing was trained to make them, and nothing chosen."""
-        return self.distilled is not None and self.distilled.quantising
+    def facts(self) -> Facts:
+        """What is said of the method; of no known one where there is no set, or it does not say."""
+        return facts_of("") if self.distilled is None else self.distilled.facts
 
     @property
     def of_classifier(self) -> bool:

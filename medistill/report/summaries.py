@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from medistill.artifacts.corpus import Split
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import first_complaint
+from medistill.methods.base import Facts
 from medistill.methods.registry import facts_of
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
@@ -70,9 +71,9 @@ class SetSummary:
         return _checked(self)
 
     @property
-    def quantising(self) -> bool:
-        """The images are centroids themselves: no expert, no outer step."""
-        return facts_of(self.method).centroids
+    def facts(self) -> Facts:
+        """What is said of its method."""
+        return facts_of(self.method)
 
 
 @dataclass(frozen=True)

@@ -124,5 +124,6 @@ def diverged(lr: float) -> DivergedError:
     return DivergedError(
         f"a network trained at learning rate {lr:.3g} diverged",
         expected="finite parameters and probabilities",
-        do="lower evaluate.lr or evaluate.raw_lr; for a distilled set, distil again with a lower distill.student_lr_lr",
+        do="lower evaluate.lr or evaluate.raw_lr; for a set whose learning rate was learned, distil again with a lower "
+        "method.student_lr_lr",
     )

@@ -13,11 +13,10 @@ from medistill.artifacts.kept import keep_json
 from medistill.errors import DivergedError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.schedule_choice import Candidate
-from medistill.networks.registry import check_image_size
+from medistill.networks.registry import check_image_size, network_spec
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.experts import network_spec
 from medistill.workflow.originals import Originals
 
 

@@ -14,12 +14,13 @@ from medistill.errors import UsageError
 from medistill.methods.base import Distilled
 from medistill.methods.registry import method_of
 from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import network_spec
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
-from medistill.workflow.experts import network_spec, refuse_other_experts
+from medistill.workflow.expert_store import refuse_other_experts
 from medistill.workflow.originals import keep_originals
 from medistill.workflow.provenance import provenance
 from medistill.workflow.spending import Use, spend
@@ -44,7 +45,7 @@ def distill(
     that was not.
 
     Args:
-        trajectories: the experts that the method follows; None for a method that quantises (see `followed_experts`).
+        trajectories: the experts that the method follows; None for one that follows none (see `followed_experts`).
         classes: classes of the corpus that the set is to hold; None takes all. The others keep their outputs in every
             network, so that sets of several sites, each without some classes, can be united. Of one class the images of
             the last outer step are taken: there is no validation figure to choose by.
@@ -94,7 +95,7 @@ def _with_provenance(made: Distilled, context: Context, trajectories: Trajectori
     corpus, recipe = context.corpus, context.recipe
     # In the ledger already, but for experts from elsewhere.
     spent = spend(corpus, recipe, trajectories, (), context.progress, use=use) if trajectories is not None else None
-    known = provenance(corpus, recipe, context.spec, context.device, made.quantisation, spent)
+    known = provenance(context, made.quantisation, spent)
     return DistilledSet(
         images=made.images,
         labels=made.labels,

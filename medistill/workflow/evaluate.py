@@ -24,7 +24,7 @@ from medistill.evaluate.predictions import ArmPredictions, Truth, save_arm, save
 from medistill.evaluate.protocol import held_out
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
 from medistill.networks.own import NetworkFactory
-from medistill.networks.registry import build_network
+from medistill.networks.registry import build_network, network_spec
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe
 from medistill.recipe.arms import OF_THE_SET, ArmName
@@ -36,7 +36,6 @@ from medistill.training.randomness import generator
 from medistill.workflow.choose_schedules import choose_schedules
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.corpus_record import keep_tested_corpus
-from medistill.workflow.experts import network_spec
 from medistill.workflow.originals import READ_UNMASKED, Originals, Tested, apart_from_originals, read_unmasked
 from medistill.workflow.tested import tested_whole, trainable
 

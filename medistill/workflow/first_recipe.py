@@ -12,7 +12,7 @@ from medistill.artifacts.atomic import unwritable
 from medistill.data.listing import files_of, list_by_folders, refuse_unusable_names, without_table
 from medistill.data.table import list_by_table
 from medistill.errors import UsageError
-from medistill.recipe import DataRecipe, Recipe, load_recipe
+from medistill.recipe import DataRecipe, OuterLoopRecipe, Recipe, load_recipe
 from medistill.recipe.commented import commented_toml
 
 PRIVATE = "covid-xray-dp"
@@ -128,7 +128,7 @@ def first_recipe(
         if plain.method.followed is not None:  # else it is refused below, with what breaks the guarantee
             batch = max(1, min(plain.method.followed.batch_size, bound.units // SHARE))
             overrides += ["method.init=noise", f"method.experts.batch_size={batch}"]
-    elif plain.method.followed is not None:
+    elif isinstance(plain.method, OuterLoopRecipe):
         small = [name for name in classes or found if name in found and found[name] < ipc]
         if small:
             overrides += ["method.init=noise"]
@@ -165,7 +165,8 @@ def write_new_recipe(text: str, out: Path) -> None:
         ArtifactError: it cannot be written.
     """
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.parent.is_dir() or not out.parent.exists():  # else opening it says what is wrong with its folder
+            out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:

@@ -126,7 +126,7 @@ def _missing(
         yield "corpus", "this folder holds no record of a run (run.json)"
     if not _record(folder):
         yield "making", "this folder holds no record of a run (run.json); what is shown comes from the set"
-    if course is None and summary is not None and summary.quantising:
+    if course is None and summary is not None and not summary.facts.outer_steps:
         yield "course", f"method {summary.method} has no outer steps, and so no course"
     elif course is None:
         yield "course", "this folder holds no history of a distillation (history.json)"
@@ -182,16 +182,16 @@ def _course(path: Path) -> Course | None:
     try:
         course = Course(
             loss=tuple(map(float, known["loss"])),
-            student_lr=tuple(map(float, known["student_lr"])),
-            importance_names=tuple(map(str, known["importance_names"])),
-            importance=tuple(tuple(map(float, row)) for row in known["importance"]),
+            student_lr=tuple(map(float, known.get("student_lr", []))),
+            importance_names=tuple(map(str, known.get("importance_names", []))),
+            importance=tuple(tuple(map(float, row)) for row in known.get("importance", [])),
             looks=tuple(map(int, known["looks"])),
             accuracy=tuple(map(float, known["accuracy"])),
             auc=tuple(map(float, known["auc"])),
             chosen_step=int(known["chosen_step"]),
         )
         if (
-            len(course.loss) != len(course.student_lr)
+            ("student_lr" in known and len(course.loss) != len(course.student_lr))
             or not len(course.looks) == len(course.accuracy) == len(course.auc)
             or any(len(row) != len(course.importance_names) for row in course.importance)
         ):

@@ -21,6 +21,7 @@ from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.representatives import rows_by_class
 from medistill.methods.registry import method_of
 from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import network_spec
 from medistill.privacy.accounting import Guarantee
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, load_recipe, recipe_toml, refuse_another_recipe
@@ -33,7 +34,7 @@ from medistill.workflow.corpus_record import corpus_record
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.experts import network_spec, train_experts
+from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.report import write_report
 from medistill.workflow.run_log import RunLog

@@ -24,6 +24,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.evaluate.metrics import macro_auc
 from medistill.evaluate.protocol import held_out, small_schedule
+from medistill.networks.registry import network_spec
 from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.training.fresh_network import TrainingSet, probabilities, train_network
@@ -31,7 +32,7 @@ from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
-from medistill.workflow.experts import network_spec, train_experts
+from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 
 VARIANTS: dict[str, list[str]] = {

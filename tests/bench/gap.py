@@ -31,6 +31,7 @@ from medistill.evaluate.course import Course
 from medistill.evaluate.metrics import macro_auc
 from medistill.evaluate.protocol import scheduled
 from medistill.evaluate.schedule_choice import Candidate
+from medistill.networks.registry import network_spec
 from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.training.context import Context
@@ -39,7 +40,7 @@ from medistill.training.randomness import generator
 from medistill.workflow.choose_schedules import FOLDS, deal_out
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
-from medistill.workflow.experts import followed_experts, network_spec
+from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
 
 LONG = ("method.experts.epochs=50", "method.max_start_epoch=40", "method.start_growth=0.5")

@@ -24,12 +24,13 @@ from medistill.engine.problem import DistillationProblem, ValidationScore
 from medistill.engine.state import State
 from medistill.engine.student import Student
 from medistill.method_names import method_names
-from medistill.methods.matching.problem import image_labels, outer_settings, pixels, trajectory_matching
+from medistill.methods.matching.problem import image_labels, trajectory_matching
+from medistill.methods.optimising.problem import outer_settings, pixels
 from medistill.methods.registry import find_method
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
-from medistill.recipe import NetworkRecipe, Recipe, validate_recipe
+from medistill.recipe import NetworkRecipe, Recipe, validate_recipe, whole_matching
 from medistill.training.allocator import keep_freed_memory
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
@@ -153,9 +154,9 @@ def _outer_problem(recipe: Recipe, folder: Path) -> tuple[State, DistillationPro
     one_hot = F.one_hot(labels, 2).float()
     logits = 2 * one_hot if recipe.method.whole.labels == "soft" else None
     problem = DistillationProblem(
-        settings=outer_settings(recipe),
+        settings=outer_settings(whole_matching(recipe.method)),
         objective=trajectory_matching(recipe, Student(network), store, device),
-        parameterisation=pixels(recipe, start),
+        parameterisation=pixels(whole_matching(recipe.method), start),
         labels=image_labels(recipe, one_hot, logits),
         stage=image_stages([recipe.method.ipc] * 2, recipe.method.whole.stages),
         precision="fp32",

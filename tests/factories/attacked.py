@@ -10,6 +10,7 @@ import numpy as np
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import network_spec
 from medistill.privacy import gate
 from medistill.privacy.attack import Attack, Evidence
 from medistill.privacy.attack_registry import all_attacks
@@ -24,7 +25,6 @@ from medistill.studies.audit.loop import applicable, run_attacks
 from medistill.studies.audit.membership import membership_record
 from medistill.studies.audit.signals import AuditSignals
 from medistill.training.device import choose_device
-from medistill.workflow.experts import network_spec
 
 FACTS = SetFacts("patient", "noise", None)
 """Of a set that began as noise."""

@@ -15,14 +15,9 @@ from medistill.engine.problem import DistillationProblem, ValidationScore
 from medistill.engine.sources.experts import ExpertSegments
 from medistill.engine.state import State
 from medistill.engine.student import Student
-from medistill.methods.matching.problem import (
-    expert_segments,
-    image_labels,
-    outer_settings,
-    pixels,
-    trajectory_matching,
-)
+from medistill.methods.matching.problem import expert_segments, image_labels, trajectory_matching
 from medistill.methods.optimising.origin import checkpoint_origin, refuse_another_run
+from medistill.methods.optimising.problem import outer_settings, pixels
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import Recipe, validate_recipe
@@ -98,9 +93,9 @@ def problem_of(recipe: Recipe, trajectories: Trajectories, path: Path | None = N
             save_checkpoint(state, path, checkpoint_origin(recipe, trajectories.key))
 
     return DistillationProblem(
-        settings=outer_settings(recipe),
+        settings=outer_settings(recipe.method.whole),
         objective=trajectory_matching(recipe, Student(network), trajectories, CPU),
-        parameterisation=pixels(recipe, start),
+        parameterisation=pixels(recipe.method, start),
         labels=image_labels(recipe, LABELS, logits),
         stage=image_stages([2, 2], recipe.method.whole.stages),
         precision="fp32",

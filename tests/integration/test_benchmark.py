@@ -29,6 +29,7 @@ from medistill.data.benchmarks.read import find_files, read_benchmark
 from medistill.errors import DataError, UsageError
 from medistill.evaluate.evaluation import load_evaluation
 from medistill.evaluate.published import load_benchmark
+from medistill.networks.registry import network_spec
 from medistill.progress import Silent
 from medistill.recipe import load_recipe
 from medistill.studies.benchmark import study as module
@@ -41,7 +42,6 @@ from medistill.studies.benchmark.study import (
     smaller_classes,
 )
 from medistill.training.context import Context
-from medistill.workflow.experts import network_spec
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 from tests.factories.tiny import TINY, TINY_QUANTISED

@@ -23,8 +23,9 @@ from medistill.artifacts.trajectories import Trajectories, load_trajectories
 from medistill.errors import ArtifactError, UsageError
 from medistill.progress import SilentTask
 from medistill.recipe import Recipe, override_recipe, recipe_toml
-from medistill.workflow import experts
-from medistill.workflow.experts import refuse_other_experts, train_experts
+from medistill.workflow import expert_training
+from medistill.workflow.expert_store import refuse_other_experts
+from medistill.workflow.experts import train_experts
 from medistill.workflow.shard import Shard
 from medistill_cli.main import app
 
@@ -122,14 +123,14 @@ def test_an_expert_that_appears_meanwhile_is_not_trained(
     for expert in range(3):
         whole.expert_path(expert).unlink()
     trained: list[list[int]] = []
-    honest = experts._Work.train
+    honest = expert_training.ExpertTraining.train
 
     def train(work: Any, group: list[int], task: Any) -> None:
         trained.append(group)
         honest(work, group, task)
         whole.expert_path(1).write_bytes(one)
 
-    monkeypatch.setattr(experts._Work, "train", train)
+    monkeypatch.setattr(expert_training.ExpertTraining, "train", train)
     again = train_experts(corpus, recipe)
     assert trained == [[0], [2]]
     assert again.missing() == []
@@ -173,7 +174,11 @@ def test_experts_made_side_by_side_are_those_made_one_by_one(
     store = train_experts(corpus, recipe)
     alone = snapshots(store)
     groups: list[int] = []
-    honest, make, batched = experts._Work.of, experts._Work.train, experts.train_batched
+    honest, make, batched = (
+        expert_training.ExpertTraining.of,
+        expert_training.ExpertTraining.train,
+        expert_training.train_batched,
+    )
 
     def wide(*arguments: Any) -> Any:
         return dataclasses.replace(honest(*arguments), at_once=3)
@@ -187,9 +192,9 @@ def test_experts_made_side_by_side_are_those_made_one_by_one(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return batched(networks, *arguments, **settings)
 
-    monkeypatch.setattr(experts._Work, "of", wide)
-    monkeypatch.setattr(experts._Work, "train", full)
-    monkeypatch.setattr(experts, "train_batched", small_memory)
+    monkeypatch.setattr(expert_training.ExpertTraining, "of", wide)
+    monkeypatch.setattr(expert_training.ExpertTraining, "train", full)
+    monkeypatch.setattr(expert_training, "train_batched", small_memory)
     for most, expected in ((3, [3]), (1, [1, 1, 1])):
         groups.clear()
         for expert in range(3):

@@ -17,13 +17,13 @@ from medistill.artifacts.trajectories import Trajectories
 from medistill.evaluate.predictions import load_arms
 from medistill.methods.matching.starting_logits import NOISE_CONFIDENCE
 from medistill.networks.flat import FlatParameters
-from medistill.networks.registry import build_network
+from medistill.networks.registry import build_network, network_spec
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import override_recipe
 from medistill.training.images import LabelledImages
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.experts import network_spec, train_experts
+from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 
 METHODS = {

@@ -26,7 +26,7 @@ from medistill.privacy.accounting import Guarantee, solve_sigma, steps_an_epoch
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.studies.sites.leave_site_out import leave_site_out
-from medistill.workflow import experts as experts_module
+from medistill.workflow import expert_training
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
@@ -129,8 +129,8 @@ def test_the_schedule_is_the_one_that_was_accounted(
         seen.append((units, schedule))
         return whole(network, data, units, schedule, *rest, **named)
 
-    whole = experts_module.train_privately
-    monkeypatch.setattr(experts_module, "train_privately", spy)
+    whole = expert_training.train_privately
+    monkeypatch.setattr(expert_training, "train_privately", spy)
     train_experts(corpus, recipe)
     guarantee = Guarantee.of(recipe)
     assert guarantee is not None
@@ -258,15 +258,15 @@ def test_the_expert_that_was_written_first_stays(
     def slow(*rest: Any, after_epoch: Any, **named: Any) -> Any:
         def then(epoch: int, flat: Any) -> None:
             if epoch == recipe.method.experts.epochs and not first:
-                monkeypatch.setattr(experts_module, "train_privately", whole)
+                monkeypatch.setattr(expert_training, "train_privately", whole)
                 store = train_experts(corpus, recipe)  # another process is quicker
                 first.extend(snapshot(store, epoch).tobytes() for epoch in range(recipe.method.experts.epochs + 1))
             after_epoch(epoch, flat)
 
         return whole(*rest, after_epoch=then, **named)
 
-    whole = experts_module.train_privately
-    monkeypatch.setattr(experts_module, "train_privately", slow)
+    whole = expert_training.train_privately
+    monkeypatch.setattr(expert_training, "train_privately", slow)
     store = train_experts(corpus, recipe)
     assert [snapshot(store, epoch).tobytes() for epoch in range(recipe.method.experts.epochs + 1)] == first
 

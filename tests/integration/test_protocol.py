@@ -21,7 +21,7 @@ from medistill.evaluate.evaluation import load_evaluation
 from medistill.evaluate.network_keys import arm_stores
 from medistill.evaluate.predictions import load_arms, load_truth
 from medistill.networks.convnet import ConvNet
-from medistill.networks.registry import REGISTRY
+from medistill.networks.registry import REGISTRY, network_spec
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.recipe.arms import ARMS, Arm
@@ -30,7 +30,6 @@ from medistill.training.context import Context
 from medistill.workflow import evaluate as workflow
 from medistill.workflow.across import check_across, evaluate_across
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.experts import network_spec
 from medistill.workflow.run_log import RunLog
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 

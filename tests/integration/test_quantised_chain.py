@@ -21,13 +21,13 @@ from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DataError, RecipeError, UsageError
 from medistill.evaluate.predictions import load_arms
 from medistill.networks.flat import FlatParameters
-from medistill.networks.registry import build_network
+from medistill.networks.registry import build_network, network_spec
 from medistill.progress import Silent, SilentTask
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import Recipe, override_recipe
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.experts import network_spec, train_experts
+from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import run
 

@@ -22,6 +22,7 @@ from medistill.evaluate.course import Course
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.protocol import scheduled
 from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
+from medistill.networks.registry import network_spec
 from medistill.networks.restored import restored_network
 from medistill.progress import Silent
 from medistill.recipe import load_recipe, override_recipe
@@ -33,7 +34,6 @@ from medistill.training.randomness import generator
 from medistill.workflow import choose_schedules as workflow
 from medistill.workflow.across import evaluate_across
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.experts import network_spec
 from medistill.workflow.received import receive
 from medistill.workflow.tested import as_tested
 from medistill.workflow.train_classifier import train_classifier

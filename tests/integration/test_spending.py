@@ -17,6 +17,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, UsageError
+from medistill.networks.registry import network_spec
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.ledger import Entry, ledger_root, read_ledger
 from medistill.privacy.spent import Spent
@@ -24,7 +25,7 @@ from medistill.progress import Silent
 from medistill.recipe import Recipe, override_recipe
 from medistill.training.context import Context
 from medistill.workflow.distill import distill
-from medistill.workflow.experts import network_spec, train_experts
+from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.shadows import ask_shadows, plan_shadows
 from medistill_cli.main import app
@@ -137,7 +138,7 @@ def test_it_is_entered_before_anything_is_trained(
         assert len(entries()) == 1
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("medistill.workflow.experts.train_privately", crash)
+    monkeypatch.setattr("medistill.workflow.expert_training.train_privately", crash)
     for _ in range(2):  # it is resumed: the same experts, which nobody has seen
         with pytest.raises(KeyboardInterrupt):
             train_experts(corpus, recipe)

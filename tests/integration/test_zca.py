@@ -10,13 +10,12 @@ import medistill as md
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError
 from medistill.evaluate.protocol import random_rows
-from medistill.networks.registry import build_network
+from medistill.networks.registry import build_network, network_spec
 from medistill.recipe import load_recipe, override_recipe
 from medistill.training import images
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
-from medistill.workflow.experts import network_spec
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,8 @@ def experts(
         from medistill.workflow.shard import Shard
 
         Shard.parse(shard)  # before hours are spent on reading
-        from medistill.workflow.experts import tally, train_experts
+        from medistill.workflow.expert_store import tally
+        from medistill.workflow.experts import train_experts
 
         corpus = read_corpus(data, labels, chosen, progress)
         trajectories = train_experts(corpus, chosen, shard=shard, device=device, progress=progress)

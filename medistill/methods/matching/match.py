@@ -7,29 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from medistill.artifacts.trajectories import Trajectories
 from medistill.engine.objectives.trajectory import student_lr
 from medistill.engine.student import Student
 from medistill.methods.base import Distilled
-from medistill.methods.matching.problem import image_labels, outer_settings, pixels, trajectory_matching
+from medistill.methods.matching.problem import image_labels, trajectory_matching
 from medistill.methods.matching.starting_logits import starting_logits
-from medistill.methods.optimising.outer_run import (
-    OuterPlan,
-    ValidationSettings,
-    distilled,
-    keep_history,
-    run_outer_loop,
-)
+from medistill.methods.optimising.outer_run import OuterPlan, distilled, keep_history, run_outer_loop
+from medistill.methods.optimising.problem import one_hot, outer_settings, pixels, stages, validation
 from medistill.methods.optimising.start import start_digest, starting_images
 from medistill.networks.registry import build_network
 from medistill.recipe import whole_matching
 from medistill.training.context import Context
 from medistill.training.randomness import generator
-from medistill.training.stages import image_stages
 
 
 def match(
@@ -48,15 +40,7 @@ def match(
             it should.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
-    start, labels, quantisation = starting_images(
-        context.corpus,
-        class_ids,
-        trajectories.normalisation,
-        context.recipe,
-        context.out,
-        context.device,
-        context.progress,
-    )
+    start, labels, quantisation = starting_images(context, class_ids, trajectories.normalisation)
     plan, groups = _plan(context, trajectories, start, labels)
     origin = {**origin, "experts": plan.made_from, "start": start_digest(start)}
     state = run_outer_loop(plan, context, origin)
@@ -78,24 +62,20 @@ def _plan(
         labels: (N,) the class that each is made for.
     """
     recipe, spec, device = context.recipe, context.spec, context.device
-    private, settings = recipe.privacy.mode == "dp", whole_matching(recipe.method)
+    settings = whole_matching(recipe.method)
     student = Student(build_network(spec, generator(recipe.seed, "student"), device), recipe.compute.step)
     logits = starting_logits(start, labels, trajectories, recipe, spec) if recipe.method.learns_labels else None
-    counts = torch.bincount(labels)
-    counts = counts[counts > 0]
-    unseen = len(counts) < 2 or (private and recipe.privacy.choose == "off")
     objective = trajectory_matching(recipe, student, trajectories, device)
-    scored = ValidationSettings(settings.validate_networks, settings.validate_epochs, settings.keep_looks)
     plan = OuterPlan(
-        settings=outer_settings(recipe),
+        settings=outer_settings(settings),
         objective=objective,
-        parameterisation=pixels(recipe, start),
-        labels=image_labels(recipe, F.one_hot(labels, len(context.corpus.class_names)).float(), logits),
-        stage=image_stages(counts.tolist(), recipe.method.stage_count).to(device),
+        parameterisation=pixels(settings, start),
+        labels=image_labels(recipe, one_hot(labels, spec.classes), logits),
+        stage=stages(settings, labels),
         student_lr=student_lr,
         normalisation=trajectories.normalisation,
-        made_from=_experts_digest(trajectories) if private else trajectories.key,
-        validation=None if unseen else scored,
+        made_from=_experts_digest(trajectories) if recipe.privacy.mode == "dp" else trajectories.key,
+        validation=validation(settings, recipe.privacy, labels),
     )
     return plan, objective.groups.names
 

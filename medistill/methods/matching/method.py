@@ -33,14 +33,15 @@ class TrajectoryMatching(Method[Settings]):
             citations=dict([self.citation]),
             experts=True,
             outer_steps=True,
+            learned_lr=True,
+            loss="How far a network trained on the images ends from one trained on the originals.",
         )
 
     def begin(self, context: Context, class_ids: Sequence[int]) -> None:
         if context.recipe.method.starts_from == "quantised":
             from medistill.methods.quantising.quantise import quantise
 
-            corpus, recipe, device = context.corpus, context.recipe, context.device
-            quantise(corpus, recipe, class_ids, out=context.out, device=device, progress=context.progress)
+            quantise(context, class_ids)
 
     def distil(
         self,

@@ -1,4 +1,4 @@
-"""From a recipe to the engine: the one place that knows the settings of both."""
+"""From the settings of trajectory matching to the engine: the one place that knows both."""
 
 from __future__ import annotations
 
@@ -11,24 +11,9 @@ from medistill.engine.importance import ImportanceSettings, ParameterGroups
 from medistill.engine.labels import HardLabels, Labels, SoftLabels
 from medistill.engine.mask import MaskSettings
 from medistill.engine.objectives.trajectory import AlphaSettings, TrajectoryMatching
-from medistill.engine.parameterisations.pixels import Pixels
-from medistill.engine.problem import OuterSettings
 from medistill.engine.sources.experts import ExpertSegments, SegmentSettings
 from medistill.engine.student import Student
 from medistill.recipe import Recipe, whole_matching
-
-
-def outer_settings(recipe: Recipe) -> OuterSettings:
-    """Return how long the outer loop runs and what it does on the way."""
-    settings = whole_matching(recipe.method)
-    return OuterSettings(
-        iterations=settings.iterations,
-        stages=settings.stages,
-        sharpness=settings.sharpness,
-        ema=settings.ema,
-        validate_every=settings.validate_every,
-        checkpoint_every=settings.checkpoint_every,
-    )
 
 
 def expert_segments(recipe: Recipe, trajectories: Trajectories, device: torch.device) -> ExpertSegments:
@@ -71,12 +56,6 @@ def trajectory_matching(
         groups=ParameterGroups.of(importance, trajectories, device),
         mask=MaskSettings(mask.rule, mask.share, mask.until, mask.likeness),
     )
-
-
-def pixels(recipe: Recipe, start: Tensor) -> Pixels:
-    """Return images that move by their pixels, from ``start`` (N, C, H, W)."""
-    settings = whole_matching(recipe.method)
-    return Pixels(start, MomentumSGD(settings.image_lr, settings.momentum))
 
 
 def image_labels(recipe: Recipe, classes: Tensor, logits: Tensor | None) -> Labels:

@@ -48,9 +48,9 @@ def section(view: ReportView) -> Section | None:
 
 def _blocks(report: Report, ours: BenchmarkResult) -> Iterator[Block]:
     chosen = (
-        "a quantisation gives one set, so that nothing was chosen here"
-        if report.quantising
-        else "ours is of the set that was chosen on validation data"
+        "ours is of the set that was chosen on validation data"
+        if report.facts.outer_steps
+        else f"a {report.facts.family} gives one set, so that nothing was chosen here"
     )
     yield Prose(
         f"{ours.dataset}, {counted(ours.ipc, 'image')} for each class. Published figures are the best over all looks "
@@ -67,7 +67,7 @@ def _table(report: Report, ours: BenchmarkResult) -> Table:
     if ours.chosen_spread is not None:
         accuracy = (Value("number", ours.chosen_accuracy, 1), Below(f"spread {number(ours.chosen_spread, 1)}"))
     rows: list[Row] = [(this_run(report), accuracy, "", "this report")]
-    if not report.quantising:
+    if report.facts.outer_steps:
         rows.append(
             (BEST, Unavailable(), "", "the looks were not kept (method.keep_looks)")
             if ours.maximum_accuracy is None

@@ -8,6 +8,7 @@ from functools import partial
 
 from matplotlib.figure import Figure as Drawn
 
+from medistill.methods.base import Facts
 from medistill.report import course_plots
 from medistill.report.blocks import Beside, Block, Downloads, Drawing, Figure, Prose
 from medistill.report.course_plots import importance_row
@@ -30,6 +31,7 @@ class Followed:
         text: how to read it.
         draw: draws it.
         describe: says in words what is drawn.
+        there: whether a method has it at all.
     """
 
     field: str
@@ -38,6 +40,7 @@ class Followed:
     text: str
     draw: Callable[[Course], Drawn]
     describe: Callable[[Course], str]
+    there: Callable[[Facts], bool] = lambda facts: True
 
 
 def section(view: ReportView) -> Section:
@@ -70,9 +73,10 @@ def _blocks(view: ReportView) -> Iterator[Block]:
                     if getattr(course, of.field)
                     else absent,
                 ),
-                of.text,
+                f"{view.report.facts.loss} {of.text}".lstrip() if of.field == "loss" else of.text,
             )
             for of in FOLLOWED
+            if of.there(view.report.facts)
         )
     )
     yield Downloads(("course", "looks", "importance"))
@@ -80,7 +84,7 @@ def _blocks(view: ReportView) -> Iterator[Block]:
 
 def _without(view: ReportView) -> Absent | tuple[str | Link, ...]:
     distilled = view.report.distilled
-    if distilled is None or not view.report.quantising:
+    if distilled is None or view.report.facts.outer_steps:
         return Absent(view.missing("course"))
     above: tuple[str | Link, ...] = ("By quantising the corpus, as told ", Link("above", "quantisation"), ". ")
     return (
@@ -104,11 +108,16 @@ def _lede(course: Course, *, unseen: bool) -> str:
 
 
 def _data(course: Course) -> Iterator[Table]:
+    followed = [course.loss, *([course.student_lr] if course.student_lr else [])]
     yield table(
         "course",
-        (Column("outer step"), Column("matching loss", "number"), Column("student learning rate", "number")),
-        tuple((str(step), *cells) for step, cells in enumerate(long_rows(course.loss, course.student_lr), start=1)),
-        caption="Loss and learning rate after each outer step.",
+        (
+            Column("outer step"),
+            Column("matching loss", "number"),
+            *([Column("student learning rate", "number")] if course.student_lr else []),
+        ),
+        tuple((str(step), *cells) for step, cells in enumerate(long_rows(*followed), start=1)),
+        caption=f"Loss{' and learning rate' if course.student_lr else ''} after each outer step.",
     )
     yield table(
         "looks",
@@ -173,8 +182,7 @@ FOLLOWED = (
         "loss",
         "loss",
         "Matching loss",
-        "How far a network trained on the images ends from one trained on the originals. Thin: each step. Thick: "
-        "running mean.",
+        "Thin: each step. Thick: running mean.",
         course_plots.loss,
         describe_loss,
     ),
@@ -193,6 +201,7 @@ FOLLOWED = (
         "Learned with the images. A recipient trains with it.",
         course_plots.student_lr,
         describe_student_lr,
+        lambda facts: facts.learned_lr,
     ),
     Followed(
         "importance",
@@ -202,6 +211,7 @@ FOLLOWED = (
         "start, below it less. On the right W at the chosen step.",
         course_plots.importance,
         describe_importance,
+        lambda facts: facts.experts,
     ),
 )
 """Everything that is followed, in the order of the page."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import cast
 
+from medistill.methods.base import Facts
 from medistill.privacy.attack_registry import space_name
 from medistill.privacy.audit import Audit, GroupCopies
 from medistill.privacy.criterion import Criterion
@@ -33,7 +34,7 @@ from medistill.report.table import Cell, Column, Row, Span, Table, table
 from medistill.report.text import Absent, Code, Missing, Small, Strong, Text
 from medistill.report.text_statements import text_sentences
 from medistill.report.view import ReportView
-from medistill.report.wording import class_label, count, counted, level, seconds
+from medistill.report.wording import class_label, count, counted, level, listed, seconds
 
 
 def section(view: ReportView) -> Section:
@@ -175,7 +176,7 @@ def _membership(audit: Audit, report: Report) -> Iterator[Block]:
     if tried is None:
         yield Prose(Absent("membership inference was not tried"))
         return
-    yield Prose(_how_attacked(tried, attack_remarks(audit), quantising=report.quantising))
+    yield Prose(_how_attacked(tried, attack_remarks(audit), report.facts))
     if figures := tuple(_figures(audit, tried)):
         yield arm_legend(("distilled", "random", "raw"), points=True)
         yield Beside(figures)
@@ -188,7 +189,7 @@ def _membership(audit: Audit, report: Report) -> Iterator[Block]:
         yield _canaries(tried)
 
 
-def _how_attacked(tried: Membership, remarks: Sequence[str], *, quantising: bool) -> str:
+def _how_attacked(tried: Membership, remarks: Sequence[str], facts: Facts) -> str:
     said = [
         "Who was in the training split is guessed from networks trained on the set, and, so that the figures mean "
         "something, on random originals and on all of them. "
@@ -197,11 +198,9 @@ def _how_attacked(tried: Membership, remarks: Sequence[str], *, quantising: bool
         *remarks,
     ]
     if tried.shadows:
-        budget = (
-            ""
-            if quantising
-            else f" with {counted(tried.shadow_experts, 'expert')} and {counted(tried.shadow_iterations, 'outer step')}"
-        )
+        spent = [counted(tried.shadow_experts, "expert")] if facts.experts else []
+        spent += [counted(tried.shadow_iterations, "outer step")] if facts.outer_steps else []
+        budget = f" with {listed(spent)}" if spent else ""
         said.append(
             f"Each shadow was made of half of the patients{budget}, and answers by "
             f"{counted(tried.shadow_networks, 'network')} of each source: the likelihood ratio and the canaries tell "

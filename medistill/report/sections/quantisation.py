@@ -76,7 +76,7 @@ def _lede(report: Report, record: Quantisation) -> str:
     )
     are = (
         "These means are the distilled images"
-        if report.quantising
+        if report.facts.centroids
         else "The distilled images began as these means and were changed from there"
     )
     return (
@@ -243,11 +243,11 @@ def means(report: Report) -> Iterator[Caveat]:
     measured = "The audit measures" if audit is not None else "No audit was run, so nothing here measures"
     yield Caveat(
         "A mean can resemble a patient",
-        f"The distilled images {'are' if report.quantising else 'began as'} means of {means_of}.{fewest}"
+        f"The distilled images {'are' if report.facts.centroids else 'began as'} means of {means_of}.{fewest}"
         f"{one_of_several} A mean of few can still resemble one of them, most of all one who is unlike the others. "
         f"{measured} how far these do.",
     )
-    if report.quantising and quantised is not None and quantised.labels == "soft":
+    if report.facts.centroids and quantised is not None and quantised.labels == "soft":
         attacked = audit is not None and audit.membership is not None
         tried = (
             "The attacks on membership below had these labels to work with."

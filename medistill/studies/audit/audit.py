@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
@@ -11,6 +12,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json
 from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import network_spec
 from medistill.privacy import gate
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.attack import Attack, Evidence
@@ -28,7 +30,6 @@ from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.audit_seal import seal_audit
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.environment import versions
-from medistill.workflow.experts import network_spec
 from medistill.workflow.retrace import making_flaw
 
 
@@ -91,15 +92,7 @@ def audit(
 
 def _making(context: AuditContext, run: Path | None, folder: Path) -> tuple[str, str]:
     """Why the making of the set is not known here, and what was made again to see that it is."""
-    return making_flaw(
-        context.distilled,
-        context.corpus,
-        context.recipe,
-        run,
-        device=context.device,
-        folder=folder,
-        progress=context.progress,
-    )
+    return making_flaw(context.distilled, replace(context, out=folder), run)
 
 
 def _criteria(

@@ -19,7 +19,7 @@ from medistill.evaluate.network_keys import STATISTICS
 from medistill.evaluate.predictions import Truth
 from medistill.evaluate.site_matrix import SourcePredictions, site_matrix
 from medistill.networks.own import NetworkFactory
-from medistill.networks.registry import check_image_size
+from medistill.networks.registry import check_image_size, network_spec
 from medistill.privacy.attacks.initialisation_leakage import leakage
 from medistill.privacy.initialisation import initial_rows
 from medistill.progress import Progress, Silent, time_left
@@ -35,7 +35,7 @@ from medistill.training.images import grey_of
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import versions
-from medistill.workflow.experts import followed_experts, network_spec
+from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog

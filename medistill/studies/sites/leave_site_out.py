@@ -12,6 +12,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.lock import exclusive_lock
 from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
 from medistill.networks.own import NetworkFactory
+from medistill.networks.registry import network_spec
 from medistill.progress import Progress, Silent, time_left
 from medistill.recipe import Recipe
 from medistill.recipe.limits import LargeRecipe, refuse_large
@@ -23,7 +24,7 @@ from medistill.training.device import choose_device
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
-from medistill.workflow.experts import followed_experts, network_spec
+from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog

@@ -98,7 +98,11 @@ def test_a_run_is_read_with_its_record(tmp_path: Path, recipe: Recipe) -> None:
     assert "quantisation" not in report.missing
     assert report.distilled is not None
     assert report.distilled.quantised == QuantisedSummary(**STATED)
-    assert (report.distilled.chosen_step, report.distilled.uneven, report.distilled.quantising) == (None, True, True)
+    assert (report.distilled.chosen_step, report.distilled.uneven, report.distilled.facts.centroids) == (
+        None,
+        True,
+        True,
+    )
     assert "8 images (up to 3 a class) were distilled" in plain(" ".join(report.methods))
 
 

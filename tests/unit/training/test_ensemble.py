@@ -13,7 +13,7 @@ import torch
 from medistill.artifacts.corpus import Corpus
 from medistill.errors import DivergedError
 from medistill.networks.flat import FlatParameters
-from medistill.networks.registry import build_network
+from medistill.networks.registry import build_network, network_spec
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import load_recipe
 from medistill.training import ensemble
@@ -23,7 +23,6 @@ from medistill.training.fresh_network import TrainingSet
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
-from medistill.workflow.experts import network_spec
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 
 EPOCHS = 3

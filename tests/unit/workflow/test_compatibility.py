@@ -9,9 +9,9 @@ import pytest
 
 from medistill.artifacts.corpus import Corpus
 from medistill.errors import DataError, MedistillError, UsageError
+from medistill.networks.registry import network_spec
 from medistill.recipe import load_recipe
 from medistill.workflow.compatibility import MISFITS, MadeOf, refuse_misfit
-from medistill.workflow.experts import network_spec
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 
 RECIPE = load_recipe("demo", ["data.image_size=16"])

@@ -1,0 +1,224 @@
+"""Training of experts: alone, side by side on a GPU, or privately; each is written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.trajectories import Trajectories
+from medistill.errors import DivergedError, UsageError
+from medistill.networks.flat import FlatParameters
+from medistill.networks.footprint import micro_batch_size
+from medistill.networks.registry import build_network
+from medistill.privacy.accounting import Guarantee, steps_an_epoch
+from medistill.progress import Task
+from medistill.recipe import Recipe, experts_of
+from medistill.training.allocator import keep_freed_memory
+from medistill.training.batched import train_batched
+from medistill.training.context import Context
+from medistill.training.dp import PrivateSchedule, train_privately
+from medistill.training.images import LabelledImages
+from medistill.training.loop import Schedule, train
+from medistill.training.randomness import generator
+from medistill.workflow.spending import mark_trained
+
+TOGETHER = 8
+"""Experts that a GPU trains side by side, where they fit."""
+SNAPSHOT_BYTES = 2 * 2**30
+"""Memory of the machine that the snapshots of experts in training may fill, while there is more than one."""
+
+
+@dataclass(frozen=True)
+class ExpertTraining:
+    """What training a group of experts needs.
+
+    Attributes:
+        context: of the run.
+        trajectories: the store that they are written to.
+        data: the training images.
+        micro_batch: images that pass a network at once.
+        at_once: experts trained side by side.
+        units: int64 (N,) the unit of each training image.
+        guarantee: what each unit has; None where nothing is promised.
+    """
+
+    context: Context
+    trajectories: Trajectories
+    data: LabelledImages
+    micro_batch: int
+    at_once: int
+    units: Tensor
+    guarantee: Guarantee | None
+
+    @classmethod
+    def of(cls, context: Context, trajectories: Trajectories) -> ExpertTraining:
+        """Move the training images to the device, and choose how many pass a network at once."""
+        keep_freed_memory()
+        corpus, recipe, spec, device = context.corpus, context.recipe, context.spec, context.device
+        network = build_network(spec, generator(recipe.seed, "expert", 0), device)
+        one = (trajectories.epochs + 1) * trajectories.parameters * 4
+        guarantee = Guarantee.of(recipe)
+        batched = device.type == "cuda" and spec.factory is None and guarantee is None
+        return cls(
+            context=context,
+            trajectories=trajectories,
+            data=LabelledImages.of_split(corpus, "train", trajectories.normalisation, device),
+            micro_batch=micro_batch_size(
+                network,
+                spec.channels,
+                spec.image_size,
+                chosen=recipe.compute.micro_batch,
+                whole=experts_of(recipe.method).batch_size,
+            ),
+            at_once=max(1, min(TOGETHER, SNAPSHOT_BYTES // one)) if batched else 1,
+            units=torch.from_numpy(_units(corpus, recipe)).to(device),
+            guarantee=guarantee,
+        )
+
+    def run(self, waiting: list[int], task: Task) -> None:
+        """Train experts in groups, leaving out what another process has written meanwhile."""
+        at_once = self.at_once
+        while waiting:
+            group = [expert for expert in waiting[:at_once] if not self.trajectories.has(expert)]
+            try:
+                if group:
+                    self.train(group, task)
+            except torch.OutOfMemoryError:
+                if len(group) == 1:
+                    raise
+                at_once = len(group) // 2
+                self.context.progress.say(
+                    f"{len(group)} experts at once do not fit into the GPU's memory; {at_once} are tried."
+                )
+                continue
+            appeared = len(waiting[:at_once]) - len(group)
+            if appeared:
+                task.advance(appeared * self.trajectories.epochs, figures="trained by another process meanwhile")
+            waiting = waiting[at_once:]
+
+    def train(self, group: list[int], task: Task) -> None:
+        """Train these experts, side by side where there are several, and write them."""
+        recipe, device = self.context.recipe, self.context.device
+        rngs = [generator(recipe.seed, "expert", expert) for expert in group]
+        networks = [build_network(self.context.spec, rng, device) for rng in rngs]
+        keep = self._keeper(group, networks, task)
+        drawn, size = recipe.augmentation, self.micro_batch
+
+        def keep_one(epoch: int, flat: FlatParameters) -> None:
+            keep(epoch, flat.values[None])
+
+        if self.guarantee is not None:
+            private = _private_schedule(recipe, self.guarantee)
+            train_privately(networks[0], self.data, self.units, private, drawn, micro_batch=size, after_epoch=keep_one)
+        elif len(group) == 1:
+            train(networks[0], self.data, _schedule(recipe), drawn, rngs[0], micro_batch=size, after_epoch=keep_one)
+        else:
+            train_batched(networks, self.data, _schedule(recipe), drawn, rngs, micro_batch=size, after_epoch=keep)
+
+    def _keeper(self, group: list[int], networks: list[torch.nn.Module], task: Task) -> Callable[[int, Tensor], None]:
+        """Return what takes the parameters (group, P) after each epoch, and writes the walks after the last.
+
+        Raises:
+            DivergedError: when it is called with parameters that are not finite.
+        """
+        settings = experts_of(self.context.recipe.method)
+        snapshots = np.empty((len(group), settings.epochs + 1, self.trajectories.parameters), np.float32)
+        for k, network in enumerate(networks):
+            snapshots[k, 0] = FlatParameters(network).values.cpu().numpy()
+        which = f"expert {group[0] + 1}" if len(group) == 1 else f"experts {', '.join(str(e + 1) for e in group)}"
+
+        def keep(epoch: int, values: Tensor) -> None:
+            snapshots[:, epoch] = values.cpu().numpy()
+            for expert, reached in zip(group, snapshots[:, epoch], strict=True):
+                if not np.isfinite(reached).all():
+                    raise DivergedError(
+                        f"expert {expert} diverged in epoch {epoch} at method.experts.lr = {settings.lr}",
+                        expected="finite parameters",
+                        do="lower method.experts.lr by a factor of 3",
+                    )
+            if epoch == settings.epochs:
+                self._write(group, snapshots)
+            task.advance(len(group), figures=f"{which} of {self.trajectories.count}")
+
+        return keep
+
+    def _write(self, group: list[int], snapshots: np.ndarray) -> None:
+        """Write the walks (group, epochs + 1, P) of these experts."""
+        for expert, walk in zip(group, snapshots, strict=True):
+            if not self.trajectories.has(expert):  # another process may have read its own already
+                self.trajectories.save_expert(expert, walk, self._made_on(len(group)))
+            if self.guarantee is not None:
+                mark_trained(self.trajectories, expert)
+
+    def _made_on(self, side_by_side: int) -> dict[str, Any]:
+        """What may differ from machine to machine, and changes an expert by rounding alone."""
+        return {
+            "device": self.context.device.type,
+            "threads": torch.get_num_threads(),
+            "micro_batch": self.micro_batch,
+            "together": side_by_side,
+        }
+
+
+def _schedule(recipe: Recipe) -> Schedule:
+    settings = experts_of(recipe.method)
+    return Schedule(
+        settings.epochs,
+        settings.batch_size,
+        settings.lr,
+        settings.momentum,
+        settings.weight_decay,
+        sharpness=settings.sharpness,
+        surrogate_gap=settings.surrogate_gap,
+    )
+
+
+def _private_schedule(recipe: Recipe, guarantee: Guarantee) -> PrivateSchedule:
+    settings = experts_of(recipe.method)
+    return PrivateSchedule(
+        epochs=settings.epochs,
+        steps=steps_an_epoch(recipe),
+        expected_batch=settings.batch_size,
+        sample_rate=guarantee.sample_rate,
+        lr=settings.lr,
+        clip=guarantee.clip,
+        noise_multiplier=guarantee.sigma,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def refuse_unknown_units(corpus: Corpus, recipe: Recipe) -> None:
+    """Refuse a guarantee for patients, or studies, where one is not known of a training image."""
+    unit = recipe.privacy.unit
+    units = corpus.units("train", unit)
+    unknown = int((units < 0).sum())
+    if recipe.privacy.mode != "dp" or not unknown:
+        return
+    if unit == "study" and corpus.split_unit == "patient":
+        raise UsageError(
+            "differential privacy was asked for studies, but every image's patient is known, and studies were not told "
+            "apart",
+            expected="the stronger promise, for a patient with all studies",
+            do="leave privacy.unit at patient",
+        )
+    study = not (corpus.units("train", "study") < 0).any()
+    weaker = "study (the study of every training image is known)" if study else "image"
+    table = "add a column of patients that is filled in every row (--labels), or " if unit == "patient" else ""
+    raise UsageError(
+        f"differential privacy was asked for one {unit}, but the {unit} of {unknown} of {len(units)} training images "
+        "is not known: somebody with several images would be protected less than the guarantee says",
+        expected=f"a {unit} for every training image, named by the files or a table",
+        do=f"{table}state the weaker unit openly: --set privacy.unit={weaker}",
+    )
+
+
+def _units(corpus: Corpus, recipe: Recipe) -> np.ndarray:
+    """Int64 (N,): the unit of each training image, numbered from 0."""
+    return np.unique(corpus.units("train", recipe.privacy.unit), return_inverse=True)[1]
