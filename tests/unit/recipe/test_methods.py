@@ -33,6 +33,7 @@ PROMISED: dict[str, dict[str, Any]] = {
     "datm": {"labels": "soft", "start_growth": 0.5},
     "ddoq": {"labels": "soft", "quantise.weights": "mass"},
     "d4m": {"labels": "soft", "quantise.weights": "uniform"},
+    "dm": {"image_lr": 1.0},
 }
 """What sets each method apart from plain MTT."""
 QUANTISING = ("ddoq", "d4m")
@@ -309,6 +310,7 @@ def test_a_method_says_of_itself_what_its_settings_do(name: str) -> None:
 ARXIV = {
     "iadd": ["2401.15863"], "mtt": ["2203.11932"], "pp": ["2209.14609"], "ftd": ["2211.11004"], "satm": ["2502.01865"],
     "pdd": ["2310.06982"], "datm": ["2310.05773"], "ddoq": ["2501.07681"], "d4m": ["2407.15138"],
+    "dm": ["2110.04181"],
 }  # fmt: skip
 """Method -> the number of the paper that describes it."""
 
