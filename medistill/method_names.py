@@ -20,7 +20,13 @@ SHARED = ("base", "registry")
 
 def method_names() -> tuple[str, ...]:
     """Names of the methods, in alphabetical order."""
-    found = iter_modules(import_module(PACKAGE).__path__)
+    return _names_in(tuple(import_module(PACKAGE).__path__))
+
+
+@cache
+def _names_in(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """The same; folders are read once, since a recipe with many settings asks for the names at each."""
+    found = iter_modules(folders)
     return tuple(sorted(one.name for one in found if not one.ispkg and one.name not in SHARED))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -208,8 +209,8 @@ def audit_from_json(known: Mapping[str, Any], origin: str) -> Audit:
             do="audit the set again with `medistill audit`",
         )
     try:
-        return TypeAdapter(Audit).validate_python(known)
-    except (ValidationError, ValueError) as error:
+        return TypeAdapter(Audit).validate_json(json.dumps(known), strict=True)  # else "nan" would be a number
+    except (ValidationError, ValueError, TypeError) as error:
         seen = first_complaint(error) if isinstance(error, ValidationError) else str(error)
         raise ArtifactError(
             f"{origin} cannot be used: {seen}",

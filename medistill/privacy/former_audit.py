@@ -42,6 +42,15 @@ def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**known, **text, "schema": AUDIT_SCHEMA, "criteria": [_with_asked(one) for one in criteria]}
 
 
+def asks_otherwise(name: str, bound: str, setting: str) -> bool:
+    """Whether a criterion is named like one that a setting was the threshold of, and has another threshold or bound.
+
+    Else one under a key that nobody declares could bear the name of a known one, and be held against anything.
+    """
+    known = next((asked for start, asked in _ASKED.items() if name.startswith(start)), _UNKNOWN)
+    return bool(known[3]) and (known[1], known[3]) != (bound, setting)
+
+
 def _with_asked(criterion: Any) -> Any:
     """The criterion, with what it asks for beside what it found."""
     if not isinstance(criterion, Mapping) or "asked" in criterion:

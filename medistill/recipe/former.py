@@ -29,6 +29,8 @@ RENAMED = {
     "importance.mask_likeness": "mask.likeness",
 }
 """Former setting -> its name within the method, where its section does not tell it."""
+WITHIN = ("name", "experts", "importance", "mask", "quantise", "autoencoder")
+"""What the section `method` holds beside the settings of the former `distill`."""
 OFF: Mapping[str, Any] = {
     "experts.sharpness": 0.0,
     "experts.surrogate_gap": 0.0,
@@ -48,9 +50,8 @@ def renamed(setting: str) -> str:
     section, _, key = setting.partition(".")
     if setting == "method":
         return "method.name"
-    if section not in SECTIONS or not key:
-        return setting
-    return f"method.{_within(section, key)}"
+    path = _within(section, key) if section in SECTIONS else ""
+    return f"method.{path}" if path else setting
 
 
 def is_former(settings: Mapping[str, Any]) -> bool:
@@ -61,14 +62,18 @@ def is_former(settings: Mapping[str, Any]) -> bool:
 
 
 def as_written_now(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values with every former setting in its present place, whether or not its method has it; unchecked."""
+    """Plain values with every former setting in its present place, whether or not its method has it; unchecked.
+
+    What never was a setting of a former recipe is left out.
+    """
     if not is_former(settings):
         return dict(settings)
     method: dict[str, Any] = {"name": settings["method"]} if "method" in settings else {}
     for section in SECTIONS:
         values = settings.get(section)
         for key, value in values.items() if isinstance(values, Mapping) else ():
-            _put(method, _within(section, key), value)
+            if path := _within(section, key):
+                _put(method, path, value)
     return {**_others(settings), "method": method}
 
 
@@ -90,6 +95,12 @@ def upgrade(settings: Mapping[str, Any], origin: str) -> tuple[dict[str, Any], s
     method: dict[str, Any] = {"name": name}
     idle = []
     for former, path, value in _settings(settings, origin):
+        if not path:
+            raise RecipeError(
+                f"{origin}: there is no setting '{former}'",
+                expected="one that `medistill recipes show` prints",
+                do="correct the name or leave it out",
+            )
         if name not in [*method_names()] or not (having := methods_with(path)) or name in having:
             _put(method, path, value)  # where no method has it, it is refused by its name
         elif path in OFF and OFF[path] != value:
@@ -100,10 +111,11 @@ def upgrade(settings: Mapping[str, Any], origin: str) -> tuple[dict[str, Any], s
             )
         elif all(value != _default(one, path) for one in having) and path not in OFF:
             idle.append(former)
+    others, replaced = _without_forward(_others(settings))
     left_out = f" Left out, since {name} has no such settings: {', '.join(idle)}." if idle else ""
-    return {**_others(settings), "method": method}, (
+    return {**others, "method": method}, (
         f"{origin} is written for a former version of medistill. It is read as it would be written now; "
-        f"`medistill recipes upgrade` writes a file anew.{left_out}"
+        f"`medistill recipes upgrade` writes a file anew.{left_out}{replaced}"
     )
 
 
@@ -129,11 +141,23 @@ def _settings(settings: Mapping[str, Any], origin: str) -> Iterator[tuple[str, s
 
 
 def _within(section: str, key: str) -> str:
-    return RENAMED.get(f"{section}.{key}", SECTIONS[section] + key)
+    """Where a former setting lies within the method; empty where what lies there never was one of a former recipe."""
+    path = RENAMED.get(f"{section}.{key}", SECTIONS[section] + key)
+    never = not key or "." in key or path in WITHIN
+    return "" if never else path
 
 
 def _others(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in SECTIONS and name != "method"}
+
+
+def _without_forward(settings: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The same with the way of differentiating that there is in place of the one that is gone, and a note of it."""
+    compute = settings.get("compute")
+    if not isinstance(compute, Mapping) or compute.get("step") != "forward":
+        return settings, ""
+    note = ' compute.step = "forward" is gone, and read as "reverse", which gives the same derivative.'
+    return {**settings, "compute": {**compute, "step": "reverse"}}, note
 
 
 def _default(method: str, path: str) -> Any:

@@ -156,9 +156,9 @@ def methods_with(path: str) -> list[str]:
 
 def field_of(kind: type[Section], path: str) -> Any:
     """The field (`pydantic.fields.FieldInfo`) of a section at a dotted path; None where it has none."""
-    name, _, rest = path.partition(".")
+    name, dot, rest = path.partition(".")
     field = kind.model_fields.get(name)
-    if field is None or not rest:
+    if field is None or not dot:
         return field
     return field_of(field.annotation, rest) if is_section(field.annotation) else None
 

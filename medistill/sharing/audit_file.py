@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from medistill.artifacts.atomic import parse_json
 from medistill.errors import ArtifactError
 from medistill.privacy.audit import Audit, audit_from_json
-from medistill.privacy.former_audit import brought_up
+from medistill.privacy.former_audit import asks_otherwise, brought_up
 from medistill.privacy.gate import decide, declared
 from medistill.sharing.manifest import AuditRecord
 from medistill.visible import json_text
@@ -42,7 +42,8 @@ def audit_of_bytes(data: bytes) -> Audit:
     if audit.verdict != decide(audit.criteria):
         raise _refused(f"it says {audit.verdict!r}, and its criteria give {decide(audit.criteria)!r}")
     kinds = declared()
-    if any(one.contradicted(audit.thresholds, kinds) for one in audit.criteria):
+    told = [(one, asks_otherwise(one.name, one.asked.bound, one.asked.setting)) for one in audit.criteria]
+    if any(otherwise or one.contradicted(audit.thresholds, kinds) for one, otherwise in told):
         raise _refused("a criterion was held against another threshold than the one that it tells")
     if any(one.verdict == "pass" and not one.can_pass for one in audit.criteria):
         raise _refused("a criterion passes whose figure does not")

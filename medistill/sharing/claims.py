@@ -70,7 +70,8 @@ def _unlike(provenance: SharedProvenance, known: QuantisedSummary, distilled: Di
         return f"a mean of {known.smallest_cluster}, where {known.min_cluster_size} were the fewest"
     if known.labels and (known.labels == "soft") != (distilled.soft_labels is not None):
         return f"labels are said to be {known.labels}"
-    settings = as_written_now(provenance.recipe or {}).get("method", {}).get("quantise")
+    method = as_written_now(provenance.recipe or {}).get("method")
+    settings = method.get("quantise") if isinstance(method, dict) else None
     asked = settings if isinstance(settings, dict) and provenance.sources is None else {}
     for name in ("encoder", "min_cluster_size", "weights", "temperature", "teachers", "decoder"):
         stated = getattr(known, name)

@@ -95,7 +95,7 @@ def _with_provenance(made: Distilled, context: Context, trajectories: Trajectori
     corpus, recipe = context.corpus, context.recipe
     # In the ledger already, but for experts from elsewhere.
     spent = spend(corpus, recipe, trajectories, (), context.progress, use=use) if trajectories is not None else None
-    known = provenance(corpus, recipe, context.spec, context.device, made.quantisation, spent)
+    known = provenance(context, made.quantisation, spent)
     return DistilledSet(
         images=made.images,
         labels=made.labels,

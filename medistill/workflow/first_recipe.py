@@ -165,7 +165,8 @@ def write_new_recipe(text: str, out: Path) -> None:
         ArtifactError: it cannot be written.
     """
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.parent.is_dir() or not out.parent.exists():  # else opening it says what is wrong with its folder
+            out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:

@@ -5,47 +5,37 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.provenance import Provenance, SpentRecord, TextCheckRecord
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.methods.registry import recipe_facts
-from medistill.networks.registry import NetworkSpec
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
 from medistill.quantisation.record import Quantisation
 from medistill.recipe import Recipe, quantisation_of
+from medistill.training.context import Context
 from medistill.workflow.environment import versions
 
 
-def provenance(
-    corpus: Corpus,
-    recipe: Recipe,
-    spec: NetworkSpec,
-    device: torch.device,
-    quantisation: Quantisation | None,
-    spent: Spent | None = None,
-) -> Provenance:
+def provenance(context: Context, quantisation: Quantisation | None, spent: Spent | None = None) -> Provenance:
     """Return what every distilled set carries.
 
     Args:
-        corpus: what it was made from.
-        recipe: how.
-        spec: the network that it was tuned for.
-        device: where it was made.
+        context: what it was made from, how, for which network and where.
         quantisation: what its images are, or began as, the centroids of; None where they began otherwise.
         spent: what was spent in all on these people; None without differential privacy.
     """
+    corpus, recipe = context.corpus, context.recipe
     guarantee = Guarantee.of(recipe)
     counts: dict[str, Any] = {} if guarantee is not None else _counts(corpus)
     return Provenance(
         method=recipe_facts(recipe).display_name,
         recipe=recipe.model_dump(mode="json"),
         recipe_digest=recipe.digest,
-        network=spec.name,
+        network=context.spec.name,
         versions=versions(),
-        device=device.type,
+        device=context.device.type,
         corpus=corpus.content,
         **counts,
         split_unit=corpus.split_unit,

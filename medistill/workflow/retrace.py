@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
@@ -17,8 +17,8 @@ from medistill.errors import MedistillError
 from medistill.methods.optimising.start import start_digest, starting_images
 from medistill.methods.quantising.quantise import quantise
 from medistill.methods.registry import recipe_facts
-from medistill.progress import Progress
 from medistill.recipe import Recipe, recipe_differences
+from medistill.training.context import Context
 
 OFF = 1e-4
 """By how much of full scale a centroid that is made again may differ: other processors and numbers of threads round
@@ -39,32 +39,24 @@ GAP = "its run went on from a state that this installation did not write; distil
 ANOTHER_CORPUS = "the run made it from another corpus"
 
 
-def making_flaw(
-    distilled: DistilledSet,
-    corpus: Corpus,
-    recipe: Recipe,
-    run: Path | None,
-    *,
-    device: torch.device,
-    folder: Path,
-    progress: Progress,
-) -> tuple[str, str]:
+def making_flaw(distilled: DistilledSet, context: Context, run: Path | None) -> tuple[str, str]:
     """Why the making of a set is not known here, and what was made again to see that it is.
 
     Args:
-        recipe: of the audit.
+        distilled: the set.
+        context: of the audit, with its recipe; in its folder, a private one, is put what is made again, and nothing
+            is left there.
         run: folder of the run that made the set; None where it is not given.
-        folder: a private one, for what is made again; nothing is left in it.
 
     Returns:
         The first is empty where its making is known; the second is a sentence.
     """
-    flaw = _record_flaw(distilled, corpus, recipe, run)
+    flaw = _record_flaw(distilled, context.corpus, context.recipe, run)
     if flaw or run is None:
         return flaw, ""
     made_with = distilled.provenance.made_with("the set")
     try:
-        return _made_again(distilled, corpus, made_with, run, device, folder, progress)
+        return _made_again(distilled, replace(context, recipe=made_with), run)
     except MedistillError as error:
         return f"what it began from cannot be made again ({error.seen})", ""
 
@@ -90,28 +82,19 @@ def _record_flaw(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, run: P
     return ""
 
 
-def _made_again(
-    distilled: DistilledSet,
-    corpus: Corpus,
-    made_with: Recipe,
-    run: Path,
-    device: torch.device,
-    folder: Path,
-    progress: Progress,
-) -> tuple[str, str]:
-    """As `making_flaw`: begin again as the run did, and compare."""
-    same_machine = distilled.provenance.device == device.type
+def _made_again(distilled: DistilledSet, context: Context, run: Path) -> tuple[str, str]:
+    """As `making_flaw`, under the recipe that the set was made with: begin again as the run did, and compare."""
+    made_with = context.recipe
+    same_machine = distilled.provenance.device == context.device.type
     class_ids = [int(c) for c in np.unique(distilled.labels)]
     means = made_with.method.starts_from == "quantised"
     if made_with.method.trained_autoencoder is not None:
         return "", "Its record is sealed here; its autoencoder was not trained again"
-    progress.say("Making again what the run began with, to see whether this set came of it.")
-    with tempfile.TemporaryDirectory(dir=private_folder(folder)) as scratch:
+    context.progress.say("Making again what the run began with, to see whether this set came of it.")
+    with tempfile.TemporaryDirectory(dir=private_folder(context.out)) as scratch:
         if recipe_facts(made_with).centroids:
-            return _centroids_again(distilled, corpus, made_with, class_ids, Path(scratch), device, progress)
-        pixels, _, _ = starting_images(
-            corpus, class_ids, distilled.normalisation, made_with, Path(scratch), device, progress
-        )
+            return _centroids_again(distilled, replace(context, out=Path(scratch)), class_ids)
+        pixels, *_ = starting_images(replace(context, out=Path(scratch)), class_ids, distilled.normalisation)
     known = load_making(run)
     if known is not None and start_digest(pixels) == known.start:
         return "", "Its record is sealed here; its starting images, made again, are the same bits"
@@ -120,16 +103,8 @@ def _made_again(
     return "", "Its record is sealed here; its starting images were not compared, since other hardware rounds otherwise"
 
 
-def _centroids_again(
-    distilled: DistilledSet,
-    corpus: Corpus,
-    made_with: Recipe,
-    class_ids: list[int],
-    scratch: Path,
-    device: torch.device,
-    progress: Progress,
-) -> tuple[str, str]:
-    again = quantise(corpus, made_with, class_ids, out=scratch, device=device, progress=progress)
+def _centroids_again(distilled: DistilledSet, context: Context, class_ids: list[int]) -> tuple[str, str]:
+    again = quantise(context, class_ids)
     images = again.images(distilled.normalisation)
     same = images.shape == distilled.images.shape and np.array_equal(again.labels, distilled.labels)
     std = np.array(distilled.normalisation.std)[:, None, None]

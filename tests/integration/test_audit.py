@@ -26,6 +26,7 @@ from medistill.recipe import load_recipe, override_recipe
 from medistill.studies.audit.audit import audit
 from tests.factories import audited
 from tests.factories.attacked import attack_membership, membership_hidden
+from tests.factories.on_cpu import on_cpu
 
 
 @pytest.fixture(scope="module")
@@ -297,16 +298,12 @@ def test_a_damaged_record_is_refused(corpus: Corpus, tmp_path: Path) -> None:
 
 
 def test_starting_images_are_drawn_as_the_distillation_draws_them(corpus: Corpus) -> None:
-    import torch
-
     from medistill.methods.optimising.start import starting_images
-    from medistill.progress import Silent
 
     recipe = override_recipe(audited.RECIPE, ["method.init=real"], "test")
     normalisation = audited.normalisation(corpus)
     held = range(len(corpus.class_names))
-    cpu, out = torch.device("cpu"), Path("unused")  # real images write nothing
-    pixels, *_ = starting_images(corpus, held, normalisation, recipe, out, cpu, Silent())
+    pixels, *_ = starting_images(on_cpu(corpus, recipe, Path("unused")), held, normalisation)  # real ones write nothing
     distilled = audited.distilled(pixels.numpy(), corpus, starts_from="real", recipe=recipe)
     began = initial_rows(distilled, corpus)
     assert began.reason == ""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -30,6 +29,7 @@ from medistill.workflow.experts import followed_experts
 from medistill.workflow.retrace import making_flaw
 from medistill_cli.source_set import load_set
 from tests.factories import audited
+from tests.factories.on_cpu import on_cpu
 from tests.factories.tiny import TINY
 
 CPU = choose_device("cpu")
@@ -67,7 +67,7 @@ def run(corpus: Corpus, tmp_path: Path) -> Path:
 def flaw(run: Path | None, corpus: Corpus, kind: str, tmp_path: Path, *overrides: str, of: Path | None = None) -> str:
     distilled = DistilledSet.load(of or run or "")
     recipe = load_recipe("demo", [*BASE, *KINDS[kind], *overrides])
-    found, again = making_flaw(distilled, corpus, recipe, run, device=CPU, folder=tmp_path / "audit", progress=Silent())
+    found, again = making_flaw(distilled, on_cpu(corpus, recipe, tmp_path / "audit"), run)
     assert not found or not again
     return found or again
 
@@ -207,11 +207,11 @@ def test_one_whose_chain_was_taken_off_leaves_a_gap(corpus: Corpus, tmp_path: Pa
 
 def test_centroids_that_others_put_there_are_made_again(corpus: Corpus, tmp_path: Path) -> None:
     recipe = recipe_of("ddoq")
-    honest = quantise(corpus, recipe, [0, 1], out=tmp_path, device=torch.device("cpu"), progress=Silent())
+    honest = quantise(on_cpu(corpus, recipe, tmp_path), [0, 1])
     kept = tmp_path / "state" / "centroids.safetensors"
     with safe_open(kept, framework="np") as file:
         arrays, known = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
     arrays["grey"] = np.clip(arrays["grey"] + np.float32(0.1), 0, 1)
     save_file(arrays, kept, known)
-    again = quantise(corpus, recipe, [0, 1], out=tmp_path, device=torch.device("cpu"), progress=Silent())
+    again = quantise(on_cpu(corpus, recipe, tmp_path), [0, 1])
     np.testing.assert_array_equal(again.grey, honest.grey)

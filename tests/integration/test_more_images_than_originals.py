@@ -24,6 +24,7 @@ from medistill.studies.sites.plan import plan_sites
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.run import run
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.on_cpu import on_cpu
 from tests.factories.report_example import report_of
 
 IPC = 20
@@ -133,13 +134,12 @@ def test_a_class_of_no_training_image_is_refused_also_from_noise(phantom_corpus:
 
     splits = np.where((phantom_corpus.labels == 1) & (phantom_corpus.splits == 0), 9, phantom_corpus.splits)
     without, held = replace(phantom_corpus, splits=splits), range(len(phantom_corpus.class_names))
+    context = on_cpu(without, from_noise(tiny_recipe), Path())
     with pytest.raises(DataError, match="has 0 training images") as refused:
-        starting_images(without, held, None, from_noise(tiny_recipe), Path(), torch.device("cpu"), Silent())
+        starting_images(context, held, None)
     assert "--ipc" not in str(refused.value)
     others = [c for c in held if c != 1]
-    pixels, labels, _ = starting_images(
-        without, others, None, from_noise(tiny_recipe), Path(), torch.device("cpu"), Silent()
-    )
+    pixels, labels, _ = starting_images(context, others, None)
     assert len(pixels) == len(labels) == IPC * len(others)
 
 

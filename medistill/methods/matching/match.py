@@ -40,15 +40,7 @@ def match(
             it should.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
-    start, labels, quantisation = starting_images(
-        context.corpus,
-        class_ids,
-        trajectories.normalisation,
-        context.recipe,
-        context.out,
-        context.device,
-        context.progress,
-    )
+    start, labels, quantisation = starting_images(context, class_ids, trajectories.normalisation)
     plan, groups = _plan(context, trajectories, start, labels)
     origin = {**origin, "experts": plan.made_from, "start": start_digest(start)}
     state = run_outer_loop(plan, context, origin)

@@ -41,8 +41,7 @@ class TrajectoryMatching(Method[Settings]):
         if context.recipe.method.starts_from == "quantised":
             from medistill.methods.quantising.quantise import quantise
 
-            corpus, recipe, device = context.corpus, context.recipe, context.device
-            quantise(corpus, recipe, class_ids, out=context.out, device=device, progress=context.progress)
+            quantise(context, class_ids)
 
     def distil(
         self,

@@ -31,7 +31,7 @@ def centroid_set(context: Context, class_ids: Sequence[int], origin: Mapping[str
     corpus, recipe, progress = context.corpus, context.recipe, context.progress
     origin = {**origin, "experts": "", "start": ""}
     chain = Chain.start(local_key(), origin)
-    centroids = quantise(corpus, recipe, class_ids, out=context.out, device=context.device, progress=progress)
+    centroids = quantise(context, class_ids)
     normalisation = fitted_normalisation(corpus, recipe, progress)
     images = centroids.images(normalisation)
     return Distilled(

@@ -7,10 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
@@ -22,6 +20,7 @@ from medistill.errors import DataError, MedistillError
 from medistill.evaluate.representatives import rows_by_class
 from medistill.progress import Progress
 from medistill.quantisation.autoencoder import check_fits
+from medistill.quantisation.cells import Cells
 from medistill.quantisation.cells import quantise as quantise_codes
 from medistill.quantisation.codes import decoded, encode, errors
 from medistill.quantisation.decoders import brought_decoder, own_autoencoder
@@ -31,6 +30,7 @@ from medistill.quantisation.record import ClassQuantisation, Quantisation, RateP
 from medistill.quantisation.wasserstein import SAMPLED, rate, w2_random, w2_uniform
 from medistill.quantisation.weights import weights
 from medistill.recipe import Recipe, quantisation_of
+from medistill.training.context import Context
 from medistill.training.randomness import derive_seed
 
 RECORD = "quantisation.json"
@@ -77,9 +77,7 @@ class _Space:
     licence: str
 
 
-def quantise(
-    corpus: Corpus, recipe: Recipe, class_ids: Sequence[int], *, out: Path, device: torch.device, progress: Progress
-) -> Centroids:
+def quantise(context: Context, class_ids: Sequence[int]) -> Centroids:
     """Quantise the training images of every class; write ``out/quantisation.json``.
 
     The decoded centroids are kept in ``out/state`` until the set is finished, so that a run that is resumed does not
@@ -87,6 +85,7 @@ def quantise(
     name.
 
     Args:
+        context: corpus, recipe and device; its folder is that of the run. No network of it is used.
         class_ids: classes of the corpus that are quantised, ascending.
 
     Raises:
@@ -95,18 +94,19 @@ def quantise(
         ArtifactError: an encoder-decoder that was brought is not in the cache, does not fit, or gives NaN.
         DivergedError: the training of the autoencoder left the finite numbers.
     """
+    corpus, recipe, out = context.corpus, context.recipe, context.out
     settings = quantisation_of(recipe.method)
     per_class = [recipe.method.ipc if c in class_ids else 0 for c in range(len(corpus.class_names))]
     rows = rows_by_class(corpus, per_class, beside="to be made")
     state, key = private_folder(out / "state"), _key(corpus, recipe, class_ids)
-    kept = read_kept(state / "centroids.safetensors", key, "centroids", progress.say)
+    kept = read_kept(state / "centroids.safetensors", key, "centroids", context.progress.say)
     if kept is not None and (out / RECORD).is_file():
         known = Quantisation.from_json(read_result(out / RECORD, "quantisation"), str(out / RECORD))
         if SEAL in kept and np.array_equal(kept[SEAL], _seal(kept, known, key)):  # else others put it there
             return Centroids(kept["grey"], kept["labels"], kept["weights"], known)
     try:
-        space = _space(corpus, recipe, device, progress)
-        done = [_quantised(corpus, recipe, c, rows[c], space, state, device, progress) for c in class_ids]
+        space = _space(context)
+        done = [_quantised(context, c, rows[c], space) for c in class_ids]
     except MedistillError:
         with suppress(OSError):
             state.rmdir()  # nothing is in it: ``out`` can be taken again, with the settings that were asked for
@@ -174,7 +174,9 @@ def _record(corpus: Corpus, recipe: Recipe, space: _Space, classes: tuple[ClassQ
     )
 
 
-def _space(corpus: Corpus, recipe: Recipe, device: torch.device, progress: Progress) -> _Space:
+def _space(context: Context) -> _Space:
+    """Return the latent space that the recipe names, fitted or trained where it is not brought."""
+    corpus, recipe, device, progress = context.corpus, context.recipe, context.device, context.progress
     settings, rows = quantisation_of(recipe.method), corpus.rows("train")
     if settings.encoder == "pca":
         with progress.task("Fitting principal components", (MOST_PASSES + 1) * len(rows)) as task:
@@ -205,20 +207,19 @@ def _space(corpus: Corpus, recipe: Recipe, device: torch.device, progress: Progr
     return space
 
 
-def _quantised(
-    corpus: Corpus,
-    recipe: Recipe,
-    c: int,
-    rows: np.ndarray,
-    space: _Space,
-    state: Path,
-    device: torch.device,
-    progress: Progress,
-) -> tuple[np.ndarray, ClassQuantisation]:
-    """The decoded centroids (K, C, H, W) of a class, and what is known of them."""
+def _quantised(context: Context, c: int, rows: np.ndarray, space: _Space) -> tuple[np.ndarray, ClassQuantisation]:
+    """Return the decoded centroids (K, C, H, W) of a class, and what is known of them.
+
+    Args:
+        context: as for `quantise`.
+        c: index of the class.
+        rows: of the corpus that are its training images.
+        space: in which it is quantised.
+    """
+    corpus, recipe, device, progress = context.corpus, context.recipe, context.device, context.progress
     settings, name, groups = quantisation_of(recipe.method), corpus.class_names[c], corpus.groups[rows]
     ipc, batch, encoder = recipe.method.ipc, settings.batch_size, space.encoder
-    seed, path = derive_seed(recipe.seed, "quantise", c), state / f"codes_{c}.npy"
+    seed, path = derive_seed(recipe.seed, "quantise", c), context.out / "state" / f"codes_{c}.npy"
     with progress.task(f"Encoding class {name}", len(rows)) as task:
         codes = encode(corpus.images, rows, encoder, batch=batch, path=path, device=device, tick=task.advance)
     path.unlink()  # what is mapped stays readable here, and a run that fails or is killed leaves no codes behind
@@ -242,20 +243,8 @@ def _quantised(
         reconstruction, error = errors(
             corpus.images, rows, encoder, codes, grey, cells.cell, batch=batch, device=device, tick=task.advance
         )
-    centroids = len(cells.centres)
-    if cells.given_up:
-        progress.say(
-            f"Class {name} gets {centroids} {'image' if centroids == 1 else 'images'} in place of {ipc}: with "
-            f"more, an image would be the mean of fewer than {settings.min_cluster_size} patients "
-            "(method.quantise.min_cluster_size)."
-        )
-    if cells.set_aside:
-        progress.say(
-            f"Class {name}: {cells.set_aside} of {len(rows)} {'image' if len(rows) == 1 else 'images'} "
-            f"{'was' if cells.set_aside == 1 else 'were'} left out of every mean, being unlike the others: a mean with "
-            "such an image in it would be of too few patients."
-        )
-    told = ClassQuantisation(
+    _say_what_is_missing(cells, name, recipe, progress)
+    return grey, ClassQuantisation(
         class_name=name,
         images=len(rows),
         patients=len(np.unique(groups)),
@@ -267,7 +256,23 @@ def _quantised(
         error=error,
         w2=cells.w2,
         w2_uniform=w2_uniform(codes, cells.centres),
-        w2_random=w2_random(codes, centroids, draws=DRAWS, seed=seed),
+        w2_random=w2_random(codes, len(cells.centres), draws=DRAWS, seed=seed),
         rate=tuple(RatePoint(centroids=count, w2=w2) for count, w2 in rate(codes, seed=seed)),
     )
-    return grey, told
+
+
+def _say_what_is_missing(cells: Cells, name: str, recipe: Recipe, progress: Progress) -> None:
+    """Say where a class gets fewer images than were asked for, and which of its images are in no mean."""
+    centroids, images = len(cells.centres), len(cells.cell)
+    if cells.given_up:
+        progress.say(
+            f"Class {name} gets {centroids} {'image' if centroids == 1 else 'images'} in place of {recipe.method.ipc}: "
+            f"with more, an image would be the mean of fewer than {quantisation_of(recipe.method).min_cluster_size} "
+            "patients (method.quantise.min_cluster_size)."
+        )
+    if cells.set_aside:
+        progress.say(
+            f"Class {name}: {cells.set_aside} of {images} {'image' if images == 1 else 'images'} "
+            f"{'was' if cells.set_aside == 1 else 'were'} left out of every mean, being unlike the others: a mean with "
+            "such an image in it would be of too few patients."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
@@ -91,15 +92,7 @@ def audit(
 
 def _making(context: AuditContext, run: Path | None, folder: Path) -> tuple[str, str]:
     """Why the making of the set is not known here, and what was made again to see that it is."""
-    return making_flaw(
-        context.distilled,
-        context.corpus,
-        context.recipe,
-        run,
-        device=context.device,
-        folder=folder,
-        progress=context.progress,
-    )
+    return making_flaw(context.distilled, replace(context, out=folder), run)
 
 
 def _criteria(

@@ -179,6 +179,15 @@ def test_recipes_upgrade_writes_a_former_recipe_anew(tmp_path: Path) -> None:
     assert "exists already" in taken.stderr
 
 
+def test_a_recipe_is_not_upgraded_into_a_file_as_if_that_were_a_folder(tmp_path: Path) -> None:
+    former = tmp_path / "ours.toml"
+    former.write_text('method = "ddoq"\n', encoding="utf-8")
+    for out in (former / "new.toml", former / "folder" / "new.toml"):
+        done = CliRunner().invoke(app, ["recipes", "upgrade", str(former), "--out", str(out)])
+        assert done.exit_code == 3
+        assert "could not be written: a file stands where a folder should be" in done.stderr
+
+
 def test_doctor_speaks_of_everything_and_ends_well() -> None:
     told = CliRunner().invoke(app, ["doctor", "--json"])
     assert told.exit_code == 0, told.stderr

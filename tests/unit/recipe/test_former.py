@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+import medistill.method_names
 from medistill.errors import FormerFile, RecipeError
 from medistill.method_names import method_names
 from medistill.recipe import Recipe, load_recipe, override_recipe, recipe_toml, validate_recipe
-from medistill.recipe.former import OFF, is_former, renamed, upgrade
+from medistill.recipe.former import OFF, as_written_now, is_former, renamed, upgrade
+from medistill.recipe.limits import refuse_large
 from medistill.recipe.upgrade import upgraded_file
 
 FORMER = Path(__file__).resolve().parents[2] / "former" / "former.tar.xz"
@@ -116,6 +118,34 @@ def test_a_wrong_former_recipe_is_refused_by_the_name_that_a_setting_has_now() -
             validate_recipe(settings, "test")
 
 
+@pytest.mark.filterwarnings("ignore::medistill.errors.FormerFile")
+def test_many_settings_that_there_are_not_do_not_have_folders_read_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[object] = []
+    listed = medistill.method_names.iter_modules
+    monkeypatch.setattr(medistill.method_names, "iter_modules", lambda path: [looks.append(path), *listed(path)][1:])
+    medistill.method_names._names_in.cache_clear()
+    with pytest.raises(RecipeError, match=r"there is no setting 'method\.k0'"):
+        validate_recipe({"method": "iadd", "distill": {f"k{number}": 1 for number in range(300)}}, "test")
+    assert len(looks) == 1
+
+
+@pytest.mark.filterwarnings("ignore::medistill.errors.FormerFile")
+@pytest.mark.parametrize("key", ["name", "experts", "importance", "mask", "quantise", "autoencoder", "", "experts.lr"])
+@pytest.mark.parametrize("value", [5, "ddoq", {"lr": 1}])
+def test_no_key_of_a_former_section_reaches_what_was_beside_it(key: str, value: object) -> None:
+    """Else `distill.name` would choose the method, and a number would stand where settings belong."""
+    others = {"experts": {"lr": 0.5}, "importance": {"mask": "none"}, "quantise": {"encoder": "pca"}}
+    settings = {"distill": {key: value}, **others}
+    before = repr(settings)
+    with pytest.raises(RecipeError, match=rf"there is no setting 'distill\.{key}'"):
+        validate_recipe(settings, "test")
+    refuse_large(settings, "test", "refuse")
+    assert as_written_now(settings)["method"] == as_written_now(others)["method"]
+    assert repr(settings) == before, "what somebody else holds was changed"
+    with pytest.raises(RecipeError, match=r"there is no setting|section\.key=value"):
+        load_recipe("demo", [f"distill.{key}=5"])
+
+
 @pytest.mark.parametrize(
     ("former", "now"),
     [
@@ -162,3 +192,11 @@ def test_an_upgraded_file_is_the_same_recipe_without_a_note(tmp_path: Path, reci
 def test_every_present_recipe_is_none_of_a_former_form() -> None:
     for name in method_names():
         assert not is_former(tomllib.loads(recipe_toml(load_recipe("covid-xray", [f"method.name={name}"]))))
+
+
+def test_the_way_of_differentiating_that_is_gone_is_read_as_the_one_that_gives_the_same() -> None:
+    former = {"method": "mtt", "distill": {"ipc": 2}, "compute": {"step": "forward", "precision": "fp32"}}
+    now, note = upgrade(former, "a recipe")
+    assert now["compute"] == {"step": "reverse", "precision": "fp32"}
+    assert 'compute.step = "forward" is gone' in note
+    assert validate_recipe(now, "a recipe").compute.step == "reverse"

@@ -20,7 +20,7 @@ from medistill.artifacts.whitening import Whitening
 from medistill.errors import ArtifactError
 from medistill.privacy.audit import Audit
 from medistill.privacy.copy_search import COPIES
-from medistill.privacy.criterion import Criterion, Verdict
+from medistill.privacy.criterion import Asked, Criterion, Verdict
 from medistill.privacy.gate import HELD_OUT
 from medistill.privacy.score_attack import FOUND
 from medistill.sharing.audit_file import audit_record
@@ -124,6 +124,20 @@ def elsewhere() -> bytes:
             lambda: passing(Criterion("Membership", None, 0.05, "pass", "so it is", FOUND)),
             "passes whose figure does not",
         ),
+        *(
+            (
+                lambda asked=asked, threshold=threshold: passing(
+                    Criterion("Copies in pixels", 0.9, threshold, "pass", "", asked)
+                ),
+                "against another threshold",
+            )
+            for threshold, asked in (
+                (0.0, Asked("our own", "at least", "share", "most_copies")),
+                (1.0, Asked("our own", "at most", "share")),
+                (1.0, replace(COPIES, key="our own")),
+            )
+        ),
+        (lambda: altered_audit(seconds="nan"), "seconds: Input should be a valid number"),
         (lambda: listed_anew({**unsigned(), "croissant.json": elsewhere()}), "croissant.json.*something else"),
         (lambda: altered_audit(schema=9), "schema 9"),
         (
