@@ -66,9 +66,9 @@ class Dm(Method[Settings]):
         from medistill.methods.optimising.start import start_digest, starting_images
         from medistill.training.fitted_normalisation import fitted_normalisation
 
-        seen = fitted_normalisation(context.corpus, context.recipe, context.progress)
-        start, labels, quantisation = starting_images(context, class_ids, seen)
-        plan = _plan(context, start, labels, seen)
+        normalisation = fitted_normalisation(context.corpus, context.recipe, context.progress)
+        start, labels, quantisation = starting_images(context, class_ids, normalisation)
+        plan = _plan(context, start, labels, normalisation)
         origin = {**origin, "experts": "", "start": start_digest(start)}
         state = run_outer_loop(plan, context, origin)
         keep_history(state, context.out, {})
