@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pkgutil
 import tarfile
 import tomllib
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +123,12 @@ def test_a_wrong_former_recipe_is_refused_by_the_name_that_a_setting_has_now() -
 @pytest.mark.filterwarnings("ignore::medistill.errors.FormerFile")
 def test_many_settings_that_there_are_not_do_not_have_folders_read_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[object] = []
-    listed = medistill.method_names.iter_modules
-    monkeypatch.setattr(medistill.method_names, "iter_modules", lambda path: [looks.append(path), *listed(path)][1:])
+
+    def listed(path: Iterable[str]) -> Iterator[pkgutil.ModuleInfo]:
+        looks.append(path)
+        return pkgutil.iter_modules(path)
+
+    monkeypatch.setattr(medistill.method_names, "iter_modules", listed)
     medistill.method_names._names_in.cache_clear()
     with pytest.raises(RecipeError, match=r"there is no setting 'method\.k0'"):
         validate_recipe({"method": "iadd", "distill": {f"k{number}": 1 for number in range(300)}}, "test")
