@@ -113,17 +113,15 @@ def upgrade(settings: Mapping[str, Any], origin: str) -> tuple[dict[str, Any], s
             idle.append(former)
     others, replaced = _without_forward(_others(settings))
     left_out = f" Left out, since {name} has no such settings: {', '.join(idle)}." if idle else ""
-    return {**others, "method": method}, (
-        f"{origin} is written for a former version of medistill. It is read as it would be written now; "
-        f"`medistill recipes upgrade` writes a file anew.{left_out}{replaced}"
-    )
+    return {**others, "method": method}, (f"{origin} is written for a former version of medistill.{left_out}{replaced}")
 
 
 def upgraded(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """As `upgrade`, with the note as a warning."""
+    """As `upgrade`, with the note as a warning that says how to be rid of it."""
     now, note = upgrade(settings, origin)
     if note:
-        warnings.warn(note, FormerFile, stacklevel=2)
+        said = f"{note} It is read as it would be written now; `medistill recipes upgrade` writes a file anew."
+        warnings.warn(said, FormerFile, stacklevel=2)
     return now
 
 

@@ -108,7 +108,9 @@ def recipe_toml(recipe: Recipe) -> str:
     """The recipe as TOML text, every setting spelled out."""
     import tomli_w
 
-    return tomli_w.dumps(recipe.model_dump(mode="json"))
+    plain = recipe.model_dump(mode="json")
+    exact = tomli_w.dumps(plain)
+    return exact if "\\r" in exact else tomli_w.dumps(plain, multiline_strings=True)  # many lines keep no return
 
 
 def _shipped() -> Any:
@@ -128,6 +130,8 @@ def read_text(name_or_path: str | Path) -> tuple[str, str]:
         return (_shipped() / f"{text}.toml").read_text(encoding="utf-8"), f"recipe {text}"
     path = Path(text)
     if not path.is_file():
+        if text.endswith(".toml"):
+            raise RecipeError(f"there is no file '{text}'", expected="a recipe in TOML", do="check the path")
         near = difflib.get_close_matches(text, recipe_names(), n=1)
         raise RecipeError(
             f"there is no recipe '{text}'",

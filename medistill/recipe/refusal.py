@@ -60,14 +60,19 @@ def _unknown(field: str, value: object, settings: Mapping[str, Any], origin: str
     if having:
         return RecipeError(
             f"{origin}: {field} is a setting of {', '.join(having)}; {name} has none",
-            expected=f"settings of {name}, which `medistill recipes show --method {name}` prints",
+            expected=f"settings of {name}, which `medistill recipes show demo --method {name}` prints",
             do="leave it out, or choose that method",
         )
     key, known = field.rpartition(".")[2], [*_fields(settings)]  # its section may be wrong or left out
-    near = [name for name in known if name.endswith(f".{key}")] or difflib.get_close_matches(field, known, n=1)
+    of_others = [*dict.fromkeys(path for other in method_names() for path in _names(settings_kind(other), "method."))]
+    near = [path for path in known if path.endswith(f".{key}")] or difflib.get_close_matches(
+        field, [*dict.fromkeys([*known, *of_others])], n=1
+    )
+    having = methods_with(near[0].removeprefix("method.")) if near and near[0] not in known else []
+    expected = f"a setting such as '{near[0]}'" if near else "one that `medistill recipes show` prints"
     return RecipeError(
         f"{origin}: there is no setting '{field}'",
-        expected=f"a setting such as '{near[0]}'" if near else "one that `medistill recipes show` prints",
+        expected=f"{expected} of {', '.join(having)}" if having else expected,
         do="correct the name or leave it out",
     )
 

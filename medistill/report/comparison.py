@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from medistill.evaluate.evaluation import ArmResult
 from medistill.evaluate.intervals import Estimate
+from medistill.method_names import method_names
+from medistill.recipe import Recipe, override_recipe
 from medistill.recipe.arms import ArmName
+from medistill.recipe.load import sections_of
 from medistill.report.record import Report
 
 COMPARISON_SCHEMA = 1
@@ -90,7 +94,7 @@ class DifferingSetting:
 
     Attributes:
         name: its name, as "method.ipc".
-        values: one text a run; empty where the run's recipe is not known.
+        values: one text a run; empty where its method has no such setting, or its recipe is not known.
     """
 
     name: str
@@ -172,19 +176,51 @@ def _figures(arm: ArmResult) -> ArmFigures:
 
 
 def differing_settings(reports: Sequence[Report]) -> tuple[DifferingSetting, ...]:
-    """The settings that are not the same in every run, section by section."""
+    """The settings that are not the same in every run, section by section.
+
+    What only some of the methods have differs where the runs of these differ, or where one sets it to other than its
+    default: the rest follows from the name of the method. A run whose recipe is not known has no part in it.
+    """
     flat = [
-        {
-            f"{section}.{name}": _text(value)
-            for section, values in report.making.settings.items()
-            for name, value in values.items()
-        }
-        | {"recipe": report.making.recipe, "seed": _text(report.making.seed)}
+        _flat(report.making.settings) | {"recipe": report.making.recipe, "seed": _text(report.making.seed)}
         for report in reports
     ]
+    known = [settings for settings, report in zip(flat, reports, strict=True) if report.making.settings]
     names = sorted({name for settings in flat for name in settings}, key=lambda name: ("." in name, name))
-    rows = [DifferingSetting(name, tuple(settings.get(name, "") for settings in flat)) for name in names]
-    return tuple(row for row in rows if len(set(row.values)) > 1)
+    return tuple(
+        DifferingSetting(name, tuple(settings.get(name, "") for settings in flat))
+        for name in names
+        if _differs(name, known if "." in name else flat)
+    )
+
+
+def _differs(name: str, flat: Sequence[Mapping[str, str]]) -> bool:
+    having = [settings for settings in flat if name in _defaults(settings) or not _is_of_method(name, settings)]
+    if len({settings.get(name, "") for settings in having}) > 1:
+        return True
+    return len(having) < len(flat) and any(settings.get(name) != _defaults(settings).get(name) for settings in having)
+
+
+def _is_of_method(name: str, settings: Mapping[str, str]) -> bool:
+    """Whether a setting is the method's, in a run whose method is known."""
+    return name.startswith("method.") and settings.get("method.name", "") in method_names()
+
+
+def _defaults(settings: Mapping[str, str]) -> Mapping[str, str]:
+    """Every setting of the run's method at its default; nothing where the method is not known."""
+    name = settings.get("method.name", "")
+    return _method_defaults(name) if name in method_names() else {}
+
+
+@cache
+def _method_defaults(name: str) -> Mapping[str, str]:
+    sections = sections_of(override_recipe(Recipe(), [f"method.name={name}"], name))
+    return {setting: value for setting, value in _flat(sections).items() if setting.startswith("method.")}
+
+
+def _flat(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Section -> name -> value, as section.name -> text."""
+    return {f"{section}.{name}": _text(value) for section, values in sections.items() for name, value in values.items()}
 
 
 def _text(value: Any) -> str:

@@ -152,7 +152,7 @@ def _settings(comparison: Comparison) -> Section:
     ]
     rows.append(("Corpus, SHA-256", *(Code(run.corpus[:12] or "–") for run in runs)))
     rows += [(Code(of.name), *(value or "–" for value in of.values)) for of in comparison.settings]
-    settings: list[Row] = [(Code(of.name), *of.values) for of in comparison.settings]
+    settings: list[Row] = [(Code(of.name), *(value or "–" for value in of.values)) for of in comparison.settings]
     columns = tuple(Column(run.name) for run in runs)
     brief = (Heading("Settings that differ"), table("", (Column("Setting"), *columns), settings))
     return Section(

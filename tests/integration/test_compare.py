@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from medistill.artifacts.atomic import write_json
 from medistill.errors import ArtifactError, UsageError
 from medistill.evaluate.evaluation import load_evaluation
 from medistill.recipe import load_recipe
+from medistill.recipe.load import sections_of
+from medistill.report.comparison import differing_settings
+from medistill.report.record import Report
 from medistill.workflow.compare import compare_runs, run_names
 from medistill_cli.main import app
-from tests.factories import reported_run
+from tests.factories import report_example, reported_run
 
 SETTINGS = ["evaluate.bootstrap=100", "evaluate.networks=3"]
 
@@ -58,6 +62,37 @@ def test_runs_on_the_same_images_are_paired(make: Callable[..., Path], tmp_path:
         assert reported_run.EVIL not in text
         assert str(tmp_path) not in text
         assert "method.image_lr" in text.replace("\\", "")
+
+
+def of(*overrides: str) -> Report:
+    """A report on a run of the demo under other settings."""
+    recipe = load_recipe("demo", overrides)
+    settings = {name: values for name, values in sections_of(recipe).items() if name}
+    base = report_example.whole()
+    return replace(base, making=replace(base.making, settings=settings, recipe="demo", seed=0))
+
+
+def test_settings_that_follow_from_the_method_are_not_listed() -> None:
+    own, quantised = of(), of("method.name=ddoq", "method.quantise.temperature=2")
+    assert {row.name: row.values for row in differing_settings([own, of("method.name=mtt", "method.segments=3")])} == {
+        "method.name": ("iadd", "mtt"),
+        "method.segments": ("1", "3"),
+    }
+    found = {row.name: row.values for row in differing_settings([own, quantised])}
+    assert found["method.name"] == ("iadd", "ddoq")
+    assert found["method.quantise.temperature"] == ("", "2.0")  # not its default
+    assert found["method.experts.count"] == ("5", "")  # likewise
+    assert found["method.labels"] == ("hard", "soft")  # of both
+    defaults = {"method.quantise.weights", "method.importance.direction", "method.image_lr", "method.mask.rule"}
+    assert not defaults & set(found)
+
+
+def test_a_run_without_a_recipe_makes_no_setting_differ(make: Callable[..., Path], tmp_path: Path) -> None:
+    first, second, bare = make("first"), make("second", "method.segments=3"), make("bare", skill=2.2)
+    (bare / "recipe.toml").unlink()
+    comparison = compare_runs([first, second, bare], out=tmp_path / "all")
+    names = {row.name for row in comparison.settings if "." in row.name}
+    assert names == {"method.segments"}
 
 
 def test_other_test_images_are_said_and_not_paired(make: Callable[..., Path], tmp_path: Path) -> None:

@@ -190,6 +190,8 @@ def test_four_questions_are_asked_at_a_terminal_until_the_answers_can_be_used(fo
     person.answers("1. Where are the images?", str(tmp_path / "nowhere"))
     person.reads("there is no folder")
     person.answers("1. Where are the images?", str(folder))
+    person.answers("A table of labels?", "no-table.csv")
+    person.reads("there is no file 'no-table.csv'")
     person.answers("A table of labels?", "")
     person.reads("6 COVID, 28 Normal")
     person.answers("2. Which classes?", "COVID,Norm")

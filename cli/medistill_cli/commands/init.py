@@ -202,8 +202,10 @@ def _place(text: str) -> Path:
 
 
 def _table(text: str) -> str:
+    from medistill.errors import UsageError
+
     if text and not Path(text).expanduser().is_file():
-        raise ValueError(text)
+        raise UsageError(f"there is no file '{text}'", expected="a table, or nothing", do="check its path")
     return text and str(Path(text).expanduser())
 
 

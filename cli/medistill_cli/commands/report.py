@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.results import estimate, print_classifier, print_evaluation, print_json, print_written
+from medistill_cli.results import estimate, print_classifier, print_evaluation, print_json, print_next, print_written
 from medistill_cli.terminal import out_console
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def _write(runs: list[Path], *, show_real: bool, json: bool) -> None:
         )
     if json:
         print_json(told[0] if len(told) == 1 else {"runs": told})
+    elif len(runs) > 1:
+        print_next([(["medistill", "report", *map(str, runs), "--compare"], "set them side by side")])
 
 
 def _compare(runs: list[Path], out: Path, *, json: bool) -> None:

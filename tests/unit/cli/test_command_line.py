@@ -168,6 +168,7 @@ def test_recipes_upgrade_writes_a_former_recipe_anew(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["recipes", "upgrade", str(former), "--out", str(new)])
     assert done.exit_code == 0, done.stderr
     assert "Its comments but those at the top are not kept." in done.stderr
+    assert "recipes upgrade" not in done.stderr  # which is what was just done
     assert new.read_text().startswith("# Ours.\n")
     written = tomllib.loads(new.read_text())
     assert written == {"method": {"name": "mtt", "ipc": 3, "experts": {"count": 4}}}

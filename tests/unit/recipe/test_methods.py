@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from medistill.errors import RecipeError, UsageError
 from medistill.method_names import method_names, method_summary
@@ -22,6 +24,7 @@ from medistill.recipe import (
     validate_recipe,
 )
 from medistill.recipe.method import field_of, settings_kind
+from medistill_cli.main import app
 
 PROMISED: dict[str, dict[str, Any]] = {
     "iadd": {"importance.direction": "descent"},
@@ -166,6 +169,20 @@ def test_what_a_method_does_not_have_is_refused_with_those_that_do(key: str) -> 
             load_recipe("demo", [f"method.name={method}", f"method.{key}={other}"])
         assert f"method.{key} is a setting of {', '.join(having)}; {method} has none" in refused.value.seen
     assert set(having) < set(PROMISED)
+
+
+def test_a_misspelt_setting_of_another_method_is_named_with_that_method() -> None:
+    with pytest.raises(RecipeError, match=r"no setting 'method\.stage'.*such as 'method\.stages' of pdd"):
+        load_recipe("demo", ["method.stage=2"])
+
+
+@pytest.mark.parametrize("command", ["recipes show demo --method ddoq"])
+def test_what_a_refusal_says_to_run_can_be_run(command: str) -> None:
+    with pytest.raises(RecipeError, match=f"`medistill {command}`"):
+        load_recipe("demo", ["method.name=ddoq", "method.iterations=4"])
+    shown = CliRunner().invoke(app, command.split())
+    assert shown.exit_code == 0, shown.stderr
+    assert tomllib.loads(shown.stdout)["method"]["name"] == "ddoq"
 
 
 @pytest.mark.parametrize("method", ["nothing", "MTT", "", 3, ["ftd"], {"name": "ftd"}, "base", "registry", "matching"])

@@ -82,6 +82,18 @@ def test_any_recipe_survives_toml(values: dict[str, Any]) -> None:
     assert recipe_differences(recipe, again) == []
 
 
+@pytest.mark.parametrize("text", ["one\ntwo\n", "one\r\ntwo", "\none\\\n two", 'a "quote"\n"""\n', "one\rtwo\n"])
+def test_a_description_of_several_lines_is_kept_to_the_letter(text: str) -> None:
+    recipe = validate_recipe({"description": text}, "test")
+    assert tomllib.loads(recipe_toml(recipe))["description"] == text
+
+
+def test_a_description_is_printed_in_lines_as_it_is_written() -> None:
+    description = load_recipe("demo").description
+    assert description.count("\n") > 1
+    assert description in recipe_toml(load_recipe("demo"))
+
+
 def test_every_setting_is_spelled_out_and_explained() -> None:
     for method in method_names():
         recipe = load_recipe("covid-xray", [f"method.name={method}"])
@@ -246,6 +258,8 @@ def test_a_recipe_that_is_not_there_names_a_near_one(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"there is no recipe 'covid-xray-gpu'.*take 'covid-xray-cpu'"):
         load_recipe("covid-xray-gpu")
     with pytest.raises(RecipeError, match=r"there is no recipe .*medistill recipes list"):
+        load_recipe("zzzzzz")
+    with pytest.raises(RecipeError, match=r"there is no file .*zzzzzz\.toml.*check the path"):
         load_recipe(tmp_path / "zzzzzz.toml")
     with pytest.raises(RecipeError, match="there is no recipe"):
         load_recipe(tmp_path)
