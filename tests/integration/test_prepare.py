@@ -507,7 +507,7 @@ def test_ctrl_c_keeps_what_is_read_and_a_purge_removes_it(tmp_path, private_cach
 def test_the_guide_names_every_reason_for_a_refusal():
     root = Path(__file__).resolve().parents[2]
     code = [path.read_text(encoding="utf-8") for path in (root / "medistill" / "data").glob("*.py")]
-    patterns = r'Refused\(\s*"([a-z ]+)"', r'category="([a-z ]+)"', r'_left_out\(\s*one,\s*"([a-z ]+)"'
+    patterns = r'RejectedFile\(\s*"([a-z ]+)"', r'category="([a-z ]+)"', r'_left_out\(\s*one,\s*"([a-z ]+)"'
     reasons = {found for text in code for pattern in patterns for found in re.findall(pattern, text)} | {"truncated"}
     assert len(reasons) > 25
     guide = (root / "docs" / "guide" / "preparing-a-corpus.md").read_text(encoding="utf-8")
