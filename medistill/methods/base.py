@@ -94,6 +94,11 @@ class Method(ABC, Generic[Settings]):
 
     settings_type: type[Settings]
     needs: ClassVar[Needs]
+    display_name: ClassVar[str]
+    family: ClassVar[str]
+    phrase: ClassVar[str]
+    citation: ClassVar[tuple[str, str]]
+    """How the phrase cites the work, and the work."""
 
     def settings_of(self, recipe: Recipe) -> Settings:
         """The settings of this method in a recipe that names it."""
@@ -101,9 +106,12 @@ class Method(ABC, Generic[Settings]):
             raise TypeError(f"the recipe names method {recipe.method.name}")
         return recipe.method
 
-    @abstractmethod
     def facts(self, settings: Settings | None = None) -> Facts:
-        """What is said of it; of a set whose settings are not at hand, what holds for all."""
+        """What is said of it; of a set whose settings are not at hand, what holds for all.
+
+        Here it is what the method is called and cites; a family adds what it does.
+        """
+        return Facts(self.display_name, self.family, self.phrase, dict([self.citation]))
 
     @abstractmethod
     def distil(

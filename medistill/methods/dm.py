@@ -37,16 +37,17 @@ class Dm(Method[Settings]):
 
     settings_type = Settings
     needs: ClassVar[Needs] = "nothing"
+    display_name = "DM"
+    family = "distribution matching"
+    phrase = "distribution matching (DM; Zhao and Bilen 2023)"
+    citation = (
+        "Zhao and Bilen 2023",
+        "Zhao B, Bilen H. Dataset condensation with distribution matching. WACV 2023. arXiv:2110.04181.",
+    )
 
     def facts(self, settings: Settings | None = None) -> Facts:
-        return Facts(
-            display_name="DM",
-            family="distribution matching",
-            phrase="distribution matching (DM; Zhao and Bilen 2023)",
-            citations={
-                "Zhao and Bilen 2023": "Zhao B, Bilen H. Dataset condensation with distribution matching. WACV 2023. "
-                "arXiv:2110.04181."
-            },
+        return replace(
+            super().facts(settings),
             outer_steps=True,
             loss="How far the mean features of the images are from those of originals, in the eyes of a fresh network.",
             steps="No network was trained to make them. In each outer step ({iterations} in all) a network with fresh "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from medistill.errors import UsageError
@@ -20,17 +21,11 @@ class TrajectoryMatching(Method[Settings]):
     """A method of the family: it says what it is called and cites; its settings say what it does."""
 
     needs: ClassVar[Needs] = "experts"
-    display_name: ClassVar[str]
-    phrase: ClassVar[str]
-    citation: ClassVar[tuple[str, str]]
-    """How the phrase cites the work, and the work."""
+    family = "trajectory matching"
 
     def facts(self, settings: Settings | None = None) -> Facts:
-        return Facts(
-            display_name=self.display_name,
-            family="trajectory matching",
-            phrase=self.phrase,
-            citations=dict([self.citation]),
+        return replace(
+            super().facts(settings),
             experts=True,
             outer_steps=True,
             learned_lr=True,

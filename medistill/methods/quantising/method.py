@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from medistill.methods.base import Distilled, Facts, Method, Needs
@@ -19,19 +20,10 @@ class Quantising(Method[Settings]):
     """A method of the family: it says what it is called and cites; its settings say what it does."""
 
     needs: ClassVar[Needs] = "nothing"
-    display_name: ClassVar[str]
-    phrase: ClassVar[str]
-    citation: ClassVar[tuple[str, str]]
-    """How the phrase cites the work, and the work."""
+    family = "quantisation"
 
     def facts(self, settings: Settings | None = None) -> Facts:
-        return Facts(
-            display_name=self.display_name,
-            family="quantisation",
-            phrase=self.phrase,
-            citations=dict([self.citation]),
-            centroids=True,
-        )
+        return replace(super().facts(settings), centroids=True)
 
     def distil(
         self,
