@@ -5,7 +5,7 @@ one batched computation (`torch.func.vmap`). The results are those of one segmen
 CPU this is no faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -31,9 +31,9 @@ def unroll_batched(
     """
     gradients = vmap(grad(student.loss))
     thetas = [torch.stack([segment.start for segment in segments])]
-    for step in range(len(segments[0].batches)):
+    for step in range(len(segments[0].steps)):
         with torch.no_grad():
-            batch = _stacked([step_batch(images, segment, step) for segment in segments])
+            batch = _stacked([step_batch(images, segment.steps, step) for segment in segments])
         gradient = torch.zeros_like(thetas[-1])
         for rows in _pieces(batch, micro_batch):
             given = (batch.images[:, rows], batch.labels[:, rows], batch.weights[:, rows])
@@ -51,18 +51,35 @@ def adjoint_batched(
     lambda_end: Float[Tensor, "S P"],
     *,
     micro_batch: int,
+    inner: Sequence[Mapping[int, Float[Tensor, " P"]]] = (),
 ) -> list[Gradient]:
-    """Walk all segments back, emptying ``thetas`` on the way; a gradient for each."""
+    """Walk all segments back, emptying ``thetas`` on the way; a gradient for each.
+
+    Args:
+        student: the network as a function.
+        images: all distilled images.
+        alpha: the student's learning rate.
+        segments: S of them.
+        thetas: as `unroll_batched` gave them.
+        lambda_end: dL/dtheta_J of each.
+        micro_batch: images of one segment that pass at once.
+        inner: for each, dL/dtheta_t of states before the last, by t; without it their ends alone count.
+    """
     second_derivatives = vmap(lambda *given: reverse_over_reverse(student, *given))
     gradients = [
-        Gradient(torch.zeros_like(images.pixels), torch.zeros_like(images.labels), lambda_end.new_zeros(()))
+        Gradient(
+            torch.zeros_like(images.pixels),
+            torch.zeros_like(images.labels),
+            lambda_end.new_zeros(()),
+            lambda_end.new_zeros(()),
+        )
         for _ in segments
     ]
     costate = lambda_end
     thetas.pop()
-    for step in range(len(segments[0].batches) - 1, -1, -1):
-        leaves = [images.pixels[segment.batches[step]].detach().requires_grad_() for segment in segments]
-        batches = [step_batch(images, one, step, leaf) for one, leaf in zip(segments, leaves, strict=True)]
+    for step in range(len(segments[0].steps) - 1, -1, -1):
+        leaves = [images.pixels[segment.steps.batches[step]].detach().requires_grad_() for segment in segments]
+        batches = [step_batch(images, one.steps, step, leaf) for one, leaf in zip(segments, leaves, strict=True)]
         batch = _stacked(batches)
         grad_images, grad_labels = torch.empty_like(batch.images), torch.empty_like(batch.labels)
         parts, along, product = _parts(student, thetas.pop()), _parts(student, costate), torch.zeros_like(costate)
@@ -74,9 +91,12 @@ def adjoint_batched(
                 gradient.alpha.sub_(value)
         for k, (segment, leaf, made) in enumerate(zip(segments, leaves, batches, strict=True)):
             (grad_leaf,) = torch.autograd.grad(made.images, leaf, grad_images[k])
-            gradients[k].images.index_add_(0, segment.batches[step], grad_leaf, alpha=-alpha)
-            gradients[k].labels.index_add_(0, segment.batches[step], grad_labels[k], alpha=-alpha)
+            gradients[k].images.index_add_(0, segment.steps.batches[step], grad_leaf, alpha=-alpha)
+            gradients[k].labels.index_add_(0, segment.steps.batches[step], grad_labels[k], alpha=-alpha)
         costate = product.mul_(-alpha).add_(costate)
+        for k, of_states in enumerate(inner):
+            if step in of_states:
+                costate[k].add_(of_states[step])
     return gradients
 
 

@@ -118,7 +118,7 @@ class _Step:
 def _one_step(student: Student, images: Images, segment: Segment, micro_batch: int) -> _Step:
     v = segment.target - segment.start
     with torch.no_grad():
-        batch = step_batch(images, segment, 0)
+        batch = step_batch(images, segment.steps, 0)
     gradient = step_gradient(student, segment.start, batch, micro_batch)
     second = step_hessian_vector_product(student, segment.start, v, batch, micro_batch)
     return _Step(gradient, second.theta, second.images, second.labels, second.along / v.norm() / gradient.norm())

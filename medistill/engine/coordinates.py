@@ -58,6 +58,146 @@ class MomentumSGD:
 
 
 @dataclass(frozen=True)
+class Adam:
+    """Adam, along gradients whose norm is held near what it was of late.
+
+    The bound is ``clip`` times the running mean of the norms, those before it was applied; the first gradient sets it.
+
+    Attributes:
+        lr: learning rate.
+        first: share of the running mean of gradients that stays.
+        second: of that of their squares.
+        eps: added to the root.
+        clip: times the running norm that a gradient may have; 0 bounds nothing.
+        memory: share of the running norm that stays.
+        steps: over which the rate falls to 0 by half a cosine; 0 keeps it.
+    """
+
+    lr: float
+    first: float = 0.9
+    second: float = 0.999
+    eps: float = 1e-8
+    clip: float = 0.0
+    memory: float = 0.9
+    steps: int = 0
+
+    def moments(self, value: Tensor) -> Moments:
+        """Return zeros."""
+        nothing = torch.zeros((), dtype=torch.float64)
+        return {
+            "mean": torch.zeros_like(value),
+            "square": torch.zeros_like(value),
+            "count": nothing.clone(),
+            "norm": nothing.clone(),
+        }
+
+    def update(self, value: Tensor, gradient: Tensor, moments: Moments) -> tuple[Tensor, Moments]:
+        """Return the coordinate and its moments after a step."""
+        count, size = float(moments["count"]) + 1, float(torch.linalg.vector_norm(gradient))
+        norm = size if count == 1 else self.memory * float(moments["norm"]) + (1 - self.memory) * size
+        if self.clip and size > self.clip * norm:
+            gradient = gradient * (self.clip * norm / size)
+        mean = self.first * moments["mean"] + (1 - self.first) * gradient
+        square = self.second * moments["square"] + (1 - self.second) * gradient.square()
+        lr = self.lr * (1 + math.cos(math.pi * min(1.0, (count - 1) / self.steps))) / 2 if self.steps else self.lr
+        root = (square / (1 - self.second**count)).sqrt() + self.eps
+        return value - lr / (1 - self.first**count) * mean / root, {
+            "mean": mean,
+            "square": square,
+            "count": torch.tensor(count, dtype=torch.float64),
+            "norm": torch.tensor(norm, dtype=torch.float64),
+        }
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A rule that leaves a coordinate as it is for a while, and begins then.
+
+    Attributes:
+        rule: by which it moves afterwards.
+        steps: in which it stays.
+    """
+
+    rule: UpdateRule
+    steps: int
+
+    def moments(self, value: Tensor) -> Moments:
+        """Return those of the rule, and how often it waited."""
+        return {**self.rule.moments(value), "waited": torch.zeros((), dtype=torch.float64)}
+
+    def update(self, value: Tensor, gradient: Tensor, moments: Moments) -> tuple[Tensor, Moments]:
+        """Return the coordinate and its moments after a step."""
+        waited = moments["waited"]
+        if float(waited) < self.steps:
+            return value, {**moments, "waited": waited + 1}
+        moved, after = self.rule.update(value, gradient, moments)
+        return moved, {**after, "waited": waited}
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """A rule that moves a coordinate in some steps of the run alone; before and after them it is held still.
+
+    Attributes:
+        rule: by which it moves.
+        turn: those steps, the first being 0; one that was skipped is not counted.
+    """
+
+    rule: UpdateRule
+    turn: range
+
+    def moments(self, value: Tensor) -> Moments:
+        """Return those of the rule, and the number of the step to come."""
+        return {**self.rule.moments(value), "step": torch.zeros((), dtype=torch.float64)}
+
+    def update(self, value: Tensor, gradient: Tensor, moments: Moments) -> tuple[Tensor, Moments]:
+        """Return the coordinate and its moments after a step."""
+        step = moments["step"]
+        moved, after = (value, moments)
+        if int(step) in self.turn:
+            moved, after = self.rule.update(value, gradient, moments)
+        return moved, {**after, "step": step + 1}
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A rule after whose steps every element is cut to a range.
+
+    Attributes:
+        rule: by which it moves.
+        largest: magnitude of an element.
+    """
+
+    rule: UpdateRule
+    largest: float
+
+    def moments(self, value: Tensor) -> Moments:
+        """Return those of the rule."""
+        return self.rule.moments(value)
+
+    def update(self, value: Tensor, gradient: Tensor, moments: Moments) -> tuple[Tensor, Moments]:
+        """Return the coordinate, within its range, and its moments after a step."""
+        moved, after = self.rule.update(value, gradient, moments)
+        return moved.clamp(-self.largest, self.largest), after
+
+
+@dataclass(frozen=True)
+class TakenOver:
+    """No optimiser: the objective gives in place of a gradient what the coordinate is from now on.
+
+    So that what an objective has to remember from one outer step to the next lies in the state, and in its checkpoints.
+    """
+
+    def moments(self, value: Tensor) -> Moments:
+        """Return nothing."""
+        return {}
+
+    def update(self, value: Tensor, gradient: Tensor, moments: Moments) -> tuple[Tensor, Moments]:
+        """Return what was given."""
+        return gradient, {}
+
+
+@dataclass(frozen=True)
 class Range:
     """How far a coordinate may go before the distillation counts as diverged.
 
@@ -85,7 +225,7 @@ class Coordinate:
         rule: how it moves.
         range: where it has to stay; None lets it go anywhere.
         per_image: it has a row for each distilled image: only the rows of a stage's images move in that stage, and at
-            the stage's end they are put back to its best validation score, for good.
+            the stage's end they are put back to its best validation score, for good but for `OuterSettings.former`.
         averaged: the set is made of its moving average; for one with rows alone.
     """
 

@@ -11,7 +11,7 @@ reverse mode, either way:
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -63,9 +63,14 @@ def gradient(student: Student, parts: Sequence[Tensor], batch: Batch) -> Sequenc
         return _program(student, "gradient", lambda: grad(student.loss))(
             [part.detach() for part in parts], batch.images, batch.labels, batch.weights
         )
+    return loss_and_gradient(student, parts, batch)[1]
+
+
+def loss_and_gradient(student: Student, parts: Sequence[Tensor], batch: Batch) -> tuple[Tensor, Sequence[Tensor]]:
+    """Return the student's loss and its gradient in the parameter tensors that ask for one, uncompiled."""
     with SecondOrderKernels():
         loss = student.loss(parts, batch.images, batch.labels, batch.weights)
-    return torch.autograd.grad(loss, parts)
+    return loss.detach(), torch.autograd.grad(loss, [part for part in parts if part.requires_grad])
 
 
 def hessian_vector_product(
@@ -90,6 +95,38 @@ def _reverse(student: Student, parts: Sequence[Tensor], v: Sequence[Tensor], bat
         gradients, [*parts, images, labels, grad_logits], v, allow_unused=True, materialize_grads=True
     )
     return SecondDerivative(product, grad_images, grad_labels, (grad_logits.detach() * moved).sum())
+
+
+@dataclass(frozen=True)
+class GradientGraph:
+    """g on one micro-batch, in some of the parameter tensors, with the graph that it was taken by.
+
+    Attributes:
+        gradients: g, in these tensors; NaN in weights of convolutions where it was not asked for by value.
+        images: that it depends on.
+        labels: probabilities that it depends on.
+    """
+
+    gradients: Sequence[Tensor]
+    images: Float[Tensor, "B C H W"]
+    labels: Float[Tensor, "B C"]
+
+    @classmethod
+    def of(
+        cls, student: Student, parts: Sequence[Tensor], batch: Batch, first: Literal["value", "graph"]
+    ) -> "GradientGraph":
+        """Take g in those of the parameter tensors that ask for a gradient; ``first`` as of `SecondOrderKernels`."""
+        images, labels = batch.images.detach().requires_grad_(), batch.labels.detach().requires_grad_()
+        with SecondOrderKernels(first, last="images"):
+            loss = student.loss(parts, images, labels, batch.weights)
+            asked = [part for part in parts if part.requires_grad]
+            return cls(torch.autograd.grad(loss, asked, create_graph=True), images, labels)
+
+    def along(self, v: Sequence[Tensor]) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B C"]]:
+        """Return d<g, v> in images and labels, without that in the parameters; the graph is freed."""
+        given = [one.to(g.dtype) for one, g in zip(v, self.gradients, strict=True)]
+        grad_images, grad_labels = torch.autograd.grad(self.gradients, [self.images, self.labels], given)
+        return grad_images, grad_labels
 
 
 def reverse_over_reverse(

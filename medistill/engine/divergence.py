@@ -10,6 +10,10 @@ from medistill.errors import DivergedError
 
 SECTION = "method"
 """The section of a recipe that the settings of a distillation stand in."""
+SKIPPED_SHARE = 0.1
+"""Share of the outer steps that may be skipped."""
+SKIPPED_FROM = 20
+"""The outer step from which that share is asked for; in a shorter run it is the last."""
 
 
 def refuse_loss(loss: float, values: Values, coordinates: Mapping[str, Coordinate], unstable: str, step: int) -> None:
@@ -39,6 +43,23 @@ def refuse_loss(loss: float, values: Values, coordinates: Mapping[str, Coordinat
     raise _diverged(f"the loss is {loss}", setting if grown.get(setting, 0.0) > 2 else unstable, step)
 
 
+def refuse_skipped(skipped: int, step: int, iterations: int, unstable: str) -> None:
+    """Stop where too many outer steps so far gave nothing that could be taken.
+
+    Args:
+        skipped: how many, this step among them.
+        step: number of the outer step, from 1.
+        iterations: of the run.
+        unstable: the setting to lower.
+
+    Raises:
+        DivergedError: they are more than `SKIPPED_SHARE`.
+    """
+    if step >= min(SKIPPED_FROM, iterations) and skipped > SKIPPED_SHARE * step:
+        seen = f"{skipped} of the steps so far had a loss or a gradient that is not finite, and were skipped"
+        raise _diverged(seen, unstable, step, f"at most {SKIPPED_SHARE:.0%} of them")
+
+
 def refuse_shifted_loss(loss: float, step: int) -> None:
     """Stop where only the images that the sharpness-aware step shifted gave no finite loss.
 
@@ -61,10 +82,10 @@ def refuse_update(values: Values, coordinates: Mapping[str, Coordinate], step: i
             raise _diverged(reach.sentence.format(measured), reach.setting, step)
 
 
-def _diverged(seen: str, setting: str, step: int) -> DivergedError:
+def _diverged(seen: str, setting: str, step: int, expected: str = "finite numbers within their range") -> DivergedError:
     return DivergedError(
         f"the distillation diverged at outer step {step}: {seen}",
-        expected="finite numbers within their range",
+        expected=expected,
         do=f"lower {SECTION}.{setting} by a factor of 3 and start again in another --out; the state before that step "
         "was saved",
     )

@@ -32,7 +32,8 @@ class ImportanceSettings:
         start: at 1, or so that each group counts by its relative error.
         scale: whether W or its logarithm moves.
         constraint: the mean of w^2 that is kept at 1.
-        direction: along or against the gradient, or not at all.
+        direction: along or against the gradient, or not at all; by usefulness it is another gradient, that of the
+            loss on originals (`medistill.engine.objectives.combined`).
         lr: learning rate.
         momentum: share of the velocity that stays.
     """
@@ -41,7 +42,7 @@ class ImportanceSettings:
     start: Literal["ones", "relative"] = "ones"
     scale: Literal["linear", "log"] = "linear"
     constraint: Literal["mean_square", "movement", "none"] = "mean_square"
-    direction: Literal["descent", "ascent", "frozen"] = "descent"
+    direction: Literal["descent", "ascent", "frozen", "usefulness"] = "descent"
     lr: float = 0.001
     momentum: float = 0.5
 
@@ -108,7 +109,7 @@ class ImportanceRule:
         settings, live = self.settings, self.groups.live
         if settings.direction == "frozen":
             return value, moments
-        along = gradient if settings.direction == "descent" else -gradient
+        along = -gradient if settings.direction == "ascent" else gradient
         along = along * value * live if settings.scale == "log" else along * live
         velocity = accumulate_(moments["velocity"].clone(), along, settings.momentum)
         if settings.scale == "log":

@@ -1,4 +1,5 @@
-"""Labels of the distilled images: one class each, or probabilities that are learned through their logits."""
+"""Labels of the distilled images: one class each, probabilities that are given or learned through their logits, or
+learned values."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from medistill.artifacts.distilled_set import VALUE_LIMIT, LabelKind
 from medistill.engine.coordinates import Coordinate, Range, UpdateRule, Values, largest_magnitude
 
 LOGIT_LIMIT = 1e3
@@ -19,10 +21,12 @@ class Labels(Protocol):
     """What the distilled images are labelled with.
 
     Attributes:
-        soft: networks are trained on the probabilities, in place of the classes.
+        soft: networks are trained on what is rendered, in place of the classes.
+        kind: what that is: probabilities, or values to be trained on by the squared error.
     """
 
     soft: ClassVar[bool]
+    kind: ClassVar[LabelKind]
 
     @property
     def classes(self) -> Float[Tensor, "N classes"]:
@@ -34,13 +38,13 @@ class Labels(Protocol):
         ...
 
     def render(self, values: Values) -> Float[Tensor, "N classes"]:
-        """Return their probabilities."""
+        """Return their probabilities or values."""
         ...
 
     def pullback(
         self, probabilities: Float[Tensor, "N classes"], grad_labels: Float[Tensor, "N classes"]
     ) -> dict[str, Tensor]:
-        """Return the gradients in what is learned, from that in the probabilities."""
+        """Return the gradients in what is learned, from that in what is rendered."""
         ...
 
 
@@ -54,6 +58,7 @@ class HardLabels:
 
     classes: Float[Tensor, "N classes"]
     soft: ClassVar[bool] = False
+    kind: ClassVar[LabelKind] = "probabilities"
 
     def coordinates(self) -> dict[str, Coordinate]:
         """Return nothing: they are not learned."""
@@ -71,6 +76,35 @@ class HardLabels:
 
 
 @dataclass(frozen=True)
+class GivenLabels:
+    """Probabilities that are given and stay.
+
+    Attributes:
+        classes: the class that each image is made for, as probabilities of 0 and 1.
+        probabilities: what networks are trained on.
+    """
+
+    classes: Float[Tensor, "N classes"]
+    probabilities: Float[Tensor, "N classes"]
+    soft: ClassVar[bool] = True
+    kind: ClassVar[LabelKind] = "probabilities"
+
+    def coordinates(self) -> dict[str, Coordinate]:
+        """Return nothing: they are not learned."""
+        return {}
+
+    def render(self, values: Values) -> Float[Tensor, "N classes"]:
+        """Return what was given."""
+        return self.probabilities
+
+    def pullback(
+        self, probabilities: Float[Tensor, "N classes"], grad_labels: Float[Tensor, "N classes"]
+    ) -> dict[str, Tensor]:
+        """Return nothing."""
+        return {}
+
+
+@dataclass(frozen=True)
 class SoftLabels:
     """The softmax of logits, the coordinate ``logits``.
 
@@ -78,16 +112,19 @@ class SoftLabels:
         classes: the class that each image is made for, as probabilities of 0 and 1.
         logits: where they start.
         rule: how they move.
+        setting: the setting to lower where they leave their range.
     """
 
     classes: Float[Tensor, "N classes"]
     logits: Float[Tensor, "N classes"]
     rule: UpdateRule
+    setting: str = "label_lr"
     soft: ClassVar[bool] = True
+    kind: ClassVar[LabelKind] = "probabilities"
 
     def coordinates(self) -> dict[str, Coordinate]:
         """Return the logits."""
-        reach = Range("label_lr", largest_magnitude, LOGIT_LIMIT, "the soft labels' logits reach {:.3g}")
+        reach = Range(self.setting, largest_magnitude, LOGIT_LIMIT, "the soft labels' logits reach {:.3g}")
         return {"logits": Coordinate(self.logits, self.rule, reach, per_image=True)}
 
     def render(self, values: Values) -> Float[Tensor, "N classes"]:
@@ -100,3 +137,37 @@ class SoftLabels:
         """Return the gradient in the logits, ``p * (d - <d, p>)`` with d that in the probabilities p."""
         along = (grad_labels * probabilities).sum(dim=1, keepdim=True)
         return {"logits": probabilities * (grad_labels - along)}
+
+
+@dataclass(frozen=True)
+class LabelValues:
+    """Values that a network is to answer, the coordinate ``label_values``; they are no probabilities.
+
+    Attributes:
+        classes: the class that each image is made for, as probabilities of 0 and 1.
+        start: where they start.
+        rule: how they move.
+        setting: the setting to lower where they leave their range.
+    """
+
+    classes: Float[Tensor, "N classes"]
+    start: Float[Tensor, "N classes"]
+    rule: UpdateRule
+    setting: str = "label_lr"
+    soft: ClassVar[bool] = True
+    kind: ClassVar[LabelKind] = "values"
+
+    def coordinates(self) -> dict[str, Coordinate]:
+        """Return the values."""
+        reach = Range(self.setting, largest_magnitude, VALUE_LIMIT, "the label values reach {:.3g}")
+        return {"label_values": Coordinate(self.start, self.rule, reach, per_image=True)}
+
+    def render(self, values: Values) -> Float[Tensor, "N classes"]:
+        """Return them as they are."""
+        return values["label_values"]
+
+    def pullback(
+        self, probabilities: Float[Tensor, "N classes"], grad_labels: Float[Tensor, "N classes"]
+    ) -> dict[str, Tensor]:
+        """Return the gradient as it is."""
+        return {"label_values": grad_labels}

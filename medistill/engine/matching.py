@@ -36,6 +36,7 @@ def match(
     importance: Float[Tensor, " G"],
     sizes: Int[Tensor, " G"],
     mask: Float[Tensor, " P"] | None = None,
+    counted: Float[Tensor, " P"] | None = None,
 ) -> Match:
     """Compare the student's end with the expert's.
 
@@ -45,14 +46,47 @@ def match(
         importance: w of each group.
         sizes: parameters of each group, in the order in which they lie in theta.
         mask: 1 for each parameter that is matched, 0 for the others; None matches all.
+        counted: the same for parameters that are left out of the denominator as well.
     """
-    error = end - segment.target
-    if mask is not None:
-        error = error * mask
-    scale = (segment.start - segment.target).square().sum()
-    squares = error.square()
-    scalar = len(sizes) == len(error)
-    of_group = squares if scalar else torch.stack([part.sum() for part in squares.split(sizes.tolist())])
+    error, scale = _error(end, segment, mask, counted)
+    of_group = _of_group(error.square(), sizes)
     weight = importance.repeat_interleave(sizes.to(importance.device), output_size=len(end))
     loss = (importance.square() * of_group).sum() / scale
     return Match(loss, 2 * weight.square() * error / scale, 2 * importance * of_group / scale)
+
+
+def gradient_along(
+    end: Float[Tensor, " P"],
+    moved: Float[Tensor, " P"],
+    segment: Segment,
+    importance: Float[Tensor, " G"],
+    sizes: Int[Tensor, " G"],
+    mask: Float[Tensor, " P"] | None = None,
+) -> Float[Tensor, " G"]:
+    """Return how dL/dw of each group changes as theta_J moves: 4 w <theta_J - theta_{i+K}, moved> of the group / c.
+
+    Args:
+        end: theta_J.
+        moved: d theta_J, its tangent along some direction.
+        segment: as for `match`, and so are the others.
+        importance: w of each group.
+        sizes: parameters of each group.
+        mask: of the parameters that are matched, which stays as it is.
+    """
+    error, scale = _error(end, segment, mask)
+    return 4 * importance * _of_group(error * moved, sizes) / scale
+
+
+def _error(end: Tensor, segment: Segment, mask: Tensor | None, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return theta_J - theta_{i+K} where it is matched, and c."""
+    error, moved = end - segment.target, (segment.start - segment.target).square()
+    for left in (mask, counted):
+        if left is not None:
+            error = error * left
+    return error, (moved if counted is None else moved * counted).sum()
+
+
+def _of_group(values: Float[Tensor, " P"], sizes: Int[Tensor, " G"]) -> Float[Tensor, " G"]:
+    """Return the sum over each group."""
+    scalar = len(sizes) == len(values)
+    return values if scalar else torch.stack([part.sum() for part in values.split(sizes.tolist())])

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from medistill.engine.coordinates import Coordinate, Values
-from medistill.engine.divergence import refuse_loss, refuse_shifted_loss, refuse_update
+from medistill.engine.coordinates import Coordinate, TakenOver, Values
+from medistill.engine.divergence import refuse_loss, refuse_shifted_loss, refuse_skipped, refuse_update
 from medistill.engine.memory import memory_short, ran_out, smaller_micro_batch
+from medistill.engine.objectives.base import Evaluation
 from medistill.engine.problem import DistillationProblem
 from medistill.engine.state import State
 from medistill.errors import DivergedError
@@ -31,7 +32,8 @@ def optimise(state: State, problem: DistillationProblem, progress: Progress) -> 
         progress: is told of every step.
 
     Raises:
-        DivergedError: loss or coordinates left their range; the last good state is saved first.
+        DivergedError: loss or coordinates left their range, or too many steps had to be skipped; the last good state
+            is saved first.
         MemoryShortError: memory ran out again; the last good state is saved first.
         WrongDerivativeError: a faster mode of differentiation, or a lower precision, failed its first comparison.
     """
@@ -47,6 +49,7 @@ def optimise(state: State, problem: DistillationProblem, progress: Progress) -> 
                     raise memory_short(passed, problem.objective.memory)
                 state.micro_batch = smaller_micro_batch(passed, progress)
                 continue
+            _say_skipped(state, progress)
             ends = settings.ends_stage(state.iteration)
             scored = ends or (problem.validate is not None and state.iteration % settings.validate_every == 0)
             stage = settings.stage_of(state.iteration - 1)
@@ -68,7 +71,7 @@ def step(state: State, problem: DistillationProblem) -> float:
 
     The sharpness-aware step (SATM) first shifts what the images that move are made of by ``sharpness * g / ||g||``,
     with g the gradient in it. It then moves the unshifted coordinates along the gradients at the shifted ones, on the
-    same draw.
+    same draw. A step whose evaluation is not usable moves nothing but what the objective has to remember, and counts.
 
     Returns:
         The loss at the coordinates as they were.
@@ -78,41 +81,64 @@ def step(state: State, problem: DistillationProblem) -> float:
     """
     settings, coordinates, number = problem.settings, problem.coordinates, state.iteration + 1
     moving = problem.stage == settings.stage_of(state.iteration)
+    going_on = problem.stage <= settings.stage_of(state.iteration) if settings.former else moving
     drawn = problem.objective.draw(state.iteration, problem.shown(state.iteration))
     try:
-        loss, gradients = _gradients(state.values, state.micro_batch, problem, drawn)
-        refuse_loss(loss, state.values, coordinates, problem.objective.unstable, number)
-        if settings.sharpness:
-            shifted = _shifted(state.values, gradients, moving, problem)
-            shifted_loss, gradients = _gradients(shifted, state.micro_batch, problem, drawn)
-            refuse_shifted_loss(shifted_loss, number)
+        loss, usable, gradients = _at_shifted(state, problem, moving, drawn)
+        skipped = len(state.history.skipped) + (not usable)
+        refuse_skipped(skipped, number, settings.iterations, problem.objective.unstable_students)
         moved = {
-            name: one.rule.update(state.values[name], _own_rows(gradients[name], moving, one), state.moments[name])
+            name: one.rule.update(state.values[name], _own_rows(gradients[name], going_on, one), state.moments[name])
             for name, one in coordinates.items()
+            if usable or isinstance(one.rule, TakenOver)
         }
-        values = {name: value for name, (value, _) in moved.items()}
+        values = {**state.values, **{name: value for name, (value, _) in moved.items()}}
+        if settings.former:
+            values = {name: _slowed(value, state.values[name], moving, problem, name) for name, value in values.items()}
         refuse_update(values, coordinates, number)
     except DivergedError:
         problem.save(state)
         raise
-    state.values, state.moments = values, {name: moments for name, (_, moments) in moved.items()}
-    for name, before in state.averages.items():
+    state.values = values
+    state.moments = {**state.moments, **{name: moments for name, (_, moments) in moved.items()}}
+    for name, before in state.averages.items() if usable else ():
         averaged = settings.ema * before + (1 - settings.ema) * values[name]
-        state.averages[name] = torch.where(_as_column(moving, averaged), averaged, before)
+        state.averages[name] = torch.where(_as_column(going_on, averaged), averaged, before)
     state.iteration += 1
-    state.history.loss.append(loss)
+    state.history.take(loss, number, usable=usable)
     state.history.note(problem.objective.step_figures(state.values))
     return loss
 
 
+def _at_shifted(
+    state: State, problem: DistillationProblem, moving: Bool[Tensor, " N"], drawn: object
+) -> tuple[float, bool, dict[str, Tensor]]:
+    """Return the loss at the coordinates as they are, whether the step may be taken, and the gradients to move along:
+    those at the shifted images where the step is sharpness-aware.
+
+    Raises:
+        DivergedError: a loss that counts as usable is not finite.
+    """
+    seen, gradients = _gradients(state.values, state.micro_batch, problem, drawn)
+    if seen.usable:
+        refuse_loss(seen.loss, state.values, problem.coordinates, problem.objective.unstable, state.iteration + 1)
+    if not (seen.usable and problem.settings.sharpness):
+        return seen.loss, seen.usable, gradients
+    shifted = _shifted(state.values, gradients, moving, problem)
+    there, gradients = _gradients(shifted, state.micro_batch, problem, drawn)
+    if there.usable:
+        refuse_shifted_loss(there.loss, state.iteration + 1)
+    return seen.loss, there.usable, gradients
+
+
 def _gradients(
     values: Values, micro_batch: int, problem: DistillationProblem, drawn: object
-) -> tuple[float, dict[str, Tensor]]:
-    """Return the outer loss at given coordinates, and its gradient in each."""
+) -> tuple[Evaluation, dict[str, Tensor]]:
+    """Return what the objective says of given coordinates, and the gradient in each."""
     images = problem.images(values)
     with precision(problem.precision, images.pixels.device):
         seen = problem.objective.evaluate(images, values, drawn, micro_batch)
-    return seen.loss, {
+    return seen, {
         **problem.parameterisation.pullback(values, seen.grad_images),
         **problem.labels.pullback(images.labels, seen.grad_labels),
         **seen.grad_learned,
@@ -161,7 +187,7 @@ def _keep(state: State) -> None:
 
 
 def _freeze(state: State, coordinates: Mapping[str, Coordinate]) -> None:
-    """End a stage: its images stay for good what they were at its best score. What has no rows goes on as it stands."""
+    """End a stage: its images become what they were at its best score. What has no rows goes on as it stands."""
     for name, coordinate in coordinates.items():
         if coordinate.per_image:
             state.values[name] = state.best[name].clone()
@@ -170,9 +196,20 @@ def _freeze(state: State, coordinates: Mapping[str, Coordinate]) -> None:
             state.averages[name] = state.best[name].clone()
 
 
+def _say_skipped(state: State, progress: Progress) -> None:
+    """Tell of the step just finished where it was skipped, the first time, the second, the fourth, and so on."""
+    skipped = state.history.skipped
+    if skipped and skipped[-1] == state.iteration and len(skipped).bit_count() == 1:
+        progress.say(
+            f"Outer step {state.iteration} was skipped, since its loss or a gradient was not finite "
+            f"({len(skipped)} skipped so far)."
+        )
+
+
 def _figures(loss: float, state: State, problem: DistillationProblem) -> str:
     """Say how a step went."""
-    said = [f"loss {loss:.3f}", problem.objective.progress_figures(state.values)]
+    went = "skipped" if state.history.skipped[-1:] == [state.iteration] else f"loss {loss:.3f}"
+    said = [went, problem.objective.progress_figures(state.values)]
     if state.history.auc:
         said.append(f"validation AUC {state.history.auc[-1]:.3f} (best at step {state.best_step})")
     return ", ".join(part for part in said if part)
@@ -196,6 +233,15 @@ def _at_once(state: State, problem: DistillationProblem) -> int:
 def _own_rows(gradient: Tensor, moving: Bool[Tensor, " N"], coordinate: Coordinate) -> Tensor:
     """Return the gradient without the rows of images that do not move."""
     return torch.where(_as_column(moving, gradient), gradient, 0) if coordinate.per_image else gradient
+
+
+def _slowed(
+    value: Tensor, before: Tensor, moving: Bool[Tensor, " N"], problem: DistillationProblem, name: str
+) -> Tensor:
+    """Return a coordinate after a step, of which images of earlier stages take their share alone."""
+    if not problem.coordinates[name].per_image:
+        return value
+    return torch.where(_as_column(moving, value), value, before + problem.settings.former * (value - before))
 
 
 def _as_column(moving: Bool[Tensor, " N"], like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from medistill.engine.coordinates import Coordinate, Values
@@ -29,6 +29,9 @@ class OuterSettings:
     Attributes:
         iterations: outer steps.
         stages: stages that they are divided over, each with images of its own (PDD).
+        former: share of a step by which the images of earlier stages go on; 0 leaves them as they were (PDD).
+        together: networks train on the images of all stages from the first, as the objective's students do (nested
+            sets); else each stage's images join their training in its turn (PDD).
         sharpness: radius of the sharpness-aware outer step (SATM); 0 is the plain one.
         ema: decay of the moving average that is kept as the result; 0 keeps the images themselves.
         validate_every: outer steps between two validation scores.
@@ -37,6 +40,8 @@ class OuterSettings:
 
     iterations: int
     stages: int = 1
+    former: float = 0.0
+    together: bool = False
     sharpness: float = 0.0
     ema: float = 0.0
     validate_every: int = 100
@@ -68,11 +73,12 @@ class DistillationProblem:
         objective: what the images are compared with.
         parameterisation: what the images are made of.
         labels: what they are labelled with.
-        stage: the stage in which each image moves.
+        stage: the stage in which each image moves, and after which it moves by `OuterSettings.former` at most.
         precision: of the objective's arithmetic.
         validate: scores images, given the coordinates and the finished outer steps of the run; None takes a stage's
             last images unseen.
         save: writes the state to disk.
+        weights: of the images in the loss of networks that are trained on them, mean 1; None weighs all alike.
     """
 
     settings: OuterSettings
@@ -83,6 +89,7 @@ class DistillationProblem:
     precision: Precision
     validate: Callable[[LabelledImages, Values, int], ValidationScore] | None
     save: Callable[[State], None]
+    weights: Float[Tensor, " N"] | None = None
 
     @cached_property
     def coordinates(self) -> dict[str, Coordinate]:
@@ -108,6 +115,8 @@ class DistillationProblem:
         return LabelledImages.of_floats(
             self.parameterisation.render(values)[rows],
             self.labels.classes[rows].argmax(dim=1),
+            None if self.weights is None else self.weights[rows],
             soft_labels=self.labels.render(values)[rows] if self.labels.soft else None,
-            stage=self.stage[rows],
+            label_kind=self.labels.kind,
+            stage=None if self.settings.together else self.stage[rows],
         )

@@ -11,19 +11,23 @@ from torch import Tensor
 from medistill.artifacts.making import Chain
 from medistill.engine.coordinates import Coordinate, Moments
 
+SKIPPED = "skipped"
+"""The figure of the history that tells of skipped steps."""
+
 
 @dataclass
 class History:
     """What happened so far, for the report.
 
     Attributes:
-        loss: of every outer step.
+        loss: of every outer step, all finite: that of a skipped one is the loss of the step before it, and where all
+            before it were skipped too, of the first that was not.
         validation_steps: the outer steps after which the validation split was looked at.
         stage: the stage of each of these.
         accuracy: mean accuracy there.
         auc: mean macro AUC there.
         figures: what the objective has to tell, by name: a number after each outer step, or a list of numbers at each
-            validation score.
+            validation score. ``skipped`` has the numbers of the outer steps that were skipped, where there are any.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -32,6 +36,19 @@ class History:
     accuracy: list[float] = field(default_factory=list)
     auc: list[float] = field(default_factory=list)
     figures: dict[str, list[Any]] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> list[int]:
+        """The outer steps that were skipped, counted from 1."""
+        return self.figures.get(SKIPPED, [])
+
+    def take(self, loss: float, step: int, *, usable: bool) -> None:
+        """Take the loss of an outer step, counted from 1, and whether it was taken or skipped."""
+        if usable:
+            self.loss.extend([loss] * (step - len(self.loss)))
+        else:
+            self.loss.extend(self.loss[-1:])
+            self.figures.setdefault(SKIPPED, []).append(step)
 
     def note(self, figures: Mapping[str, Any]) -> None:
         """Take one more of each of the objective's figures."""

@@ -1,5 +1,6 @@
 """The student: a network as a pure function of a parameter vector."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -35,6 +36,11 @@ class Student:
         self.programs: dict[str, Callable[..., Any]] = {}
         self.names = tuple(name for name, _ in network.named_parameters())
         self.shapes = tuple(tuple(p.shape) for p in network.parameters())
+
+    @property
+    def parameters(self) -> int:
+        """The length of theta, P."""
+        return sum(math.prod(shape) for shape in self.shapes)
 
     def parts(self, theta: Float[Tensor, " P"]) -> list[Tensor]:
         """Return views of theta in the shapes of the tensors, each a leaf that gradients can be taken of."""

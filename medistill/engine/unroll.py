@@ -1,19 +1,20 @@
 """The unrolled student and its exact gradient, in the memory of one step.
 
-Forward, theta_{t+1} = theta_t - alpha g_t with g_t the gradient of the student's loss on batch t. Only the J + 1
-vectors theta_t are kept. Backward, with lambda_J = dL/dtheta_J, for t = J-1 .. 0:
+Forward, theta_{t+1} = theta_t - alpha g_t with g_t the gradient of the student's loss on batch t, or as another inner
+optimiser moves. Only the J + 1 states are kept. Backward, with lambda_J = dL/dtheta_J, for t = J-1 .. 0 and plain SGD:
 
     (H_t v, dX_t) = gradient of <g_t, v> in (theta_t, X_t), where v = lambda_{t+1}
     dL/dX     -= alpha dX_t, and alike for the labels' probabilities Y
     dL/dalpha -= <g_t, v>
     lambda_t   = v - alpha H_t v
 
-This is the number that automatic differentiation through the whole unrolled loop gives, since each line is the chain
-rule of one step; but only one step's graph is alive at a time. Instance norm treats every image by itself, so a step is
-a sum over images and may be walked in micro-batches.
+Another optimiser gives another v, the direction of dL/dg_t, and carries the derivatives in its moments along
+(`medistill.engine.inner_optimisers`). This is the number that automatic differentiation through the whole unrolled loop
+gives, since each line is the chain rule of one step; but only one step's graph is alive at a time. Instance norm treats
+every image by itself, so a step is a sum over images and may be walked in micro-batches.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,8 @@ from torch import Tensor
 
 from medistill.engine.derivative import Batch, gradient, hessian_vector_product
 from medistill.engine.images import Images
-from medistill.engine.segment import Segment
+from medistill.engine.inner_optimisers import InnerOptimiser, Rates, StudentState
+from medistill.engine.segment import StudentSteps
 from medistill.engine.student import Student
 from medistill.networks.flat import split
 from medistill.training.augmentation import augment
@@ -36,51 +38,113 @@ class Gradient:
         images: in the distilled images.
         labels: in their labels' probabilities.
         alpha: in the student's learning rate.
+        momentum: in its momentum; 0 where it has none.
     """
 
     images: Float[Tensor, "N C H W"]
     labels: Float[Tensor, "N C"]
     alpha: Float[Tensor, ""]
+    momentum: Float[Tensor, ""]
 
 
-def unroll(
-    student: Student, images: Images, alpha: float, segment: Segment, *, micro_batch: int
-) -> list[Float[Tensor, " P"]]:
-    """Walk the student forward: theta_0 .. theta_J."""
-    thetas = [segment.start]
-    for step in range(len(segment.batches)):
+@dataclass(frozen=True)
+class Unroll:
+    """How a student walks.
+
+    Attributes:
+        student: the network as a function.
+        optimiser: how it moves.
+        rates: of the optimiser.
+        micro_batch: images that pass the network at once.
+    """
+
+    student: Student
+    optimiser: InnerOptimiser
+    rates: Rates
+    micro_batch: int
+
+    def forward(self, images: Images, start: StudentState, steps: StudentSteps, first: int = 0) -> list[StudentState]:
+        """Walk the steps and keep every state: J + 1 of them.
+
+        Args:
+            images: all distilled images.
+            start: the student before the steps.
+            steps: what each trains on.
+            first: number of the first of them in the student's life.
+        """
+        states = [start]
+        for step in range(len(steps)):
+            states.append(self._step(images, states[-1], steps, step, first))
+        return states
+
+    def measured(
+        self, images: Images, start: StudentState, steps: StudentSteps
+    ) -> tuple[list[StudentState], Float[Tensor, " J"]]:
+        """Walk a student's first steps, keep every state, and return the norms of the gradients g_t beside them."""
+        states, norms = [start], []
+        for step in range(len(steps)):
+            gradient = self._gradient(images, states[-1], steps, step)
+            norms.append(torch.linalg.vector_norm(gradient))
+            states.append(self.optimiser.step(states[-1], gradient, self.rates, step))
+        return states, torch.stack(norms)
+
+    def last(self, images: Images, start: StudentState, steps: StudentSteps, first: int = 0) -> StudentState:
+        """Walk the steps and keep the last state alone; arguments as for `forward`."""
+        state = start
+        for step in range(len(steps)):
+            state = self._step(images, state, steps, step, first)
+        return state
+
+    def back(
+        self,
+        images: Images,
+        states: list[StudentState],
+        steps: StudentSteps,
+        lambda_end: Float[Tensor, " P"],
+        first: int = 0,
+        inner: Mapping[int, Float[Tensor, " P"]] | None = None,
+    ) -> Gradient:
+        """Walk back from dL/dtheta_J to the derivatives in images, labels and rates, emptying ``states`` on the way.
+
+        Args:
+            images: all distilled images.
+            states: as `forward` gave them.
+            steps: as for `forward`.
+            lambda_end: dL/dtheta_J; the optimiser's last moments have no part in the loss.
+            first: as for `forward`.
+            inner: dL/dtheta_t of states before the last that the loss looks at too, by t; each joins lambda_t.
+        """
+        grad_images, grad_labels = torch.zeros_like(images.pixels), torch.zeros_like(images.labels)
+        grad_alpha, grad_momentum = lambda_end.new_zeros(()), lambda_end.new_zeros(())
+        costate = StudentState(lambda_end, tuple(torch.zeros_like(lambda_end) for _ in states[-1].moments))
+        after = states.pop()
+        for step in range(len(steps) - 1, -1, -1):
+            before = states.pop()
+            back = self.optimiser.back(before, after, costate, self.rates, first + step)
+            rows = steps.batches[step]
+            leaf = images.pixels[rows].detach().requires_grad_()
+            batch = step_batch(images, steps, step, leaf)
+            second = step_hessian_vector_product(self.student, before.theta, back.direction, batch, self.micro_batch)
+            (grad_leaf,) = torch.autograd.grad(batch.images, leaf, second.images)
+            grad_images.index_add_(0, rows, grad_leaf, alpha=back.scale)
+            grad_labels.index_add_(0, rows, second.labels, alpha=back.scale)
+            grad_alpha += -second.along if back.alpha is None else back.alpha
+            if back.momentum is not None:
+                grad_momentum += back.momentum
+            costate = StudentState(second.theta.mul_(back.scale).add_(back.costate.theta), back.costate.moments)
+            if inner and step in inner:
+                costate.theta.add_(inner[step])
+            after = before
+        return Gradient(grad_images, grad_labels, grad_alpha, grad_momentum)
+
+    def _step(self, images: Images, state: StudentState, steps: StudentSteps, step: int, first: int) -> StudentState:
+        gradient = self._gradient(images, state, steps, step)
+        return self.optimiser.step(state, gradient, self.rates, first + step)
+
+    def _gradient(self, images: Images, state: StudentState, steps: StudentSteps, step: int) -> Float[Tensor, " P"]:
         with torch.no_grad():
-            batch = step_batch(images, segment, step)
-        thetas.append(step_gradient(student, thetas[-1], batch, micro_batch).mul_(-alpha).add_(thetas[-1]))
-    return thetas
-
-
-def adjoint(
-    student: Student,
-    images: Images,
-    alpha: float,
-    segment: Segment,
-    thetas: list[Float[Tensor, " P"]],
-    lambda_end: Float[Tensor, " P"],
-    *,
-    micro_batch: int,
-) -> Gradient:
-    """Walk back from dL/dtheta_J to the derivatives in images, labels and alpha, emptying ``thetas`` on the way."""
-    grad_images, grad_labels = torch.zeros_like(images.pixels), torch.zeros_like(images.labels)
-    grad_alpha = torch.zeros((), dtype=lambda_end.dtype, device=lambda_end.device)
-    costate = lambda_end
-    thetas.pop()
-    for step in range(len(segment.batches) - 1, -1, -1):
-        rows = segment.batches[step]
-        leaf = images.pixels[rows].detach().requires_grad_()
-        batch = step_batch(images, segment, step, leaf)
-        second = step_hessian_vector_product(student, thetas.pop(), costate, batch, micro_batch)
-        (grad_leaf,) = torch.autograd.grad(batch.images, leaf, second.images)
-        grad_images.index_add_(0, rows, grad_leaf, alpha=-alpha)
-        grad_labels.index_add_(0, rows, second.labels, alpha=-alpha)
-        grad_alpha -= second.along
-        costate = second.theta.mul_(-alpha).add_(costate)
-    return Gradient(grad_images, grad_labels, grad_alpha)
+            batch = step_batch(images, steps, step)
+        return step_gradient(self.student, state.theta, batch, self.micro_batch)
 
 
 @dataclass(frozen=True)
@@ -100,10 +164,10 @@ class StepSecondDerivative:
     along: Float[Tensor, ""]
 
 
-def step_batch(images: Images, segment: Segment, step: int, pixels: Tensor | None = None) -> Batch:
+def step_batch(images: Images, steps: StudentSteps, step: int, pixels: Tensor | None = None) -> Batch:
     """Return what step ``step`` trains on; ``pixels`` stand for the images of its rows, before augmentation."""
-    rows = segment.batches[step]
-    augmented = augment(images.pixels[rows] if pixels is None else pixels, segment.draws[step])
+    rows = steps.batches[step]
+    augmented = augment(images.pixels[rows] if pixels is None else pixels, steps.draws[step])
     return Batch(augmented, images.labels[rows], images.weights[rows] / len(rows))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -28,12 +30,22 @@ class Evaluation:
         grad_images: dL/dX.
         grad_labels: dL/dY, in the labels' probabilities.
         grad_learned: the gradient in each coordinate of the objective's own, by its name.
+        usable: whether the step may be taken. One that may not is skipped: of the coordinates those alone move that
+            are taken over from the objective (`medistill.engine.coordinates.TakenOver`). An objective that leaves this
+            alone has a loss that is not finite refused.
     """
 
     loss: float
     grad_images: Float[Tensor, "N C H W"]
     grad_labels: Float[Tensor, "N classes"]
     grad_learned: Mapping[str, Tensor]
+    usable: bool = True
+
+    @property
+    def finite(self) -> bool:
+        """Whether loss and gradients are finite, and the squares of these too, which optimisers take."""
+        gradients = (self.grad_images, self.grad_labels, *self.grad_learned.values())
+        return math.isfinite(self.loss) and all(bool(torch.isfinite(one.square().sum())) for one in gradients)
 
 
 class Objective(ABC, Generic[Drawn]):
@@ -41,11 +53,17 @@ class Objective(ABC, Generic[Drawn]):
 
     Attributes:
         unstable: the setting to lower where the loss leaves the finite numbers although nothing grew.
+        unstable_students: the setting to lower where too many outer steps were skipped, their students having left the
+            finite numbers.
         memory: what its steps need memory for.
+        sees_pixels: whether it is of pixels whatever the network is; else it is of what the network takes, which of a
+            probe are features.
     """
 
     unstable: str = "image_lr"
+    unstable_students: str = "student_lr"
     memory: MemoryNeed = MemoryNeed()
+    sees_pixels: bool = False
 
     @abstractmethod
     def draw(self, iteration: int, shown: Int[Tensor, " M"]) -> Drawn:

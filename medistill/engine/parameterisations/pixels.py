@@ -18,15 +18,17 @@ class Pixels:
     Attributes:
         start: the images before the first step.
         rule: how they move.
+        setting: the setting to lower where they leave their range.
     """
 
     start: Float[Tensor, "N C H W"]
     rule: UpdateRule
+    setting: str = "image_lr"
 
     def coordinates(self) -> dict[str, Coordinate]:
         """Return the pixels, whose root mean square is about 1 at the start."""
         reach = Range(
-            "image_lr", largest_magnitude, LIMIT, "the images reach {:.3g} standard deviations", root_mean_square
+            self.setting, largest_magnitude, LIMIT, "the images reach {:.3g} standard deviations", root_mean_square
         )
         return {"pixels": Coordinate(self.start, self.rule, reach, per_image=True, averaged=True)}
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from medistill.artifacts.trajectories import Trajectories
 from medistill.engine.segment import Segment
+from medistill.engine.sources.steps import batch_size, draw_steps
 from medistill.recipe import AugmentationRecipe
-from medistill.training.augmentation import draw
 from medistill.training.randomness import generator
 from medistill.training.stages import even_slice, slice_of
 
@@ -29,6 +29,8 @@ class SegmentSettings:
         batch_syn: distilled images a student step; 0 takes all.
         iterations: outer steps of the run.
         stages: stages that outer steps and starts are divided over.
+        middle: whether a segment has the expert's state halfway.
+        whole_range: whether each stage has all starts, since its experts are its own.
     """
 
     syn_steps: int
@@ -39,16 +41,19 @@ class SegmentSettings:
     batch_syn: int
     iterations: int
     stages: int
+    middle: bool = False
+    whole_range: bool = False
 
     def start_epochs(self, iteration: int) -> range:
         """Return the snapshots that an outer iteration may start from.
 
-        Each stage has its own slice of ``min_start_epoch`` .. ``max_start_epoch - 1`` (PDD). Within a stage the range
-        grows linearly from the first snapshot of that slice to all, over the first ``start_growth`` of the stage's
-        steps (DATM).
+        Each stage has its own slice of ``min_start_epoch`` .. ``max_start_epoch - 1``, or all of it where its experts
+        are its own (PDD). Within a stage the range grows linearly from the first snapshot of that slice to all, over
+        the first ``start_growth`` of the stage's steps (DATM).
         """
         stage = slice_of(iteration, self.iterations, self.stages)
-        epochs = even_slice(self.max_start_epoch - self.min_start_epoch, self.stages, stage)
+        starts = self.max_start_epoch - self.min_start_epoch
+        epochs = range(starts) if self.whole_range else even_slice(starts, self.stages, stage)
         steps = even_slice(self.iterations, self.stages, stage)
         grown = (iteration - steps.start) / (self.start_growth * len(steps)) if self.start_growth else 1.0
         width = 1 + int(min(grown, 1.0) * (len(epochs) - 1))
@@ -57,7 +62,7 @@ class SegmentSettings:
 
     def batch_size(self, shown: int) -> int:
         """Return how many of the ``shown`` distilled images a student step takes."""
-        return min(self.batch_syn or shown, shown)
+        return batch_size(self.batch_syn, shown)
 
 
 @dataclass(frozen=True)
@@ -91,13 +96,11 @@ class ExpertSegments:
         expert = int(torch.randint(experts.count, (), generator=rng))
         epochs = settings.start_epochs(iteration)
         epoch = epochs[int(torch.randint(len(epochs), (), generator=rng))]
-        start = torch.from_numpy(experts.snapshot(expert, epoch)).to(self.device)
-        target = torch.from_numpy(experts.snapshot(expert, epoch + settings.expert_epochs)).to(self.device)
+        start, target = self._snapshot(expert, epoch), self._snapshot(expert, epoch + settings.expert_epochs)
+        middle = self._snapshot(expert, epoch + settings.expert_epochs // 2) if settings.middle else None
         size = settings.batch_size(len(shown))
-        batches: list[Tensor] = []
-        while len(batches) < settings.syn_steps:
-            order = shown[torch.randperm(len(shown), generator=rng).to(shown.device)]
-            batches.extend(rows.to(self.device) for rows in order.split(size) if len(rows) == size)
-        batches = batches[: settings.syn_steps]
-        draws = [draw(self.augmentation, size, rng, self.device) for _ in batches]
-        return Segment(start, target, batches, draws)
+        steps = draw_steps(shown, size, settings.syn_steps, self.augmentation, rng, self.device)
+        return Segment(start, target, steps, middle)
+
+    def _snapshot(self, expert: int, epoch: int) -> Tensor:
+        return torch.from_numpy(self.trajectories.snapshot(expert, epoch)).to(self.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.normalisation import Normalisation
+from medistill.encoders.encoder import Encoder
+from medistill.training.encoded import seen_by
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 
@@ -27,6 +30,7 @@ class Originals:
         normalisation: of what is drawn.
         seed: of the run.
         device: where a batch is put.
+        encoder: what sees them; a batch is then of features.
     """
 
     corpus: Corpus
@@ -35,6 +39,7 @@ class Originals:
     normalisation: Normalisation
     seed: int
     device: torch.device
+    encoder: Encoder | None = None
 
     @cached_property
     def _rows(self) -> dict[int, np.ndarray]:
@@ -47,6 +52,11 @@ class Originals:
         """How many are drawn for an outer step."""
         return sum(min(self.batch, len(rows)) for rows in self._rows.values())
 
+    @property
+    def most(self) -> int:
+        """How many are drawn of the class that gives the most."""
+        return max(min(self.batch, len(rows)) for rows in self._rows.values())
+
     def draw(self, iteration: int, shown: Int[Tensor, " M"], number: int = 0) -> LabelledImages:
         """Draw the batches of an outer iteration, without repeats, class by class.
 
@@ -55,8 +65,26 @@ class Originals:
             shown: rows of the distilled images that take part, which are not asked.
             number: which of the draws of this iteration.
         """
-        taken = []
-        for class_id, rows in self._rows.items():
-            rng = generator(self.seed, "originals", iteration, class_id, *([number] if number else []))
-            taken.append(rows[torch.randperm(len(rows), generator=rng)[: self.batch].numpy()])
-        return LabelledImages.of_corpus(self.corpus, np.concatenate(taken), self.normalisation, self.device)
+        taken = drawn_rows(self._rows, self.batch, self.seed, "originals", iteration, number)
+        images = LabelledImages.of_corpus(self.corpus, taken, self.normalisation, self.device)
+        return seen_by(self.encoder, images, self.device)
+
+
+def drawn_rows(
+    of_class: Mapping[int, np.ndarray], batch: int, seed: int, name: str, iteration: int, number: int
+) -> np.ndarray:
+    """Return up to ``batch`` rows of each class, drawn without repeats, class by class.
+
+    Args:
+        of_class: class -> its rows.
+        batch: of each class.
+        seed: of the run.
+        name: of the random numbers.
+        iteration: finished outer steps.
+        number: which of the draws of this iteration.
+    """
+    taken = []
+    for class_id, rows in of_class.items():
+        rng = generator(seed, name, iteration, class_id, *([number] if number else []))
+        taken.append(rows[torch.randperm(len(rows), generator=rng)[:batch].numpy()])
+    return np.concatenate(taken)
