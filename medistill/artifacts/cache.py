@@ -9,10 +9,13 @@ from pathlib import Path
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache_users import join
 
-KINDS = ("sources", "staging", "pulled", "corpora", "previews", "trajectories", "decoders", "yardsticks", "tuning.json")
+KINDS = ("sources", "staging", "pulled", "corpora", "previews", "trajectories", "decoders", "features", "scores",
+    "yardsticks", "tuning.json",
+)  # fmt: skip
 """Folders and files of the cache that a purge removes: all that holds, encodes or was measured on what came from
-patients. `yardsticks` holds what networks on originals answered; `staging` and `tuning.json` are what older
-versions left."""
+patients. Encoders (`encoders`) saw none of them, and stay. `yardsticks` holds what networks on originals answered,
+`scores` how hard they found each of these;
+`staging` and `tuning.json` are what older versions left."""
 BUILT_IN = "phantom"
 """The part of the cache that comes from nobody, and that a purge leaves alone."""
 
@@ -43,6 +46,7 @@ class Held:
         corpora: how many.
         trajectories: how many stores of experts.
         decoders: how many encoder-decoders, trained here or brought.
+        features: how many corpora as frozen encoders see them.
         built_in_bytes: of the built-in corpus.
     """
 
@@ -50,12 +54,16 @@ class Held:
     corpora: int
     trajectories: int
     decoders: int
+    features: int
     built_in_bytes: int
 
     @property
     def words(self) -> str:
         """What a purge removes, for a reader."""
-        return f"{self.corpora} corpora, {self.trajectories} sets of experts and {self.decoders} encoder-decoders"
+        return (
+            f"{self.corpora} corpora, {self.trajectories} sets of experts, {self.decoders} encoder-decoders and the "
+            f"features of {self.features} corpora"
+        )
 
     def __sub__(self, other: Held) -> Held:
         """What is held here and not there."""
@@ -69,6 +77,7 @@ def held(root: Path) -> Held:
         corpora=_folders(root / "corpora"),
         trajectories=_folders(root / "trajectories"),
         decoders=_folders(root / "decoders"),
+        features=_folders(root / "features"),
         built_in_bytes=_bytes(root / BUILT_IN),
     )
 

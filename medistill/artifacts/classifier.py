@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ConfigDict
 
 from medistill.artifacts.atomic import read_json, read_tensors, sha256_file, write_json, write_tensors
+from medistill.artifacts.encoder_summary import EncoderSummary
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.provenance import Provenance, StatedProvenance
 from medistill.artifacts.record import Record
@@ -35,9 +36,15 @@ class ClassifierProvenance(Record):
     set_signer: str | None = None
     """Fingerprint of that key; None where none did."""
     set_digest: str | None = None
-    """SHA-256 of all that decides what a network learns from the set."""
+    """SHA-256 of all that decides what a network learns from the set, or from what was taken of it."""
+    first: int | None = None
+    """Images of each class that were taken of the set, its first ones; None where all were."""
     lr: float | None = None
-    """Learning rate at the start of the training."""
+    """Learning rate at the start of the training; none of a probe, which is fitted."""
+    penalty: float | None = None
+    """L2 penalty under which a probe was fitted."""
+    encoder: EncoderSummary | None = None
+    """The frozen encoder whose features a probe takes, and where it can be had; its weights are not kept."""
     device: str | None = None
     """"cpu" or "cuda"."""
     versions: dict[str, str] | None = None
@@ -55,7 +62,7 @@ class Classifier:
         recipe: network, augmentation and schedule that it was trained with, and how files become images.
         images: images in its training set.
         bytes: of these as they are stored.
-        epochs: epochs of its training.
+        epochs: epochs of its training; 0 of a probe, which is fitted.
         seconds: its training time.
         provenance: what it was trained on, and with what. No patient's identifier.
     """

@@ -11,12 +11,17 @@ from medistill.visible import visible
 
 TILE = 96
 """Least height and width of a drawn image, in pixels."""
+LINE = "orange"
+"""Colour of the lines between tiles, which no grey image has."""
 
 
 def contact_sheet(
-    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], *, per_row: int = 10
+    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], *, per_row: int = 10, tiles: int = 1
 ) -> Image.Image:
-    """Draw uint8 images (N, C, H, W), class by class, at most ``per_row`` side by side, under the class's name."""
+    """Draw uint8 images (N, C, H, W), class by class, at most ``per_row`` side by side, under the class's name.
+
+    Thin lines part each image where it is cut into ``tiles`` x ``tiles``.
+    """
     scale = max(1, -(-TILE // images.shape[2]))
     height, width = images.shape[2] * scale, images.shape[3] * scale
     gap, caption = 4, 22
@@ -33,6 +38,17 @@ def contact_sheet(
             pixels = np.moveaxis(images[row], 0, 2)
             tile = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
             place = (gap + (k % columns) * (width + gap), top + (k // columns) * (height + gap))
-            sheet.paste(tile.resize((width, height), Image.Resampling.NEAREST).convert("RGB"), place)
+            picture = tile.resize((width, height), Image.Resampling.NEAREST).convert("RGB")
+            _part(picture, tiles)
+            sheet.paste(picture, place)
         top += lines[c] * (height + gap)
     return sheet
+
+
+def _part(picture: Image.Image, tiles: int) -> None:
+    """Draw lines of a pixel between the tiles of a picture, in place."""
+    draw, (width, height) = ImageDraw.Draw(picture), picture.size
+    for k in range(1, tiles):
+        across, down = k * width // tiles, k * height // tiles
+        draw.line([(across, 0), (across, height - 1)], fill=LINE)
+        draw.line([(0, down), (width - 1, down)], fill=LINE)

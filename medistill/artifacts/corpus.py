@@ -64,6 +64,7 @@ class Corpus:
     Attributes:
         path: its folder, mode 0700.
         content: SHA-256 over the pixels' SHA-256, labels, groups, sites, splits, views, sexes, ages, names, text check.
+        pixels: SHA-256 of ``images``, which is the same whatever their labels and splits are.
         images: uint8 memory map (N, C, H, W), 0 black, 255 white.
         labels: int64 (N,), index into `class_names`.
         groups: int64 (N,), patients, numbered from 0 without their identifiers; where no patient is known a group is a
@@ -87,6 +88,7 @@ class Corpus:
 
     path: Path
     content: str
+    pixels: str
     images: np.ndarray
     labels: np.ndarray
     groups: np.ndarray
@@ -296,6 +298,7 @@ def load_corpus(path: Path) -> Corpus:
         return Corpus(
             path=path,
             content=index["content"],
+            pixels=index["pixels"],
             images=images,
             **described,
             views=tuple(index["views"]),

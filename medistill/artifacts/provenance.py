@@ -13,12 +13,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from medistill.artifacts.encoder_summary import EncoderSummary
 from medistill.artifacts.field_kinds import Count, Digest, Fingerprint, Line, Name, Settings, Version, Whole
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.artifacts.record import Record
 from medistill.artifacts.text_check import TextCheck
 from medistill.errors import ArtifactError, first_complaint
 from medistill.recipe import Recipe, Unit, validate_recipe
+
+Importance = Literal["leverage", "distance"]
+"""How originals were drawn that images began as, where not at random."""
 
 
 class MergedPart(Record):
@@ -36,11 +40,18 @@ class MergedPart(Record):
     unit: Line | None
     signer: Fingerprint | None = None
     """Fingerprint of the key that vouched for it where it was united; left out where none did."""
+    statistics: Digest | None = None
+    """SHA-256 of the class statistics that it carried, by which one release is known again whatever images were made of
+    it; left out where it carried none."""
+    drawn: Importance | None = None
+    """How the originals were drawn that its images began as; left out where at random, or where there were none."""
+    pruned: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of each class that was left out for its loss before it was made; left out where nothing was."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values; a signer that there was not does not appear."""
-        told = super().as_json()
-        return told if self.signer is not None else {name: told[name] for name in told if name != "signer"}
+        """Return plain values; a signer, statistics and a selection that there were not do not appear."""
+        told, optional = super().as_json(), ("signer", "statistics", "drawn", "pruned")
+        return {name: told[name] for name in told if name not in optional or told[name] is not None}
 
 
 class SpentRecord(Record):
@@ -90,6 +101,8 @@ class SharedProvenance(Record):
     """Settings without the sender's own words: no name, no column of a table, no site."""
     recipe_digest: Digest | None = None
     network: Name | None = None
+    encoder: EncoderSummary | None = None
+    """The frozen encoder whose features that network, a probe, takes; none where it sees pixels."""
     versions: dict[Name, Version] | None = None
     corpus: Digest | None = None
     """Content hash of the corpus; left out under differential privacy, whose guarantee does not cover it."""
@@ -106,6 +119,8 @@ class SharedProvenance(Record):
     differential_privacy: dict[Name, int | float | Line] | None = None
     """The guarantee, as `Guarantee` reads it; none where there is none."""
     privacy_spent: SpentRecord | None = None
+    statistics: Digest | None = None
+    """SHA-256 of the noisy class statistics that travel with the set; none where there are none."""
     sources: tuple[MergedPart, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -141,6 +156,10 @@ class Provenance(SharedProvenance):
     """Class -> images that it was distilled from; not told under differential privacy."""
     training_groups: int | None = None
     """How many patients (or studies, or images) these are of; not told likewise."""
+    pruned: dict[str, int] | None = None
+    """Class -> training images that were left out for their loss; none where none were, and not told likewise."""
+    pruned_to: str | None = None
+    """Content of the corpus without these, by which it is known again; likewise."""
     trajectories: str | None = None
     """Key of the experts."""
     chosen_step: int | None = None

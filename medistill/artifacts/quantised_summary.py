@@ -24,8 +24,8 @@ class QuantisedSummary(Record):
     """Fewest patients (images, where no patient is known) that were asked for in a cell."""
     smallest_cluster: Whole
     """Fewest that are in one."""
-    encoder: Literal["", "pca", "autoencoder", "brought"] = ""
-    """"pca", "autoencoder" or "brought"; empty where not known."""
+    encoder: Literal["", "pca", "autoencoder", "brought", "features"] = ""
+    """"pca", "autoencoder", "brought", or "features" of the network's encoder; empty where not known."""
     dimension: Count = 0
     """Numbers in a code; 0 where not known."""
     weights: Literal[""] | Weighting = ""

@@ -26,6 +26,7 @@ from monai.transforms import (
 
 from medistill.data.decoded import TOO_MUCH
 from medistill.data.dicom_image import read_dicom
+from medistill.data.equalise import Equalised
 from medistill.data.image import FORMATS, Image
 from medistill.data.nifti_image import read_nifti
 from medistill.data.plain_image import format_of, read_pillow
@@ -208,5 +209,6 @@ def radiograph_pipeline(recipe: DataRecipe) -> Compose:
             Channels("image", recipe),
             EnsureTyped("image", track_meta=False),
             Square("image", recipe),
+            *([Equalised("image")] if recipe.equalise else []),
         ]
     )

@@ -47,7 +47,7 @@ def machine_memory() -> int | None:
         return None
 
 
-def largest_activation(network: nn.Module, channels: int, image_size: int) -> int:
+def largest_activation(network: nn.Module, shape: tuple[int, ...]) -> int:
     """Values in the largest layer output for one image."""
     largest = 0
 
@@ -59,20 +59,19 @@ def largest_activation(network: nn.Module, channels: int, image_size: int) -> in
     parameter = next(network.parameters())
     try:
         with torch.no_grad():
-            network(torch.zeros(1, channels, image_size, image_size, device=parameter.device, dtype=parameter.dtype))
+            network(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
     finally:
         for hook in hooks:
             hook.remove()
     return largest
 
 
-def micro_batch_size(network: nn.Module, channels: int, image_size: int, *, chosen: int = 0, whole: int = 2**31) -> int:
+def micro_batch_size(network: nn.Module, shape: tuple[int, ...], *, chosen: int = 0, whole: int = 2**31) -> int:
     """Return how many images pass the network at once: on a CPU what fits the cache, on a GPU all of them.
 
     Args:
         network: on its device.
-        channels: of an image.
-        image_size: height and width, in pixels.
+        shape: of what it takes of an image, (C, H, W) or (D,).
         chosen: taken in place of that where it is not 0.
         whole: images of a batch, which are not exceeded.
 
@@ -83,4 +82,4 @@ def micro_batch_size(network: nn.Module, channels: int, image_size: int, *, chos
         return min(chosen, whole)
     if next(network.parameters()).device.type != "cpu":
         return whole
-    return min(max(1, CACHE_BYTES // (4 * largest_activation(network, channels, image_size))), whole)
+    return min(max(1, CACHE_BYTES // (4 * largest_activation(network, shape))), whole)

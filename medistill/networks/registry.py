@@ -10,6 +10,10 @@ import torch
 from torch import nn
 
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.encoder_summary import PROBE
+from medistill.encoders.encoder import Encoder
+from medistill.encoders.projection_store import stored_projection
+from medistill.encoders.store import stored_encoder
 from medistill.errors import RecipeError
 from medistill.networks.alexnet import AlexNet
 from medistill.networks.convnet import ConvNet
@@ -32,6 +36,7 @@ class NetworkSpec:
         image_size: height and width in pixels.
         classes: number of logits.
         factory: makes a network of the user's own, in place of the one that ``recipe`` names.
+        encoder: whose features the network takes in place of pixels; of a probe alone.
     """
 
     recipe: NetworkRecipe
@@ -39,6 +44,14 @@ class NetworkSpec:
     image_size: int
     classes: int
     factory: NetworkFactory | None = None
+    encoder: Encoder | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What the network takes of an image: its pixels (C, H, W), or its features (D,)."""
+        if self.encoder is not None:
+            return (self.encoder.dimension,)
+        return (self.channels, self.image_size, self.image_size)
 
     @property
     def name(self) -> str:
@@ -51,10 +64,15 @@ class NetworkSpec:
         return REGISTRY[self.recipe.name].words(self) if self.factory is None else factory_name(self.factory)
 
     def identity(self) -> dict[str, Any]:
-        """Plain values that tell this network from others, as a key of what was trained with it needs them."""
+        """Plain values that tell this network from others, as a key of what was trained with it needs them: those of a
+        network with layers say nothing of an encoder."""
         if self.factory is None:
-            return self.recipe.model_dump(mode="json")
+            return self.recipe.model_dump(mode="json", exclude=set() if self.encoder is not None else OF_PROBES)
         return identity(self.factory, build_network(self, torch.Generator().manual_seed(0)))
+
+
+OF_PROBES = {"encoder", "projection"}
+"""Settings that a network with layers does not have."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,16 @@ class _Entry:
     construct: Callable[[NetworkSpec], nn.Module]
     smallest: Callable[[NetworkSpec], int]
     words: Callable[[NetworkSpec], str]
+
+
+def _probe(spec: NetworkSpec) -> nn.Module:
+    if spec.encoder is None:
+        raise RecipeError(
+            "network probe without an encoder",
+            expected="network.encoder, the SHA-256 of one in the cache",
+            do="add --encoder NAME (see `medistill encoder list`)",
+        )
+    return nn.Linear(spec.encoder.dimension, spec.classes)
 
 
 REGISTRY: dict[str, _Entry] = {
@@ -74,6 +102,7 @@ REGISTRY: dict[str, _Entry] = {
     "vgg11": _Entry(lambda s: VGG11(s.channels, s.classes), lambda s: 32, lambda s: "VGG-11"),
     "alexnet": _Entry(lambda s: AlexNet(s.channels, s.classes), lambda s: 16, lambda s: "AlexNet"),
     "densenet121": _Entry(lambda s: densenet121(s.channels, s.classes), lambda s: 32, lambda s: "DenseNet-121"),
+    "probe": _Entry(_probe, lambda s: 1, lambda s: f"{PROBE} on {'' if s.encoder is None else s.encoder.display_name}"),
 }
 
 
@@ -83,6 +112,8 @@ def check_image_size(spec: NetworkSpec) -> None:
     Raises:
         RecipeError: with the network and both sizes.
     """
+    if spec.encoder is not None:
+        spec.encoder.check_fits(spec.channels, spec.image_size)
     if spec.factory is None and spec.image_size < (smallest := REGISTRY[spec.recipe.name].smallest(spec)):
         raise RecipeError(
             f"network {spec.recipe.name} with data.image_size = {spec.image_size}",
@@ -114,4 +145,18 @@ def build_network(spec: NetworkSpec, generator: torch.Generator, device: torch.d
 def network_spec(corpus: Corpus, recipe: Recipe, network: NetworkFactory | None = None) -> NetworkSpec:
     """Return the network that a recipe means for a corpus, or the user's own."""
     channels, image_size = corpus.images.shape[1:3]
-    return NetworkSpec(recipe.network, channels, image_size, len(corpus.class_names), network)
+    return spec_of(recipe.network, channels, image_size, len(corpus.class_names), network)
+
+
+def spec_of(
+    recipe: NetworkRecipe, channels: int, image_size: int, classes: int, network: NetworkFactory | None = None
+) -> NetworkSpec:
+    """Return the network that settings mean for such images, with the encoder that they name.
+
+    Raises:
+        UsageError: that encoder, or the projection of its features, is not in the cache.
+    """
+    encoder = stored_encoder(recipe.encoder) if network is None and recipe.name == "probe" else None
+    if encoder is not None and recipe.projection:
+        encoder = encoder.projected(stored_projection(recipe.projection))
+    return NetworkSpec(recipe, channels, image_size, classes, network, encoder)

@@ -6,14 +6,27 @@ import torch
 from torch import nn
 
 from medistill.artifacts.classifier import Classifier
-from medistill.errors import ArtifactError
-from medistill.networks.registry import NetworkSpec, build_network
+from medistill.encoders.presence import has_encoder
+from medistill.errors import ArtifactError, UsageError
+from medistill.networks.registry import NetworkSpec, build_network, spec_of
 
 
 def classifier_spec(classifier: Classifier) -> NetworkSpec:
-    """What has to be known to build the network of a classifier."""
+    """What has to be known to build the network of a classifier.
+
+    Raises:
+        UsageError: it is a probe, and its encoder is not in the cache; with where that can be had.
+    """
     channels, size, _ = classifier.shape
-    return NetworkSpec(classifier.recipe.network, channels, size, len(classifier.class_names))
+    network, encoder = classifier.recipe.network, classifier.provenance.encoder
+    if network.encoder and not has_encoder(network.encoder):
+        source = encoder.source if encoder is not None else "ask whoever sent the classifier"
+        raise UsageError(
+            f"the encoder of this classifier is not on this machine: SHA-256 {network.encoder}",
+            expected="that very encoder: a classifier answers by its features alone",
+            do=f"get it ({source}), and bring it with `medistill encoder add FOLDER`",
+        )
+    return spec_of(network, channels, size, len(classifier.class_names))
 
 
 def restored_network(classifier: Classifier, device: torch.device | None = None) -> nn.Module:

@@ -16,6 +16,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+IMAGE_CHANNELS = 4
+"""Channels that an image has at most."""
 Form = tuple[list[int], list[int], list[int], int]
 """Stride, padding, dilation and groups of a convolution."""
 
@@ -27,11 +29,14 @@ class SecondOrderKernels(TorchFunctionMode):
         first: what is computed in a pass of which a graph is made. "value" computes everything. "graph" leaves out the
             gradients that a convolution ends in, of weights and of images that nothing came before, which are NaN then:
             for a caller that wants their derivatives alone.
+        last: what the pass ends in of which no graph is made. "all" is everything. "images" is for a second derivative
+            in the images alone, which it makes cheaper: it leaves out convolutions' weights and biases, and the
+            gradient of images in the pass before, which is NaN then.
     """
 
-    def __init__(self, first: Literal["value", "graph"] = "value") -> None:
+    def __init__(self, first: Literal["value", "graph"] = "value", last: Literal["all", "images"] = "all") -> None:
         super().__init__()
-        self.valued = first == "value"
+        self.valued, self.inert = first == "value", last == "images"
 
     def __torch_function__(
         self, called: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -59,7 +64,7 @@ def _convolution(
     if isinstance(padding, str) or x.dim() != 4:
         return None
     form = (_pair(stride), _pair(padding), _pair(dilation), groups)
-    return _Convolution.apply(x, weight, bias, form, mode.valued)
+    return _Convolution.apply(x, weight, bias, form, mode.valued, mode.inert)
 
 
 def _group_norm(
@@ -106,16 +111,21 @@ class _Convolution(torch.autograd.Function):
     """y = W * x + b."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, form: Form, valued: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, form: Form, valued: bool, inert: bool
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.form, ctx.valued = form, valued
+        ctx.form, ctx.valued, ctx.inert = form, valued, inert
         return torch.conv2d(x, weight, bias, *form)
 
     @staticmethod
     def backward(ctx: Any, of_y: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        valued = ctx.valued or not torch.is_grad_enabled()  # the last pass, of which no graph is made, wants values
-        return *_ConvolutionGradient.apply(of_y, x, weight, ctx.form, ctx.needs_input_grad[:3], valued), None, None
+        last = not torch.is_grad_enabled()  # the pass of which no graph is made wants values
+        of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
+        wanted = (of_x, False, False) if last and ctx.inert else (of_x, of_weight, of_bias)
+        valued = (last or (ctx.valued and not ctx.inert), last or ctx.valued)
+        return *_ConvolutionGradient.apply(of_y, x, weight, ctx.form, wanted, valued, ctx.inert), None, None, None
 
 
 class _ConvolutionGradient(torch.autograd.Function):
@@ -123,14 +133,24 @@ class _ConvolutionGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, of_y: Tensor, x: Tensor, weight: Tensor, form: Form, wanted: tuple[bool, ...], valued: bool
+        ctx: Any,
+        of_y: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        form: Form,
+        wanted: tuple[bool, ...],
+        valued: tuple[bool, bool],
+        inert: bool,
     ) -> tuple[Tensor | None, ...]:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(of_y, x, weight)
-        ctx.form = form
-        left_out = (x.is_leaf and not valued, weight.is_leaf and not valued)
+        ctx.form, ctx.inert = form, inert
+        left_out = (x.is_leaf and not valued[0], weight.is_leaf and not valued[1])
         computed = (wanted[0] and not left_out[0], wanted[1] and not left_out[1], wanted[2])
-        of_x, of_weight, of_bias = _gradients(of_y, x, weight, form, computed)
+        if inert and computed == (True, False, False):
+            of_x, of_weight, of_bias = _of_images(of_y, x, weight, form), None, None
+        else:
+            of_x, of_weight, of_bias = _gradients(of_y, x, weight, form, computed)
         if wanted[0] and left_out[0]:
             of_x = x.new_full((), torch.nan).expand_as(x)
         if wanted[1] and left_out[1]:
@@ -147,14 +167,16 @@ class _ConvolutionGradient(torch.autograd.Function):
         if v_weight is not None:
             to_y = torch.conv2d(x, v_weight, v_bias, *ctx.form)
             if ctx.needs_input_grad[1]:
-                to_x = _gradients(of_y, x, v_weight, ctx.form, (True, False, False))[0]
+                of_images = _of_images if ctx.inert else _of_inputs
+                to_x = of_images(of_y, x, v_weight, ctx.form)
         elif v_bias is not None:
             to_y = v_bias[:, None, None].expand_as(of_y)
         if v_x is not None:
             through = torch.conv2d(v_x, weight, None, *ctx.form)
             to_y = through if to_y is None else through.add_(to_y)
-            to_weight = _gradients(of_y, v_x, weight, ctx.form, (False, True, False))[1]
-        return to_y, to_x, to_weight, None, None, None
+            if not ctx.inert:
+                to_weight = _gradients(of_y, v_x, weight, ctx.form, (False, True, False))[1]
+        return to_y, to_x, to_weight, None, None, None, None
 
 
 def _gradients(of_y: Tensor, x: Tensor, weight: Tensor, form: Form, wanted: tuple[bool, ...]) -> tuple[Tensor, ...]:
@@ -162,6 +184,29 @@ def _gradients(of_y: Tensor, x: Tensor, weight: Tensor, form: Form, wanted: tupl
     return torch.ops.aten.convolution_backward(
         of_y, x, weight, [len(weight)], stride, padding, dilation, False, [0, 0], groups, wanted
     )
+
+
+def _of_inputs(of_y: Tensor, x: Tensor, weight: Tensor, form: Form) -> Tensor:
+    return _gradients(of_y, x, weight, form, (True, False, False))[0]
+
+
+def _of_images(of_y: Tensor, x: Tensor, weight: Tensor, form: Form) -> Tensor:
+    """Return the gradient in the input of a convolution; of one with the few channels of an image, on a CPU, by a
+    product for each place of its kernel, for which PyTorch takes two to six times as long."""
+    stride, padding, dilation, groups = form
+    batch, channels, height, width = x.shape
+    plain = stride == [1, 1] == dilation and groups == 1
+    if not plain or x.is_cuda or channels > IMAGE_CHANNELS:
+        return _of_inputs(of_y, x, weight, form)
+    down, across = weight.shape[2:]
+    by_place = weight.permute(2, 3, 1, 0).reshape(-1, len(weight)) @ of_y.flatten(2)
+    of_place = by_place.view(batch, down, across, channels, *of_y.shape[2:])
+    padded = of_y.new_zeros(batch, channels, height + 2 * padding[0], width + 2 * padding[1])
+    for row in range(down):
+        for column in range(across):
+            at = padded[:, :, row : row + of_y.shape[2], column : column + of_y.shape[3]]
+            at.add_(of_place[:, row, column])
+    return padded[:, :, padding[0] : padding[0] + height, padding[1] : padding[1] + width].contiguous()
 
 
 class _InstanceNorm(torch.autograd.Function):
@@ -176,7 +221,8 @@ class _InstanceNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, of_y: Tensor) -> tuple[Tensor | None, ...]:
-        return *_InstanceNormGradient.apply(of_y.contiguous(), *ctx.saved_tensors), None
+        wanted = [True, True, True] if torch.is_grad_enabled() else [True, *ctx.needs_input_grad[1:3]]
+        return *_InstanceNormGradient.apply(of_y.contiguous(), *ctx.saved_tensors, wanted), None
 
 
 class _InstanceNormGradient(torch.autograd.Function):
@@ -186,11 +232,13 @@ class _InstanceNormGradient(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, of_y: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, of_y: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, wanted: list[bool]
+    ) -> tuple[Tensor, ...]:
         images, channels = x.shape[:2]
         ctx.save_for_backward(of_y, x, weight, mean, inverse)
         return torch.ops.aten.native_group_norm_backward(
-            of_y, x, mean, inverse, weight, images, channels, x[0, 0].numel(), channels, [True] * 3
+            of_y, x, mean, inverse, weight, images, channels, x[0, 0].numel(), channels, wanted
         )
 
     @staticmethod
@@ -211,7 +259,7 @@ class _InstanceNormGradient(torch.autograd.Function):
         by_h = -weight * r.square() * inner - by_g * g_h - by_v * v_h
         to_x = _combine([(by_v, v), (by_g, g), (by_h * r, h0)], -by_v * mean_v - by_g * mean_g - by_h * r * mean)
         to_weight = (g[0, 0].numel() * r * inner).sum(dim=0)
-        return to_y.view_as(x), to_x.view_as(x), to_weight, None, None
+        return to_y.view_as(x), to_x.view_as(x), to_weight, None, None, None
 
 
 def _combine(terms: Sequence[tuple[Tensor, Tensor]], constant: Tensor) -> Tensor:

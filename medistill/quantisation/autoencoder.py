@@ -10,6 +10,7 @@ from torch import Tensor
 
 from medistill.errors import ArtifactError
 from medistill.networks.initialise import initialise
+from medistill.quantisation.encoder_decoder import CODE, DecoderLayer
 from medistill.training.device import precision
 
 if TYPE_CHECKING:
@@ -158,6 +159,28 @@ class Autoencoder:
         whole = codes.unflatten(1, self.architecture.code_shape)
         with precision("fp32", codes.device):
             return torch.cat([self.network.decode(part) for part in whole.split(self._at_once)])
+
+    def layers(self) -> tuple[DecoderLayer, ...]:
+        """The code, and what leaves each block of the decoder but the last: ``block_1``, ``block_2``, ..."""
+        self.network.requires_grad_(requires_grad=False)
+        first, *blocks = self.network.decoder.blocks
+        names = [CODE, *(f"block_{number}" for number in range(1, len(blocks) + 1))]
+        shapes = [(self.dimension,), *self._block_shapes()]
+
+        def begin(codes: Tensor) -> Tensor:
+            return first(self.network.post_quant_conv(codes.unflatten(1, self.architecture.code_shape)))
+
+        return tuple(map(DecoderLayer, names, shapes, [begin, *blocks]))
+
+    @torch.no_grad()
+    def _block_shapes(self) -> list[tuple[int, ...]]:
+        """(C, H, W) of what leaves each block of the decoder but the last; nothing is computed for it."""
+        network = self.architecture.empty_network()
+        seen, shapes = torch.empty(1, *self.architecture.code_shape, device="meta"), []
+        for block in [*network.decoder.blocks][:-1]:
+            seen = block(seen)
+            shapes.append(tuple(seen.shape[1:]))
+        return shapes
 
     @property
     def _at_once(self) -> int:

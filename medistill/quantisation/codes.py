@@ -42,16 +42,44 @@ def encode(
         ArtifactError: the encoder gives something else than finite codes of its dimension, or the disk is full.
     """
 
+    def of(some: slice) -> np.ndarray:
+        codes = encoder.encode(_grey(images[rows[some]], device))
+        _check(codes, (len(rows[some]), encoder.dimension), "encoder", "codes")
+        return codes.float().cpu().numpy()
+
+    return keep_codes(of, (len(rows), encoder.dimension), batch=batch, path=path, tick=tick)
+
+
+def keep_codes(
+    of: Callable[[slice], np.ndarray],
+    shape: tuple[int, int],
+    *,
+    batch: int,
+    path: Path,
+    tick: Callable[[int], object],
+) -> np.ndarray:
+    """Write codes into a private file, batch by batch, and return a memory map of it, float32 (n, D).
+
+    Args:
+        of: rows -> their codes float32 (B, D).
+        shape: n and D.
+        batch: rows that are asked for at once.
+        path: the .npy file to write, mode 0600; it is there whole or not at all.
+        tick: called with the number of rows after every batch, n in all.
+
+    Raises:
+        ArtifactError: the disk is full.
+    """
+
     def write(file: Path) -> None:
         # Written, not mapped: a full disk is an error here, and would kill a process that writes to a map.
         with file.open("wb") as handle:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), encoder.dimension)}
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(handle, header)
-            for some in _pieces(len(rows), batch):
-                codes = encoder.encode(_grey(images[rows[some]], device))
-                _check(codes, (len(rows[some]), encoder.dimension), "encoder", "codes")
-                handle.write(codes.float().cpu().numpy().astype("<f4").tobytes())
-                tick(len(rows[some]))
+            for some in _pieces(shape[0], batch):
+                codes = of(some)
+                handle.write(codes.astype("<f4").tobytes())
+                tick(len(codes))
 
     write_atomically(path, write, private=True)
     codes: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
+
+CODE = "code"
+"""Name of the first layer of every decoder: the code itself."""
+
+
+@dataclass(frozen=True)
+class DecoderLayer:
+    """A place in a decoder at which latents can be changed.
+
+    Attributes:
+        name: "code" of the first one.
+        shape: of its latents, without that of a batch.
+        onward: from latents (B, ...) here to those of the next layer, of the last one to grey values (B, C, H, W)
+            neither clipped nor rounded; with a gradient.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    onward: Callable[[Tensor], Tensor]
+
+    @property
+    def words(self) -> str:
+        """Name and shape, for a reader."""
+        return f"{self.name} ({' x '.join(map(str, self.shape))})"
 
 
 class EncoderDecoder(Protocol):
@@ -23,3 +49,6 @@ class EncoderDecoder(Protocol):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes float32 (B, D) -> float32 (B, C, H, W), neither clipped nor rounded, without a gradient."""
+
+    def layers(self) -> tuple[DecoderLayer, ...]:
+        """The decoder's layers, from the code on; one after another they do what `decode` does."""

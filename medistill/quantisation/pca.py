@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medistill.errors import DataError
+from medistill.quantisation.encoder_decoder import CODE, DecoderLayer
 from medistill.training.device import precision
 from medistill.training.randomness import generator
 
@@ -61,7 +62,14 @@ class PrincipalComponents:
     def decode(self, codes: Tensor) -> Tensor:
         """Codes float32 (B, D) -> float32 (B, C, H, W) in units of full scale, neither clipped nor rounded."""
         with precision("fp32", codes.device):
-            return (self.mean + codes / self._scale @ self.basis).view(-1, *self.shape)
+            return self._decoded(codes)
+
+    def layers(self) -> tuple[DecoderLayer, ...]:
+        """The code alone."""
+        return (DecoderLayer(CODE, (self.dimension,), self._decoded),)
+
+    def _decoded(self, codes: Tensor) -> Tensor:
+        return (self.mean + codes / self._scale @ self.basis).view(-1, *self.shape)
 
     @property
     def _scale(self) -> float:

@@ -36,9 +36,10 @@ class ClassQuantisation(Record):
     """Images in each cell, in the order of the distilled images."""
     cell_patients: tuple[int, ...]
     """Patients in each cell by the share of its images that is theirs (n^2 / sum n_p^2, rounded down), likewise."""
-    reconstruction: float
-    """Root mean squared difference of a pixel between an image and its decoded code, in grey levels."""
-    error: float
+    reconstruction: float | None
+    """Root mean squared difference of a pixel between an image and its decoded code, in grey levels; None where no
+    decoder is."""
+    error: float | None
     """Likewise between an image and the distilled image of its cell."""
     w2: float
     """With the mass of each cell as its centroid's weight: the root mean squared distance to the nearest one."""
@@ -58,8 +59,8 @@ class Quantisation(Record):
 
     schema_number: Literal[1] = Field(default=1, alias="schema")
     """Number of this format."""
-    encoder: Literal["pca", "autoencoder", "brought"]
-    """"pca", "autoencoder" or "brought"."""
+    encoder: Literal["pca", "autoencoder", "brought", "features"]
+    """"pca", "autoencoder", "brought", or "features" of the network's encoder, which has no decoder."""
     words: str
     """The encoder for a reader."""
     dimension: int

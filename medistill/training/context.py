@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ class Context:
         device: where the arithmetic runs.
         out: folder of what is written.
         progress: told how far the work is.
+        before_draw: called right before noise is drawn for the one release of a run; it raises where that must not be.
     """
 
     corpus: Corpus
@@ -32,3 +34,4 @@ class Context:
     device: torch.device
     out: Path
     progress: Progress
+    before_draw: Callable[[], None] = field(default=lambda: None, kw_only=True)

@@ -87,7 +87,7 @@ class TrainingJob:
         group: of networks that are trained alike; the jobs of a group follow one another.
         number: of the network in its group, from 0.
         display_name: in progress lines and messages, as "raw, network 2 of 5".
-        epochs: of its training.
+        epochs: of its training; 0 of a probe, which has none.
         steps: by which an epoch moves the progress on: the images that are shown in it, or 1 where these are the same.
         training: returns what the network learns from; called when its turn has come.
         rng: returns what decides its random numbers, drawn by name.
@@ -108,7 +108,7 @@ class TrainingJob:
     @property
     def length(self) -> int:
         """Progress from its beginning to its end."""
-        return self.epochs * self.steps
+        return max(1, self.epochs) * self.steps
 
 
 def predicting(
@@ -215,12 +215,13 @@ def do(job: TrainingJob, context: Context, task: Task) -> Outputs:
     """
     task.advance(0, figures=job.display_name)
     training, tick = job.training(), every_epoch_but_last(task, job.epochs, job.steps, job.display_name)
+    fitted = context.spec.encoder is not None  # at one go, without an epoch that could be told
     network, seconds = train_network(training, context.spec, context.recipe, job.rng(), context.device, tick)
     arrays = job.outputs(network)
     if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise diverged(training.schedule.lr)
+        raise diverged(training.schedule)
     outputs = Outputs(arrays, seconds)
     if job.store is not None:
         job.store.save(outputs)
-    task.advance(job.steps, figures=job.display_name)
+    task.advance(job.length if fitted else job.steps, figures=job.display_name)
     return outputs

@@ -10,22 +10,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medistill.errors import DivergedError
+from medistill.errors import DivergedError, UsageError
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
-from medistill.recipe import Recipe
+from medistill.recipe import AugmentationRecipe, Recipe
 from medistill.training.device import precision
+from medistill.training.encoded import seen_by
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, predict_logits, train
+from medistill.training.penalty import Penalty
+from medistill.training.probe import fit_probe
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a network is trained on, and how."""
+    """What a network is trained on, and how; a probe is fitted, whatever a schedule says (see `suited`)."""
 
     data: LabelledImages
-    schedule: Schedule
+    schedule: Schedule | Penalty
 
 
 def train_network(
@@ -36,7 +39,7 @@ def train_network(
     device: torch.device,
     after_epoch: Callable[[int, FlatParameters], None] | None = None,
 ) -> tuple[nn.Module, float]:
-    """Train a fresh network.
+    """Train a fresh network; a probe is fitted, to which random numbers and epochs are nothing.
 
     Args:
         training: what it learns from, and how.
@@ -51,24 +54,50 @@ def train_network(
 
     Raises:
         DivergedError: its parameters left the finite numbers.
+        DataError: a probe's encoder sees the same in all images.
     """
-    network = build_network(spec, rng, device)
-    micro_batch = micro_batch_of(network, spec, recipe)
+    network, how = build_network(spec, rng, device), suited(training.schedule, spec, recipe)
+    data = seen_by(spec.encoder, training.data, device)
     started = time.perf_counter()
+    if isinstance(how, Penalty):
+        fit_probe(_linear(network), data, how.penalty)
+        return network, time.perf_counter() - started
+    micro_batch = micro_batch_of(network, spec, recipe)
     with precision(recipe.compute.precision, device):
-        flat = train(
-            network,
-            training.data,
-            training.schedule,
-            recipe.augmentation,
-            rng,
-            micro_batch=micro_batch,
-            after_epoch=after_epoch,
-        )
+        flat = train(network, data, how, recipe.augmentation, rng, micro_batch=micro_batch, after_epoch=after_epoch)
         finite = bool(torch.isfinite(flat.values).all())  # waits for the device
     if not finite:
-        raise diverged(training.schedule.lr)
+        raise diverged(how)
     return network, time.perf_counter() - started
+
+
+def suited(how: Schedule | Penalty, spec: NetworkSpec, recipe: Recipe) -> Schedule | Penalty:
+    """Return how a network is trained: as is said; a probe, of which only a schedule is known, under the recipe's own
+    penalty.
+
+    Raises:
+        UsageError: a penalty alone, for a network that is no probe.
+    """
+    if spec.encoder is not None:
+        return how if isinstance(how, Penalty) else Penalty(recipe.schedule.penalty)
+    if isinstance(how, Penalty):
+        raise UsageError(
+            f"{how.words} to train {spec.words} with",
+            expected="a schedule: only a probe is fitted under a penalty",
+            do="choose how it is trained by validation (schedule.choose=validation), or take a probe (--encoder)",
+        )
+    return how
+
+
+def _linear(network: nn.Module) -> nn.Linear:
+    """Return the network of a probe as what it is.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(network, nn.Linear):
+        raise TypeError(f"a probe is a linear layer, not {type(network).__name__}")
+    return network
 
 
 def logits(
@@ -76,6 +105,7 @@ def logits(
 ) -> Tensor:
     """Return a network's logits float32 (N, C) on the device."""
     with precision(recipe.compute.precision, device):
+        images = seen_by(spec.encoder, images, device)
         return predict_logits(network, images, micro_batch=micro_batch_of(network, spec, recipe))
 
 
@@ -110,19 +140,30 @@ def train_and_predict(
     network, _ = train_network(training, spec, recipe, rng, device, after_epoch)
     found = probabilities(network, shown, spec, recipe, device)
     if not np.isfinite(found).all():
-        raise diverged(training.schedule.lr)
+        raise diverged(training.schedule)
     return found
 
 
 def micro_batch_of(network: nn.Module, spec: NetworkSpec, recipe: Recipe) -> int:
     """Return how many images pass a network at once."""
-    return micro_batch_size(network, spec.channels, spec.image_size, chosen=recipe.compute.micro_batch)
+    return micro_batch_size(network, spec.shape, chosen=recipe.compute.micro_batch)
 
 
-def diverged(lr: float) -> DivergedError:
-    """Return what is raised where a network left the finite numbers at this learning rate."""
+def augmentation_of(spec: NetworkSpec, recipe: Recipe) -> AugmentationRecipe:
+    """Return how what a network is shown is augmented: features are not."""
+    return recipe.augmentation if spec.encoder is None else AugmentationRecipe(operations=())
+
+
+def diverged(how: Schedule | Penalty) -> DivergedError:
+    """Return what is raised where a network left the finite numbers that was trained like this."""
+    if isinstance(how, Penalty):
+        return DivergedError(
+            f"a probe fitted under {how.words} gives probabilities that are not finite",
+            expected="finite features of every image",
+            do="use another encoder (medistill encoder list), or larger penalties (schedule.penalties)",
+        )
     return DivergedError(
-        f"a network trained at learning rate {lr:.3g} diverged",
+        f"a network trained at learning rate {how.lr:.3g} diverged",
         expected="finite parameters and probabilities",
         do="lower evaluate.lr or evaluate.raw_lr; for a set whose learning rate was learned, distil again with a lower "
         "method.student_lr_lr",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from medistill.artifacts.corpus import Corpus, Split
-from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.distilled_set import DistilledSet, LabelKind
 from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.tiles import enlarged, of_each
 from medistill.artifacts.whitening import ROWS, Whitening
+from medistill.training.squared_error import squared_errors
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,10 @@ class LabelledImages:
         weights: float32 (N,), weight of each image in the loss.
         scale: (1, C, 1, 1) multiplied to uint8 pixels.
         shift: (1, C, 1, 1) added after.
-        soft_labels: float32 (N, classes), probabilities to train on in place of ``labels``.
+        soft_labels: float32 (N, classes), probabilities or values to train on in place of ``labels``.
+        label_kind: what soft labels are.
         stage: int64 (N,), when each image joins the training; None is all at once.
+        origin: the corpus and the rows of it that these are; None where they come from elsewhere.
     """
 
     pixels: Tensor
@@ -34,15 +39,63 @@ class LabelledImages:
     scale: Tensor
     shift: Tensor
     soft_labels: Tensor | None = None
+    label_kind: LabelKind = "probabilities"
     stage: Tensor | None = None
+    origin: tuple[Corpus, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def batch(self, rows: Tensor | slice) -> Tensor:
-        """Normalised float32 (B, C, H, W)."""
+        """Normalised float32 (B, C, H, W); of features, which an encoder saw, float32 (B, D)."""
         picked = self.pixels[rows]
+        if picked.dtype == torch.float16:
+            return picked.float()
         return picked if picked.is_floating_point() else picked.float() * self.scale + self.shift
+
+    def grey(self, rows: Tensor | slice) -> Tensor:
+        """Grey values float32 (B, C, H, W) in units of full scale; the images must not be whitened."""
+        picked = self.pixels[rows]
+        if picked.is_floating_point():
+            return (picked - self.shift) / (255 * self.scale)
+        return picked.float() / 255
+
+    @property
+    def by_values(self) -> bool:
+        """Whether networks are trained on label values, by the squared error."""
+        return self.soft_labels is not None and self.label_kind == "values"
+
+    def losses(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """What a network's answers (B, classes) to some of the images lose, (B,), without the images' weights.
+
+        It is the cross-entropy with the class or the probabilities, or half the squared distance from label values.
+        """
+        if self.soft_labels is None:
+            return F.cross_entropy(logits, self.labels[rows], reduction="none")
+        targets = self.soft_labels[rows]
+        return squared_errors(logits, targets) if self.by_values else F.cross_entropy(logits, targets, reduction="none")
+
+    def normalised_by(self, normalisation: Normalisation) -> LabelledImages:
+        """Return the same floats, of which it is now known how they were normalised, and so which grey values they
+        are."""
+        scale, shift = _scale_and_shift(normalisation, self.pixels.device)
+        return replace(self, scale=scale, shift=shift)
+
+    def cut(self, tiles: int) -> LabelledImages:
+        """Return the images that these give as stored ones: the tiles of each, enlarged, with its label, weight and
+        stage (`medistill.artifacts.tiles`)."""
+        if tiles == 1:
+            return self
+        soft, stage = self.soft_labels, self.stage
+        return replace(
+            self,
+            pixels=enlarged(self.pixels, tiles),
+            labels=of_each(self.labels, tiles),
+            weights=of_each(self.weights, tiles),
+            soft_labels=None if soft is None else of_each(soft, tiles),
+            stage=None if stage is None else of_each(stage, tiles),
+            origin=None,
+        )
 
     def stages(self) -> list[Tensor]:
         """The rows to train on in each stage: those of the stage and of all before it."""
@@ -58,12 +111,18 @@ class LabelledImages:
         weights: Tensor | None = None,
         *,
         soft_labels: Tensor | None = None,
+        label_kind: LabelKind = "probabilities",
         stage: Tensor | None = None,
+        normalisation: Normalisation | None = None,
     ) -> LabelledImages:
-        """Images that are normalised already."""
-        one = torch.ones(1, 1, 1, 1, device=images.device)
+        """Images that are normalised already, in the way of ``normalisation``; without it their grey values are not
+        known."""
         weights = torch.ones_like(labels, dtype=torch.float32) if weights is None else weights
-        return cls(images, labels, weights, one, 0 * one, soft_labels=soft_labels, stage=stage)
+        if normalisation is None:
+            scale = shift = torch.full((1, 1, 1, 1), float("nan"), device=images.device)
+        else:
+            scale, shift = _scale_and_shift(normalisation, images.device)
+        return cls(images, labels, weights, scale, shift, soft_labels=soft_labels, label_kind=label_kind, stage=stage)
 
     @classmethod
     def of_corpus(
@@ -74,14 +133,14 @@ class LabelledImages:
         Whitening each batch anew would take .4 to .9 ms an image of 3 x 32 x 32 (a CPU thread, batches of 256 to 12
         images) beside the 2 ms in which a ConvNet of width 128 learns from it; here it is .4 ms, once.
         """
-        std = torch.tensor(normalisation.std, dtype=torch.float32)
-        mean = torch.tensor(normalisation.mean, dtype=torch.float32)
+        scale, shift = _scale_and_shift(normalisation, device)
         grey = cls(
             pixels=torch.from_numpy(corpus.images[rows]).to(device),
             labels=torch.from_numpy(corpus.labels[rows]).to(device),
             weights=torch.ones(len(rows), device=device),
-            scale=(1 / (255 * std)).view(1, -1, 1, 1).to(device),
-            shift=(-mean / std).view(1, -1, 1, 1).to(device),
+            scale=scale,
+            shift=shift,
+            origin=(corpus, rows),
         )
         if normalisation.whitening is None:
             return grey
@@ -96,15 +155,24 @@ class LabelledImages:
 
     @classmethod
     def of_set(cls, distilled: DistilledSet, device: torch.device) -> LabelledImages:
-        """A distilled set, its weights, soft labels and stages honoured."""
+        """A distilled set, its tiles, weights, soft labels and stages honoured."""
         soft = distilled.soft_labels
         return cls.of_floats(
             torch.from_numpy(distilled.images).to(device),
             torch.from_numpy(distilled.labels).to(device),
             torch.from_numpy(distilled.weights).to(device),
             soft_labels=None if soft is None else torch.from_numpy(soft).to(device),
+            label_kind=distilled.label_kind,
             stage=torch.from_numpy(distilled.stage).to(device),
-        )
+            normalisation=distilled.normalisation,
+        ).cut(distilled.tiles)
+
+
+def _scale_and_shift(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what bytes are multiplied by, and what is then added, (1, C, 1, 1) each."""
+    std = torch.tensor(normalisation.std, dtype=torch.float32)
+    mean = torch.tensor(normalisation.mean, dtype=torch.float32)
+    return (1 / (255 * std)).view(1, -1, 1, 1).to(device), (-mean / std).view(1, -1, 1, 1).to(device)
 
 
 def _whitened(grey: LabelledImages, whitening: Whitening) -> Tensor:

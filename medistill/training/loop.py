@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from medistill.networks.flat import FlatParameters
 from medistill.networks.second_order import SecondOrderKernels
 from medistill.recipe import AugmentationRecipe
 from medistill.training.allocator import keep_freed_memory
 from medistill.training.augmentation import Draw, augment, draw
+from medistill.training.difficulty import Curriculum
 from medistill.training.images import LabelledImages
 from medistill.training.sgd import sgd_step_
 from medistill.training.sharpness import ascent, flat_gradient
@@ -35,6 +35,7 @@ class Schedule:
         tail: end with the mean of the parameters after each of the last epochs (see `Tail`).
         sharpness: radius of the ascent in sharpness-aware descent, rho; 0 is plain SGD at half the cost.
         surrogate_gap: weight of the surrogate gap in it, alpha; 0 is SAM, above 0 GSAM.
+        curriculum: which images an epoch trains on; None trains on those of the stages.
     """
 
     epochs: int
@@ -46,6 +47,7 @@ class Schedule:
     tail: bool = False
     sharpness: float = 0.0
     surrogate_gap: float = 0.0
+    curriculum: Curriculum | None = None
 
 
 def train(
@@ -93,7 +95,7 @@ def epochs(
     *,
     micro_batch: int,
 ) -> Iterator[int]:
-    """Train by SGD, plain or sharpness-aware, on the weighted cross-entropy, an epoch whenever the next is asked for.
+    """Train by SGD, plain or sharpness-aware, on the weighted loss of the labels, an epoch whenever asked for.
 
     Where the images have stages the epochs are divided evenly over them, and stage k trains on the images of the stages
     up to k (PDD); the learning rate falls when it would without stages.
@@ -111,7 +113,8 @@ def epochs(
         network.train()
         lowered = schedule.decay_epoch is not None and epoch >= schedule.decay_epoch
         lr = schedule.lr / 10 if lowered else schedule.lr
-        shown = stages[slice_of(epoch, schedule.epochs, len(stages))]
+        chosen = schedule.curriculum
+        shown = chosen.rows(epoch) if chosen else stages[slice_of(epoch, schedule.epochs, len(stages))]
         order = shown[torch.randperm(len(shown), generator=generator).to(shown.device)]
         for rows in order.split(schedule.batch_size):
             drawn = draw(augmentation, len(rows), generator, rows.device)
@@ -140,11 +143,9 @@ def _gradient(
     for start in range(0, len(rows), micro_batch):
         piece = slice(start, start + micro_batch)
         some = rows[piece]
-        targets = data.labels[some] if data.soft_labels is None else data.soft_labels[some]
         with SecondOrderKernels():
             logits = network(augment(data.batch(some), drawn[piece]))
-        losses = F.cross_entropy(logits, targets, reduction="none")
-        (losses @ data.weights[some] / len(rows)).backward()
+        (data.losses(logits, some) @ data.weights[some] / len(rows)).backward()
 
 
 @torch.no_grad()

@@ -44,6 +44,7 @@ class Benchmark:
         val: images of the validation split, 0 where it has none.
         test: images of the test split.
         files: official files; the first one that fits is what a download takes.
+        partial: a copy with fewer images than published is taken too.
     """
 
     name: BenchmarkName
@@ -55,6 +56,11 @@ class Benchmark:
     val: int
     test: int
     files: tuple[OfficialFile, ...]
+    partial: bool = False
+
+    def takes(self, count: int, published: int) -> bool:
+        """Whether a copy may have ``count`` images of a file or split for which so many are published."""
+        return 0 < count <= published if self.partial else count == published
 
     def file_for(self, image_size: int) -> OfficialFile:
         """The file to download for images of that size: of that size, or the next larger one, or the largest."""

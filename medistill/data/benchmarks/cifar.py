@@ -116,11 +116,9 @@ def read_cifar(place: Path, benchmark: Benchmark) -> BenchmarkImages:
         place, version.folder, {name: _limit(version, n) for name, n in counts.items()} | {version.names: NAMES_LIMIT}
     )
     read = _pickled if version.kind == "python" else _records
-    batches = [
-        read(content.pop(name), n, version, benchmark.classes, _where(place, name)) for name, n in counts.items()
-    ]
+    batches = [read(content.pop(name), n, version, benchmark, _where(place, name)) for name, n in counts.items()]
     splits = [SPLITS.index("test" if name == version.test else "train") for name in counts]
-    sizes = list(counts.values())
+    sizes = [len(labels) for _, labels in batches]
     return BenchmarkImages(
         images=np.concatenate([images for images, _ in batches]).reshape(-1, *SHAPE),
         labels=np.concatenate([labels for _, labels in batches]),
@@ -140,25 +138,35 @@ def _where(place: Path, name: str) -> str:
     return str(place / name) if place.is_dir() else f"{name} in {place}"
 
 
-def _records(content: bytes, images: int, version: Version, classes: int, where: str) -> tuple[np.ndarray, np.ndarray]:
+def _records(
+    content: bytes, images: int, version: Version, benchmark: Benchmark, where: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixels uint8 (N, 3072) and labels int64 (N,) of records of label and pixels."""
     record = version.label_bytes + PIXELS
-    if len(content) != images * record:
+    if len(content) % record or not benchmark.takes(len(content) // record, images):
         wanted = f"{images * record} bytes: {images} records of {record}"
-        raise altered(where, f"it has {len(content)} bytes", wanted)
-    table = np.frombuffer(content, np.uint8).reshape(images, record)
+        raise altered(where, f"it has {len(content)} bytes", wanted, fewer=True)
+    table = np.frombuffer(content, np.uint8).reshape(-1, record)
     labels = table[:, version.label_bytes - 1].astype(np.int64)
-    check_labels(labels, classes, where)
+    check_labels(labels, benchmark.classes, where)
     return table[:, version.label_bytes :], labels
 
 
-def _pickled(content: bytes, images: int, version: Version, classes: int, where: str) -> tuple[np.ndarray, np.ndarray]:
+def _pickled(
+    content: bytes, images: int, version: Version, benchmark: Benchmark, where: str
+) -> tuple[np.ndarray, np.ndarray]:
     """The same of a pickle."""
     loaded = _unpickled(content, where)
     pixels, labels = loaded.get("data"), loaded.get(version.label[0])
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (images, PIXELS):
+    if (
+        not isinstance(pixels, np.ndarray)
+        or pixels.dtype != np.uint8
+        or pixels.shape[1:] != (PIXELS,)
+        or not benchmark.takes(len(pixels), images)
+    ):
         seen = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else "no array"
-        raise altered(where, f"its 'data' is {seen}", f"uint8 ({images}, {PIXELS})")
+        raise altered(where, f"its 'data' is {seen}", f"uint8 ({images}, {PIXELS})", fewer=True)
+    images = len(pixels)
     if (
         not isinstance(labels, list)
         or len(labels) != images
@@ -167,7 +175,7 @@ def _pickled(content: bytes, images: int, version: Version, classes: int, where:
         seen = f"a list of {len(labels)}" if isinstance(labels, list) else "no list"
         raise altered(where, f"its '{version.label[0]}' is {seen}", f"a list of {images} whole numbers")
     numbers = np.array(labels, np.int64)
-    check_labels(numbers, classes, where)
+    check_labels(numbers, benchmark.classes, where)
     return pixels, numbers
 
 

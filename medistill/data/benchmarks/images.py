@@ -37,12 +37,13 @@ class BenchmarkImages:
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
 
-def altered(file: Path | str, seen: str, expected: str) -> DataError:
-    """Say that a benchmark's file is damaged or not the official one."""
+def altered(file: Path | str, seen: str, expected: str, *, fewer: bool = False) -> DataError:
+    """Say that a benchmark's file is damaged or not the official one; ``fewer``, that it may have been cut down."""
+    cut = "; a copy that was cut down on purpose is taken with --partial" if fewer else ""
     return DataError(
         f"{file} is not as its authors publish it: {seen}",
         expected=expected,
-        do="fetch the file again from its authors, or take it away and let --download fetch it",
+        do="fetch the file again from its authors, or take it away and let --download fetch it" + cut,
     )
 
 

@@ -61,11 +61,17 @@ def _read(file: Path, benchmark: Benchmark, size: int) -> tuple[np.ndarray, np.n
     try:
         _check_sizes(file, counts, size)
         with np.load(file, allow_pickle=False) as arrays:
-            for split, count in counts.items():
+            for split, published in counts.items():
                 pixels, told = arrays[f"{split}_images"], arrays[f"{split}_labels"]
                 where = f"{split}_images in {file}"
-                if pixels.dtype != np.uint8 or pixels.shape != (count, size, size):
-                    raise altered(where, f"it is {pixels.dtype} {pixels.shape}", f"uint8 ({count}, {size}, {size})")
+                if (
+                    pixels.dtype != np.uint8
+                    or pixels.shape[1:] != (size, size)
+                    or not benchmark.takes(len(pixels), published)
+                ):
+                    wanted = f"uint8 ({published}, {size}, {size})"
+                    raise altered(where, f"it is {pixels.dtype} {pixels.shape}", wanted, fewer=True)
+                count = len(pixels)
                 where = f"{split}_labels in {file}"
                 if told.dtype.kind not in "ui" or told.shape != (count, 1):
                     raise altered(where, f"it is {told.dtype} {told.shape}", f"whole numbers ({count}, 1)")
@@ -80,7 +86,7 @@ def _read(file: Path, benchmark: Benchmark, size: int) -> tuple[np.ndarray, np.n
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise altered(file, f"it is cut off or damaged ({error})", "the authors' .npz file") from None
-    splits = np.repeat([SPLITS.index("train"), SPLITS.index("val"), SPLITS.index("test")], list(counts.values()))
+    splits = np.repeat([SPLITS.index("train"), SPLITS.index("val"), SPLITS.index("test")], list(map(len, labels)))
     return np.concatenate(images), np.concatenate(labels), splits.astype(np.int64)
 
 

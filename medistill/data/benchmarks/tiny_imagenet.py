@@ -39,6 +39,9 @@ class _Files(Protocol):
     def read(self, name: str, limit: int) -> bytes:
         """The bytes of a file. Raises DataError where it is missing, damaged, or larger than ``limit``."""
 
+    def has(self, name: str) -> bool:
+        """Whether a file of that name is there."""
+
     def where(self, name: str) -> str:
         """The file as messages name it."""
 
@@ -73,28 +76,27 @@ def _read(files: _Files, benchmark: Benchmark, progress: Progress) -> BenchmarkI
     if len(codes) != benchmark.classes or len(set(codes)) != len(codes) or not all(map(str.isalnum, codes)):
         raise altered(files.where("wnids.txt"), f"it lists {len(set(codes))} classes", f"{benchmark.classes} classes")
     each = benchmark.train // benchmark.classes
-    names = [f"train/{code}/images/{code}_{n}.JPEG" for code in codes for n in range(each)]
-    labels = [c for c in range(len(codes)) for _ in range(each)]
-    for name, code in _annotations(files, codes, benchmark.test):
-        names.append(f"val/images/{name}")
-        labels.append(codes.index(code))
-    splits = [SPLITS.index("train")] * benchmark.train + [SPLITS.index("test")] * benchmark.test
+    published = [(f"train/{code}/images/{code}_{n}.JPEG", c) for c, code in enumerate(codes) for n in range(each)]
+    train = [(name, c) for name, c in published if not benchmark.partial or files.has(name)]
+    test = [(f"val/images/{name}", codes.index(code)) for name, code in _annotations(files, codes, benchmark)]
+    names, labels = zip(*train, *test, strict=True)
+    splits = [SPLITS.index("train")] * len(train) + [SPLITS.index("test")] * len(test)
     return BenchmarkImages(
         images=_decoded(files, names, progress),
         labels=np.array(labels, np.int64),
         splits=np.array(splits, np.int64),
         class_names=_class_names(files, codes),
-        files=tuple(names),
+        files=names,
         notes=("The images that the authors call val are the test split: their own test images have no labels.",),
     )
 
 
-def _annotations(files: _Files, codes: Sequence[str], images: int) -> list[tuple[str, str]]:
+def _annotations(files: _Files, codes: Sequence[str], benchmark: Benchmark) -> list[tuple[str, str]]:
     """File and class of every val image, in the order of the annotations."""
     known, where = set(codes), files.where("val/val_annotations.txt")
     rows = [tuple(line.split("\t")[:2]) for line in _lines(files, "val/val_annotations.txt")]
-    if len(rows) != images or len({row[0] for row in rows}) != images:
-        raise altered(where, f"it lists {len(rows)} images", f"{images} different images")
+    if not benchmark.takes(len(rows), benchmark.test) or len({row[0] for row in rows}) != len(rows):
+        raise altered(where, f"it lists {len(rows)} images", f"{benchmark.test} different images", fewer=True)
     told = []
     for row in rows:
         if len(row) != 2 or row[1] not in known or "/" in row[0] or "\\" in row[0] or not row[0].isprintable():
@@ -164,6 +166,9 @@ class _Folder:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise _absent(str(self.place), name) from None
 
+    def has(self, name: str) -> bool:
+        return (self.place / name).is_file()
+
     def where(self, name: str) -> str:
         return str(self.place / name)
 
@@ -173,6 +178,7 @@ class _Zip:
 
     def __init__(self, place: Path, archive: zipfile.ZipFile) -> None:
         self.place, self.archive = place, archive
+        self._names = set(archive.namelist())
 
     def read(self, name: str, limit: int) -> bytes:
         try:
@@ -186,6 +192,9 @@ class _Zip:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise altered(self.where(name), f"it is damaged ({error})", "the authors' archive") from None
+
+    def has(self, name: str) -> bool:
+        return f"{FOLDER}/{name}" in self._names
 
     def where(self, name: str) -> str:
         return f"{name} in {self.place}"

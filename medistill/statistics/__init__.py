@@ -1,0 +1,1 @@
+"""Class statistics of what an encoder sees, released once under differential privacy, and what follows from them."""
