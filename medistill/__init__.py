@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from medistill.artifacts.distilled_set import DistilledSet as DistilledSet
     from medistill.artifacts.trajectories import Trajectories as Trajectories
     from medistill.data.phantom import write_phantom as write_phantom
+    from medistill.encoders.conversion import add_timm_encoder as add_timm_encoder
+    from medistill.encoders.conversion import convert_encoder as convert_encoder
+    from medistill.encoders.store import add_encoder as add_encoder
     from medistill.errors import MedistillError as MedistillError
     from medistill.evaluate.evaluation import Evaluation as Evaluation
     from medistill.privacy.audit import Audit as Audit
@@ -49,6 +52,9 @@ _HOME = {
     "prepare": "medistill.workflow.prepare",
     "train_experts": "medistill.workflow.experts",
     "bring_decoder": "medistill.quantisation.decoders",
+    "add_encoder": "medistill.encoders.store",
+    "add_timm_encoder": "medistill.encoders.conversion",
+    "convert_encoder": "medistill.encoders.conversion",
     "distill": "medistill.workflow.distill",
     "evaluate": "medistill.workflow.evaluate",
     "evaluate_across": "medistill.workflow.across",

@@ -1,5 +1,7 @@
 """The names of the methods: the files of `medistill/methods`. Nothing is imported to find them.
 
+A file has an underscore where its method's name has a hyphen: `rat_bptt.py` is `rat-bptt`.
+
 A recipe names its method by one of these and by nothing else, so no word in a recipe can choose what is imported.
 """
 
@@ -27,7 +29,7 @@ def method_names() -> tuple[str, ...]:
 def _names_in(folders: tuple[str, ...]) -> tuple[str, ...]:
     """The same; folders are read once, since a recipe with many settings asks for the names at each."""
     found = iter_modules(folders)
-    return tuple(sorted(one.name for one in found if not one.ispkg and one.name not in SHARED))
+    return tuple(sorted(one.name.replace("_", "-") for one in found if not one.ispkg and one.name not in SHARED))
 
 
 def method_module(name: str) -> ModuleType:
@@ -38,15 +40,20 @@ def method_module(name: str) -> ModuleType:
     """
     if name not in method_names():
         raise KeyError(name)
-    return import_module(f"{PACKAGE}.{name}")
+    return import_module(f"{PACKAGE}.{_file(name)}")
 
 
 @cache
 def method_summary(name: str) -> str:
     """What the first line of a method's file says of it, after its name; the file is read and not run."""
     for folder in import_module(PACKAGE).__path__:
-        path = Path(folder) / f"{name}.py"
+        path = Path(folder) / f"{_file(name)}.py"
         if path.is_file():
             with path.open(encoding="utf-8") as file:
                 return file.readline().partition(": ")[2].strip().strip('"').rstrip(".")
     return ""
+
+
+def _file(name: str) -> str:
+    """The name of the file of a method."""
+    return name.replace("-", "_")

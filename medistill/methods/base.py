@@ -14,7 +14,10 @@ from medistill.recipe.method import MethodSettings
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
+    from medistill.artifacts.class_statistics import ClassStatistics
+    from medistill.artifacts.distilled_set import LabelKind
     from medistill.artifacts.making import Chain
     from medistill.artifacts.normalisation import Normalisation
     from medistill.artifacts.trajectories import Trajectories
@@ -44,6 +47,7 @@ class Facts:
         steps: what its outer steps do, in sentences of a methods section, in which settings of the method stand as
             ``{iterations}``.
         centroids: each image is the mean of several originals, decoded.
+        label_values: labels are learned values, which networks are trained on by the squared error.
     """
 
     display_name: str
@@ -56,6 +60,7 @@ class Facts:
     loss: str = ""
     steps: str = ""
     centroids: bool = False
+    label_values: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,14 @@ class Distilled:
         stage: int64 (N,) the stage in which each image joined.
         student_lr: learning rate to train with.
         normalisation: how the images are normalised.
-        soft_labels: float32 (N, classes) probabilities; None where labels are classes.
+        soft_labels: float32 (N, classes) probabilities or values; None where labels are classes.
         chain: seals every state on the way.
         origin: what the chain began from.
         quantisation: of what centroids the images are, or began as; None where they began otherwise.
         known: fields of the set's provenance that the method alone knows.
+        statistics: noisy class statistics that travel with the set; None where there are none.
+        tiles: of a side of each image (`DistilledSet.tiles`).
+        label_kind: what soft labels are.
     """
 
     images: np.ndarray
@@ -87,6 +95,9 @@ class Distilled:
     origin: Mapping[str, Any]
     quantisation: Quantisation | None = None
     known: Mapping[str, Any] = field(default_factory=dict)
+    statistics: ClassStatistics | None = None
+    tiles: int = 1
+    label_kind: LabelKind = "probabilities"
 
 
 class Method(ABC, Generic[Settings]):
@@ -129,6 +140,19 @@ class Method(ABC, Generic[Settings]):
             trajectories: the experts; None where the method needs none.
             origin: what it is made from, for the record of its making.
         """
+
+    def start(self, context: Context, class_ids: Sequence[int], count: int, normalisation: Normalisation) -> Tensor:
+        """Make again what the images of a run began as, (N, C, H, W); of a method with outer steps.
+
+        Args:
+            context: as for `distil`.
+            class_ids: as for `distil`.
+            count: images of the set, N.
+            normalisation: of them.
+        """
+        from medistill.methods.optimising.start import starting_images
+
+        return starting_images(context, class_ids, normalisation)[0]
 
     def begin(self, context: Context, class_ids: Sequence[int]) -> None:
         """Make, or refuse, what can be made before hours are spent on experts; `distil` takes it up.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from medistill.methods.matching.method import TrajectoryMatching
-from medistill.recipe.matching import GrowingStart, LearnedLabels, MatchingRecipe
+from medistill.recipe.matching import GrowingStart, MatchingRecipe
+from medistill.recipe.outer_loop import LearnedLabels
 from medistill.recipe.section import Fraction
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from medistill.methods.base import Facts
 from medistill.methods.matching.method import TrajectoryMatching
 from medistill.methods.mtt import METHOD as MTT
-from medistill.recipe.matching import GrowingStart, LearnedLabels, Masked, MatchingRecipe, Weighed
+from medistill.recipe.matching import GrowingStart, Guided, Masked, MatchingRecipe, Weighed
+from medistill.recipe.outer_loop import LearnedLabels
 
 
-class Settings(LearnedLabels, GrowingStart, Masked, Weighed, MatchingRecipe):
+class Settings(LearnedLabels, GrowingStart, Masked, Weighed, Guided, MatchingRecipe):
     """IADD: trajectories matched under learned W."""
 
     OWN: ClassVar[tuple[str, ...]] = ("importance.direction",)
@@ -31,10 +33,15 @@ class Iadd(TrajectoryMatching[Settings]):
     )
 
     def facts(self, settings: Settings | None = None) -> Facts:
-        """What is said of it: with W frozen it is MTT."""
-        if settings is not None and settings.importance.direction == "frozen":
-            return MTT.facts()
-        return super().facts(settings)
+        """What is said of it: with W frozen it is MTT; the loss on originals may count beside."""
+        facts = super().facts(settings)
+        if settings is None:
+            return facts
+        if settings.importance.direction == "frozen":
+            facts = MTT.facts()
+        if settings.real.counts:
+            facts = replace(facts, loss=f"{facts.loss} And its loss on originals, by their shares.")
+        return facts
 
 
 METHOD = Iadd()

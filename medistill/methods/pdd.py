@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from medistill.methods.matching.method import TrajectoryMatching
-from medistill.recipe.matching import MatchingRecipe
+from medistill.recipe.matching import MatchingRecipe, StageExperts
 from medistill.recipe.outer_loop import Staged
 from medistill.recipe.section import AtMost, Count
 
 
-class Settings(Staged, MatchingRecipe):
+class Settings(Staged, StageExperts, MatchingRecipe):
     """PDD: mtt in stages, each with more images."""
 
     OWN: ClassVar[tuple[str, ...]] = ("stages",)
 
     name: Literal["pdd"] = "pdd"
     stages: Annotated[Count, AtMost(100)] = 5
+
+    @property
+    def at_rest(self) -> tuple[str, ...]:
+        return (*super().at_rest, *([] if self.new_experts else ["new_experts", "former_epochs"]))
 
 
 class Pdd(TrajectoryMatching[Settings]):

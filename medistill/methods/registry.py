@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from medistill.method_names import method_module, method_names
 from medistill.methods.base import Facts, Method
 from medistill.recipe import Recipe
@@ -37,6 +39,25 @@ def facts_of(display_name: str) -> Facts:
     """What is said of the method that a set names, as "IADD"."""
     name = display_name.lower()
     return find_method(name).facts() if name in method_names() else UNKNOWN
+
+
+def sections_facts(sections: Mapping[str, Mapping[str, Any]]) -> Facts:
+    """What is said of the method of a run whose settings are known section by section (`recipe.load.sections_of`)."""
+    told = dict(sections.get("method", {}))
+    if told.get("name") not in method_names():
+        return UNKNOWN
+    for path, values in sections.items():
+        outer, *inner = path.split(".")
+        if outer == "method" and inner:
+            place = told
+            for key in inner[:-1]:
+                place = place.setdefault(key, {})
+            place[inner[-1]] = dict(values)
+    method = find_method(told["name"])
+    try:
+        return method.facts(method.settings_type.model_validate(told))
+    except ValidationError:  # of a version that had other settings
+        return method.facts()
 
 
 def citations() -> Mapping[str, str]:

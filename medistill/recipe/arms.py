@@ -59,6 +59,13 @@ ARMS = {
             "as many originals",
             "k-means",
         ),
+        Arm(
+            "leverage",
+            "Originals by leverage",
+            "originals drawn by their ridge leverage within each class, and weighted by the inverse of their chance",
+            "as many originals",
+            "leverage",
+        ),
         Arm("hard", "Distilled, hard labels", "the distilled images with hard labels", "the set with hard labels"),
         Arm("distilled", "Distilled images", "the distilled images", "the set", headline=True),
     )

@@ -86,6 +86,9 @@ class DataRecipe(Section):
     """Column with the patient's sex; empty looks for the usual names."""
     age_column: Text = ""
     """Column with the patient's age in years, or with a unit; empty looks for the usual names."""
+    equalise: bool = False
+    """Equalise the histogram of every image by itself, after it was resized. It takes off what devices and displays
+    differ in, which can help at another hospital, and can hurt: look at both where that matters."""
     zca: bool = False
     """Whiten the images (ZCA on grey values from 0 to 1), as some published settings for CIFAR do (`zca`)."""
     zca_regularisation: Positive = 0.1

@@ -29,6 +29,32 @@ class ExpertsRecipe(Section):
     movement that is matched by more (2.7 to 4.7 % of its length on the demo, decision 13)."""
 
 
+class SelectionRecipe(Section):
+    """Which training images experts see when, by difficulty; at rest all of them at all times."""
+
+    start_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of each class's images, the easiest, that an expert starts with (PAD; `init_ratio`); 1: all."""
+    grown_at: Fraction = 0.2
+    """Share of the epochs after which all take part (`add_end_epoch`, 20 of 100)."""
+    drop_first: Fraction = 0.0
+    """Share of each class's images, the easiest, that is left out later (`rm_easy_ratio_first`)."""
+    drop_first_at: Fraction = 0.4
+    """Share of the epochs after which it is (`rm_epoch_first`, 40 of 100)."""
+    drop_last: Fraction = 0.0
+    """The share that is left out towards the end (`rm_easy_ratio_second`)."""
+    drop_last_at: Fraction = 0.6
+    """Share of the epochs after which it is (`rm_epoch_second`, 60 of 100)."""
+    networks: Annotated[Count, AtMost(100)] = 3
+    """Networks whose errors tell how difficult an image is."""
+    epochs: Annotated[Count, AtMost(1000)] = 5
+    """Epochs that each of them is trained for."""
+
+    @property
+    def selects(self) -> bool:
+        """Whether any epoch trains on less than all."""
+        return self.start_share < 1 or self.drop_first > 0 or self.drop_last > 0
+
+
 class FlatExpertsRecipe(ExpertsRecipe):
     """Experts that are trained to where the loss is flat; at 0 they are plain ones."""
 
@@ -36,3 +62,9 @@ class FlatExpertsRecipe(ExpertsRecipe):
     """Radius rho of sharpness-aware training, so that experts end where the loss is flat (FTD); 0 is plain SGD."""
     surrogate_gap: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the surrogate gap in it (alpha of GSAM); 0 is SAM."""
+
+
+class SelectedExpertsRecipe(FlatExpertsRecipe):
+    """Experts that see the training images by difficulty."""
+
+    selection: SelectionRecipe = SelectionRecipe()

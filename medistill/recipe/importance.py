@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medistill.recipe.section import Fraction, Section
+from medistill.recipe.section import Count, Fraction, Section
 
 
 class MaskRecipe(Section):
@@ -24,6 +24,17 @@ class MaskRecipe(Section):
     share of the larger one."""
 
 
+class KeptRecipe(Section):
+    """Parameters that join a match once a student has come close to an expert in them, and stay (HoP-TM)."""
+
+    threshold: Annotated[float, Field(ge=0)] = 0.0
+    """Squared error of a parameter below which it joins, at first (`base_threshold`); 0 matches all from the start."""
+    growth: Annotated[float, Field(ge=1)] = 1.3
+    """Factor by which the threshold grows (`growing_factor`)."""
+    every: Count = 500
+    """Outer steps after which it does."""
+
+
 class ImportanceRecipe(Section):
     """The self-adaptive weights W of IADD (arXiv 2401.15863); its open choices are ours, see the method page."""
 
@@ -36,9 +47,11 @@ class ImportanceRecipe(Section):
     constraint: Literal["mean_square", "movement", "none"] = "mean_square"
     """`mean_square` keeps the parameter-weighted mean of w squared at 1, `movement` the mean weighted by the groups'
     squared movement; `none` is the literal reading."""
-    direction: Literal["descent", "ascent", "frozen"] = "descent"
-    """W descends the loss, ascends it, or stays 1 (which is MTT)."""
+    direction: Literal["descent", "ascent", "frozen", "usefulness"] = "descent"
+    """W descends the loss, ascends it, or stays 1 (which is MTT); or it descends the loss on originals of networks
+    trained on the images after an outer step under W, by the students of `method.real`."""
     lr: Annotated[float, Field(ge=0)] = 0.001
-    """Learning rate of W. Measured: from 0.01 on W did harm, see the ledger."""
+    """Learning rate of W; by usefulness it is the length of a step, since the gradient is divided by its size of late.
+    Measured with descent: from 0.01 on W did harm, see the ledger."""
     momentum: Fraction = 0.5
     """Momentum of W's SGD."""

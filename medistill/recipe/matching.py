@@ -12,12 +12,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from medistill.errors import UsageError
-from medistill.recipe.experts import ExpertsRecipe, FlatExpertsRecipe
-from medistill.recipe.importance import ImportanceRecipe, MaskRecipe
+from medistill.recipe.experts import ExpertsRecipe, FlatExpertsRecipe, SelectedExpertsRecipe
+from medistill.recipe.importance import ImportanceRecipe, KeptRecipe, MaskRecipe
 from medistill.recipe.method import MethodSettings
-from medistill.recipe.outer_loop import OuterLoopRecipe, SharpSteps, Staged
+from medistill.recipe.outer_loop import LearnedLabels, OuterLoopRecipe, SharpSteps, Staged
 from medistill.recipe.privacy import PrivacyRecipe
 from medistill.recipe.section import AtMost, Count, CountOrNone, Fraction, Positive, Section
+from medistill.recipe.unrolling import RealRecipe
 
 
 class MatchingRecipe(OuterLoopRecipe):
@@ -69,7 +70,8 @@ class MatchingRecipe(OuterLoopRecipe):
                 f"{self.max_start_epoch}"
             )
         start_epochs = self.max_start_epoch - self.min_start_epoch
-        if self.stage_count > min(self.ipc, start_epochs, self.iterations):
+        divided = self.stage_count if self.whole.new_experts else start_epochs
+        if self.stage_count > min(self.ipc, divided, self.iterations):
             yield (
                 f"method.stages {self.stage_count} needs as many images per class, start epochs and outer steps, but "
                 f"there are {self.ipc} (method.ipc), {start_epochs} and {self.iterations} (method.iterations)"
@@ -80,6 +82,12 @@ class MatchingRecipe(OuterLoopRecipe):
                 f"method.max_start_epoch - 1 + method.expert_epochs is {last}, but method.experts.epochs makes only "
                 f"{self.experts.epochs} epochs"
             )
+        if self.whole.shape and min(self.expert_epochs, self.syn_steps) < 2:
+            yield (
+                f"method.shape {self.whole.shape:g} needs a middle of both walks, but method.expert_epochs is "
+                f"{self.expert_epochs} and method.syn_steps is {self.syn_steps} (at least 2 of each)"
+            )
+        yield from self.whole.real.unfit("method.real")
         yield from super().misfits(image_size)
 
     def breaches(self, privacy: PrivacyRecipe) -> Iterator[str]:
@@ -88,6 +96,19 @@ class MatchingRecipe(OuterLoopRecipe):
             yield (
                 "images that start from patients' images, or from means of them, would show them without any noise "
                 "(set method.init = noise)"
+            )
+        if self.whole.asks_originals:
+            yield (
+                "the loss on originals sees patients' images without noise (set method.real.weight = 0, "
+                "method.real.begins = 1 and another method.importance.direction than usefulness)"
+            )
+        if self.whole.new_experts:
+            yield "experts trained anew for a stage see patients without noise (set method.new_experts = false)"
+        if isinstance(self.followed, SelectedExpertsRecipe) and self.followed.selection.selects:
+            yield (
+                "networks that tell how difficult a patient is see every patient without noise (set "
+                "method.selection.start_share = 1, method.selection.drop_first = 0 and "
+                "method.selection.drop_last = 0)"
             )
         if self.followed.sharpness:
             yield (
@@ -99,15 +120,6 @@ class MatchingRecipe(OuterLoopRecipe):
                 f"an update cannot expect {batch} of {privacy.units} units (lower method.experts.batch_size, or "
                 "correct privacy.units)"
             )
-
-
-class LearnedLabels(Section):
-    """Labels that may be learned with the images."""
-
-    labels: Literal["hard", "soft"] = "hard"
-    """A class an image, or probabilities that start at an expert's answers and are learned with it (DATM)."""
-    label_lr: Annotated[float, Field(ge=0)] = 2.0
-    """Learning rate of the logits of soft labels (`lr_y`)."""
 
 
 class GrowingStart(Section):
@@ -123,18 +135,71 @@ class Masked(Section):
     mask: MaskRecipe = MaskRecipe()
 
 
+class StageExperts(Section):
+    """Stages whose experts may be made anew."""
+
+    new_experts: bool = False
+    """Whether each later stage has experts of its own, which learned the images so far before the originals (as
+    published), and the whole range of starts; else the stages divide the range of one set of experts."""
+    former_epochs: Annotated[Count, AtMost(20_000)] = 1000
+    """Epochs for which they learn the images so far (`override_epoch_eval_train`)."""
+
+
+class EasyFirst(Section):
+    """Matches that parameters join as they become easy."""
+
+    kept: KeptRecipe = KeptRecipe()
+
+
+class Shaped(Section):
+    """Matches of the shape of a walk, beside its end."""
+
+    shape: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the loss of shape: the angles between start, middle and end, a student's against an expert's (HoP-TM;
+    `lamb`); 0 matches the end alone."""
+
+
+class OfLength(Section):
+    """Matches after a number of student steps that the student decides."""
+
+    closest: Literal["off", "l1", "l2"] = "off"
+    """Which of the student's states is matched: its end, or the one nearest to the expert's (ATT), by the sum of
+    magnitudes (the published code) or of squares (the paper)."""
+
+
+class Deep(Section):
+    """Matches of the layers that lie deep."""
+
+    depth: Fraction = 0.0
+    """Share of the parameters, from the image on, that a match leaves out (PAD; `depth_ratio`)."""
+
+
 class Weighed(Section):
     """Matches in which parameters count by learned weights."""
 
     importance: ImportanceRecipe = ImportanceRecipe()
 
 
-class WholeMatching(LearnedLabels, GrowingStart, Staged, SharpSteps, Masked, Weighed, MatchingRecipe):
+class Guided(Section):
+    """Matches that the loss on originals goes with, or follows."""
+
+    real: RealRecipe = RealRecipe()
+
+
+class WholeMatching(
+    LearnedLabels, GrowingStart, Staged, StageExperts, SharpSteps, Masked, EasyFirst, Shaped, OfLength, Deep, Weighed,
+    Guided, MatchingRecipe,
+):  # fmt: skip
     """Every setting of trajectory matching, off by default: plain MTT. No method of its own."""
 
     name: str = ""
     experts: FlatExpertsRecipe = FlatExpertsRecipe()
     importance: ImportanceRecipe = ImportanceRecipe(direction="frozen")
+
+    @property
+    def asks_originals(self) -> bool:
+        """Whether networks trained on the images are tried on originals, beside the experts that are followed."""
+        return self.real.counts or self.importance.direction == "usefulness"
 
 
 def whole_matching(method: MethodSettings) -> WholeMatching:

@@ -16,11 +16,13 @@ from medistill.errors import UsageError
 from medistill.method_names import DEFAULT_METHOD, method_module, method_names
 from medistill.recipe.experts import FlatExpertsRecipe
 from medistill.recipe.privacy import PrivacyRecipe
-from medistill.recipe.quantise import AutoencoderRecipe, CentroidsRecipe
+from medistill.recipe.quantise import AnyCells, AutoencoderRecipe, QuantiseRecipe
 from medistill.recipe.section import AtMost, Count, Section
 
 Start = Literal["real", "noise", "quantised"]
 """What images begin as."""
+Draw = Literal["random", "leverage", "distance"]
+"""How training images are drawn that images begin as."""
 
 
 class MethodSettings(Section):
@@ -40,9 +42,29 @@ class MethodSettings(Section):
         return "real"
 
     @property
-    def quantisation(self) -> CentroidsRecipe | None:
+    def start_drawn_by(self) -> Draw:
+        """How the training images are drawn, where images begin as such."""
+        return "random"
+
+    @property
+    def at_rest(self) -> tuple[str, ...]:
+        """Its settings that came later and do nothing here: a recipe is known by the same digest without them."""
+        return ()
+
+    @property
+    def start_norm(self) -> float:
+        """L2 norm of each image that begins as noise; 0: every pixel has deviation 1."""
+        return 0.0
+
+    @property
+    def quantisation(self) -> AnyCells | None:
         """How the corpus is quantised, where the images are, or begin as, centroids; else None."""
         return None
+
+    @property
+    def codes(self) -> QuantiseRecipe | None:
+        """What gives the codes that images are, or begin as, the decoder's images of; None where none are decoded."""
+        return self.quantisation if isinstance(self.quantisation, QuantiseRecipe) else None
 
     @property
     def trained_autoencoder(self) -> AutoencoderRecipe | None:
@@ -53,6 +75,16 @@ class MethodSettings(Section):
     def learns_labels(self) -> bool:
         """Whether the set has soft labels."""
         return False
+
+    @property
+    def tile_factor(self) -> int:
+        """Tiles of a side of a stored image, f: networks are shown f^2 images in its place; 1 is the image itself."""
+        return 1
+
+    @property
+    def begun(self) -> int:
+        """Originals or centroids of each class that the images begin as: one for each of their tiles."""
+        return self.ipc * self.tile_factor**2
 
     @property
     def stage_count(self) -> int:
@@ -68,6 +100,21 @@ class MethodSettings(Section):
     def outer_steps(self) -> int:
         """Outer steps in which the images are optimised."""
         return 0
+
+    @property
+    def one_release(self) -> bool:
+        """Whether it looks at the patients once, in one release under differential privacy, and never again."""
+        return False
+
+    @property
+    def compares_features(self) -> bool:
+        """Whether it compares features of networks that begin with random numbers, of which a probe has none."""
+        return False
+
+    @property
+    def holds_grey(self) -> bool:
+        """Whether it holds the grey value of each pixel between black and white, which a whitened one does not have."""
+        return False
 
     def cut_down(self, *, experts: int, iterations: int) -> Self:
         """The same with at most so many experts and so many outer steps: what a shadow of an audit is made with."""
@@ -86,7 +133,10 @@ class MethodSettings(Section):
 
         A method that says nothing of it has no guarantee.
         """
-        yield f"method {self.name} sees patients' images without noise (set method.name to one that follows experts)"
+        yield (
+            f"method {self.name} sees patients' images without noise (set method.name to one that follows experts, or, "
+            "with an encoder, to private-means)"
+        )
 
 
 def experts_of(method: MethodSettings) -> FlatExpertsRecipe:
@@ -119,7 +169,7 @@ def autoencoder_of(method: MethodSettings) -> AutoencoderRecipe:
     return method.trained_autoencoder
 
 
-def quantisation_of(method: MethodSettings) -> CentroidsRecipe:
+def quantisation_of(method: MethodSettings) -> AnyCells:
     """How a method quantises the corpus.
 
     Raises:

@@ -40,8 +40,8 @@ class PrivacyRecipe(Section):
     a run beyond it is refused before anything is trained. 0: no limit."""
     total_delta: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The same for the sum of their deltas. 0: no limit."""
-    clip: Positive = 1.0
-    """Largest L2 norm C of what one unit adds to an update."""
+    clip: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
+    """Largest L2 norm C of what one unit adds to an update, or of the features of an image in class statistics."""
     mean: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Mean of the normalisation in units of full scale: a constant, since a measured one would tell of the patients."""
     std: Positive = 0.25

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,16 +12,9 @@ from medistill.recipe.section import MOST_NUMBER, AtMost, Count, CountOrNone, Po
 Weighting = Literal["uniform", "mass", "sqrt"]
 
 
-class QuantiseRecipe(Section):
-    """Optimal quantisation of each class in a latent space (DDOQ, arXiv 2501.07681)."""
+class CellsRecipe(Section):
+    """Optimal quantisation of each class, whatever its images are encoded by (DDOQ, arXiv 2501.07681)."""
 
-    encoder: Literal["pca", "autoencoder", "brought"] = "pca"
-    """What spans the latent space: principal components of the training images; an autoencoder (AutoencoderKL) that is
-    trained on them; or one that was brought with --decoder."""
-    decoder: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
-    """SHA-256 of the one that was brought; --decoder FOLDER sets it."""
-    components: Annotated[CountOrNone, AtMost(4096)] = 0
-    """Principal components, for `pca`; 0 takes 64, or half as many as there are training images if that is less."""
     batch_size: Annotated[int, Field(ge=16, le=MOST_NUMBER), AtMost(65_536)] = 512
     """Images that are encoded and quantised at once, which bounds the memory. A class with more of them has other
     centroids under another number, since CLVQ moves them batch by batch."""
@@ -37,6 +30,28 @@ class QuantiseRecipe(Section):
     nested: Annotated[tuple[Count, ...], Field(max_length=100)] = ()
     """Images per class, ascending, at which smaller sets are to be parts of larger ones: with 1, 10, 50 the first 10 of
     every class are the set of 10. Each level keeps the centroids of the levels before. Empty: all centroids at once."""
+
+
+class WeightsRecipe(Section):
+    """How much images that stand for cells count in the loss."""
+
+    weights: Weighting = "mass"
+    """Weight of an image in the loss: the share of its class in its cell (`mass`), the square root of that, or the same
+    for all."""
+    priors: Literal["equal", "corpus"] = "equal"
+    """Whether the classes weigh alike, however many images each has, or as they are common in the training split."""
+
+
+class QuantiseRecipe(CellsRecipe):
+    """Optimal quantisation of each class in a latent space (DDOQ, arXiv 2501.07681)."""
+
+    encoder: Literal["pca", "autoencoder", "brought"] = "pca"
+    """What spans the latent space: principal components of the training images; an autoencoder (AutoencoderKL) that is
+    trained on them; or one that was brought with --decoder."""
+    decoder: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    """SHA-256 of the one that was brought; --decoder FOLDER sets it."""
+    components: Annotated[CountOrNone, AtMost(4096)] = 0
+    """Principal components, for `pca`; 0 takes 64, or half as many as there are training images if that is less."""
 
     def misfits(self, autoencoder: AutoencoderRecipe, image_size: int) -> Iterator[str]:
         """What does not fit together, each in a sentence.
@@ -59,18 +74,26 @@ class QuantiseRecipe(Section):
             )
 
 
-class CentroidsRecipe(QuantiseRecipe):
+class CentroidsRecipe(WeightsRecipe, QuantiseRecipe):
     """Optimal quantisation of each class in a latent space, whose centroids are the distilled images themselves."""
 
-    weights: Weighting = "mass"
-    """Weight of an image in the loss: the share of its class in its cell (`mass`), the square root of that, or the same
-    for all."""
-    priors: Literal["equal", "corpus"] = "equal"
-    """Whether the classes weigh alike, however many images each has, or as they are common in the training split."""
     teachers: Annotated[Count, AtMost(100)] = 1
     """Networks, trained on the training split as in the evaluation, whose mean answers are the soft labels."""
     temperature: Positive = 1.0
     """What their logits are divided by first."""
+
+
+class FeatureCellsRecipe(WeightsRecipe, CellsRecipe):
+    """Optimal quantisation of each class in the features of the network's encoder (`network.encoder`)."""
+
+    encoder: ClassVar[Literal["features"]] = "features"
+    """What spans the space."""
+    decoder: ClassVar[str] = ""
+    """There is none: images are rendered."""
+
+
+AnyCells = CentroidsRecipe | FeatureCellsRecipe
+"""How a corpus is quantised, by whichever method."""
 
 
 class AutoencoderRecipe(Section):

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from medistill.recipe.data import DataRecipe
 from medistill.recipe.method import AnyMethod, default_method
 from medistill.recipe.privacy import PrivacyRecipe, broken_conditions
+from medistill.recipe.prune import PruneRecipe
 from medistill.recipe.schedule import ScheduleRecipe
 from medistill.recipe.section import Section, Text
 from medistill.recipe.sections import AuditRecipe, AugmentationRecipe, ComputeRecipe, EvaluateRecipe, NetworkRecipe
@@ -30,6 +31,7 @@ class Recipe(Section):
     data: DataRecipe = DataRecipe()
     network: NetworkRecipe = NetworkRecipe()
     augmentation: AugmentationRecipe = AugmentationRecipe()
+    prune: PruneRecipe = PruneRecipe()
     method: AnyMethod = Field(default_factory=default_method)
     evaluate: EvaluateRecipe = EvaluateRecipe()
     schedule: ScheduleRecipe = ScheduleRecipe()
@@ -46,6 +48,35 @@ class Recipe(Section):
                 f"network.depth {self.network.depth} halves the image that often, but data.image_size is only "
                 f"{self.data.image_size} pixels"
             )
+        if self.network.encoder and self.network.name != "probe":
+            raise ValueError(
+                f"network.encoder is of a probe, and network.name is {self.network.name}; --encoder NAME sets them both"
+            )
+        if self.network.projection and self.network.name != "probe":
+            raise ValueError(
+                f"network.projection is of a probe, and network.name is {self.network.name}; --public and --encoder "
+                "set them both"
+            )
+        if self.network.name == "probe" and self.data.zca:
+            raise ValueError(
+                "the encoder of network.name = probe sees grey values, which data.zca = true mixes; set data.zca to "
+                "false"
+            )
+        if self.network.name == "probe" and self.method.compares_features:
+            raise ValueError(
+                f"method.name = {self.method.name} compares the features of networks that begin with random numbers, "
+                "and a probe takes those of its encoder, which stay; choose another method.name or network.name"
+            )
+        if self.data.zca and self.method.holds_grey:
+            raise ValueError(
+                f"method.name = {self.method.name} holds each pixel's grey value between black and white, and "
+                "data.zca = true mixes these; set data.zca to false, or choose another method.name (dsa)"
+            )
+        if self.data.zca and self.method.tile_factor > 1:
+            raise ValueError(
+                "data.zca = true mixes all pixels of an image, which method.tiles cuts into parts; set method.tiles to "
+                "1, or data.zca to false"
+            )
         if self.data.several_findings == "priority" and not self.data.classes:
             raise ValueError(
                 "data.several_findings = priority takes the first of data.classes, but these are not named; name them "
@@ -54,7 +85,11 @@ class Recipe(Section):
         if self.data.val_fraction + self.data.test_fraction >= 1:
             raise ValueError("data.val_fraction + data.test_fraction leaves nothing to train on")
         if self.privacy.mode == "dp":
-            broken = [*self.method.breaches(self.privacy), *broken_conditions(self.data, self.privacy)]
+            broken = [
+                *self.method.breaches(self.privacy),
+                *self.prune.breaches(),
+                *broken_conditions(self.data, self.privacy),
+            ]
             if broken:
                 raise ValueError(f"differential privacy (privacy.mode = dp) would not hold: {'; '.join(broken)}")
         return self
@@ -67,9 +102,9 @@ class Recipe(Section):
 
     @property
     def fewest_images(self) -> int:
-        """Training images that a class needs: as many as distilled ones are asked for, but one where these are noise
-        at first."""
-        return 1 if self.method.starts_from == "noise" else self.method.ipc
+        """Training images that a class needs: as many as distilled ones, or tiles of them, are asked for, but one where
+        these are noise at first."""
+        return 1 if self.method.starts_from == "noise" else self.method.begun
 
     @property
     def strictness(self) -> dict[str, float]:
@@ -78,8 +113,12 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over every setting but the name, the description and the audit's."""
-        settings = self.model_dump(mode="json", exclude={"name", "description", "audit"})
+        """SHA-256 over every setting but the name, the description and the audit's. Pruning and what the method says to
+        be at rest count where they do something, so that a recipe from before them keeps its digest."""
+        apart = {"name", "description", "audit"} | (set() if self.prune.active else {"prune"})
+        settings = self.model_dump(mode="json", exclude=apart)
+        for name in self.method.at_rest:
+            del settings["method"][name]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,6 +8,11 @@ from pydantic import Field
 
 from medistill.recipe.section import AtMost, Count, Positive, Section
 
+LEAST_PENALTY, MOST_PENALTY = 1e-6, 1e6
+"""L2 penalties between which float64 finds the one minimum."""
+Penalised = Annotated[float, Field(ge=LEAST_PENALTY, le=MOST_PENALTY)]
+Penalties = Annotated[tuple[Penalised, ...], Field(min_length=1, max_length=20)]
+
 
 class ScheduleRecipe(Section):
     """How long, how fast and in which batches the networks of each arm are trained.
@@ -17,7 +22,8 @@ class ScheduleRecipe(Section):
 
     choose: Literal["fixed", "validation"] = "validation"
     """`validation` searches among the values below for each arm, and gives each its best; `fixed` takes `evaluate.lr`
-    and `evaluate.epochs`, or `raw_lr` and `raw_epochs`, and `evaluate.batch_size`, as published protocols do."""
+    and `evaluate.epochs`, or `raw_lr` and `raw_epochs`, and `evaluate.batch_size`, as published protocols do, and for a
+    probe `penalty`."""
     rates: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=10)] = (0.01, 0.03)
     """Learning rates to try; the learned rate of a distilled set is tried beside them on that set."""
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=10)] = (32,)
@@ -37,3 +43,8 @@ class ScheduleRecipe(Section):
     few_patients: Count = 300
     """With fewer validation patients than this, other training patients help to choose: those whose images an arm was
     not given, and for all originals each third of the patients in turn (cross-validation)."""
+    penalties: Penalties = (0.01, 0.1, 1.0, 10.0, 100.0)
+    """L2 penalties to try for a probe, a linear layer on an encoder's features, which is fitted to its end: there is
+    nothing else to choose. Half of one times the squared weights is added to the mean loss."""
+    penalty: Penalised = 0.1
+    """L2 penalty of a probe where none is chosen."""

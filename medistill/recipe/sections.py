@@ -11,7 +11,7 @@ from medistill.recipe.section import MOST_NUMBER, AtMost, Count, CountOrNone, Fr
 from medistill.recipe.strictness import Laxer
 
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
-NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121"]
+NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121", "probe"]
 
 
 class NetworkRecipe(Section):
@@ -23,6 +23,16 @@ class NetworkRecipe(Section):
     """Blocks of a ConvNet, each halving height and width."""
     width: Annotated[int, Field(ge=1, le=65_536), AtMost(1024)] = 128
     """Channels of a ConvNet."""
+    encoder: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    """SHA-256 of the frozen encoder whose features a `probe`, a linear layer, is trained on; --encoder sets it. Empty:
+    the only one in the cache, whose hash the run then records."""
+    projection: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    """Digest of the space that the encoder's features are projected to, whitened on images that were declared public;
+    --public sets it. Empty: the features as they are."""
+
+    def of(self, name: NetworkName) -> NetworkRecipe:
+        """Return the same settings of another network; a probe alone has an encoder."""
+        return self.model_copy(update={"name": name, "encoder": self.encoder if name == "probe" else ""})
 
 
 class AugmentationRecipe(Section):

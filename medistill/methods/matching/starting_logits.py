@@ -22,7 +22,8 @@ NOISE_CONFIDENCE = 0.9
 def starting_logits(
     pixels: Tensor, labels: Tensor, trajectories: Trajectories, recipe: Recipe, spec: NetworkSpec
 ) -> Tensor:
-    """Return the logits (N, classes) that soft labels start from: those of expert 0 at its end, right or wrong.
+    """Return the logits (N, classes) that soft labels start from: those of expert 0 at its end, right or wrong; of an
+    image with tiles, the mean of theirs.
 
     Noise has no right answer: there each image starts with probability `NOISE_CONFIDENCE` for the class that it is made
     for and the rest shared evenly.
@@ -32,4 +33,7 @@ def starting_logits(
         return math.log(own) * torch.nn.functional.one_hot(labels, spec.classes).float()
     network = build_network(spec, generator(recipe.seed, "student"), pixels.device)
     FlatParameters(network).load(torch.from_numpy(trajectories.snapshot(0, trajectories.epochs)))
-    return logits(network, LabelledImages.of_floats(pixels, labels), spec, recipe, pixels.device)
+    tiles = recipe.method.tile_factor
+    images = LabelledImages.of_floats(pixels, labels, normalisation=trajectories.normalisation).cut(tiles)
+    said = logits(network, images, spec, recipe, pixels.device)
+    return said if tiles == 1 else said.view(len(pixels), tiles**2, -1).mean(dim=1)

@@ -22,6 +22,8 @@ from medistill.engine.checkpoint import load_checkpoint, save_checkpoint
 from medistill.engine.coordinates import Values
 from medistill.engine.labels import Labels
 from medistill.engine.objectives.base import Objective
+from medistill.engine.objectives.encoded import Encoded
+from medistill.engine.objectives.tiled import Tiled
 from medistill.engine.outer import optimise
 from medistill.engine.parameterisations.base import Parameterisation
 from medistill.engine.problem import DistillationProblem, OuterSettings, ValidationScore
@@ -33,6 +35,7 @@ from medistill.methods.optimising.origin import checkpoint_origin, refuse_anothe
 from medistill.methods.optimising.validation_steps import keep_step
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import build_network
+from medistill.quantisation.record import Quantisation
 from medistill.training.allocator import keep_freed_memory
 from medistill.training.context import Context
 from medistill.training.fresh_network import TrainingSet, train_and_predict
@@ -66,7 +69,7 @@ class OuterPlan:
 
     Attributes:
         settings: of the loop.
-        objective: what the images are compared with.
+        objective: what the images are compared with; of a probe, what their features are compared with.
         parameterisation: what they are made of, from their start.
         labels: what they are labelled with.
         stage: int64 (N,) the stage in which each image moves.
@@ -74,6 +77,8 @@ class OuterPlan:
         normalisation: of the images.
         made_from: tells what the run follows from all else that it could; a checkpoint of another is refused.
         validation: how images are scored; None takes the last ones unseen.
+        weights: float32 (N,) of the images in the loss of networks trained on them, mean 1; None weighs all alike.
+        tiles: of a side of each image, f; objective and networks are shown f^2 images in its place.
     """
 
     settings: OuterSettings
@@ -85,6 +90,8 @@ class OuterPlan:
     normalisation: Normalisation
     made_from: str
     validation: ValidationSettings | None
+    weights: torch.Tensor | None = None
+    tiles: int = 1
 
 
 def run_outer_loop(plan: OuterPlan, context: Context, origin: Mapping[str, Any]) -> State:
@@ -104,13 +111,14 @@ def run_outer_loop(plan: OuterPlan, context: Context, origin: Mapping[str, Any])
     recipe, checkpoint = context.recipe, context.out / "state" / "checkpoint.safetensors"
     problem = DistillationProblem(
         settings=plan.settings,
-        objective=plan.objective,
+        objective=_of_images(plan, context),
         parameterisation=plan.parameterisation,
         labels=plan.labels,
         stage=plan.stage,
         precision=recipe.compute.precision,
         validate=None if plan.validation is None else _validator(plan, plan.validation, context),
         save=lambda current: save_checkpoint(current, checkpoint, checkpoint_origin(recipe, plan.made_from)),
+        weights=plan.weights,
     )
     state = State.start(problem.coordinates, Chain.start(local_key(), origin))
     if checkpoint.is_file():
@@ -123,27 +131,33 @@ def run_outer_loop(plan: OuterPlan, context: Context, origin: Mapping[str, Any])
     return state
 
 
-def distilled(plan: OuterPlan, state: State, origin: Mapping[str, Any]) -> Distilled:
+def distilled(
+    plan: OuterPlan, state: State, origin: Mapping[str, Any], quantisation: Quantisation | None = None
+) -> Distilled:
     """Return what the best coordinates of a run make.
 
     Args:
         plan: of the run.
         state: its last.
         origin: as for `run_outer_loop`.
+        quantisation: of what centroids the images are, or began as; None where they are none.
     """
     labels = plan.labels
     assert state.chain is not None  # noqa: S101  (it began with one)
     return Distilled(
         images=plan.parameterisation.render(state.best).detach().cpu().numpy().astype(np.float32),
         labels=labels.classes.argmax(dim=1).cpu().numpy(),
-        weights=np.ones(len(labels.classes), np.float32),
-        stage=plan.stage.cpu().numpy(),
+        weights=np.ones(len(labels.classes), np.float32) if plan.weights is None else plan.weights.cpu().numpy(),
+        stage=(0 * plan.stage if plan.settings.together else plan.stage).cpu().numpy(),
         student_lr=plan.student_lr(state.best),
         normalisation=plan.normalisation,
         soft_labels=labels.render(state.best).cpu().numpy() if labels.soft else None,
+        label_kind=labels.kind,
         chain=state.chain,
         origin=origin,
+        quantisation=quantisation,
         known={"chosen_step": state.best_step, "micro_batch": state.micro_batch},
+        tiles=plan.tiles,
     )
 
 
@@ -163,6 +177,16 @@ def keep_history(state: State, out: Path, more: Mapping[str, Any]) -> None:
     keep_json(out / "history.json", told)
 
 
+def _of_images(plan: OuterPlan, context: Context) -> Objective[Any]:
+    """Return the objective of a plan as one of stored images: where the network is a probe, through its encoder, and
+    where they are cut into tiles, by these."""
+    encoder, recipe, objective = context.spec.encoder, context.recipe, plan.objective
+    if encoder is not None and not objective.sees_pixels:
+        on_device = encoder.to(context.device)
+        objective = Encoded(objective, on_device, plan.normalisation, recipe.augmentation, recipe.seed)
+    return objective if plan.tiles == 1 else Tiled(objective, plan.tiles)
+
+
 def _resume(state: State, checkpoint: Path, made_from: str, context: Context) -> None:
     """Continue from a checkpoint, and say what may differ from an undisturbed run."""
     threads = load_checkpoint(state, checkpoint, refuse_another_run(checkpoint, context.recipe, made_from))
@@ -180,8 +204,8 @@ def _micro_batch(plan: OuterPlan, context: Context) -> int:
     """Return how many images pass a network at once, from those of a step of all."""
     recipe, spec = context.recipe, context.spec
     network = build_network(spec, generator(recipe.seed, "student"), context.device)
-    whole, chosen = plan.objective.batch_size(len(plan.stage)), recipe.compute.micro_batch
-    return micro_batch_size(network, spec.channels, spec.image_size, chosen=chosen, whole=whole)
+    whole, chosen = plan.objective.batch_size(len(plan.stage) * plan.tiles**2), recipe.compute.micro_batch
+    return micro_batch_size(network, spec.shape, chosen=chosen, whole=whole)
 
 
 def _validator(
@@ -194,10 +218,11 @@ def _validator(
 
     def validate(images: LabelledImages, values: Values, iteration: int) -> ValidationScore:
         """Score the images of an outer step, and keep them where that is asked for."""
-        student_lr = plan.student_lr(values)
+        images, student_lr = images.normalised_by(plan.normalisation), plan.student_lr(values)
         if validation.keep:
             keep_step(context.out, iteration, images, student_lr)
-        training = TrainingSet(images, small_schedule(recipe.evaluate, lr=student_lr, epochs=validation.epochs))
+        schedule = small_schedule(recipe.evaluate, lr=student_lr, epochs=validation.epochs)
+        training = TrainingSet(images.cut(plan.tiles), schedule)
         accuracies, aucs = [], []
         for k in range(validation.networks):
             rng = generator(recipe.seed, "look", k)

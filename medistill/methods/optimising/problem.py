@@ -9,16 +9,19 @@ from torch.nn import functional as F
 from medistill.engine.coordinates import MomentumSGD
 from medistill.engine.parameterisations.pixels import Pixels
 from medistill.engine.problem import OuterSettings
+from medistill.errors import DataError
 from medistill.methods.optimising.outer_run import ValidationSettings
-from medistill.recipe import OuterLoopRecipe, PrivacyRecipe, SharpSteps
+from medistill.recipe import Nested, OuterStepsRecipe, PrivacyRecipe, SharpSteps
 from medistill.training.stages import image_stages
 
 
-def outer_settings(settings: OuterLoopRecipe) -> OuterSettings:
+def outer_settings(settings: OuterStepsRecipe) -> OuterSettings:
     """Return how long the outer loop runs and what it does on the way."""
     return OuterSettings(
         iterations=settings.iterations,
         stages=settings.stage_count,
+        former=settings.former_lr if isinstance(settings, Nested) else 0.0,
+        together=isinstance(settings, Nested),
         sharpness=settings.sharpness if isinstance(settings, SharpSteps) else 0.0,
         ema=settings.ema,
         validate_every=settings.validate_every,
@@ -26,9 +29,9 @@ def outer_settings(settings: OuterLoopRecipe) -> OuterSettings:
     )
 
 
-def pixels(settings: OuterLoopRecipe, start: Tensor) -> Pixels:
-    """Return images that move by their pixels, from ``start`` (N, C, H, W)."""
-    return Pixels(start, MomentumSGD(settings.image_lr, settings.momentum))
+def pixels(lr: float, momentum: float, start: Tensor) -> Pixels:
+    """Return images that move by their pixels, by SGD with momentum, from ``start`` (N, C, H, W)."""
+    return Pixels(start, MomentumSGD(lr, momentum))
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
@@ -36,12 +39,23 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     return F.one_hot(labels, classes).float()
 
 
-def stages(settings: OuterLoopRecipe, labels: Tensor) -> Tensor:
-    """Return the stage in which each image moves, int64 (N,); ``labels`` (N,) lie class by class."""
+def stages(settings: OuterStepsRecipe, labels: Tensor) -> Tensor:
+    """Return the stage in which each image moves, int64 (N,); ``labels`` (N,) lie class by class.
+
+    Raises:
+        DataError: the first images of each class are to be a set, and a class has none for each stage.
+    """
+    fewest = int(_counts(labels).min())
+    if isinstance(settings, Nested) and fewest < settings.stages:
+        raise DataError(
+            f"a class has {fewest} images for {settings.stages} stages, since it has no more centroids",
+            expected="an image of each class in every stage",
+            do=f"lower method.stages to {fewest}, or set method.init = real or noise",
+        )
     return image_stages(_counts(labels).tolist(), settings.stage_count).to(labels.device)
 
 
-def validation(settings: OuterLoopRecipe, privacy: PrivacyRecipe, labels: Tensor) -> ValidationSettings | None:
+def validation(settings: OuterStepsRecipe, privacy: PrivacyRecipe, labels: Tensor) -> ValidationSettings | None:
     """Return how images are scored on the validation split; None where it is not to be looked at.
 
     Of one class there is no figure to choose by; under differential privacy to choose would have to be paid for.

@@ -16,16 +16,12 @@ from medistill.artifacts.kept import keep_json, keep_tensors, read_kept, read_re
 from medistill.artifacts.local_key import local_key, seal
 from medistill.artifacts.making import array_digest
 from medistill.artifacts.normalisation import Normalisation
-from medistill.errors import DataError, MedistillError
+from medistill.errors import MedistillError
 from medistill.evaluate.representatives import rows_by_class
+from medistill.methods.quantising.spaces import Space, space_of
 from medistill.progress import Progress
-from medistill.quantisation.autoencoder import check_fits
 from medistill.quantisation.cells import Cells
 from medistill.quantisation.cells import quantise as quantise_codes
-from medistill.quantisation.codes import decoded, encode, errors
-from medistill.quantisation.decoders import brought_decoder, own_autoencoder
-from medistill.quantisation.encoder_decoder import EncoderDecoder
-from medistill.quantisation.pca import MOST_PASSES, fit_pca
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.quantisation.wasserstein import SAMPLED, rate, w2_random, w2_uniform
 from medistill.quantisation.weights import weights
@@ -35,52 +31,39 @@ from medistill.training.randomness import derive_seed
 
 RECORD = "quantisation.json"
 SEAL = "seal"
-COMPONENTS = 64
-"""Principal components where the recipe leaves their number open and there are images enough."""
 DRAWS = 5
 """Random subsets that the centroids are compared with."""
 
 
 @dataclass(frozen=True)
 class Centroids:
-    """The decoded centroids, class by class.
+    """The centroids, class by class.
 
     Attributes:
-        grey: float32 (N, C, H, W) in units of full scale, 0 to 1.
+        codes: float32 (N, D), in units of the space.
         labels: int64 (N,).
         weights: float32 (N,), mean 1.
         record: what is known of them.
+        grey: decoded, float32 (N, C, H, W) in units of full scale, 0 to 1; None where the space has no decoder.
     """
 
-    grey: np.ndarray
+    codes: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
     record: Quantisation
+    grey: np.ndarray | None
 
     def images(self, normalisation: Normalisation) -> np.ndarray:
-        """Float32 (N, C, H, W), as networks see them."""
+        """Float32 (N, C, H, W), as networks see them; of codes that are decoded."""
+        if self.grey is None:
+            raise TypeError("these centroids have no decoder")
         return Normalisation.full_scale(self.grey.shape[1]).moved(self.grey, normalisation)
-
-
-@dataclass(frozen=True)
-class _Space:
-    """A latent space, and where it comes from.
-
-    Attributes:
-        encoder: what spans it.
-        explained: share of the variance in it; None but for principal components.
-        licence: of what was brought; else empty.
-    """
-
-    encoder: EncoderDecoder
-    explained: float | None
-    licence: str
 
 
 def quantise(context: Context, class_ids: Sequence[int]) -> Centroids:
     """Quantise the training images of every class; write ``out/quantisation.json``.
 
-    The decoded centroids are kept in ``out/state`` until the set is finished, so that a run that is resumed does not
+    The centroids are kept in ``out/state`` until the set is finished, so that a run that is resumed does not
     make them again. Codes of patients' images are on that disk too while they are used, in a file that has lost its
     name.
 
@@ -96,22 +79,24 @@ def quantise(context: Context, class_ids: Sequence[int]) -> Centroids:
     """
     corpus, recipe, out = context.corpus, context.recipe, context.out
     settings = quantisation_of(recipe.method)
-    per_class = [recipe.method.ipc if c in class_ids else 0 for c in range(len(corpus.class_names))]
-    rows = rows_by_class(corpus, per_class, beside="to be made")
+    per_class = [recipe.method.begun if c in class_ids else 0 for c in range(len(corpus.class_names))]
+    rows = rows_by_class(corpus, per_class, beside="to be made", each=recipe.method.tile_factor**2)
     state, key = private_folder(out / "state"), _key(corpus, recipe, class_ids)
     kept = read_kept(state / "centroids.safetensors", key, "centroids", context.progress.say)
     if kept is not None and (out / RECORD).is_file():
         known = Quantisation.from_json(read_result(out / RECORD, "quantisation"), str(out / RECORD))
-        if SEAL in kept and np.array_equal(kept[SEAL], _seal(kept, known, key)):  # else others put it there
-            return Centroids(kept["grey"], kept["labels"], kept["weights"], known)
+        whole = SEAL in kept and "codes" in kept  # a former version kept no codes
+        if whole and np.array_equal(kept[SEAL], _seal(kept, known, key)):  # else others put it there
+            return Centroids(kept["codes"], kept["labels"], kept["weights"], known, kept.get("grey"))
     try:
-        space = _space(context)
+        space = space_of(context)
         done = [_quantised(context, c, rows[c], space) for c in class_ids]
     except MedistillError:
         with suppress(OSError):
             state.rmdir()  # nothing is in it: ``out`` can be taken again, with the settings that were asked for
         raise
-    grey, classes = [images for images, _ in done], tuple(of_class for _, of_class in done)
+    codes, classes = [centres for centres, _, _ in done], tuple(of_class for _, _, of_class in done)
+    grey = [images for _, images, _ in done if images is not None]
     in_loss = weights(
         [np.array(of_class.cell_images) for of_class in classes],
         settings.weights,
@@ -120,12 +105,15 @@ def quantise(context: Context, class_ids: Sequence[int]) -> Centroids:
     )
     record = _record(corpus, recipe, space, classes)
     centroids = Centroids(
-        grey=np.concatenate(grey),
-        labels=np.repeat(np.array(class_ids, np.int64), [len(images) for images in grey]),
+        codes=np.concatenate(codes),
+        labels=np.repeat(np.array(class_ids, np.int64), [len(centres) for centres in codes]),
         weights=np.concatenate(in_loss),
         record=record,
+        grey=np.concatenate(grey) if grey else None,
     )
-    arrays = {"grey": centroids.grey, "labels": centroids.labels, "weights": centroids.weights}
+    arrays = {"codes": centroids.codes, "labels": centroids.labels, "weights": centroids.weights}
+    if centroids.grey is not None:
+        arrays["grey"] = centroids.grey
     keep_json(out / RECORD, record.as_json())
     sealed = {**arrays, SEAL: _seal(arrays, record, key)}
     keep_tensors(state / "centroids.safetensors", sealed, {"key": key})
@@ -149,17 +137,17 @@ def _key(corpus: Corpus, recipe: Recipe, class_ids: Sequence[int]) -> str:
         "quantise": quantisation_of(method).model_dump(mode="json"),
         "autoencoder": None if trained is None else trained.model_dump(mode="json"),
     }
-    others = [method.ipc, recipe.compute.precision, list(class_ids), corpus.content]
+    others = [method.begun, recipe.compute.precision, list(class_ids), corpus.content]
     told = json.dumps([decisive, *others], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def _record(corpus: Corpus, recipe: Recipe, space: _Space, classes: tuple[ClassQuantisation, ...]) -> Quantisation:
+def _record(corpus: Corpus, recipe: Recipe, space: Space, classes: tuple[ClassQuantisation, ...]) -> Quantisation:
     settings = quantisation_of(recipe.method)
     return Quantisation(
         encoder=settings.encoder,
-        words=space.encoder.words,
-        dimension=space.encoder.dimension,
+        words=space.words,
+        dimension=space.dimension,
         grey_codes=settings.encoder == "pca",
         explained=space.explained,
         decoder=settings.decoder,
@@ -174,41 +162,10 @@ def _record(corpus: Corpus, recipe: Recipe, space: _Space, classes: tuple[ClassQ
     )
 
 
-def _space(context: Context) -> _Space:
-    """Return the latent space that the recipe names, fitted or trained where it is not brought."""
-    corpus, recipe, device, progress = context.corpus, context.recipe, context.device, context.progress
-    settings, rows = quantisation_of(recipe.method), corpus.rows("train")
-    if settings.encoder == "pca":
-        with progress.task("Fitting principal components", (MOST_PASSES + 1) * len(rows)) as task:
-            components = fit_pca(
-                corpus.images,
-                rows,
-                components=settings.components or max(1, min(COMPONENTS, len(rows) // 2)),
-                batch=settings.batch_size,
-                seed=derive_seed(recipe.seed, "components"),
-                device=device,
-                tick=task.advance,
-            )
-        return _Space(components, components.explained, "")
-    if settings.encoder == "autoencoder":
-        space = _Space(own_autoencoder(corpus, recipe, device, progress), None, "")
-    else:
-        autoencoder, licence = brought_decoder(settings.decoder)
-        check_fits(autoencoder, corpus.images.shape[1:])
-        space = _Space(autoencoder.to(device), None, licence)
-    if space.encoder.dimension > len(rows):
-        raise DataError(
-            f"a code has {space.encoder.dimension} numbers ({space.encoder.words}), and there are {len(rows)} training "
-            "images",
-            expected="at least as many training images as numbers in a code",
-            do="take more levels or fewer channels (method.autoencoder.levels, "
-            "method.autoencoder.latent_channels), another --decoder, or method.quantise.encoder=pca",
-        )
-    return space
-
-
-def _quantised(context: Context, c: int, rows: np.ndarray, space: _Space) -> tuple[np.ndarray, ClassQuantisation]:
-    """Return the decoded centroids (K, C, H, W) of a class, and what is known of them.
+def _quantised(
+    context: Context, c: int, rows: np.ndarray, space: Space
+) -> tuple[np.ndarray, np.ndarray | None, ClassQuantisation]:
+    """Return the centroids (K, D) of a class, decoded (K, C, H, W) where they can be, and what is known of them.
 
     Args:
         context: as for `quantise`.
@@ -216,18 +173,17 @@ def _quantised(context: Context, c: int, rows: np.ndarray, space: _Space) -> tup
         rows: of the corpus that are its training images.
         space: in which it is quantised.
     """
-    corpus, recipe, device, progress = context.corpus, context.recipe, context.device, context.progress
+    corpus, recipe, progress = context.corpus, context.recipe, context.progress
     settings, name, groups = quantisation_of(recipe.method), corpus.class_names[c], corpus.groups[rows]
-    ipc, batch, encoder = recipe.method.ipc, settings.batch_size, space.encoder
+    begun, batch = recipe.method.begun, settings.batch_size
     seed, path = derive_seed(recipe.seed, "quantise", c), context.out / "state" / f"codes_{c}.npy"
-    with progress.task(f"Encoding class {name}", len(rows)) as task:
-        codes = encode(corpus.images, rows, encoder, batch=batch, path=path, device=device, tick=task.advance)
+    codes = space.codes(context, rows, name, path)
     path.unlink()  # what is mapped stays readable here, and a run that fails or is killed leaves no codes behind
     with progress.task(f"Quantising class {name}", (settings.passes + settings.refine + 1) * len(rows)) as task:
         cells = quantise_codes(
             codes,
             groups,
-            ipc,
+            begun,
             levels=settings.nested,
             least=settings.min_cluster_size,
             passes=settings.passes,
@@ -237,27 +193,26 @@ def _quantised(context: Context, c: int, rows: np.ndarray, space: _Space) -> tup
             name=name,
             tick=task.advance,
         )
-    # One by one: in company a product rounds otherwise, and a nested set would not be the same bits.
-    grey = decoded(encoder, cells.centres, batch=1, shape=corpus.images.shape[1:], device=device)
-    with progress.task(f"Measuring class {name}", len(rows)) as task:
-        reconstruction, error = errors(
-            corpus.images, rows, encoder, codes, grey, cells.cell, batch=batch, device=device, tick=task.advance
-        )
+    grey, reconstruction, error = space.shown(context, rows, name, codes, cells)
     _say_what_is_missing(cells, name, recipe, progress)
-    return grey, ClassQuantisation(
-        class_name=name,
-        images=len(rows),
-        patients=len(np.unique(groups)),
-        given_up=cells.given_up,
-        set_aside=cells.set_aside,
-        cell_images=tuple(cells.images.tolist()),
-        cell_patients=tuple(cells.patients.tolist()),
-        reconstruction=reconstruction,
-        error=error,
-        w2=cells.w2,
-        w2_uniform=w2_uniform(codes, cells.centres),
-        w2_random=w2_random(codes, len(cells.centres), draws=DRAWS, seed=seed),
-        rate=tuple(RatePoint(centroids=count, w2=w2) for count, w2 in rate(codes, seed=seed)),
+    return (
+        cells.centres,
+        grey,
+        ClassQuantisation(
+            class_name=name,
+            images=len(rows),
+            patients=len(np.unique(groups)),
+            given_up=cells.given_up,
+            set_aside=cells.set_aside,
+            cell_images=tuple(cells.images.tolist()),
+            cell_patients=tuple(cells.patients.tolist()),
+            reconstruction=reconstruction,
+            error=error,
+            w2=cells.w2,
+            w2_uniform=w2_uniform(codes, cells.centres),
+            w2_random=w2_random(codes, len(cells.centres), draws=DRAWS, seed=seed),
+            rate=tuple(RatePoint(centroids=count, w2=w2) for count, w2 in rate(codes, seed=seed)),
+        ),
     )
 
 
@@ -265,8 +220,9 @@ def _say_what_is_missing(cells: Cells, name: str, recipe: Recipe, progress: Prog
     """Say where a class gets fewer images than were asked for, and which of its images are in no mean."""
     centroids, images = len(cells.centres), len(cells.cell)
     if cells.given_up:
+        what = "image" if recipe.method.tile_factor == 1 else "centroid"
         progress.say(
-            f"Class {name} gets {centroids} {'image' if centroids == 1 else 'images'} in place of {recipe.method.ipc}: "
+            f"Class {name} gets {centroids} {what}{'' if centroids == 1 else 's'} in place of {recipe.method.begun}: "
             f"with more, an image would be the mean of fewer than {quantisation_of(recipe.method).min_cluster_size} "
             "patients (method.quantise.min_cluster_size)."
         )

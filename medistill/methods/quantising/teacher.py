@@ -19,7 +19,7 @@ from medistill.evaluate.network_keys import what_decides
 from medistill.evaluate.protocol import raw_schedule
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import build_network
-from medistill.recipe import quantisation_of
+from medistill.recipe import CentroidsRecipe, Recipe, quantisation_of
 from medistill.training.context import Context
 from medistill.training.ensemble import JobRunner, OutputsFile, TrainingJob
 from medistill.training.fresh_network import TrainingSet, logits
@@ -33,7 +33,7 @@ def soft_labels(images: np.ndarray, normalisation: Normalisation, context: Conte
     """Return probabilities float32 (N, classes): the mean over the teachers of softmax(logits / temperature).
 
     Each teacher is trained as a network of the evaluation is on all originals, with numbers of its own, and kept in
-    ``context.out/teacher``; one that is there is not trained again.
+    ``context.out/teacher``; one that is there is not trained again. Probes would all be the same: of them there is one.
 
     Args:
         images: normalised float32 (N, C, H, W).
@@ -48,9 +48,11 @@ def soft_labels(images: np.ndarray, normalisation: Normalisation, context: Conte
     runner = JobRunner(jobs, context.progress.say)
     runner.run(context, "Training teachers")
     shown = LabelledImages.of_floats(
-        torch.from_numpy(images).to(device), torch.zeros(len(images), dtype=torch.int64, device=device)
+        torch.from_numpy(images).to(device),
+        torch.zeros(len(images), dtype=torch.int64, device=device),
+        normalisation=normalisation,
     )
-    temperature = quantisation_of(recipe.method).temperature
+    temperature = _settings(recipe).temperature
     total = torch.zeros(len(images), spec.classes, device=device)
     for job in jobs:
         network = build_network(spec, job.rng(), device)
@@ -62,7 +64,7 @@ def soft_labels(images: np.ndarray, normalisation: Normalisation, context: Conte
 
 def _jobs(normalisation: Normalisation, context: Context) -> list[TrainingJob]:
     recipe, folder = context.recipe, private_folder(context.out / FOLDER)
-    teachers = quantisation_of(recipe.method).teachers
+    teachers = 1 if context.spec.encoder is not None else _settings(recipe).teachers
     key = hashlib.sha256(what_decides(context) + repr(normalisation.as_json()).encode()).hexdigest()
 
     @cache
@@ -87,3 +89,10 @@ def _jobs(normalisation: Normalisation, context: Context) -> list[TrainingJob]:
         )
 
     return [job(number) for number in range(teachers)]
+
+
+def _settings(recipe: Recipe) -> CentroidsRecipe:
+    settings = quantisation_of(recipe.method)
+    if not isinstance(settings, CentroidsRecipe):
+        raise TypeError(f"method {recipe.method.name} has no teachers")
+    return settings

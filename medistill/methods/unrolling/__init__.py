@@ -1,0 +1,1 @@
+"""The real loss, unrolled: what its methods share."""
