@@ -14,6 +14,7 @@ from medistill.evaluate.evaluation import Rule
 from medistill.evaluate.intervals import number_groups
 from medistill.evaluate.metrics import Ranking
 from medistill.evaluate.operating_point import Calls, Thresholds
+from medistill.evaluate.pairs import FEW, Pairs
 from medistill.evaluate.predictions import ArmPredictions, Truth
 
 NO_THRESHOLD = "every image was tested, so that none was left to choose a threshold on"
@@ -51,7 +52,7 @@ class ArmStatistics:
 
 
 class Rankings:
-    """The sorted scores of every network of an arm for every class.
+    """The scores of every network of an arm for every class, compared once so that many weightings are cheap.
 
     Attributes:
         reasons: one a class, why it has no area under the curve; empty where it has one.
@@ -59,8 +60,10 @@ class Rankings:
         no_macro: why there is no macro AUC; empty where there is one.
     """
 
-    def __init__(self, predictions: ArmPredictions, cases: np.ndarray, class_names: Sequence[str]) -> None:
-        """Sort; ``cases`` (C, N) is true where a test image is of the class."""
+    def __init__(
+        self, predictions: ArmPredictions, cases: np.ndarray, class_names: Sequence[str], groups: np.ndarray
+    ) -> None:
+        """Compare; ``cases`` (C, N) is true where a test image is of the class, ``groups`` (N,) are 0..G-1."""
         self.reasons = tuple(
             _no_auc(predictions, cases[c], name, c, "test", "has no area under the ROC curve")
             for c, name in enumerate(class_names)
@@ -72,32 +75,46 @@ class Rankings:
             self.no_macro = (
                 f"every test image is of class '{alone}', and an AUC needs images of another class beside it"
             )
+        self._groups = groups
         self._of_class = [
-            [Ranking.of(scores[:, c], cases[c]) for scores in predictions.test] if not reason else []
+            None if reason else _compared(predictions.test[:, :, c], cases[c], groups)
             for c, reason in enumerate(self.reasons)
         ]
 
-    def auc(self, counts: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    def auc(self, counts: np.ndarray) -> np.ndarray:
         """Mean area under the ROC curve over the networks (C, R) under ``counts`` (G, R); NaN where there is none."""
-        absent = np.full(counts.shape[1], np.nan)
-        return np.stack(
-            [
-                np.mean([ranking.auc(counts, groups) for ranking in rankings], axis=0) if rankings else absent
-                for rankings in self._of_class
-            ]
-        )
+        return np.stack([self._area(compared, counts) for compared in self._of_class])
+
+    def _area(self, compared: Pairs | list[Ranking] | None, counts: np.ndarray) -> np.ndarray:
+        if compared is None:
+            return np.full(counts.shape[1], np.nan)
+        if isinstance(compared, Pairs):
+            return compared.auc(counts)
+        return np.asarray(np.mean([ranking.auc(counts, self._groups) for ranking in compared], axis=0))
 
     def macro_auc(self, auc: np.ndarray) -> np.ndarray:
         """Mean (R,) of the areas (C, R) of `auc` over the classes that have one; NaN where there is none."""
         return np.full(auc.shape[1], np.nan) if self.no_macro else auc[self.classes].mean(axis=0)
 
-    def network_macro_auc(self, groups: np.ndarray, patients: int) -> tuple[float, ...]:
+    def network_macro_auc(self) -> tuple[float, ...]:
         """Macro AUC of each network; empty where there is none."""
         if self.no_macro:
             return ()
-        once = np.ones((patients, 1))
-        table = [[float(ranking.auc(once, groups)[0]) for ranking in self._of_class[c]] for c in self.classes]
+        table = [self._network_areas(self._of_class[c]) for c in self.classes]
         return tuple(float(value) for value in np.mean(table, axis=0))
+
+    def _network_areas(self, compared: Pairs | list[Ranking] | None) -> Sequence[float]:
+        if isinstance(compared, Pairs):
+            return compared.network_auc
+        once = np.ones((int(self._groups.max()) + 1, 1))
+        return [float(ranking.auc(once, self._groups)[0]) for ranking in compared or ()]
+
+
+def _compared(scores: np.ndarray, positive: np.ndarray, groups: np.ndarray) -> Pairs | list[Ranking]:
+    """Compare cases with controls as is cheaper for many weightings: pair by pair, or sorted for each network."""
+    if positive.sum() <= FEW * len(scores):
+        return Pairs.of(scores, positive, groups)
+    return [Ranking.of(network, positive) for network in scores]
 
 
 class PreparedArm:
@@ -108,9 +125,8 @@ class PreparedArm:
         cases: (C, N) bool, a test image is of the class.
         groups: (N,), patients of the test split, numbered without gaps.
         patients: how many there are, G.
-        rankings: the sorted scores.
+        rankings: the scores, compared.
         no_threshold: why a class has no threshold, one text a class, empty where it has one.
-        calls: which test images are called, one entry a rule.
         case_images: (C, G), each patient's images of each class.
         control_images: (C, G), each patient's other images.
     """
@@ -123,12 +139,12 @@ class PreparedArm:
         class_names: Sequence[str],
         specificity: float,
     ) -> None:
-        """Choose thresholds on the validation split; sort and count the test split."""
+        """Compare and count the test split; thresholds are chosen on the validation split where they are asked for."""
         classes = np.arange(len(class_names))[:, None]
         self.predictions = predictions
         self.groups, self.patients = number_groups(test.groups)
         self.cases = test.labels == classes
-        self.rankings = Rankings(predictions, self.cases, class_names)
+        self.rankings = Rankings(predictions, self.cases, class_names, self.groups)
         wanted = validation.labels == classes
         self.no_threshold = tuple(
             NO_THRESHOLD
@@ -136,11 +152,7 @@ class PreparedArm:
             else _no_auc(predictions, wanted[c], name, c, "validation", "has no threshold")
             for c, name in enumerate(class_names)
         )
-        rules: tuple[tuple[Rule, float | None], ...] = (("youden", None), ("specificity", specificity))
-        chosen = (
-            Thresholds.choose(rule, target, predictions.validation, wanted, self.no_threshold) for rule, target in rules
-        )
-        self.calls = tuple(Calls(one, predictions.test, self.cases, self.groups) for one in chosen)
+        self._wanted, self._specificity = wanted, specificity
         right = predictions.test.argmax(axis=2) == test.labels
         self._images = self._per_patient(np.ones((1, len(test.labels))))
         self._correct = self._per_patient(right.mean(axis=0)[None])
@@ -156,7 +168,7 @@ class PreparedArm:
         """The statistics under each weighting ``counts`` (G, R) of the patients."""
         weights = counts.astype(np.float64)
         images, cases, controls = (table @ weights for table in (self._images, self.case_images, self.control_images))
-        auc, recall = self.rankings.auc(counts, self.groups), _ratio(self._recalled @ weights, cases)
+        auc, recall = self.rankings.auc(counts), _ratio(self._recalled @ weights, cases)
         return ArmStatistics(
             accuracy=_ratio(self._correct @ weights, images)[0],
             balanced_accuracy=recall[self.cases.any(axis=1)].mean(axis=0),
@@ -167,6 +179,22 @@ class PreparedArm:
             class_brier=_ratio(self._class_brier @ weights, np.broadcast_to(images, cases.shape)),
             points=np.stack([calls.measures(counts.astype(np.float32), cases, controls) for calls in self.calls]),
         )
+
+    def headline(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Accuracy (R,) and macro AUC (R,) alone, as `statistics` has them."""
+        weights = counts.astype(np.float64)
+        accuracy = _ratio(self._correct @ weights, self._images @ weights)[0]
+        return accuracy, self.rankings.macro_auc(self.rankings.auc(counts))
+
+    @cached_property
+    def calls(self) -> tuple[Calls, ...]:
+        """Which test images are called at the thresholds of each rule."""
+        rules: tuple[tuple[Rule, float | None], ...] = (("youden", None), ("specificity", self._specificity))
+        validation, test = self.predictions.validation, self.predictions.test
+        chosen = (
+            Thresholds.choose(rule, target, validation, self._wanted, self.no_threshold) for rule, target in rules
+        )
+        return tuple(Calls(one, test, self.cases, self.groups) for one in chosen)
 
     @cached_property
     def components(self) -> tuple[Components, ...]:
@@ -187,7 +215,7 @@ class PreparedArm:
 
     def network_macro_auc(self) -> tuple[float, ...]:
         """Macro AUC of each network; empty where there is none."""
-        return self.rankings.network_macro_auc(self.groups, self.patients)
+        return self.rankings.network_macro_auc()
 
     def confusion(self) -> tuple[tuple[float, ...], ...]:
         """Share of the images of each class (row) put into each class, mean over the networks; an absent class' row is

@@ -73,6 +73,8 @@ def arm_result(
         accuracy_spread=_spread(accuracy),
         macro_auc_spread=_spread(macro_auc),
         confusion=arm.confusion(),
+        settled=predictions.settled,
+        tiles=predictions.tiles,
         classes=tuple(
             _class_result(_OneClass(arm, c, name, rare[c], confidence), point, sample, number)
             for c, name in enumerate(class_names)

@@ -12,15 +12,19 @@ import torch
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.encoders.encoder import Encoder
 from medistill.evaluate.originals_choice import CHOICES, Draw
-from medistill.evaluate.protocol import raw_schedule, scheduled, small_schedule, stored_bytes
+from medistill.evaluate.protocol import raw_schedule, small_schedule, stored_bytes, trained_by
 from medistill.evaluate.representatives import available
-from medistill.evaluate.schedule_choice import Candidate
+from medistill.evaluate.schedule_choice import Way
 from medistill.recipe import Recipe
 from medistill.recipe.arms import ARMS, Arm, ArmName
+from medistill.training.encoded import features_at
 from medistill.training.fresh_network import TrainingSet
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule
+from medistill.training.penalty import Penalty
+from medistill.training.probe import refuse_values
 
 
 class Arms:
@@ -33,10 +37,14 @@ class Arms:
         device: where the images go.
         schedules: how the networks of an arm are trained, where that was chosen. An arm without has the fixed schedule:
             all but that of all originals the same, the distilled images at their learned rate.
+        encoder: whose features the networks, probes, learn from; None where they see pixels.
 
     Attributes:
         names: the arms that are trained: the controls of the recipe, the set, and the set with hard labels where its
             own are soft.
+
+    Raises:
+        UsageError: the set's labels are values, and the networks are probes.
     """
 
     def __init__(
@@ -45,9 +53,12 @@ class Arms:
         corpus: Corpus,
         recipe: Recipe,
         device: torch.device,
-        schedules: Mapping[ArmName, Candidate] | None = None,
+        schedules: Mapping[ArmName, Way] | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         self.distilled, self.corpus, self.recipe, self.device = distilled, corpus, recipe, device
+        self.encoder = encoder
+        refuse_values(by_values=encoder is not None and distilled.by_values)
         self.schedules = schedules or {}
         self.names = tuple(name for name, arm in ARMS.items() if self._is_trained(arm))
         self._of_set = np.bincount(distilled.labels, minlength=len(corpus.class_names))
@@ -56,10 +67,18 @@ class Arms:
         self._whole: LabelledImages | None = None
 
     def images(self, arm: ArmName) -> int:
-        """Return how many images an arm's training set has."""
+        """Return how many images an arm's training set has, as they are stored."""
         if ARMS[arm].of_the_set:
             return len(self.distilled.labels)
         return len(self.corpus.rows("train")) if _takes_all(arm) else int(self._per_class.sum())
+
+    def tiles(self, arm: ArmName) -> int:
+        """Return the tiles of a side of each of these, f."""
+        return self.distilled.tiles if ARMS[arm].of_the_set else 1
+
+    def shown(self, arm: ArmName) -> int:
+        """Return how many images an arm's networks are trained on: those stored, or all their tiles."""
+        return self.images(arm) * self.tiles(arm) ** 2
 
     def shortage(self) -> str:
         """Say which classes have fewer originals than the set has images, and what the controls do; "" where none."""
@@ -82,6 +101,15 @@ class Arms:
             return stored_bytes(self._set_of(arm))
         return self.images(arm) * self.corpus.images[0].nbytes
 
+    def settled(self, arm: ArmName) -> bool:
+        """Return whether no random number has a part in an arm's networks, so that all are the same: those of probes
+        are, but for the choice of originals."""
+        return self.encoder is not None and ARMS[arm].images != "as many originals"
+
+    def networks(self, arm: ArmName) -> int:
+        """Return how many networks of an arm are trained: one, where all would be the same."""
+        return 1 if self.settled(arm) else self.recipe.evaluate.networks
+
     def epochs(self, arm: ArmName) -> int:
         """Return the epochs of each network of an arm."""
         return self.schedule(arm).epochs
@@ -99,11 +127,13 @@ class Arms:
         own = (self.distilled.student_lr,) if ARMS[arm].of_the_set else ()
         return tuple(sorted({*self.recipe.schedule.rates, *own}))
 
-    def schedule(self, arm: ArmName) -> Schedule:
+    def schedule(self, arm: ArmName) -> Schedule | Penalty:
         """Return how each network of an arm is trained."""
         settings = self.recipe.evaluate
         if arm in self.schedules:
-            return scheduled(self.schedules[arm], self.images(arm), settings)
+            return trained_by(self.schedules[arm], self.shown(arm), settings)
+        if self.encoder is not None:
+            return Penalty(self.recipe.schedule.penalty)
         if _takes_all(arm):
             return raw_schedule(settings)
         lr = self.distilled.student_lr if ARMS[arm].of_the_set else settings.lr
@@ -120,15 +150,20 @@ class Arms:
             return None, LabelledImages.of_set(self._set_of(arm), self.device)
         if arm not in self._draws:
             self._draws[arm] = CHOICES[ARMS[arm].chosen](self.distilled, self.corpus, self.recipe.seed)
-        rows = self._draws[arm](number)
+        chosen = self._draws[arm](number)
         if not _takes_all(arm):
-            return rows, self.of_rows(rows)
+            data = self.of_rows(chosen.rows)
+            if chosen.weights is not None:
+                data = replace(data, weights=torch.from_numpy(chosen.weights).to(self.device))
+            return chosen.rows, data
         if self._whole is None:  # the same for every network, and too large to be moved for each
-            self._whole = self.of_rows(rows)
-        return rows, self._whole
+            self._whole = self.of_rows(chosen.rows)
+        return chosen.rows, self._whole
 
     def of_rows(self, rows: np.ndarray) -> LabelledImages:
         """Return rows of the corpus as the networks see them."""
+        if self.encoder is not None:
+            return features_at(self.corpus, rows, self.encoder, self.device)
         return LabelledImages.of_corpus(self.corpus, rows, self.distilled.normalisation, self.device)
 
     def _is_trained(self, arm: Arm) -> bool:

@@ -44,12 +44,12 @@ def paired_difference(
         )
     groups, patients = number_groups(test.groups)
     cases = test.labels == np.arange(len(class_names))[:, None]
-    rankings = [Rankings(predictions, cases, class_names) for predictions in (mine, other)]
+    rankings = [Rankings(predictions, cases, class_names, groups) for predictions in (mine, other)]
     right = [_per_patient(predictions, test.labels, groups, patients) for predictions in (mine, other)]
     images = np.bincount(groups, minlength=patients).astype(np.float64)
 
     def gains(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        areas = [ranking.macro_auc(ranking.auc(counts, groups)) for ranking in rankings]
+        areas = [ranking.macro_auc(ranking.auc(counts)) for ranking in rankings]
         shares = [correct @ counts / (images @ counts) for correct in right]
         return areas[0] - areas[1], shares[0] - shares[1]
 

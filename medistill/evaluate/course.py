@@ -71,7 +71,7 @@ class Course:
         found = probabilities(network, shown, self.context.spec, self.context.recipe, self.context.device)
         flat.load(stands)
         if not np.isfinite(found).all():
-            raise diverged(schedule.lr)
+            raise diverged(schedule)
         return found
 
     def _start(self, schedule: Schedule) -> tuple[nn.Module, FlatParameters, Iterator[int]]:

@@ -12,11 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from medistill.evaluate.arm import ArmStatistics, PreparedArm
+from medistill.evaluate.arm import PreparedArm
 from medistill.evaluate.calibration import brier, calibration_error
 from medistill.evaluate.evaluation import Ensemble
 from medistill.evaluate.intervals import Estimate, percentile_estimate, proportion_estimate
-from medistill.evaluate.judgement import Entry
 from medistill.evaluate.predictions import ArmPredictions, Truth
 from medistill.evaluate.rare import often_absent
 
@@ -24,6 +23,8 @@ LEAST = float(np.finfo(np.float32).tiny)
 """Probability below which none is taken, since its logarithm is."""
 TEMPERATURES = (0.05, 20.0)
 """Least and largest temperature."""
+_Judged = tuple[PreparedArm, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""An ensemble, its accuracy and macro AUC on the patients as they are, and both on the resamples."""
 
 
 def ensembles(
@@ -51,9 +52,9 @@ def ensembles(
             test=predictions.test.mean(axis=0, keepdims=True),
         )
         ready = PreparedArm(together, validation, test, class_names, specificity)
-        once = np.ones((ready.patients, 1), np.float32)
-        sample = ArmStatistics.join([ready.statistics(part) for part in counts])
-        judged[predictions.arm] = (ready, ready.statistics(once), sample)
+        once = ready.headline(np.ones((ready.patients, 1), np.float32))
+        accuracy, macro_auc = (np.concatenate(row) for row in zip(*map(ready.headline, counts), strict=True))
+        judged[predictions.arm] = (ready, once, (accuracy, macro_auc))
     raw = judged.get("raw")
     return tuple(
         _ensemble(single, judged[single.arm], raw, validation, test, class_names, confidence) for single in arms
@@ -62,14 +63,14 @@ def ensembles(
 
 def _ensemble(
     single: ArmPredictions,
-    judged: Entry,
-    raw: Entry | None,
+    judged: _Judged,
+    raw: _Judged | None,
     validation: Truth,
     test: Truth,
     class_names: Sequence[str],
     confidence: float,
 ) -> Ensemble:
-    ready, point, sample = judged
+    ready, (accuracy, macro), (accuracy_sample, macro_sample) = judged
     mean = ready.predictions
     temperature = fitted_temperature(mean.validation[0], validation.labels)
     tempered = at_temperature(mean.test, temperature)
@@ -91,14 +92,14 @@ def _ensemble(
     if single.arm == "raw":
         minus_raw = Estimate.impossible("it is the ensemble on all originals itself")
     elif raw is not None:
-        minus_raw = macro_auc(point.macro_auc - raw[1].macro_auc, sample.macro_auc - raw[2].macro_auc)
+        minus_raw = macro_auc(macro - raw[1][1], macro_sample - raw[2][1])
     return Ensemble(
         arm=single.arm,
         networks=len(single.test),
         accuracy=proportion_estimate(
-            float(point.accuracy[0]), sample.accuracy, patients=ready.patients, confidence=confidence
+            float(accuracy[0]), accuracy_sample, patients=ready.patients, confidence=confidence
         ),
-        macro_auc=macro_auc(point.macro_auc, sample.macro_auc),
+        macro_auc=macro_auc(macro, macro_sample),
         minus_raw=minus_raw,
         brier=float(brier(mean.test, test.labels).mean()),
         calibration_error=_error(mean.test, test.labels),

@@ -90,9 +90,9 @@ class ArmResult:
 
     Attributes:
         arm: what its networks were trained on.
-        images: images in its training set.
+        images: images in its training set, as they are stored.
         bytes: of these images as they are stored.
-        epochs: epochs of each network.
+        epochs: epochs of each network; 0 of a probe, which is fitted without any.
         seconds: training time of all its networks.
         accuracy: share of the test images put in their class, mean over the networks.
         balanced_accuracy: mean over the classes in the test split of the share of a class's images that are put there.
@@ -106,6 +106,9 @@ class ArmResult:
         confusion: (C, C), share of each true class (row) put into each class, mean over the networks;
             a row of a class that is absent from the test split is empty.
         classes: one entry a class.
+        settled: no random number had a part in its network, as in the fit of a probe: every seed gives the same, so
+            there is one, and over seeds it has no spread.
+        tiles: of a side of each image, f: its networks were trained on f^2 images in the place of each.
     """
 
     arm: ArmName
@@ -124,12 +127,14 @@ class ArmResult:
     macro_auc_spread: float | None
     confusion: tuple[tuple[float, ...], ...]
     classes: tuple[ClassResult, ...]
+    settled: bool = False
+    tiles: int = 1
 
     @property
     def images_seen(self) -> int:
         """Images that one network was shown while it was trained, repeats counted; for a set with stages an upper
         bound, since early epochs show a part of it."""
-        return self.images * self.epochs
+        return self.images * self.tiles**2 * self.epochs
 
     @property
     def seconds_a_network(self) -> float:
@@ -267,6 +272,11 @@ class Evaluation:
     reason_random: str = ""
     unmasked: bool = False
     tested: Literal["test split", "all images"] = "test split"
+
+    @property
+    def fitted(self) -> bool:
+        """Whether its networks are probes, which are fitted to the one end that there is."""
+        return any(arm.settled for arm in self.arms)
 
     @property
     def absent(self) -> tuple[str, ...]:

@@ -50,14 +50,18 @@ def non_inferiority(
 def beats_random(
     arms: Mapping[ArmName, ArmResult], differences: Sequence[Difference], absent: str = ""
 ) -> tuple[Superiority, str]:
-    """Whether distilled minus random in macro AUC exceeds the spread of both arms' networks; and why not judged."""
+    """Whether distilled minus random in macro AUC exceeds the spread of both arms' networks; and why not judged.
+
+    An arm in whose network no random number had a part has no spread, and asks for none.
+    """
     gain = next((difference.macro_auc for difference in differences if difference.minus == "random"), None)
     if gain is None:
         return "cannot be judged", "the arms 'distilled' and 'random' were not both trained"
     if absent or gain.value is None:
         return "cannot be judged", absent or gain.reason
-    spreads = [spread for arm in ("distilled", "random") if (spread := arms[arm].macro_auc_spread) is not None]
-    if len(spreads) < 2:
+    drawn = [arms[arm] for arm in ("distilled", "random") if not arms[arm].settled]
+    spreads = [arm.macro_auc_spread for arm in drawn if arm.macro_auc_spread is not None]
+    if not spreads or len(spreads) < len(drawn):
         return "cannot be judged", "a seed spread needs at least 2 networks an arm"
     return ("yes" if gain.value > max(spreads) else "no"), ""
 

@@ -21,6 +21,9 @@ YARDSTICKS = "yardsticks"
 STATISTICS = ("bootstrap", "confidence", "margin", "specificity", "smallest_cell", "networks", "arms", "across")
 """Settings of the evaluation that decide nothing about a single network; the stored ones outlive a change of them."""
 
+OF_PROBES = ("penalties", "penalty")
+"""Settings of the schedule that decide nothing about a network with layers: its key is what it was before them."""
+
 
 @dataclass(frozen=True)
 class ArmStore:
@@ -48,6 +51,9 @@ def what_decides(context: Context) -> bytes:
     decisive["network"] = context.spec.identity()
     for setting in STATISTICS:
         decisive["evaluate"].pop(setting)
+    if context.spec.encoder is None:
+        for setting in OF_PROBES:
+            decisive["schedule"].pop(setting)
     return json.dumps([decisive, context.corpus.content, context.device.type], sort_keys=True).encode()
 
 

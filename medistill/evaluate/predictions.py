@@ -18,7 +18,7 @@ from medistill.recipe.arms import ARMS, ArmName
 
 TRAITS: tuple[Trait, ...] = get_args(Trait)
 """What subgroups are formed by."""
-_FACTS = ("images", "bytes", "epochs", "seconds")
+_FACTS = ("images", "bytes", "epochs", "seconds", "settled", "tiles")
 _SCHEMA = "2"
 
 
@@ -54,6 +54,8 @@ class ArmPredictions:
         bytes: of these images as they are stored.
         epochs: epochs that each network was trained for.
         seconds: training time of all S networks together.
+        settled: no random number had a part in them, so that every seed gives the same network, and S is 1.
+        tiles: of a side of each image, f: networks are trained on f^2 images in its place.
     """
 
     arm: ArmName
@@ -63,6 +65,8 @@ class ArmPredictions:
     bytes: int
     epochs: int
     seconds: float
+    settled: bool = False
+    tiles: int = 1
 
 
 def check_predictions(arm: ArmPredictions, validation: Truth, test: Truth, classes: int) -> None:
@@ -161,6 +165,8 @@ def _load_arm(path: Path, arm: ArmName) -> ArmPredictions:
             bytes=int(metadata["bytes"]),
             epochs=int(metadata["epochs"]),
             seconds=float(metadata["seconds"]),
+            settled=metadata.get("settled") == repr(True),
+            tiles=int(metadata.get("tiles", 1)),
         )
     except (KeyError, ValueError) as error:
         raise _foreign(path, f"{error}") from None

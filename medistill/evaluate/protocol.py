@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,17 +11,35 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.evaluate.representatives import available, rows_by_class
-from medistill.evaluate.schedule_choice import Candidate
+from medistill.evaluate.schedule_choice import Candidate, Way
+from medistill.networks.registry import NetworkSpec
 from medistill.recipe import EvaluateRecipe
 from medistill.training.fresh_network import TrainingSet
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule
+from medistill.training.penalty import Penalty
 from medistill.training.randomness import generator
 
 
 def small_schedule(recipe: EvaluateRecipe, *, lr: float, epochs: int) -> Schedule:
     """The schedule for a small set: momentum, weight decay, and a tenth of the rate in the second half."""
     return Schedule(epochs, recipe.batch_size, lr, recipe.momentum, recipe.weight_decay, decay_epoch=epochs // 2 + 1)
+
+
+def trained_by(way: Way, images: int, recipe: EvaluateRecipe) -> Schedule | Penalty:
+    """How a network is trained in a chosen way on so many images: by its schedule, or a probe under its penalty."""
+    return way if isinstance(way, Penalty) else scheduled(way, images, recipe)
+
+
+def told_way(schedules: Mapping[str, Way], spec: NetworkSpec) -> Way | None:
+    """How the maker of a set trained such a network on it; None where he does not say, or says what does not suit it.
+
+    Args:
+        schedules: network in words -> the way.
+        spec: the network.
+    """
+    way = schedules.get(spec.words)
+    return way if isinstance(way, Penalty) == (spec.encoder is not None) else None
 
 
 def scheduled(candidate: Candidate, images: int, recipe: EvaluateRecipe) -> Schedule:

@@ -21,12 +21,13 @@ FITTED = 2_000
 
 
 def rows_by_class(
-    corpus: Corpus, per_class: Sequence[int] | np.ndarray, *, beside: SetState = "made"
+    corpus: Corpus, per_class: Sequence[int] | np.ndarray, *, beside: SetState = "made", each: int = 1
 ) -> list[np.ndarray]:
     """Training rows of each class, of which ``per_class[c]`` are to be taken.
 
     Args:
         beside: whether the set for which they are wanted is made: only of one that is not, another size can be asked.
+        each: how many an image of it takes, its tiles.
 
     Raises:
         DataError: a class has fewer.
@@ -38,11 +39,13 @@ def rows_by_class(
             smallest = min(len(there) for there, asked in zip(found, per_class, strict=True) if asked)
             do = f"add images of class {name}, or leave the arms 'random' and 'kmeans' out (evaluate.arms)"
             if beside == "to be made":
-                do = f"take --ipc {smallest} or less, add images of that class, or let images that are "
-                do += "optimised begin as noise (--set method.init=noise)"
+                do = f"take --ipc {smallest // each} or less" if smallest >= each else "lower method.tiles"
+                do += ", add images of that class, or let images that are optimised begin as noise "
+                do += "(--set method.init=noise)"
                 do = do if smallest else f"add images of class {name}, or leave it out with --classes"
+            what = "images per class" if each == 1 else "tiles of the images per class"
             raise DataError(
-                f"class {name} has {len(rows)} training images, fewer than {wanted} images per class",
+                f"class {name} has {len(rows)} training images, fewer than {wanted} {what}",
                 expected="at least as many training images in every class as images per class, or one where images "
                 "begin as noise",
                 do=do,
@@ -80,7 +83,7 @@ class Representatives:
         """
         rows, plain = rows_by_class(corpus, per_class), replace(normalisation, whitening=None)
         counts = tuple(int(count) for count in per_class)
-        return cls(tuple(rows), tuple(_features(corpus, some, plain) for some in rows), counts)
+        return cls(tuple(rows), tuple(class_features(corpus, some, plain) for some in rows), counts)
 
     def draw(self, seed: int) -> np.ndarray:
         """Rows, class by class, each nearest to a centre of k-means that started from ``seed``."""
@@ -115,7 +118,7 @@ def nearest_to_centres(features: np.ndarray, count: int, seed: int) -> np.ndarra
     return np.array(chosen)
 
 
-def _features(corpus: Corpus, rows: np.ndarray, normalisation: Normalisation) -> np.ndarray:
+def class_features(corpus: Corpus, rows: np.ndarray, normalisation: Normalisation) -> np.ndarray:
     """Float32 (n, at most `COMPONENTS`); the components are fitted on at most `FITTED` images, evenly spaced."""
     if len(rows) < 2:
         return np.zeros((len(rows), 1), np.float32)

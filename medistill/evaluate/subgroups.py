@@ -108,15 +108,15 @@ def shown(
     areas: dict[ArmName, tuple[float, np.ndarray, str]] = {}
     for arm in arms:
         of_cell = replace(arm, test=arm.test[:, rows][:, :, present])
-        rankings = Rankings(of_cell, cases[present], [class_names[c] for c in present])
+        rankings = Rankings(of_cell, cases[present], [class_names[c] for c in present], groups)
         reason = _no_area(present, labels, class_names) or next(filter(None, rankings.reasons), "")
         right = (arm.test[:, rows].argmax(axis=2) == labels).mean(axis=0)
         correct = np.bincount(groups, weights=right, minlength=patients)
         shares = np.concatenate([(correct @ part) / (images @ part) for part in counts])
         value, sample = float("nan"), np.empty(0)
         if not reason:
-            value = float(rankings.auc(once, groups).mean())
-            sample = np.concatenate([rankings.auc(part, groups).mean(axis=0) for part in counts])
+            value = float(rankings.auc(once).mean())
+            sample = np.concatenate([rankings.auc(part).mean(axis=0) for part in counts])
         areas[arm.arm] = (value, sample, reason)
         of_arms.append(
             SubgroupArm(

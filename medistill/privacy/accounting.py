@@ -1,7 +1,8 @@
-"""DP accounting: what a run's experts spend together, and the noise that keeps them within a budget.
+"""DP accounting: what a run spends, and the noise that keeps it within a budget.
 
-All experts are trained on the same patients, so their updates compose: epochs * updates an epoch * experts applications
-of the Gaussian mechanism to a Poisson sample. The PRV accountant (Gopi, Lee and Wutschitz 2021) of Opacus composes them
+One release of class statistics is one Gaussian mechanism, and its account is exact (`gaussian_mechanism`). All experts
+are trained on the same patients, so their updates compose: epochs * updates an epoch * experts applications of the
+Gaussian mechanism to a Poisson sample. The PRV accountant (Gopi, Lee and Wutschitz 2021) of Opacus composes them
 numerically and gives an upper bound. Neighbours differ in one unit that is added or removed.
 """
 
@@ -16,15 +17,24 @@ from typing import Any
 
 from medistill.artifacts.provenance import Provenance
 from medistill.errors import ArtifactError, UsageError
-from medistill.recipe import UNITS, Recipe, Unit, experts_of
+from medistill.recipe import UNITS, PrivacyRecipe, Recipe, Unit, experts_of
+from medistill.statistics.gaussian_mechanism import epsilon_of, joint_sigma, sigma_for
 
 MECHANISM = "DP-SGD: Gaussian mechanism on Poisson samples, each unit's mean gradient clipped"
 ACCOUNTANT = "PRV"
+ONE_RELEASE = "one Gaussian release of class statistics, each unit's clipped features averaged"
+ANALYTIC = "analytic Gaussian mechanism"
+PUBLIC_CHOICE = "validation split, declared public"
 GRID = 100
 """Steps of sigma in a unit: it is rounded up to the next one."""
 LOWEST, FIRST, HIGHEST = 50, 400, 102_400
 """Smallest, first and largest sigma that is tried, in steps of the grid. Below one half, where no budget in use lies,
 the accountant needs more and more memory."""
+LARGEST = 1e15
+"""Largest number that a guarantee from outside may state, and the inverse of the smallest, delta apart: a double can be
+worked with between them, and no guarantee that is worth the name lies beyond."""
+MOST_COUNT = 10**12
+"""Most updates, experts or units that it may state."""
 ERROR = 0.01
 """The accountant's numerical error as a share of the budget; its bound includes the error."""
 
@@ -37,14 +47,15 @@ class Guarantee:
         epsilon: what was spent, by the accountant's upper bound; at most the budget.
         delta: probability with which that bound may fail.
         unit: "patient", "study" or "image".
-        mechanism: what was done to an update.
-        accountant: what composed the updates.
-        sigma: standard deviation of the noise in units of ``clip``.
-        clip: largest norm of what one unit adds to an update.
+        mechanism: what noise was put on: `MECHANISM` for updates of experts, `ONE_RELEASE` for class statistics. One
+            release has a sample rate, steps and experts of 1: all units take part, once.
+        accountant: what accounted for it.
+        sigma: standard deviation of the noise in units of the most that one unit can move what it is put on.
+        clip: largest norm of what one unit adds to an update; of one release, of an image's projected features.
         sample_rate: probability with which an update takes a unit.
         steps: updates of one expert.
         experts: how many there are; all of them compose.
-        units_public: the public number of units, of which the sample rate is a share.
+        units_public: the public number of units, of which the sample rate of an update is a share.
         choice: how the set was chosen among those on the way.
     """
 
@@ -71,6 +82,8 @@ class Guarantee:
         privacy = recipe.privacy
         if privacy.mode != "dp":
             return None
+        if recipe.method.one_release:
+            return cls._of_one_release(privacy)
         experts = experts_of(recipe.method)
         rate, steps = experts.batch_size / privacy.units, experts.epochs * steps_an_epoch(recipe)
         sigma, epsilon = solve_sigma(privacy.epsilon, privacy.delta, rate, steps * experts.count)
@@ -86,8 +99,31 @@ class Guarantee:
             steps=steps,
             experts=experts.count,
             units_public=privacy.units,
-            choice={"off": "last outer step", "public": "validation split, declared public"}[privacy.choose],
+            choice={"off": "last outer step", "public": PUBLIC_CHOICE}[privacy.choose],
         )
+
+    @classmethod
+    def _of_one_release(cls, privacy: PrivacyRecipe) -> Guarantee:
+        sigma = sigma_for(privacy.epsilon, privacy.delta)
+        return cls(
+            epsilon=epsilon_of(sigma, privacy.delta),
+            delta=privacy.delta,
+            unit=privacy.unit,
+            mechanism=ONE_RELEASE,
+            accountant=ANALYTIC,
+            sigma=sigma,
+            clip=privacy.clip,
+            sample_rate=1.0,
+            steps=1,
+            experts=1,
+            units_public=privacy.units,
+            choice="last outer step, without a look at patients",
+        )
+
+    @property
+    def validation_is_public(self) -> bool:
+        """Whether what was chosen by the validation split may be used, since that was declared public."""
+        return self.choice == PUBLIC_CHOICE
 
     @classmethod
     def of_set(cls, provenance: Provenance) -> Guarantee | None:
@@ -106,7 +142,8 @@ class Guarantee:
         """The inverse of ``as_json``.
 
         Raises:
-            ArtifactError: not a guarantee: a field is missing, of another kind, or promises nothing.
+            ArtifactError: not a guarantee: a field is missing, of another kind, beyond `LARGEST` or `MOST_COUNT`, or
+                promises nothing.
         """
         try:
             found = cls(**stored)
@@ -114,8 +151,9 @@ class Guarantee:
             counts = (found.steps, found.experts, found.units_public)
             texts = (found.mechanism, found.accountant, found.choice)
             sound = (
-                all(type(number) in (int, float) and 0 < number < math.inf for number in numbers)
-                and all(type(number) is int and number > 0 for number in counts)
+                all(type(number) in (int, float) and 0 < number <= LARGEST for number in numbers)
+                and min(found.epsilon, found.sigma, found.clip, found.sample_rate) >= 1 / LARGEST
+                and all(type(number) is int and 0 < number <= MOST_COUNT for number in counts)
                 and all(isinstance(text, str) for text in texts)
                 and found.unit in UNITS
                 and found.delta < 1
@@ -126,7 +164,7 @@ class Guarantee:
         if not sound:
             raise ArtifactError(
                 "the differential privacy that a distilled set states is not as medistill writes it",
-                expected="every field, with epsilon, delta and sigma above 0 and finite",
+                expected=f"every field, numbers from {1 / LARGEST:g} to {LARGEST:g}, counts from 1 to {MOST_COUNT:g}",
                 do="fetch the set again, and do not rely on a guarantee until then",
             )
         return found
@@ -143,6 +181,13 @@ class Guarantee:
     @property
     def sentence(self) -> str:
         """What is promised, and of what."""
+        if self.mechanism == ONE_RELEASE:
+            return (
+                "The distilled images, labels and class statistics are differentially private: "
+                f"epsilon = {self.epsilon_text}, delta = {self.delta:.3g} for one {self.unit} of the training split "
+                f"(one Gaussian release of class statistics, {self.accountant}, sigma = {self.sigma:g}); all else was "
+                "computed from that release and from public data. Hashes and the report are not covered."
+            )
         return (
             "The distilled images, labels and learning rate are differentially private: "
             f"epsilon = {self.epsilon_text}, delta = {self.delta:.3g} for one {self.unit} of the training split "
@@ -219,6 +264,8 @@ def spent_epsilon(sigma: float, delta: float, rate: float, steps: int, *, error:
 
 def composed_epsilon(history: Sequence[tuple[float, float, int]], delta: float, *, error: float) -> float:
     """The same of updates of several kinds, each given as its noise, its rate and how many there are."""
+    if all(rate == 1 for _, rate, _ in history):  # Gaussian mechanisms of all units: exact without an accountant
+        return epsilon_of(joint_sigma(sigma / math.sqrt(steps) for sigma, _, steps in history), delta)
     try:
         from opacus.accountants import PRVAccountant  # type: ignore[import-untyped, unused-ignore]
     except ImportError:

@@ -37,7 +37,7 @@ class AuditSubject:
     """Images to be audited, or to hold the set against.
 
     Attributes:
-        name: which.
+        name: which; of a set with tiles these, and behind them the stored images.
         grey: (Q, C, H, W) grey values in units of full scale.
         normalised: (Q, C, H, W) as a network sees them.
         labels: (Q,).

@@ -76,12 +76,15 @@ class Ledger:
         secret: key of the hashes.
         began: the day on which it was made.
         entries: in the order in which they were written.
+        drawn: of those that are one release of class statistics, the ids of which the noise was drawn: each covers one
+            draw, wherever copies of its run lie.
     """
 
     root: Path
     secret: bytes
     began: str
     entries: tuple[Entry, ...]
+    drawn: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -101,6 +104,12 @@ class Ledger:
     def added(self, entries: Sequence[Entry]) -> Ledger:
         """The same with more entries, written to disk."""
         ledger = replace(self, entries=(*self.entries, *entries))
+        _write(ledger)
+        return ledger
+
+    def marked(self, name: str) -> Ledger:
+        """The same with the noise of one entry drawn, written to disk."""
+        ledger = replace(self, drawn=self.drawn | {name})
         _write(ledger)
         return ledger
 
@@ -157,7 +166,8 @@ def _parsed(root: Path) -> Ledger | None:
     secret = bytes.fromhex(read_json(root / SECRET, "its secret")["secret"])
     if not hmac.compare_digest(stored.pop("seal"), _seal(secret, stored)):
         raise ValueError("its seal is broken")
-    return Ledger(root, secret, stored["began"], tuple(Entry.from_json(entry) for entry in stored["entries"]))
+    entries, drawn = tuple(Entry.from_json(entry) for entry in stored["entries"]), frozenset(stored.get("drawn", ()))
+    return Ledger(root, secret, stored["began"], entries, drawn)
 
 
 def new_entry(name: str, recipe: str, release: Release, people: frozenset[bytes]) -> Entry:
@@ -178,6 +188,7 @@ def _write(ledger: Ledger) -> None:
         "schema": LEDGER_SCHEMA,
         "began": ledger.began,
         "entries": [entry.as_json() for entry in ledger.entries],
+        "drawn": sorted(ledger.drawn),
     }
     _put(ledger.root / LEDGER, {**stored, "seal": _seal(ledger.secret, stored)})
 

@@ -17,7 +17,9 @@ from medistill.recipe import Unit
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from medistill.networks.registry import NetworkSpec
     from medistill.privacy.copy_search import CopySignals, FeatureSpace
+    from medistill.privacy.encoder_space import EncoderSpace
 
 Read = Callable[[np.ndarray], "Tensor"]
 """Rows of a corpus -> a batch of them, float32 (B, ...)."""
@@ -33,18 +35,20 @@ class SetFacts:
         unit: "patient", "study" or "image": whom the corpus tells apart.
         initialisation: "real", "noise" or "quantised", how its images began; empty where it does not say.
         smallest_cluster: patients of the smallest cell of a quantised set; None where it does not say.
+        for_encoder: its images were made for what a frozen encoder sees in them.
     """
 
     unit: Unit
     initialisation: str
     smallest_cluster: int | None
+    for_encoder: bool = False
 
     @classmethod
-    def of(cls, distilled: DistilledSet, corpus: Corpus) -> SetFacts:
-        """From the provenance of a set."""
+    def of(cls, distilled: DistilledSet, corpus: Corpus, spec: NetworkSpec) -> SetFacts:
+        """From the provenance of a set, and the network that it was made for."""
         known = distilled.provenance
         smallest = None if known.quantisation is None else known.quantisation.smallest_cluster
-        return cls(corpus.split_unit, known.starts_from or "", smallest)
+        return cls(corpus.split_unit, known.starts_from or "", smallest, spec.encoder is not None)
 
 
 @dataclass(frozen=True)
@@ -126,10 +130,15 @@ class Population:
     others: np.ndarray
 
     @classmethod
-    def of(cls, corpus: Corpus) -> Population:
-        """From the splits of a corpus."""
+    def of(cls, corpus: Corpus, seen: Corpus) -> Population:
+        """From the splits of a corpus.
+
+        Args:
+            corpus: the whole one, none of whose training patients counts among the others.
+            seen: as the method saw it, whose training images alone are members.
+        """
         train = corpus.rows("train")
-        return cls(corpus, train, np.flatnonzero(~np.isin(corpus.groups, corpus.groups[train])))
+        return cls(corpus, seen.rows("train"), np.flatnonzero(~np.isin(corpus.groups, corpus.groups[train])))
 
 
 class Signals(Protocol):
@@ -158,6 +167,10 @@ class Signals(Protocol):
     @property
     def features(self) -> FeatureSpace:
         """The same as a network sees them that was trained on the originals."""
+
+    @property
+    def encoder_space(self) -> EncoderSpace:
+        """The same as the encoder sees them that the set was made for."""
 
     @property
     def initialisation(self) -> Initialisation:

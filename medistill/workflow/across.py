@@ -12,10 +12,11 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_json
 from medistill.errors import DivergedError
 from medistill.evaluate.evaluation import Evaluation
-from medistill.evaluate.schedule_choice import Candidate
+from medistill.evaluate.schedule_choice import Way
 from medistill.networks.registry import check_image_size, network_spec
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe
+from medistill.workflow.encoder_choice import with_encoder
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.originals import Originals
 
@@ -27,7 +28,7 @@ def evaluate_across(
     *,
     out: str | Path,
     originals: Originals | None = None,
-    schedules: Mapping[str, Candidate] = MappingProxyType({}),
+    schedules: Mapping[str, Way] = MappingProxyType({}),
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> tuple[Evaluation, ...]:
@@ -82,8 +83,6 @@ def _recipes(recipe: Recipe) -> dict[str, Recipe]:
     """The recipe of each other network, in the order in which they are named."""
     without_others = recipe.evaluate.model_copy(update={"across": ()})
     return {
-        name: recipe.model_copy(
-            update={"network": recipe.network.model_copy(update={"name": name}), "evaluate": without_others}
-        )
+        name: with_encoder(recipe.model_copy(update={"network": recipe.network.of(name), "evaluate": without_others}))
         for name in dict.fromkeys(recipe.evaluate.across)
     }

@@ -34,12 +34,15 @@ def attack_jobs(
 
     Args:
         arms: what each source is.
-        count: networks of each.
+        count: networks of each; of probes, which would all be the same, one.
         shown: the images that they are asked about.
         labels: (N,), of which class they are asked to be sure.
         context: network, precision and device.
         store: source and number -> where the answers lie.
     """
+
+    if context.spec.encoder is not None:
+        count = 1
 
     def outputs(network: nn.Module) -> Mapping[str, np.ndarray]:
         said = probabilities(network, shown, context.spec, context.recipe, context.device)
@@ -51,7 +54,7 @@ def attack_jobs(
             number=number,
             display_name=f"{source}, network {number + 1} of {count}",
             epochs=arms.epochs(source),
-            steps=arms.images(source),
+            steps=arms.shown(source),
             training=lambda: arms.training_set(source, 0 if source == "random" else number),
             rng=lambda: generator(context.recipe.seed, "attacked", source, number),
             outputs=outputs,

@@ -22,6 +22,8 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> t
     """What an audit will lack, a sentence each with what would help; empty where it can judge.
 
     Args:
+        corpus: without what is pruned.
+        recipe: of the set, and of its audit.
         attack: the attacks on membership are to be made.
     """
     held_out = np.concatenate([corpus.rows("val"), corpus.rows("test")])
@@ -49,6 +51,6 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> t
 
 
 def say_obstacles(corpus: Corpus, recipe: Recipe, progress: Progress, opening: str, *, attack: bool = True) -> None:
-    """Tell what an audit will lack, after ``opening``; nothing where it can judge."""
+    """Tell what an audit will lack (see `audit_obstacles`), after ``opening``; nothing where it can judge."""
     if obstacles := audit_obstacles(corpus, recipe, attack=attack):
         progress.say(" ".join([opening, *obstacles]))

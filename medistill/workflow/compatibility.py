@@ -13,6 +13,7 @@ from typing import Literal
 from medistill.artifacts.classifier import Classifier
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.encoder_summary import SHORT
 from medistill.artifacts.text_check import TextCheck
 from medistill.errors import DataError, MedistillError, UsageError
 from medistill.networks.registry import NetworkSpec
@@ -31,7 +32,7 @@ class MadeOf:
         class_names: of its outputs.
         shape: (C, H, W) of its images.
         corpus: content hash of the corpus; None where it does not say.
-        network: name of the network; None likewise.
+        network: name of the network, of a probe with its encoder; None likewise.
         text_check: what looked for text in the originals; None likewise.
     """
 
@@ -51,7 +52,7 @@ class MadeOf:
             class_names=distilled.class_names,
             shape=distilled.images.shape[1:],
             corpus=known.corpus,
-            network=known.network,
+            network=_with_encoder(known.network, "" if known.encoder is None else known.encoder.sha256),
             text_check=None if known.text_check is None else known.text_check.check,
         )
 
@@ -59,6 +60,10 @@ class MadeOf:
     def of_classifier(cls, classifier: Classifier) -> MadeOf:
         """Return what a classifier says; where its set was made is for its set to say."""
         return cls("the classifier", classifier.class_names, classifier.shape, None, None)
+
+
+def _with_encoder(network: str | None, sha256: str) -> str | None:
+    return f"{network} on the encoder {sha256[:SHORT]}" if network and sha256 else network
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,10 @@ def refuse_misfit(
         "corpus": (made_of.corpus, corpus.content),
     }
     if spec is not None:
-        compared["network"] = (made_of.network, spec.name)
+        compared["network"] = (
+            made_of.network,
+            _with_encoder(spec.name, "" if spec.encoder is None else spec.encoder.sha256),
+        )
     for aspect, (made, now) in compared.items():
         misfit = MISFITS.get((use, aspect))
         if misfit is None or made == now or (made is None and not misfit.unstated):

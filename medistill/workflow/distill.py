@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.lock import exclusive_lock
 from medistill.artifacts.making import making
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import UsageError
@@ -20,10 +23,16 @@ from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
+from medistill.workflow.encoder_choice import with_encoder
 from medistill.workflow.expert_store import refuse_other_experts
+from medistill.workflow.expert_training import refuse_unknown_units
 from medistill.workflow.originals import keep_originals
 from medistill.workflow.provenance import provenance
-from medistill.workflow.spending import Use, spend
+from medistill.workflow.pruning import pruned, refuse_too_few
+from medistill.workflow.spending import Use, mark_drawn, spend, spend_release
+
+DISTILLING = ".distilling.lock"
+"""In a run's folder while one process distils there."""
 
 
 def distill(
@@ -56,46 +65,83 @@ def distill(
         ArtifactError: the experts are of another corpus, network, normalisation or recipe, or some are missing.
         DataError: a class has fewer training images than it needs (`Recipe.fewest_images`), or cannot be quantised as
             it should.
-        UsageError: ``out`` holds a run already and ``resume`` is off, or it was started under another recipe or on
-            another corpus; or the method follows experts and none were given.
+        UsageError: ``out`` holds a run already and ``resume`` is off, another process works on it, or it was started
+            under another recipe or on another corpus; or the method follows experts and none were given.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
+    recipe = with_encoder(recipe, network)
     out, spec = Path(out), network_spec(corpus, recipe, network)
-    if trajectories is not None:
-        refuse_other_experts(trajectories, corpus, recipe, network)
-    state, finished = out / "state", out / "set" / "manifest.json"
-    if finished.is_file() and resume:
-        done = DistilledSet.load(out / "set")
-        refuse_misfit(MadeOf.of_set(done), corpus, "resume", where=out)
-        _refuse_another_recipe(done, recipe, out)
-        refuse_misfit(MadeOf.of_set(done), corpus, "resume", spec=spec, where=out)
-        progress.say("The distilled set is finished already.")
-        return done
-    if (state.is_dir() or finished.is_file()) and not resume:
-        raise UsageError(
-            f"{out} holds a run already",
-            expected="a new folder",
-            do="add --resume to continue it, or choose another --out",
-        )
     class_ids = [c for c, name in enumerate(corpus.class_names) if classes is None or name in classes]
-    origin = {"corpus": corpus.content, "recipe_digest": recipe.digest, "seed": recipe.seed}
-    context = Context(corpus, recipe, spec, choose_device(device), out, progress)
-    made = method_of(recipe).distil(context, class_ids, trajectories, origin)
-    distilled = _with_provenance(made, context, trajectories, use)
-    record = making(made.chain, made.origin, distilled)
-    keep_originals(distilled, corpus, recipe, out)
-    record.save(out)  # before the set, which is the last: a set that is there has its record
-    distilled.save(out / "set")
-    shutil.rmtree(state)
-    return distilled
+    refuse_too_few(corpus, recipe, class_ids)
+    learnt = pruned(corpus, recipe, spec, choose_device(device), progress)
+    if trajectories is not None:
+        refuse_other_experts(trajectories, learnt, recipe, network)
+    if not out.is_dir():
+        private_folder(out)
+    with exclusive_lock(out / DISTILLING, when_taken=lambda: refuse_second(out), keep=False):
+        state, finished = out / "state", out / "set" / "manifest.json"
+        if finished.is_file() and resume:
+            done = DistilledSet.load(out / "set")
+            refuse_misfit(MadeOf.of_set(done), corpus, "resume", where=out)
+            _refuse_another_recipe(done, recipe, out)
+            refuse_misfit(MadeOf.of_set(done), corpus, "resume", spec=spec, where=out)
+            if state.is_dir():  # its removal was cut short
+                shutil.rmtree(state)
+            progress.say("The distilled set is finished already.")
+            return done
+        if (state.is_dir() or finished.is_file()) and not resume:
+            raise UsageError(
+                f"{out} holds a run already",
+                expected="a new folder",
+                do="add --resume to continue it, or choose another --out",
+            )
+        origin = {"corpus": corpus.content, "recipe_digest": recipe.digest, "seed": recipe.seed}
+        context = Context(learnt, recipe, spec, choose_device(device), out, progress)
+        if recipe.method.one_release and use == "release":
+            context = replace(context, before_draw=lambda: mark_drawn(state))
+        if recipe.method.one_release:
+            refuse_unknown_units(corpus, recipe)
+            method_of(recipe).begin(context, class_ids)  # what it refuses, it refuses before anything is spent
+            spend_release(corpus, recipe, state, progress=progress, use=use)
+        made = method_of(recipe).distil(context, class_ids, trajectories, origin)
+        distilled = _with_provenance(made, context, corpus, trajectories, use)
+        record = making(made.chain, made.origin, distilled)
+        keep_originals(distilled, corpus, recipe, out)
+        record.save(out)  # before the set, which is the last: a set that is there has its record
+        distilled.save(out / "set")
+        shutil.rmtree(state)
+        return distilled
 
 
-def _with_provenance(made: Distilled, context: Context, trajectories: Trajectories | None, use: Use) -> DistilledSet:
-    """The set, with all that it says of its making; what it spent is entered where that was not done before."""
-    corpus, recipe = context.corpus, context.recipe
-    # In the ledger already, but for experts from elsewhere.
-    spent = spend(corpus, recipe, trajectories, (), context.progress, use=use) if trajectories is not None else None
-    known = provenance(context, made.quantisation, spent)
+def refuse_second(out: Path) -> None:
+    """Refuse to work on a run that another process works on."""
+    raise UsageError(
+        f"another process works on the run in {out}",
+        expected="one process a run",
+        do="wait until it has ended, or choose another --out",
+    )
+
+
+def _with_provenance(
+    made: Distilled, context: Context, corpus: Corpus, trajectories: Trajectories | None, use: Use
+) -> DistilledSet:
+    """The set, with all that it says of its making; what it spent is entered where that was not done before.
+
+    Args:
+        made: by the method.
+        context: with the corpus as the method saw it.
+        corpus: the whole one.
+        trajectories: the experts that it followed.
+        use: as for `distill`.
+    """
+    recipe, progress, spent = context.recipe, context.progress, None
+    if trajectories is not None:  # in the ledger already, but for experts from elsewhere
+        spent = spend(corpus, recipe, trajectories, (), progress, use=use)
+    elif recipe.method.one_release:
+        spent = spend_release(corpus, recipe, context.out / "state", progress=progress, use=use)
+    known = provenance(context, corpus, made.quantisation, spent)
+    if made.statistics is not None:
+        known = known.replaced(statistics=made.statistics.digest)
     return DistilledSet(
         images=made.images,
         labels=made.labels,
@@ -106,6 +152,9 @@ def _with_provenance(made: Distilled, context: Context, trajectories: Trajectori
         class_names=corpus.class_names,
         provenance=known.replaced(**made.known),
         soft_labels=made.soft_labels,
+        label_kind=made.label_kind,
+        statistics=made.statistics,
+        tiles=made.tiles,
     )
 
 

@@ -21,8 +21,8 @@ from medistill.evaluate.comparison import compare
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.network_keys import ArmStore, arm_stores
 from medistill.evaluate.predictions import ArmPredictions, Truth, save_arm, save_truth
-from medistill.evaluate.protocol import held_out
-from medistill.evaluate.schedule_choice import Candidate, ScheduleChoice
+from medistill.evaluate.protocol import held_out, told_way
+from medistill.evaluate.schedule_choice import ScheduleChoice, Way
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import build_network, network_spec
 from medistill.progress import Progress, Silent
@@ -30,12 +30,15 @@ from medistill.recipe import Recipe
 from medistill.recipe.arms import OF_THE_SET, ArmName
 from medistill.training.context import Context
 from medistill.training.device import choose_device
+from medistill.training.encoded import encode_corpus
 from medistill.training.ensemble import JobRunner, Outputs, TrainingJob, predicting
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.workflow.choose_schedules import choose_schedules
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.corpus_record import keep_tested_corpus
+from medistill.workflow.encoder_choice import with_encoder
+from medistill.workflow.encoder_here import require_encoder
 from medistill.workflow.originals import READ_UNMASKED, Originals, Tested, apart_from_originals, read_unmasked
 from medistill.workflow.tested import tested_whole, trainable
 
@@ -53,7 +56,7 @@ def evaluate(
     out: str | Path,
     originals: Originals | None = None,
     network: NetworkFactory | None = None,
-    schedules: Mapping[str, Candidate] = MappingProxyType({}),
+    schedules: Mapping[str, Way] = MappingProxyType({}),
     device: str = "auto",
     progress: Progress = Silent(),
 ) -> Evaluation:
@@ -75,10 +78,12 @@ def evaluate(
     Raises:
         DataError: the set and the corpus have other classes or image shapes.
         RecipeError: the images are too small for the network.
-        UsageError: ``out`` holds a finished evaluation of something else.
+        UsageError: ``out`` holds a finished evaluation of something else, or the set's encoder is not on this machine.
         DivergedError: a network left the finite numbers.
     """
     refuse_misfit(MadeOf.of_set(distilled), corpus, "evaluate")
+    recipe = with_encoder(recipe, network)
+    require_encoder(distilled.provenance, recipe)
     apart = apart_from_originals(distilled.provenance.corpus, corpus, recipe, originals)
     _tell(apart, progress)
     context = Context(
@@ -89,7 +94,8 @@ def evaluate(
         out=private_folder(Path(out) / "evaluation"),
         progress=progress,
     )
-    arms = Arms(distilled, context.corpus, context.recipe, context.device)
+    encode_corpus(context)
+    arms = Arms(distilled, context.corpus, context.recipe, context.device, encoder=context.spec.encoder)
     stores = arm_stores(context, arms)
     if shortage := arms.shortage():
         progress.say(shortage)
@@ -97,7 +103,7 @@ def evaluate(
     if context.recipe.schedule.choose == "validation":
         choices = choose_schedules(arms, stores, context)
         arms.schedules = {choice.arm: choice.chosen for choice in choices}
-    elif recipe.schedule.choose == "validation" and (own := schedules.get(context.spec.words)) is not None:
+    elif recipe.schedule.choose == "validation" and (own := told_way(schedules, context.spec)) is not None:
         arms.schedules = dict.fromkeys(OF_THE_SET, own)
         stores |= {arm: replace(stores[arm], key=f"{stores[arm].key} {own}") for arm in OF_THE_SET if arm in stores}
     predictions = _predictions(arms, stores, context)
@@ -186,9 +192,13 @@ def refuse_another_evaluation(folder: Path, *, known: bool) -> None:
 def _predictions(arms: Arms, stores: Mapping[ArmName, ArmStore], context: Context) -> list[ArmPredictions]:
     """Train what is missing, arm by arm. Progress counts the images shown to the networks, for time goes by them."""
     shown = cache(lambda: held_out(context.corpus, arms.distilled.normalisation, context.device))
-    count, spec = context.recipe.evaluate.networks, context.spec
+    spec = context.spec
     runner = JobRunner(
-        [_job(arm, number, arms, stores[arm], shown, context) for arm in arms.names for number in range(count)],
+        [
+            _job(arm, number, arms, stores[arm], shown, context)
+            for arm in arms.names
+            for number in range(arms.networks(arm))
+        ],
         context.progress.say,
     )
     refuse_another_evaluation(context.out, known="distilled" in runner.damaged or bool(runner.of("distilled")))
@@ -196,7 +206,9 @@ def _predictions(arms: Arms, stores: Mapping[ArmName, ArmStore], context: Contex
         context.progress.say(f"Networks trained already: {len(runner.done)}; to be trained: {len(runner.missing)}.")
 
     def tell(arm: str, trained: int, seconds: float) -> None:
-        context.progress.say(f"Arm {arm} on {spec.name}: {seconds:.0f} s for {trained} of {count} networks.")
+        context.progress.say(
+            f"Arm {arm} on {spec.name}: {seconds:.0f} s for {trained} of {arms.networks(arm)} networks."
+        )
 
     runner.run(context, f"Evaluating on {spec.name}", after_group=tell)
     return [_arm_predictions(arm, runner.of(arm), arms) for arm in arms.names]
@@ -214,9 +226,9 @@ def _job(
     return TrainingJob(
         group=arm,
         number=number,
-        display_name=f"{arm}, network {number + 1} of {recipe.evaluate.networks}",
+        display_name=f"{arm}, network {number + 1} of {arms.networks(arm)}",
         epochs=arms.epochs(arm),
-        steps=arms.images(arm),
+        steps=arms.shown(arm),
         training=lambda: arms.training_set(arm, number),
         rng=lambda: generator(recipe.seed, "evaluate", arm, number),
         outputs=predicting(shown, context),
@@ -238,4 +250,6 @@ def _arm_predictions(arm: ArmName, networks: Sequence[Outputs], arms: Arms) -> A
         bytes=arms.bytes(arm),
         epochs=arms.epochs(arm),
         seconds=sum(one.seconds for one in networks),
+        settled=arms.settled(arm),
+        tiles=arms.tiles(arm),
     )

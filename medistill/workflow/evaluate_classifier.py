@@ -20,6 +20,7 @@ from medistill.progress import Progress, Silent, Task
 from medistill.recipe import Recipe
 from medistill.training.context import Context
 from medistill.training.device import choose_device
+from medistill.training.encoded import encode_corpus
 from medistill.training.ensemble import Outputs
 from medistill.training.fresh_network import probabilities
 from medistill.training.images import LabelledImages
@@ -62,7 +63,7 @@ def evaluate_classifier(
     Raises:
         DataError: the classifier and the corpus have other classes or image shapes.
         ArtifactError: the weights are of another network.
-        UsageError: ``out`` holds a finished evaluation of something else.
+        UsageError: ``out`` holds a finished evaluation of something else, or its encoder is not on this machine.
         DivergedError: a probability is not finite.
     """
     refuse_misfit(MadeOf.of_classifier(classifier), corpus, "evaluate")
@@ -74,6 +75,7 @@ def evaluate_classifier(
         progress.say(UNVERIFIED)
     folder, spec = private_folder(Path(out) / "evaluation"), classifier_spec(classifier)
     context = Context(corpus, recipe, spec, choose_device(device), folder, progress)
+    encode_corpus(context)
     outputs = _outputs(classifier, context)
     arm = ArmPredictions(
         arm="distilled",
@@ -83,6 +85,7 @@ def evaluate_classifier(
         bytes=classifier.bytes,
         epochs=classifier.epochs,
         seconds=classifier.seconds,
+        settled=spec.encoder is not None,
     )
     tested = {"network": spec.words, "set_digest": classifier.provenance.set_digest}
     write_json(folder / TESTED, tested, private=True)

@@ -19,6 +19,7 @@ from medistill.privacy.accounting import Guarantee
 from medistill.progress import Progress
 from medistill.recipe import Recipe, experts_of
 from medistill.training.fitted_normalisation import fitted_whitening, unwhitened
+from medistill.training.fresh_network import augmentation_of
 from medistill.training.randomness import generator
 
 
@@ -104,7 +105,7 @@ def _made_with(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, normalisation:
         "seed": recipe.seed,
         "corpus": corpus.content,
         "network": spec.identity(),
-        "augmentation": recipe.augmentation.model_dump(mode="json"),
+        "augmentation": augmentation_of(spec, recipe).model_dump(mode="json"),
         "experts": experts_of(recipe.method).model_dump(mode="json", exclude={"count"}),
         "precision": recipe.compute.precision,
         "normalisation": normalisation.as_json(),

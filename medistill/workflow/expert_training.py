@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,17 @@ from medistill.networks.registry import build_network
 from medistill.privacy.accounting import Guarantee, steps_an_epoch
 from medistill.progress import Task
 from medistill.recipe import Recipe, experts_of
+from medistill.recipe.experts import SelectedExpertsRecipe
 from medistill.training.allocator import keep_freed_memory
 from medistill.training.batched import train_batched
 from medistill.training.context import Context
+from medistill.training.difficulty import Curriculum, by_difficulty, el2n
 from medistill.training.dp import PrivateSchedule, train_privately
+from medistill.training.encoded import seen_by
+from medistill.training.expert_schedule import expert_schedule
+from medistill.training.fresh_network import augmentation_of
 from medistill.training.images import LabelledImages
-from medistill.training.loop import Schedule, train
+from medistill.training.loop import predict_logits, train
 from medistill.training.randomness import generator
 from medistill.workflow.spending import mark_trained
 
@@ -46,6 +51,7 @@ class ExpertTraining:
         at_once: experts trained side by side.
         units: int64 (N,) the unit of each training image.
         guarantee: what each unit has; None where nothing is promised.
+        curriculum: which images an epoch trains on; None takes all.
     """
 
     context: Context
@@ -55,30 +61,31 @@ class ExpertTraining:
     at_once: int
     units: Tensor
     guarantee: Guarantee | None
+    curriculum: Curriculum | None
 
     @classmethod
     def of(cls, context: Context, trajectories: Trajectories) -> ExpertTraining:
-        """Move the training images to the device, and choose how many pass a network at once."""
+        """Move the training images, or their features, to the device, and choose how many pass a network at once."""
         keep_freed_memory()
         corpus, recipe, spec, device = context.corpus, context.recipe, context.spec, context.device
         network = build_network(spec, generator(recipe.seed, "expert", 0), device)
         one = (trajectories.epochs + 1) * trajectories.parameters * 4
         guarantee = Guarantee.of(recipe)
-        batched = device.type == "cuda" and spec.factory is None and guarantee is None
+        images = LabelledImages.of_split(corpus, "train", trajectories.normalisation, device)
+        data = seen_by(spec.encoder, images, device, context.progress)
+        whole = experts_of(recipe.method).batch_size
+        micro_batch = micro_batch_size(network, spec.shape, chosen=recipe.compute.micro_batch, whole=whole)
+        curriculum = _curriculum(context, data, micro_batch)
+        batched = device.type == "cuda" and spec.factory is None and guarantee is None and curriculum is None
         return cls(
             context=context,
             trajectories=trajectories,
-            data=LabelledImages.of_split(corpus, "train", trajectories.normalisation, device),
-            micro_batch=micro_batch_size(
-                network,
-                spec.channels,
-                spec.image_size,
-                chosen=recipe.compute.micro_batch,
-                whole=experts_of(recipe.method).batch_size,
-            ),
+            data=data,
+            micro_batch=micro_batch,
             at_once=max(1, min(TOGETHER, SNAPSHOT_BYTES // one)) if batched else 1,
             units=torch.from_numpy(_units(corpus, recipe)).to(device),
             guarantee=guarantee,
+            curriculum=curriculum,
         )
 
     def run(self, waiting: list[int], task: Task) -> None:
@@ -108,7 +115,7 @@ class ExpertTraining:
         rngs = [generator(recipe.seed, "expert", expert) for expert in group]
         networks = [build_network(self.context.spec, rng, device) for rng in rngs]
         keep = self._keeper(group, networks, task)
-        drawn, size = recipe.augmentation, self.micro_batch
+        drawn, size = augmentation_of(self.context.spec, recipe), self.micro_batch
 
         def keep_one(epoch: int, flat: FlatParameters) -> None:
             keep(epoch, flat.values[None])
@@ -117,9 +124,11 @@ class ExpertTraining:
             private = _private_schedule(recipe, self.guarantee)
             train_privately(networks[0], self.data, self.units, private, drawn, micro_batch=size, after_epoch=keep_one)
         elif len(group) == 1:
-            train(networks[0], self.data, _schedule(recipe), drawn, rngs[0], micro_batch=size, after_epoch=keep_one)
+            schedule = replace(expert_schedule(experts_of(recipe.method)), curriculum=self.curriculum)
+            train(networks[0], self.data, schedule, drawn, rngs[0], micro_batch=size, after_epoch=keep_one)
         else:
-            train_batched(networks, self.data, _schedule(recipe), drawn, rngs, micro_batch=size, after_epoch=keep)
+            schedule = expert_schedule(experts_of(recipe.method))
+            train_batched(networks, self.data, schedule, drawn, rngs, micro_batch=size, after_epoch=keep)
 
     def _keeper(self, group: list[int], networks: list[torch.nn.Module], task: Task) -> Callable[[int, Tensor], None]:
         """Return what takes the parameters (group, P) after each epoch, and writes the walks after the last.
@@ -166,17 +175,24 @@ class ExpertTraining:
         }
 
 
-def _schedule(recipe: Recipe) -> Schedule:
+def _curriculum(context: Context, data: LabelledImages, micro_batch: int) -> Curriculum | None:
+    """Order the training images by the errors of a few networks, trained for a few epochs by plain SGD.
+
+    They depend on the seed alone: experts of every process see the same order but for rounding between machines.
+    """
+    recipe, spec = context.recipe, context.spec
     settings = experts_of(recipe.method)
-    return Schedule(
-        settings.epochs,
-        settings.batch_size,
-        settings.lr,
-        settings.momentum,
-        settings.weight_decay,
-        sharpness=settings.sharpness,
-        surrogate_gap=settings.surrogate_gap,
-    )
+    if not isinstance(settings, SelectedExpertsRecipe) or not settings.selection.selects:
+        return None
+    selection, answers = settings.selection, []
+    schedule = replace(expert_schedule(settings), epochs=selection.epochs, sharpness=0.0)
+    for number in range(selection.networks):
+        rng = generator(recipe.seed, "difficulty", number)
+        network = build_network(spec, rng, context.device)
+        train(network, data, schedule, augmentation_of(spec, recipe), rng, micro_batch=micro_batch)
+        answers.append(predict_logits(network, data, micro_batch=micro_batch))
+    context.progress.say(f"The training images were ordered by the errors of {selection.networks} networks.")
+    return Curriculum(selection, settings.epochs, by_difficulty(el2n(answers, data.labels), data.labels))
 
 
 def _private_schedule(recipe: Recipe, guarantee: Guarantee) -> PrivateSchedule:

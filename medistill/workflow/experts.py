@@ -11,8 +11,10 @@ from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe
 from medistill.training.context import Context
 from medistill.training.device import choose_device, precision
+from medistill.workflow.encoder_choice import with_encoder
 from medistill.workflow.expert_store import expert_store, tally
 from medistill.workflow.expert_training import ExpertTraining, refuse_unknown_units
+from medistill.workflow.pruning import pruned
 from medistill.workflow.shard import Shard
 from medistill.workflow.spending import Use, spend
 
@@ -50,7 +52,9 @@ def train_experts(
     """
     part = Shard.parse(shard)
     refuse_unknown_units(corpus, recipe)
+    recipe = with_encoder(recipe, network)
     spec = network_spec(corpus, recipe, network)
+    corpus = pruned(corpus, recipe, spec, choose_device(device), progress)
     trajectories = expert_store(corpus, recipe, spec, progress)
     mine = [expert for expert in range(trajectories.count) if part.has(expert)]
     waiting = [expert for expert in mine if not trajectories.has(expert)]

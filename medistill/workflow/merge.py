@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import new_folder, refuse_taken
@@ -20,6 +21,7 @@ def merge(
     out: str | Path,
     label_maps: Mapping[str, Mapping[str, str]] | None = None,
     image_size: int | None = None,
+    statistics: Literal["add", "leave out"] = "add",
     trust: Sequence[str] = (),
     large_recipe: LargeRecipe = "refuse",
 ) -> DistilledSet:
@@ -30,6 +32,7 @@ def merge(
             images and the classes.
         label_maps: source, written as in ``sources`` -> class there -> class of the united set.
         image_size: size to which images of another size are resized, in pixels; None refuses other sizes.
+        statistics: what to do about class statistics that every source carries.
         trust: keys of which one must have signed each source (see `receive`).
         large_recipe: what to do about a recipe in a source that asks for more than a received one may.
 
@@ -56,6 +59,7 @@ def merge(
             for one in received
         ],
         image_size=image_size,
+        statistics=statistics,
     )
     with new_folder(Path(out)) as folder:
         united.save(folder)

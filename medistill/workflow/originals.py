@@ -27,7 +27,7 @@ from medistill.recipe import DataRecipe, Recipe
 FILE = "originals.safetensors"
 BYTES = 16
 """Of a digest: two of a million images are alike by chance once in 10^26."""
-DECODING = ("image_size", "channels", "fit", "voi", "low_percentile", "high_percentile", "burnt_in_text")
+DECODING = ("image_size", "channels", "fit", "voi", "low_percentile", "high_percentile", "burnt_in_text", "equalise")
 """Settings that decide the pixels of an image: read with others, the same file is another image."""
 READ_UNMASKED = (
     "Text was looked for in the originals of the set, and not in the images of this test, which are read as they are. "
@@ -146,4 +146,6 @@ def _digests(corpus: Corpus, rows: np.ndarray, key: bytes) -> Sequence[bytes]:
 
 
 def _decoding(settings: DataRecipe) -> str:
-    return json.dumps(settings.model_dump(mode="json", include=set(DECODING)), sort_keys=True)
+    """Those settings; that images are not equalised is left unsaid, as where an earlier version wrote it down."""
+    unsaid = set() if settings.equalise else {"equalise"}
+    return json.dumps(settings.model_dump(mode="json", include=set(DECODING) - unsaid), sort_keys=True)

@@ -64,6 +64,7 @@ def prepare(
     *,
     labels: str | Path | None = None,
     purpose: Purpose = "learn",
+    tell_people: bool | None = None,
     workers: int | None = None,
     progress: Progress = Silent(),
 ) -> Corpus:
@@ -77,6 +78,8 @@ def prepare(
         labels: CSV table with a row a file.
         purpose: "test" where nothing is learnt from it: one of the recipe's classes is enough, splits may be missing,
             and those that are given and cannot be used are drawn instead.
+        tell_people: note for the ledger of privacy who is in it, in keyed hashes; None does so where it is to be learnt
+            from under differential privacy.
         workers: processes that decode; None takes one for each core.
 
     Raises:
@@ -102,7 +105,7 @@ def prepare(
     with sole_reader(source, progress) as known:
         partial = known.with_name(f"{known.stem}-partial.json")
         corpus = _fitting(cached_corpus(known, progress), asked)
-        private = recipe.privacy.mode == "dp" and purpose == "learn"
+        private = recipe.privacy.mode == "dp" and purpose == "learn" if tell_people is None else tell_people
         if corpus is None and (kept := _fitting(cached_corpus(partial, progress), asked)) is not None:
             if purpose == "learn":
                 refuse_unlearnable(kept)
@@ -136,7 +139,8 @@ def prepare(
         if purpose == "learn":
             refuse_unlearnable(corpus)
         if private:
-            keep_people(corpus, folder, (pair for pair in zip(wanted, decoded, strict=True) if not pair[1].category))
+            told = [pair for pair in zip(wanted, decoded, strict=True) if not pair[1].category]
+            keep_people(corpus, folder, told, recipe.data.patient_ids)
         progress.say(f"Read {_in_words(corpus)}.")
         _tell(corpus, progress)
         progress.say(text_in_words(corpus, asked, origin))

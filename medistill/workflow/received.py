@@ -14,15 +14,19 @@ from pathlib import Path
 
 from medistill.artifacts.atomic import read_json, sha256_file
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.encoders.projection_store import store_projection
 from medistill.errors import ArtifactError
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
-from medistill.evaluate.schedule_choice import Candidate
+from medistill.evaluate.schedule_choice import Way
 from medistill.recipe.limits import limits
+from medistill.recipe.schedule import LEAST_PENALTY, MOST_PENALTY
 from medistill.sharing.bundle import Bundle, evaluations_of
 from medistill.sharing.croissant import TENSORS
 from medistill.sharing.public_key import PublicKey
 from medistill.sharing.signer import demanded_keys, trusted_signer
 from medistill.sharing.statement import sender_words
+from medistill.sharing.statistics_claims import check_statistics
+from medistill.training.penalty import Penalty
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class ReceivedSet:
     sender: str = ""
     signer: str | None = None
     bundled: bool = False
-    schedules: Mapping[str, Candidate] = field(default_factory=dict)
+    schedules: Mapping[str, Way] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:
@@ -80,6 +84,9 @@ def open_received(bundle: str | Path, *, trust: Sequence[str] = (), today: date)
 def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None = None) -> ReceivedSet:
     """Read the set in a bundle (a file), in a folder of a set, or in the folder of a run, and check it.
 
+    The public space that its class statistics are in, if it carries any, goes into the cache: a probe of the set's
+    recipe needs it.
+
     Args:
         source: where it lies.
         trust: as for `open_received`; a folder, which bears no signature, is then refused.
@@ -92,6 +99,7 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
     path = Path(source)
     if path.is_file():
         bundle, key = open_received(source, trust=trust, today=today or datetime.now(UTC).date())
+        _keep_space(bundle.distilled)
         return ReceivedSet(
             str(source),
             bundle.distilled,
@@ -110,7 +118,15 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
         )
     digest, found = sha256_file(folder / TENSORS), _evaluations_in(folder.parent) if folder.name == "set" else []
     of_set = [evaluation for evaluation in found if evaluation.set_digest == digest]
-    return ReceivedSet(str(source), DistilledSet.load(folder), digest, schedules=_schedules(of_set))
+    distilled = DistilledSet.load(folder)
+    check_statistics(distilled.provenance, distilled)
+    _keep_space(distilled)
+    return ReceivedSet(str(source), distilled, digest, schedules=_schedules(of_set))
+
+
+def _keep_space(distilled: DistilledSet) -> None:
+    if distilled.statistics is not None and distilled.statistics.projection.record.kind == "public":
+        store_projection(distilled.statistics.projection)
 
 
 def _evaluations_in(run: Path) -> list[Evaluation]:
@@ -122,15 +138,21 @@ def _evaluations_in(run: Path) -> list[Evaluation]:
     return found
 
 
-def _schedules(evaluations: Iterable[Evaluation]) -> dict[str, Candidate]:
+def _schedules(evaluations: Iterable[Evaluation]) -> dict[str, Way]:
     """How each network was trained on the set, where that was chosen and is nothing that takes a machine for days."""
-    longest = limits()["schedule.most_updates"]
     return {
         evaluation.network: choice.chosen
         for evaluation in evaluations
         for choice in evaluation.schedules
-        if choice.arm == "distilled" and 0 < choice.chosen.updates <= longest and choice.chosen.batch_size > 0
+        if choice.arm == "distilled" and _bearable(choice.chosen)
     }
+
+
+def _bearable(way: Way) -> bool:
+    """Whether a way to train that somebody else states can be gone here."""
+    if isinstance(way, Penalty):
+        return LEAST_PENALTY <= way.penalty <= MOST_PENALTY
+    return 0 < way.updates <= limits()["schedule.most_updates"] and way.batch_size > 0
 
 
 def set_folder(source: Path) -> Path:

@@ -189,6 +189,7 @@ def _course(path: Path) -> Course | None:
             accuracy=tuple(map(float, known["accuracy"])),
             auc=tuple(map(float, known["auc"])),
             chosen_step=int(known["chosen_step"]),
+            skipped=tuple(map(int, known.get("skipped", []))),
         )
         if (
             ("student_lr" in known and len(course.loss) != len(course.student_lr))
@@ -196,6 +197,8 @@ def _course(path: Path) -> Course | None:
             or any(len(row) != len(course.importance_names) for row in course.importance)
         ):
             raise ValueError("its lists are not equally long")
+        if not set(course.skipped) <= set(range(1, len(course.loss) + 1)):
+            raise ValueError("it lists skipped steps that are none of its own")
         return course
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtifactError(

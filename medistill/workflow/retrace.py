@@ -14,11 +14,12 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.local_key import find_local_key
 from medistill.artifacts.making import load_making
 from medistill.errors import MedistillError
-from medistill.methods.optimising.start import start_digest, starting_images
+from medistill.methods.optimising.start import start_digest
 from medistill.methods.quantising.quantise import quantise
-from medistill.methods.registry import recipe_facts
+from medistill.methods.registry import method_of, recipe_facts
 from medistill.recipe import Recipe, recipe_differences
 from medistill.training.context import Context
+from medistill.workflow.pruning import pruned
 
 OFF = 1e-4
 """By how much of full scale a centroid that is made again may differ: other processors and numbers of threads round
@@ -37,6 +38,10 @@ ANOTHER = (
 )
 GAP = "its run went on from a state that this installation did not write; distil it again, in a new folder"
 ANOTHER_CORPUS = "the run made it from another corpus"
+OTHERS_PRUNED = (
+    "other originals are pruned here than when it was made, since the losses were worked out anew and round otherwise; "
+    "audit it on the machine that made it, before its cache is purged"
+)
 
 
 def making_flaw(distilled: DistilledSet, context: Context, run: Path | None) -> tuple[str, str]:
@@ -85,16 +90,21 @@ def _record_flaw(distilled: DistilledSet, corpus: Corpus, recipe: Recipe, run: P
 def _made_again(distilled: DistilledSet, context: Context, run: Path) -> tuple[str, str]:
     """As `making_flaw`, under the recipe that the set was made with: begin again as the run did, and compare."""
     made_with = context.recipe
+    seen = pruned(context.corpus, made_with, context.spec, context.device, context.progress)
+    if distilled.provenance.pruned_to not in (None, seen.content):
+        return OTHERS_PRUNED, ""
+    context = replace(context, corpus=seen)
     same_machine = distilled.provenance.device == context.device.type
     class_ids = [int(c) for c in np.unique(distilled.labels)]
     means = made_with.method.starts_from == "quantised"
-    if made_with.method.trained_autoencoder is not None:
+    if means and made_with.method.trained_autoencoder is not None:
         return "", "Its record is sealed here; its autoencoder was not trained again"
     context.progress.say("Making again what the run began with, to see whether this set came of it.")
     with tempfile.TemporaryDirectory(dir=private_folder(context.out)) as scratch:
         if recipe_facts(made_with).centroids:
             return _centroids_again(distilled, replace(context, out=Path(scratch)), class_ids)
-        pixels, *_ = starting_images(replace(context, out=Path(scratch)), class_ids, distilled.normalisation)
+        again = replace(context, out=Path(scratch))
+        pixels = method_of(made_with).start(again, class_ids, len(distilled.labels), distilled.normalisation)
     known = load_making(run)
     if known is not None and start_digest(pixels) == known.start:
         return "", "Its record is sealed here; its starting images, made again, are the same bits"

@@ -31,18 +31,20 @@ from medistill.training.device import choose_device
 from medistill.workflow.across import check_across, evaluate_across
 from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.corpus_record import corpus_record
-from medistill.workflow.distill import distill
+from medistill.workflow.distill import DISTILLING, distill, refuse_second
+from medistill.workflow.encoder_choice import with_encoder
 from medistill.workflow.environment import hardware, versions
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
+from medistill.workflow.pruning import pruned, refuse_too_few
 from medistill.workflow.report import write_report
 from medistill.workflow.run_log import RunLog
 from medistill.workflow.same_corpus import refuse_another_corpus
 
 RUN_SCHEMA = 1
 LOCK = ".lock"
-RECORDS = ("recipe.toml", "run.json", "log.jsonl", LOCK)
+RECORDS = ("recipe.toml", "run.json", "log.jsonl", LOCK, DISTILLING)
 """What lies in a run's folder before its first result; a folder with nothing else may be taken again."""
 Result = TypeVar("Result")
 
@@ -97,13 +99,14 @@ def run(
         show_real: put real training images into the report, which then must not be shared.
 
     Raises:
-        UsageError: ``out`` holds something already and ``resume`` is off, or the recipe or the corpus is another one.
+        UsageError: ``out`` holds something already and ``resume`` is off, or the recipe or the corpus is another one;
+            or the recipe names no encoder for its probe, and not one but none or several are there.
     """
-    out = Path(out)
+    out, recipe = Path(out), with_encoder(recipe, network)
     place = choose_device(device)
     Guarantee.of(recipe)  # refused before anything is read
     _claim(out, recipe, resume=resume)
-    with exclusive_lock(out / LOCK, when_taken=lambda: _refuse_second(out), keep=False):
+    with exclusive_lock(out / LOCK, when_taken=lambda: refuse_second(out), keep=False):
         if resume:
             _refuse_another_benchmark(out / "run.json", benchmark)
         write_text(out / "recipe.toml", recipe_toml(recipe))
@@ -125,13 +128,17 @@ def run(
         record.describe(corpus)
         fewest = [recipe.fewest_images] * len(corpus.class_names)
         rows_by_class(corpus, fewest, beside="to be made")  # before hours are spent
+        refuse_too_few(corpus, recipe)
         check_across(corpus, recipe)
         if benchmark is None:
-            say_obstacles(corpus, recipe, log, "No audit could pass a set of this corpus, which can be made anyway.")
+            spec = network_spec(corpus, recipe, network)
+            seen = record.timed("distill", lambda: pruned(corpus, recipe, spec, place, log))
+            say_obstacles(seen, recipe, log, "No audit could pass a set of this corpus, which can be made anyway.")
         trajectories = None
         if method_of(recipe).needs == "experts":
             if recipe.method.quantisation is not None and not (out / "set").is_dir():  # before hours are spent, too
-                context = Context(corpus, recipe, network_spec(corpus, recipe, network), place, out, log)
+                spec = network_spec(corpus, recipe, network)
+                context = Context(pruned(corpus, recipe, spec, place, log), recipe, spec, place, out, log)
                 record.timed("distill", lambda: method_of(recipe).begin(context, range(len(corpus.class_names))))
             trajectories = record.timed(
                 "experts", lambda: train_experts(corpus, recipe, network=network, device=device, progress=log)
@@ -195,7 +202,7 @@ def _refuse_another_benchmark(record: Path, benchmark: StudiedSource | None) -> 
     earlier = read_result(record, "run record").get("benchmark") if record.is_file() else None
     if earlier != _benchmark_record(benchmark) and record.is_file():
         raise UsageError(
-            f"the run in {record.parent} was started on another benchmark, or with another --limit",
+            f"the run in {record.parent} was started on another benchmark, or with another --limit or --partial",
             expected=", ".join(f"{name} {value}" for name, value in (earlier or {"data of one's own": ""}).items()),
             do="repeat the first command with --resume, or choose another --out",
         )
@@ -203,14 +210,6 @@ def _refuse_another_benchmark(record: Path, benchmark: StudiedSource | None) -> 
 
 def _benchmark_record(benchmark: StudiedSource | None) -> dict[str, Any] | None:
     return None if benchmark is None else benchmark.record
-
-
-def _refuse_second(out: Path) -> None:
-    raise UsageError(
-        f"another process works on the run in {out}",
-        expected="one process a run",
-        do="wait until it has ended, or choose another --out",
-    )
 
 
 class _Record:

@@ -20,7 +20,8 @@ from medistill.report.record import Making
 from medistill.report.summaries import CorpusSummary, SetSummary
 
 SUMMARISED = (
-    "chosen_step", "training_images", "training_groups", "split_unit", "synthetic_source", "quantisation",
+    "chosen_step", "training_images", "training_groups", "split_unit", "synthetic_source", "quantisation", "encoder",
+    "pruned",
 )  # fmt: skip
 """What a set says of its making that a report repeats, and so does not pass over where it cannot be read."""
 
@@ -52,6 +53,9 @@ def set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         spent=Spent.of_set(known),
         uneven=bool((per_class[per_class > 0] < distilled.ipc).any()),
         quantised=known.quantisation,
+        encoder=known.encoder,
+        tiles=distilled.tiles,
+        pruned=known.pruned or {},
     )
     try:
         return summary.checked()

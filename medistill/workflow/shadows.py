@@ -24,7 +24,7 @@ from medistill.privacy.membership import SOURCES, Source
 from medistill.progress import Task
 from medistill.quantisation.cells import patients_by_share
 from medistill.quantisation.decoders import forget_autoencoder
-from medistill.recipe import AuditRecipe, Recipe
+from medistill.recipe import AuditRecipe, PruneRecipe, Recipe
 from medistill.training.context import Context
 from medistill.training.ensemble import JobRunner, Outputs, OutputsFile
 from medistill.training.images import LabelledImages
@@ -105,13 +105,14 @@ def plan_shadows(corpus: Corpus, recipe: Recipe) -> ShadowPlan:
 
 
 def shadow_recipe(recipe: Recipe, shadow: int) -> Recipe:
-    """The recipe of a run, cut down to the budget of a shadow."""
+    """The recipe of a run, cut down to the budget of a shadow, which is made from what is pruned already."""
     settings = recipe.audit
     return recipe.model_copy(
         update={
             "seed": derive_seed(recipe.seed, "shadow recipe", shadow) % 2**31,
             # No thresholds, so that a shadow that was begun goes on where these have changed since.
             "audit": AuditRecipe(shadow_networks=settings.shadow_networks),
+            "prune": PruneRecipe(),
             "method": recipe.method.cut_down(experts=settings.shadow_experts, iterations=settings.shadow_iterations),
         }
     )
@@ -232,7 +233,7 @@ def _asked(plan: ShadowPlan, shadow: int, whole: Context, network: NetworkFactor
         progress=context.progress,
     )
     shown = LabelledImages.of_corpus(corpus, plan.rows, made.normalisation, device)
-    arms = Arms(made, corpus, recipe, device)
+    arms = Arms(made, corpus, recipe, device, encoder=context.spec.encoder)
     runner = JobRunner(
         attack_jobs(arms, recipe.audit.shadow_networks, shown, plan.labels, context), context.progress.say
     )

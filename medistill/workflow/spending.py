@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,40 +13,56 @@ from medistill.artifacts.atomic import private_folder, read_json, write_json
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.trajectories import Trajectories
 from medistill.data.decoded import Decoded
+from medistill.data.grouping import within_sites
 from medistill.data.listing import FileEntry
+from medistill.encoders.projection_store import public_people
 from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.accounting import Guarantee, rounded_up
 from medistill.privacy.ledger import HASH_BYTES, Ledger, ledger_root, new_entry, open_ledger
 from medistill.privacy.spent import Release, Spent
 from medistill.progress import Progress
-from medistill.recipe import Recipe
+from medistill.recipe import PatientIds, Recipe
+from medistill.statistics.kept_release import is_kept
 
 Use = Literal["release", "shadow"]
 """What experts are trained for. Those of an audit's shadows are removed when they were asked, and no release."""
-PEOPLE, RELEASES, TRAINED = "people.json", "releases.json", "trained"
-"""In a corpus: who is in it. In a store of experts: their entries in the ledger, and which were ever trained."""
+PEOPLE, OWN, RELEASES, TRAINED = "people.json", "own", "releases.json", "trained"
+"""In a corpus: who is in it, and there what nobody else shares. In a store of experts: their entries in the ledger, and
+which were ever trained."""
 
 
-def keep_people(corpus: Corpus, folder: Path, accepted: Iterable[tuple[FileEntry, Decoded]]) -> None:
+def keep_people(corpus: Corpus, folder: Path, accepted: Sequence[tuple[FileEntry, Decoded]], ids: PatientIds) -> None:
     """Write beside a corpus, in keyed hashes, who is in it: its folder, and each image's original, patient and study.
+
+    Who they are is written once more without what other people may share: the folder, and a number in a table that
+    stands at another site.
+
+    Args:
+        corpus: made of them.
+        folder: that it was read from.
+        accepted: what is known of each image.
+        ids: as for `group`.
 
     Raises:
         ArtifactError: the ledger is damaged or cannot be written.
     """
-    words = [("folder", str(folder.resolve()))]
-    for one, image in accepted:
-        words += [("original", image.fingerprint), ("patient", image.patient), ("study", image.study)]
-        words += [("table", one.patient)]
+    told, place = [], [("folder", str(folder.resolve())), *(("table", one.patient) for one, _ in accepted)]
+    for _, image in accepted:
+        told += [("original", image.fingerprint), ("patient", image.patient), ("study", image.study)]
+    numbers = within_sites([one.site for one, _ in accepted], [one.patient for one, _ in accepted], ids)
+    own = [*told, *(("table at a site", number) for number in numbers)]
     with open_ledger(ledger_root()) as ledger:
-        hashes = ledger.known(word for word in words if word[1])
-        joined = base64.b64encode(b"".join(sorted(hashes))).decode()
-        write_json(corpus.path / PEOPLE, {"ledger": ledger.name, "people": joined}, private=True)
+        kept = {
+            name: base64.b64encode(b"".join(sorted(ledger.known(word for word in words if word[1])))).decode()
+            for name, words in (("people", [*told, *place]), (OWN, own))
+        }
+        write_json(corpus.path / PEOPLE, {"ledger": ledger.name, **kept}, private=True)
 
 
 def people_are_known(corpus: Corpus) -> bool:
     """Whether `keep_people` has written of this corpus, for the ledger that is used now."""
     with open_ledger(ledger_root()) as ledger:
-        return bool(_kept_people(corpus, ledger))
+        return bool(_kept_people(corpus, ledger) and _kept_people(corpus, ledger, OWN))
 
 
 def spend(
@@ -72,28 +88,88 @@ def spend(
         What is spent in all; None without differential privacy, and of a shadow.
 
     Raises:
-        UsageError: more would be spent than the recipe's total.
+        UsageError: more would be spent than the recipe's total, or the space of the probe is of images that were
+            declared public and are of the same people.
         ArtifactError: the ledger is damaged or cannot be written.
     """
+    again = sum(1 for expert in waiting if (trajectories.path / TRAINED / str(expert)).is_file())
+    return _enter(corpus, recipe, trajectories.path, trajectories.count, lambda _: again, progress, use)
+
+
+def spend_release(
+    corpus: Corpus, recipe: Recipe, state: Path, *, progress: Progress, use: Use = "release"
+) -> Spent | None:
+    """Enter one release of class statistics into the ledger before it is drawn, and say what is spent in all.
+
+    Where it was drawn before, here or in a copy of the folder, and does not lie here, it has to be drawn, and is spent,
+    a second time.
+
+    Args:
+        state: folder that holds the release, or will, and now gets the number of its entry.
+        use: what it is for; a shadow is entered nowhere.
+
+    Returns:
+        As for `spend`.
+
+    Raises:
+        UsageError: as for `spend`.
+        ArtifactError: the ledger is damaged or cannot be written.
+    """
+
+    def again(ledger: Ledger) -> int:
+        return int(any(name in ledger.drawn for name, _ in _releases(state)[-1:]) and not is_kept(state))
+
+    return _enter(corpus, recipe, state, 1, again, progress, use)
+
+
+def mark_drawn(state: Path) -> None:
+    """Mark the entry of a run's release as drawn, right before the noise is: no other draw can go by it.
+
+    Raises:
+        UsageError: it was drawn since `spend_release` looked, as by a copy of the run.
+        ArtifactError: the ledger is damaged or cannot be written.
+    """
+    with open_ledger(ledger_root()) as ledger:
+        entered = {entry.id for entry in ledger.entries} - ledger.drawn
+        name = next((name for name, _ in _releases(state)[-1:] if name in entered), None)
+        if name is None:
+            raise UsageError(
+                f"the release of the run in {state.parent} was drawn meanwhile, as by a copy of the folder",
+                expected="one run for each release in the ledger of privacy",
+                do="use the set of the other run; or repeat the command with --resume, which spends anew",
+            )
+        ledger.marked(name)
+
+
+def _enter(
+    corpus: Corpus,
+    recipe: Recipe,
+    store: Path,
+    count: int,
+    again: Callable[[Ledger], int],
+    progress: Progress,
+    use: Use,
+) -> Spent | None:
+    """Enter what a store is to hold, ``count`` of it and ``again`` more that are made a second time."""
     guarantee = Guarantee.of(recipe)
     if guarantee is None or use == "shadow":
         return None
-    again = sum(1 for expert in waiting if (trajectories.path / TRAINED / str(expert)).is_file())
     with open_ledger(ledger_root()) as ledger:
-        wanted = _releases(trajectories) or [(secrets.token_hex(16), trajectories.count)]
-        wanted += [(secrets.token_hex(16), again)] if again else []
+        wanted = _releases(store) or [(secrets.token_hex(16), count)]
+        more = again(ledger)
+        wanted += [(secrets.token_hex(16), more)] if more else []
         kept = _kept_people(corpus, ledger)
-        pixels = (("pixels", hashlib.sha256(image.tobytes()).hexdigest()) for image in corpus.images)
-        people = kept | ledger.known(pixels)
+        people = kept | ledger.known(_pictures(corpus))
         own = {name: Release.of(guarantee, experts) for name, experts in wanted}
         earlier = [entry for entry in ledger.of(people) if entry.id not in own]
         spent = Spent.of([entry.release for entry in earlier], list(own.values()))
         entered = {entry.id for entry in ledger.entries}
         missing = {name: release for name, release in own.items() if name not in entered}
         if missing:
+            _refuse_public_patients(corpus, recipe, ledger)
             _refuse_beyond(spent, recipe)
             listed = [{"id": name, "experts": experts} for name, experts in wanted]
-            write_json(trajectories.path / RELEASES, {"releases": listed}, private=True)
+            write_json(private_folder(store) / RELEASES, {"releases": listed}, private=True)
             ledger.added([new_entry(name, recipe.name, release, people) for name, release in missing.items()])
             if not kept:
                 progress.say(
@@ -109,9 +185,9 @@ def mark_trained(trajectories: Trajectories, expert: int) -> None:
     (private_folder(trajectories.path / TRAINED) / str(expert)).touch()
 
 
-def _releases(trajectories: Trajectories) -> list[tuple[str, int]]:
-    """The entries of a store, and of how many experts each is."""
-    path = trajectories.path / RELEASES
+def _releases(store: Path) -> list[tuple[str, int]]:
+    """The entries of a store, and of how many experts, or releases, each is."""
+    path = store / RELEASES
     if not path.is_file():
         return []
     try:
@@ -119,15 +195,67 @@ def _releases(trajectories: Trajectories) -> list[tuple[str, int]]:
     except (KeyError, TypeError, ValueError):
         raise ArtifactError(
             f"{path} is damaged",
-            expected="the experts' entries in the ledger",
-            do="run `medistill purge`, then the same command again: it spends anew",
+            expected="the entries in the ledger of what lies beside it",
+            do="run `medistill purge`, or choose another --out; either spends anew",
         ) from None
 
 
-def _kept_people(corpus: Corpus, ledger: Ledger) -> frozenset[bytes]:
+def _refuse_public_patients(corpus: Corpus, recipe: Recipe, ledger: Ledger) -> None:
+    """Refuse a space that was whitened, without noise, on people whom the guarantee is for.
+
+    The space of another hospital does not say who is in it.
+    """
+    path = public_people(recipe.network.projection)
+    if not recipe.network.projection or not path.is_file():
+        return
+    kept = _hashes(path, OWN, ledger)
+    if not kept:
+        raise UsageError(
+            f"who is in the public images of the projection {recipe.network.projection[:12]} is not known to this "
+            "ledger of privacy",
+            expected="images that were read with it",
+            do="name the public images again with --public FOLDER",
+        )
+    shared = kept & _own_people(corpus, ledger)
+    if shared:
+        raise UsageError(
+            f"the images that were declared public and the patients to be protected have {len(shared)} pictures, "
+            "patients or studies in common; nothing was spent",
+            expected="public images of nobody who is in the corpus",
+            do="name other images with --public (and --public-sites); where two tables number different people alike, "
+            "give them other numbers",
+        )
+
+
+def keep_public_people(corpus: Corpus, projection: str) -> None:
+    """Write beside a projection, in keyed hashes, who is in the public corpus that it was fitted to.
+
+    Raises:
+        ArtifactError: the ledger is damaged or cannot be written.
+    """
+    with open_ledger(ledger_root()) as ledger:
+        own = base64.b64encode(b"".join(sorted(_own_people(corpus, ledger)))).decode()
+        write_json(public_people(projection), {"ledger": ledger.name, OWN: own}, private=True)
+
+
+def _own_people(corpus: Corpus, ledger: Ledger) -> frozenset[bytes]:
+    return _kept_people(corpus, ledger, OWN) | ledger.known(_pictures(corpus))
+
+
+def _pictures(corpus: Corpus) -> Iterator[tuple[str, str]]:
+    """What is known of people by the images of a corpus alone."""
+    return (("pixels", hashlib.sha256(image.tobytes()).hexdigest()) for image in corpus.images)
+
+
+def _kept_people(corpus: Corpus, ledger: Ledger, which: str = "people") -> frozenset[bytes]:
+    return _hashes(corpus.path / PEOPLE, which, ledger)
+
+
+def _hashes(path: Path, which: str, ledger: Ledger) -> frozenset[bytes]:
+    """What a file holds of people, where it was written with this ledger; else nothing."""
     try:
-        stored = read_json(corpus.path / PEOPLE, "people of a corpus")
-        joined = base64.b64decode(stored["people"], validate=True) if stored["ledger"] == ledger.name else b""
+        stored = read_json(path, "people of a corpus")
+        joined = base64.b64decode(stored[which], validate=True) if stored["ledger"] == ledger.name else b""
     except (ArtifactError, KeyError, TypeError, ValueError):
         return frozenset()
     return frozenset(joined[n : n + HASH_BYTES] for n in range(0, len(joined), HASH_BYTES))

@@ -7,8 +7,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from medistill.artifacts.class_statistics import ClassStatistics
+from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.provenance import MergedPart
 from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
+from medistill.encoders.presence import has_encoder
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import MAKING, Audit
 from medistill.privacy.letters import TextFigures
@@ -16,6 +19,7 @@ from medistill.privacy.spent import Spent
 from medistill.recipe import UNITS
 from medistill.report.audit_statements import deviations_sentence
 from medistill.report.text_statements import originals_text, text_sentences
+from medistill.report.tile_statements import tile_sentence
 from medistill.report.wording import sentences
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.manifest import BundleManifest
@@ -99,7 +103,10 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
             f"{count} images of {' x '.join(map(str, shape))}, {len(manifest.set.class_names)} classes; finite and "
             "within their ranges",
         ),
+        *_tile_check(opened.distilled),
         *_quantisation_check(manifest),
+        *_statistics_check(opened.distilled.statistics),
+        *_encoder_check(manifest),
         _pages_check(unconfirmed_pages(opened)),
         _signature_check(key),
         *_declared(manifest, opened.audit, key),
@@ -110,6 +117,26 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
         fingerprint=None if key is None else key.fingerprint,
         manifest=manifest,
     )
+
+
+def _tile_check(distilled: DistilledSet) -> tuple[Check, ...]:
+    """That the images can be cut into their tiles, and what networks are shown then."""
+    told = tile_sentence(distilled.tiles, distilled.shown)
+    return (Check("Tiles", "passed", f"{told} The factor is that of its recipe, where it has one"),) if told else ()
+
+
+def _statistics_check(statistics: ClassStatistics | None) -> tuple[Check, ...]:
+    """That class statistics are whole; that noise is on them is the sender's word."""
+    if statistics is None:
+        return ()
+    record = statistics.record
+    told = f"of {len(record.class_names)} classes, {statistics.projection.dimension} numbers each; finite"
+    said = (
+        f"one {record.unit}'s part is bounded and has noise of {min(record.sums_noise):.3g} on it, {record.releases} "
+        f"release{'s' if record.releases > 1 else ''}"
+        f"{'' if all(record.counts_noise) else '; counts without noise are numbers that the sender calls public'}"
+    )
+    return (Check("Class statistics", "passed", told), Check("Their noise", "declared", said))
 
 
 def _signature_check(key: PublicKey | None) -> Check:
@@ -164,6 +191,16 @@ def _quantisation_check(manifest: BundleManifest) -> tuple[Check, ...]:
     unit = UNITS[manifest.provenance.split_unit or "patient"]
     told = f"each image is, or began as, a mean of {known.smallest_cluster} {unit} or more; it agrees with itself"
     return (Check(name, "declared", told),)
+
+
+def _encoder_check(manifest: BundleManifest) -> tuple[Check, ...]:
+    """Which encoder the images are said to be made for, and whether it is on this machine."""
+    known = manifest.provenance.encoder
+    if known is None:
+        return ()
+    here = "it is here" if has_encoder(known.sha256) else f"it is not here, and not in the bundle; from {known.source}"
+    told = f"{known.words}; trained on {known.trained_on}; licence {known.licence}; {here}"
+    return (Check("Encoder", "declared", told),)
 
 
 def _text_check(manifest: BundleManifest, text: TextFigures | None) -> Check:

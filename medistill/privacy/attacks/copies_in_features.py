@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medistill.privacy.copy_search import CopySearch
-from medistill.privacy.signals import Signals
+from medistill.privacy.signals import SetFacts, Signals
 
 if TYPE_CHECKING:
     from medistill.privacy.copies import Compared
@@ -15,6 +15,10 @@ class CopiesInFeatures(CopySearch):
     """Finds copies that pixels do not show, such as shifted ones."""
 
     name, space, display_name, rank = "copies in features", "features", "network features", 20
+
+    def applies(self, facts: SetFacts) -> bool:
+        """Of a set that was made for no encoder: a probe's own features are that encoder's."""
+        return not facts.for_encoder
 
     def compare(self, signals: Signals) -> Compared:
         """By sqrt(2 - 2 cos)."""

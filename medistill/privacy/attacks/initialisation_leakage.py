@@ -124,11 +124,11 @@ class InitialisationLeakage(Attack):
 
 
 def _figures(subject: AuditSubject, initial_rows: np.ndarray, signals: Signals) -> LeakageFigures:
-    """Of one subject, in intervals of the level that is asked for."""
-    search = signals.search
+    """Of one subject, or its first images, which began as these rows, in intervals of the level that is asked for."""
+    search, began = signals.search, len(initial_rows)
     found = leakage(
-        subject.grey.flatten(1),
-        subject.labels,
+        subject.grey[:began].flatten(1),
+        subject.labels[:began],
         initial_rows,
         search.train,
         search.corpus.labels[search.train],

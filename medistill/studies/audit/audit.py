@@ -29,6 +29,8 @@ from medistill.training.device import choose_device
 from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.audit_seal import seal_audit
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
+from medistill.workflow.encoder_choice import with_encoder
+from medistill.workflow.encoder_here import require_encoder
 from medistill.workflow.environment import versions
 from medistill.workflow.retrace import making_flaw
 
@@ -67,18 +69,20 @@ def audit(
 
     Raises:
         DataError: the set was made from another corpus, or has other classes or shapes.
-        UsageError: it was made with another network.
+        UsageError: it was made with another network, or its encoder is not on this machine.
         DivergedError: a network, an expert or a distillation of the attacks left the finite numbers.
     """
+    require_encoder(distilled.provenance, recipe)
     started, folder = time.perf_counter(), private_folder(Path(out))
+    recipe = with_encoder(recipe, network)
     spec, kept_in = network_spec(corpus, recipe, network), folder / "membership"
     refuse_misfit(MadeOf.of_set(distilled), corpus, "audit", spec=spec)
-    say_obstacles(corpus, recipe, progress, "This audit will not be able to pass the set.", attack=attack)
     signals = AuditSignals(
         AuditContext(
             corpus, recipe, spec, choose_device(device), kept_in, progress, distilled, network, built_in=built_in
         )
     )
+    say_obstacles(signals.seen, recipe, progress, "This audit will not be able to pass the set.", attack=attack)
     attacks = applicable(signals.facts)
     evidence = run_attacks([one for one in attacks if attack or one.family != "membership"], signals)
     making = _making(signals.context, None if run is None else Path(run), folder)

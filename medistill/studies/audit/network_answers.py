@@ -15,6 +15,7 @@ from medistill.privacy.membership import SOURCES
 from medistill.privacy.signals import NetworkAnswers, Population, cells_of
 from medistill.recipe import Recipe
 from medistill.studies.audit.context import AuditContext
+from medistill.training.encoded import encode_corpus
 from medistill.training.ensemble import JobRunner, OutputsFile
 from medistill.training.images import LabelledImages
 from medistill.workflow.attacked_networks import SAID, attack_jobs, confidences
@@ -29,8 +30,9 @@ def network_answers(context: AuditContext, people: Population) -> tuple[tuple[Ne
     rows = np.concatenate([people.members, people.others])
     key = digest_of(hashlib.sha256(distilled.training_bytes()).hexdigest(), *what_decides(context))
     folder = private_folder(context.out)
+    encode_corpus(context)
     jobs = attack_jobs(
-        Arms(distilled, corpus, context.recipe, context.device),
+        Arms(distilled, corpus, context.recipe, context.device, encoder=context.spec.encoder),
         context.recipe.audit.networks,
         LabelledImages.of_corpus(corpus, rows, distilled.normalisation, context.device),
         corpus.labels[rows],

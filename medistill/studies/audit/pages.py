@@ -9,6 +9,7 @@ import numpy as np
 from medistill.artifacts.atomic import write_text
 from medistill.report.overlays import render_overlays
 from medistill.report.pairs import Pair, render_pairs
+from medistill.studies.audit.looked_at import looked_at
 from medistill.studies.audit.signals import AuditSignals
 
 OVERLAYS_PAGE, PAIRS_PAGE = "overlays.html", "pairs.html"
@@ -30,7 +31,7 @@ def write_pages(folder: Path, signals: AuditSignals, *, show_real: bool) -> None
 
 def _closest(signals: AuditSignals) -> tuple[Pair, ...]:
     """The distilled images whose nearest training image, in pixels, is nearest relative to the held-out one."""
-    search, distilled = signals.search, signals.context.distilled
+    search, distilled = signals.search, looked_at(signals.context.distilled)
     found, viewable = search.of_each(search.by_pixels[0])[0], distilled.viewable()
     images = signals.context.corpus.images
     return tuple(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
+from medistill.artifacts.corpus import Corpus
 from medistill.privacy.copy_search import CopySignals, FeatureSpace
+from medistill.privacy.encoder_space import EncoderSpace
 from medistill.privacy.initialisation import initial_rows
 from medistill.privacy.letters import TextFigures
 from medistill.privacy.overlays import SharedPattern
@@ -14,9 +17,10 @@ from medistill.privacy.signals import Initialisation, NetworkAnswers, Population
 from medistill.studies.audit.context import AuditContext
 from medistill.studies.audit.network_answers import network_answers
 from medistill.studies.audit.shadow_answers import shadow_signals
-from medistill.studies.audit.subjects import copy_signals, feature_space, held_out_rows
+from medistill.studies.audit.subjects import copy_signals, encoder_space, feature_space, held_out_rows
 from medistill.studies.audit.text import text_figures
 from medistill.training.randomness import derive_seed
+from medistill.workflow.pruning import pruned
 
 
 class AuditSignals:
@@ -29,7 +33,7 @@ class AuditSignals:
 
     def __init__(self, context: AuditContext) -> None:
         self.context, self.seconds, self.shadows_made = context, 0.0, 0
-        self.facts = SetFacts.of(context.distilled, context.corpus)
+        self.facts = SetFacts.of(context.distilled, context.corpus, context.spec)
         self.level, self.smallest_cell = context.recipe.evaluate.confidence, context.recipe.evaluate.smallest_cell
 
     @cached_property
@@ -39,9 +43,15 @@ class AuditSignals:
         return len(rows), len(np.unique(self.context.corpus.groups[rows]))
 
     @cached_property
+    def seen(self) -> Corpus:
+        """The corpus as the method saw it, without what was pruned."""
+        context = self.context
+        return pruned(context.corpus, context.recipe, context.spec, context.device, context.progress)
+
+    @cached_property
     def population(self) -> Population:
         """Those about whom is asked."""
-        return Population.of(self.context.corpus)
+        return Population.of(self.context.corpus, self.seen)
 
     @cached_property
     def search(self) -> CopySignals:
@@ -54,9 +64,14 @@ class AuditSignals:
         return feature_space(self.search, self.context)
 
     @cached_property
+    def encoder_space(self) -> EncoderSpace:
+        """The same as the encoder sees them that the set was made for."""
+        return encoder_space(self.search, self.context)
+
+    @cached_property
     def initialisation(self) -> Initialisation:
         """Which real images the set began as."""
-        return initial_rows(self.context.distilled, self.context.corpus)
+        return initial_rows(self.context.distilled, self.seen)
 
     @cached_property
     def networks(self) -> tuple[NetworkAnswers, ...]:
@@ -67,8 +82,8 @@ class AuditSignals:
 
     @cached_property
     def shadows(self) -> ShadowSignals:
-        """Answers of networks on shadow distillations."""
-        told = shadow_signals(self.context)
+        """Answers of networks on shadow distillations, of halves of the patients whom the method saw."""
+        told = shadow_signals(replace(self.context, corpus=self.seen))
         self.seconds += told.seconds
         self.shadows_made = 0 if told.reason else self.context.recipe.audit.shadows
         return told

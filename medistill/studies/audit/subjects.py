@@ -7,15 +7,19 @@ import torch
 from torch import Tensor
 
 from medistill.artifacts.corpus import Corpus
-from medistill.errors import DivergedError
+from medistill.encoders.features import features_of
+from medistill.errors import DivergedError, UsageError
 from medistill.evaluate.protocol import random_beside, raw_schedule
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import build_network
 from medistill.privacy.audit import Subject
 from medistill.privacy.copy_search import AuditSubject, CopySignals, FeatureSpace
+from medistill.privacy.encoder_space import EncoderSpace
 from medistill.privacy.features import Features
 from medistill.studies.audit.context import AuditContext
+from medistill.studies.audit.looked_at import looked_at
 from medistill.training.device import precision
+from medistill.training.encoded import seen_by
 from medistill.training.images import LabelledImages, grey_of
 from medistill.training.loop import train
 from medistill.training.randomness import derive_seed, generator
@@ -30,7 +34,8 @@ pixels, white or black to the eye, would else hide what the others show."""
 
 
 def copy_signals(context: AuditContext) -> CopySignals:
-    """The distilled images, as many random training images of each class, and held-out images of other patients."""
+    """The distilled images, with tiles these and the stored ones; as many random training images of each class as are
+    stored; and held-out images of other patients."""
     corpus, recipe = context.corpus, context.recipe
     held_out = held_out_rows(corpus)
     drawn = np.random.default_rng(derive_seed(recipe.seed, "audit", "reference")).permutation(held_out)[:REFERENCE]
@@ -55,7 +60,8 @@ def held_out_rows(corpus: Corpus) -> np.ndarray:
 
 
 def _distilled(context: AuditContext) -> AuditSubject:
-    distilled, nobody = context.distilled, np.full(len(context.distilled.labels), -1)
+    distilled = looked_at(context.distilled)
+    nobody = np.full(len(distilled.labels), -1)
     grey = torch.from_numpy(distilled.normalisation.grey(distilled.images).astype(np.float32)).to(context.device)
     normalised = torch.from_numpy(distilled.images).to(context.device)
     return AuditSubject(
@@ -86,9 +92,7 @@ def feature_space(search: CopySignals, context: AuditContext) -> FeatureSpace:
     corpus, recipe, device = context.corpus, context.recipe, context.device
     normalisation, rng = context.distilled.normalisation, generator(recipe.seed, "audit", "features")
     network = build_network(context.spec, rng, device)
-    micro_batch = micro_batch_size(
-        network, context.spec.channels, context.spec.image_size, chosen=recipe.compute.micro_batch
-    )
+    micro_batch = micro_batch_size(network, context.spec.shape, chosen=recipe.compute.micro_batch)
     data = LabelledImages.of_split(corpus, "train", normalisation, device)
     with precision(recipe.compute.precision, device):
         flat = train(network, data, raw_schedule(recipe.evaluate), recipe.augmentation, rng, micro_batch=micro_batch)
@@ -107,3 +111,34 @@ def feature_space(search: CopySignals, context: AuditContext) -> FeatureSpace:
         return torch.cat([features(images.batch(slice(None))) for images in shown])
 
     return FeatureSpace(features(torch.cat([subject.normalised for subject in search.subjects])), read)
+
+
+def encoder_space(search: CopySignals, context: AuditContext) -> EncoderSpace:
+    """Features that the set's encoder sees: of the originals those of the cache, of the set what a recipient's probe
+    learns from, as rounded as these.
+
+    Raises:
+        UsageError: the set was made for no encoder.
+        DivergedError: it gives features of the set's images that are not finite.
+    """
+    corpus, device, encoder = context.corpus, context.device, context.spec.encoder
+    if encoder is None:
+        raise UsageError(
+            f"the network {context.spec.words} sees no features of an encoder",
+            expected="a set that was made for an encoder (network.name = probe)",
+            do="leave out what asks for its features",
+        )
+    features = features_of(corpus, encoder, device, context.progress)
+
+    def read(rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(features[rows]).to(device).float()
+
+    seen = seen_by(encoder, LabelledImages.of_set(looked_at(context.distilled), device), device).pixels.half().float()
+    if not bool(torch.isfinite(seen).all()):
+        raise DivergedError(
+            f"the encoder {encoder.display_name} gives features of the set's images that are not finite",
+            expected="numbers that float16 holds",
+            do="distil again with a lower method.image_lr, or for another encoder",
+        )
+    of_corpus = (read(subject.rows) for subject in search.subjects[1:])
+    return EncoderSpace((seen, *of_corpus), read, search.train, corpus.labels)

@@ -12,6 +12,7 @@ from medistill.privacy.letters import Overlay, Reader, TextFigures, counted, pla
 from medistill.privacy.overlays import SharedPattern, likeness, shared_pattern
 from medistill.recipe import Recipe
 from medistill.studies.audit.context import AuditContext
+from medistill.studies.audit.looked_at import looked_at
 
 FEWEST = 20
 """Patients of a site without which nothing is averaged: what few share may be one person's."""
@@ -20,16 +21,19 @@ FEWEST = 20
 def text_figures(context: AuditContext) -> tuple[TextFigures, dict[str, SharedPattern]]:
     """What is read in the set, and what the training images of each site share, which is for the auditor's eyes.
 
-    Below the size that can carry letters neither is looked for. Nothing need be looked for in phantoms that medistill
-    draws; what files say of themselves is no ground for that.
+    With tiles, these are read, and the stored images too. Below the size that can carry letters neither is looked for.
+    Nothing need be looked for in phantoms that medistill draws; what files say of themselves is no ground for that.
     """
-    distilled, corpus = context.distilled, context.corpus
+    stored, corpus = context.distilled, context.corpus
+    distilled = stored.expanded()
     height, width = distilled.images.shape[2:]
     legible, reader, check = can_carry_letters(height, width), reader_name(), corpus.text_check
     viewable, read = distilled.viewable(), _reader_at(min(height, width)) if legible and reader is not None else None
     patterns = _patterns(corpus, context.recipe) if legible else {}
     with context.progress.task("Looking for letters", 3) as task:
         found = read_set(viewable, distilled.labels, read) if read is not None else ()
+        if read is not None and stored.tiles > 1:
+            found += read_set(stored.viewable(), stored.labels, read)
         task.advance(1, figures="in the set")
         planted = planted_words(viewable, read) if read is not None else ()
         task.advance(1, figures="in words planted there")
@@ -44,7 +48,7 @@ def text_figures(context: AuditContext) -> tuple[TextFigures, dict[str, SharedPa
         policy="" if check is None else check.policy,
         drawn_here=context.built_in,
         reader=reader if reader is not None and legible else "",
-        images=len(viewable) if read is not None else 0,
+        images=len(looked_at(stored).labels) if read is not None else 0,
         found=found,
         planted=planted,
         overlays=overlays,

@@ -75,9 +75,12 @@ def _jobs(sets: Mapping[int, DistilledSet], accuracies: _Accuracies, context: Co
         share = np.mean(predicted.argmax(axis=1) == truth) if np.isfinite(predicted).all() else np.nan
         return {"accuracy": np.array(share)}
 
+    def arms_of(step: int) -> Arms:
+        return Arms(sets[step], context.corpus, recipe, context.device, encoder=context.spec.encoder)
+
     def job(step: int, number: int) -> TrainingJob:
         def training() -> TrainingSet:
-            return Arms(sets[step], context.corpus, recipe, context.device).training_set("distilled", number)
+            return arms_of(step).training_set("distilled", number)
 
         return TrainingJob(
             group=str(step),
@@ -91,7 +94,7 @@ def _jobs(sets: Mapping[int, DistilledSet], accuracies: _Accuracies, context: Co
             store=_Accuracy(accuracies, step, number),
         )
 
-    return [job(step, number) for step in sets for number in range(recipe.evaluate.networks)]
+    return [job(step, number) for step in sets for number in range(arms_of(step).networks("distilled"))]
 
 
 class _Accuracies:
@@ -147,6 +150,8 @@ def _key(sets: Mapping[int, DistilledSet], context: Context) -> str:
     settings["evaluate"] = recipe.evaluate.model_dump(
         mode="json", include={"epochs", "batch_size", "momentum", "weight_decay"}
     )
+    if context.spec.encoder is not None:
+        settings["penalty"] = recipe.schedule.penalty
     decisive = [settings, context.spec.identity(), context.corpus.content, context.device.type]
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
     for of_step in sets.values():

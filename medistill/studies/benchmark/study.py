@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from medistill.data.benchmarks.read import find_files, read_benchmark
 from medistill.data.file_digests import file_digests
 from medistill.data.listing import files_of
 from medistill.data.splits import part
-from medistill.errors import UsageError
+from medistill.errors import DataError, UsageError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import PUBLISHED_IPC, BenchmarkResult, published_figures
 from medistill.method_names import DEFAULT_METHOD
@@ -67,17 +67,19 @@ class BenchmarkSource:
         download: fetch the official file where none is there.
         limit: at most so many training images of each class are used, those held out for validation included; None
             takes all.
+        partial: take a copy that has fewer images than were published, and say so.
     """
 
     name: str
     data: Path | None = None
     download: bool = False
     limit: int | None = None
+    partial: bool = False
 
     @property
     def record(self) -> dict[str, Any]:
         """What the record of a run says of it."""
-        return {"name": self.name, "limit": self.limit}
+        return {"name": self.name, "limit": self.limit} | ({"partial": True} if self.partial else {})
 
     @property
     def verb(self) -> list[str]:
@@ -87,7 +89,8 @@ class BenchmarkSource:
     @property
     def options(self) -> list[str]:
         """Its options beside recipe and folders."""
-        return [] if self.limit is None else ["--limit", str(self.limit)]
+        limit = [] if self.limit is None else ["--limit", str(self.limit)]
+        return [*limit, "--partial"] if self.partial else limit
 
     def corpus(self, recipe: Recipe, progress: Progress) -> Corpus:
         """Read the benchmark (see `benchmark_corpus`)."""
@@ -131,7 +134,7 @@ def benchmark_corpus(source: BenchmarkSource, recipe: Recipe, progress: Progress
         UsageError: the recipe is for other images, or the limit leaves too few.
         DataError: the files are missing, cut off or altered, or could not be fetched.
     """
-    benchmark = find_benchmark(source.name)
+    benchmark = replace(find_benchmark(source.name), partial=source.partial)
     _check_recipe(benchmark, recipe, source.limit)
     size = recipe.data.image_size
     path = _path(source, benchmark, size, progress)
@@ -139,8 +142,10 @@ def benchmark_corpus(source: BenchmarkSource, recipe: Recipe, progress: Progress
         corpus = cached_corpus(known, progress)
         if corpus is None:
             progress.say(f"Reading {benchmark.title} from {path}.")
-            corpus = _save(read_benchmark(path, benchmark, size, progress), recipe, source.limit)
+            read = read_benchmark(path, benchmark, size, progress)
+            corpus = _save(read, recipe, source.limit, _fewer(read, benchmark))
             remember_corpus(known, corpus)
+        _refuse_missing_class(corpus)
         for note in corpus.notes:
             progress.say(note)
         return corpus
@@ -194,6 +199,8 @@ def departures(source: BenchmarkSource, recipe: Recipe) -> list[str]:
     name, overrides = benchmark_recipe(source.name, recipe.method.ipc, recipe.method.name)
     setting = load_recipe(name, [f"method.name={recipe.method.name}", *overrides])
     told = []
+    if source.partial:
+        told.append("The files may be a part of those published, test images left out too (--partial).")
     if source.limit is not None:
         told.append(f"At most {source.limit} training images of each class were used.")
     if overrides and recipe_facts(recipe).outer_steps:
@@ -214,7 +221,7 @@ def _is_followed(key: str, recipe: Recipe) -> bool:
     if key in ("name", "description", "seed", "method.name") or key.startswith("compute."):
         return False
     if key.startswith("method.quantise."):
-        return recipe.method.quantisation is not None
+        return recipe.method.quantisation is not None or recipe.method.codes is not None
     if key.startswith("method.autoencoder."):
         return recipe.method.trained_autoencoder is not None
     return True
@@ -243,6 +250,12 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
             expected="auto or unchecked: a benchmark's images are taken as published, and text is not looked for",
             do="leave data.burnt_in_text out",
         )
+    if settings.equalise:
+        raise UsageError(
+            "data.equalise = true",
+            expected="false: a benchmark's images are taken as published",
+            do="leave data.equalise out",
+        )
     held_out = 0 if benchmark.val else 1
     needed = max(recipe.fewest_images, recipe.fewest_patients)
     start = {"real": f"the images start from {needed} of them", "noise": "the method has to see every class"}
@@ -253,6 +266,18 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
             expected=f"at least {needed + held_out} images of each class: {why}"
             + (", and one is held out" if held_out else ""),
             do="take a larger --limit, or fewer images per class",
+        )
+
+
+def _refuse_missing_class(corpus: Corpus) -> None:
+    """Refuse a copy without any training image of a class: figures are of all classes."""
+    counts = np.bincount(corpus.labels[corpus.rows("train")], minlength=len(corpus.class_names))
+    lost = [name for name, count in zip(corpus.class_names, counts, strict=True) if not count]
+    if lost:
+        raise DataError(
+            f"the copy has no training image of class {', nor of '.join(lost)}",
+            expected="training images of every class, or figures cannot be compared",
+            do="add images of it to the copy, or take the benchmark whole (--download in place of --data)",
         )
 
 
@@ -274,20 +299,31 @@ def _path(source: BenchmarkSource, benchmark: Benchmark, size: int, progress: Pr
 def _source(path: Path, benchmark: Benchmark, recipe: Recipe, limit: int | None, progress: Progress) -> str:
     """SHA-256 over what decides a corpus without unpacking the files: names, contents, settings, versions."""
     folder, files = (path.parent, [path.name]) if path.is_file() else (path, files_of(path))
-    reading = [benchmark.name, recipe.data.image_size, recipe.data.val_fraction, recipe.seed, limit]
+    reading: list[object] = [benchmark.name, recipe.data.image_size, recipe.data.val_fraction, recipe.seed, limit]
+    if benchmark.partial:
+        reading.append("partial")
     digests = file_digests(folder, files, known_digests(path), progress)
     decisive = [READER, reading, {name: version(name) for name in ("numpy", "pillow")}, files, digests]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def _save(read: BenchmarkImages, recipe: Recipe, limit: int | None) -> Corpus:
+def _fewer(read: BenchmarkImages, benchmark: Benchmark) -> list[str]:
+    """Say how many images a copy lacks of those published; nothing where it is whole."""
+    published: dict[Split, int] = {"train": benchmark.train, "val": benchmark.val, "test": benchmark.test}
+    counts = [f"{len(read.of(split))} of {many} {split}" for split, many in published.items() if many]
+    if len(read.labels) == sum(published.values()):
+        return []
+    return [f"The copy was cut down before it was read: it has {', '.join(counts)} images."]
+
+
+def _save(read: BenchmarkImages, recipe: Recipe, limit: int | None, fewer: list[str]) -> Corpus:
     """Cut, part and keep what was read."""
     rng = np.random.default_rng([recipe.seed, READER])
     kept = _kept(read, limit, rng)
     labels, groups = read.labels[kept], np.arange(len(kept))
     given: list[Split | None] = [SPLITS[s] for s in read.splits[kept]]
     splits, _, _ = part(given, labels, groups, np.zeros(len(kept), np.int64), recipe.data, rng)
-    notes = list(read.notes)
+    notes = [*read.notes, *fewer]
     if "val" not in given:
         count = int(np.sum(splits == SPLITS.index("val")))
         notes.append(f"{count} training images, drawn alike from each class, are held out for validation.")

@@ -139,7 +139,7 @@ class Sources:
 
     def _of_set(self, distilled: DistilledSet) -> TrainingData:
         return TrainingData(
-            labels=distilled.labels,
+            labels=distilled.expanded().labels,
             epochs=self.recipe.evaluate.epochs,
             normalisation=distilled.normalisation,
             decides=distilled.training_bytes(),

@@ -11,6 +11,9 @@ import numpy as np
 from medistill.artifacts.corpus import LEFT_OUT, NOT_STATED, SPLITS, Corpus
 from medistill.errors import UsageError
 from medistill.quantisation.cells import patients_by_share
+from medistill.recipe import PruneRecipe
+
+UNPRUNED = PruneRecipe()
 
 
 @dataclass(frozen=True)
@@ -42,21 +45,25 @@ class ExchangeSite:
         return replace(corpus, content=hashlib.sha256(said.encode()).hexdigest(), splits=splits)
 
 
-def plan_exchange(corpus: Corpus, ipc: int, patients: int = 1) -> list[ExchangeSite]:
-    """What each site of a corpus can give: a class where it has ``ipc`` training images and a validation image of it.
+def plan_exchange(corpus: Corpus, images: int, patients: int = 1, prune: PruneRecipe = UNPRUNED) -> list[ExchangeSite]:
+    """What each site of a corpus can give: a class of which it has enough training images and a validation image.
 
     Args:
-        patients: fewest training patients of a class that a site needs to give it, by their share of its images.
+        corpus: of all sites.
+        images: fewest training images of a class that a site needs to give it.
+        patients: likewise training patients, by their share of its images.
+        prune: what share of a site's images goes before they are counted.
 
     Raises:
         UsageError: fewer than two sites can give anything, or a class comes from none of them.
     """
     names = [name for name in corpus.site_names if name != NOT_STATED]
-    sites = [_site(corpus, name, f"{n:02d}", ipc, patients) for n, name in enumerate(names, start=1)]
+    sites = [_site(corpus, name, f"{n:02d}", images, patients, prune) for n, name in enumerate(names, start=1)]
     giving = [site for site in sites if not site.reason]
     if len(giving) < 2:
         raise UsageError(
-            f"{len(giving)} of {len(sites)} sites can distil a set of {ipc} images a class",
+            f"{len(giving)} of {len(sites)} sites can distil a set that takes {images} training images a class"
+            f"{_after(prune)}",
             expected="at least two, or nothing can be exchanged",
             do="sort the files as SITE/CLASS/file, or name a table with a column for the site with --labels; or lower "
             "method.ipc",
@@ -65,14 +72,18 @@ def plan_exchange(corpus: Corpus, ipc: int, patients: int = 1) -> list[ExchangeS
     if lost:
         kept = [name for name in corpus.class_names if name not in lost]
         raise UsageError(
-            f"no site has {ipc} training images and a validation image of class {lost[0]}",
+            f"no site has {images} training images{_after(prune)} and a validation image of class {lost[0]}",
             expected="every class from one site at least",
             do=f"leave it out with --classes {','.join(kept)}, or lower method.ipc",
         )
     return sites
 
 
-def _site(corpus: Corpus, name: str, folder: str, ipc: int, patients: int) -> ExchangeSite:
+def _after(prune: PruneRecipe) -> str:
+    return f" after pruning (prune.share = {prune.share:g})" if prune.active else ""
+
+
+def _site(corpus: Corpus, name: str, folder: str, images: int, patients: int, prune: PruneRecipe) -> ExchangeSite:
     here, classes = corpus.sites == corpus.site_names.index(name), len(corpus.class_names)
     train, val = (
         np.bincount(corpus.labels[here & (corpus.splits == SPLITS.index(split))], minlength=classes)
@@ -80,10 +91,11 @@ def _site(corpus: Corpus, name: str, folder: str, ipc: int, patients: int) -> Ex
     )
     training = here & (corpus.splits == SPLITS.index("train"))
     of_class = patients_by_share(corpus.labels[training], corpus.groups[training], classes)
-    enough = (train >= ipc) & (val > 0) & (of_class >= patients)
+    kept = np.array([count - prune.dropped(count) for count in train.tolist()])
+    enough = (kept >= images) & (val > 0) & (of_class >= patients)
     lost = [corpus.class_names[c] for c in range(classes) if train[c] > 0 and not enough[c]]
     few = f" of {patients} patients" if patients > 1 else ""
-    why = f"fewer than {ipc} training images{few} or no validation image of {' and of '.join(lost)}"
+    why = f"fewer than {images} training images{few}{_after(prune)} or no validation image of {' and of '.join(lost)}"
     taken = training & enough[corpus.labels]
     return ExchangeSite(
         name=name,

@@ -31,12 +31,15 @@ from medistill.studies.exchange.networks import Sources, source_predictions
 from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
 from medistill.training.context import Context
 from medistill.training.device import choose_device
+from medistill.training.encoded import encode_corpus
 from medistill.training.images import grey_of
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
+from medistill.workflow.encoder_choice import with_encoder
 from medistill.workflow.environment import versions
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
+from medistill.workflow.pruning import pruned
 from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog
 
@@ -72,6 +75,7 @@ def exchange_study(
         DataError: there is nothing to read, or what was read makes no corpus.
     """
     _refuse_recipe(recipe)
+    recipe = with_encoder(recipe, network)
     folder = private_folder(Path(out))
     with exclusive_lock(folder / ".lock", when_taken=lambda: _refuse_second(folder), keep=False):
         log = RunLog(folder / "log.jsonl", progress)
@@ -79,7 +83,10 @@ def exchange_study(
         spec = network_spec(corpus, recipe, network)
         context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log)
         check_image_size(spec)
-        sites, rows = plan_exchange(corpus, recipe.method.ipc, recipe.fewest_patients), _tested(corpus)
+        encode_corpus(context)
+        needed = max(recipe.method.ipc, recipe.fewest_images)
+        sites = plan_exchange(corpus, needed, recipe.fewest_patients, recipe.prune)
+        rows = _tested(corpus)
         sets, reasons = _sets(sites, replace(context, out=folder / "sites"), network)
         sources = Sources(sites, sets, reasons, context)
         sources.united.save(private_folder(folder / "united"))
@@ -187,8 +194,9 @@ def _studied(site: ExchangeSite, source: MergeSource | None, reason: str, contex
     """Return what a site gave, and how many of its images give away the real ones that they began as."""
     recovered = None
     if source is not None:
-        distilled, share, device = source.distilled, site.share(context.corpus), context.device
-        began_as = initial_rows(distilled, share).rows
+        distilled, share, device = source.distilled.expanded(), site.share(context.corpus), context.device
+        seen = pruned(share, context.recipe, context.spec, device, context.progress)
+        began_as = initial_rows(source.distilled, seen).rows
         if began_as is not None:
             rows = share.rows("train")
             found = leakage(
@@ -204,7 +212,7 @@ def _studied(site: ExchangeSite, source: MergeSource | None, reason: str, contex
         name=site.name,
         classes=site.classes,
         originals=len(site.rows),
-        set_images=0 if source is None else len(source.distilled.labels),
+        set_images=0 if source is None else source.distilled.shown,
         recovered=recovered,
         reason=reason,
         note=site.note,

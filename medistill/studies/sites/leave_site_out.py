@@ -10,6 +10,7 @@ from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import save_without_site
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.lock import exclusive_lock
+from medistill.encoders.features import carry_features
 from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import network_spec
@@ -91,6 +92,8 @@ def _done(plan: SitePlan, context: Context, network: NetworkFactory | None) -> S
     class cannot be quantised without the site."""
     without = save_without_site(private_folder(cache_root() / "corpora"), context.corpus, plan.site, plan.classes)
     recipe, out, device, log = context.recipe, context.out / plan.folder, context.device.type, context.progress
+    if context.spec.encoder is not None:
+        carry_features(context.corpus, without, context.spec.encoder, context.device, log)
     try:
         trajectories = followed_experts(without, recipe, network=network, device=device, progress=log)
         distilled = distill(
