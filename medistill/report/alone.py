@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medistill.evaluate.evaluation import ArmResult, Evaluation
 from medistill.evaluate.intervals import Estimate
+from medistill.recipe.arms import CONTROLS
 from medistill.report.estimates import Form, figure, interval
 from medistill.report.wording import class_label, counted, level, listed, number, percent, sentences
 
@@ -13,9 +14,7 @@ NAMED = 6
 
 def stands_alone(evaluation: Evaluation) -> bool:
     """Whether no network was trained on originals, so that there is an answer, and no comparison."""
-    return evaluation.arm("distilled") is not None and not any(
-        evaluation.arm(name) for name in ("raw", "random", "kmeans")
-    )
+    return evaluation.arm("distilled") is not None and not any(evaluation.arm(name) for name in CONTROLS)
 
 
 def heading(evaluation: Evaluation, arm: ArmResult) -> str:

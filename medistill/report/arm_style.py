@@ -21,6 +21,7 @@ MARKER_PATHS: Mapping[str, str] = {
     "o": "M6 .5a5.5 5.5 0 1 1 0 11a5.5 5.5 0 1 1 0-11z",
     "^": "M6 0l6 11H0z",
     "v": "M6 12L0 1h12z",
+    "<": "M0 6l11-6v12z",
     "P": "M4 0h4v4h4v4H8v4H4V8H0V4h4z",
     "X": "M3 0l3 3 3-3 3 3-3 3 3 3-3 3-3-3-3 3-3-3 3-3-3-3z",
 }
@@ -51,9 +52,10 @@ LOOKS: Mapping[ArmName, Look] = {
     "raw": Look("#2b2f33", "#dfe3e6", (6, 2.5), "s"),
     "random": Look("#c25400", "#e69f00", (1.4, 1.8), "o"),
     "kmeans": Look("#00795b", "#35c39a", (6, 2, 1.4, 2), "^"),
+    "leverage": Look("#8a1c1c", "#ff9d8f", (4, 1.2, 1.2, 1.2), "<"),
     "hard": Look("#a04d86", "#d78bb8", (3, 1.5), "v"),
 }
-"""Arm -> its look. The colours are of Okabe and Ito's palette (2008)."""
+"""Arm -> its look. The colours are of Okabe and Ito's palette (2008), but for leverage, for which none was left."""
 SPARE = (
     Look("#6b5b00", "#d9c84a", (8, 1.5, 1.4, 1.5, 1.4, 1.5), "P"),
     Look("#6a3fb0", "#b99aff", (10, 3), "X"),

@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator
 
 from medistill.report.caveat import Caveat
 from medistill.report.record import Report
-from medistill.report.sections import arms, benchmark, classes, corpus, images, privacy, quantisation, sites, subgroups
+from medistill.report.sections import (
+    arms,
+    benchmark,
+    classes,
+    corpus,
+    images,
+    networks,
+    privacy,
+    quantisation,
+    sites,
+    subgroups,
+)
 
 CAVEATS: tuple[Callable[[Report], Iterator[Caveat]], ...] = (
     arms.one_classifier,
@@ -18,6 +29,7 @@ CAVEATS: tuple[Callable[[Report], Iterator[Caveat]], ...] = (
     benchmark.departs,
     images.began_as_real,
     quantisation.means,
+    networks.one_encoder,
     corpus.split_unit,
     sites.class_and_site,
     subgroups.suppressed,

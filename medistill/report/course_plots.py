@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 3.4, 2.5
 
 
 def loss(course: Course) -> Figure:
-    """The matching loss of every outer step, lightly smoothed on top, with the chosen step."""
+    """The loss of every outer step, lightly smoothed on top, with the chosen step."""
     figure, axes = framed(WIDTH, HEIGHT)
     steps = range(1, len(course.loss) + 1)
     axes.plot(steps, course.loss, color=FAINT, linewidth=0.8)
@@ -24,7 +24,7 @@ def loss(course: Course) -> Figure:
     axes.plot(steps, smooth, color=ACCENT, linewidth=1.8)
     spread_out(axes, course.loss)
     _chosen(axes, course)
-    named(axes, "Outer step", "Matching loss")
+    named(axes, "Outer step", "Loss of the outer steps")
     return figure
 
 

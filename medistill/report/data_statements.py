@@ -8,11 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from medistill.methods.registry import facts_of
+from medistill.report.outer_step_statements import outer_steps
 from medistill.report.quantisation_statements import centroids, taught, weighting
 from medistill.report.record import Report
-from medistill.report.wording import NAMED, class_label, classes_listed, count, counted, listed, sentences, short
+from medistill.report.selection_statements import DRAWN_BY, pruning
+from medistill.report.tile_statements import tile_sentence
+from medistill.report.wording import NAMED, class_label, classes_listed, count, counted, listed, sentences, short, were
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
+SQUARED = (
+    "Networks were trained on them to answer these values, by half the squared error; what is given as the probability "
+    "of a class is the softmax of what such a network answers, which ranks images and is no estimate of certainty"
+)
+"""Of a set whose labels are values."""
 FITS = {"stretch": "stretched", "pad": "padded with black", "crop": "cropped to their centre"}
 
 
@@ -32,8 +40,10 @@ def goal(report: Report) -> str:
 
 def technology(report: Report) -> str:
     """Which kind of machine learning."""
+    encoder = None if report.distilled is None else report.distilled.encoder
+    kind = "convolutional networks" if encoder is None else "linear classifiers on the features of a frozen encoder"
     return (
-        "Deep learning: convolutional networks for image classification "
+        f"Deep learning: {kind} for image classification "
         f"({report.evaluation.network}), and dataset distillation{by_method(report)}."
     )
 
@@ -71,7 +81,7 @@ def refusals(report: Report) -> str:
         return f"All {counted(corpus.found, 'file')} could be used; nothing was imputed."
     reasons = "; ".join(f"{category}: {count(n)}" for category, n in corpus.refused.items())
     return (
-        f"Of {counted(corpus.found, 'file')}, {count(corpus.accepted)} {_were(corpus.accepted)} accepted and "
+        f"Of {counted(corpus.found, 'file')}, {count(corpus.accepted)} {were(corpus.accepted)} accepted and "
         f"{count(refused)} refused ({reasons}); nothing was imputed."
     )
 
@@ -117,6 +127,7 @@ def preparation(report: Report) -> str:
             f"Images were brought to {size}; oblong ones were {FITS[data['fit']]}. Grey values of files deeper than 8 "
             f"bits were cut at percentiles {data['low_percentile']:g} and {data['high_percentile']:g}."
         )
+    equalised = "The histogram of each image was then equalised, by itself." if data.get("equalise") else ""
     scaled = (
         "They were whitened (ZCA, fitted on the training split)."
         if data["zca"]
@@ -127,7 +138,13 @@ def preparation(report: Report) -> str:
     operations = report.making.section("augmentation").get("operations", ())
     drawn = f"(differentiable siamese augmentation, Zhao and Bilen 2021: {listed(operations)})"
     text = burnt_in_text(report) if report.benchmark is None else ""
-    return sentences(made, text, scaled, f"Training images were augmented {drawn}." if operations else "")
+    probe = report.distilled is not None and report.distilled.encoder is not None
+    augmented = (
+        "Distilled images were augmented before the encoder saw them, originals were not"
+        if probe
+        else "Training images were augmented"
+    )
+    return sentences(made, equalised, text, scaled, f"{augmented} {drawn}." if operations else "")
 
 
 def burnt_in_text(report: Report) -> str:
@@ -230,9 +247,9 @@ def made(report: Report) -> str:
         return ""
     source = sum(distilled.training_images.values())
     a_class = f"{'up to ' if distilled.uneven else ''}{count(distilled.ipc)} a class"
-    text = f"{counted(distilled.images, 'image')} ({a_class}) {_were(distilled.images)} distilled"
+    text = f"{counted(distilled.images, 'image')} ({a_class}) {were(distilled.images)} distilled"
     text += f" from {counted(source, 'training image')}" if source else ""
-    return f"{text}{by_method(report)}."
+    return sentences(f"{text}{by_method(report)}.", tile_sentence(distilled.tiles, distilled.shown))
 
 
 def distillation(report: Report) -> str:
@@ -241,59 +258,29 @@ def distillation(report: Report) -> str:
     if report.distilled is None or not distill:
         return made(report)
     if report.facts.centroids:
-        return sentences(made(report), centroids(report), taught(report))
+        return sentences(made(report), pruning(report), centroids(report), taught(report))
+    kinds = {"hard": "one class each", "soft": "class probabilities, learned with the images"}
+    if "init" not in distill:  # rendered from features
+        return sentences(
+            made(report), pruning(report), "Labels are one class each.", centroids(report), outer_steps(report)
+        )
     begun = {
         "real": "training images",
+        **{init: f"training images, {how}" for init, how in DRAWN_BY.items()},
         "noise": "Gaussian noise",
         "quantised": "the centroids of an optimal quantisation (Tan and Slade 2026)",
     }[distill["init"]]
-    kinds = {"hard": "one class each", "soft": "class probabilities, learned with the images"}
     labels, stages = kinds[distill.get("labels", "hard")], distill.get("stages", 1)
+    if report.facts.label_values:
+        labels = f"values, learned with the images. {SQUARED}"
     grown = f" They were made in {counted(stages, 'stage')}." if stages > 1 else ""
     started = f"They started from {begun}; their labels are {labels}.{grown}"
-    return sentences(made(report), started, centroids(report), _outer_steps(report))
-
-
-def _outer_steps(report: Report) -> str:
-    """What the outer steps did."""
-    if report.facts.experts:
-        return _matching(report)
-    settings = report.making.section("method")
-    told = {name: count(value) if type(value) is int else value for name, value in settings.items()}
-    return report.facts.steps.format_map(told)
-
-
-def _matching(report: Report) -> str:
-    distill, experts = report.making.section("method"), report.making.section("method.experts")
-    first, last = distill["min_start_epoch"], distill["max_start_epoch"] - 1
-    starts = f"epoch {first}" if first == last else f"epochs {first} to {last}"
-    return (
-        f"{counted(experts['count'], 'expert')} {_were(experts['count'])} trained on the training split for "
-        f"{counted(experts['epochs'], 'epoch')}{_privately(report)}. In each outer step "
-        f"({count(distill['iterations'])} in all) a student "
-        f"network started from an expert's parameters after {starts} and took {counted(distill['syn_steps'], 'step')} "
-        "of gradient descent on the distilled images; these were then changed so that its parameters came closer to "
-        f"those of the expert {counted(distill['expert_epochs'], 'epoch')} later. The gradient through the student's "
-        "steps was exact."
-    )
+    return sentences(made(report), pruning(report), started, centroids(report), outer_steps(report))
 
 
 def distilled_privately(report: Report) -> bool:
     """Whether the set is differentially private."""
     return report.distilled is not None and report.distilled.guarantee is not None
-
-
-def _privately(report: Report) -> str:
-    """How experts were trained, as a part of a sentence, where they were trained under differential privacy."""
-    guarantee = report.distilled.guarantee if report.distilled is not None else None
-    if guarantee is None:
-        return ""
-    return (
-        f" by DP-SGD (each {guarantee.unit} in an update with probability {short(guarantee.sample_rate)}, its gradient "
-        f"clipped to norm {short(guarantee.clip)}, noise of {short(guarantee.sigma)} times that; epsilon "
-        f"{guarantee.epsilon_text} at delta {guarantee.delta:.3g} for all experts together, by the "
-        f"{guarantee.accountant} accountant)"
-    )
 
 
 def choice(report: Report) -> str:
@@ -340,7 +327,3 @@ def _of_classes(counts: Mapping[str, int]) -> str:
     if len(counts) > NAMED:
         return f"{count(min(counts.values()))} to {count(max(counts.values()))}"
     return ", ".join(f"{class_label(name)} {count(n)}" for name, n in counts.items())
-
-
-def _were(value: int) -> str:
-    return "was" if value == 1 else "were"

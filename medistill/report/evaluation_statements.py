@@ -9,12 +9,15 @@ from collections.abc import Sequence
 
 from medistill.artifacts.corpus import Trait
 from medistill.evaluate.curves import BAND_REPLICATES
+from medistill.evaluate.evaluation import ArmResult
 from medistill.evaluate.predictions import TRAITS
+from medistill.evaluate.schedule_choice import Candidate
 from medistill.recipe.arms import ARMS
 from medistill.report.arm_style import arm_in_sentence
 from medistill.report.estimates import with_interval
 from medistill.report.record import Report
 from medistill.report.wording import class_label, classes_listed, count, counted, level, listed, sentences, short
+from medistill.training.penalty import Penalty
 
 
 def networks(report: Report) -> str:
@@ -24,9 +27,10 @@ def networks(report: Report) -> str:
         return ""
     counts = sorted({len(arm.network_accuracy) for arm in evaluation.arms})
     most = f"{count(counts[0])} to {counts[-1]} networks" if len(counts) > 1 else counted(counts[0], "network")
+    made = "fitted" if evaluation.fitted else "trained from random initial values"
     return (
         f"{most} an arm ({evaluation.network}; {counted(evaluation.parameters, 'parameter')}) "
-        f"{'was' if counts[-1] == 1 else 'were'} trained from random initial values."
+        f"{'was' if counts[-1] == 1 else 'were'} {made}."
     )
 
 
@@ -38,23 +42,51 @@ def this_run(report: Report) -> str:
 
 def arms(report: Report) -> str:
     """What networks were trained on."""
-    parts = [
-        f"{ARMS[arm.arm].description} ({counted(arm.images, 'image')}, {counted(arm.epochs, 'epoch')}, "
-        f"{count(arm.images_seen)} images shown to a network)"
-        for arm in report.evaluation.arms
-    ]
+    evaluated = report.evaluation.arms
+    parts = [f"{ARMS[arm.arm].description} ({counted(arm.images, 'image')}{_shown(arm)})" for arm in evaluated]
     return f"The arms were trained on: {'; '.join(parts)}." if parts else ""
+
+
+def _shown(arm: ArmResult) -> str:
+    """How often an arm's images were shown to a network; empty of a probe, which is fitted to them."""
+    if not arm.epochs:
+        return ""
+    return f", {counted(arm.epochs, 'epoch')}, {count(arm.images_seen)} images shown to a network"
+
+
+def _fit(report: Report) -> str:
+    """How the probes of the arms were fitted."""
+    chosen = report.evaluation.schedules
+    fixed = report.making.section("schedule").get("penalty")
+    under = [
+        f"{way.chosen.penalty:.3g} on {ARMS[way.arm].description}" for way in chosen if isinstance(way.chosen, Penalty)
+    ]
+    penalty = (
+        f" The L2 penalty was {fixed:g}." if fixed is not None and report.evaluation.tested != "all images" else ""
+    )
+    if under:
+        penalty = (
+            " The L2 penalty was the one of those tried that did best on patients who were not tested: "
+            f"{listed(under)}."
+        )
+    return (
+        "Each network is a multinomial logistic regression on the features of a frozen encoder, fitted in float64 to "
+        "the minimum of the weighted mean of the cross-entropy and half of an L2 penalty times the squared weights; "
+        f"the bias bears none.{penalty}"
+    )
 
 
 def training(report: Report) -> str:
     """How the networks of the arms were trained."""
     known = report.making.section("evaluate")
+    if report.evaluation.fitted:
+        return _fit(report)
     if not known:
         return ""
     present = {arm.arm for arm in report.evaluation.arms}
     chosen = report.evaluation.schedules
     rates = [f"{known['raw_lr']:g} on all originals"] if "raw" in present else []
-    rates += [f"{known['lr']:g} on chosen originals"] if present & {"random", "kmeans"} else []
+    rates += [f"{known['lr']:g} on chosen originals"] if present & {"random", "kmeans", "leverage"} else []
     if report.distilled is not None:
         learned = ", learned with them" if report.facts.learned_lr else ""
         rates.append(f"{report.distilled.student_lr:.3g} on the distilled images{learned}")
@@ -72,6 +104,7 @@ def training(report: Report) -> str:
             f"{way.chosen.lr:.3g} on {ARMS[way.arm].description} ({counted(way.chosen.updates, 'update')} of up to "
             f"{counted(way.chosen.batch_size, 'image')})"
             for way in chosen
+            if isinstance(way.chosen, Candidate)
         ]
         end = "each was constant, and a network is the mean of its parameters over the last quarter of its training."
     return (
@@ -83,6 +116,8 @@ def training(report: Report) -> str:
 
 def initial_values(report: Report) -> str:
     """Where parameters start."""
+    if report.evaluation.fitted:
+        return "None matter: the fit of a probe is convex, and has one end wherever it starts."
     seed = f" derived from the seed {report.making.seed}" if report.making.seed is not None else ""
     return f"Each network started from its own random values{seed}; none was trained before."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from medistill.methods.registry import citations
 from medistill.report import data_statements as data
 from medistill.report import evaluation_statements as evaluation
+from medistill.report.encoder_statements import networks_statement
 from medistill.report.record import Report
 from medistill.report.wording import sentences
 
@@ -22,6 +23,8 @@ REFERENCES = {
     "Obuchowski 1997": "Obuchowski NA. Nonparametric analysis of clustered ROC curve data. Biometrics 1997;53:567-578.",
     "Vickers and Elkin 2006": "Vickers AJ, Elkin EB. Decision curve analysis: a novel method for evaluating prediction "
     "models. Medical Decision Making 2006;26:565-574.",
+    "Xu et al. 2024": "Xu Y, Li Y-L, Cui K, Wang Z, Lu C, Tai Y-W, Tang C-K. Distill gold from massive ores: bi-level "
+    "data pruning towards efficient dataset distillation. ECCV 2024. arXiv:2305.18381.",
     "Youden 1950": "Youden WJ. Index for rating diagnostic tests. Cancer 1950;3:32-35.",
     "Zhao and Bilen 2021": "Zhao B, Bilen H. Dataset condensation with differentiable siamese augmentation. ICML 2021. "
     "arXiv:2102.08259.",
@@ -51,6 +54,7 @@ def methods(report: Report) -> tuple[str, ...]:
             "Evaluation.",
             data.goal(report),
             evaluation.networks(report),
+            networks_statement(report),
             evaluation.arms(report),
             evaluation.training(report),
             evaluation.across(report),

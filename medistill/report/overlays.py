@@ -15,6 +15,7 @@ from medistill.report.render.html import render
 
 def render_overlays(patterns: Mapping[str, SharedPattern], overlays: Sequence[Overlay], distilled: DistilledSet) -> str:
     """One HTML file. It shows means of patients' images, with any banner that they share, and says not to share it."""
+    distilled = distilled.expanded()
     viewable = distilled.viewable()
     means = {
         distilled.class_names[c]: _address(viewable[distilled.labels == c].mean(axis=(0, 1)))

@@ -27,6 +27,8 @@ def encoder_words(quantised: QuantisedSummary) -> str:
         return ""
     if quantised.encoder == "pca":
         return counted(quantised.dimension, "principal component")
+    if quantised.encoder == "features":
+        return f"{counted(quantised.dimension, 'feature')} of a frozen encoder"
     size = f"with codes of {counted(quantised.dimension, 'number')}"
     if quantised.encoder == "autoencoder":
         return f"an autoencoder, trained on the training split, {size}"
@@ -53,9 +55,12 @@ def centroids(report: Report) -> str:
         if settings.get("nested")
         else ""
     )
+    rendered = quantised.encoder == "features"
+    became = "an image was rendered from each" if rendered else "the centroids were decoded"
+    weighed = f" Each counts in the loss {WEIGHTS[quantised.weights]}." if rendered and quantised.weights else ""
     return (
         f"For the centroids, the training images of each class were encoded{encoded} and their codes "
-        f"quantised{found}; the centroids were decoded.{nested} {fewest(quantised, unit_of(report))}"
+        f"quantised{found}; {became}.{nested} {fewest(quantised, unit_of(report))}{weighed}"
     )
 
 
@@ -125,8 +130,8 @@ def outline(report: Report) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def given_up(quantisation: Quantisation) -> str:
-    """How many centroids were given up, and of which classes."""
+def given_up(quantisation: Quantisation, each: str = "image") -> str:
+    """How many centroids were given up, and of which classes; ``each`` is what a centroid became, "image" or "tile"."""
     lost = {of_class.class_name: of_class.given_up for of_class in quantisation.classes if of_class.given_up}
     least = counted(quantisation.min_cluster_size, quantisation.patient_unit)
     aside = sum(of_class.set_aside for of_class in quantisation.classes)
@@ -135,8 +140,8 @@ def given_up(quantisation: Quantisation) -> str:
     if not lost:
         return f"No centroid had to be given up: every cell has {least} or more.{alone}"
     total = counted(sum(lost.values()), "centroid")
-    named = [f"{class_label(name)} has {counted(n, 'image')} fewer" for name, n in lost.items()]
-    fewer = listed(named) if len(named) <= NAMED else f"{counted(len(named), 'class', 'classes')} have fewer images"
+    named = [f"{class_label(name)} has {counted(n, each)} fewer" for name, n in lost.items()]
+    fewer = listed(named) if len(named) <= NAMED else f"{counted(len(named), 'class', 'classes')} have fewer {each}s"
     were, where = ("was", "its cell") if sum(lost.values()) == 1 else ("were", "each of their cells")
     return (
         f"{total} {were} given up, since fewer than {least} would have been in {where}: {fewer} than was asked for."
@@ -146,6 +151,11 @@ def given_up(quantisation: Quantisation) -> str:
 
 def bound(quantisation: Quantisation) -> str:
     """What the error of an image is bounded by, in one sentence."""
+    if quantisation.encoder == "features":
+        return (
+            "W2 is measured in the encoder's features. How near the features of the rendered images came to the "
+            "centroids is the loss of the last outer steps."
+        )
     if quantisation.grey_codes:
         return (
             "An image differs from the distilled image of its cell by what the components lose (the reconstruction "

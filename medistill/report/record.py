@@ -10,7 +10,7 @@ from medistill.artifacts.record import plain
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.published import BenchmarkResult
 from medistill.methods.base import Facts
-from medistill.methods.registry import facts_of
+from medistill.methods.registry import facts_of, sections_facts
 from medistill.privacy.audit import Audit
 from medistill.quantisation.record import Quantisation
 from medistill.report.caveat import Caveat
@@ -33,6 +33,7 @@ class Course:
         accuracy: mean accuracy there.
         auc: mean macro AUC there.
         chosen_step: the look whose images were kept.
+        skipped: outer steps, from 1, that were not taken since the loss or a gradient was not finite.
     """
 
     loss: tuple[float, ...]
@@ -43,6 +44,7 @@ class Course:
     accuracy: tuple[float, ...]
     auc: tuple[float, ...]
     chosen_step: int
+    skipped: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,12 @@ class Report:
 
     @property
     def facts(self) -> Facts:
-        """What is said of the method; of no known one where there is no set, or it does not say."""
-        return facts_of("") if self.distilled is None else self.distilled.facts
+        """What is said of the method, by the run's settings where they are known; of no known one where there is no
+        set, or it does not say."""
+        if self.distilled is None:
+            return facts_of("")
+        of_run, of_set = sections_facts(self.making.settings), self.distilled.facts
+        return of_run if of_run.display_name == of_set.display_name else of_set
 
     @property
     def of_classifier(self) -> bool:

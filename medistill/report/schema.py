@@ -13,17 +13,19 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from medistill.artifacts import encoder_summary
 from medistill.evaluate import evaluation, intervals, published, schedule_choice, subgroup
 from medistill.evaluate.evaluation import EVALUATION_SCHEMA
 from medistill.privacy import accounting, audit, criterion, letters, membership, spent
 from medistill.privacy.former_audit import AUDIT_SCHEMA
 from medistill.report import caveat, record, summaries, verdict
 from medistill.report.record import REPORT_SCHEMA, Report
+from medistill.training import penalty
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _HOMES = (
-    *(record, caveat, summaries, verdict),
-    *(evaluation, intervals, published, schedule_choice, subgroup),
+    *(record, caveat, summaries, verdict, encoder_summary),
+    *(evaluation, intervals, published, schedule_choice, subgroup, penalty),
     *(accounting, spent, audit, criterion, letters, membership),
 )
 """Where the records are defined."""

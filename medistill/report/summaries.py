@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.corpus import Split
+from medistill.artifacts.encoder_summary import EncoderSummary
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import first_complaint
 from medistill.methods.base import Facts
@@ -42,6 +43,9 @@ class SetSummary:
         spent: what was spent in all on the same people, as far as its maker knows; None where it does not say.
         uneven: some class has fewer images than ``ipc``.
         quantised: the centroids that its images are, or began as; None where there are none or it does not say.
+        encoder: the frozen encoder whose features its network takes; None where that sees pixels.
+        tiles: parts of each side of a stored image, each enlarged to a whole image to train on.
+        pruned: class -> training images that were left out for their loss; empty where none were.
     """
 
     images: int
@@ -61,6 +65,14 @@ class SetSummary:
     spent: Spent | None = None
     uneven: bool = False
     quantised: QuantisedSummary | None = None
+    encoder: EncoderSummary | None = None
+    tiles: int = 1
+    pruned: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> int:
+        """Images that networks are trained on: those that are stored, or all their tiles."""
+        return self.images * self.tiles**2
 
     def checked(self) -> SetSummary:
         """The same, where every field is of its kind and every name one that is known.

@@ -56,6 +56,11 @@ def plural_of(singular: str) -> str:
     return "studies" if singular == "study" else f"{singular}s"
 
 
+def were(value: int) -> str:
+    """The verb in the past behind a count."""
+    return "was" if value == 1 else "were"
+
+
 def counted_as(unit: str) -> str:
     """How a page calls what it counts as patients, where it knows what that is."""
     return f"{plural_of(unit)} counted as patients" if unit in ("study", "image") else "patients"

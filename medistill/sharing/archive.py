@@ -28,7 +28,7 @@ MOST_JSON_BYTES = 2**23
 PARSED = (b"manifest.json", b"manifest.sig", b"audit.json")
 NAME = re.compile(
     rb"README\.md|audit\.json|contact_sheet\.png|croissant\.json|images\.safetensors|labels\.csv|manifest\.json"
-    rb"|manifest\.sig|report\.html|report\.json|previews/[0-9]{4,5}\.png|dicom/[0-9]{4,5}\.dcm"
+    rb"|manifest\.sig|statistics\.safetensors|report\.html|report\.json|previews/[0-9]{4,5}\.png|dicom/[0-9]{4,5}\.dcm"
 )
 """The names that a file of a bundle may have."""
 _ANY_CASE = re.compile(NAME.pattern, re.IGNORECASE)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from medistill.artifacts.class_statistics import FILE as STATISTICS
+from medistill.artifacts.class_statistics import ClassStatistics
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.provenance import Provenance, SharedProvenance
 from medistill.errors import ArtifactError
@@ -95,7 +97,7 @@ class Bundle:
             check_signature(files[MANIFEST], files[SIGNATURE])
         manifest = BundleManifest.from_bytes(files[MANIFEST])
         _check_listed(manifest, files)
-        distilled, viewable = _read_set(manifest, files[TENSORS])
+        distilled, viewable = _read_set(manifest, files)
         if manifest.set != set_record(distilled):
             raise refusal(MANIFEST, "what it says of the set is not so")
         if files[LABELS] != labels_csv(distilled):
@@ -145,6 +147,8 @@ def pack(
         **previews.previews(viewable),
         **(dicom or {}),
     }
+    if distilled.statistics is not None:
+        files[STATISTICS] = distilled.statistics.to_bytes()
     if audit is not None:
         files[AUDIT] = audit_bytes(audit)
     if report is not None:
@@ -233,18 +237,19 @@ def _check_listed(manifest: BundleManifest, files: Mapping[str, bytes]) -> None:
         raise refusal(PAGE if PAGE in held else RECORD, f"{PAGE} and {RECORD} belong together")
 
 
-def _read_set(manifest: BundleManifest, data: bytes) -> tuple[DistilledSet, np.ndarray]:
+def _read_set(manifest: BundleManifest, files: Mapping[str, bytes]) -> tuple[DistilledSet, np.ndarray]:
     """The set, and its images as uint8 (N, C, H, W) as they are stored beside it."""
     from safetensors import SafetensorError
     from safetensors.numpy import load, save
 
+    data = files[TENSORS]
     try:
         tensors = load(data)
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise refusal(TENSORS, f"it is no safetensors file ({type(error).__name__})") from None
-    stated = Provenance.read(manifest.provenance.as_json())
+    stated, statistics = Provenance.read(manifest.provenance.as_json()), _read_statistics(manifest, files)
     try:
-        distilled = DistilledSet.of_tensors(tensors, manifest.set.class_names, stated)
+        distilled = DistilledSet.of_tensors(tensors, manifest.set.class_names, stated, statistics)
     except ArtifactError as error:
         raise refusal(TENSORS, error.seen) from None
     if tensors.keys() != distilled.tensors().keys() or save(tensors, {}) != data:
@@ -254,6 +259,20 @@ def _read_set(manifest: BundleManifest, data: bytes) -> tuple[DistilledSet, np.n
     if not alike or np.abs(stored.astype(np.int16) - seen).max() > 1:  # another processor may round otherwise
         raise refusal(TENSORS, "what it shows to people is not what networks are trained on")
     return distilled, stored
+
+
+def _read_statistics(manifest: BundleManifest, files: Mapping[str, bytes]) -> ClassStatistics | None:
+    """The class statistics that travel with the set; the manifest must name the very ones."""
+    held = files.get(STATISTICS)
+    named = manifest.provenance.statistics
+    if named != (None if held is None else manifest.files[STATISTICS].sha256):
+        raise refusal(STATISTICS, "the manifest names class statistics, or the bundle holds some, but not the same")
+    if held is None:
+        return None
+    try:
+        return ClassStatistics.from_bytes(held, STATISTICS)
+    except ArtifactError as error:
+        raise refusal(STATISTICS, printable(error.seen)) from None
 
 
 def _read_audit(manifest: BundleManifest, files: Mapping[str, bytes]) -> Audit | None:

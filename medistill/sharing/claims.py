@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.encoder_summary import SHORT
 from medistill.artifacts.provenance import SharedProvenance
 from medistill.artifacts.quantised_summary import QuantisedSummary
-from medistill.errors import ArtifactError
+from medistill.errors import ArtifactError, RecipeError
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
-from medistill.recipe.former import as_written_now
+from medistill.recipe import validate_recipe
+from medistill.recipe.former import as_written_now, upgrade
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.manifest import BundleManifest
+from medistill.sharing.statistics_claims import check_statistics
 
 OFF = 1e-3
 """By how much a mean of weights may be off 1, or equal weights apart, by rounding."""
 
 
 def check_claims(manifest: BundleManifest, distilled: DistilledSet) -> None:
-    """Refuse what contradicts itself: a guarantee that its own noise, rate and steps do not give, a total without this
-    set, and a statement on means that the set does not bear out.
+    """Refuse what contradicts itself: a guarantee that its own noise, rate and steps do not give, that its recipe
+    did not ask for, or that would not hold under it; a total without this set; an encoder or tiles that its recipe
+    does not name; class statistics with less noise than their guarantee needs; a beginning that is not its recipe's;
+    and a statement on means that the set does not bear out.
 
     Raises:
         ArtifactError: one of these.
@@ -36,6 +43,12 @@ def check_claims(manifest: BundleManifest, distilled: DistilledSet) -> None:
                 do="do not rely on the guarantee; ask the sender how it was accounted",
             )
         _check_spent(manifest, claim)
+        _check_budget(manifest.provenance, claim)
+        _check_promise(manifest.provenance)
+    _check_encoder(manifest.provenance)
+    _check_tiles(manifest.provenance, distilled)
+    _check_selection(manifest.provenance)
+    check_statistics(manifest.provenance, distilled)
     known = manifest.provenance.quantisation
     seen = "" if known is None else _unlike(manifest.provenance, known, distilled)
     if seen:
@@ -43,6 +56,88 @@ def check_claims(manifest: BundleManifest, distilled: DistilledSet) -> None:
             f"what the bundle says of its images as means of patients' images cannot be: {seen}",
             expected="a set as medistill quantises it",
             do="do not rely on it; ask the sender for the set as it was made",
+        )
+
+
+def _check_encoder(provenance: SharedProvenance) -> None:
+    """Refuse a set that tells of one encoder while its recipe names another."""
+    network = (provenance.recipe or {}).get("network")
+    named = network.get("encoder") if isinstance(network, dict) else None
+    stated = "" if provenance.encoder is None else provenance.encoder.sha256
+    if provenance.recipe is not None and (named or "") != stated:
+        raise ArtifactError(
+            f"the bundle states the encoder {stated[:SHORT] or 'none'}, and its recipe names "
+            f"{str(named or 'none')[:SHORT]}",
+            expected="one encoder",
+            do="do not rely on it; ask the sender for the set as it was made",
+        )
+
+
+def _check_tiles(provenance: SharedProvenance, distilled: DistilledSet) -> None:
+    """Refuse a set that is cut otherwise than its recipe says: networks would learn from other images than its
+    maker's."""
+    method = as_written_now(provenance.recipe or {}).get("method")
+    named = method.get("tiles", 1) if isinstance(method, dict) else distilled.tiles
+    if provenance.recipe is not None and named != distilled.tiles:
+        raise ArtifactError(
+            f"the images of the bundle are cut into {distilled.tiles} x {distilled.tiles} tiles, and its recipe names "
+            f"{str(named)[:SHORT]}",
+            expected="one number of tiles",
+            do="do not rely on it; ask the sender for the set as it was made",
+        )
+
+
+def _check_selection(provenance: SharedProvenance) -> None:
+    """Refuse a set that began as real images by its recipe, and otherwise as it says."""
+    method = as_written_now(provenance.recipe or {}).get("method")
+    init = method.get("init") if isinstance(method, dict) else None
+    if provenance.starts_from in ("noise", "quantised") and init in ("real", "leverage", "distance"):
+        raise ArtifactError(
+            f"the bundle says that its images began as {provenance.starts_from}, and its recipe that they began as "
+            f"real images (method.init = {init})",
+            expected="the beginning that its recipe has",
+            do="take its images for real ones that were changed; ask the sender for the set as it was made",
+        )
+
+
+def _check_promise(provenance: SharedProvenance) -> None:
+    """Refuse a guarantee beside a recipe under which it would not hold, or which cannot be read.
+
+    The recipe is held to what a run under differential privacy is, whether or not it says that it was one. A set
+    without a recipe contradicts nothing.
+    """
+    if provenance.recipe is None:
+        return
+    try:
+        stated, _ = upgrade(provenance.recipe, "the recipe inside the bundle")
+        privacy = stated.get("privacy", {})
+        kept = {**privacy, "mode": "dp"} if isinstance(privacy, dict) else privacy
+        validate_recipe({**stated, "privacy": kept}, "the recipe inside the bundle")
+    except RecipeError as error:
+        raise ArtifactError(
+            f"the bundle promises differential privacy, and its recipe does not bear that out: {error.seen}",
+            expected="a recipe that keeps the promise",
+            do="do not rely on the guarantee; ask the sender how it was accounted",
+        ) from None
+
+
+def _check_budget(provenance: SharedProvenance, claim: Guarantee) -> None:
+    """Refuse a guarantee that is another than the one that the recipe beside it asked for."""
+    asked = as_written_now(provenance.recipe or {}).get("privacy")
+    if not isinstance(asked, dict):
+        return
+    told = {name: getattr(claim, name) for name in ("delta", "unit", "clip") if name in asked}
+    other = [name for name, value in told.items() if asked[name] != value]
+    if asked.get("mode", "dp") != "dp":
+        other.append("mode")
+    budget = asked.get("epsilon", math.inf)
+    if type(budget) not in (int, float) or not claim.epsilon <= budget * (1 + OFF):
+        other.append("epsilon")
+    if other:
+        raise ArtifactError(
+            f"the guarantee of the bundle and its recipe differ in privacy.{other[0]}",
+            expected="the guarantee that a run of the recipe has",
+            do="do not rely on the guarantee; ask the sender how it was accounted",
         )
 
 

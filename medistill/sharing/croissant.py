@@ -11,7 +11,9 @@ import json
 from typing import Any
 
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.sharing.labels import COLUMNS, LABELS, soft_column
+from medistill.report.encoder_statements import made_for
+from medistill.report.tile_statements import tile_sentence
+from medistill.sharing.labels import COLUMN_OF, COLUMNS, LABELS, soft_column
 from medistill.sharing.statement import Statement
 
 TENSORS = "images.safetensors"
@@ -75,7 +77,7 @@ def croissant(distilled: DistilledSet, statement: Statement, tensors: bytes, lab
         "name": f"medistill-{digest[:12]}",
         "description": (
             f"{count} synthetic images in {len(distilled.class_names)} classes, distilled with medistill to train "
-            f"networks on. {statement.date_sentence}"
+            f"networks on. {_encoder(distilled)}{_tiles(distilled)}{statement.date_sentence}"
         ),
         "license": statement.licence,
         "version": "1.0.0",
@@ -109,6 +111,18 @@ def croissant(distilled: DistilledSet, statement: Statement, tensors: bytes, lab
     return (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def _encoder(distilled: DistilledSet) -> str:
+    """For which encoder the images were made; empty where for none."""
+    encoder = distilled.provenance.encoder
+    return "" if encoder is None else f"{made_for(encoder)} "
+
+
+def _tiles(distilled: DistilledSet) -> str:
+    """How networks are shown the images; empty where as they are."""
+    told = tile_sentence(distilled.tiles, distilled.shown)
+    return f"{told} " if told else ""
+
+
 def _file(name: str, kind: str, data: bytes, description: str) -> dict[str, str]:
     return {
         "@type": "cr:FileObject",
@@ -138,7 +152,9 @@ def _fields(distilled: DistilledSet) -> list[dict[str, Any]]:
         "source": {"fileSet": {"@id": "previews"}, "extract": {"fileProperty": "content"}},
     }
     soft = [] if distilled.soft_labels is None else enumerate(distilled.class_names)
-    return [*columns, image, *(_column(f"probability_{c}", "sc:Float", soft_column(name)) for c, name in soft)]
+    kind = distilled.label_kind
+    own = (_column(f"{COLUMN_OF[kind]}_{c}", "sc:Float", soft_column(name, kind)) for c, name in soft)
+    return [*columns, image, *own]
 
 
 def _column(name: str, kind: str, column: str) -> dict[str, Any]:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.provenance import SharedProvenance
+from medistill.artifacts.provenance import MergedPart, SharedProvenance
 from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
 from medistill.methods.registry import facts_of
 from medistill.privacy.audit import Audit
 from medistill.privacy.criterion import Criterion
+from medistill.recipe import UNITS
 from medistill.recipe.arms import HEADLINE
 from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
 from medistill.report.arm_style import arm_name
 from medistill.report.audit_statements import verdict_sentence
+from medistill.report.encoder_statements import NOT_EXPECTED, from_scratch_learns, made_for
 from medistill.report.estimates import with_interval
 from medistill.report.record import Report
 from medistill.report.render.markdown import escaped, shown_whole
+from medistill.report.selection_statements import DRAWN_BY, UNUSUAL
 from medistill.report.text_statements import originals_text, text_sentences
+from medistill.report.tile_statements import tile_sentence
+from medistill.sharing.selection import drawn_by, pruned_share
 from medistill.sharing.statement import Statement, sender_words
 
 CARD = "README.md"
@@ -42,8 +47,26 @@ SPACES = {
     "pca": "as their principal components show them",
     "autoencoder": "as an autoencoder that was trained on these originals writes them",
     "brought": "as an autoencoder that was not trained on these originals writes them",
+    "features": "as a frozen encoder sees them",
 }
 """Encoder of a quantised set -> in what the mean was taken."""
+CUT = (
+    "The images are not to be trained on as they lie in the files: each is {f} by {f} tiles (`tiles` in "
+    "`images.safetensors`), and each tile becomes an image. The commands above and `as_dataset()` do so. In other "
+    "code, of a tensor `x` (N, C, H, W):\n\n"
+    "```python\nimport torch\nfrom torch.nn.functional import interpolate\n\n"
+    "rows = [row.chunk({f}, dim=3) for row in x.chunk({f}, dim=2)]\n"
+    "tiles = torch.stack([tile for row in rows for tile in row], dim=1).flatten(0, 1)\n"
+    'x = interpolate(tiles, size=x.shape[2:], mode="bilinear", align_corners=False)\n'
+    "labels, weights = labels.repeat_interleave({n}, dim=0), weights.repeat_interleave({n})\n```"
+)
+"""How to cut the images of a set without medistill."""
+BY_VALUES = (
+    "Each image carries a value for every class, to train on in place of its class: they are no probabilities, and a "
+    "network is trained to answer them by half the squared error."
+)
+HARDEST = "those that a network trained on all of them found hardest."
+"""Which originals are left out for their loss."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 TAGS = ("medical", "radiology", "synthetic", "dataset-distillation", "medistill")
 
@@ -77,16 +100,18 @@ def data_card(
         f"**Sent by:** {_sender(statement)}. {statement.date_sentence}",
         "## What it was made from",
         _source(distilled, provenance, report),
+        _statistics(distilled),
         "## What it is worth",
         *_worth(report),
+        escaped(from_scratch_learns(report)) if _for_encoder(provenance) else "",
         "## What was done for privacy, and what was not",
         *_privacy(distilled, provenance, audit, statement, report),
         "## How to use it",
-        *_use(),
+        *_use(distilled, provenance),
         "## What it is not for",
         _limits(distilled, provenance),
         "## What lies in the bundle",
-        _files(audit, report, dicom=dicom),
+        _files(distilled, audit, report, dicom=dicom),
         "## Licence",
         f"{escaped(statement.licence)}, chosen by the sender.",
     ]
@@ -126,6 +151,8 @@ def _what(distilled: DistilledSet, provenance: SharedProvenance) -> str:
         [f"{escaped(name)} ({int((distilled.labels == c).sum())})" for c, name in enumerate(distilled.class_names)]
     )
     soft = " Each image carries probabilities of all classes, to train on in place of its class."
+    if distilled.by_values:
+        soft = f" {BY_VALUES}"
     weighty = " Each image has a weight: multiply its loss by it."
     method = f", by the method {escaped(provenance.method)}" if provenance.method else ""
     made = (
@@ -140,10 +167,12 @@ def _what(distilled: DistilledSet, provenance: SharedProvenance) -> str:
             if name in distilled.class_names
         ]
     )
+    soft = soft if distilled.soft_labels is not None else ""
+    tiles = f" {told}" if (told := tile_sentence(distilled.tiles, distilled.shown)) else ""
     return (
         f"{count} {colours} images of {height} by {width} pixels: {per_class}."
         f"{f' Of the classes of the originals, {united}.' if united else ''} A computer made them{method}: {made}. "
-        f"They look blurred or grainy to people.{soft if distilled.soft_labels is not None else ''}"
+        f"They look blurred or grainy to people.{tiles}{soft}"
         f"{'' if np.all(distilled.weights == distilled.weights[0]) else weighty}"
     )
 
@@ -162,6 +191,11 @@ def _centroids(provenance: SharedProvenance) -> bool:
     return facts_of(provenance.method or "").centroids
 
 
+def _for_encoder(provenance: SharedProvenance) -> bool:
+    """Whether the images were made for the features of an encoder, and not for pixels."""
+    return provenance.encoder is not None and not _centroids(provenance)
+
+
 def _source(distilled: DistilledSet, provenance: SharedProvenance, report: Report | None) -> str:
     if provenance.sources is not None:
         rows = [
@@ -171,14 +205,17 @@ def _source(distilled: DistilledSet, provenance: SharedProvenance, report: Repor
             for k, source in enumerate(provenance.sources, 1)
         ]
         head = ["| | Sender | Images | Epsilon | SHA-256 begins |", "|---|---|---|---|---|"]
-        return "\n".join([f"Sets of {len(rows)} sources, united:", "", *head, *rows])
+        told = [sentence for source in provenance.sources for sentence in _selected(source)]
+        table = "\n".join([f"Sets of {len(rows)} sources, united:", "", *head, *rows])
+        return f"{table}\n\n{' '.join(told)}" if told else table
     kind = {True: "Synthetic images, drawn by a program: no patient at all", False: "Real medical images"}
     made = kind.get(provenance.synthetic_source, "Images of which the set does not say whether they are real")  # type: ignore[arg-type]
     began = {
-        "real": "Each image began as one of "
-        f"{'these' if provenance.synthetic_source else 'the real training images'} and was changed from there.",
+        "real": f"{_each(distilled)} began as one of "
+        f"{'these' if provenance.synthetic_source else 'the real training images'} and was changed from there."
+        f"{_drawn(provenance)}",
         "noise": "Each image began as noise.",
-        "quantised": _means(provenance),
+        "quantised": _means(distilled, provenance),
     }.get(provenance.starts_from or "", "")
     apart = report is not None and report.evaluation.originals == "apart"
     split = {
@@ -188,20 +225,72 @@ def _source(distilled: DistilledSet, provenance: SharedProvenance, report: Repor
         "image": "Patients are not known apart: images of one may be both among the originals and the test images.",
     }.get(provenance.split_unit or "", "")
     unused = _centroids(provenance) and distilled.soft_labels is None
+    encoder = provenance.encoder
     network = f"A {escaped(provenance.network)} network was used." if provenance.network and not unused else ""
-    return " ".join(text for text in (f"{made}.", began, split, network) if text)
+    if encoder is not None and not unused:
+        network = escaped(made_for(encoder))
+    return " ".join(text for text in (f"{made}.", _pruning(provenance), began, split, network) if text)
 
 
-def _means(provenance: SharedProvenance) -> str:
+def _selected(source: MergedPart) -> Iterator[str]:
+    """Which originals a source of a united set was made from, where they were selected."""
+    images = f"images {source.first} to {source.first + source.images - 1}"
+    if source.drawn is not None:
+        yield f"The originals that {images} began as were {DRAWN_BY[source.drawn]}. {UNUSUAL}"
+    if source.pruned is not None:
+        yield f"{100 * source.pruned:.3g} % of each class were left out before {images} were made: {HARDEST}"
+
+
+def _drawn(provenance: SharedProvenance) -> str:
+    """How the real images were drawn that the set began as, where not at random."""
+    how = drawn_by(provenance.recipe)
+    return f" These were {DRAWN_BY[how]}. {UNUSUAL}" if how else ""
+
+
+def _pruning(provenance: SharedProvenance) -> str:
+    """Which share of the originals was left out before the set was made."""
+    share = pruned_share(provenance.recipe)
+    if share is None:
+        return ""
+    return f"{100 * share:.3g} % of each class were left out before the set was made: {HARDEST}"
+
+
+def _statistics(distilled: DistilledSet) -> str:
+    """What the class statistics are that travel with the set, and how to use them."""
+    if distilled.statistics is None:
+        return ""
+    record = distilled.statistics.record
+    space = {
+        "public": f"whitened on {record.projection.images} images that the sender declares public",
+        "encoder": "with the encoder's own centre and scale",
+        "none": "as they are",
+    }[record.projection.kind]
+    several = f" They are the sum of {record.releases} releases." if record.releases > 1 else ""
+    return (
+        f"`statistics.safetensors` holds, for each class, the noisy sum over the {UNITS[record.unit]} of what a frozen "
+        f"encoder (SHA-256 {record.projection.encoder[:12]}) sees in their images, {space}, and how much noise is on "
+        "it. The images were made from it, and it says more than they do: `medistill train bundle.zip --from "
+        f"statistics` makes a classifier of it, and `medistill merge` adds those of several hospitals.{several}"
+    )
+
+
+def _each(distilled: DistilledSet) -> str:
+    """What began as one original, or as one mean of several."""
+    return "Each image" if distilled.tiles == 1 else "Each tile of an image"
+
+
+def _means(distilled: DistilledSet, provenance: SharedProvenance) -> str:
     """Of how many patients an image of a quantised set is the mean, in which space, and who gave its labels."""
     known, verb = provenance.quantisation, "is" if _centroids(provenance) else "began as"
+    if known is not None and known.encoder == "features":
+        verb = "was rendered from"
     whose = {"image": "originals", "study": "studies' originals"}.get(
         provenance.split_unit or "", "patients' originals"
     )
     if known is None:
-        return f"Each image {verb} the mean of several {whose}; it is not said of how many."
+        return f"{_each(distilled)} {verb} the mean of several {whose}; it is not said of how many."
     space = f", {SPACES[known.encoder]}" if known.encoder else ""
-    told = [f"Each image {verb} the mean of at least {known.smallest_cluster} {whose}{space}."]
+    told = [f"{_each(distilled)} {verb} the mean of at least {known.smallest_cluster} {whose}{space}."]
     if known.decoder:
         told.append(f"The autoencoder has the SHA-256 {known.decoder} and the licence: {escaped(known.licence)}.")
     if known.teachers:
@@ -287,17 +376,26 @@ def _criterion(one: Criterion) -> str:
     return "could not be judged" if one.figure is None else f"{one.figure:.3g}"
 
 
-def _use() -> list[str]:
+def _use(distilled: DistilledSet, provenance: SharedProvenance) -> list[str]:
+    train = ["medistill verify bundle.zip", "medistill train bundle.zip --network resnet18 --out model/"]
+    how = "Check that it came as it was sent, then train a network on it:"
+    if _for_encoder(provenance):
+        train[1:] = ["medistill encoder add encoder/", "medistill train bundle.zip --out model/"]
+        how = "Check that it came as it was sent, bring its encoder, which is not in it, and train a probe on it:"
+    soft = "`soft_labels` (probabilities, if it has any)"
+    if distilled.by_values:
+        soft = "`label_values` (to train on by the squared error)"
     return [
-        "Check that it came as it was sent, then train a network on it:",
-        "```\nmedistill verify bundle.zip\nmedistill train bundle.zip --network resnet18 --out model/\n```",
+        how,
+        "\n".join(["```", *train, "```"]),
         "In Python:",
         '```python\nimport medistill\n\nbundle = medistill.Bundle.open("bundle.zip")\ndataset = '
         "bundle.distilled.as_dataset()\n```",
         "What it is worth on images of your own:",
         "```\nmedistill evaluate bundle.zip --data your-xrays/\n```",
+        CUT.format(f=distilled.tiles, n=distilled.tiles**2) if distilled.tiles > 1 else "",
         "Without medistill: `images.safetensors` holds `images` (float32, normalised), `viewable` (uint8), `labels`, "
-        "`soft_labels` (probabilities, if it has any), `weights` (of each image in the loss), `stage`, `student_lr`, "
+        f"{soft}, `weights` (of each image in the loss), `stage`, `student_lr`, "
         "`mean` and `std`; `labels.csv` and `previews/` say the same in a form that people and `croissant.json` "
         "loaders read.",
     ]
@@ -307,7 +405,9 @@ def _limits(distilled: DistilledSet, provenance: SharedProvenance) -> str:
     side = distilled.images.shape[2]
     network = (
         f" They were tuned for one network ({escaped(provenance.network)}); others learn less."
-        if provenance.network and not _centroids(provenance)
+        if provenance.network and provenance.encoder is None and not _centroids(provenance)
+        else f" {NOT_EXPECTED}"
+        if _for_encoder(provenance)
         else ""
     )
     return (
@@ -318,12 +418,15 @@ def _limits(distilled: DistilledSet, provenance: SharedProvenance) -> str:
     )  # fmt: skip
 
 
-def _files(audit: Audit | None, report: Report | None, *, dicom: bool) -> str:
+def _files(distilled: DistilledSet, audit: Audit | None, report: Report | None, *, dicom: bool) -> str:
     rows = {
         "`images.safetensors`": "images, labels, weights and learning rate in full precision",
         "`labels.csv`": "a line an image",
         "`previews/`, `contact_sheet.png`": "the images as people see them",
         "`dicom/`": "the same as DICOM Secondary Capture objects" if dicom else "",
+        "`statistics.safetensors`": "noisy class statistics of the originals, and the public space that they are in"
+        if distilled.statistics is not None
+        else "",
         "`audit.json`": "what the audit tried and found" if audit is not None else "",
         "`report.html`, `report.json`": "the whole report" if report is not None else "",
         "`croissant.json`": "a description for catalogues and loaders of data sets",

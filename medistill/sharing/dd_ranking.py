@@ -31,7 +31,7 @@ def dd_ranking_tensors(distilled: DistilledSet, dataset: str | None = None) -> d
     """The tensors that DD-Ranking reads, each under the name of its file.
 
     Args:
-        distilled: the set; its images are put in the order of their classes.
+        distilled: the set; its images, of a set with tiles all tiles, are put in the order of their classes.
         dataset: one of `NORMALISATIONS`, as DD-Ranking calls it; None keeps the set's own normalisation.
 
     Returns:
@@ -39,10 +39,17 @@ def dd_ranking_tensors(distilled: DistilledSet, dataset: str | None = None) -> d
         "lr", a float32 scalar.
 
     Raises:
-        UsageError: an unknown dataset, or one whose images have other channels.
+        UsageError: an unknown dataset, one whose images have other channels, or a set whose labels are values.
     """
     import torch
 
+    if distilled.by_values:
+        raise UsageError(
+            "a set whose labels are values to be trained on by the squared error",
+            expected="classes or probabilities: DD-Ranking takes the softmax of labels",
+            do="evaluate it with medistill evaluate",
+        )
+    distilled = distilled.expanded()
     order = np.argsort(distilled.labels, kind="stable")
     images = distilled.images if dataset is None else _renormalised(distilled, dataset)
     soft = distilled.soft_labels

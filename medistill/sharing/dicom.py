@@ -19,6 +19,7 @@ from medistill.data.burnt_in_text import can_carry_letters
 from medistill.errors import ArtifactError, UsageError
 from medistill.methods.registry import facts_of
 from medistill.privacy.letters import TextFigures
+from medistill.report.tile_statements import tile_sentence
 from medistill.visible import visible
 
 if TYPE_CHECKING:
@@ -83,8 +84,15 @@ def _contribution(distilled: DistilledSet) -> str:
     method = distilled.provenance.method
     if not method:
         return "Distilled images"
-    family = facts_of(method).family
-    return f"Distilled images by {family} ({method})" if family else f"Distilled images ({method})"
+    family, encoder = facts_of(method).family, distilled.provenance.encoder
+    made_for = f", for the encoder {encoder.words}" if encoder is not None else ""
+    return f"Distilled images by {family} ({method}){made_for}" if family else f"Distilled images ({method}){made_for}"
+
+
+def _tiles(distilled: DistilledSet) -> str:
+    """How networks are shown the images; empty where as they are."""
+    told = tile_sentence(distilled.tiles, distilled.shown)
+    return f". {told}" if told else ""
 
 
 def _secondary_capture(
@@ -141,7 +149,7 @@ def _secondary_capture(
     for keyword, value in pixels_told.items():
         setattr(image, keyword, value)
     image.StudyDescription = "SYNTHETIC distilled images"
-    image.ImageComments = f"SYNTHETIC: distilled by medistill, no patient was imaged. Class: {name}"
+    image.ImageComments = f"SYNTHETIC: distilled by medistill, no patient was imaged. Class: {name}{_tiles(distilled)}"
     image.PatientOrientation = image.Laterality = None  # highdicom asks for the one; a synthetic image has neither
     for stamp in ("InstanceCreationDate", "InstanceCreationTime", "DateOfSecondaryCapture", "TimeOfSecondaryCapture"):
         delattr(image, stamp)  # highdicom sets them to now

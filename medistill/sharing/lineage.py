@@ -13,9 +13,10 @@ from medistill.errors import ArtifactError
 from medistill.privacy.accounting import Guarantee
 from medistill.sharing.joint_privacy import joint_privacy
 from medistill.sharing.merge_source import MergeSource
+from medistill.sharing.selection import drawn_by, pruned_share
 from medistill.visible import visible
 
-SHARED = ("method", "network", "starts_from", "split_unit", "text_check")
+SHARED = ("method", "network", "encoder", "starts_from", "split_unit", "text_check")
 """What the provenance of the united set says where all sources say the same."""
 
 
@@ -41,7 +42,7 @@ def united_provenance(
     return Provenance(
         **_shared(known),
         quantisation=_quantisation([one.quantisation for one in known]),
-        recipe=_recipe(sources, class_names, size),
+        recipe=_recipe(sources, listed, class_names, size),
         synthetic_source=None if None in synthetic else all(synthetic),
         corpus=hashlib.sha256(json.dumps(sorted(corpora)).encode()).hexdigest() if corpora else None,
         training_images=_training_images(sources),
@@ -139,15 +140,23 @@ def _itself(source: MergeSource) -> MergedPart:
         epsilon=None if promised is None else promised.epsilon,
         delta=None if promised is None else promised.delta,
         unit=None if promised is None else visible(promised.unit, most=2000),
+        statistics=known.statistics,
+        drawn=drawn_by(known.recipe),
+        pruned=pruned_share(known.recipe),
     )
 
 
-def _recipe(sources: Sequence[MergeSource], class_names: tuple[str, ...], size: int) -> dict[str, Any] | None:
-    """How to train on the united set: the recipe of the first source that has one, without its sites and its budget."""
+def _recipe(
+    sources: Sequence[MergeSource], parts: Sequence[MergedPart], class_names: tuple[str, ...], size: int
+) -> dict[str, Any] | None:
+    """How to train on the united set: the recipe of the first source that has one, without its sites, its budget, and
+    what of its selection of originals is not so of all sources; the parts say that of each."""
     for source in sources:
         stated = source.distilled.provenance.recipe
         if stated is not None and isinstance(stated.get("data", {}), Mapping):
             changed: dict[str, Any] = {"classes": list(class_names), "image_size": size, "class_map": {}, "sites": []}
-            kept = {key: value for key, value in stated.items() if key != "privacy"}
+            kept = {key: value for key, value in stated.items() if key not in ("privacy", "prune")}
+            if drawn_by(stated) is not None and len({part.drawn for part in parts}) > 1:
+                kept["method"] = {**stated["method"], "init": "real"}
             return {**kept, "data": {**stated.get("data", {}), **changed, "prefer_sites": []}}
     return None

@@ -4,39 +4,54 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
+from medistill.artifacts.class_statistics import ClassStatistics
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.data.selection import letters
 from medistill.errors import DataError
 from medistill.sharing.lineage import source_parts, united_provenance
 from medistill.sharing.merge_source import MergeSource
+from medistill.statistics.adding import added
+from medistill.visible import visible
 
 
-def merge_sets(sources: Sequence[MergeSource], *, image_size: int | None = None) -> DistilledSet:
+def merge_sets(
+    sources: Sequence[MergeSource], *, image_size: int | None = None, statistics: Literal["add", "leave out"] = "add"
+) -> DistilledSet:
     """Unite sets.
 
     Classes are united by their names. Images go to one normalisation through their grey values, and to one size where
     ``image_size`` is given (bilinear, averaged where they shrink). Soft labels are carried over to the united classes;
-    a set without them gives its classes. Each set's weights keep their ratios and get the mean 1. The learning rate is
+    a set without them gives its classes. Label values, which are no probabilities, go only with others of the same
+    classes. Each set's weights keep their ratios and get the mean 1. The learning rate is
     the geometric mean over the images. An image joins the training at the share of the epochs at which it joined
     before, or up to a stage earlier.
 
     Args:
         sources: at least two, in the order that the images keep.
         image_size: height and width that images of another size are resized to; None refuses other sizes.
+        statistics: what to do about class statistics that every set carries: add them up, or leave them out. Where some
+            set carries none, the united set has none.
 
     Raises:
-        DataError: fewer than two sets, a set twice, classes, sizes or channels that do not fit, different whitenings.
+        DataError: fewer than two sets, a set twice, classes, sizes or channels that do not fit, different whitenings,
+            encoders or numbers of tiles, some of equalised originals and some not, label values with other labels or
+            with other classes, or class statistics that cannot be added.
     """
     _refuse_repeated(sources)
     class_names = _united_classes(sources)
     _refuse_other_images(sources, image_size)
+    _refuse_other_tiles(sources)
+    _refuse_other_encoders(sources)
+    _refuse_equalised_in_part(sources)
+    _refuse_other_labels(sources, class_names)
     resized = [source if image_size is None else _resized(source, image_size) for source in sources]
     normalisation = _united_normalisation(resized)
     sets = [source.distilled for source in resized]
@@ -44,6 +59,10 @@ def merge_sets(sources: Sequence[MergeSource], *, image_size: int | None = None)
     counts = [len(one.labels) for one in sets]
     positions = [np.array([class_names.index(name) for name in source.renamed]) for source in resized]
     soft = any(one.soft_labels is not None for one in sets)
+    provenance = united_provenance(sources, class_names, sets[0].images.shape[2], stages, soft=soft)
+    sum_of_all = _added_statistics(sources) if statistics == "add" else None
+    if sum_of_all is not None:
+        provenance = provenance.replaced(statistics=sum_of_all.digest)
     return DistilledSet(
         images=np.concatenate(
             [
@@ -57,11 +76,24 @@ def merge_sets(sources: Sequence[MergeSource], *, image_size: int | None = None)
         student_lr=_united_lr([one.student_lr for one in sets], counts),
         normalisation=normalisation,
         class_names=class_names,
-        provenance=united_provenance(sources, class_names, sets[0].images.shape[2], stages, soft=soft),
+        provenance=provenance,
+        label_kind=sets[0].label_kind if soft else "probabilities",
         soft_labels=np.concatenate([_soft(one, to, len(class_names)) for to, one in zip(positions, sets, strict=True)])
         if soft
         else None,
+        statistics=sum_of_all,
+        tiles=sets[0].tiles,
     )
+
+
+def _added_statistics(sources: Sequence[MergeSource]) -> ClassStatistics | None:
+    """The class statistics of all sets together; None where one has none."""
+    parts = [
+        (source.name, found, [source.label_map.get(name, name) for name in found.record.class_names])
+        for source in sources
+        if (found := source.distilled.statistics) is not None
+    ]
+    return added(parts) if len(parts) == len(sources) else None
 
 
 def _refuse_repeated(sources: Sequence[MergeSource]) -> None:
@@ -69,12 +101,15 @@ def _refuse_repeated(sources: Sequence[MergeSource]) -> None:
         raise DataError("there is one set to merge", expected="two or more", do="name the other sets too")
     first: dict[str, MergeSource] = {}
     for source in sources:
-        for part in source_parts(source):
-            earlier = first.setdefault(part.set_digest, source)
+        parts, own = source_parts(source), source.distilled.provenance.statistics
+        held = [(part.set_digest, "set") for part in parts]
+        held += [(digest, "class statistics") for digest in {own, *(part.statistics for part in parts)} if digest]
+        for digest, what in held:
+            earlier = first.setdefault(digest, source)
             if earlier is not source:
                 raise DataError(
-                    f"{source.name} and {earlier.name} are, or hold, the same set",
-                    expected="different sets: one that is there twice would weigh twice",
+                    f"{source.name} and {earlier.name} are, or hold, the same {what}",
+                    expected="different sets, each of a release of its own: one that is there twice would weigh twice",
                     do="name each set once",
                 )
 
@@ -134,6 +169,69 @@ def _refuse_other_images(sources: Sequence[MergeSource], image_size: int | None)
         )
 
 
+def _refuse_other_tiles(sources: Sequence[MergeSource]) -> None:
+    """Refuse images that are cut into different numbers of tiles, or some into none."""
+    found = {source.name: source.distilled.tiles for source in sources}
+    if len(set(found.values())) > 1:
+        raise DataError(
+            f"the sets' images are cut into different tiles ({'; '.join(f'{k}: {n} x {n}' for k, n in found.items())})",
+            expected="the same number for all, since one set cuts all its images alike",
+            do="merge sets that were distilled with the same method.tiles",
+        )
+
+
+def _refuse_other_encoders(sources: Sequence[MergeSource]) -> None:
+    """Refuse images that were made for the features of different encoders, or some for pixels."""
+    known = [source.distilled.provenance.encoder for source in sources]
+    if len({None if one is None else one.sha256 for one in known}) > 1:
+        had = "; ".join(
+            f"{source.name}: {'none' if one is None else visible(one.words)}"
+            for source, one in zip(sources, known, strict=True)
+        )
+        raise DataError(
+            f"the sets were made for different encoders ({had})",
+            expected="the same encoder for all, or none for any, since one network is to learn from all images",
+            do="merge sets that were distilled with the same network.encoder",
+        )
+
+
+def _refuse_equalised_in_part(sources: Sequence[MergeSource]) -> None:
+    even = {source.name: _equalised(source.distilled.provenance.recipe) for source in sources}
+    if len(set(even.values())) > 1:
+        named = " and ".join(name for name, is_even in even.items() if is_even)
+        raise DataError(
+            f"the originals of {named} had their histograms equalised, those of the other sets not",
+            expected="all or none, since a network that learns from one is shown other grey values by the other",
+            do="merge sets that were distilled with the same data.equalise",
+        )
+
+
+def _refuse_other_labels(sources: Sequence[MergeSource], class_names: Sequence[str]) -> None:
+    """Refuse label values beside classes or probabilities, and those of other classes than the united ones."""
+    by_values = {source.name: source.distilled.by_values for source in sources}
+    if len(set(by_values.values())) > 1:
+        named = " and ".join(name for name, is_so in by_values.items() if is_so)
+        raise DataError(
+            f"the labels of {named} are values to be trained on by the squared error, those of the other sets not",
+            expected="one kind of labels, since a network is trained on all images by one loss",
+            do="merge sets that were distilled by the same method",
+        )
+    for source in sources:
+        if by_values[source.name] and sorted(source.renamed) != sorted(class_names):
+            raise DataError(
+                f"the label values of {source.name} are of {len(source.renamed)} classes, the united set's of "
+                f"{len(class_names)}",
+                expected="the same classes in every set, each for itself, since values cannot be added",
+                do="merge sets that were distilled with the same classes, and unite none by --label-map",
+            )
+
+
+def _equalised(recipe: Mapping[str, Any] | None) -> bool:
+    """Whether a recipe, as a set states it, equalises images; one of an earlier version does not."""
+    data = None if recipe is None else recipe.get("data")
+    return isinstance(data, Mapping) and data.get("equalise") is True
+
+
 def _resized(source: MergeSource, size: int) -> MergeSource:
     distilled = source.distilled
     if distilled.images.shape[2:] == (size, size):
@@ -143,6 +241,13 @@ def _resized(source: MergeSource, size: int) -> MergeSource:
             f"{source.name} is whitened for {distilled.images.shape[2]} pixels",
             expected="images of that size, since a whitening mixes all pixels of an image",
             do="leave out --image-size, or merge sets that were distilled with data.zca = false",
+        )
+    if distilled.tiles > 1:
+        raise DataError(
+            f"{source.name} has images of {distilled.tiles} x {distilled.tiles} tiles, made for "
+            f"{distilled.images.shape[2]} pixels",
+            expected="images of that size, since resizing would mix one tile with the next",
+            do="leave out --image-size, or merge sets that were distilled with method.tiles = 1",
         )
     images = np.stack([[resized_plane(plane, size) for plane in image] for image in distilled.images])
     return replace(source, distilled=replace(distilled, images=images))
@@ -194,7 +299,7 @@ def _united_lr(rates: Sequence[float], images: Sequence[int]) -> float:
 
 
 def _soft(distilled: DistilledSet, to: np.ndarray, classes: int) -> np.ndarray:
-    """Probabilities (N, classes) over the united classes; those of classes that became one are added."""
+    """Probabilities or values (N, classes) over the united classes; those of classes that became one are added."""
     own = distilled.soft_labels
     if own is None:
         own = np.eye(len(to), dtype=np.float32)[distilled.labels]

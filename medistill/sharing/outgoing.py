@@ -23,13 +23,13 @@ from medistill.report.verdict import verdict
 from medistill.report.worded import worded
 
 SECTIONS = (
-    "network", "augmentation", "method", "evaluate", "schedule", "audit", "compute", "privacy",
+    "network", "augmentation", "prune", "method", "evaluate", "schedule", "audit", "compute", "privacy",
 )  # fmt: skip
 """Sections of a recipe that hold numbers and choices alone."""
 DATA = (
     "image_size", "channels", "fit", "voi", "low_percentile", "high_percentile", "view_policy", "burnt_in_text",
     "flagged_headers", "secondary_captures", "not_chest", "classes", "class_map", "several_findings", "val_fraction",
-    "test_fraction", "zca", "zca_regularisation",
+    "test_fraction", "equalise", "zca", "zca_regularisation",
 )  # fmt: skip
 """What of the section ``data`` leaves: neither columns of the sender's table nor names of sites."""
 NOT_HERE = "the run that this was shared from does not hold it, or it stayed there"

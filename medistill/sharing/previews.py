@@ -40,7 +40,7 @@ def sheet(distilled: DistilledSet) -> Image.Image:
     per_class = max(1, most // len(present))
     rows = np.concatenate([np.flatnonzero(distilled.labels == c)[:per_class] for c in present])[:most]
     shown = distilled.normalisation.invert(distilled.images[rows])
-    return contact_sheet(shown, distilled.labels[rows], distilled.class_names)
+    return contact_sheet(shown, distilled.labels[rows], distilled.class_names, tiles=distilled.tiles)
 
 
 def png(picture: Image.Image) -> bytes:

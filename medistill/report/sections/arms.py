@@ -16,6 +16,8 @@ from medistill.report.view import ReportView
 from medistill.report.wording import count, counted, level
 
 SPREAD_NEEDS = "a spread over networks needs at least 2 that have the figure"
+SETTLED = "a probe is fitted, and comes out alike whatever the seed"
+"""Why an arm of one network, in which no random number had a part, has no spread over networks."""
 
 
 def section(view: ReportView) -> Section:
@@ -58,11 +60,17 @@ def _lede(view: ReportView) -> str:
         if view.report.of_classifier
         else "Fresh networks were trained on each kind of image and asked about the same test images."
     )
+    settled = (
+        " A probe comes out alike whatever the seed, so an arm whose images are always the same has one network and no "
+        "spread."
+        if view.evaluation.fitted and not view.report.of_classifier
+        else ""
+    )
     drawn = "; each network of the random arm draws its own images" if "random" in view.arms else ""
     return (
         f"{trained} Each figure is the mean over an arm’s networks. Below it stands its {view.level}, from drawing the "
         f"test {view.groups} anew {count(view.evaluation.replicates)} times. Spread is the standard deviation over the "
-        f"networks{drawn}."
+        f"networks{drawn}.{settled}"
     )
 
 
@@ -97,9 +105,9 @@ def _row(arm: ArmResult, evaluation: Evaluation) -> Row:
     return (
         arm.arm,
         area,
-        Missing() if arm.macro_auc.value is None else spread(arm.macro_auc_spread),
+        Missing() if arm.macro_auc.value is None else spread(arm, arm.macro_auc_spread),
         arm.accuracy,
-        spread(arm.accuracy_spread),
+        spread(arm, arm.accuracy_spread),
         arm.balanced_accuracy,
         arm.brier,
         arm.calibration_error,
@@ -108,9 +116,11 @@ def _row(arm: ArmResult, evaluation: Evaluation) -> Row:
     )
 
 
-def spread(value: float | None) -> Cell:
-    """A spread over networks, or why there is none."""
-    return Missing("a spread needs two networks") if value is None else value
+def spread(arm: ArmResult, value: float | None) -> Cell:
+    """A spread over an arm's networks, or why there is none."""
+    if value is not None:
+        return value
+    return Missing(SETTLED if arm.settled else "a spread needs two networks")
 
 
 def arm_rows(evaluation: Evaluation) -> Iterator[Row]:
@@ -122,7 +132,11 @@ def arm_rows(evaluation: Evaluation) -> Iterator[Row]:
             yield (arm.arm, name, estimate)
         for name in ("accuracy_spread", "macro_auc_spread"):
             value = getattr(arm, name)
-            yield (arm.arm, in_words(name), Missing(SPREAD_NEEDS) if value is None else value)
+            yield (
+                arm.arm,
+                in_words(name),
+                Missing(SETTLED if arm.settled else SPREAD_NEEDS) if value is None else value,
+            )
 
 
 def _networks(evaluation: Evaluation) -> Iterator[Row]:
@@ -164,7 +178,7 @@ def _brief(evaluation: Evaluation) -> tuple[Block, ...]:
 def few_originals(report: Report) -> Iterator[Caveat]:
     """Whether the control arms had fewer images than the set, because a class has no more."""
     distilled, random = report.evaluation.arm("distilled"), report.evaluation.arm("random")
-    controls = random or report.evaluation.arm("kmeans")
+    controls = random or report.evaluation.arm("kmeans") or report.evaluation.arm("leverage")
     if distilled is not None and controls is not None and controls.images < distilled.images:
         yield Caveat(
             "Fewer chosen originals than distilled images",
@@ -230,6 +244,8 @@ def one_classifier(report: Report) -> Iterator[Caveat]:
             "Every image was tested, and no threshold was chosen. Whoever uses the classifier needs one, and what it "
             "finds there is another share than that of the most probable class.",
         )
+    if report.evaluation.fitted:
+        return
     yield Caveat(
         "One network",
         "The classifier is one network. How much another one would differ that was trained alike, with other "

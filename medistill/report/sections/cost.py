@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from medistill.evaluate.evaluation import ArmResult, Evaluation
 from medistill.report.blocks import Block, Downloads, Prose
 from medistill.report.section import Section
-from medistill.report.table import Column, Group, Row, Table, table
+from medistill.report.table import Cell, Column, Group, Row, Table, table
+from medistill.report.text import Missing
 from medistill.report.view import ReportView
+
+FITTED = Missing("a probe is fitted, without epochs")
 
 
 def section(view: ReportView) -> Section:
@@ -64,12 +67,17 @@ def fraction(part: float, whole: float) -> str:
 def savings(evaluation: Evaluation) -> tuple[str, ...]:
     """What a recipient of the distilled images saves, one sentence; none where an arm is missing or took no time."""
     distilled, raw = evaluation.arm("distilled"), evaluation.arm("raw")
-    if distilled is None or raw is None or min(raw.bytes, raw.images_seen) <= 0 or raw.seconds <= 0:
+    if distilled is None or raw is None or raw.bytes <= 0 or raw.seconds <= 0:
+        return ()
+    if evaluation.fitted:
+        seen = ""
+    elif raw.images_seen > 0:
+        seen = f"{fraction(distilled.images_seen, raw.images_seen)} the images seen and "
+    else:
         return ()
     return (
         f"Beside all originals, the distilled images take {fraction(distilled.bytes, raw.bytes)} the bytes, and a "
-        f"network that trains on them {fraction(distilled.images_seen, raw.images_seen)} the images seen and "
-        f"{fraction(distilled.seconds_a_network, raw.seconds_a_network)} the time.",
+        f"network that trains on them {seen}{fraction(distilled.seconds_a_network, raw.seconds_a_network)} the time.",
     )
 
 
@@ -102,12 +110,16 @@ def _row(arm: ArmResult) -> Row:
         arm.arm,
         arm.images,
         arm.bytes,
-        arm.epochs,
-        arm.images_seen,
+        *(_passes(arm) if arm.epochs else (FITTED, FITTED)),
         arm.seconds_a_network,
         len(arm.network_accuracy),
         arm.seconds,
     )
+
+
+def _passes(arm: ArmResult) -> tuple[Cell, Cell]:
+    """Epochs and images seen; none of a probe."""
+    return (arm.epochs, arm.images_seen) if arm.epochs else (None, None)
 
 
 def _data(evaluation: Evaluation, arm: ArmResult) -> Row:
@@ -116,8 +128,7 @@ def _data(evaluation: Evaluation, arm: ArmResult) -> Row:
         evaluation.network,
         arm.images,
         arm.bytes,
-        arm.epochs,
-        arm.images_seen,
+        *_passes(arm),
         len(arm.network_accuracy),
         arm.seconds,
         arm.seconds_a_network,

@@ -17,7 +17,7 @@ from medistill.report.section import Section
 from medistill.report.table import Column, Table, long_rows, table
 from medistill.report.text import Absent, Link
 from medistill.report.view import ReportView
-from medistill.report.wording import count, counted, listed, number
+from medistill.report.wording import count, counted, listed, number, were
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def section(view: ReportView) -> Section:
         "How the images were made",
         tuple(_blocks(view)),
         contents="Distillation",
-        data=tuple(_data(course)) if course is not None else (),
+        data=tuple(_data(course, view.report.facts)) if course is not None else (),
     )
 
 
@@ -95,7 +95,11 @@ def _without(view: ReportView) -> Absent | tuple[str | Link, ...]:
 
 
 def _lede(course: Course, *, unseen: bool) -> str:
-    said = f"The images were changed in {counted(len(course.loss), 'outer step')}."
+    skipped = len(course.skipped)
+    said = f"The images were changed in {counted(len(course.loss) - skipped, 'outer step')}"
+    if skipped:
+        said += f"; {counted(skipped, 'outer step')} {were(skipped)} skipped since a student left the finite numbers"
+    said += "."
     if unseen:
         return (
             f"{said} Those after the last one were kept: none was chosen on data, since that would have to be paid for "
@@ -107,17 +111,17 @@ def _lede(course: Course, *, unseen: bool) -> str:
     )
 
 
-def _data(course: Course) -> Iterator[Table]:
-    followed = [course.loss, *([course.student_lr] if course.student_lr else [])]
+def _data(course: Course, facts: Facts) -> Iterator[Table]:
+    rate = [course.student_lr] if course.student_lr and facts.learned_lr else []
     yield table(
         "course",
         (
             Column("outer step"),
-            Column("matching loss", "number"),
-            *([Column("student learning rate", "number")] if course.student_lr else []),
+            Column("loss of the outer step", "number"),
+            *([Column("student learning rate", "number")] if rate else []),
         ),
-        tuple((str(step), *cells) for step, cells in enumerate(long_rows(*followed), start=1)),
-        caption=f"Loss{' and learning rate' if course.student_lr else ''} after each outer step.",
+        tuple((str(step), *cells) for step, cells in enumerate(long_rows(course.loss, *rate), start=1)),
+        caption=f"Loss{' and learning rate' if rate else ''} after each outer step.",
     )
     yield table(
         "looks",
@@ -141,9 +145,9 @@ def _data(course: Course) -> Iterator[Table]:
 
 
 def describe_loss(course: Course) -> str:
-    """Of the plot of the matching loss."""
+    """Of the plot of the loss."""
     return (
-        f"Matching loss over {count(len(course.loss))} outer steps: {course.loss[0]:.4g} at the start, "
+        f"Loss of the outer steps, {count(len(course.loss))} in all: {course.loss[0]:.4g} at the start, "
         f"{min(course.loss):.4g} at its least, {course.loss[-1]:.4g} at the end; {_chosen(course)}."
     )
 
@@ -181,7 +185,7 @@ FOLLOWED = (
     Followed(
         "loss",
         "loss",
-        "Matching loss",
+        "Loss of the outer steps",
         "Thin: each step. Thick: running mean.",
         course_plots.loss,
         describe_loss,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from medistill.report.blocks import Beside, Block, Facts, Heading, Picture, Pictures, Prose, facts
 from medistill.report.caveat import Caveat
 from medistill.report.pictures import ClassPictures
 from medistill.report.record import Report
 from medistill.report.section import Section
+from medistill.report.selection_statements import UNUSUAL, drawn_by
 from medistill.report.summaries import SetSummary
 from medistill.report.text import Absent, Small
+from medistill.report.tile_statements import tile_sentence
 from medistill.report.view import ReportView
 from medistill.report.wording import class_label, count, counted, plural_of
 
@@ -31,6 +33,8 @@ def _blocks(view: ReportView) -> Iterator[Block]:
         f"look like {'photographs' if view.report.benchmark is not None else 'radiographs'}. Shown clipped to the "
         "visible range."
     )
+    if distilled.tiles > 1:
+        yield Prose(tile_sentence(distilled.tiles, distilled.shown))
     if view.distilled and not view.few_classes and not view.real:
         yield from _in_one_strip(view, distilled)
     else:
@@ -76,25 +80,34 @@ def _strip(of_class: ClassPictures, what: str) -> Pictures:
 def _facts(view: ReportView, distilled: SetSummary) -> Facts:
     of = plural_of(view.unit)
     means = "means of several images" if view.unit == "image" else f"means of several {of}’ images"
-    begun = {"real": "original training images", "noise": "noise", "quantised": means}
+    if distilled.quantised is not None and distilled.quantised.encoder == "features":
+        means = f"noise, and rendered from {means}"
+    drawn = drawn_by(view.report)
+    real = f"original training images, {drawn}" if drawn else "original training images"
+    begun = {"real": real, "noise": "noise", "quantised": means}
     return facts(
         ("Method", distilled.method),
         ("Started from", begun[distilled.starts_from] if distilled.starts_from else ""),
         ("Learning rate to train with", f"{distilled.student_lr:.4g}"),
         ("Distilled from", _originals(view, distilled)),
+        ("Left out before, for their loss", _images(view, distilled.pruned)),
     )
 
 
 def _originals(view: ReportView, distilled: SetSummary) -> str:
-    if not distilled.training_images:
+    images = _images(view, distilled.training_images)
+    if not images:
         return ""
-    if view.few_classes:
-        images = ", ".join(f"{count(n)} {class_label(name)}" for name, n in distilled.training_images.items())
-    else:
-        images = counted(sum(distilled.training_images.values()), "image")
     if distilled.training_groups is None or view.unit == "image":
         return images
     return f"{images}; {counted(distilled.training_groups, view.unit)}"
+
+
+def _images(view: ReportView, of_class: Mapping[str, int]) -> str:
+    """How many there are of each class, of many classes together; empty where there are none."""
+    if view.few_classes:
+        return ", ".join(f"{count(n)} {class_label(name)}" for name, n in of_class.items())
+    return counted(sum(of_class.values()), "image") if of_class else ""
 
 
 def began_as_real(report: Report) -> Iterator[Caveat]:
@@ -103,6 +116,6 @@ def began_as_real(report: Report) -> Iterator[Caveat]:
     if distilled is not None and distilled.starts_from == "real" and report.shows_people:
         yield Caveat(
             "Images may resemble real ones",
-            "The distilled images began as real training images and were changed from there. Look at every one of "
-            "them before it leaves the house.",
+            "The distilled images began as real training images and were changed from there. "
+            f"{f'{UNUSUAL} ' if drawn_by(report) else ''}Look at every one of them before it leaves the house.",
         )

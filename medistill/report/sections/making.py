@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from medistill.artifacts.encoder_summary import EncoderSummary
 from medistill.report.blocks import Block, Console, Facts, Fold, Heading, Prose, Settings, facts
 from medistill.report.quantisation_statements import outline
 from medistill.report.record import Making, Report
@@ -29,6 +30,9 @@ def section(view: ReportView) -> Section:
 def _blocks(view: ReportView) -> Iterator[Block]:
     making = view.report.making
     yield _facts(making)
+    if (distilled := view.report.distilled) is not None and distilled.encoder is not None:
+        yield Heading("The encoder")
+        yield _encoder(distilled.encoder)
     if "making" in view.report.missing:
         yield Prose(Absent(view.report.missing["making"]))
     yield Heading("To make it again")
@@ -46,6 +50,17 @@ def _facts(making: Making) -> Facts:
         ("Versions", _in_a_row(f"{name} {version}" for name, version in making.versions.items())),
         ("Time", _in_a_row(f"{stage} {seconds(taken)}" for stage, taken in making.stages.items())),
         *((f"SHA-256, {name}", Code(digest)) for name, digest in making.hashes.items()),
+    )
+
+
+def _encoder(encoder: EncoderSummary) -> Facts:
+    return facts(
+        ("Architecture", encoder.architecture),
+        ("Layers", ", ".join(encoder.layers)),
+        ("Trained on", encoder.trained_on),
+        ("Licence", encoder.licence),
+        ("Where it can be had", encoder.source),
+        ("SHA-256", Code(encoder.sha256)),
     )
 
 
@@ -77,6 +92,7 @@ def _brief(report: Report) -> Iterator[Block]:
     yield facts(
         ("Method", distilled.method if distilled is not None else ""),
         ("Quantised", outline(report)),
+        ("Encoder", distilled.encoder.words if distilled is not None and distilled.encoder is not None else ""),
         ("Recipe", making.recipe),
         ("Seed", making.seed),
         ("Resamples", count(report.evaluation.replicates)),

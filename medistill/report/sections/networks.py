@@ -10,6 +10,8 @@ from medistill.evaluate.intervals import Estimate
 from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import listed_by_arm
 from medistill.report.blocks import Beside, Block, Downloads, Drawing, Figure, Heading, Prose, arm_legend
+from medistill.report.caveat import Caveat
+from medistill.report.encoder_statements import from_scratch_learns, probed
 from medistill.report.estimates import with_interval
 from medistill.report.interval_plots import plot_arms
 from medistill.report.record import Report
@@ -18,7 +20,7 @@ from medistill.report.sections.arms import arm_rows, spread
 from medistill.report.table import FIGURE, Column, Group, Row, Table, table
 from medistill.report.text import Absent, Small
 from medistill.report.view import ReportView
-from medistill.report.wording import count
+from medistill.report.wording import count, sentences
 
 
 def section(view: ReportView) -> Section:
@@ -45,7 +47,22 @@ def section(view: ReportView) -> Section:
     )
 
 
+def one_encoder(report: Report) -> Iterator[Caveat]:
+    """That networks which do not see through its encoder learn from a set."""
+    if (encoder := probed(report)) is not None:
+        yield Caveat(
+            "That other networks learn from the images",
+            sentences(
+                f"They were made for the features of one frozen encoder ({encoder.words}), which whoever uses them "
+                "needs.",
+                from_scratch_learns(report),
+            ),
+        )
+
+
 def _blocks(view: ReportView) -> Iterator[Block]:
+    if probed(view.report) is not None:
+        yield Prose(from_scratch_learns(view.report))
     if not view.report.across:
         alone = f"the arms were trained on one network only, {view.evaluation.network}"
         yield Prose(Absent(view.missing("across", alone)))
@@ -102,7 +119,7 @@ def _rows(view: ReportView, entry: Evaluation) -> Iterator[Row]:
             yield (
                 name,
                 arm.macro_auc,
-                spread(arm.macro_auc_spread) if arm.macro_auc.value is not None else None,
+                spread(arm, arm.macro_auc_spread) if arm.macro_auc.value is not None else None,
                 arm.accuracy,
                 against.macro_auc if against is not None else None,
                 len(arm.network_accuracy),

@@ -30,11 +30,12 @@ from medistill.report.blocks import Beside, Block, Bullets, Drawing, Figure, Fol
 from medistill.report.caveat import Caveat
 from medistill.report.record import Report
 from medistill.report.section import Section
+from medistill.report.selection_statements import not_attacked
 from medistill.report.table import Cell, Column, Row, Span, Table, table
 from medistill.report.text import Absent, Code, Missing, Small, Strong, Text
 from medistill.report.text_statements import text_sentences
 from medistill.report.view import ReportView
-from medistill.report.wording import class_label, count, counted, level, listed, seconds
+from medistill.report.wording import class_label, count, counted, level, listed, seconds, sentences
 
 
 def section(view: ReportView) -> Section:
@@ -90,6 +91,11 @@ def _copies(audit: Audit, report: Report) -> Iterator[Block]:
         "that a training image is the nearest where equally many of both are drawn; half is as near to the "
         "one as to the other."
     )
+    if report.distilled is not None and report.distilled.tiles > 1:
+        yield Prose(
+            "Of the distilled images both were compared: their tiles, enlarged as networks are shown them, and the "
+            "stored images that these are cut from."
+        )
     yield _copies_table(audit)
     yield Fold("Copies among the distilled images, by class and site", (_copies_by_group(audit),))
 
@@ -176,7 +182,7 @@ def _membership(audit: Audit, report: Report) -> Iterator[Block]:
     if tried is None:
         yield Prose(Absent("membership inference was not tried"))
         return
-    yield Prose(_how_attacked(tried, attack_remarks(audit), report.facts))
+    yield Prose(sentences(_how_attacked(tried, attack_remarks(audit), report.facts), not_attacked(report)))
     if figures := tuple(_figures(audit, tried)):
         yield arm_legend(("distilled", "random", "raw"), points=True)
         yield Beside(figures)

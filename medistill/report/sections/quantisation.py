@@ -42,9 +42,10 @@ def section(view: ReportView) -> Section | None:
 
 def _blocks(view: ReportView, record: Quantisation) -> Iterator[Block]:
     yield Prose(_lede(view.report, record))
+    each = "tile" if _tiled(view.report) else "image"
     yield Prose(
         (
-            f"{given_up(record)} A mean of few can still resemble one of them; what an audit tried stands under ",
+            f"{given_up(record, each)} A mean of few can still resemble one of them; what an audit tried stands under ",
             Link("Privacy", "privacy"),
             ".",
         )
@@ -79,11 +80,23 @@ def _lede(report: Report, record: Quantisation) -> str:
         if report.facts.centroids
         else "The distilled images began as these means and were changed from there"
     )
+    if _tiled(report):
+        are = (
+            "Made smaller, these means are what the tiles of the distilled images began as, and were changed from there"
+        )
+    if record.encoder == "features":
+        became = f"the mean of {record.words}"
+        are = "The distilled images began as noise and were changed until the encoder saw these means in them"
     return (
         "The training images of each class were divided into cells of images that are alike, and each cell became one "
         f"image: {became}. {are}. Each is the mean of {images_of(record.min_cluster_size, record.patient_unit)} or "
         f"more; the smallest cell has {count(record.smallest)}."
     )
+
+
+def _tiled(report: Report) -> bool:
+    """Whether each of the means became a tile of an image, and not a whole one."""
+    return report.distilled is not None and report.distilled.tiles > 1
 
 
 def _nested(record: Quantisation) -> str:
@@ -144,6 +157,7 @@ def describe_rate(record: Quantisation) -> str:
 def _table(record: Quantisation) -> Table:
     units = plural_of(record.patient_unit)
     of_units = record.patient_unit != "image"
+    decoded = record.encoder != "features"
     code = "" if record.grey_codes else "; W2 in units of the code"
     return table(
         "The quantisation of each class",
@@ -157,21 +171,22 @@ def _table(record: Quantisation) -> Table:
             *(
                 Column(heading, "number", digits=2)
                 for heading in (
-                    ("Recon", SoftHyphen(), "struction error"),
-                    "Error",
+                    *((("Recon", SoftHyphen(), "struction error"), "Error") if decoded else ()),
                     "W2",
                     "W2, equal weights",
                     "W2, random originals",
                 )
             ),
         ),
-        tuple(_row(of_class, of_units=of_units) for of_class in record.classes),
-        caption=f"Root mean squared differences of a pixel in grey levels, of 255{code}.",
+        tuple(_row(of_class, of_units=of_units, decoded=decoded) for of_class in record.classes),
+        caption=f"Root mean squared differences of a pixel in grey levels, of 255{code}."
+        if decoded
+        else "W2 in the features, each divided by how far its layer spreads over the training images.",
         style="wide",
     )
 
 
-def _row(of_class: ClassQuantisation, *, of_units: bool) -> Row:
+def _row(of_class: ClassQuantisation, *, of_units: bool, decoded: bool = True) -> Row:
     return (
         of_class.class_name,
         of_class.images,
@@ -179,8 +194,7 @@ def _row(of_class: ClassQuantisation, *, of_units: bool) -> Row:
         len(of_class.cell_images),
         min(of_class.cell_patients),
         of_class.given_up,
-        of_class.reconstruction,
-        of_class.error,
+        *([of_class.reconstruction, of_class.error] if decoded else []),
         of_class.w2,
         of_class.w2_uniform,
         of_class.w2_random,
@@ -239,11 +253,13 @@ def means(report: Report) -> Iterator[Caveat]:
         if quantised is not None
         else ""
     )
+    rendered = quantised is not None and quantised.encoder == "features"
+    verb = "are" if report.facts.centroids else "were rendered from" if rendered else "began as"
     one_of_several = "" if unit == "patient" else f" One person may have several {of}."
     measured = "The audit measures" if audit is not None else "No audit was run, so nothing here measures"
     yield Caveat(
         "A mean can resemble a patient",
-        f"The distilled images {'are' if report.facts.centroids else 'began as'} means of {means_of}.{fewest}"
+        f"The distilled images {verb} means of {means_of}.{fewest}"
         f"{one_of_several} A mean of few can still resemble one of them, most of all one who is unlike the others. "
         f"{measured} how far these do.",
     )
