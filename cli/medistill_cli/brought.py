@@ -1,4 +1,4 @@
-"""The encoder-decoder that --decoder brings to a command."""
+"""What --decoder and --encoder bring to a command: networks of others, checked and copied into the cache."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from medistill.progress import Progress
     from medistill.recipe import Recipe
 
 
@@ -18,15 +19,38 @@ def brought(folder: Path | None) -> str | None:
     return bring_decoder(folder)
 
 
-def refuse_unused(decoder: str | None, recipe: Recipe) -> None:
-    """Refuse --decoder for a recipe that quantises nothing."""
+def named_encoder(name: str | None) -> str | None:
+    """SHA-256 of the encoder that --encoder names, brought first where that is a folder; None without the option."""
+    if name is None:
+        return None
+    from medistill.encoders.store import add_encoder, encoder_named
+
+    return add_encoder(name).sha256 if name and Path(name).is_dir() else encoder_named(name)
+
+
+def bring_encoder_again(name: str | None, recipe: Recipe) -> None:
+    """Bring what --encoder names, which must be what the recipe of a finished run or set was given."""
     from medistill.errors import UsageError
 
-    if decoder is not None and recipe.method.quantisation is None:
+    encoder, given = named_encoder(name), recipe.network.encoder
+    if encoder is not None and encoder != given:
+        made = f"with the encoder {given[:12]}" if given else "without an encoder"
+        raise UsageError(
+            f"--encoder is {encoder[:12]}, but the set was made {made}",
+            expected="the one that was given when it was distilled",
+            do="give that one" if given else "leave --encoder out",
+        )
+
+
+def refuse_unused(decoder: str | None, recipe: Recipe) -> None:
+    """Refuse --decoder for a recipe that decodes nothing."""
+    from medistill.errors import UsageError
+
+    if decoder is not None and recipe.method.codes is None:
         raise UsageError(
             f"--decoder was given, but {recipe.method.name} with images that begin as {recipe.method.starts_from} "
             "encodes nothing",
-            expected="a method that quantises",
+            expected="a method that quantises, or renders images from latents",
             do="add --method ddoq or --set method.init=quantised, or leave --decoder out",
         )
 
@@ -36,8 +60,8 @@ def bring_again(folder: Path | None, recipe: Recipe) -> None:
     from medistill.errors import UsageError
 
     decoder = brought(folder)
-    quantisation = recipe.method.quantisation
-    given = "" if quantisation is None else quantisation.decoder
+    codes = recipe.method.codes
+    given = "" if codes is None else codes.decoder
     if decoder is not None and decoder != given:
         made = f"with the decoder {given[:12]}" if given else "without a decoder"
         raise UsageError(
@@ -45,3 +69,65 @@ def bring_again(folder: Path | None, recipe: Recipe) -> None:
             expected="the folder that was given when it was distilled",
             do="give that one" if given else "leave --decoder out",
         )
+
+
+def with_public_space(
+    recipe: Recipe,
+    public: Path | None,
+    *,
+    patients: Path | None,
+    labels: Path | None,
+    sites: str | None,
+    components: int | None,
+    device: str,
+    progress: Progress,
+) -> Recipe:
+    """The recipe with the space that --public names: whitened on images, or taken over from a set that carries one.
+
+    Args:
+        recipe: it must have a probe where --public is given.
+        public: what --public says.
+        patients: what --data says.
+        labels: what --public-labels says.
+        sites: what --public-sites says.
+        components: what --components says.
+        device: what --device says.
+        progress: told how far it is.
+
+    Raises:
+        UsageError: the recipe has no probe, or an option is of no use without --public.
+    """
+    from medistill.errors import UsageError
+
+    if public is None:
+        if labels is not None or sites is not None or components is not None:
+            raise UsageError(
+                "--public-labels, --public-sites or --components was given without --public",
+                expected="the images that they are of",
+                do="add --public FOLDER",
+            )
+        return recipe
+    if recipe.network.name != "probe":
+        raise UsageError(
+            f"--public was given, and the network is {recipe.network.name}",
+            expected="a probe, whose space it whitens",
+            do="add --encoder NAME (see `medistill encoder list`), or leave --public out",
+        )
+    from medistill.recipe import override_recipe
+    from medistill.workflow.public_projection import COMPONENTS, bring_projection, fit_public_projection
+
+    if public.is_file() or any((public / name).is_file() for name in ("manifest.json", "set/manifest.json")):
+        digest = bring_projection(public)
+    else:
+        names = tuple(name.strip() for name in (sites or "").split(",") if name.strip())
+        digest = fit_public_projection(
+            public,
+            recipe,
+            patients=patients,
+            labels=labels,
+            sites=names,
+            components=components or COMPONENTS,
+            device=device,
+            progress=progress,
+        )
+    return override_recipe(recipe, [f'network.projection="{digest}"'], "the recipe")

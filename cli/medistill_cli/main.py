@@ -11,6 +11,7 @@ from medistill_cli.commands.audit import audit
 from medistill_cli.commands.benchmark import benchmark
 from medistill_cli.commands.distill import distill
 from medistill_cli.commands.doctor import doctor
+from medistill_cli.commands.encoder import encoder
 from medistill_cli.commands.evaluate import evaluate
 from medistill_cli.commands.exchange_study import exchange_study
 from medistill_cli.commands.experts import experts
@@ -89,6 +90,7 @@ app.command()(guarded(phantom))
 app.command()(guarded(ledger))
 app.command()(guarded(doctor))
 app.command()(guarded(purge))
+app.add_typer(encoder, name="encoder")
 app.add_typer(keys, name="keys")
 app.add_typer(recipes, name="recipes")
 

@@ -74,6 +74,62 @@ DecoderAgain = Annotated[
         show_default=False,
     ),
 ]
+EncoderName = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        metavar="NAME|FOLDER",
+        help="A frozen encoder of `medistill encoder list`, by the beginning of its hash, or a folder with one, which "
+        "is brought into the cache first. Networks are linear probes on what it sees (network.name=probe, "
+        "network.encoder its SHA-256), whatever --set says.",
+        show_default=False,
+    ),
+]
+EncoderAgain = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        metavar="NAME|FOLDER",
+        help="The frozen encoder that the run was given, where it is not in the cache any more.",
+        show_default=False,
+    ),
+]
+Public = Annotated[
+    Path | None,
+    typer.Option(
+        "--public",
+        metavar="FOLDER|SET",
+        help="Images that you declare public, on which the space of the probe is whitened (network.projection); they "
+        "get no protection. Or a set that carries such a space, which is taken over, so that the statistics of both "
+        "can be added. Needs --encoder, or a recipe with network.name=probe.",
+        show_default=False,
+    ),
+]
+PublicLabels = Annotated[
+    Path | None,
+    typer.Option("--public-labels", metavar="TABLE", help="Table of labels of the public images.", show_default=False),
+]
+PublicSites = Annotated[
+    str | None,
+    typer.Option(
+        "--public-sites",
+        metavar="A,B",
+        help="Take these sites of --public alone, separated by commas; where it is the folder of --data, others than "
+        "--sites names.",
+        show_default=False,
+    ),
+]
+Components = Annotated[
+    int | None,
+    typer.Option(
+        "--components",
+        metavar="K",
+        min=1,
+        max=4096,
+        help="Numbers that an image has in the space that is whitened on --public.",
+        show_default="64",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -51,7 +51,12 @@ def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), 
         style = "bold" if arm.arm == "distilled" else ""
         spread = "-" if arm.macro_auc_spread is None else f"{arm.macro_auc_spread:.3f}"
         table.add_row(arm_name(arm.arm), estimate(arm.macro_auc), spread, estimate(arm.accuracy), style=style)
-        cost = (str(arm.images), size(arm.bytes), str(arm.images_seen), duration(arm.seconds_a_network))
+        cost = (
+            str(arm.images),
+            size(arm.bytes),
+            str(arm.images_seen) if arm.epochs else "-",
+            duration(arm.seconds_a_network),
+        )
         costs.add_row(arm_name(arm.arm), *cost, style=style)
     console, told = out_console(), verdict(evaluation)
     compared = told.judgement != "not compared"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.brought import bring_again
+from medistill_cli.brought import bring_again, bring_encoder_again
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import estimate, print_json, print_next, print_written
@@ -45,6 +45,7 @@ def audit(
     ] = None,
     settings: options.Settings = None,
     decoder: options.DecoderAgain = None,
+    encoder: options.EncoderAgain = None,
     no_membership: Annotated[
         bool,
         typer.Option(
@@ -90,6 +91,7 @@ def audit(
             _refuse_audit_of_another_set(folder, distilled)
         chosen = recipe_of_set(distilled, source, None, overrides_of(settings), allow_large=allow_large_recipe)
         bring_again(decoder, chosen)
+        bring_encoder_again(encoder, chosen)
         if data is None:
             refuse_built_in(distilled, source, "compare with")
         corpus = read_corpus(data, labels, chosen, progress)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medistill_cli import options
-from medistill_cli.brought import brought, refuse_unused
-from medistill_cli.recipe_choice import overrides_of
+from medistill_cli.brought import brought, named_encoder, refuse_unused
+from medistill_cli.recipe_choice import method_for, overrides_of
 from medistill_cli.results import print_evaluation, print_json, print_next, print_written
 from medistill_cli.terminal import out_console
 from medistill_cli.working import working
@@ -63,6 +63,12 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial", help="Take a copy that has fewer images than were published, and say so beside every figure."
+        ),
+    ] = False,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +86,7 @@ def benchmark(
     ] = False,
     settings: options.Settings = None,
     decoder: options.Decoder = None,
+    encoder: options.EncoderName = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
     json: options.AsJson = False,
@@ -101,14 +108,15 @@ def benchmark(
     """
     with working("resume") as progress:
         stored = out / "recipe.toml" if resume else None
-        own = brought(decoder)
-        overrides = overrides_of(settings, method=method, seed=seed, decoder=own)
+        own, seen_by = brought(decoder), named_encoder(encoder)
+        method = method_for(method, seen_by, recipe, settings, stored=stored, private=False)
+        overrides = overrides_of(settings, method=method, seed=seed, decoder=own, encoder=seen_by)
         chosen = _recipe(name, ipc, method, recipe, stored, overrides, progress)
         refuse_unused(own, chosen)
         from medistill.studies.benchmark.study import BenchmarkSource
         from medistill.workflow.run import run
 
-        source = BenchmarkSource(name, data, download, limit)
+        source = BenchmarkSource(name, data, download, limit, partial)
         report = run(chosen, out=out, benchmark=source, device=device, resume=resume, progress=progress)
         from medistill.evaluate.published import load_benchmark
 
@@ -170,6 +178,8 @@ def _print_benchmark(result: BenchmarkResult, recipe: Recipe) -> None:
 
     mine = "This run, chosen on validation data" if recipe_facts(recipe).outer_steps else "This run"
     labels = "soft" if recipe.method.learns_labels else "hard"
+    if recipe_facts(recipe).label_values:
+        labels = "learned"
     table.add_row(mine, f"{result.chosen_accuracy:.1f}{spread}", labels, "this run", style="bold")
     if result.maximum_accuracy is not None:
         row = ("This run, best on the test set, as papers report it", f"{result.maximum_accuracy:.1f}", labels)

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.brought import brought, refuse_unused
+from medistill_cli.brought import brought, named_encoder, refuse_unused, with_public_space
 from medistill_cli.corpus import on_disk
-from medistill_cli.recipe_choice import choose_recipe, overrides_of
+from medistill_cli.recipe_choice import choose_recipe, method_for, overrides_of
 from medistill_cli.results import demand_non_inferiority, print_evaluation, print_json, print_next, print_written
 from medistill_cli.working import working
 
@@ -33,6 +33,11 @@ def distill(
     burnt_in_text: options.BurntInText = None,
     settings: options.Settings = None,
     decoder: options.Decoder = None,
+    encoder: options.EncoderName = None,
+    public: options.Public = None,
+    public_labels: options.PublicLabels = None,
+    public_sites: options.PublicSites = None,
+    components: options.Components = None,
     seed: options.Seed = None,
     across: options.Across = None,
     dp_epsilon: options.DpEpsilon = None,
@@ -57,14 +62,17 @@ def distill(
       medistill distill --data xray/ --recipe covid-xray-cpu --set method.iterations=1000 --out runs/long
       medistill distill --data xray/ --method ftd --out runs/flat
       medistill distill --data xray/ --method ddoq --decoder public-decoder/ --out runs/quantised
+      medistill distill --data xray/ --encoder 1f3a9c --out runs/encoded
       medistill distill --data xray/ --recipe covid-xray-dp --dp-epsilon 3 --out runs/private
+      medistill distill --data xray/ --recipe covid-xray-private --public open-xrays/ --out runs/private
       medistill distill --data "dicomweb+https://pacs.example/dicom-web?Modality=DX" --labels studies.csv
       medistill distill --data xray/ --resume
     """
     with working("resume") as progress:
         if resume and data is None:
             _refuse_other_data(out)
-        own = brought(decoder)
+        own, seen_by, stored = brought(decoder), named_encoder(encoder), out / "recipe.toml" if resume else None
+        method = method_for(method, seen_by, recipe, settings, stored=stored, private=dp_epsilon is not None)
         chosen = choose_recipe(
             recipe,
             overrides_of(
@@ -79,13 +87,25 @@ def distill(
                 dp_epsilon=dp_epsilon,
                 dp_delta=dp_delta,
                 decoder=own,
+                encoder=seen_by,
             ),
             data=data,
             device=device,
             progress=progress,
-            stored=out / "recipe.toml" if resume else None,
+            stored=stored,
+            encoder=seen_by,
         )
         refuse_unused(own, chosen)
+        chosen = with_public_space(
+            chosen,
+            public,
+            patients=data,
+            labels=public_labels,
+            sites=public_sites,
+            components=components,
+            device=device,
+            progress=progress,
+        )
         from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.run import run
 

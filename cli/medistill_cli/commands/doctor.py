@@ -1,17 +1,24 @@
-"""`medistill doctor`: versions, device, decoders and room on disk; what is missing, and how to get it."""
+"""`medistill doctor`: versions, device, decoders, encoders and room on disk; what is missing, and how to get it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from medistill_cli import options
+from medistill_cli.commands.encoder import plain_or_unusable
 from medistill_cli.decoders import Decoder, decoders
 from medistill_cli.results import print_facts, print_json, size
 from medistill_cli.terminal import out_console
+
+if TYPE_CHECKING:
+    from medistill.encoders.encoder import Encoder
+    from medistill.errors import ArtifactError
 
 PACKAGES = (
     "medistill",
@@ -42,8 +49,8 @@ class Missing:
 def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
     """Say what this machine has and what is missing.
 
-    Versions, device, reader of text, decoders of DICOM pixels, the private cache, room on disk, and how to get what
-    is missing. Ends with 0 also where optional parts are missing.
+    Versions, device, reader of text, decoders of DICOM pixels, frozen encoders, the private cache, room on disk, and
+    how to get what is missing. Ends with 0 also where optional parts are missing.
 
     \b
     Examples:
@@ -52,15 +59,16 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
     """
     from medistill.artifacts.cache import cache_folder, held
     from medistill.data.burnt_in_text import reader_name
+    from medistill.encoders.store import stored_encoders
 
     root = cache_folder()
     versions = {name: _version(name) for name in PACKAGES}
     device, gpu = _device()
-    known = decoders()
+    known, encoders = decoders(), stored_encoders()
     inside, free = held(root), shutil.disk_usage(root).free
     room = inside.bytes + inside.built_in_bytes
     reader = reader_name()
-    missing = _missing(versions, gpu, reader, known, free)
+    missing = _missing(versions, gpu, reader, known, free) + _missing_encoders(encoders)
     if json:
         print_json(
             {
@@ -70,11 +78,13 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
                 "processor_cores": os.cpu_count(),
                 "text_reader": reader,
                 "decoders": [asdict(decoder) for decoder in known],
+                "encoders": [plain_or_unusable(sha256, one) for sha256, one in encoders.items()],
                 "cache": {
                     "path": str(root),
                     "corpora": inside.corpora,
                     "trajectories": inside.trajectories,
                     "decoders": inside.decoders,
+                    "features": inside.features,
                     "patients_bytes": inside.bytes,
                     "bytes": room,
                 },
@@ -98,11 +108,41 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> None:
     )
     console.print("\nDICOM pixels that can be decoded", style="bold")
     print_facts([(f"  {one.name}", ", ".join(one.by) or "no decoder") for one in known])
+    console.print("\nFrozen encoders", style="bold")
+    print_facts([(f"  {sha256[:12]}", _words(one)) for sha256, one in encoders.items()] or [("  none", "")])
     console.print("\nMissing", style="bold")
     if not missing:
         console.print("  nothing")
     for lack in missing:
         console.print(f"  {lack.what}: {lack.means}.\n    {lack.get}")
+
+
+def _words(found: Encoder | ArtifactError) -> str:
+    """An encoder in a line."""
+    from medistill.errors import ArtifactError
+
+    if isinstance(found, ArtifactError):
+        return "cannot be used"
+    said = found.description
+    return f"{said.architecture}, {', '.join(said.layers)} ({found.dimension} features), {said.licence}"
+
+
+def _missing_encoders(found: Mapping[str, Encoder | ArtifactError]) -> list[Missing]:
+    """That no encoder is there, and which cannot be used."""
+    from medistill.encoders.store import GET
+    from medistill.errors import ArtifactError
+
+    if not found:
+        return [
+            Missing(
+                "a frozen encoder", "--encoder, and the methods that need one, cannot be used", f"In two steps: {GET}"
+            )
+        ]
+    return [
+        Missing(f"the encoder {sha256[:12]}", f"it cannot be used: {one.seen}", one.do)
+        for sha256, one in found.items()
+        if isinstance(one, ArtifactError)
+    ]
 
 
 def _version(name: str) -> str | None:

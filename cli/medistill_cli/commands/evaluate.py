@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medistill_cli import options
+from medistill_cli.brought import named_encoder
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import (
@@ -70,6 +71,7 @@ def evaluate(
         ),
     ] = None,
     settings: options.Settings = None,
+    encoder: options.EncoderName = None,
     seed: options.Seed = None,
     across: options.Across = None,
     require_non_inferior: options.RequireNonInferior = False,
@@ -103,7 +105,9 @@ def evaluate(
 
     refuse_unwritable(out)
     if any((source / name).is_file() for name in ("preprocessing.json", "weights.safetensors")):
-        _refuse_of_classifier(recipe=recipe, across=across, require_non_inferior=require_non_inferior, trust=trust)
+        _refuse_of_classifier(
+            recipe=recipe, across=across, require_non_inferior=require_non_inferior, trust=trust, encoder=encoder
+        )
         overrides = overrides_of(settings, seed=seed, sites=sites)
         with working("repeat") as progress:
             evaluation = _evaluate_classifier(
@@ -119,7 +123,8 @@ def evaluate(
         received = load_set(source, trust)
         distilled = received.distilled
         names = classes_of(classes, distilled.class_names, "set")
-        overrides = overrides_of(settings, seed=seed, sites=sites, classes=names, across=across)
+        seen_by = named_encoder(encoder)
+        overrides = overrides_of(settings, seed=seed, sites=sites, classes=names, across=across, encoder=seen_by)
         if recipe is None:
             overrides = [*without_text_reader(), *overrides]
         chosen = recipe_of_set(distilled, source, recipe, overrides, allow_large=allow_large_recipe)
@@ -213,7 +218,12 @@ def _evaluate_classifier(
 
 
 def _refuse_of_classifier(
-    *, recipe: str | None, across: str | None, require_non_inferior: bool, trust: list[str] | None
+    *,
+    recipe: str | None,
+    across: str | None,
+    require_non_inferior: bool,
+    trust: list[str] | None,
+    encoder: str | None,
 ) -> None:
     """Refuse what only a set can be asked."""
     from medistill.errors import UsageError
@@ -223,6 +233,7 @@ def _refuse_of_classifier(
         "--across": across,
         "--require-non-inferior": require_non_inferior or None,
         "--trust": trust,
+        "--encoder": encoder,
     }
     for option, value in given.items():
         if value is not None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
+from medistill_cli.brought import named_encoder
 from medistill_cli.corpus import on_disk
-from medistill_cli.recipe_choice import choose_recipe, overrides_of
+from medistill_cli.recipe_choice import choose_recipe, method_for, overrides_of
 from medistill_cli.results import estimate, print_json, print_next, print_written
 from medistill_cli.terminal import out_console
 from medistill_cli.working import working
@@ -33,6 +34,7 @@ def exchange_study(
         ),
     ] = None,
     settings: options.Settings = None,
+    encoder: options.EncoderName = None,
     ipc: options.Ipc = None,
     sites: options.Sites = None,
     classes: options.Classes = None,
@@ -53,13 +55,17 @@ def exchange_study(
       medistill exchange-study --out runs/exchange
       medistill exchange-study --data chest/ --labels chest/manifest.csv --out runs/exchange
     """
-    overrides = overrides_of(settings, ipc=ipc, seed=seed, sites=sites, classes=classes)
     with working("repeat") as progress:
         from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.studies.exchange.study import exchange_study as study_exchange
 
         name = recipe or ("demo" if data is None else "exchange-xray")
-        chosen = choose_recipe(name, overrides, data=data, device=device, progress=progress)
+        seen_by = named_encoder(encoder)
+        method = method_for(None, seen_by, name, settings, stored=None, private=False)
+        overrides = overrides_of(
+            settings, method=method, ipc=ipc, seed=seed, sites=sites, classes=classes, encoder=seen_by
+        )
+        chosen = choose_recipe(name, overrides, data=data, device=device, progress=progress, encoder=seen_by)
         refuse_unwritable(out)
         folder, table = on_disk(data, labels, progress)
         study = study_exchange(folder, chosen, out=out, labels=table, device=device, progress=progress)

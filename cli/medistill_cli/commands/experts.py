@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
+from medistill_cli.brought import named_encoder
 from medistill_cli.corpus import read_corpus
 from medistill_cli.recipe_choice import choose_recipe, overrides_of, words_of
 from medistill_cli.results import print_facts, print_json, print_next, size
@@ -24,6 +25,7 @@ def experts(
     sites: options.Sites = None,
     classes: options.Classes = None,
     settings: options.Settings = None,
+    encoder: options.EncoderName = None,
     seed: options.Seed = None,
     dp_epsilon: options.DpEpsilon = None,
     dp_delta: options.DpDelta = None,
@@ -60,10 +62,12 @@ def experts(
       medistill experts --data /shared/xray --shard $SLURM_ARRAY_TASK_ID/8
     """
     with working("repeat") as progress:
+        seen_by = named_encoder(encoder)
         chosen = choose_recipe(
             recipe,
             overrides_of(
                 settings,
+                encoder=seen_by,
                 method=method,
                 seed=seed,
                 sites=sites,
@@ -74,6 +78,7 @@ def experts(
             data=data,
             device=device,
             progress=progress,
+            encoder=seen_by,
         )
         from medistill.recipe import experts_of
 

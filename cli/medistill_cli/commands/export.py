@@ -46,14 +46,18 @@ def export(
       medistill export runs/cifar --out tensors/ --dataset CIFAR10
       medistill export bundle.zip --format dd-ranking --out tensors/
     """
+    from medistill.report.tile_statements import tile_sentence
     from medistill.sharing.dd_ranking import left_behind
     from medistill.workflow.export import export_dd_ranking
 
     distilled = load_set(source, trust).distilled
     files, lost = export_dd_ranking(distilled, out=out, dataset=dataset), left_behind(distilled)
     if json:
-        print_json({"out": str(out), "format": form, "files": [file.name for file in files], "left_behind": lost})
+        told = {"out": str(out), "format": form, "files": [file.name for file in files]}
+        print_json({**told, "left_behind": lost, "tiles": distilled.tiles})
         return
     print_written({file.stem: file for file in files})
+    if cut := tile_sentence(distilled.tiles, distilled.shown):
+        write_error(f"{cut} These were written.")
     if lost:
         write_error(f"{lost}.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.brought import bring_again
+from medistill_cli.brought import bring_again, bring_encoder_again
 from medistill_cli.corpus import on_disk
 from medistill_cli.results import estimate, print_json, print_next, print_written
 from medistill_cli.source_set import load_set, recipe_of_set
@@ -25,6 +25,7 @@ def leave_site_out(
     data: options.Data = None,
     labels: options.Labels = None,
     decoder: options.DecoderAgain = None,
+    encoder: options.EncoderAgain = None,
     allow_large_recipe: options.AllowLargeRecipe = False,
     device: options.Device = "auto",
     json: options.AsJson = False,
@@ -46,8 +47,10 @@ def leave_site_out(
     with working("repeat") as progress:
         from medistill.studies.sites.leave_site_out import leave_site_out as leave_out
 
-        if decoder is not None:
-            bring_again(decoder, recipe_of_set(load_set(run).distilled, run, None, [], allow_large=allow_large_recipe))
+        if decoder is not None or encoder is not None:
+            given = recipe_of_set(load_set(run).distilled, run, None, [], allow_large=allow_large_recipe)
+            bring_again(decoder, given)
+            bring_encoder_again(encoder, given)
         folder, table = on_disk(data, labels, progress)
         sites = leave_out(
             run,

@@ -45,6 +45,13 @@ def merge(
             show_default=False,
         ),
     ] = None,
+    without_statistics: Annotated[
+        bool,
+        typer.Option(
+            "--without-statistics",
+            help="Leave out the class statistics that the sets carry, which are added up otherwise.",
+        ),
+    ] = False,
     trust: options.Trust = None,
     allow_large_recipe: options.AllowLargeRecipe = False,
     json: options.AsJson = False,
@@ -53,7 +60,8 @@ def merge(
     """Unite the distilled sets of several hospitals into one.
 
     Classes are united by name. The images go to one normalisation through their grey values. The united set says of
-    each image which set it comes from, and what was promised for that set's privacy.
+    each image which set it comes from, and what was promised for that set's privacy. Noisy class statistics, where
+    every set carries them in the same space, are added up: that is exact, and says more than the images.
 
     \b
     Examples:
@@ -68,6 +76,7 @@ def merge(
         out=out,
         label_maps=_label_maps(label_map or (), received),
         image_size=image_size,
+        statistics="leave out" if without_statistics else "add",
         large_recipe="allow" if allow_large_recipe else "refuse",
     )
     if json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
+from medistill_cli.brought import named_encoder
 from medistill_cli.corpus import folder_of, read_corpus
 from medistill_cli.recipe_choice import choose_recipe, overrides_of, words_of
 from medistill_cli.results import print_facts, print_json, print_next, print_written
@@ -28,6 +29,7 @@ def prepare(
     classes: options.Classes = None,
     burnt_in_text: options.BurntInText = None,
     settings: options.Settings = None,
+    encoder: options.EncoderName = None,
     seed: options.Seed = None,
     preview: Annotated[
         bool,
@@ -55,12 +57,16 @@ def prepare(
       medistill prepare --data xray/ --set data.view_policy=keep --json
     """
     with working("repeat") as progress:
+        seen_by = named_encoder(encoder)
         chosen = choose_recipe(
             recipe,
-            overrides_of(settings, seed=seed, sites=sites, classes=classes, burnt_in_text=burnt_in_text),
+            overrides_of(
+                settings, seed=seed, sites=sites, classes=classes, burnt_in_text=burnt_in_text, encoder=seen_by
+            ),
             data=data,
             device="auto",
             progress=progress,
+            encoder=seen_by,
         )
         corpus = read_corpus(data, labels, chosen, progress)
         page = _preview(data, labels, corpus, chosen, progress) if preview else None
@@ -109,7 +115,15 @@ def prepare(
     pages = {} if page is None else {"what was masked and refused: DO NOT SHARE": page}
     print_written({"what became of each file": manifest, "corpus (private)": corpus.path, **pages})
     words = words_of(
-        data, labels, recipe, settings, seed=seed, sites=sites, classes=classes, burnt_in_text=burnt_in_text
+        data,
+        labels,
+        recipe,
+        settings,
+        seed=seed,
+        sites=sites,
+        classes=classes,
+        burnt_in_text=burnt_in_text,
+        encoder=None if seen_by is None else seen_by[:12],
     )
     look = [(["medistill", "prepare", *words, "--preview"], "see what was masked, beside the originals")]
     print_next(

@@ -1,4 +1,4 @@
-"""`medistill purge`: remove decoded images, experts and encoder-decoders from the private cache."""
+"""`medistill purge`: remove decoded images, experts, encoder-decoders and features from the private cache."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def purge(
 ) -> None:
     """Remove what came from patients from the private cache.
 
-    That is every corpus, every expert, every encoder-decoder (one that was brought must be given again, with --decoder)
-    and every image fetched from a PACS. Runs, distilled sets and reports are left alone: remove their folders yourself.
-    What was purged is made again when it is needed. It refuses while another command works in the cache, and what it
-    cannot remove it names (exit code 3).
+    That is every corpus, every expert, every encoder-decoder (one that was brought must be given again, with
+    --decoder), what encoders saw in your images, and every image fetched from a PACS. Encoders themselves saw no
+    patient of yours, and stay (`medistill encoder remove`). Runs, distilled sets and reports are left alone: remove
+    their folders yourself. What was purged is made again when it is needed. It refuses while another command works in
+    the cache, and what it cannot remove it names (exit code 3).
 
     \b
     Examples:
@@ -56,6 +57,7 @@ def purge(
     gone = done.removed
     if json:
         kinds = {"corpora": gone.corpora, "trajectories": gone.trajectories, "decoders": gone.decoders}
+        kinds["features"] = gone.features
         print_json({"cache": str(root), "removed": {"bytes": gone.bytes, **kinds}, "left": list(done.left)})
     else:
         write(f"Removed {gone.words}, {size(gone.bytes)}, from {root}.")

@@ -14,6 +14,7 @@ from medistill_cli.results import print_facts, print_json, print_next, print_wri
 from medistill_cli.working import working
 
 if TYPE_CHECKING:
+    from medistill.sharing.bundle import Bundle
     from medistill.sharing.keys import SigningKey
     from medistill.sharing.manifest import BundleManifest
 
@@ -106,7 +107,7 @@ def share(
     if json:
         print_json({"bundle": str(out), "signed_by": sign, "manifest": manifest.as_json()})
         return
-    print_facts(_facts(manifest, sign))
+    print_facts(_facts(bundle, sign))
     print_written({"bundle": out})
     print_next([(["medistill", "verify", str(out)], "what the recipient checks")])
 
@@ -131,14 +132,16 @@ def _spent(manifest: BundleManifest) -> list[tuple[str, str]]:
     return [("Spent in all on these people", f"{amount}, by {spent.releases} releases")]
 
 
-def _facts(manifest: BundleManifest, sign: str | None) -> list[tuple[str, str]]:
+def _facts(bundle: Bundle, sign: str | None) -> list[tuple[str, str]]:
     """What a sender should see before the bundle goes."""
+    manifest, tiles = bundle.manifest, bundle.distilled.tiles
     privacy, audit = manifest.privacy, manifest.audit
     formal = (
         "none" if privacy is None else f"epsilon {privacy.epsilon:.3g}, delta {privacy.delta:.3g} per {privacy.unit}"
     )
+    cut = f", each {tiles} by {tiles} tiles" if tiles > 1 else ""
     facts = [
-        ("Images", f"{manifest.set.shape[0]} in {len(manifest.set.class_names)} classes"),
+        ("Images", f"{manifest.set.shape[0]} in {len(manifest.set.class_names)} classes{cut}"),
         ("Audit", "none" if audit is None else audit.verdict),
         ("Formal privacy guarantee", formal),
         *_spent(manifest),

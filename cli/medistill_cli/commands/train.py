@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from medistill_cli import options
+from medistill_cli.brought import named_encoder
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import print_facts, print_json, print_next, print_written
 from medistill_cli.source_set import load_set, recipe_of_set
@@ -24,7 +25,7 @@ def train(
         typer.Option(
             "--network",
             metavar="NAME",
-            help="convnet, resnet18, vgg11, alexnet or densenet121 (network.name). Left out: the recipe's.",
+            help="convnet, resnet18, vgg11, alexnet, densenet121 or probe (network.name). Left out: the recipe's.",
             show_default=False,
         ),
     ] = None,
@@ -37,7 +38,26 @@ def train(
             show_default=False,
         ),
     ] = None,
+    of: Annotated[
+        Literal["images", "statistics"],
+        typer.Option(
+            "--from",
+            help="Train on the images; or, of a set of the method private-means, take the noisy class statistics that "
+            "it carries: the class with the nearest mean, at once, for the encoder that the set was made with.",
+        ),
+    ] = "images",
+    first: Annotated[
+        int | None,
+        typer.Option(
+            "--first",
+            metavar="K",
+            help="Train on the first K images of each class alone: a set that was made in stages (method.stages) is "
+            "made for that. Left out: all.",
+            show_default=False,
+        ),
+    ] = None,
     settings: options.Settings = None,
+    encoder: options.EncoderName = None,
     seed: options.Seed = None,
     trust: options.Trust = None,
     allow_large_recipe: options.AllowLargeRecipe = False,
@@ -48,33 +68,43 @@ def train(
     """Train a classifier on a distilled set.
 
     No real image is needed. It is trained as the networks of the set's own report were, in the way that did best on
-    its maker's validation patients. Without a report, with another network or with schedule.choose=fixed, the
-    learning rate is the one that was learned with the set, and evaluate.epochs says how long. Writes
-    weights.safetensors, and beside it preprocessing.json: classes, size, normalisation and where the set comes
-    from. Test it on your own images before you believe it.
+    its maker's validation patients. Without a report, with another network, of a set with differential privacy or with
+    schedule.choose=fixed, the learning rate is the one that was learned with the set, and evaluate.epochs says how
+    long; a probe has schedule.penalty. Writes weights.safetensors, and beside it preprocessing.json: classes, size,
+    normalisation and where the set comes from. Test it on your own images before you believe it.
 
     \b
     Examples:
       medistill train bundle.zip --network resnet18 --out model/
+      medistill train bundle.zip --first 10 --out model/
+      medistill train bundle.zip --from statistics --out model/
       medistill train medistill-run --out model/ --seed 3 --set schedule.choose=fixed --set evaluate.epochs=500
     """
     with working("anew") as progress:
         received = load_set(source, trust)
-        distilled = received.distilled
+        distilled = received.distilled if first is None else received.distilled.first(first)
         overrides = overrides_of(settings, seed=seed)
-        overrides += [f"network.name={network}"] if network is not None else []
+        if network is not None:
+            overrides += [f"network.name={network}", *([] if network == "probe" else ['network.encoder=""'])]
+        overrides += overrides_of(None, encoder=named_encoder(encoder))
         chosen = recipe_of_set(distilled, source, recipe, overrides, allow_large=allow_large_recipe)
-        from medistill.workflow.train_classifier import train_classifier
+        if of == "statistics":
+            from medistill.workflow.statistics_classifier import statistics_classifier
 
-        classifier = train_classifier(
-            distilled,
-            chosen,
-            out=out,
-            signer=received.signer,
-            schedules=received.schedules,
-            device=device,
-            progress=progress,
-        )
+            classifier = statistics_classifier(distilled, chosen, out=out, signer=received.signer, progress=progress)
+        else:
+            from medistill.workflow.train_classifier import train_classifier
+
+            classifier = train_classifier(
+                distilled,
+                chosen,
+                out=out,
+                signer=received.signer,
+                schedules=received.schedules if distilled.cut_to is None else {},  # the report is of the whole set
+                device=device,
+                progress=progress,
+            )
+    length = f" for {classifier.epochs} epochs" if classifier.epochs else ""  # a probe is fitted
     told = {
         "network": classifier.recipe.network.name,
         "classes": list(classifier.class_names),
@@ -92,7 +122,12 @@ def train(
         (
             ("Network", str(told["network"])),
             ("Classes", ", ".join(classifier.class_names)),
-            ("Trained on", f"{classifier.images} distilled images for {classifier.epochs} epochs"),
+            (
+                "Trained on",
+                f"{classifier.images} distilled images{length}"
+                if of == "images"
+                else "the class statistics that the set carries",
+            ),
             ("Set", received.origin),
         )
     )
