@@ -31,6 +31,7 @@ PRIVATE = [
     "privacy.mode=dp", "privacy.epsilon=4", "privacy.delta=0.001", "privacy.units=40", "method.experts.batch_size=20",
     "method.init=noise", 'data.classes=["COVID", "Normal", "Pneumonia"]',
 ]  # fmt: skip
+ORIGIN = ["--licence", "CC0-1.0", "--trained-on", "nothing", "--source", "tests"]
 STUDY = ["method.init=noise", 'data.classes=["COVID", "Normal"]']
 COUNTERS = {
     "/proc/net/snmp": ("Ip: OutNoRoutes", "Udp: OutDatagrams"),
@@ -82,6 +83,10 @@ def commands(pacs: str, there: Callable[[str], bool] = installed) -> list[tuple[
         ("recipes upgrade", ["former.toml", "--out", "upgraded.toml"]),
         ("doctor", []),
         ("ledger", []),
+        ("encoder convert", ["efficientnet_lite0", "weights.pth", "--out", "encoder", *ORIGIN]),
+        ("encoder add", ["encoder"]),
+        ("encoder list", []),
+        ("encoder show", [""]),
         ("keys new", ["house"]),
         ("keys list", []),
         ("keys export", ["house", "--out", "house.key.json"]),
@@ -109,7 +114,7 @@ def commands(pacs: str, there: Callable[[str], bool] = installed) -> list[tuple[
     if there("dicomweb_client") and there("highdicom"):
         pull = ["--data", f"dicomweb+{pacs}", "--labels", "pacs.csv", "--recipe", "demo", *sets()]
         calls += [("push", ["one.zip", "--dicomweb", pacs]), ("prepare", pull)]
-    return [*calls, ("keys forget", ["other"]), ("purge", ["--yes"])]
+    return [*calls, ("encoder remove", [""]), ("keys forget", ["other"]), ("purge", ["--yes"])]
 
 
 def sent() -> dict[str, int]:
@@ -161,6 +166,7 @@ def main(folder: Path) -> None:
 
     from medistill.data.benchmarks.catalogue import BENCHMARKS
     from medistill.sharing.keys import export_key
+    from tests.factories.published_weights import save_published
     from tests.factories.sent_bundle import make_sender
     from tests.factories.sited_corpus import write_sites
     from tests.fake_pacs import Pacs, serving
@@ -171,6 +177,7 @@ def main(folder: Path) -> None:
     head, *rows = (folder / "labels.csv").read_text(encoding="utf-8").splitlines()
     (folder / "former.toml").write_text('method = "mtt"\n\n[distill]\nipc = 2\n', encoding="utf-8")
     (folder / "few.csv").write_text("\n".join([head, *rows[::3]]), encoding="utf-8")
+    save_published(folder / "weights.pth")
     make_sender(folder / "theirs", "other")
     export_key(folder / "theirs", "other", folder / "theirs" / "other.key.json")
     counts = write_official(folder / "official")

@@ -8,7 +8,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from medistill.engine.images import Images
-from medistill.engine.segment import Segment
+from medistill.engine.segment import Segment, StudentSteps
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
 from medistill.training.augmentation import augment, draw
@@ -27,10 +27,10 @@ def problem(
     target = start + 0.01 * torch.randn(len(start), generator=numbers, dtype=dtype)
     pixels = torch.randn(count, channels, size, size, generator=numbers, dtype=dtype)
     draws = [draw(EVERYTHING, count, numbers, torch.device("cpu")) for _ in range(steps)]
-    segment = Segment(start, target, [torch.randperm(count, generator=numbers) for _ in range(steps)], draws)
+    batches = [torch.randperm(count, generator=numbers) for _ in range(steps)]
     return (
         network,
-        segment,
+        Segment(start, target, StudentSteps(batches, draws)),
         Images(pixels, F.one_hot(torch.arange(count) % classes, classes).to(dtype), torch.ones(count, dtype=dtype)),
     )
 
@@ -46,7 +46,7 @@ def naive_gradient(
     weights = torch.ones(len(sizes), dtype=pixels.dtype) if importance is None else importance.clone()
     weights.requires_grad_()
     theta = segment.start.clone().requires_grad_()
-    for rows, drawn in zip(segment.batches, segment.draws, strict=True):
+    for rows, drawn in zip(segment.steps.batches, segment.steps.draws, strict=True):
         parts = {name: part.view(p.shape) for (name, p), part in zip(named.items(), theta.split(sizes), strict=True)}
         logits = functional_call(network, parts, (augment(pixels[rows], drawn),))
         loss = F.cross_entropy(logits, images.labels[rows])

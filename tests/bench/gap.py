@@ -16,6 +16,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,17 +38,21 @@ from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.training.context import Context
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
-from medistill.workflow.choose_schedules import FOLDS, deal_out
 from medistill.workflow.distill import distill
 from medistill.workflow.environment import hardware, versions
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
+from medistill.workflow.trials import FOLDS, deal_out
 
 LONG = ("method.experts.epochs=50", "method.max_start_epoch=40", "method.start_growth=0.5")
 """Experts that go on for 50 epochs, matched along a range that grows over half of the outer steps (DATM)."""
 SOFT = (*LONG, "method.labels=soft")
 EASY = ("method.mask.rule=hard", "method.mask.share=0.5", "method.mask.until=0.8")
 """The hardest half of the parameters left out at first, none from four fifths on (HoP-TM)."""
+STEPS = (*SOFT, "method.syn_steps=20", "method.expert_epochs=4")
+"""The same with twice the student steps for twice the epochs: the recipe."""
+FIXED = ("method.experts.epochs=50", "method.max_start_epoch=40", "method.syn_steps=20", "method.expert_epochs=4")
+"""Without what MTT and FTD have not: a range that grows, learned labels."""
 FORMER = ("method.experts.epochs=15", "method.max_start_epoch=10", "method.start_growth=0", "method.labels=hard")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "experts of 15 epochs, hard labels (as it was)": FORMER,
@@ -57,7 +62,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "the same, 800 outer steps": (*SOFT, "method.iterations=800"),
     "the same, 1600 outer steps": (*SOFT, "method.iterations=1600"),
     "the same, experts of 100 epochs": (*SOFT, "method.experts.epochs=100", "method.max_start_epoch=80"),
-    "the same, 20 student steps for 4 epochs": (*SOFT, "method.syn_steps=20", "method.expert_epochs=4"),
+    "the same, 20 student steps for 4 epochs": STEPS,
     "the same, 20 student steps for 2 epochs": (*SOFT, "method.syn_steps=20"),
     "the same, 40 student steps for 8 epochs": (*SOFT, "method.syn_steps=40", "method.expert_epochs=8"),
     "the same, 20 steps for 4 epochs, 800 outer steps": (
@@ -67,6 +72,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "method.iterations=800",
     ),
     "the same, 20 steps for 4 epochs, hard labels": (*LONG, "method.syn_steps=20", "method.expert_epochs=4"),
+    "20 steps for 4 epochs, as datm (W = 1)": ("method.name=datm", *STEPS),
+    "20 steps for 4 epochs, as mtt": ("method.name=mtt", *FIXED),
+    "20 steps for 4 epochs, as ftd": ("method.name=ftd", *FIXED),
     "the same, hardest half left out at first": (*SOFT, *EASY),
     "the same, labels at rate 10": (*SOFT, "method.label_lr=10"),
     "the same, image rate 30": (*SOFT, "method.image_lr=30"),
@@ -105,9 +113,11 @@ def scores(corpus: Corpus, recipe: Recipe, distilled: DistilledSet, networks: in
     return found
 
 
-def one(corpus: Corpus, base: Recipe, name: str, third: int, networks: int) -> dict[str, object]:
-    """Distil a variant without a third, and score it there."""
-    recipe = override_recipe(base, [*VARIANTS[name], f"seed={third}"], name)
+def one(
+    corpus: Corpus, base: Recipe, name: str, changes: Sequence[str], third: int, networks: int
+) -> dict[str, object]:
+    """Distil a variant, the base with changes, without a third, and score it there."""
+    recipe = override_recipe(base, [*changes, f"seed={third}"], name)
     last = [f"method.validate_every={recipe.method.iterations}", "method.validate_networks=1"]
     recipe = override_recipe(recipe, [*last, "method.validate_epochs=1"], name)
     rest = without(corpus, base, third)
@@ -128,13 +138,13 @@ def one(corpus: Corpus, base: Recipe, name: str, third: int, networks: int) -> d
     }
 
 
-def show(console: Console, runs: list[dict]) -> None:
+def show(console: Console, variants: Iterable[str], runs: list[dict]) -> None:
     """One row a variant: the best way of training by its mean over the thirds, and the difference from the first."""
     table = Table(
         "settings", "images", "updates", "macro AUC, mean", "by third", "minus the first", "experts s", "distilling s"
     )
     control: dict[int, float] = {}
-    for name in VARIANTS:
+    for name in variants:
         mine = sorted((run for run in runs if run["variant"] == name), key=lambda run: run["third"])
         if not mine:
             continue
@@ -156,16 +166,16 @@ def show(console: Console, runs: list[dict]) -> None:
     console.print(table)
 
 
-def main() -> None:
-    """Run what is missing and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(variants: Mapping[str, Sequence[str]] = VARIANTS, description: str = __doc__) -> None:
+    """Run what is missing of the variants and print the table; the first of them is the control."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", required=True)
     parser.add_argument("--labels")
     parser.add_argument("--recipe", default="covid-xray-cpu")
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--thirds", type=int, nargs="+", default=[*range(FOLDS)])
     parser.add_argument("--networks", type=int, default=3)
-    parser.add_argument("--variants", nargs="+", default=[*VARIANTS], choices=VARIANTS, metavar="NAME")
+    parser.add_argument("--variants", nargs="+", default=[*variants], choices=variants, metavar="NAME")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines; finished runs in it are not repeated")
     asked = parser.parse_args()
     console = Console(width=170)
@@ -176,13 +186,13 @@ def main() -> None:
             runs = _read(asked.out)
             if any(run["variant"] == name and run["third"] == third for run in runs):
                 continue
-            run = one(corpus, base, name, third, asked.networks)
+            run = one(corpus, base, name, variants[name], third, asked.networks)
             with asked.out.open("a") as file:
                 file.write(json.dumps(run) + "\n")
             console.print(f"without third {third}, {name}: {run['scores']}")
     console.print(f"{hardware('cpu')}; " + ", ".join(f"{k} {v}" for k, v in versions().items()))
     console.print(f"{asked.recipe} {' '.join(asked.settings)}; {len(corpus.rows('train'))} training images")
-    show(console, _read(asked.out))
+    show(console, variants, _read(asked.out))
 
 
 def _read(path: Path) -> list[dict]:

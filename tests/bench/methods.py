@@ -9,6 +9,11 @@ then searched for copies by `medistill audit --no-membership` and asked by dista
 not made again, so that this can be stopped and gone on with, and cells of other calls take part. The table is Markdown.
 One thread (OMP_NUM_THREADS=1) makes processor seconds comparable.
 
+With --own each method comes in its own recipe covid-xray-METHOD, where there is one, and with --seconds in as many
+outer steps as fit into so many processor seconds after all that comes before them, by three short runs
+(`tests.bench.budget`); a method without outer steps is made as it is. Looks at validation patients, four a run, come
+on top.
+
 All, random and k-means-chosen originals are arms of the cells that `CONTROLS` names; `ddoq-hard` is the arm `hard` of
 ddoq: the same images and weights with their classes for labels.
 """
@@ -31,8 +36,10 @@ from typing import Any
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.recipe import load_recipe
+from medistill.method_names import method_names
+from medistill.recipe import load_recipe, recipe_names
 from medistill.workflow.environment import hardware, versions
+from tests.bench.budget import pilot
 from tests.factories.attacked import distance_attacks
 
 METHODS: dict[str, tuple[str, list[str]]] = {
@@ -41,17 +48,27 @@ METHODS: dict[str, tuple[str, list[str]]] = {
     "d4m": ("ddoq", ["--method", "d4m"]),
     "iadd": ("iadd", ["--set", "method.init=real"]),
     "iadd-quantised": ("iadd", ["--set", "method.init=quantised"]),
+    "unrolled": ("unrolled", ["--method", "unrolled"]),
+    "encoded-ddoq": ("encoded", ["--method", "encoded-ddoq"]),
+    "encoded-moments": ("encoded", ["--method", "encoded-moments"]),
+    "lgm": ("lgm", ["--method", "lgm"]),
+    "clp-dd": ("clp", ["--method", "clp-dd"]),
 }
 """Method -> its family, for --set-FAMILY, and what makes it of the recipe."""
+METHODS |= {name: (name, ["--method", name]) for name in method_names() if name not in METHODS}
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "raw": ("raw", ("iadd-quantised", "iadd", "ddoq")),
-    "random": ("random", ("iadd-quantised", "iadd", "ddoq")),
-    "kmeans": ("kmeans", ("iadd-quantised", "iadd", "ddoq")),
+    "raw": ("raw", ("iadd-quantised", "iadd", "ddoq", "unrolled", "encoded-ddoq", "dm")),
+    "random": ("random", ("iadd-quantised", "iadd", "ddoq", "unrolled", "encoded-ddoq", "dm")),
+    "kmeans": ("kmeans", ("iadd-quantised", "iadd", "ddoq", "unrolled", "encoded-ddoq", "dm")),
     "ddoq-hard": ("hard", ("ddoq",)),
 }
 """What is no run of its own -> the arm, and the methods of whose runs it can be one."""
 CONTROLS = ("raw", "random", "kmeans")
-ORDER = ("raw", "random", "kmeans", "d4m", "ddoq-hard", "ddoq-sqrt", "ddoq", "iadd", "iadd-quantised")
+ORDER = (
+    "raw", "random", "kmeans", "d4m", "ddoq-hard", "ddoq-sqrt", "ddoq", "iadd", "iadd-quantised", "unrolled",
+    "encoded-ddoq", "encoded-moments", "lgm", "clp-dd",
+)  # fmt: skip
+ORDER += tuple(name for name in METHODS if name not in ORDER)
 SUBJECTS = {"raw": "", "random": "random", "kmeans": ""}
 """Whom the audit looked at under a name that is no set; "" for nobody."""
 SPACES = ("pixels", "structure", "features")
@@ -127,13 +144,17 @@ def make(cell: Cell, asked: argparse.Namespace) -> None:
         own = [word for setting in getattr(asked, f"set_{family}") for word in ("--set", setting)]
         chosen = [
             word
-            for name in ("sites", "classes")
+            for name in ("sites", "classes", "encoder")
             if getattr(asked, name)
             for word in (f"--{name}", getattr(asked, name))
         ]
         numbers = ["--ipc", str(cell.ipc), "--seed", str(cell.seed), "--set", f"evaluate.arms=[{_quoted(controls)}]"]
         again = ["--resume"] if (cell.run / "recipe.toml").is_file() else []
-        words = ["distill", *corpus, "--recipe", asked.recipe, *words, *chosen, *numbers, *own, "--out", str(cell.run)]
+        recipe = f"covid-xray-{cell.method}" if asked.own else ""
+        recipe, words = (recipe, []) if recipe in recipe_names() else (asked.recipe, words)
+        if asked.seconds and not again:
+            own += _within(cell, asked, recipe, words, own)
+        words = ["distill", *corpus, "--recipe", recipe, *words, *chosen, *numbers, *own, "--out", str(cell.run)]
         code = medistill([*words, *again], cell.beside("log"), cell.beside("cost"))
         if code:
             sys.stderr.write(f"{cell.run.name}: ended with {code}; see {cell.beside('log')}\n")
@@ -145,6 +166,19 @@ def make(cell: Cell, asked: argparse.Namespace) -> None:
 
     if cell.cost and not cell.beside("distance").is_file():
         cell.beside("distance").write_text(json.dumps(distances(cell)))
+
+
+def _within(cell: Cell, asked: argparse.Namespace, recipe: str, words: Sequence[str], own: Sequence[str]) -> list[str]:
+    """The settings with which a cell is made in the seconds that are asked for; none where it has no outer steps."""
+    named = {"--method": "method.name={}", "--set": "{}"}
+    changes = [named[flag].format(word) for flag, word in pairwise([*words, *own]) if flag in named]
+    changes += [f"data.{name}={getattr(asked, name)}" for name in ("sites", "classes") if getattr(asked, name)]
+    changes += [f"method.ipc={cell.ipc}"]
+    if not load_recipe(recipe, changes).method.outer_steps:
+        return []
+    file = asked.out / f"{cell.method}-{cell.ipc}.pilot"
+    steps = pilot(asked.data, asked.labels, recipe, changes, file).steps(asked.seconds)
+    return ["--set", f"method.iterations={steps}", "--set", f"method.validate_every={-(-steps // 4)}"]
 
 
 def distances(cell: Cell) -> dict[str, float | None]:
@@ -287,11 +321,16 @@ def main() -> None:
     parser.add_argument("--labels")
     parser.add_argument("--sites")
     parser.add_argument("--classes")
+    parser.add_argument("--encoder", help="what the networks are probes of; the recipe should be of its images' size")
     parser.add_argument("--recipe", default="covid-xray-cpu", help="what every method is applied to")
+    parser.add_argument("--own", action="store_true", help="take a method's own recipe, where there is one")
+    parser.add_argument("--seconds", type=float, help="processor seconds in which each set is made")
     parser.add_argument("--ipc", type=_numbers, default=[1, 10, 50], metavar="A,B")
     parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2], metavar="A,B")
-    parser.add_argument("--methods", type=_names, default=list(ORDER), metavar="A,B", help=f"of {', '.join(ORDER)}")
-    for family in ("iadd", "ddoq"):
+    parser.add_argument(
+        "--methods", type=_names, default=list(ORDER), metavar="A,B", help="all methods, and " + ", ".join(ARMS)
+    )
+    for family in dict.fromkeys(family for family, _ in METHODS.values()):
         parser.add_argument(f"--set-{family}", action="append", default=[], metavar="KEY=VALUE", help="for that family")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cells")
     parser.add_argument("--table", action="store_true", help="make nothing: the table of what is finished")

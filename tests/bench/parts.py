@@ -101,7 +101,7 @@ def measure_experts(micro_batch: str, sharpness: str, count: int = 1024) -> dict
     one = torch.ones(1, 3, 1, 1)
     data = LabelledImages(images, torch.arange(count) % 10, torch.ones(count), one / 64, -2 * one)
     network = build_network(spec, generator(0, "network"))
-    size = micro_batch_size(network, 3, 32, chosen=int(micro_batch))
+    size = micro_batch_size(network, (3, 32, 32), chosen=int(micro_batch))
     schedule = Schedule(1, 256, 0.01, sharpness=float(sharpness))
     taken = []
     for _ in range(2):
@@ -155,16 +155,16 @@ def _outer_problem(recipe: Recipe, folder: Path) -> tuple[State, DistillationPro
     logits = 2 * one_hot if recipe.method.whole.labels == "soft" else None
     problem = DistillationProblem(
         settings=outer_settings(whole_matching(recipe.method)),
-        objective=trajectory_matching(recipe, Student(network), store, device),
+        objective=trajectory_matching(recipe, Student(network), store, recipe.augmentation, device),
         parameterisation=pixels(whole_matching(recipe.method), start),
-        labels=image_labels(recipe, one_hot, logits),
+        labels=image_labels(recipe.method.whole, one_hot, logits),
         stage=image_stages([recipe.method.ipc] * 2, recipe.method.whole.stages),
         precision="fp32",
         validate=lambda images, values, iteration: ValidationScore(0.0, 0.0),
         save=lambda state: None,
     )
     state = State.start(problem.coordinates)
-    state.micro_batch = micro_batch_size(network, 1, recipe.data.image_size)
+    state.micro_batch = micro_batch_size(network, (1, recipe.data.image_size, recipe.data.image_size))
     return state, problem
 
 

@@ -12,11 +12,11 @@ from medistill.engine.images import Images
 from medistill.engine.matching import match
 from medistill.engine.segment import Segment
 from medistill.engine.student import Student
-from medistill.engine.unroll import adjoint, step_batch, unroll
+from medistill.engine.unroll import step_batch
 from medistill.networks.flat import split
 from medistill.networks.footprint import micro_batch_size
 from medistill.training.allocator import keep_freed_memory
-from medistill.training.augmentation import Draw
+from tests.factories.student_walk import segment_on, walk, walk_back
 from tests.naive_unroll import naive_gradient, problem
 
 SETTINGS = {
@@ -33,17 +33,14 @@ def made(setting: str, *, steps: int | None = None, device: str = "cpu", dtype: 
     """A setting's network, segment and images, drawn in fp32 and turned to ``dtype``; ``steps`` of its own number."""
     chosen = SETTINGS[setting]
     network, segment, images = problem(torch.float32, **{**chosen, "steps": steps or chosen["steps"]})
-    draws = [Draw(one.operations, {name: v.to(device) for name, v in one.numbers.items()}) for one in segment.draws]
-    rows = [one.to(device) for one in segment.batches]
-    moved = Segment(segment.start.to(device, dtype), segment.target.to(device, dtype), rows, draws)
     turned = Images(*(t.to(device, dtype) for t in (images.pixels, images.labels, images.weights)))
-    return network.to(device, dtype), moved, turned
+    return network.to(device, dtype), segment_on(segment, device, dtype), turned
 
 
 def first_steps(given: Problem, steps: int) -> Problem:
     """The same problem with fewer steps."""
     network, segment, images = given
-    return network, replace(segment, batches=segment.batches[:steps], draws=segment.draws[:steps]), images
+    return network, replace(segment, steps=segment.steps[:steps]), images
 
 
 def naive(network: nn.Module, segment: Segment, images: Images, student: Student) -> Tensor:
@@ -53,20 +50,20 @@ def naive(network: nn.Module, segment: Segment, images: Images, student: Student
 
 def exact(network: nn.Module, segment: Segment, images: Images, student: Student) -> Tensor:
     """The gradient as the outer loop takes it, in the student's mode."""
-    micro_batch = micro_batch_size(network, images.pixels.shape[1], images.pixels.shape[-1])
-    thetas = unroll(student, images, ALPHA, segment, micro_batch=micro_batch)
+    micro_batch = micro_batch_size(network, tuple(images.pixels.shape[1:]))
+    thetas = walk(student, images, ALPHA, segment, micro_batch)
     end = _end(student, thetas[-1], segment)
-    return adjoint(student, images, ALPHA, segment, thetas, end, micro_batch=micro_batch).images
+    return walk_back(student, images, ALPHA, segment, thetas, end, micro_batch).images
 
 
 def first_order(network: nn.Module, segment: Segment, images: Images, student: Student) -> Tensor:
     """TESLA's: every step's parameters count as constants, so the gradient takes one step's memory and is biased."""
-    thetas = unroll(student, images, ALPHA, segment, micro_batch=len(images.labels))
+    thetas = walk(student, images, ALPHA, segment, len(images.labels))
     against = split(_end(student, thetas[-1], segment), student.shapes)
     of_images = torch.zeros_like(images.pixels)
-    for step, rows in enumerate(segment.batches):
+    for step, rows in enumerate(segment.steps.batches):
         leaf = images.pixels[rows].detach().requires_grad_()
-        batch = step_batch(images, segment, step, leaf)
+        batch = step_batch(images, segment.steps, step, leaf)
         parts = student.parts(thetas[step])
         loss = student.loss(parts, batch.images, batch.labels, batch.weights)
         gradient = torch.autograd.grad(loss, parts, create_graph=True)

@@ -14,9 +14,9 @@ from tests.factories.flat_corpus import save_flat
 CLASSES = ("COVID", "Normal", "Pneumonia")
 
 
-def drawn_corpus(folder: Path, *, size: int = 16, each: int = 24) -> Corpus:
+def drawn_corpus(folder: Path, *, size: int = 16, each: int = 24, seed: int = 0) -> Corpus:
     """Noisy images of two patterns (even rows are brighter above), as many of each class; half are for training."""
-    numbers, count = np.random.default_rng(0), each * len(CLASSES)
+    numbers, count = np.random.default_rng(seed), each * len(CLASSES)
     images = np.full((count, 1, size, size), 60, np.int64)
     images[::2, :, : size // 2] += 120
     images += numbers.integers(-9, 10, images.shape)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories, open_trajectories
@@ -51,10 +52,10 @@ def recipe_of(method: str = "iadd", **settings: object) -> Recipe:
     return validate_recipe(small, "test")
 
 
-def random_walks(folder: Path) -> Trajectories:
-    """Two random walks of four epochs, which pass for experts."""
-    network = build_network(NetworkSpec(recipe_of().network, 1, 8, 2), generator(0, "walk"))
-    flat = FlatParameters(network)
+def random_walks(folder: Path, network: nn.Module | None = None) -> Trajectories:
+    """Two random walks of four epochs, which pass for experts; of the small recipe's network where none is given."""
+    fresh = network or build_network(NetworkSpec(recipe_of().network, 1, 8, 2), generator(0, "walk"))
+    flat = FlatParameters(fresh)
     store = open_trajectories(
         folder,
         {
@@ -75,7 +76,7 @@ def random_walks(folder: Path) -> Trajectories:
 
 def source(recipe: Recipe, trajectories: Trajectories) -> ExpertSegments:
     """Where the problem's segments come from."""
-    return expert_segments(recipe, trajectories, CPU)
+    return expert_segments(recipe, trajectories, recipe.augmentation, CPU)
 
 
 def problem_of(recipe: Recipe, trajectories: Trajectories, path: Path | None = None, validate=None):
@@ -94,9 +95,9 @@ def problem_of(recipe: Recipe, trajectories: Trajectories, path: Path | None = N
 
     return DistillationProblem(
         settings=outer_settings(recipe.method.whole),
-        objective=trajectory_matching(recipe, Student(network), trajectories, CPU),
-        parameterisation=pixels(recipe.method, start),
-        labels=image_labels(recipe, LABELS, logits),
+        objective=trajectory_matching(recipe, Student(network), trajectories, recipe.augmentation, CPU),
+        parameterisation=pixels(recipe.method.image_lr, recipe.method.whole.momentum, start),
+        labels=image_labels(recipe.method.whole, LABELS, logits),
         stage=image_stages([2, 2], recipe.method.whole.stages),
         precision="fp32",
         validate=validate

@@ -31,7 +31,7 @@ from medistill.privacy.membership import (
 from medistill.privacy.score_attack import FOUND
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
 from medistill.recipe import EvaluateRecipe, load_recipe
-from medistill.recipe.arms import ARMS, ArmName
+from medistill.recipe.arms import ArmName
 from medistill.recipe.load import sections_of
 from medistill.report.comparison import BetweenRuns, Comparison, compared_run, differing_settings
 from medistill.report.pictures import ClassPictures, class_pictures
@@ -65,7 +65,7 @@ def truth(seed: int, patients: int, classes: int = 4) -> Truth:
 
 def predictions(arm: ArmName, splits: tuple[Truth, Truth], skill: float, *, classes: int = 4) -> ArmPredictions:
     """Three networks that know the class as well as ``skill`` says."""
-    numbers = np.random.default_rng(list(ARMS).index(arm))
+    numbers = np.random.default_rng(list(SKILL).index(arm))
 
     def softmax(of: Truth) -> np.ndarray:
         raised = np.exp(numbers.normal(size=(3, len(of.labels), classes)) + skill * np.eye(classes)[of.labels])
@@ -84,7 +84,7 @@ def predictions(arm: ArmName, splits: tuple[Truth, Truth], skill: float, *, clas
 
 
 def evaluation(
-    arms: tuple[ArmName, ...] = tuple(ARMS),
+    arms: tuple[ArmName, ...] = tuple(SKILL),
     *,
     patients: int = 120,
     network: str = "ConvNet, depth 3, width 128",

@@ -36,7 +36,7 @@ def small_set() -> DistilledSet:
         student_lr=0.01,
         normalisation=Normalisation((0.5,), (0.2,)),
         class_names=("Normal", "Pneumonia"),
-        provenance={"starts_from": "noise", "privacy": "No formal privacy guarantee was sought in this mode."},
+        provenance={"starts_from": "real", "privacy": "No formal privacy guarantee was sought in this mode."},
     )
 
 

@@ -23,6 +23,7 @@ import torch
 
 from medistill.artifacts.corpus import Corpus
 from medistill.data.phantom import write_phantom
+from medistill.data.phantom_drawing import Exposure, Habitus, draw_phantom
 from medistill.evaluate.predictions import load_arms
 from medistill.recipe import load_recipe
 from medistill.studies.audit.audit import audit
@@ -67,7 +68,21 @@ def machine() -> str:
     told = hashlib.sha256(f"{torch.__version__} {np.__version__}".encode())
     for answer in answers:
         told.update(answer.numpy().tobytes())
+    told.update(_drawn().tobytes())
     return told.hexdigest()
+
+
+def _drawn() -> np.ndarray:
+    """What NumPy makes of the functions that phantoms are drawn with, float64."""
+    numbers = np.random.default_rng(5)
+    x = np.abs(numbers.standard_normal((64, 64), np.float32)) + np.float32(0.1)
+    wide, spectrum = x.astype(np.float64), np.fft.rfft2(x)
+    answers = [op(of) for of in (x, wide) for op in (np.exp, np.log, np.sin, np.cos, np.tanh, np.sqrt, np.arctan)]
+    answers += [x**1.7, wide**1.7, np.hypot(x, x.T), np.fft.irfft2(spectrum), numbers.lognormal(0, 0.1, 64)]
+    drawn = draw_phantom(
+        Habitus.draw(numbers, sex="F"), Exposure.draw(numbers, supine=False), "COVID", 0.7, 64, numbers, numbers
+    )
+    return np.concatenate([np.ravel(one).astype(np.float64) for one in (*answers, drawn)])
 
 
 def digest(*arrays: np.ndarray | None) -> str:

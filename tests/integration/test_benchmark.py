@@ -42,6 +42,7 @@ from medistill.studies.benchmark.study import (
     smaller_classes,
 )
 from medistill.training.context import Context
+from medistill.workflow.run import run
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
 from tests.factories.tiny import TINY, TINY_QUANTISED
@@ -370,6 +371,43 @@ def test_what_does_not_fit_the_benchmark_is_refused(
     recipe = load_recipe("pneumoniamnist-ipc1", changes)
     with pytest.raises(UsageError, match=why):
         benchmark_corpus(BenchmarkSource("pneumoniamnist", pneumonia, limit=limit), recipe)
+
+
+def test_a_copy_that_was_cut_down_is_told_of_beside_every_figure(
+    pneumonia: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {split: count + 5 for split, count in COUNTS.items()}
+    monkeypatch.setitem(catalogue.BENCHMARKS, "pneumoniamnist", replace(BENCHMARKS["pneumoniamnist"], **more))
+    recipe, meant = load_recipe("pneumoniamnist-ipc1"), BenchmarkSource("pneumoniamnist", pneumonia, partial=True)
+    corpus = benchmark_corpus(meant, recipe)
+    counted = ", ".join(f"{COUNTS[split]} of {more[split]} {split}" for split in ("train", "val", "test"))
+    assert f"The copy was cut down before it was read: it has {counted} images." in corpus.notes
+    assert (
+        departures(meant, recipe)[0]
+        == "The files may be a part of those published, test images left out too (--partial)."
+    )
+    assert meant.record == {"name": "pneumoniamnist", "limit": None, "partial": True}
+    assert meant.options == ["--partial"]
+    with pytest.raises(DataError, match=r"not as its authors publish it"):
+        benchmark_corpus(BenchmarkSource("pneumoniamnist", pneumonia), recipe)
+
+
+def test_a_copy_without_a_class_is_refused_with_what_a_benchmark_can_do(
+    pneumonia: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*words: object) -> object:
+        read = read_benchmark(*words)  # type: ignore[arg-type]
+        kept = (read.labels != 1) | (read.splits != 0)
+        files = tuple(name for name, one in zip(read.files, kept, strict=True) if one)
+        return replace(read, images=read.images[kept], labels=read.labels[kept], splits=read.splits[kept], files=files)
+
+    monkeypatch.setattr(module, "read_benchmark", without)
+    source = BenchmarkSource("pneumoniamnist", pneumonia, partial=True)
+    for _ in range(2):  # the second time it is in the cache
+        with pytest.raises(DataError, match="no training image of class pneumonia") as refused:
+            run(load_recipe("pneumoniamnist-ipc1"), out=pneumonia.parent / "run", benchmark=source, device="cpu")
+        assert "--classes" not in str(refused.value)
+        assert "--download" in refused.value.do
 
 
 def test_cifar_is_refused_at_another_size(tmp_path: Path) -> None:

@@ -15,14 +15,13 @@ from medistill.engine.images import Images
 from medistill.engine.matching import match
 from medistill.engine.segment import Segment
 from medistill.engine.student import Student
-from medistill.engine.unroll import adjoint, unroll
 from medistill.progress import Silent
 from medistill.recipe import Recipe, override_recipe
-from medistill.training.augmentation import Draw
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import train_experts
 from tests.factories.attacked import distance_attacks
+from tests.factories.student_walk import segment_on, walk, walk_back
 from tests.naive_unroll import naive_gradient, problem
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
@@ -33,10 +32,7 @@ SMALL = {"width": 16, "channels": 3, "size": 16, "count": 10, "steps": 4, "depth
 
 def moved_to_gpu(segment: Segment, images: Images) -> tuple[Segment, Images]:
     place = torch.device("cuda")
-    draws = [Draw(d.operations, {name: v.to(place) for name, v in d.numbers.items()}) for d in segment.draws]
-    there = Segment(
-        segment.start.to(place), segment.target.to(place), [rows.to(place) for rows in segment.batches], draws
-    )
+    there = segment_on(segment, "cuda", segment.start.dtype)
     return there, Images(images.pixels.to(place), images.labels.to(place), images.weights.to(place))
 
 
@@ -48,10 +44,10 @@ def test_gradient_as_on_the_processor(dtype, tolerance, mode):
     place = torch.device("cuda")
     there, moved = moved_to_gpu(segment, images)
     student = Student(network.to(place), mode)
-    thetas = unroll(student, moved, 0.02, there, micro_batch=4)
+    thetas = walk(student, moved, 0.02, there, 4)
     sizes = torch.tensor([p.numel() for p in network.parameters()])
     matched = match(thetas[-1], there, torch.ones(len(sizes), dtype=dtype, device=place), sizes)
-    gradient = adjoint(student, moved, 0.02, there, thetas, matched.lambda_end, micro_batch=4)
+    gradient = walk_back(student, moved, 0.02, there, thetas, matched.lambda_end, 4)
     assert float((gradient.images.cpu() - of_pixels).norm() / of_pixels.norm()) < tolerance
     assert float(gradient.alpha) == pytest.approx(float(of_alpha), rel=tolerance)
 
@@ -64,8 +60,8 @@ def test_segments_side_by_side_equal_one_after_another():
     stacked = unroll_batched(student, moved, 0.02, [there, there], micro_batch=4)
     together = adjoint_batched(student, moved, 0.02, [there, there], stacked, ends, micro_batch=4)
     for k, gradient in enumerate(together):
-        thetas = unroll(student, moved, 0.02, there, micro_batch=4)
-        alone = adjoint(student, moved, 0.02, there, thetas, ends[k], micro_batch=4)
+        thetas = walk(student, moved, 0.02, there, 4)
+        alone = walk_back(student, moved, 0.02, there, thetas, ends[k], 4)
         assert float((gradient.images - alone.images).norm() / alone.images.norm()) < 1e-10
 
 

@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.purge import purge
+from medistill.artifacts.weights_folder import WEIGHTS
 from medistill.errors import ArtifactError, UsageError
 from medistill.progress import Silent, SilentTask
 from medistill.quantisation.autoencoder import Architecture, Autoencoder, state_of
-from medistill.quantisation.decoder_folder import WEIGHTS, load, save
+from medistill.quantisation.decoder_folder import load, save
 from medistill.quantisation.decoders import bring_decoder, brought_decoder, own_autoencoder
 from medistill.recipe import Recipe, load_recipe
 from medistill.training.randomness import generator

@@ -22,7 +22,7 @@ from medistill.evaluate.site_matrix import OF_ONE_SITE, SOURCES
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, override_recipe
 from medistill.report.exchange import ExchangeStudy
-from medistill.studies.exchange.sites import plan_exchange
+from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
 from medistill.studies.exchange.study import exchange_study
 from medistill.workflow.prepare import prepare
 from medistill_cli.main import app
@@ -244,7 +244,7 @@ def test_a_class_of_which_a_site_has_too_few_takes_no_part_there(tmp_path: Path)
     cells = [(site, "A", split, 4) for site in ("e", "n", "not stated") for split in ("train", "val", "test")]
     cells += [("e", "B", "train", 3), ("e", "B", "val", 1), ("n", "B", "train", 2), ("w", "B", "test", 1)]
     corpus = corpus_of(tmp_path, *cells)
-    east, north, west = plan_exchange(corpus, ipc=3)
+    east, north, west = plan_exchange(corpus, images=3)
     assert (east.classes, east.note, len(east.rows)) == (("A", "B"), "", 7)
     assert (north.classes, len(north.rows)) == (("A",), 4)
     assert north.note == "It has fewer than 3 training images or no validation image of B, which take no part there."
@@ -255,7 +255,7 @@ def test_a_class_of_which_a_site_has_too_few_takes_no_part_there(tmp_path: Path)
     assert len(share.rows("test")) == 0
     assert len({share.content, east.share(corpus).content, corpus.content}) == 3
     with pytest.raises(UsageError, match="no site has 4 training images and a validation image of class B"):
-        plan_exchange(corpus, ipc=4)
+        plan_exchange(corpus, images=4)
 
 
 def test_a_class_that_is_nearly_one_patient_s_takes_no_part_where_images_are_means(tmp_path: Path) -> None:
@@ -265,9 +265,41 @@ def test_a_class_that_is_nearly_one_patient_s_takes_no_part_where_images_are_mea
     groups = corpus.groups.copy()
     groups[:10], groups[20:30] = np.repeat([100, 101, 102], [4, 3, 3]), np.repeat([200, 201, 202], [8, 1, 1])
     corpus = replace(corpus, groups=groups)
-    assert [site.classes for site in plan_exchange(corpus, ipc=2, patients=1)] == [("A",), ("A",)]
+    assert [site.classes for site in plan_exchange(corpus, images=2, patients=1)] == [("A",), ("A",)]
     with pytest.raises(UsageError, match="sites"):
-        plan_exchange(corpus, ipc=2, patients=2)
+        plan_exchange(corpus, images=2, patients=2)
+
+
+def test_a_class_too_small_for_tiles_or_for_pruning_takes_no_part_there(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [(site, "A", split, 20) for site in ("e", "w") for split in ("train", "val", "test")]
+    cells += [("e", "B", "train", 20), ("e", "B", "val", 1), ("w", "B", "train", 7), ("w", "B", "val", 1)]
+    corpus = corpus_of(tmp_path / "corpus", *cells)
+    from medistill.studies.exchange import study as workflow
+
+    class Planned(Exception):
+        pass
+
+    def stop(sites: list[ExchangeSite], *rest: object) -> None:
+        raise Planned({site.name: (site.classes, site.note) for site in sites})
+
+    monkeypatch.setattr(workflow, "prepare", lambda *_, **__: corpus)
+    monkeypatch.setattr(workflow, "_sets", stop)
+    small = ["data.image_size=8", "network.depth=2"]
+    for settings, few in (
+        (["method.ipc=7"], ""),
+        (["method.ipc=2", "method.tiles=2"], "fewer than 8 training images or"),
+        (["method.ipc=6", "prune.share=0.3"], "fewer than 6 training images after pruning (prune.share = 0.3) or"),
+        (["method.ipc=7", "method.tiles=2", "method.init=noise"], ""),
+    ):
+        recipe = override_recipe(tiny_recipe, [*small, *settings], "test")
+        with pytest.raises(Planned) as planned:
+            exchange_study(tmp_path, recipe, out=tmp_path / "study")
+        (found,) = planned.value.args
+        assert found["e"] == (("A", "B"), "")
+        assert found["w"][0] == (("A",) if few else ("A", "B"))
+        assert few in found["w"][1]
 
 
 def test_the_command(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,8 @@ def test_the_key_is_that_of_the_settings_and_not_of_the_machine(corpus: Corpus, 
         "micro_batch": 3,
         "together": 1,
     }
-    half = train_experts(corpus, changed(tiny_recipe, "method.experts", store="bfloat16"))
+    alike = changed(tiny_recipe, "compute", micro_batch=3)  # or rounding that training amplifies is measured too
+    half = train_experts(corpus, changed(alike, "method.experts", store="bfloat16"))
     assert half.key != small.key
     np.testing.assert_allclose(snapshots(half), snapshots(small), rtol=2**-8 + 1e-3, atol=1e-6)
     assert half.bytes < 0.6 * small.bytes

@@ -21,7 +21,7 @@ from medistill.errors import ArtifactError
 from medistill.methods.quantising.quantise import quantise
 from medistill.privacy.gate import MAKING_NAME, MAKING_UNKNOWN
 from medistill.progress import Silent, SilentTask
-from medistill.recipe import Recipe, load_recipe
+from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.studies.audit.audit import audit
 from medistill.training.device import choose_device
 from medistill.workflow.distill import distill
@@ -39,6 +39,15 @@ KINDS = {
     "real": [],
     "means": ["method.init=quantised", "method.quantise.components=8"],
     "ddoq": ["method.name=ddoq", "method.labels=hard", "method.quantise.components=8"],
+    "rendered": [
+        "method.name=glad",
+        "method.batch_real=4",
+        "method.quantise.encoder=autoencoder",
+        "method.autoencoder.epochs=1",
+        "method.autoencoder.width=8",
+        "method.autoencoder.levels=3",
+        "method.autoencoder.latent_channels=1",
+    ],
 }
 
 
@@ -77,6 +86,13 @@ def test_a_set_that_was_made_here_is_made_again_to_the_same_bits(kind: str, corp
     made(kind, corpus, tmp_path / "run")
     assert flaw(tmp_path / "run", corpus, kind, tmp_path).endswith("are the same bits")
     assert list((tmp_path / "audit").iterdir()) == []
+
+
+def test_where_images_begin_as_codes_of_an_autoencoder_it_is_not_trained_again(corpus: Corpus, tmp_path: Path) -> None:
+    recipe = override_recipe(recipe_of("rendered"), ["method.init=quantised"], "test")
+    made_so = distill(corpus, None, recipe, out=tmp_path / "run", device="cpu")
+    found, again = making_flaw(made_so, on_cpu(corpus, recipe, tmp_path / "audit"), tmp_path / "run")
+    assert (found, again) == ("", "Its record is sealed here; its autoencoder was not trained again")
 
 
 def test_a_set_is_not_called_unverified_where_its_own_run_made_it_here(
@@ -137,7 +153,7 @@ def test_an_audit_under_other_settings_tells_of_another_method(run: Path, corpus
     assert "same bits" in own
 
 
-@pytest.mark.parametrize("kind", ["noise", "ddoq"])
+@pytest.mark.parametrize("kind", ["noise", "ddoq", "rendered"])
 def test_whoever_holds_the_key_still_has_to_begin_as_the_recipe_does(kind: str, corpus: Corpus, tmp_path: Path) -> None:
     """Not that this stops them: the images of a set that is optimised are not made again."""
     run = tmp_path / "run"
@@ -146,7 +162,7 @@ def test_whoever_holds_the_key_still_has_to_begin_as_the_recipe_does(kind: str, 
     assert known is not None
     forged = replace(honest, images=honest.images + np.float32(0.01))
     origin = {name: getattr(known, name) for name in ("corpus", "recipe_digest", "seed", "experts", "start")}
-    origin["start"] = "0" * 64 if kind == "noise" else ""
+    origin["start"] = "" if kind == "ddoq" else "0" * 64
     making(Chain.start(local_key(), origin), origin, forged).save(run)
     forged.save(run / "set")
     assert "are others" in flaw(run, corpus, kind, tmp_path)

@@ -95,7 +95,7 @@ def test_no_command_uses_a_set_that_contradicts_what_is_said_of_it(command: str,
     write_archive(place / "lie.zip", sent_bundle.listed_anew(files, provenance=provenance))
     told = typed(*[word.format("lie.zip") for word in USES[command]])
     assert told.exit_code == 3
-    assert "cannot be: the images began as noise" in told.stderr
+    assert "cannot be: the images began as real" in told.stderr
     assert not (place / "made").exists()
 
 

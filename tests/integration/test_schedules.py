@@ -31,7 +31,7 @@ from medistill.training.context import Context
 from medistill.training.fresh_network import TrainingSet, train_and_predict
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
-from medistill.workflow import choose_schedules as workflow
+from medistill.workflow import course_trials, trials
 from medistill.workflow.across import evaluate_across
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.received import receive
@@ -212,7 +212,7 @@ def test_two_lengths_of_the_same_passes_are_the_same_training(corpus, recipe):
 
 
 def test_no_verdict_against_originals_that_were_not_trained_to_their_end(corpus, recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(workflow, "macro_auc", _rises_with_each_call())
+    monkeypatch.setattr(course_trials, "macro_auc", _rises_with_each_call())
     found = evaluate(drawn_set(corpus), corpus, recipe, out=tmp_path / "run")
     assert all(choice.still_rising for choice in found.schedules)
     assert found.non_inferiority == "cannot be judged"
@@ -247,7 +247,7 @@ def test_updates_are_whole_passes_and_a_small_set_is_one_batch(recipe):
 
 
 def test_patients_are_dealt_out_evenly_and_whole(corpus, recipe):
-    fold = workflow.deal_out(corpus, recipe)
+    fold = trials.deal_out(corpus, recipe)
     inside = np.concatenate([corpus.rows("train"), corpus.rows("val")])
     assert (fold[corpus.rows("test")] == -1).all()
     assert set(fold[inside]) == {0, 1, 2}

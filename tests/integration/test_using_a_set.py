@@ -23,6 +23,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.evaluate.evaluation import load_evaluation
+from medistill.evaluate.schedule_choice import Candidate
 from medistill.networks.restored import restored_network
 from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe
@@ -31,6 +32,7 @@ from medistill.workflow.evaluate_classifier import OWN_THRESHOLDS, evaluate_clas
 from medistill.workflow.export import export_dd_ranking
 from medistill.workflow.merge import merge
 from medistill.workflow.prepare import prepare
+from medistill.workflow.received import ReceivedSet, receive
 from medistill.workflow.report import write_report
 from medistill.workflow.share import share
 from medistill.workflow.train_classifier import train_classifier
@@ -120,6 +122,64 @@ def test_a_classifier_is_the_first_network_that_an_evaluation_trains(
     assert "no network was trained on originals" in page
     for wrong in ("that had no part in making them", "Fresh networks were trained on each", "no audit was run"):
         assert wrong not in page
+
+
+def test_a_classifier_on_the_first_images_is_one_on_a_set_of_these_alone(
+    tmp_path: Path, corpus: Corpus, recipe: Recipe
+) -> None:
+    whole = _told(drawn_set(corpus, soft=True, ipc=3), recipe)
+    rows = [row for row in range(len(whole.labels)) if row % 3 < 2]
+    assert whole.soft_labels is not None
+    alone = replace(
+        whole,
+        images=whole.images[rows],
+        labels=whole.labels[rows],
+        weights=whole.weights[rows],
+        stage=whole.stage[rows],
+        soft_labels=whole.soft_labels[rows],
+    )
+    for name, made in (("whole", whole), ("alone", alone)):
+        made.save(tmp_path / name)
+    said = {"whole": ["--first", "2"], "alone": []}
+    for name, more in said.items():
+        words = ["train", str(tmp_path / name), "--out", str(tmp_path / f"{name}-model"), "--device", "cpu", *more]
+        with settings_restored():
+            told = CliRunner().invoke(app, words)
+        assert told.exit_code == 0, told.stderr
+    found, expected = (Classifier.load(tmp_path / f"{name}-model") for name in said)
+    assert found.images == expected.images == len(rows)
+    assert found.provenance.set_digest == expected.provenance.set_digest
+    assert (found.provenance.first, expected.provenance.first) == (2, None)
+    for name, array in expected.weights.items():
+        np.testing.assert_array_equal(found.weights[name], array)
+
+
+@pytest.mark.parametrize(("first", "cut_to"), [(1, 1), (3, None), (None, None)])
+def test_the_schedule_of_the_report_counts_for_all_images_alone(
+    first: int | None,
+    cut_to: int | None,
+    tmp_path: Path,
+    corpus: Corpus,
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _told(drawn_set(corpus, ipc=3), recipe).save(tmp_path / "set")
+    schedules = {"a network": Candidate(8, 0.01, 100)}
+    seen: list[tuple[int | None, object]] = []
+
+    def load(source: Path, trust: list[str] | None) -> ReceivedSet:
+        return replace(receive(source), schedules=schedules)
+
+    def caught(distilled: DistilledSet, *_: object, **told: object) -> None:
+        seen.append((distilled.cut_to, told["schedules"]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medistill_cli.commands.train.load_set", load)
+    monkeypatch.setattr("medistill.workflow.train_classifier.train_classifier", caught)
+    more = [] if first is None else ["--first", str(first)]
+    with settings_restored():
+        CliRunner().invoke(app, ["train", str(tmp_path / "set"), "--out", str(tmp_path / "model"), *more])
+    assert seen == [(cut_to, schedules if cut_to is None else {})]
 
 
 def test_weights_count_in_an_evaluation_and_in_a_classifier(tmp_path: Path, corpus: Corpus, recipe: Recipe) -> None:

@@ -21,10 +21,13 @@ from PIL import Image
 from medistill.artifacts.atomic import read_tensors, sha256_file, write_tensors
 from medistill.artifacts.distilled_set import LIMIT, SET_SCHEMA, DistilledSet
 from medistill.artifacts.normalisation import Normalisation
-from medistill.errors import ArtifactError
+from medistill.artifacts.provenance import Provenance
+from medistill.errors import ArtifactError, UsageError
 from medistill.visible import steers
 
 SOFT = np.array([[0.75, 0.25], [1.0, 0.0], [0.125, 0.875], [0.5, 0.5]], np.float32)
+
+VALUES = np.array([[1.5, -1.25], [-3.0, 0.0], [0.125, 40.0], [0.5, 0.75]], np.float32)
 
 
 def _set(**changes: Any) -> DistilledSet:
@@ -40,6 +43,40 @@ def _set(**changes: Any) -> DistilledSet:
         "provenance": {"method": "IADD", "counts": {"train": 10}, "list": [1, 2.5, None, "ü"]},
     }
     return DistilledSet(**{**values, **changes})
+
+
+def test_the_first_images_of_each_class_are_a_set() -> None:
+    labels = np.array([1, 0, 0, 1, 1, 0, 2])
+    weights = np.array([1, 2, 1, 0.5, 1.5, 0.5, 0.5], np.float32)
+    images = np.arange(7, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 8, 8), np.float32)
+    soft = np.eye(3, dtype=np.float32)[labels]
+    whole = _set(
+        images=images, labels=labels, weights=weights, stage=np.arange(7), soft_labels=soft, class_names=("a", "b", "c")
+    )
+    for ipc in (1, 2, 3):
+        seen, rows = {0: 0, 1: 0, 2: 0}, []
+        for row, label in enumerate(labels.tolist()):
+            seen[label] += 1
+            if seen[label] <= ipc:
+                rows.append(row)
+        part = whole.first(ipc)
+        assert part.images[:, 0, 0, 0].tolist() == part.stage.tolist() == rows
+        assert part.labels.tolist() == labels[rows].tolist()
+        assert part.cut_to == (ipc if ipc < 3 else None)
+        assert part.soft_labels is not None
+        assert np.array_equal(part.soft_labels, soft[rows])
+        np.testing.assert_allclose(part.weights, weights[rows] * len(rows) / weights[rows].sum(), rtol=1e-6)
+        assert (part.student_lr, part.normalisation, part.provenance) == (
+            whole.student_lr,
+            whole.normalisation,
+            whole.provenance,
+        )
+
+
+@pytest.mark.parametrize("ipc", [0, -1, 3])
+def test_more_images_of_a_class_than_there_are_cannot_be_taken(ipc: int) -> None:
+    with pytest.raises(UsageError, match=rf"the first {ipc} images of each class, of a set with 2\. Expected: 1 to 2"):
+        _set().first(ipc)
 
 
 @pytest.fixture
@@ -87,6 +124,52 @@ def test_soft_labels_come_back_to_the_bit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.soft_labels, SOFT)
     np.testing.assert_array_equal(loaded.stage, [0, 1, 0, 1])
     np.testing.assert_array_equal(loaded.labels, [0, 0, 1, 1])
+
+
+def test_label_values_come_back_to_the_bit_and_are_no_probabilities(tmp_path: Path) -> None:
+    made = _set(soft_labels=VALUES, label_kind="values")
+    assert (made.by_values, _set(soft_labels=SOFT).by_values, _set(label_kind="values").by_values) == (
+        True,
+        False,
+        False,
+    )
+    made.save(tmp_path)
+    loaded = DistilledSet.load(tmp_path)
+    assert loaded.by_values
+    assert loaded.soft_labels is not None
+    np.testing.assert_array_equal(loaded.soft_labels, VALUES)
+    assert "soft_labels" not in read_tensors(tmp_path / "images.safetensors", "test")[0]
+    assert loaded.first(1).by_values
+    assert made.training_bytes() != replace(made, soft_labels=SOFT, label_kind="probabilities").training_bytes()
+    assert (
+        replace(made, soft_labels=SOFT).training_bytes()
+        != replace(made, soft_labels=SOFT, label_kind="probabilities").training_bytes()
+    )
+
+
+def test_a_former_version_would_refuse_label_values(tmp_path: Path) -> None:
+    """It would train on the classes in their place; so the schema is another, and one that says less is refused."""
+    _set(soft_labels=VALUES, label_kind="values").save(tmp_path)
+    assert json.loads((tmp_path / "manifest.json").read_text())["schema"] == 3
+    _edit(tmp_path, schema=SET_SCHEMA)
+    with pytest.raises(ArtifactError, match=r"it has label values, and its schema is not 3"):
+        DistilledSet.load(tmp_path)
+
+
+def test_a_set_has_one_kind_of_labels() -> None:
+    tensors = _set(soft_labels=VALUES, label_kind="values").tensors()
+    with pytest.raises(ArtifactError, match="both soft_labels and label_values"):
+        DistilledSet.of_tensors({**tensors, "soft_labels": SOFT}, ("COVID", "Normal"), Provenance())
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -1001.0])
+def test_label_values_are_finite_and_bounded(wrong: float) -> None:
+    values = VALUES.copy()
+    values[2, 1] = wrong
+    with pytest.raises(ArtifactError, match=r"a label value is not finite, or beyond 1000"):
+        _set(soft_labels=values, label_kind="values")
+    with pytest.raises(ArtifactError, match=r"soft labels are float32 \(4, 1\)"):
+        _set(soft_labels=VALUES[:, :1], label_kind="values")
 
 
 def test_a_set_of_the_first_schema_is_read_and_has_no_soft_labels(folder: Path) -> None:
@@ -306,7 +389,7 @@ from pathlib import Path
 from medistill.artifacts import distilled_set
 from medistill.artifacts.distilled_set import DistilledSet
 
-def kill(*_):
+def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 old = DistilledSet.load(sys.argv[1])

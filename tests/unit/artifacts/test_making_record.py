@@ -83,7 +83,7 @@ def test_a_set_whose_images_or_words_differ_is_another_one() -> None:
     images = made.images.copy()
     images[0, 0, 0, 0] = np.nextafter(images[0, 0, 0, 0], np.float32(9))
     assert not known.is_of(replace(made, images=images))
-    assert not known.is_of(replace(made, provenance={**made.provenance.as_json(), "starts_from": "real"}))
+    assert not known.is_of(replace(made, provenance={**made.provenance.as_json(), "starts_from": "noise"}))
     assert not known.is_of(replace(made, class_names=("Pneumonia", "Normal")))
 
 

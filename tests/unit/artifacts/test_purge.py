@@ -35,6 +35,8 @@ def _filled(root: Path) -> Path:
         (f"corpora/{B}/images.npy", 20),
         (f"trajectories/{A}/expert_0000.safetensors", 3),
         (f"decoders/{A}/weights.safetensors", 4),
+        (f"features/{B}/features.npy", 13),
+        (f"features/{B}.lock", 0),
         ("tuning.json", 2),
     ):
         write_text(root / name, "x" * size, private=True)
@@ -49,15 +51,16 @@ def test_it_counts_and_removes_only_what_is_its_own(tmp_path: Path) -> None:
     root = _filled(tmp_path / "cache")
     (root / "keep.txt").write_text("not a corpus")
     (root / "phantom" / "v1").mkdir(parents=True)
+    (root / "encoders" / A).mkdir(parents=True)
     done = purge(root)
     gone = done.removed
-    assert (gone.bytes, gone.corpora, gone.trajectories, gone.decoders) == (161, 2, 1, 1)
+    assert (gone.bytes, gone.corpora, gone.trajectories, gone.decoders, gone.features) == (174, 2, 1, 1, 1)
     assert done.left == ()
-    assert _left(root) == ["keep.txt", "phantom", "phantom/v1"]
+    assert _left(root) == ["encoders", f"encoders/{A}", "keep.txt", "phantom", "phantom/v1"]
     assert purge(root).removed.bytes == 0
 
 
-@pytest.mark.parametrize("kind", ["corpora", "trajectories", "sources", "decoders", "pulled"])
+@pytest.mark.parametrize("kind", ["corpora", "trajectories", "sources", "decoders", "features", "pulled"])
 def test_a_kind_that_is_a_link_is_emptied_and_the_others_go_too(tmp_path: Path, kind: str) -> None:
     root = _filled(tmp_path / "cache")
     (root / kind).rename(tmp_path / "big disk")
@@ -154,7 +157,13 @@ def test_one_that_cannot_be_removed_is_told_and_the_others_go(tmp_path: Path, mo
     monkeypatch.setenv("MEDISTILL_CACHE", str(root))
     done = CliRunner().invoke(app, ["purge", "--yes", "--json"])
     assert done.exit_code == 3
-    assert json.loads(done.stdout)["removed"] == {"bytes": 61, "corpora": 1, "trajectories": 1, "decoders": 1}
+    assert json.loads(done.stdout)["removed"] == {
+        "bytes": 74,
+        "corpora": 1,
+        "trajectories": 1,
+        "decoders": 1,
+        "features": 1,
+    }
     assert json.loads(done.stdout)["left"] == [f"{stuck}: Operation not permitted"]
     assert str(stuck) in done.stderr
     assert _left(root) == ["corpora", f"corpora/{A}", f"corpora/{A}/images.npy"]

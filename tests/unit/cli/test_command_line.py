@@ -42,6 +42,11 @@ COMMANDS = [
     ["doctor"],
     ["ledger"],
     ["purge"],
+    ["encoder", "add"],
+    ["encoder", "convert"],
+    ["encoder", "list"],
+    ["encoder", "show"],
+    ["encoder", "remove"],
     ["keys", "new"],
     ["keys", "list"],
     ["keys", "export"],
@@ -108,7 +113,7 @@ def test_the_root_help_lists_the_commands_in_the_order_of_the_work() -> None:
     verbs = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line.split()]
     expected = (
         "init distill prepare experts evaluate leave-site-out audit share verify train merge export push "
-        "exchange-study benchmark report phantom ledger doctor purge keys recipes"
+        "exchange-study benchmark report phantom ledger doctor purge encoder keys recipes"
     )
     assert " ".join(verbs) == expected
     assert "..." not in told
@@ -226,7 +231,7 @@ def test_doctor_says_whether_text_can_be_looked_for(reader: str | None, monkeypa
 
 def test_purge_asks_and_removes_what_came_from_patients(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    kept = {"corpora": 2, "trajectories": 1, "decoders": 3, "staging": 1, "sources": 1, "phantom": 1}
+    kept = {"corpora": 2, "trajectories": 1, "decoders": 3, "features": 1, "sources": 1, "phantom": 1, "encoders": 1}
     for part, count in kept.items():
         for number in range(count):
             (cache / part / str(number)).mkdir(parents=True)
@@ -234,7 +239,7 @@ def test_purge_asks_and_removes_what_came_from_patients(tmp_path: Path) -> None:
     (cache / "tuning.json").write_bytes(bytes(10))
     (cache / "of-somebody-else.txt").write_bytes(bytes(100))
     held = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)["cache"]
-    assert (held["corpora"], held["trajectories"], held["decoders"]) == (2, 1, 3)
+    assert (held["corpora"], held["trajectories"], held["decoders"], held["features"]) == (2, 1, 3, 1)
     assert (held["patients_bytes"], held["bytes"]) == (8010, 9010)
     refused = CliRunner().invoke(app, ["purge"])
     assert refused.exit_code == 2
@@ -242,8 +247,15 @@ def test_purge_asks_and_removes_what_came_from_patients(tmp_path: Path) -> None:
     assert (cache / "corpora" / "0" / "file").is_file()
     done = CliRunner().invoke(app, ["purge", "--yes", "--json"])
     assert done.exit_code == 0
-    assert json.loads(done.stdout)["removed"] == {"bytes": 8010, "corpora": 2, "trajectories": 1, "decoders": 3}
-    assert sorted(part.name for part in cache.iterdir()) == ["of-somebody-else.txt", "phantom"]
+    assert json.loads(done.stdout)["removed"] == {
+        "bytes": 8010,
+        "corpora": 2,
+        "trajectories": 1,
+        "decoders": 3,
+        "features": 1,
+    }
+    assert (cache / "encoders" / "0" / "file").is_file()
+    assert sorted(part.name for part in cache.iterdir()) == ["encoders", "of-somebody-else.txt", "phantom"]
     assert (cache / "phantom" / "0" / "file").is_file()
 
 

@@ -12,7 +12,7 @@ from medistill.errors import RecipeError
 from medistill.progress import Silent
 from medistill.recipe import load_recipe, recipe_toml
 from medistill_cli.main import app
-from medistill_cli.recipe_choice import choose_recipe, overrides_of, words_of
+from medistill_cli.recipe_choice import choose_recipe, method_for, overrides_of, words_of
 
 
 class Told(Silent):
@@ -115,3 +115,54 @@ def test_the_words_of_a_command_carry_its_method() -> None:
     words = words_of(Path("xray"), None, "demo", ["method.ema=0.5"], method="ftd", seed=3)
     assert words == shlex.split("--data xray --recipe demo --method ftd --seed 3 --set method.ema=0.5")
     assert "--method" not in words_of(Path("xray"), None, "demo", None, method=None)
+
+
+def test_an_encoder_makes_networks_probes_whatever_set_says() -> None:
+    recipe = load_recipe("demo", overrides_of(["network.name=resnet18"], encoder="2" * 64))
+    assert (recipe.network.name, recipe.network.encoder) == ("probe", "2" * 64)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "size"),
+    [
+        ("demo", [], 128),
+        (None, [], 128),
+        ("demo", ["data.image_size=48"], 48),
+        ("mine", [], 48),
+        ("plain", [], 128),
+    ],
+)
+def test_images_for_an_encoder_are_not_small_unless_somebody_says_so(
+    recipe: str | None, settings: list[str], size: int, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text("[data]\nimage_size = 48\n")
+    (tmp_path / "plain.toml").write_text("[method]\nipc = 3\n")
+    name = str(tmp_path / f"{recipe}.toml") if recipe in ("mine", "plain") else recipe
+    told, overrides = Told(), overrides_of(settings, encoder="2" * 64)
+    chosen = choose_recipe(name, overrides, data=None, device="cpu", progress=told, encoder="2" * 64)
+    assert chosen.data.image_size == size
+    assert any("Images of 128 pixels" in line for line in told.lines) == (size == 128)
+
+
+def test_an_encoder_takes_the_method_that_is_made_for_it_unless_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text('[method]\nname = "dm"\n')
+    mine, stored = str(tmp_path / "mine.toml"), tmp_path / "mine.toml"
+    there = ("dm", "iadd", "encoded-ddoq", "private-means")
+    monkeypatch.setattr("medistill.method_names.method_names", lambda: there)
+
+    def method(named: str | None = None, recipe: str | None = "demo", settings: tuple[str, ...] = (), **more: object):
+        given = {"encoder": "2" * 64, "stored": None, "private": False, **more}
+        return method_for(named, given.pop("encoder"), recipe, settings, **given)
+
+    assert method() == "encoded-ddoq"
+    assert method(private=True) == "private-means"
+    assert method("ftd") == "ftd"
+    assert method(recipe=mine) is None
+    assert method(settings=("method.name=dm",)) is None
+    assert method(encoder=None) is None
+    assert method(recipe=None, stored=stored) is None
+    assert method(recipe="demo", stored=stored) == "encoded-ddoq"
+    there = ("dm", "iadd")
+    assert method() is None

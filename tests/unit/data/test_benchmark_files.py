@@ -96,6 +96,54 @@ def test_cifar_in_every_form(name: str, kind: int, form: str, tmp_path: Path) ->
     assert told.files[-1] == version.test
 
 
+def refused_then_read(data: Path, published: Benchmark, size: int) -> BenchmarkImages:
+    """What a copy with fewer images than ``published`` is with --partial, without which it is refused."""
+    with pytest.raises(DataError) as caught:
+        read(data, published, size)
+    assert "--partial" in caught.value.do or "lacks train/" in caught.value.seen
+    return read(data, replace(published, partial=True), size)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_cifar_that_was_cut_down_is_read_only_where_that_is_meant(kind: int, tmp_path: Path) -> None:
+    version = VERSIONS["cifar100"][kind]
+    write_cifar(tmp_path, CIFAR["cifar100"], version)
+    told = refused_then_read(tmp_path, replace(CIFAR["cifar100"], train=TRAIN + 9, test=TEST + 5), 32)
+    pixels, labels, _ = drawn(CIFAR["cifar100"])
+    np.testing.assert_array_equal(told.images, pixels.reshape(-1, 3, 32, 32))
+    np.testing.assert_array_equal(told.labels, labels)
+    assert [len(told.of(split)) for split in ("train", "test")] == [TRAIN, TEST]
+    assert (told.files[TRAIN - 1], told.files[TRAIN]) == (version.train[0], version.test)
+    too_many = replace(CIFAR["cifar100"], train=TRAIN - 1, partial=True)
+    with pytest.raises(DataError, match=r"data|bytes"):
+        read(tmp_path, too_many)
+    if kind:
+        cut(tmp_path / version.folder / version.test)
+        with pytest.raises(DataError, match=r"records of 3074"):
+            read(tmp_path, replace(CIFAR["cifar100"], partial=True))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_tiny_imagenet_that_was_cut_down_is_read_only_where_that_is_meant(zipped: bool, tmp_path: Path) -> None:
+    files = tiny_files()
+    del files["train/n01629819/images/n01629819_0.JPEG"]
+    write_tiny(tmp_path, files, zipped=zipped)
+    told = refused_then_read(tmp_path, TINY, 64)
+    assert told.labels.tolist() == [0, 0, 1, 2, 2, 2, 0, 1, 0]
+    assert told.files[2] == "train/n01629819/images/n01629819_1.JPEG"
+    assert [len(told.of(split)) for split in ("train", "test")] == [5, 4]
+    told = refused_then_read(tmp_path, replace(TINY, test=6), 64)
+    assert len(told.of("test")) == 4
+
+
+def test_a_pneumoniamnist_that_was_cut_down_is_read_only_where_that_is_meant(tmp_path: Path) -> None:
+    arrays = pneumonia()
+    np.savez_compressed(tmp_path / "pneumoniamnist.npz", **arrays)
+    told = refused_then_read(tmp_path, replace(PNEUMONIA, train=9, test=7), 28)
+    np.testing.assert_array_equal(told.images[told.of("test")][:, 0], arrays["test_images"])
+    assert [len(told.of(split)) for split in ("train", "val", "test")] == [8, 3, 4]
+
+
 def cut(path: Path, count: int = 1) -> None:
     path.write_bytes(path.read_bytes()[:-count])
 

@@ -18,14 +18,15 @@ from medistill.engine.matching import match
 from medistill.engine.objectives.trajectory import ALPHA_LIMIT, ALPHA_STEP, student_lr
 from medistill.engine.outer import optimise, step
 from medistill.engine.problem import ValidationScore
-from medistill.engine.segment import Segment
-from medistill.engine.unroll import adjoint, unroll
+from medistill.engine.segment import Segment, StudentSteps
 from medistill.errors import DivergedError, MemoryShortError, RecipeError
 from medistill.progress import Silent
 from medistill.training.augmentation import augment, draw
 from medistill.training.randomness import generator
 from medistill.training.stages import even_slice, image_stages, slice_of
 from tests.factories.outer_problem import CPU, LABELS, bits, problem_of, recipe_of, restored, source, start
+from tests.factories.student_walk import walk as student_walk
+from tests.factories.student_walk import walk_back
 
 ALL = torch.arange(4)
 
@@ -39,7 +40,7 @@ def outer_loss(network, segment: Segment, pixels: Tensor, told: Tensor, alpha: T
     named = dict(network.named_parameters())
     sizes = [p.numel() for p in named.values()]
     theta = segment.start.clone().requires_grad_()
-    for rows, drawn in zip(segment.batches, segment.draws, strict=True):
+    for rows, drawn in zip(segment.steps.batches, segment.steps.draws, strict=True):
         parts = {name: t.view(p.shape) for (name, p), t in zip(named.items(), theta.split(sizes), strict=True)}
         logits = functional_call(network, parts, (augment(pixels[rows], drawn),))
         loss = (logits.logsumexp(dim=1) - (told[rows] * logits).sum(dim=1)).mean()
@@ -211,7 +212,7 @@ def test_segments_are_averaged(trajectories):
     walk = walk_of(recipe, state, made)
     for iteration in range(recipe.method.iterations):
         segments = [double(source(recipe, trajectories).draw(iteration, ALL, k)) for k in range(3)]
-        assert len({(one.start.sum().item(), tuple(one.batches[0].tolist())) for one in segments}) > 1
+        assert len({(one.start.sum().item(), tuple(one.steps.batches[0].tolist())) for one in segments}) > 1
         walk.move(*walk.gradient(segments, walk.pixels))
     made.objective.student.network.float()
     optimise(state, made, Silent())
@@ -225,7 +226,8 @@ def plain_segment(recipe, trajectories, iteration: int) -> Segment:
     epoch = int(torch.randint(settings.max_start_epoch, (), generator=numbers))
     ends = [torch.from_numpy(trajectories.snapshot(expert, i)) for i in (epoch, epoch + settings.expert_epochs)]
     batches = [torch.randperm(4, generator=numbers) for _ in range(settings.syn_steps)]
-    return Segment(*ends, batches, [draw(recipe.augmentation, 4, numbers, CPU) for _ in batches])
+    draws = [draw(recipe.augmentation, 4, numbers, CPU) for _ in batches]
+    return Segment(*ends, StudentSteps(batches, draws))
 
 
 @pytest.mark.parametrize("direction", ["frozen", "descent"])
@@ -243,9 +245,9 @@ def test_all_turned_off_is_the_plain_loop_to_the_bit(trajectories, direction):
     for iteration in range(recipe.method.iterations):
         segment, alpha = plain_segment(recipe, trajectories, iteration), float(log_alpha.exp())
         images = Images(pixels, LABELS, torch.ones(4))
-        thetas = unroll(objective.student, images, alpha, segment, micro_batch=3)
+        thetas = student_walk(objective.student, images, alpha, segment, 3)
         matched = match(thetas[-1], segment, weights, objective.groups.sizes)
-        gradient = adjoint(objective.student, images, alpha, segment, thetas, matched.lambda_end, micro_batch=3)
+        gradient = walk_back(objective.student, images, alpha, segment, thetas, matched.lambda_end, 3)
         velocity = 0.5 * velocity + gradient.images
         pixels = pixels - recipe.method.image_lr * velocity
         log_velocity = 0.5 * log_velocity + alpha * float(gradient.alpha)

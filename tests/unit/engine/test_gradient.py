@@ -9,12 +9,13 @@ import torch
 
 from medistill.engine.images import Images
 from medistill.engine.matching import match
-from medistill.engine.segment import Segment
+from medistill.engine.segment import Segment, StudentSteps
 from medistill.engine.student import Student
-from medistill.engine.unroll import adjoint, unroll
-from medistill.networks.registry import REGISTRY, NetworkSpec, build_network
+from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
 from medistill.training.augmentation import draw
+from tests.factories.networks import PIXEL_NETWORKS
+from tests.factories.student_walk import walk, walk_back
 from tests.naive_unroll import naive_gradient, problem
 
 SMALL = {"width": 6, "channels": 3, "size": 12, "count": 7, "steps": 4, "depth": 2, "classes": 3}
@@ -22,10 +23,10 @@ SMALL = {"width": 6, "channels": 3, "size": 12, "count": 7, "steps": 4, "depth":
 
 def exact(network, segment, images, alpha, importance, micro_batch):
     student = Student(network)
-    thetas = unroll(student, images, alpha, segment, micro_batch=micro_batch)
+    thetas = walk(student, images, alpha, segment, micro_batch)
     sizes = torch.tensor([p.numel() for p in network.parameters()])
     matched = match(thetas[-1], segment, importance, sizes)
-    gradient = adjoint(student, images, alpha, segment, thetas, matched.lambda_end, micro_batch=micro_batch)
+    gradient = walk_back(student, images, alpha, segment, thetas, matched.lambda_end, micro_batch)
     return matched, gradient
 
 
@@ -79,7 +80,7 @@ def test_images_that_several_steps_share_or_none_uses():
     numbers = torch.Generator().manual_seed(2)
     batches = [torch.tensor([0, 1, 2]), torch.tensor([2, 3, 1]), torch.tensor([4, 0, 2])]
     draws = [draw(AugmentationRecipe(), 3, numbers, torch.device("cpu")) for _ in batches]
-    shared = Segment(segment.start, segment.target, batches, draws)
+    shared = Segment(segment.start, segment.target, StudentSteps(batches, draws))
     ones = torch.ones(len(list(network.parameters())), dtype=torch.float64)
     _, of_pixels, *_ = naive_gradient(network, shared, images, 0.05)
     _, gradient = exact(network, shared, images, 0.05, ones, 2)
@@ -90,17 +91,17 @@ def test_images_that_several_steps_share_or_none_uses():
 def test_weighted_images_count_as_often_as_their_weight():
     network, segment, images = problem(torch.float64, **{**SMALL, "steps": 1})
     none = [draw(AugmentationRecipe(operations=()), 4, torch.Generator(), torch.device("cpu"))]
-    two_copies = Segment(segment.start, segment.target, [torch.tensor([0, 1, 2, 2])], none)
-    heavy = Segment(segment.start, segment.target, [torch.tensor([0, 1, 2])], none)
+    two_copies = Segment(segment.start, segment.target, StudentSteps([torch.tensor([0, 1, 2, 2])], none))
+    heavy = Segment(segment.start, segment.target, StudentSteps([torch.tensor([0, 1, 2])], none))
     weights = images.weights.clone()
     weights[:3] = torch.tensor([3 / 4, 3 / 4, 6 / 4], dtype=torch.float64)
     student = Student(network)
-    copied = unroll(student, images, 0.1, two_copies, micro_batch=100)[-1]
-    weighted = unroll(student, replace(images, weights=weights), 0.1, heavy, micro_batch=100)[-1]
+    copied = walk(student, images, 0.1, two_copies, 100)[-1]
+    weighted = walk(student, replace(images, weights=weights), 0.1, heavy, 100)[-1]
     assert relative(weighted, copied) < 1e-14
 
 
-@pytest.mark.parametrize("name", sorted(REGISTRY))
+@pytest.mark.parametrize("name", PIXEL_NETWORKS)
 def test_every_network_can_be_a_student(name):
     size = 32
     spec = NetworkSpec(NetworkRecipe(name=name, width=8), 1, size, 2)
@@ -109,7 +110,7 @@ def test_every_network_can_be_a_student(name):
     start = torch.cat([p.detach().reshape(-1) for p in network.parameters()])
     target = start + 1e-3 * torch.randn(len(start), generator=numbers)
     draws = [draw(AugmentationRecipe(), 2, numbers, torch.device("cpu"))]
-    segment = Segment(start, target, [torch.arange(2)], draws)
+    segment = Segment(start, target, StudentSteps([torch.arange(2)], draws))
     images = Images(torch.randn(2, 1, size, size, generator=numbers), torch.eye(2), torch.ones(2))
     _, of_pixels, *_ = naive_gradient(network, segment, images, 0.01)
     ones = torch.ones(len(list(network.parameters())))
@@ -146,7 +147,8 @@ def test_a_network_that_makes_its_weights_of_others():
     network = Standardised().double()
     start = torch.randn(sum(p.numel() for p in network.parameters()), generator=numbers, dtype=torch.float64)
     draws = [draw(AugmentationRecipe(), 4, numbers, torch.device("cpu")) for _ in range(3)]
-    segment = Segment(start, start + 0.1 * torch.randn(start.shape, generator=numbers), [torch.arange(4)] * 3, draws)
+    target = start + 0.1 * torch.randn(start.shape, generator=numbers)
+    segment = Segment(start, target, StudentSteps([torch.arange(4)] * 3, draws))
     pixels = torch.randn(4, 1, 8, 8, generator=numbers, dtype=torch.float64)
     images = Images(pixels, torch.eye(3, dtype=torch.float64)[[0, 1, 2, 0]], torch.ones(4, dtype=torch.float64))
     _, of_pixels, of_alpha, _ = naive_gradient(network, segment, images, 0.1)

@@ -10,7 +10,7 @@ from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import open_trajectories
 from medistill.engine.importance import ImportanceRule, ImportanceSettings, ParameterGroups
 from medistill.engine.matching import match
-from medistill.engine.segment import Segment
+from medistill.engine.segment import Segment, StudentSteps
 from tests.naive_unroll import problem
 
 CPU = torch.device("cpu")
@@ -83,7 +83,7 @@ def test_weighted_by_movement_the_loss_of_a_student_that_stands_still_stays_one(
     settings = ImportanceSettings(constraint="movement", direction=direction, lr=0.05)
     importance = Weights(settings, trajectories)
     start, target = (torch.from_numpy(trajectories.snapshot(0, epoch)) for epoch in (0, 1))
-    segment = Segment(start, target, [], [])
+    segment = Segment(start, target, StudentSteps([], []))
     for gradient in ([1.0, 0.0, 0.1], [0.3, 0.0, 2.0], [1.0, 0.0, 0.0]):
         importance.update(torch.tensor(gradient))
         loss = match(start, segment, importance.values, importance.groups.sizes).loss
@@ -118,7 +118,7 @@ def test_relative_start_weighs_each_live_group_by_its_relative_error(trajectorie
     start, target = (torch.from_numpy(trajectories.snapshot(0, epoch)) for epoch in (0, 1))
     end = target + torch.linspace(0.1, 0.5, 11)
     end[6:9] = target[6:9]
-    loss = match(end, Segment(start, target, [], []), importance.values, importance.groups.sizes).loss
+    loss = match(end, Segment(start, target, StudentSteps([], [])), importance.values, importance.groups.sizes).loss
     error, moved = (end - target).square(), (start - target).square()
     relative = [error[k].sum() / moved[k].sum() for k in (slice(0, 6), slice(9, 11))]
     weighted = (6 * relative[0] + 2 * relative[1]) / 8

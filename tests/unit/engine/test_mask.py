@@ -8,7 +8,7 @@ import torch
 
 from medistill.engine.mask import MaskSettings, parameter_mask
 from medistill.engine.matching import match
-from medistill.engine.segment import Segment
+from medistill.engine.segment import Segment, StudentSteps
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def ends() -> tuple[torch.Tensor, Segment]:
     """Where a student ended, and the segment that it should have walked."""
     numbers = torch.Generator().manual_seed(3)
     start, target = torch.randn(2, 101, generator=numbers)
-    return target + 0.5 * torch.randn(101, generator=numbers), Segment(start, target, [], [])
+    return target + 0.5 * torch.randn(101, generator=numbers), Segment(start, target, StudentSteps([], []))
 
 
 def ranked(end: torch.Tensor, segment: Segment) -> np.ndarray:

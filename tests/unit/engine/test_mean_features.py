@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from medistill.artifacts.corpus import Corpus
-from medistill.artifacts.normalisation import Normalisation
 from medistill.engine.checkpoint import load_checkpoint, save_checkpoint
 from medistill.engine.coordinates import MomentumSGD
 from medistill.engine.images import Images
@@ -21,35 +20,31 @@ from medistill.engine.outer import optimise, step
 from medistill.engine.parameterisations.pixels import Pixels
 from medistill.engine.problem import DistillationProblem, OuterSettings
 from medistill.engine.sources.fresh import FreshNetworks
-from medistill.engine.sources.originals import Originals
 from medistill.engine.state import State
-from medistill.networks.registry import NetworkSpec
 from medistill.progress import Silent
-from medistill.recipe import AugmentationRecipe, NetworkRecipe
-from medistill.training.augmentation import augment
+from medistill.recipe import AugmentationRecipe
 from medistill.training.images import LabelledImages
+from tests.factories.compared import (
+    CLASS_OF,
+    CLASSES,
+    CPU,
+    SIZE,
+    SPEC,
+    Wide,
+    originals,
+    seen_by_class,
+    six_images,
+)
 from tests.factories.drawn_corpus import drawn_corpus
 
-CPU = torch.device("cpu")
-CLASSES, SIZE = 3, 8
-NORMALISATION = Normalisation((0.5,), (0.25,))
 DRAWN = AugmentationRecipe()
 PLAIN = AugmentationRecipe(operations=())
-SPEC = NetworkSpec(NetworkRecipe(depth=2, width=3), 1, SIZE, CLASSES)
-CLASS_OF = torch.arange(6) % CLASSES
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
     """Three classes, 12 training images each."""
     return drawn_corpus(tmp_path / "corpus", size=SIZE)
-
-
-class Wide(FreshNetworks):
-    """The same networks in float64."""
-
-    def draw(self, iteration: int, shown: torch.Tensor, number: int = 0) -> nn.Module:
-        return super().draw(iteration, shown, number).double()
 
 
 class Flat(FreshNetworks):
@@ -60,35 +55,14 @@ class Flat(FreshNetworks):
 
 
 def objective(corpus: Corpus, networks=FreshNetworks, augmentation=DRAWN, class_ids=(0, 1, 2), batch=5):
-    originals = Originals(corpus, class_ids, batch, NORMALISATION, 0, CPU)
-    return MeanFeatures(networks(SPEC, 0, CPU), originals, augmentation, CLASSES, 0)
+    return MeanFeatures(networks(SPEC, 0, CPU), originals(corpus, class_ids, batch), augmentation, CLASSES, 0)
 
 
-def images(dtype=torch.float64, *, soft: bool = False) -> Images:
-    rng = torch.Generator().manual_seed(1)
-    pixels = torch.randn(6, 1, SIZE, SIZE, generator=rng, dtype=dtype)
-    labels = F.one_hot(CLASS_OF, CLASSES).to(dtype)
-    if soft:
-        labels = F.softmax(3 * labels + torch.randn(6, CLASSES, generator=rng, dtype=dtype), dim=1)
-    return Images(pixels, labels, torch.ones(6, dtype=dtype))
-
-
-def naive(network: nn.Module, drawn, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def naive(drawn, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The loss, class by class and image by image; features are all layers but the last."""
-
-    def phi(image: torch.Tensor, class_id: int) -> torch.Tensor:
-        x = augment(image[None].double(), drawn.augmentation[[class_id]])
-        return [x := layer(x) for layer in list(network.children())[:-1]][-1].flatten()
-
     loss = torch.zeros((), dtype=torch.float64)
-    for c in range(CLASSES):
-        of_class = drawn.originals.batch(drawn.originals.labels == c)
-        real = [phi(image, c) for image in of_class]
-        if not real:
-            continue
-        made = [labels[n, c] * phi(pixels[n], int(labels[n].argmax())) for n in drawn.shown.tolist()]
-        apart = sum(real) / len(real) - sum(made) / labels[drawn.shown, c].sum()
-        loss = loss + (apart**2).sum()
+    for real, made, share in seen_by_class(drawn, pixels, labels):
+        loss = loss + ((real.mean(dim=0) - share @ made) ** 2).sum()
     return loss
 
 
@@ -98,11 +72,11 @@ def naive(network: nn.Module, drawn, pixels: torch.Tensor, labels: torch.Tensor)
 @pytest.mark.parametrize("micro_batch", [1, 4, 100])
 def test_value_and_gradients_are_those_of_automatic_differentiation(corpus, mode, soft, class_ids, micro_batch):
     asked = objective(corpus, Wide, AugmentationRecipe(mode=mode), class_ids)
-    given = images(soft=soft)
+    given = six_images(soft=soft)
     shown = torch.tensor([0, 1, 2, 4, 5])  # the fourth takes no part
     drawn = asked.draw(7, shown)
     pixels, labels = given.pixels.clone().requires_grad_(), given.labels.clone().requires_grad_()
-    loss = naive(drawn.network, drawn, pixels, labels)
+    loss = naive(drawn, pixels, labels)
     loss.backward()
     found = asked.evaluate(given, {}, drawn, micro_batch)
     assert found.loss == pytest.approx(loss.item(), rel=1e-12)
@@ -151,7 +125,7 @@ def problem(corpus: Corpus, path: Path | None = None) -> DistillationProblem:
     return DistillationProblem(
         settings=OuterSettings(iterations=12, checkpoint_every=5),
         objective=objective(corpus, batch=12),
-        parameterisation=Pixels(images(torch.float32).pixels, MomentumSGD(lr=1.0, momentum=0.5)),
+        parameterisation=Pixels(six_images(torch.float32).pixels, MomentumSGD(lr=1.0, momentum=0.5)),
         labels=HardLabels(F.one_hot(CLASS_OF, CLASSES).float()),
         stage=torch.zeros(6, dtype=torch.int64),
         precision="fp32",
@@ -215,7 +189,7 @@ def test_a_step_passes_originals_too(corpus):
 
 def test_in_bf16_means_are_taken_in_full(corpus):
     """The means of the two are alike; to take them in half precision would lose what is between them."""
-    asked, given = objective(corpus), images(torch.float32)
+    asked, given = objective(corpus), six_images(torch.float32)
     drawn = asked.draw(0, torch.arange(6))
     full = asked.evaluate(given, {}, drawn, 4)
     with torch.autocast("cpu", torch.bfloat16):

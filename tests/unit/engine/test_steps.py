@@ -12,13 +12,14 @@ from torch.nn import functional as F
 from medistill.engine import derivative
 from medistill.engine.batched import adjoint_batched, unroll_batched
 from medistill.engine.check import check_derivatives
-from medistill.engine.segment import Segment
+from medistill.engine.segment import Segment, StudentSteps
 from medistill.engine.student import Student
-from medistill.engine.unroll import adjoint, step_batch, step_gradient, step_hessian_vector_product, unroll
+from medistill.engine.unroll import step_batch, step_gradient, step_hessian_vector_product
 from medistill.errors import WrongDerivativeError
 from medistill.progress import Silent
 from medistill.recipe import AugmentationRecipe
 from medistill.training.augmentation import draw
+from tests.factories.student_walk import walk, walk_back
 from tests.naive_unroll import naive_gradient, problem
 
 SMALL = {"width": 6, "channels": 3, "size": 12, "count": 7, "steps": 3, "depth": 2, "classes": 3}
@@ -49,7 +50,7 @@ def test_a_step_equals_autograd(mode):
     network, segment, images = problem(torch.float64, **SMALL)
     student = Student(network, mode)
     v = segment.target - segment.start
-    batch = step_batch(images, segment, 0)
+    batch = step_batch(images, segment.steps, 0)
     mine = step_hessian_vector_product(student, segment.start, v, batch, 3)
     gradient = step_gradient(student, segment.start, batch, 3)
     theta = segment.start.clone().requires_grad_()
@@ -81,9 +82,9 @@ def test_what_is_compiled_equals_automatic_differentiation_through_all_steps():
     network, segment, images = problem(torch.float64, **SMALL)
     student = Student(network, "compiled")
     _, of_pixels, of_alpha, _ = naive_gradient(network, segment, images, 0.05)
-    thetas = unroll(student, images, 0.05, segment, micro_batch=3)
+    thetas = walk(student, images, 0.05, segment, 3)
     end = 2 * (thetas[-1] - segment.target) / (segment.start - segment.target).square().sum()
-    gradient = adjoint(student, images, 0.05, segment, thetas, end, micro_batch=3)
+    gradient = walk_back(student, images, 0.05, segment, thetas, end, 3)
     assert relative(gradient.images, of_pixels) < 1e-12
     assert relative(gradient.alpha, of_alpha) < 1e-12
 
@@ -96,16 +97,16 @@ def test_segments_side_by_side_equal_one_after_another():
         start = first.start + 0.02 * torch.randn(len(first.start), generator=numbers, dtype=torch.float64)
         batches = [torch.randperm(7, generator=numbers)[:5] for _ in range(3)]
         draws = [draw(AugmentationRecipe(mode="all"), 5, numbers, torch.device("cpu")) for _ in batches]
-        segments.append(Segment(start, first.target, batches, draws))
+        segments.append(Segment(start, first.target, StudentSteps(batches, draws)))
     student = Student(network)
     ends = torch.randn(3, len(first.start), generator=numbers, dtype=torch.float64)
     stacked = unroll_batched(student, images, 0.05, segments, micro_batch=2)
     last = stacked[-1].clone()
     together = adjoint_batched(student, images, 0.05, segments, stacked, ends, micro_batch=2)
     for k, segment in enumerate(segments):
-        thetas = unroll(student, images, 0.05, segment, micro_batch=2)
+        thetas = walk(student, images, 0.05, segment, 2)
         assert relative(last[k], thetas[-1]) < 1e-14
-        alone = adjoint(student, images, 0.05, segment, thetas, ends[k], micro_batch=2)
+        alone = walk_back(student, images, 0.05, segment, thetas, ends[k], 2)
         assert relative(together[k].images, alone.images) < 1e-12
         assert relative(together[k].labels, alone.labels) < 1e-12
         assert relative(together[k].alpha, alone.alpha) < 1e-12
@@ -189,7 +190,7 @@ def test_compiled_programs_lie_where_only_their_owner_can_put_some(
 def test_a_compiled_step_is_right_and_one_that_picks_by_index_is_refused():
     network, segment, images = problem(torch.float32, **{**SMALL, "depth": 1, "width": 4})
     check_derivatives(Student(network, "compiled"), images, segment, "fp32", 3, Silent())
-    batch, v = step_batch(images, segment, 0), segment.target - segment.start
+    batch, v = step_batch(images, segment.steps, 0), segment.target - segment.start
     mine = step_hessian_vector_product(Student(network, "compiled"), segment.start, v, batch, 3)
     plain = step_hessian_vector_product(Student(network), segment.start, v, batch, 3)
     assert relative(mine.images, plain.images) < 1e-5

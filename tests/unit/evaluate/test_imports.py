@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib import import_module
 
-TRAINS = {"arms", "course", "network_keys", "originals_choice", "protocol"}
+TRAINS = {"arms", "course", "important_originals", "network_keys", "originals_choice", "protocol"}
 """Modules of the room that train networks."""
 HEAVY = {"torch", "monai", "sklearn", "scipy", "matplotlib"}
 

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from medistill.errors import RecipeError
 from medistill.networks.flat import FlatParameters, split
 from medistill.networks.footprint import largest_activation, micro_batch_size
-from medistill.networks.registry import REGISTRY, NetworkSpec, build_network
+from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import NetworkRecipe
+from tests.factories.networks import PIXEL_NETWORKS
 
 CIFAR = {
     "convnet": 320_010,
@@ -30,19 +31,19 @@ def network(name: str = "convnet", channels: int = 3, size: int = 32, classes: i
     )
 
 
-@pytest.mark.parametrize("name", sorted(REGISTRY))
+@pytest.mark.parametrize("name", PIXEL_NETWORKS)
 def test_parameter_counts(name):
     assert sum(p.numel() for p in network(name).parameters()) == CIFAR[name]
 
 
-@pytest.mark.parametrize("name", sorted(REGISTRY))
+@pytest.mark.parametrize("name", PIXEL_NETWORKS)
 @pytest.mark.parametrize(("channels", "size", "classes"), [(1, 32, 2), (3, 64, 5), (1, 112, 4)])
 def test_any_size_and_channel_count(name, channels, size, classes):
     made = network(name, channels, size, classes, width=8, depth=3)
     assert made(torch.randn(2, channels, size, size)).shape == (2, classes)
 
 
-@pytest.mark.parametrize("name", sorted(REGISTRY))
+@pytest.mark.parametrize("name", PIXEL_NETWORKS)
 def test_images_do_not_see_each_other(name):
     made, x = network(name, width=8), torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     alone = torch.cat([made(image[None]) for image in x])
@@ -70,7 +71,7 @@ def test_initialisation_is_torchs_own():
         assert float(ours.detach().abs().max()) <= (128 * 9) ** -0.5
 
 
-@pytest.mark.parametrize("name", sorted(REGISTRY))
+@pytest.mark.parametrize("name", PIXEL_NETWORKS)
 def test_start_depends_on_the_generator_alone_and_leaves_the_global_one_alone(name):
     torch.manual_seed(1)
     first = FlatParameters(network(name)).values
@@ -107,7 +108,7 @@ def test_every_layer_of_densenet_learns_from_images_of_32_pixels():
 
 
 def test_networks_are_named_in_words():
-    told = {name: NetworkSpec(NetworkRecipe(name=name, depth=2, width=8), 1, 32, 2).words for name in REGISTRY}
+    told = {name: NetworkSpec(NetworkRecipe(name=name, depth=2, width=8), 1, 32, 2).words for name in PIXEL_NETWORKS}
     assert told == {
         "convnet": "ConvNet, depth 2, width 8",
         "resnet18": "ResNet-18",
@@ -129,8 +130,8 @@ def test_flat_parameters_are_shared_with_the_network():
 
 def test_micro_batch_fits_the_largest_layer():
     made = network()
-    assert largest_activation(made, 3, 32) == 128 * 32 * 32
-    assert micro_batch_size(made, 3, 32) == 12
-    assert micro_batch_size(made, 3, 32, chosen=3) == 3
-    assert micro_batch_size(made, 3, 32, whole=5) == micro_batch_size(made, 3, 32, chosen=9, whole=5) == 5
-    assert micro_batch_size(network(size=224, depth=3), 3, 224) == 1
+    assert largest_activation(made, (3, 32, 32)) == 128 * 32 * 32
+    assert micro_batch_size(made, (3, 32, 32)) == 12
+    assert micro_batch_size(made, (3, 32, 32), chosen=3) == 3
+    assert micro_batch_size(made, (3, 32, 32), whole=5) == micro_batch_size(made, (3, 32, 32), chosen=9, whole=5) == 5
+    assert micro_batch_size(network(size=224, depth=3), (3, 224, 224)) == 1

@@ -63,6 +63,33 @@ def test_gradients_that_are_not_computed_are_no_numbers_and_their_derivatives_ar
     assert all(torch.equal(one, other) for one, other in zip(of_value, of_graph, strict=True))
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize(("stride", "padding"), [(1, 1), (1, 0), (1, (2, 0)), (2, 1)])
+def test_of_images_alone_their_derivative_is_the_same_and_weights_have_none(channels, stride, padding):
+    x, w, u, b = leaves((2, channels, 6, 7), (4, channels, 3, 2), (3, 4, 3, 3), (4,))
+    v = [torch.randn(one.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) for one in (w, u)]
+
+    def second(block: SecondOrderKernels) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
+        with block:
+            y = F.conv2d(F.conv2d(x, w, b, stride, padding).tanh(), u, None, 1, 1).sin().sum()
+            g = torch.autograd.grad(y, (w, u), create_graph=True)
+        return list(g), list(torch.autograd.grad(g, (x, w, u), v, allow_unused=True))
+
+    (value, whole), (also, of_images) = second(SecondOrderKernels()), second(SecondOrderKernels(last="images"))
+    assert all(torch.equal(one, other) for one, other in zip(value, also, strict=True))
+    torch.testing.assert_close(of_images[0], whole[0], rtol=1e-12, atol=1e-12)
+    assert not any(of is not None and of.any() for of in of_images[1:])
+    assert all(of is not None and of.any() for of in whole)
+
+
+def test_norms_of_which_no_weight_asks_have_the_same_gradient():
+    x, w, b = leaves((2, 3, 6, 6), (3,), (3,))
+    still = [w.detach(), b.detach()]
+    with SecondOrderKernels():
+        one, other = (F.group_norm(x, 3, *of).sin().sum() for of in ((w, b), still))
+    assert torch.equal(torch.autograd.grad(one, x)[0], torch.autograd.grad(other, x)[0])
+
+
 def test_autocast_is_left_to_pytorch():
     x, w, _ = leaves((2, 3, 6, 6), (4, 3, 3, 3), (4,))
     with torch.autocast("cpu", torch.bfloat16), SecondOrderKernels():

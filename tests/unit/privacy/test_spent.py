@@ -30,12 +30,10 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
 
 def test_releases_of_different_noise_compose_as_one_gaussian() -> None:
     """At a rate of 1 the updates are Gaussian mechanisms, of which mu squared adds up."""
-    pytest.importorskip("opacus")
     exact = gaussian_epsilon(math.sqrt(1 / 5**2 + 2 / 8**2), 2e-5)
     found = together([ONE, OTHER])
-    assert found is not None
-    assert exact <= found <= exact + 3 * 0.01 * 2.0
-    assert found < 2.0
+    assert found == pytest.approx(exact, rel=1e-9)
+    assert exact < 2.0
     assert together([OTHER, ONE]) == pytest.approx(found, rel=1e-9)
 
 
@@ -44,7 +42,8 @@ def test_the_sum_is_taken_where_it_is_smaller_or_all_that_there_is(monkeypatch: 
     little = [replace(ONE, epsilon=0.1), replace(ONE, epsilon=0.1)]
     assert together(little) == pytest.approx(0.2)
     monkeypatch.setitem(sys.modules, "opacus.accountants", None)
-    assert together([ONE, OTHER]) == pytest.approx(2.0)
+    sampled = [replace(one, sample_rate=0.5) for one in (ONE, OTHER)]
+    assert together(sampled) == pytest.approx(2.0)
     assert together([ONE]) == 1.2
     assert together([]) == 0
 

@@ -116,3 +116,15 @@ def test_images_of_another_shape_are_refused_with_both_shapes() -> None:
     check_fits(autoencoder, (1, 64, 64))
     with pytest.raises(ArtifactError, match=r"images of \(1, 64, 64\); the corpus has \(1, 32, 32\)"):
         check_fits(autoencoder, (1, 32, 32))
+
+
+def test_layers_one_after_another_are_the_decoder_and_have_the_shapes_that_they_say() -> None:
+    ours = drawn(Architecture(3, 16, 8, 3, 2))
+    codes = ours.encode(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3)))
+    layers, seen = ours.layers(), codes
+    assert [layer.name for layer in layers] == ["code", *(f"block_{number}" for number in range(1, 8))]
+    for layer in layers:
+        assert tuple(seen.shape[1:]) == layer.shape, layer.name
+        seen = layer.onward(seen)
+    assert torch.equal(seen, ours.decode(codes))
+    assert not seen.requires_grad, "weights take no part in a gradient"

@@ -14,9 +14,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from medistill.artifacts.weights_folder import WEIGHTS
 from medistill.errors import ArtifactError
 from medistill.quantisation.autoencoder import Architecture, Autoencoder, state_of
-from medistill.quantisation.decoder_folder import DESCRIPTION, WEIGHTS, bring, load, save
+from medistill.quantisation.decoder_folder import DESCRIPTION, bring, load, save
 from medistill.training.randomness import generator
 
 SMALL = Architecture(channels=1, image_size=16, width=8, levels=2, latent_channels=4)
@@ -79,7 +80,7 @@ def test_a_copy_is_private_whole_and_under_its_hash(folder: Path, tmp_path: Path
         ({"licence": "for \u202esrehto"}, "licence is not one line"),
         ({"trained_on": "x" * 2001}, "trained_on is not one line of at most 2000"),
         ({"kind": "medistill classifier"}, "of the kind 'medistill classifier'"),
-        ({"network": "os.system"}, "with the network 'os.system'"),
+        ({"network": "os.system"}, "it has the network 'os.system'"),
         ({"architecture": {**SMALL.as_json(), "width": 2**40}}, "width = '1099511627776'"),
         (
             {"architecture": {**SMALL.as_json(), "width": 16}},
@@ -87,7 +88,7 @@ def test_a_copy_is_private_whole_and_under_its_hash(folder: Path, tmp_path: Path
         ),
         ({"architecture": {**SMALL.as_json(), "levels": 3}}, "is in one of them alone"),
         ({"architecture": "AutoencoderKL"}, "other parts"),
-        ({"weights": "../../somewhere"}, "it holds what a decoder has not"),
+        ({"weights": "../../somewhere"}, "it holds what no such description has"),
         ({"weights_sha256": "0" * 64}, "weights.safetensors is not the one that decoder.json lists"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

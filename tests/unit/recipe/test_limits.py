@@ -27,9 +27,11 @@ def test_every_limit_is_of_a_setting_and_no_shipped_recipe_comes_near_one() -> N
 def test_every_whole_number_of_a_recipe_has_a_limit_or_takes_no_work() -> None:
     """A setting that is added later has to be judged: it is limited, or listed here with the reason."""
     free = {
-        "method.min_start_epoch", "method.max_start_epoch", "method.batch_syn", "method.validate_every",
-        "method.checkpoint_every", "evaluate.smallest_cell", "method.quantise.min_cluster_size", "audit.least_cluster",
-        "audit.least_held_out", "privacy.units", "data.channels", "schedule.few_patients", "seed",
+        "method.min_start_epoch", "method.max_start_epoch", "method.batch_syn", "method.real.batch_syn",
+        "method.unrolled.batch_syn",
+        "method.validate_every", "method.checkpoint_every", "evaluate.smallest_cell",
+        "method.quantise.min_cluster_size", "audit.least_cluster", "audit.least_held_out", "privacy.units",
+        "data.channels", "schedule.few_patients", "seed", "method.min_patients", "method.kept.every",
     }  # fmt: skip
     """They choose among what is there, or take less work where they are larger."""
     whole = {

@@ -239,6 +239,20 @@ def test_the_digest_is_of_the_settings_alone() -> None:
     assert len(digests) == 6
 
 
+def test_stages_that_share_their_experts_keep_the_digest_from_before_they_could_have_their_own() -> None:
+    plain, unasked, own, longer = (
+        load_recipe("demo", ["method.name=pdd", *more]).digest
+        for more in (
+            [],
+            ["method.former_epochs=7"],
+            ["method.new_experts=true"],
+            ["method.new_experts=true", "method.former_epochs=7"],
+        )
+    )
+    assert plain == unasked == "586a4c8caa77fe5d290a9a85113675bda5c74c7d82011cd5f403c536d26b9e0e"
+    assert len({plain, own, longer}) == 3
+
+
 def test_differences_are_named_one_by_one() -> None:
     mine = load_recipe("demo", ["method.ipc=3", "seed=7", "name=other", "data.classes=A,B"])
     assert recipe_differences(mine, load_recipe("demo")) == [

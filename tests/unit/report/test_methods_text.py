@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
+
 from medistill.evaluate.protocol import small_schedule
 from medistill.evaluate.published import BenchmarkResult
-from medistill.methods.registry import citations
-from medistill.recipe import Recipe
+from medistill.methods.registry import citations, recipe_facts
+from medistill.recipe import Recipe, load_recipe
+from medistill.recipe.load import sections_of
 from medistill.report.checklist import checklist
 from medistill.report.methods_text import REFERENCES, methods
 from medistill.report.record import Report
@@ -145,3 +148,87 @@ def test_other_networks_and_sites_are_told(report: Report) -> None:
     assert "trained with other networks: ResNet-18; DenseNet-121." in text
     assert "In turn each site (bimcv, rsna and guangzhou) was left out" in text
     assert "could be done for 2 of 3 sites" in text
+
+
+def run_with(report: Report, method: str, *overrides: str) -> Report:
+    """The same run, had it been made by another method, or with other settings of it."""
+    made = load_recipe("demo", [f"method.name={method}", *overrides])
+    assert report.distilled is not None
+    of_method = replace(report.distilled, method=recipe_facts(made).display_name)
+    return replace(report, distilled=of_method, making=replace(report.making, settings=sections_of(made)))
+
+
+@pytest.mark.parametrize(
+    ("method", "overrides", "said"),
+    [
+        ("unrolled", ["method.pool=0"], "a network with random parameters took up to 200 training steps by"),
+        ("unrolled", ["method.pool=3"], "out of a pool of 3 whose turns came one after another, took 15 training"),
+        ("unrolled", ["method.pool=3"], "on from where it had stopped in an earlier outer step; where that left no"),
+        ("unrolled", ["method.pool=3"], "The loss was carried back through these 15 steps."),
+        ("unrolled", ["method.inner=momentum"], "by stochastic gradient descent with momentum on the distilled"),
+        ("unrolled", ["method.inner=sgd"], "by stochastic gradient descent on the distilled"),
+        ("rat-bptt", [], "took up to 200 training steps by Adam on the distilled"),
+        ("rat-bptt", [], "after a random number of steps, and carried back through the 60 steps before it"),
+        ("rat-bptt", ["method.pool=4"], "out of a pool of 4"),
+        ("rat-bptt", ["method.pool=4"], "carried back through these 60 steps"),
+    ],
+)
+def test_unrolled_steps_are_told_by_the_settings_of_the_run(
+    report: Report, method: str, overrides: list[str], said: str
+) -> None:
+    text = words(run_with(report, method, *overrides))
+    assert said in text
+    pooled = "method.pool=3" in overrides or "method.pool=4" in overrides
+    if pooled:
+        assert "took up to" not in text
+        assert "loss was taken after a random number" not in text
+
+
+def test_a_rate_that_never_moved_is_not_called_learned(report: Report) -> None:
+    momentum = ("method.inner=momentum", "method.student_lr=0.01")
+    assert "learned with them" in words(run_with(report, "unrolled", *momentum))
+    assert "learned with them" not in words(run_with(report, "unrolled", *momentum, "method.student_lr_lr=0"))
+    assert "learned with them" not in words(run_with(report, "rat-bptt"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["method.real.weight=0.5"], ["It had a share of 0.5 in the images' gradient throughout."]),
+        (
+            ["method.real.weight=0.25", "method.real.begins=0.5", "method.iterations=100"],
+            ["share of 0.25 in the images' gradient, and counted alone from outer step 51 on", "first 50 of 100 outer"],
+        ),
+        (
+            ["method.real.begins=0.5", "method.iterations=100", "method.labels=soft"],
+            [
+                "It had no part at first, and counted alone from outer step 51 on",
+                "images and labels were moved by Adam",
+            ],
+        ),
+        (["method.real.weight=1"], ["outer steps followed them.", "It counted alone, in every outer step."]),
+        (
+            ["method.real.weight=0.5", "method.real.batch_real=77", "method.real.window=9", "method.real.inner=adam"],
+            [
+                "up to 77 originals of each class",
+                "back through the last 9 steps",
+                "by Adam on the distilled images: on",
+            ],
+        ),
+    ],
+)
+def test_the_loss_on_originals_beside_trajectories_is_told(
+    report: Report, overrides: list[str], said: list[str]
+) -> None:
+    text = words(run_with(report, "iadd", *overrides))
+    for expected in (*said, "A second loss was that of networks with random parameters", "were moved by Adam"):
+        assert expected in text
+    assert "weights of the parameters in the match" not in text
+    assert "A second loss" not in words(report)
+
+
+def test_w_by_usefulness_is_told_and_moves_no_image_by_itself(report: Report) -> None:
+    text = words(run_with(report, "iadd", "method.importance.direction=usefulness"))
+    assert "The weights of the parameters in the match were learned so that the second loss fell." in text
+    assert "up to 128 originals of each class" in text
+    assert "moved by Adam" not in text

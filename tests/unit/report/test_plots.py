@@ -204,7 +204,10 @@ def test_descriptions_say_the_finding_in_numbers() -> None:
         evaluation, [curve for curve in evaluation.decision if curve.class_name == "COVID"]
     )
     assert "from a probability of 0.25" in benefit
-    assert "chosen step 300" in course_section.describe_loss(report_example.course())
+    of_loss = course_section.describe_loss(report_example.course())
+    assert of_loss.startswith("Loss of the outer steps, 400 in all: 0.9 at the start")
+    assert "chosen step 300" in of_loss
+    assert course_plots.loss(report_example.course()).axes[0].get_ylabel() == "Loss of the outer steps"
     assert "0.870 at step 300" in course_section.describe_looks(report_example.course()).replace("\u202f", " ")
     assert with_interval(NONE, without="") == "not available"
     assert with_interval(ALONE, "difference", without="") == "+0.100"

@@ -13,7 +13,9 @@ from medistill.evaluate.evaluation import OperatingPoint
 from medistill.report.record import Report
 from medistill.report.render.csv import csv_text, headings, rows
 from medistill.report.sections import tables
+from medistill.report.sections.course import section
 from medistill.report.table import Column, Table, table
+from medistill.report.view import ReportView
 from tests.factories import report_example
 
 EVERY = {
@@ -124,3 +126,14 @@ def test_no_cell_is_a_formula(cell: str) -> None:
 def test_numbers_stay_numbers(cell: str) -> None:
     (_, (read,)) = csv.reader(io.StringIO(csv_text(table("t", [Column("x")], [(cell,)]))))
     assert float(read) == float(cell)
+
+
+def test_a_rate_that_was_not_learned_has_no_column() -> None:
+    whole = report_example.whole()
+    assert whole.distilled is not None
+    for method, learned in (("IADD", True), ("RaT-BPTT", False)):
+        made = replace(whole, distilled=replace(whole.distilled, method=method))
+        [told] = [table for table in section(ReportView(made)).data if table.name == "course"]
+        heads = ["outer step", "loss of the outer step", *(["student learning rate"] if learned else [])]
+        assert [list(row) for row in rows_of(told)] == [heads] * 400
+        assert ("learning rate" in str(told.caption)) == learned

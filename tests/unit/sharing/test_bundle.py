@@ -44,6 +44,11 @@ def soft() -> DistilledSet:
     return replace(small_set(), soft_labels=np.random.default_rng(2).dirichlet((1, 1), 4).astype(np.float32))
 
 
+def valued() -> DistilledSet:
+    values = np.random.default_rng(4).normal(size=(4, 2)).astype(np.float32)
+    return replace(small_set(), soft_labels=values, label_kind="values")
+
+
 def whitened() -> DistilledSet:
     grey = np.random.default_rng(6).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
     plain = Normalisation.full_scale(1)
@@ -51,7 +56,7 @@ def whitened() -> DistilledSet:
     return replace(small_set(), images=normalisation.apply(grey[:4]), normalisation=normalisation)
 
 
-@pytest.mark.parametrize("made", [small_set, soft, whitened])
+@pytest.mark.parametrize("made", [small_set, soft, valued, whitened])
 def test_the_set_comes_back_bit_by_bit(made: Callable[[], DistilledSet]) -> None:
     distilled = made()
     found = Bundle.of_files(pack(distilled, PLAIN)).distilled
@@ -59,16 +64,18 @@ def test_the_set_comes_back_bit_by_bit(made: Callable[[], DistilledSet]) -> None
     assert found.file_bytes() == distilled.file_bytes()
     assert found.class_names == distilled.class_names
     assert found.provenance == distilled.provenance
+    assert found.by_values == distilled.by_values
 
 
-def test_the_table_of_labels_gives_every_number_back() -> None:
-    distilled = replace(soft(), weights=np.array([0.1, 1.9, 1 / 3, 5 / 3], np.float32), stage=np.array([0, 0, 1, 2]))
+@pytest.mark.parametrize(("made", "column"), [(soft, "probability"), (valued, "value")])
+def test_the_table_of_labels_gives_every_number_back(made: Callable[[], DistilledSet], column: str) -> None:
+    distilled = replace(made(), weights=np.array([0.1, 1.9, 1 / 3, 5 / 3], np.float32), stage=np.array([0, 0, 1, 2]))
     rows = list(csv.DictReader(io.StringIO(labels_csv(distilled).decode())))
     assert [int(row["index"]) for row in rows] == [0, 1, 2, 3]
     assert np.array_equal(np.array([float(row["weight"]) for row in rows], np.float32), distilled.weights)
     assert [int(row["stage"]) for row in rows] == distilled.stage.tolist()
     assert [row["class"] for row in rows] == [distilled.class_names[label] for label in distilled.labels]
-    told = [[float(row[f"probability {name}"]) for name in distilled.class_names] for row in rows]
+    told = [[float(row[f"{column} {name}"]) for name in distilled.class_names] for row in rows]
     assert np.array_equal(np.array(told, np.float32), distilled.soft_labels)
 
 

@@ -33,7 +33,13 @@ def coloured() -> DistilledSet:
     )
 
 
-@pytest.mark.parametrize("made", [small_set, coloured])
+def valued() -> DistilledSet:
+    """Labels that are values."""
+    values = np.random.default_rng(9).normal(size=(4, 2)).astype(np.float32)
+    return replace(small_set(), soft_labels=values, label_kind="values")
+
+
+@pytest.mark.parametrize("made", [small_set, coloured, valued])
 @pytest.mark.parametrize(
     "statement",
     [
@@ -71,7 +77,7 @@ def test_mlcroissant_reads_the_records_of_an_unpacked_bundle(
         shown = np.asarray(record["records/image"])  # mlcroissant turns every picture into three colours
         assert np.array_equal(shown, np.broadcast_to(viewable[k], shown.shape))
         if distilled.soft_labels is not None:
-            told = [record[f"records/probability_{c}"] for c in range(2)]
+            told = [record[f"records/{'value' if distilled.by_values else 'probability'}_{c}"] for c in range(2)]
             assert np.array_equal(np.array(told, np.float32), distilled.soft_labels[k])
     for file in data.metadata.distribution:
         if getattr(file, "sha256", None):

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
+from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.provenance import MergedPart, SharedProvenance, TextCheckRecord
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.privacy.letters import Letters
 from medistill.recipe import load_recipe
 from medistill.report.data_statements import outcome
 from medistill.sharing.data_card import data_card
+from medistill.sharing.merge_source import MergeSource
+from medistill.sharing.merging import merge_sets
 from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
 from medistill.sharing.statement import Statement
 from tests.factories import report_example
@@ -122,6 +125,54 @@ def test_a_united_set_names_its_sources() -> None:
     assert "| 2 | an unnamed sender (unverified) | 3 to 3 | none |" in text
 
 
+SELECTED = {"prune": {"share": 0.125, "epochs": 3}, "method": {"name": "dm", "init": "leverage"}}
+PLAINLY = {"prune": {"share": 0.0}, "method": {"name": "dm", "init": "real"}}
+
+
+def united(*recipes: dict[str, object]) -> DistilledSet:
+    """Sets of four images each, made with these recipes, united."""
+    known = [{"starts_from": "real", "recipe": recipe} for recipe in recipes]
+    sets = [
+        replace(small_set(), images=small_set().images + number, provenance=one) for number, one in enumerate(known)
+    ]
+    return merge_sets([MergeSource(f"set {one.digest()[:8]}", one, one.digest()) for one in sets])
+
+
+def card_of(distilled: DistilledSet) -> str:
+    said = Statement(licence="CC0-1.0", intended_use="Tests")
+    return data_card(distilled, said, outgoing_provenance(distilled), None, None, dicom=False).decode()
+
+
+@pytest.mark.parametrize(
+    ("recipes", "images"), [((SELECTED, PLAINLY), "images 0 to 3"), ((PLAINLY, SELECTED), "images 4 to 7")]
+)
+def test_a_united_set_says_of_each_source_which_originals_it_took(
+    recipes: tuple[dict[str, object], ...], images: str
+) -> None:
+    both = united(*recipes)
+    text = card_of(both)
+    assert f"The originals that {images} began as were drawn by their ridge leverage within each class." in text
+    assert f"12.5 % of each class were left out before {images} were made" in text
+    assert text.count("left out before") == text.count("unusual patients") == 1
+    assert both.provenance.recipe is not None
+    assert "prune" not in both.provenance.recipe
+    assert both.provenance.recipe["method"]["init"] == "real"
+    assert "left out before" not in card_of(united(PLAINLY, PLAINLY))
+
+
+def test_what_sources_took_alike_is_said_of_each_and_kept_when_united_again() -> None:
+    both = united(SELECTED, SELECTED)
+    assert both.provenance.recipe is not None
+    assert both.provenance.recipe["method"]["init"] == "leverage"
+    third = replace(small_set(), images=small_set().images - 1)
+    again = merge_sets([MergeSource("third", third, third.digest()), MergeSource("both", both, both.digest())])
+    for text, first in ((card_of(both), 0), (card_of(again), 4)):
+        for start in (first, first + 4):
+            assert f"left out before images {start} to {start + 3} were made" in text
+    assert [part.drawn for part in again.provenance.sources or ()] == [None, "leverage", "leverage"]
+    assert "pruned" not in again.provenance.as_json()["sources"][0]
+
+
 def replace_source(source: Source, **changes: object) -> Source:
     return source.model_copy(update=changes)
 
@@ -149,6 +200,15 @@ def test_what_the_images_began_as_is_called_by_its_name() -> None:
     for synthetic, words in ((True, "began as one of these"), (False, "began as one of the real training images")):
         known = SharedProvenance(synthetic_source=synthetic, starts_from="real")
         assert words in card(Statement(licence="CC0-1.0", intended_use="Tests"), provenance=known)
+
+
+def test_label_values_are_called_no_probabilities() -> None:
+    statement, known = Statement(licence="CC0-1.0", intended_use="Tests"), SharedProvenance(method="FRePo")
+    valued = replace(small_set(), soft_labels=np.full((4, 2), -1.5, np.float32), label_kind="values")
+    text = data_card(valued, statement, known, None, None, dicom=False).decode()
+    assert "they are no probabilities, and a network is trained to answer them by half the squared error." in text
+    assert "probabilities of all classes" not in text
+    assert "half the squared error" not in card(statement)
 
 
 def test_a_quantised_set_says_of_how_many_patients_an_image_is_the_mean() -> None:

@@ -98,6 +98,15 @@ def test_a_name_is_proposed_only_where_it_is_the_same_but_for_its_spelling(other
         merge_sets(sets)
 
 
+def test_sets_of_equalised_originals_are_merged_with_their_like_alone() -> None:
+    even, plain = {"recipe": {"data": {"equalise": True}}}, {"recipe": {"data": {}}}
+    with pytest.raises(DataError, match="the originals of east had their histograms equalised"):
+        merge_sets([_source("east", _set(1, provenance=even)), _source("west", _set(2, provenance=plain))])
+    united = merge_sets([_source("east", _set(1, provenance=even)), _source("west", _set(2, provenance=even))])
+    assert united.provenance.recipe is not None
+    assert united.provenance.recipe["data"]["equalise"] is True
+
+
 def test_grey_values_survive_a_change_of_normalisation() -> None:
     one, other = _set(1), _set(2, normalisation=WEST)
     united = merge_sets([_source("east", one), _source("west", other)])
@@ -301,6 +310,49 @@ def test_nothing_is_promised_of_all_where_one_source_promises_nothing() -> None:
     assert "has no formal privacy guarantee: of its 2 sources, number 2 has none" in partly
     assert "epsilon" not in partly
     assert "the units differ" in _promised((2.0, 1e-5, "patient"), (2.0, 1e-5, "image"))
+
+
+def _valued(number: int, **changes: Any) -> DistilledSet:
+    values = np.random.default_rng(number).normal(size=(4, 2)).astype(np.float32)
+    return _set(number, soft_labels=values, label_kind="values", **changes)
+
+
+def test_label_values_follow_their_classes() -> None:
+    one, other = _valued(1), _valued(2, class_names=("Normal", "COVID"))
+    united = merge_sets([_source("east", one), _source("west", other)])
+    assert united.by_values
+    assert united.soft_labels is not None
+    assert one.soft_labels is not None
+    assert other.soft_labels is not None
+    np.testing.assert_array_equal(united.soft_labels, np.concatenate([one.soft_labels, other.soft_labels[:, ::-1]]))
+
+
+@pytest.mark.parametrize("soft", [None, np.full((4, 2), 0.5, np.float32)])
+def test_label_values_do_not_go_with_other_labels(soft: np.ndarray | None) -> None:
+    sources = [_source("east", _valued(1)), _source("west", _set(2, soft_labels=soft))]
+    with pytest.raises(
+        DataError, match=r"labels of east are values .* by the squared error, those of the other sets not"
+    ):
+        merge_sets(sources)
+
+
+def test_label_values_of_other_classes_are_not_added() -> None:
+    three = np.zeros((4, 3), np.float32)
+    other = _set(2, class_names=("viral", "Normal", "bacterial"), soft_labels=three, label_kind="values")
+    sources = [_source("east", _valued(1)), _source("west", other, viral="COVID", bacterial="COVID")]
+    with pytest.raises(DataError, match=r"the same classes in every set"):
+        merge_sets(sources)
+    alone = [_source("east", _valued(1, class_names=("a", "b"))), _source("west", _valued(2, class_names=("b", "c")))]
+    keep = [_source(one.name, one.distilled, **{name: name for name in one.distilled.class_names}) for one in alone]
+    with pytest.raises(DataError, match=r"label values of east are of 2 classes, the united set's of 3"):
+        merge_sets(keep)
+
+
+def test_dd_ranking_has_no_place_for_label_values() -> None:
+    from medistill.sharing.dd_ranking import dd_ranking_tensors
+
+    with pytest.raises(UsageError, match=r"labels are values .*medistill evaluate"):
+        dd_ranking_tensors(_valued(1))
 
 
 def test_dd_ranking_gets_logits_in_the_order_of_the_classes_and_its_own_normalisation() -> None:

@@ -14,13 +14,14 @@ from torch.nn import functional as F
 from medistill.errors import UsageError
 from medistill.networks.convnet import ConvNet
 from medistill.networks.flat import FlatParameters
-from medistill.networks.registry import REGISTRY, NetworkSpec, build_network
+from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
 from medistill.training import dp
 from medistill.training.augmentation import augment, draw
 from medistill.training.dp import PrivateSchedule, clipped_sum, train_privately
 from medistill.training.images import LabelledImages
 from medistill.training.secret import secret_generator, secret_normal, secret_uniform
+from tests.factories.networks import PIXEL_NETWORKS
 
 CLIP = 0.5
 PLAIN = AugmentationRecipe(operations=())
@@ -101,7 +102,7 @@ def test_the_sum_is_divided_by_the_public_batch_not_by_the_patients_taken() -> N
     assert torch.allclose(after, before - 0.1 * (expected + 0.01 * before), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", PIXEL_NETWORKS)
 def test_one_patient_moves_an_update_of_any_network_by_its_share_at_most(name: str) -> None:
     spec = NetworkSpec(NetworkRecipe(name=name, depth=2, width=8), 1, 32, 2)
     pixels = torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(1))

@@ -48,6 +48,21 @@ def test_each_part_of_the_epochs_shows_the_stages_up_to_its_own(soft, numbers):
     assert torch.allclose(trained(data), expected, atol=2e-5)
 
 
+def test_label_values_are_trained_on_by_half_the_squared_error():
+    values = 2 * SOFT - 1
+    data = LabelledImages.of_floats(IMAGES, LABELS, soft_labels=values, label_kind="values")
+    network, numbers = build_network(SPEC, generator(0, "network")), generator(0, "order")
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(3):
+        for rows in torch.randperm(9, generator=numbers).split(4):
+            optimiser.zero_grad()
+            wanted = values[rows]
+            (torch.nn.functional.mse_loss(network(IMAGES[rows]), wanted, reduction="sum") / 2 / len(rows)).backward()
+            optimiser.step()
+    expected = torch.cat([p.detach().reshape(-1) for p in network.parameters()])
+    assert torch.allclose(trained(data, epochs=3), expected, atol=2e-5)
+
+
 def test_more_stages_than_epochs_end_on_the_whole_set():
     data = LabelledImages.of_floats(IMAGES, LABELS, stage=torch.arange(9))
     expected = by_torch([torch.arange(5), torch.arange(9)], LABELS)
