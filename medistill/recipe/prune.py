@@ -28,6 +28,15 @@ class PruneRecipe(Section):
         """How many of a class's training images go: floor(share * images), as the share is written."""
         return int(self.share * images + 1e-9)
 
+    def kept(self, images: int) -> int:
+        """How many of a class's training images stay."""
+        return images - self.dropped(images)
+
+    @property
+    def afterwards(self) -> str:
+        """ " after pruning", with the share, for a message that counts images; empty where nothing is left out."""
+        return f" after pruning (prune.share = {self.share:g})" if self.active else ""
+
     def breaches(self) -> list[str]:
         """By what differential privacy would be broken, with the remedy in parentheses."""
         if not self.active:

@@ -73,7 +73,7 @@ def refuse_too_few(corpus: Corpus, recipe: Recipe, class_ids: Collection[int] | 
         return
     counts = np.bincount(corpus.labels[corpus.rows("train")], minlength=len(corpus.class_names))
     for c, (name, images) in enumerate(zip(corpus.class_names, counts.tolist(), strict=True)):
-        kept, needed = images - recipe.prune.dropped(images), recipe.fewest_images
+        kept, needed = recipe.prune.kept(images), recipe.fewest_images
         if kept >= needed or (class_ids is not None and c not in class_ids):
             continue
         room = (

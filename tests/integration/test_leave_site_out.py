@@ -20,7 +20,7 @@ from medistill.artifacts.kept import keep_json, read_result
 from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.progress import Silent, SilentTask
-from medistill.recipe import Recipe, override_recipe
+from medistill.recipe import PruneRecipe, Recipe, override_recipe
 from medistill.report.held_out_sites import load_sites
 from medistill.report.record import HeldOutSite
 from medistill.studies.sites.leave_site_out import leave_site_out
@@ -31,6 +31,8 @@ from medistill.workflow.prepare import prepare
 from medistill_cli.main import app
 from tests.factories.sited_corpus import ODD, corpus_of, write_sites
 from tests.settings_restored import settings_restored
+
+WHOLE = PruneRecipe()
 
 
 class Heard(Silent):
@@ -63,7 +65,7 @@ def test_a_class_that_one_site_alone_has_takes_no_part_without_it(tmp_path: Path
         (site, name, split, 3) for site in "ns" for name in ("Normal", "Other") for split in ("train", "val", "test")
     ]
     corpus = corpus_of(tmp_path, *cells, *[("n", "COVID", split, 3) for split in ("train", "val", "test")])
-    north, south = plan_sites(corpus, needed=3, smallest_cell=1)
+    north, south = plan_sites(corpus, needed=3, smallest_cell=1, prune=WHOLE)
     assert (north.site, north.folder, north.classes) == ("n", "01", ("Normal", "Other"))
     assert (north.images, north.patients, north.reason) == (18, 18, "")
     assert north.note == "Not every class takes part, because no other site has images of COVID."
@@ -73,18 +75,40 @@ def test_a_class_that_one_site_alone_has_takes_no_part_without_it(tmp_path: Path
 def test_what_cannot_be_learnt_without_a_site_is_said(tmp_path: Path) -> None:
     cells = [("n", "COVID", split, 3) for split in ("train", "val", "test")]
     cells += [("s", "Normal", split, 3) for split in ("train", "val", "test")]
-    both = plan_sites(corpus_of(tmp_path, *cells), needed=1, smallest_cell=1)
+    both = plan_sites(corpus_of(tmp_path, *cells), needed=1, smallest_cell=1, prune=WHOLE)
     assert [plan.reason for plan in both] == [
         "no other site has images of COVID",
         "no other site has images of Normal",
     ]
     assert [plan.images for plan in both] == [0, 0]
     cells += [("s", "COVID", "train", 2), ("n", "Normal", "train", 4), ("n", "Normal", "val", 1)]
-    few = plan_sites(corpus_of(tmp_path, *cells), needed=3, smallest_cell=1)
+    few = plan_sites(corpus_of(tmp_path, *cells), needed=3, smallest_cell=1, prune=WHOLE)
     assert few[0].reason == (
         "the other sites have 2 training and 0 validation images of class COVID, where 3 and 1 are needed"
     )
     assert (few[1].reason, few[1].classes, few[1].images) == ("", ("COVID", "Normal"), 11)
+
+
+def test_a_class_is_taught_by_the_images_that_pruning_leaves(tmp_path: Path) -> None:
+    """Of the three images of each class at the other site one goes: two are left, and three are needed of Other."""
+    cells = [(site, name, "train", 3) for site in "ns" for name in ("COVID", "Normal")]
+    cells += [("s", "Other", "train", 5), ("n", "Other", "train", 9)]
+    cells += [
+        (site, name, split, 3) for site in "ns" for name in ("COVID", "Normal", "Other") for split in ("val", "test")
+    ]
+    corpus = corpus_of(tmp_path, *cells)
+    prune = PruneRecipe(share=0.4)
+    assert [prune.kept(count) for count in (3, 5, 9)] == [2, 3, 6]
+    north, south = plan_sites(corpus, needed=2, smallest_cell=1, prune=prune)
+    assert (north.classes, south.classes) == (("COVID", "Normal", "Other"),) * 2
+    north, south = plan_sites(corpus, needed=3, smallest_cell=1, prune=prune)
+    assert (north.classes, south.classes) == (("Other",), ("Other",))
+    assert north.reason == (
+        "the other sites have 2 training and 3 validation images of class COVID after pruning (prune.share = 0.4), "
+        "where 3 and 1 are needed and the other sites have 2 training and 3 validation images of class Normal after "
+        "pruning (prune.share = 0.4), where 3 and 1 are needed"
+    )
+    assert plan_sites(corpus, needed=3, smallest_cell=1, prune=WHOLE)[0].reason == ""
 
 
 def test_a_site_whose_classes_are_its_own_has_nothing_to_be_tested_on(tmp_path: Path) -> None:
@@ -93,6 +117,7 @@ def test_a_site_whose_classes_are_its_own_has_nothing_to_be_tested_on(tmp_path: 
         corpus_of(tmp_path, *cells, *[("n", "C", split, 2) for split in ("train", "val", "test")]),
         needed=1,
         smallest_cell=1,
+        prune=WHOLE,
     )
     assert own[0].reason == (
         "none of its images is of a class that the other sites can teach; no other site has images of C"
@@ -102,8 +127,8 @@ def test_a_site_whose_classes_are_its_own_has_nothing_to_be_tested_on(tmp_path: 
 def test_a_site_of_few_patients_is_not_shown_by_itself(tmp_path: Path) -> None:
     cells = [(site, name, split, 3) for site in "st" for name in ("A", "B") for split in ("train", "val", "test")]
     corpus = corpus_of(tmp_path, *cells, ("n", "A", "train", 4), ("n", "B", "test", 5))
-    assert plan_sites(corpus, needed=1, smallest_cell=9)[0].reason == ""
-    few, large, _ = plan_sites(corpus, needed=1, smallest_cell=10)
+    assert plan_sites(corpus, needed=1, smallest_cell=9, prune=WHOLE)[0].reason == ""
+    few, large, _ = plan_sites(corpus, needed=1, smallest_cell=10, prune=WHOLE)
     assert few.reason == "fewer than 10 of its patients could be tested, who might be recognised"
     assert (large.images, large.reason) == (18, "")
 
@@ -111,9 +136,9 @@ def test_a_site_of_few_patients_is_not_shown_by_itself(tmp_path: Path) -> None:
 def test_fewer_than_two_sites_are_refused_and_unknown_ones_do_not_count(tmp_path: Path) -> None:
     cells = [("not stated", name, split, 2) for name in ("A", "B") for split in ("train", "val", "test")]
     with pytest.raises(UsageError, match="the corpus has no site"):
-        plan_sites(corpus_of(tmp_path, *cells), needed=1, smallest_cell=1)
+        plan_sites(corpus_of(tmp_path, *cells), needed=1, smallest_cell=1, prune=WHOLE)
     with pytest.raises(UsageError, match=r"the corpus has one site \(n\)"):
-        plan_sites(corpus_of(tmp_path, *cells, ("n", "A", "train", 2)), needed=1, smallest_cell=1)
+        plan_sites(corpus_of(tmp_path, *cells, ("n", "A", "train", 2)), needed=1, smallest_cell=1, prune=WHOLE)
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,21 @@ import numpy as np
 from medistill.artifacts.corpus import NOT_STATED, SPLITS, Corpus, rows_without_site
 from medistill.artifacts.kept import keep_json, read_result
 from medistill.errors import UsageError
-from medistill.recipe import Recipe
+from medistill.recipe import PruneRecipe, Recipe
 from medistill.report.held_out_sites import SitePlan, SitePlans
 
 
-def plan_sites(corpus: Corpus, needed: int, smallest_cell: int) -> list[SitePlan]:
+def plan_sites(corpus: Corpus, needed: int, smallest_cell: int, prune: PruneRecipe) -> list[SitePlan]:
     """What can be learnt without each site of a corpus, and tested there.
 
-    A class takes part if the other sites have ``needed`` training images and a validation image of it. A site is not
-    tested where fewer than ``smallest_cell`` patients would be: the table of subgroups would not show them either.
+    A class takes part if the other sites have enough training images, and a validation image, of it. A site is not
+    tested where too few patients would be: the table of subgroups would not show them either.
+
+    Args:
+        corpus: of all sites.
+        needed: fewest training images of a class that takes part, of those that are not pruned.
+        smallest_cell: fewest patients of a site that is tested.
+        prune: what share of the other sites' images goes before they are counted.
 
     Raises:
         UsageError: the corpus has fewer than two sites.
@@ -29,20 +35,21 @@ def plan_sites(corpus: Corpus, needed: int, smallest_cell: int) -> list[SitePlan
             expected="images of at least two sites, so that one can be left out",
             do="sort the files as SITE/CLASS/file, or name a table with a column for the site with --labels",
         )
-    return [_plan(corpus, site, f"{n:02d}", needed, smallest_cell) for n, site in enumerate(sites, start=1)]
+    return [_plan(corpus, site, f"{n:02d}", needed, smallest_cell, prune) for n, site in enumerate(sites, start=1)]
 
 
-def _plan(corpus: Corpus, site: str, folder: str, needed: int, smallest_cell: int) -> SitePlan:
+def _plan(corpus: Corpus, site: str, folder: str, needed: int, smallest_cell: int, prune: PruneRecipe) -> SitePlan:
     rows, splits = rows_without_site(corpus, site)
     labels, names = corpus.labels[rows], corpus.class_names
     train, val, test = (np.bincount(labels[splits == s], minlength=len(names)) for s in range(len(SPLITS)))
     elsewhere = np.bincount(corpus.labels[corpus.sites != corpus.site_names.index(site)], minlength=len(names))
-    taught = (train >= needed) & (val > 0)
+    kept = np.array([prune.kept(count) for count in train.tolist()])
+    taught = (kept >= needed) & (val > 0)
     nowhere_else = [name for c, name in enumerate(names) if elsewhere[c] == 0]
     lost = [f"no other site has images of {' or '.join(nowhere_else)}"] if nowhere_else else []
     lost += [
-        f"the other sites have {train[c]} training and {val[c]} validation images of class {name}, "
-        f"where {needed} and 1 are needed"
+        f"the other sites have {kept[c]} training and {val[c]} validation images of class {name}"
+        f"{prune.afterwards}, where {needed} and 1 are needed"
         for c, name in enumerate(names)
         if elsewhere[c] > 0 and not taught[c]
     ]
