@@ -141,6 +141,10 @@ class Method(ABC, Generic[Settings]):
             origin: what it is made from, for the record of its making.
         """
 
+    def least_steps(self, recipe: Recipe) -> int:
+        """The fewest outer steps with which it can be made: one for each stage."""
+        return recipe.method.stage_count
+
     def start(self, context: Context, class_ids: Sequence[int], count: int, normalisation: Normalisation) -> Tensor:
         """Make again what the images of a run began as, (N, C, H, W); of a method with outer steps.
 

@@ -15,6 +15,7 @@ from medistill.recipe.section import Positive, Text
 if TYPE_CHECKING:
     from medistill.methods.latent.decoder import Turn
     from medistill.quantisation.encoder_decoder import EncoderDecoder
+    from medistill.recipe import Recipe
 
 
 class Settings(LatentRecipe):
@@ -46,19 +47,17 @@ class HGlad(Latent[Settings]):
         "brought them."
     )
 
+    def least_steps(self, recipe: Recipe) -> int:
+        from medistill.methods.latent.decoder import layer_count
+
+        return len(self.settings_of(recipe).layers) or layer_count(recipe)
+
     def turns(self, decoder: EncoderDecoder, settings: Settings) -> Sequence[Turn]:
         from medistill.engine.coordinates import InTurn
-        from medistill.errors import RecipeError
         from medistill.methods.latent.decoder import Turn
         from medistill.training.stages import even_slice
 
         names = settings.layers or [layer.name for layer in decoder.layers()]
-        if settings.iterations < len(names):
-            raise RecipeError(
-                f"method.iterations {settings.iterations} gives not each of {len(names)} layers an outer step",
-                expected=f"at least {len(names)} outer steps",
-                do=f"set method.iterations to {len(names)} or more, or name fewer layers (method.layers)",
-            )
         steps = [even_slice(settings.iterations, len(names), number) for number in range(len(names))]
         return [Turn(name, len(turn), partial(InTurn, turn=turn)) for name, turn in zip(names, steps, strict=True)]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from medistill.errors import RecipeError
 from medistill.method_names import method_module, method_names
 from medistill.methods.base import Facts, Method
 from medistill.recipe import Recipe
@@ -28,6 +29,24 @@ def find_method(name: str) -> Method[Any]:
 def method_of(recipe: Recipe) -> Method[Any]:
     """The method that a recipe names."""
     return find_method(recipe.method.name)
+
+
+def refuse_too_few_steps(recipe: Recipe) -> None:
+    """Refuse a recipe with fewer outer steps than its method can be made with, before anything is made.
+
+    Raises:
+        RecipeError: with both numbers.
+        UsageError: a decoder that tells the number was brought, and is not in the cache.
+    """
+    steps, least = recipe.method.outer_steps, method_of(recipe).least_steps(recipe)
+    if 0 < steps < least:
+        raise RecipeError(
+            f"method.iterations {steps} gives not each of {least} stages or layers of method {recipe.method.name} an "
+            "outer step",
+            expected=f"at least {least} outer steps",
+            do=f"set method.iterations to {least} or more, or let fewer stages or layers be made (method.stages, "
+            "method.layers)",
+        )
 
 
 def recipe_facts(recipe: Recipe) -> Facts:

@@ -75,6 +75,17 @@ def brought_decoder(sha256: str) -> tuple[Autoencoder, str]:
     return found
 
 
+def architecture_of(recipe: Recipe, channels: int, image_size: int) -> Architecture:
+    """Return what an autoencoder is that a recipe has trained, for images of so many channels and pixels a side.
+
+    Raises:
+        ArtifactError: it cannot be built.
+        UsageError: the recipe's method trains none.
+    """
+    settings = autoencoder_of(recipe.method)
+    return Architecture(channels, image_size, settings.width, settings.levels, settings.latent_channels)
+
+
 def own_autoencoder(corpus: Corpus, recipe: Recipe, device: torch.device, progress: Progress = Silent()) -> Autoencoder:
     """The autoencoder of a corpus's training images, on the device; it is trained where the cache has none.
 
@@ -85,7 +96,7 @@ def own_autoencoder(corpus: Corpus, recipe: Recipe, device: torch.device, progre
         ArtifactError: the recipe asks for one that cannot be built.
     """
     settings, (channels, size, _) = autoencoder_of(recipe.method), corpus.images.shape[1:]
-    architecture = Architecture(channels, size, settings.width, settings.levels, settings.latent_channels)
+    architecture = architecture_of(recipe, channels, size)
     folder = _own_folder(corpus, recipe)
     with exclusive_lock(
         folder.with_name(f"{folder.name}.lock"),

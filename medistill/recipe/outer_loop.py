@@ -46,8 +46,7 @@ class OuterStepsRecipe(MethodSettings):
         return self.iterations
 
     def cut_down(self, *, experts: int, iterations: int) -> Self:
-        steps = max(self.stage_count, iterations)
-        fewer = {"iterations": steps, "validate_every": steps, "validate_networks": 1, "keep_looks": False}
+        fewer = {"iterations": iterations, "validate_every": iterations, "validate_networks": 1, "keep_looks": False}
         return self.model_copy(update=fewer)
 
 

@@ -126,7 +126,8 @@ class AuditRecipe(Section):
     shadow_experts: Annotated[Count, Laxer("below"), AtMost(100)] = 2
     """Experts of a shadow distillation, in place of the recipe's own number."""
     shadow_iterations: Annotated[Count, Laxer("below"), AtMost(10_000)] = 50
-    """Outer steps of a shadow distillation, in place of the recipe's own number."""
+    """Outer steps of a shadow distillation, in place of the recipe's own number; at least one for each stage (`stages`)
+    or layer (h-glad) of the method."""
     canaries: Annotated[CountOrNone, Laxer("below"), AtMost(10_000)] = 10
     """Training images that get a wrong label in about half of the shadows; never more than one patient in 20."""
 

@@ -19,7 +19,7 @@ from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.representatives import rows_by_class
-from medistill.methods.registry import method_of
+from medistill.methods.registry import method_of, refuse_too_few_steps
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import network_spec
 from medistill.privacy.accounting import Guarantee
@@ -101,10 +101,12 @@ def run(
     Raises:
         UsageError: ``out`` holds something already and ``resume`` is off, or the recipe or the corpus is another one;
             or the recipe names no encoder for its probe, and not one but none or several are there.
+        RecipeError: the method needs more outer steps than the recipe gives it.
     """
     out, recipe = Path(out), with_encoder(recipe, network)
     place = choose_device(device)
     Guarantee.of(recipe)  # refused before anything is read
+    refuse_too_few_steps(recipe)  # likewise
     _claim(out, recipe, resume=resume)
     with exclusive_lock(out / LOCK, when_taken=lambda: refuse_second(out), keep=False):
         if resume:

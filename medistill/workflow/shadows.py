@@ -18,7 +18,7 @@ from medistill.artifacts.corpus import LEFT_OUT, Corpus
 from medistill.errors import DataError, DivergedError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.protocol import random_beside
-from medistill.methods.registry import recipe_facts
+from medistill.methods.registry import method_of, recipe_facts
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.membership import SOURCES, Source
 from medistill.progress import Task
@@ -105,15 +105,19 @@ def plan_shadows(corpus: Corpus, recipe: Recipe) -> ShadowPlan:
 
 
 def shadow_recipe(recipe: Recipe, shadow: int) -> Recipe:
-    """The recipe of a run, cut down to the budget of a shadow, which is made from what is pruned already."""
+    """The recipe of a run, cut down to the budget of a shadow, which is made from what is pruned already.
+
+    Where the budget has fewer outer steps than the method can be made with, it gets as many as it needs.
+    """
     settings = recipe.audit
+    steps = max(settings.shadow_iterations, method_of(recipe).least_steps(recipe))
     return recipe.model_copy(
         update={
             "seed": derive_seed(recipe.seed, "shadow recipe", shadow) % 2**31,
             # No thresholds, so that a shadow that was begun goes on where these have changed since.
             "audit": AuditRecipe(shadow_networks=settings.shadow_networks),
             "prune": PruneRecipe(),
-            "method": recipe.method.cut_down(experts=settings.shadow_experts, iterations=settings.shadow_iterations),
+            "method": recipe.method.cut_down(experts=settings.shadow_experts, iterations=steps),
         }
     )
 

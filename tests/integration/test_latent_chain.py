@@ -20,14 +20,15 @@ from medistill.errors import ArtifactError, RecipeError
 from medistill.evaluate.protocol import random_rows
 from medistill.methods.h_glad import Settings as HGladSettings
 from medistill.methods.latent.decoder import _normalised
-from medistill.methods.registry import find_method
+from medistill.methods.registry import find_method, refuse_too_few_steps
 from medistill.quantisation.autoencoder import Architecture, Autoencoder
 from medistill.quantisation.decoder_folder import save
 from medistill.quantisation.decoders import bring_decoder
-from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.recipe import Recipe, load_recipe, override_recipe, recipe_names
 from medistill.training.randomness import generator
 from medistill.workflow.distill import distill
 from medistill.workflow.run import run
+from medistill.workflow.shadows import shadow_recipe
 from medistill_cli.brought import refuse_unused
 from tests.factories.drawn_corpus import drawn_corpus
 from tests.factories.stopping import Stops
@@ -159,14 +160,50 @@ def test_every_layer_has_its_turn_one_after_another() -> None:
     assert [turn.steps for turn in turns] == [len(rule.turn) for rule in rules]
 
 
-def test_fewer_steps_than_layers_are_refused_with_both_numbers() -> None:
+def test_fewer_steps_than_layers_are_refused_with_both_numbers_before_a_decoder_is_trained(
+    corpus: Corpus, tmp_path: Path, private_cache: Path
+) -> None:
+    enough, few = (recipe("h-glad", *AUTOENCODER, f"method.iterations={steps}") for steps in (8, 7))
+    said = r"method\.iterations 7 gives not each of 8 stages or layers of method h-glad"
+    with pytest.raises(RecipeError, match=said):
+        distill(corpus, None, few, out=tmp_path / "few", device="cpu")
+    with pytest.raises(RecipeError, match=said):
+        run(few, out=tmp_path / "run", device="cpu")
+    assert not {"few", "run"} & {made.name for made in tmp_path.iterdir()}
+    assert not (private_cache / "decoders").exists()
+    refuse_too_few_steps(enough)
     decoder = Autoencoder.drawn(Architecture(1, SIZE, 8, 3, 1), generator(0, "made"))
-    enough, few = (recipe("h-glad", f"method.iterations={steps}").method for steps in (8, 7))
-    assert isinstance(enough, HGladSettings)
-    assert isinstance(few, HGladSettings)
-    assert [turn.steps for turn in find_method("h-glad").turns(decoder, enough)] == [1] * 8
-    with pytest.raises(RecipeError, match=r"method\.iterations 7 gives not each of 8 layers"):
-        find_method("h-glad").turns(decoder, few)
+    assert isinstance(enough.method, HGladSettings)
+    assert [turn.steps for turn in find_method("h-glad").turns(decoder, enough.method)] == [1] * 8
+
+
+def test_a_shadow_has_a_step_for_each_layer_or_stage_whatever_its_budget(tmp_path: Path) -> None:
+    """The number is that of the decoder, which is neither trained nor fitted for it."""
+    budget = ("audit.shadow_iterations=3", "method.iterations=20")
+    for levels in (2, 3, 5):
+        settings = [*AUTOENCODER, f"method.autoencoder.levels={levels}"]
+        made = Autoencoder.drawn(Architecture(1, SIZE, 8, levels, 1), generator(0, "made"))
+        steps = shadow_recipe(recipe("h-glad", *settings, *budget), 0).method.outer_steps
+        assert steps == len(made.layers()) == 2 * levels + 2
+        three = recipe("h-glad", *settings, *budget, "method.layers=code,block_1,block_2,block_3")
+        assert shadow_recipe(three, 0).method.outer_steps == 4
+        assert shadow_recipe(recipe("glad", *settings, *budget), 0).method.outer_steps == 3
+    save(tmp_path / "decoder", made, "CC-BY-4.0", "invented spots")
+    sha256 = bring_decoder(tmp_path / "decoder")
+    brought = ["method.quantise.encoder=brought", f'method.quantise.decoder="{sha256}"', "method.init=quantised"]
+    assert shadow_recipe(recipe("h-glad", *brought, *budget), 0).method.outer_steps == 12
+    assert shadow_recipe(recipe("h-glad", *budget), 0).method.outer_steps == 3
+    staged = override_recipe(load_recipe("demo"), ["method.name=pdd", "method.stages=2"], "test")
+    cut = shadow_recipe(override_recipe(staged, ["audit.shadow_iterations=1"], "test"), 0)
+    assert cut.method.outer_steps == 2
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_can_be_a_shadow_of_the_smallest_budget(name: str) -> None:
+    least = ["audit.shadow_iterations=1", "audit.shadow_experts=1"]
+    cut = shadow_recipe(load_recipe(name, least), 0)
+    assert Recipe.model_validate(cut.model_dump()) == cut
+    refuse_too_few_steps(cut)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ from medistill.methods.latent.losses import Loss
 from medistill.methods.quantising.quantise import quantise
 from medistill.methods.quantising.spaces import code_space
 from medistill.quantisation.autoencoder import Autoencoder, state_of
+from medistill.quantisation.decoders import architecture_of, brought_decoder
 from medistill.quantisation.encoder_decoder import DecoderLayer, EncoderDecoder
+from medistill.recipe import Recipe
 from medistill.recipe.latent import LatentRecipe
 from medistill.training.context import Context
 
@@ -50,6 +52,21 @@ def decoder_of(context: Context, settings: LatentRecipe) -> EncoderDecoder:
         ArtifactError: one that was brought makes images of another shape.
     """
     return code_space(context, settings.quantise).encoder
+
+
+def layer_count(recipe: Recipe) -> int:
+    """Return how many layers the decoder of a recipe has; nothing is fitted or trained for it.
+
+    Raises:
+        UsageError: it was brought, and is not in the cache.
+        ArtifactError: the recipe asks for an autoencoder that cannot be built.
+    """
+    settings = recipe.method.codes
+    if settings is None or settings.encoder == "pca":
+        return 1
+    if settings.encoder == "autoencoder":
+        return architecture_of(recipe, recipe.data.channels, recipe.data.image_size).decoder_layers
+    return brought_decoder(settings.decoder)[0].architecture.decoder_layers
 
 
 def check_layers(decoder: EncoderDecoder, names: Sequence[str], setting: str) -> None:
