@@ -24,6 +24,7 @@ class Settings(RenderingRecipe):
     """Private means: images rendered to class means that were released once under differential privacy."""
 
     OWN: ClassVar[tuple[str, ...]] = ("ipc", "iterations", "image_lr", "smoothness", "jitter", "validate_every")
+    MAY_PROMISE: ClassVar[bool] = True
 
     name: Literal["private-means"] = "private-means"
     ipc: Annotated[Count, AtMost(10_000)] = 1

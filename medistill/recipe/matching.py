@@ -7,7 +7,7 @@ all: the engine is told every setting, and what a method does not have is off th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ from medistill.recipe.unrolling import RealRecipe
 
 class MatchingRecipe(OuterLoopRecipe):
     """Trajectory matching with the exact gradient: the outer optimisation, and the experts that it follows."""
+
+    MAY_PROMISE: ClassVar[bool] = True
 
     syn_steps: Annotated[Count, AtMost(1000)] = 10
     """Student steps on the distilled images, J (`syn_steps`)."""

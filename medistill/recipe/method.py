@@ -30,6 +30,8 @@ class MethodSettings(Section):
 
     OWN: ClassVar[tuple[str, ...]] = ()
     """Settings that make the method what it is: `--method` sets them to its defaults, whatever the recipe had."""
+    MAY_PROMISE: ClassVar[bool] = False
+    """Whether there are settings of it under which differential privacy holds (`breaches`)."""
 
     name: str
     """Name of the method. It says which settings there are."""

@@ -11,7 +11,7 @@ from medistill.methods.registry import facts_of
 from medistill.report.outer_step_statements import outer_steps
 from medistill.report.quantisation_statements import centroids, taught, weighting
 from medistill.report.record import Report
-from medistill.report.selection_statements import DRAWN_BY, pruning
+from medistill.report.selection_statements import beginning, pruning, united
 from medistill.report.tile_statements import tile_sentence
 from medistill.report.wording import NAMED, class_label, classes_listed, count, counted, listed, sentences, short, were
 
@@ -63,11 +63,11 @@ def sources(report: Report) -> str:
 
 def outcome(report: Report) -> str:
     """What is predicted."""
-    united = [
+    joined = [
         f"{class_label(name)} unites {listed([class_label(one) for one in names])}"
         for name, names in report.making.section("data").get("class_map", {}).items()
     ]
-    given = "Classes are taken as they are given with the files" + (f"; {listed(united)}" if united else "")
+    given = "Classes are taken as they are given with the files" + (f"; {listed(joined)}" if joined else "")
     return f"The class of an image was predicted, one of {classes_listed(report.evaluation.class_names)}. {given}."
 
 
@@ -255,6 +255,8 @@ def made(report: Report) -> str:
 def distillation(report: Report) -> str:
     """How the images were made."""
     distill = report.making.section("method")
+    if report.distilled is not None and report.distilled.parts:
+        return sentences(made(report), united(report), "How each of them was made, its own report tells.")
     if report.distilled is None or not distill:
         return made(report)
     if report.facts.centroids:
@@ -264,17 +266,11 @@ def distillation(report: Report) -> str:
         return sentences(
             made(report), pruning(report), "Labels are one class each.", centroids(report), outer_steps(report)
         )
-    begun = {
-        "real": "training images",
-        **{init: f"training images, {how}" for init, how in DRAWN_BY.items()},
-        "noise": "Gaussian noise",
-        "quantised": "the centroids of an optimal quantisation (Tan and Slade 2026)",
-    }[distill["init"]]
     labels, stages = kinds[distill.get("labels", "hard")], distill.get("stages", 1)
     if report.facts.label_values:
         labels = f"values, learned with the images. {SQUARED}"
     grown = f" They were made in {counted(stages, 'stage')}." if stages > 1 else ""
-    started = f"They started from {begun}; their labels are {labels}.{grown}"
+    started = f"They started from {beginning(report)}; their labels are {labels}.{grown}"
     return sentences(made(report), pruning(report), started, centroids(report), outer_steps(report))
 
 

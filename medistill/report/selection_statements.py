@@ -3,19 +3,80 @@
 from __future__ import annotations
 
 from medistill.report.record import Report
-from medistill.report.wording import count, counted, percent, were
+from medistill.report.summaries import PartSummary
+from medistill.report.wording import count, counted, listed, percent, sentences, were
 
 DRAWN_BY = {
     "leverage": "drawn by their ridge leverage within each class",
     "distance": "drawn by their squared distance from the mean of their class",
 }
 """Setting method.init -> how the training images were drawn that images began as, where not at random."""
+DRAWN_OTHERWISE = "drawn at random or in a way that is not told"
+HARDEST = "those of the largest mean loss of networks that had begun to learn (Xu et al. 2024)"
 UNUSUAL = "Such a draw takes unusual patients more often."
+BEGINNINGS = {
+    "real": "training images",
+    "noise": "Gaussian noise",
+    "quantised": "the centroids of an optimal quantisation (Tan and Slade 2026)",
+}
+"""What images began as -> the words of a methods section."""
 
 
 def drawn_by(report: Report) -> str:
-    """How the training images were drawn that the set began as; empty where at random or where it began otherwise."""
-    return DRAWN_BY.get(str(report.making.section("method").get("init", "")), "")
+    """How the training images were drawn that the set began as; empty where at random, where it began otherwise, or
+    where the sets that it was united from differ in it."""
+    ways = _ways(report)
+    return DRAWN_BY.get(ways[0], "") if len(set(ways)) == 1 else ""
+
+
+def unusual(report: Report) -> bool:
+    """Whether some of the training images that the set began as were drawn so that unusual patients came more often."""
+    return any(way in DRAWN_BY for way in _ways(report))
+
+
+def beginning(report: Report) -> str:
+    """What the images of a set started from, after "They started from"; of a united set what is so of all its parts."""
+    distilled = report.distilled
+    if distilled is None or not distilled.parts:
+        init = str(report.making.section("method").get("init", ""))
+        return f"{BEGINNINGS['real']}, {DRAWN_BY[init]}" if init in DRAWN_BY else BEGINNINGS[init]
+    known, ways = distilled.starts_from, {part.drawn for part in distilled.parts}
+    begun = BEGINNINGS[known] if known else "what is not the same for all of them, or not told of all"
+    if len(ways) == 1:
+        return f"{begun}, {drawn_by(report)}" if drawn_by(report) else begun
+    some = "some" if known else BEGINNINGS["real"]
+    told = listed([f"{_of(part)} from {some} {DRAWN_BY[part.drawn]}" for part in distilled.parts if part.drawn])
+    return f"{begun}: {told}, the others from some {DRAWN_OTHERWISE}" if known else f"{begun}: {told}"
+
+
+def united(report: Report) -> str:
+    """That a set is united from several, and what was left out before each was made, in sentences of a methods
+    section; empty of a set that is not."""
+    parts = () if report.distilled is None else report.distilled.parts
+    if not parts:
+        return ""
+    told = [f"The set unites those of {count(len(parts))} sources. They started from {beginning(report)}."]
+    shares = {part.pruned for part in parts}
+    if shares == {0.0}:
+        return told[0]
+    if len(shares) == 1:
+        left_out = f"Before each of them was made, {percent(parts[0].pruned)} of each class were left out"
+    else:
+        each = [f"{percent(part.pruned)} before {_of(part)} were made" for part in parts if part.pruned]
+        left_out = f"Of each class were left out {listed(each)}"
+    return sentences(*told, f"{left_out}: {HARDEST}.")
+
+
+def _of(part: PartSummary) -> str:
+    return f"images {part.first} to {part.first + part.images - 1}"
+
+
+def _ways(report: Report) -> tuple[str, ...]:
+    """How the originals were drawn that each part began as, of a set that is not united in one; by `DRAWN_BY`, or
+    otherwise."""
+    if report.distilled is not None and report.distilled.parts:
+        return tuple(part.drawn for part in report.distilled.parts)
+    return (str(report.making.section("method").get("init", "")),)
 
 
 def pruning(report: Report) -> str:

@@ -22,6 +22,23 @@ Summary = TypeVar("Summary", "CorpusSummary", "SetSummary")
 
 
 @dataclass(frozen=True)
+class PartSummary:
+    """A set that was united with others into one, by which of the originals it was made from.
+
+    Attributes:
+        first: index of its first image in the united set.
+        images: how many images it has.
+        drawn: how the originals were drawn that it began as; empty where at random, or where it did not begin as any.
+        pruned: share of each class that was left out for its loss; 0 where nothing was.
+    """
+
+    first: int
+    images: int
+    drawn: Literal["leverage", "distance", ""] = ""
+    pruned: float = 0.0
+
+
+@dataclass(frozen=True)
 class SetSummary:
     """The distilled set.
 
@@ -46,6 +63,7 @@ class SetSummary:
         encoder: the frozen encoder whose features its network takes; None where that sees pixels.
         tiles: parts of each side of a stored image, each enlarged to a whole image to train on.
         pruned: class -> training images that were left out for their loss; empty where none were.
+        parts: the sets that it was united from; empty where it was not.
     """
 
     images: int
@@ -68,6 +86,7 @@ class SetSummary:
     encoder: EncoderSummary | None = None
     tiles: int = 1
     pruned: Mapping[str, int] = field(default_factory=dict)
+    parts: tuple[PartSummary, ...] = ()
 
     @property
     def shown(self) -> int:

@@ -10,13 +10,13 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.encoder_summary import SHORT
 from medistill.artifacts.provenance import SharedProvenance
 from medistill.artifacts.quantised_summary import QuantisedSummary
-from medistill.errors import ArtifactError, RecipeError
+from medistill.errors import ArtifactError
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
-from medistill.recipe import validate_recipe
-from medistill.recipe.former import as_written_now, upgrade
+from medistill.recipe.former import as_written_now
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.manifest import BundleManifest
+from medistill.sharing.promise import check_promise, check_recipe_keeps
 from medistill.sharing.statistics_claims import check_statistics
 
 OFF = 1e-3
@@ -25,9 +25,9 @@ OFF = 1e-3
 
 def check_claims(manifest: BundleManifest, distilled: DistilledSet) -> None:
     """Refuse what contradicts itself: a guarantee that its own noise, rate and steps do not give, that its recipe
-    did not ask for, or that would not hold under it; a total without this set; an encoder or tiles that its recipe
-    does not name; class statistics with less noise than their guarantee needs; a beginning that is not its recipe's;
-    and a statement on means that the set does not bear out.
+    did not ask for, or that would not hold under it, or beside what else is said; a total without this set; an encoder
+    or tiles that its recipe does not name; class statistics with less noise than their guarantee needs; a beginning
+    that is not its recipe's; and a statement on means that the set does not bear out.
 
     Raises:
         ArtifactError: one of these.
@@ -44,7 +44,9 @@ def check_claims(manifest: BundleManifest, distilled: DistilledSet) -> None:
             )
         _check_spent(manifest, claim)
         _check_budget(manifest.provenance, claim)
-        _check_promise(manifest.provenance)
+        check_recipe_keeps(manifest.provenance)
+        _check_corpus(manifest.provenance)
+    check_promise(manifest.provenance, distilled)
     _check_encoder(manifest.provenance)
     _check_tiles(manifest.provenance, distilled)
     _check_selection(manifest.provenance)
@@ -100,25 +102,16 @@ def _check_selection(provenance: SharedProvenance) -> None:
         )
 
 
-def _check_promise(provenance: SharedProvenance) -> None:
-    """Refuse a guarantee beside a recipe under which it would not hold, or which cannot be read.
-
-    The recipe is held to what a run under differential privacy is, whether or not it says that it was one. A set
-    without a recipe contradicts nothing.
-    """
-    if provenance.recipe is None:
-        return
-    try:
-        stated, _ = upgrade(provenance.recipe, "the recipe inside the bundle")
-        privacy = stated.get("privacy", {})
-        kept = {**privacy, "mode": "dp"} if isinstance(privacy, dict) else privacy
-        validate_recipe({**stated, "privacy": kept}, "the recipe inside the bundle")
-    except RecipeError as error:
+def _check_corpus(provenance: SharedProvenance) -> None:
+    """Refuse the hash of a corpus beside a guarantee, which does not cover it: it follows from patients without
+    noise."""
+    if provenance.corpus is not None:
         raise ArtifactError(
-            f"the bundle promises differential privacy, and its recipe does not bear that out: {error.seen}",
-            expected="a recipe that keeps the promise",
-            do="do not rely on the guarantee; ask the sender how it was accounted",
-        ) from None
+            "the bundle promises differential privacy, and tells the hash of its corpus, by which guesses of who is in "
+            "it can be tried",
+            expected="no such hash beside a guarantee",
+            do="do not rely on the guarantee; ask the sender for the set as medistill shares it",
+        )
 
 
 def _check_budget(provenance: SharedProvenance, claim: Guarantee) -> None:

@@ -22,6 +22,7 @@ from medistill.recipe.limits import limits
 from medistill.recipe.schedule import LEAST_PENALTY, MOST_PENALTY
 from medistill.sharing.bundle import Bundle, evaluations_of
 from medistill.sharing.croissant import TENSORS
+from medistill.sharing.promise import check_promise
 from medistill.sharing.public_key import PublicKey
 from medistill.sharing.signer import demanded_keys, trusted_signer
 from medistill.sharing.statement import sender_words
@@ -119,6 +120,7 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
     digest, found = sha256_file(folder / TENSORS), _evaluations_in(folder.parent) if folder.name == "set" else []
     of_set = [evaluation for evaluation in found if evaluation.set_digest == digest]
     distilled = DistilledSet.load(folder)
+    check_promise(distilled.provenance, distilled)
     check_statistics(distilled.provenance, distilled)
     _keep_space(distilled)
     return ReceivedSet(str(source), distilled, digest, schedules=_schedules(of_set))

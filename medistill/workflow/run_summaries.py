@@ -17,11 +17,11 @@ from medistill.privacy.spent import Spent
 from medistill.recipe import load_recipe, validate_recipe
 from medistill.recipe.load import sections_of
 from medistill.report.record import Making
-from medistill.report.summaries import CorpusSummary, SetSummary
+from medistill.report.summaries import CorpusSummary, PartSummary, SetSummary
 
 SUMMARISED = (
     "chosen_step", "training_images", "training_groups", "split_unit", "synthetic_source", "quantisation", "encoder",
-    "pruned",
+    "pruned", "sources",
 )  # fmt: skip
 """What a set says of its making that a report repeats, and so does not pass over where it cannot be read."""
 
@@ -56,6 +56,9 @@ def set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         encoder=known.encoder,
         tiles=distilled.tiles,
         pruned=known.pruned or {},
+        parts=tuple(
+            PartSummary(part.first, part.images, part.drawn or "", part.pruned or 0.0) for part in known.sources or ()
+        ),
     )
     try:
         return summary.checked()

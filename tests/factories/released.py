@@ -10,6 +10,7 @@ import numpy as np
 
 from medistill.artifacts.class_statistics import ClassStatistics
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.projection import Projection, ProjectionRecord
 from medistill.privacy.accounting import Guarantee
 from medistill.recipe import load_recipe
@@ -65,7 +66,8 @@ def released_set(
         "differential_privacy": promised.as_json(), "statistics": statistics.digest,
     }  # fmt: skip
     images = rng.normal(size=(4, 1, 8, 8)).astype(np.float32)
-    return replace(small_set(), images=images, provenance=told, statistics=statistics)
+    normalisation = Normalisation((recipe.privacy.mean,), (recipe.privacy.std,))
+    return replace(small_set(), images=images, normalisation=normalisation, provenance=told, statistics=statistics)
 
 
 def statistics_of(distilled: DistilledSet) -> ClassStatistics:

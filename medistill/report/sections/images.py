@@ -9,7 +9,7 @@ from medistill.report.caveat import Caveat
 from medistill.report.pictures import ClassPictures
 from medistill.report.record import Report
 from medistill.report.section import Section
-from medistill.report.selection_statements import UNUSUAL, drawn_by
+from medistill.report.selection_statements import UNUSUAL, drawn_by, unusual
 from medistill.report.summaries import SetSummary
 from medistill.report.text import Absent, Small
 from medistill.report.tile_statements import tile_sentence
@@ -82,7 +82,7 @@ def _facts(view: ReportView, distilled: SetSummary) -> Facts:
     means = "means of several images" if view.unit == "image" else f"means of several {of}’ images"
     if distilled.quantised is not None and distilled.quantised.encoder == "features":
         means = f"noise, and rendered from {means}"
-    drawn = drawn_by(view.report)
+    drawn = drawn_by(view.report) or ("not all drawn alike" if unusual(view.report) else "")
     real = f"original training images, {drawn}" if drawn else "original training images"
     begun = {"real": real, "noise": "noise", "quantised": means}
     return facts(
@@ -113,9 +113,11 @@ def _images(view: ReportView, of_class: Mapping[str, int]) -> str:
 def began_as_real(report: Report) -> Iterator[Caveat]:
     """Whether distilled images may show what real ones show."""
     distilled = report.distilled
-    if distilled is not None and distilled.starts_from == "real" and report.shows_people:
-        yield Caveat(
-            "Images may resemble real ones",
-            "The distilled images began as real training images and were changed from there. "
-            f"{f'{UNUSUAL} ' if drawn_by(report) else ''}Look at every one of them before it leaves the house.",
-        )
+    if distilled is None or not report.shows_people or not (distilled.starts_from == "real" or unusual(report)):
+        return
+    which = "The distilled images" if distilled.starts_from == "real" else "Some of the distilled images"
+    yield Caveat(
+        "Images may resemble real ones",
+        f"{which} began as real training images and were changed from there. "
+        f"{f'{UNUSUAL} ' if unusual(report) else ''}Look at every one of them before it leaves the house.",
+    )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.provenance import SharedProvenance
 from medistill.errors import ArtifactError
 from medistill.recipe import load_recipe
@@ -16,10 +18,12 @@ from medistill.report.methods_text import methods
 from medistill.report.record import Report
 from medistill.report.report_page import render_html
 from medistill.report.sections.images import began_as_real
+from medistill.report.summaries import PartSummary
 from medistill.sharing.claims import check_claims
 from medistill.sharing.data_card import data_card
 from medistill.sharing.manifest import BundleManifest
 from medistill.sharing.statement import Statement
+from medistill.workflow.run_summaries import set_summary
 from tests.factories import report_example, sent_bundle
 
 
@@ -96,3 +100,63 @@ def test_a_set_that_hides_that_it_began_as_real_images_is_refused(init: str) -> 
     for other in ("noise", "quantised"):
         with pytest.raises(ArtifactError, match=rf"began as {other}, and its recipe .* \(method\.init = {init}\)"):
             check_claims(manifest(other), sent_bundle.small_set())
+
+
+def united(starts_from: str, *parts: PartSummary) -> Report:
+    """The example of a report, of a united set whose recipe, that of its first source, says leverage."""
+    report = reported("method.init=leverage")
+    assert report.distilled is not None
+    return replace(report, distilled=replace(report.distilled, starts_from=starts_from, parts=parts, method=""))
+
+
+@pytest.mark.parametrize(
+    ("starts_from", "parts", "said"),
+    [
+        ("real", [("leverage", 0.0), ("leverage", 0.0)], "training images, drawn by their ridge leverage within each"),
+        ("real", [("", 0.0), ("", 0.0)], "They started from training images."),
+        ("noise", [("", 0.0), ("", 0.0)], "They started from Gaussian noise."),
+        (
+            "real",
+            [("leverage", 0.0), ("", 0.0)],
+            "They started from training images: images 0 to 3 from some drawn by their ridge leverage within each "
+            "class, the others from some drawn at random or in a way that is not told.",
+        ),
+        (
+            "",
+            [("", 0.0), ("distance", 0.0)],
+            "They started from what is not the same for all of them, or not told of all: images 4 to 7 from training "
+            "images drawn by their squared distance from the mean of their class.",
+        ),
+        ("real", [("", 0.25), ("", 0.25)], "Before each of them was made, 25.0 % of each class were left out: those"),
+        ("real", [("", 0.0), ("", 0.5)], "Of each class were left out 50.0 % before images 4 to 7 were made: those of"),
+    ],
+)
+def test_of_a_united_set_is_said_what_is_so_of_all_its_parts(
+    starts_from: str, parts: list[tuple[Any, float]], said: str
+) -> None:
+    report = united(starts_from, *(PartSummary(4 * n, 4, *part) for n, part in enumerate(parts)))
+    text = plain("\n".join(methods(report)))
+    assert "The set unites those of 2 sources." in text
+    assert said in text
+    ways = {way for way, _ in parts}
+    assert text.count("ridge leverage") == int("leverage" in ways)
+    assert ("Xu et al. 2024" in text) == any(share for _, share in parts)
+    warned = [one.text for one in began_as_real(report)]
+    assert any("unusual patients" in one for one in warned) == any(ways)
+    assert bool(warned) == (starts_from == "real" or any(ways))
+    page = plain(render_html(report))
+    assert ("original training images, drawn by" in page) == (ways == {"leverage"})
+    assert ("original training images, not all drawn alike" in page) == (ways == {"leverage", ""})
+
+
+def test_a_summary_of_a_united_set_names_its_parts(tmp_path: Path) -> None:
+    part = {"sender": "", "privacy": "None.", "epsilon": None, "delta": None, "unit": None, "images": 2}
+    parts = [
+        {**part, "set_digest": "a" * 64, "first": 0, "drawn": "leverage"},
+        {**part, "set_digest": "b" * 64, "first": 2},
+    ]
+    made = replace(sent_bundle.small_set(), provenance={"sources": parts, "recipe": {"method": {"init": "leverage"}}})
+    made.save(tmp_path / "set")
+    summary = set_summary(tmp_path, DistilledSet.load(tmp_path / "set"))
+    assert summary.parts == (PartSummary(0, 2, "leverage", 0.0), PartSummary(2, 2, "", 0.0))
+    assert set_summary(tmp_path, sent_bundle.small_set()).parts == ()
