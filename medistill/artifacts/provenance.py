@@ -47,10 +47,12 @@ class MergedPart(Record):
     """How the originals were drawn that its images began as; left out where at random, or where there were none."""
     pruned: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of each class that was left out for its loss before it was made; left out where nothing was."""
+    thinned: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the others of each class that was left out for its effect; likewise."""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values; a signer, statistics and a selection that there were not do not appear."""
-        told, optional = super().as_json(), ("signer", "statistics", "drawn", "pruned")
+        told, optional = super().as_json(), ("signer", "statistics", "drawn", "pruned", "thinned")
         return {name: told[name] for name in told if name not in optional or told[name] is not None}
 
 
@@ -157,7 +159,7 @@ class Provenance(SharedProvenance):
     training_groups: int | None = None
     """How many patients (or studies, or images) these are of; not told likewise."""
     pruned: dict[str, int] | None = None
-    """Class -> training images that were left out for their loss; none where none were, and not told likewise."""
+    """Class -> training images that were left out for their loss or effect; none where none were; not told likewise."""
     pruned_to: str | None = None
     """Content of the corpus without these, by which it is known again; likewise."""
     trajectories: str | None = None

@@ -119,6 +119,8 @@ class Recipe(Section):
         settings = self.model_dump(mode="json", exclude=apart)
         for name in self.method.at_rest:
             del settings["method"][name]
+        for name in self.prune.at_rest if self.prune.active else ():
+            del settings["prune"][name]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from medistill.report.record import Report
 from medistill.report.summaries import PartSummary
 from medistill.report.wording import count, counted, listed, percent, sentences, were
@@ -13,6 +15,10 @@ DRAWN_BY = {
 """Setting method.init -> how the training images were drawn that images began as, where not at random."""
 DRAWN_OTHERWISE = "drawn at random or in a way that is not told"
 HARDEST = "those of the largest mean loss of networks that had begun to learn (Xu et al. 2024)"
+UNLIKE = (
+    "those whose effect on the gradient of synthetic images was farthest from the mean of their class, of the images "
+    "that were still there (after Xu et al. 2024)"
+)
 UNUSUAL = "Such a draw takes unusual patients more often."
 BEGINNINGS = {
     "real": "training images",
@@ -55,16 +61,23 @@ def united(report: Report) -> str:
     parts = () if report.distilled is None else report.distilled.parts
     if not parts:
         return ""
-    told = [f"The set unites those of {count(len(parts))} sources. They started from {beginning(report)}."]
-    shares = {part.pruned for part in parts}
-    if shares == {0.0}:
-        return told[0]
-    if len(shares) == 1:
-        left_out = f"Before each of them was made, {percent(parts[0].pruned)} of each class were left out"
-    else:
-        each = [f"{percent(part.pruned)} before {_of(part)} were made" for part in parts if part.pruned]
-        left_out = f"Of each class were left out {listed(each)}"
-    return sentences(*told, f"{left_out}: {HARDEST}.")
+    return sentences(
+        f"The set unites those of {count(len(parts))} sources. They started from {beginning(report)}.",
+        _left_out(parts, [part.pruned for part in parts], HARDEST),
+        _left_out(parts, [part.thinned for part in parts], UNLIKE),
+    )
+
+
+def _left_out(parts: Sequence[PartSummary], shares: Sequence[float], which: str) -> str:
+    """Which shares were left out before the parts were made, in a sentence; empty where none were."""
+    if not any(shares):
+        return ""
+    if len(set(shares)) == 1:
+        return f"Before each of them was made, {percent(shares[0])} of each class were left out: {which}."
+    each = [
+        f"{percent(share)} before {_of(part)} were made" for part, share in zip(parts, shares, strict=True) if share
+    ]
+    return f"Of each class were left out {listed(each)}: {which}."
 
 
 def _of(part: PartSummary) -> str:
@@ -84,15 +97,28 @@ def pruning(report: Report) -> str:
     distilled, known = report.distilled, report.making.section("prune")
     if distilled is None or not distilled.pruned:
         return ""
-    gone = sum(distilled.pruned.values())
-    share = f", {percent(known['share'])} of each class," if known else ""
-    networks, epochs = known.get("networks", 1), known.get("epochs")
-    by = "a network" if networks == 1 else f"{count(networks)} networks"
-    while_trained = f" over {counted(epochs, 'epoch')}" if epochs else ""
-    return (
-        f"Before that {counted(gone, 'training image')}{share} {were(gone)} left out: those of the largest mean loss"
-        f"{while_trained} of {by} trained on the whole training split (Xu et al. 2024)."
-    )
+    gone, networks = sum(distilled.pruned.values()), _networks(known.get("networks", 1))
+    share, effect_share = known.get("share", 0), known.get("effect_share", 0)
+    shares = [f"{percent(share)} of each class"] if share else []
+    shares += [f"{percent(effect_share)} of {'the others' if share else 'each class'}"] if effect_share else []
+    ways = []
+    if share or not effect_share:
+        over = f" over {counted(known['epochs'], 'epoch')}" if known else ""
+        ways.append(f"those of the largest mean loss{over} of {networks} trained on the whole training split")
+    if effect_share:
+        shown = counted(known["effect_images"], "image")
+        ways.append(
+            f"those whose effect on the gradient of {shown} of their class, in {networks} with fresh random "
+            "parameters, was farthest from the mean of the class on either side, measured once for the whole training "
+            "split"
+        )
+    of_class = f", {listed(shares)}," if shares else ""
+    told = f"Before that {counted(gone, 'training image')}{of_class} {were(gone)} left out"
+    return f"{told}: {', then '.join(ways)} (Xu et al. 2024)."
+
+
+def _networks(networks: int) -> str:
+    return "a network" if networks == 1 else f"{count(networks)} networks"
 
 
 def not_attacked(report: Report) -> str:
@@ -100,6 +126,6 @@ def not_attacked(report: Report) -> str:
     if report.distilled is None or not report.distilled.pruned:
         return ""
     return (
-        "Nobody is asked about images that were left out for their loss: only their losses had a part in the making of "
-        "the set, and what that choice gives away is not tested. The shadows were made of the images that stayed."
+        "Nobody is asked about images that were left out before: only their losses or effects had a part in the making "
+        "of the set, and what that choice gives away is not tested. The shadows were made of the images that stayed."
     )

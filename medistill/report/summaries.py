@@ -30,12 +30,14 @@ class PartSummary:
         images: how many images it has.
         drawn: how the originals were drawn that it began as; empty where at random, or where it did not begin as any.
         pruned: share of each class that was left out for its loss; 0 where nothing was.
+        thinned: share of the others that was left out for its effect; likewise.
     """
 
     first: int
     images: int
     drawn: Literal["leverage", "distance", ""] = ""
     pruned: float = 0.0
+    thinned: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class SetSummary:
         quantised: the centroids that its images are, or began as; None where there are none or it does not say.
         encoder: the frozen encoder whose features its network takes; None where that sees pixels.
         tiles: parts of each side of a stored image, each enlarged to a whole image to train on.
-        pruned: class -> training images that were left out for their loss; empty where none were.
+        pruned: class -> training images that were left out for their loss or effect; empty where none were.
         parts: the sets that it was united from; empty where it was not.
     """
 

@@ -30,7 +30,7 @@ from medistill.report.render.markdown import escaped, shown_whole
 from medistill.report.selection_statements import DRAWN_BY, UNUSUAL
 from medistill.report.text_statements import originals_text, text_sentences
 from medistill.report.tile_statements import tile_sentence
-from medistill.sharing.selection import drawn_by, pruned_share
+from medistill.sharing.selection import drawn_by, pruned_share, thinned_share
 from medistill.sharing.statement import Statement, sender_words
 
 CARD = "README.md"
@@ -67,6 +67,8 @@ BY_VALUES = (
 )
 HARDEST = "those that a network trained on all of them found hardest."
 """Which originals are left out for their loss."""
+UNLIKE = "those whose effect on the gradient of synthetic images was unlike that of the others."
+"""Which are left out for their effect."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 TAGS = ("medical", "radiology", "synthetic", "dataset-distillation", "medistill")
 
@@ -239,6 +241,9 @@ def _selected(source: MergedPart) -> Iterator[str]:
         yield f"The originals that {images} began as were {DRAWN_BY[source.drawn]}. {UNUSUAL}"
     if source.pruned is not None:
         yield f"{100 * source.pruned:.3g} % of each class were left out before {images} were made: {HARDEST}"
+    if source.thinned is not None:
+        others = "" if source.pruned is None else "the others of "
+        yield f"{100 * source.thinned:.3g} % of {others}each class were left out before {images} were made: {UNLIKE}"
 
 
 def _drawn(provenance: SharedProvenance) -> str:
@@ -249,10 +254,14 @@ def _drawn(provenance: SharedProvenance) -> str:
 
 def _pruning(provenance: SharedProvenance) -> str:
     """Which share of the originals was left out before the set was made."""
-    share = pruned_share(provenance.recipe)
-    if share is None:
-        return ""
-    return f"{100 * share:.3g} % of each class were left out before the set was made: {HARDEST}"
+    share, thinned = pruned_share(provenance.recipe), thinned_share(provenance.recipe)
+    told = (
+        [] if share is None else [f"{100 * share:.3g} % of each class were left out before the set was made: {HARDEST}"]
+    )
+    if thinned is not None:
+        others = "" if share is None else "the others of "
+        told.append(f"{100 * thinned:.3g} % of {others}each class were left out before the set was made: {UNLIKE}")
+    return " ".join(told)
 
 
 def _statistics(distilled: DistilledSet) -> str:

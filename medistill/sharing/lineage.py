@@ -13,7 +13,7 @@ from medistill.errors import ArtifactError
 from medistill.privacy.accounting import Guarantee
 from medistill.sharing.joint_privacy import joint_privacy
 from medistill.sharing.merge_source import MergeSource
-from medistill.sharing.selection import drawn_by, pruned_share
+from medistill.sharing.selection import drawn_by, pruned_share, thinned_share
 from medistill.visible import visible
 
 SHARED = ("method", "network", "encoder", "starts_from", "split_unit", "text_check")
@@ -143,6 +143,7 @@ def _itself(source: MergeSource) -> MergedPart:
         statistics=known.statistics,
         drawn=drawn_by(known.recipe),
         pruned=pruned_share(known.recipe),
+        thinned=thinned_share(known.recipe),
     )
 
 

@@ -77,7 +77,7 @@ def _of_set(provenance: SharedProvenance, distilled: DistilledSet) -> Iterator[s
         yield "it is united from several sets, and one guarantee is stated for all"
     yield from _of_words(provenance)
     if isinstance(provenance, Provenance) and (provenance.pruned or provenance.pruned_to):
-        yield "originals were left out for their losses, which see patients without noise"
+        yield "originals were left out for their losses or effects, which see patients without noise"
     if distilled.label_kind == "values":
         yield "its labels are values that were solved from patients' images without noise"
     yield from _of_normalisation(provenance, distilled)
@@ -87,8 +87,8 @@ def _of_part(part: MergedPart, provenance: SharedProvenance) -> Iterator[str]:
     """The same of a source of a united set, by what is said of it, and of all sources alike."""
     if part.drawn is not None:
         yield f"its images began as {BEGINNINGS['real']}, drawn by {part.drawn}"
-    if part.pruned is not None:
-        yield "originals were left out for their losses, which see patients without noise"
+    if part.pruned is not None or part.thinned is not None:
+        yield "originals were left out for their losses or effects, which see patients without noise"
     yield from _of_words(provenance)
 
 

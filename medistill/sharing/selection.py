@@ -17,6 +17,15 @@ def drawn_by(recipe: Mapping[str, Any] | None) -> Importance | None:
 
 def pruned_share(recipe: Mapping[str, Any] | None) -> float | None:
     """Return which share of each class was left out for its loss before the set was made; None where nothing was."""
+    return _share(recipe, "share")
+
+
+def thinned_share(recipe: Mapping[str, Any] | None) -> float | None:
+    """Return which share of the others was left out for its effect; None where nothing was."""
+    return _share(recipe, "effect_share")
+
+
+def _share(recipe: Mapping[str, Any] | None, name: str) -> float | None:
     prune = (recipe or {}).get("prune")
-    share = prune.get("share") if isinstance(prune, Mapping) else None
+    share = prune.get(name) if isinstance(prune, Mapping) else None
     return share if type(share) is float and 0 < share < 1 else None

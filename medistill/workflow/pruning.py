@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +19,11 @@ from medistill.artifacts.lock import exclusive_lock
 from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DataError
 from medistill.networks.registry import NetworkSpec
-from medistill.progress import Progress, Silent
+from medistill.progress import Progress, Silent, Task
 from medistill.recipe import Recipe
+from medistill.selection.effects import effects
 from medistill.selection.losses import mean_losses
-from medistill.selection.pruning import left_out, without_hardest
+from medistill.selection.pruning import left_out, without_extremes, without_hardest
 from medistill.training.fitted_normalisation import fitted_normalisation, unwhitened
 from medistill.training.fresh_network import augmentation_of
 from medistill.training.images import LabelledImages
@@ -29,7 +31,7 @@ from medistill.training.loop import Schedule
 from medistill.training.randomness import generator
 
 SCORES = "scores"
-"""Folder of the cache in which losses lie."""
+"""Folder of the cache in which losses and effects lie."""
 
 
 def pruned(
@@ -37,8 +39,8 @@ def pruned(
 ) -> Corpus:
     """Return the corpus as methods and experts see it: the very same where nothing is pruned.
 
-    The losses are kept in the private cache by all that decides them; of several processes one makes them, and the
-    others wait. Machines that round otherwise may prune other images, and then have another corpus here.
+    Losses and effects are kept in the private cache by all that decides them; of several processes one makes them, and
+    the others wait. Machines that round otherwise may prune other images, and then have another corpus here.
 
     Args:
         corpus: the whole one, on which arms are trained and sets are tested.
@@ -50,12 +52,20 @@ def pruned(
     Raises:
         DivergedError: a network left the finite numbers.
     """
-    if not recipe.prune.active:
-        return corpus
-    part = without_hardest(corpus, _losses(corpus, recipe, spec, device, progress), recipe.prune)
-    gone = sum(left_out(corpus, part).values())
-    progress.say(f"Pruned: {gone} of {len(corpus.rows('train'))} training images, the hardest of each class.")
+    settings, part = recipe.prune, corpus
+    if settings.share > 0:
+        part = without_hardest(part, _losses(part, recipe, spec, device, progress), settings.share)
+        _say(corpus, part, "the hardest of each class", progress)
+    if settings.effect_share > 0:
+        whole = part
+        part = without_extremes(part, _effects(part, recipe, spec, device, progress), settings.effect_share)
+        _say(whole, part, "those of each class whose effect is unlike that of the others", progress)
     return part
+
+
+def _say(whole: Corpus, part: Corpus, which: str, progress: Progress) -> None:
+    gone = sum(left_out(whole, part).values())
+    progress.say(f"Pruned: {gone} of {len(whole.rows('train'))} training images, {which}.")
 
 
 def refuse_too_few(corpus: Corpus, recipe: Recipe, class_ids: Collection[int] | None = None) -> None:
@@ -77,12 +87,16 @@ def refuse_too_few(corpus: Corpus, recipe: Recipe, class_ids: Collection[int] | 
         if kept >= needed or (class_ids is not None and c not in class_ids):
             continue
         room = (
-            f"set prune.share to {np.floor(1000 * (1 - needed / images)) / 1000:g} at most, "
-            if images > needed
-            else "set prune.share = 0, add images of that class, "
+            "set prune.share and prune.effect_share lower, "
+            if recipe.prune.effect_share
+            else (
+                f"set prune.share to {np.floor(1000 * (1 - needed / images)) / 1000:g} at most, "
+                if images > needed
+                else "set prune.share = 0, add images of that class, "
+            )
         )
         raise DataError(
-            f"class {name} has {images} training images, of which prune.share = {recipe.prune.share:g} leaves {kept}, "
+            f"class {name} has {images} training images, of which {recipe.prune.shares} leaves {kept}, "
             f"fewer than {needed}",
             expected="as many as images per class are left of every class, or one where images begin as noise",
             do=f"{room}take a smaller --ipc, or let images that are optimised begin as noise (--set method.init=noise)",
@@ -91,8 +105,65 @@ def refuse_too_few(corpus: Corpus, recipe: Recipe, class_ids: Collection[int] | 
 
 def _losses(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, device: torch.device, progress: Progress) -> np.ndarray:
     """Return the mean loss of every training image, float64 (N,), from the cache where it is there."""
-    settings, normalisation = recipe.prune, unwhitened(corpus, recipe)
-    key = _key(corpus, recipe, spec, normalisation)
+    settings = recipe.prune
+    schedule = _schedule(recipe)
+    steps = settings.networks * (settings.epochs if spec.encoder is None else 1)
+
+    def measured(data: LabelledImages, number: int, task: Task) -> np.ndarray:
+        rng = generator(recipe.seed, "prune", number)
+        return mean_losses(data, schedule, spec, recipe, rng, device, after_epoch=task.advance)
+
+    decisive = {
+        "schedule": asdict(schedule),
+        "penalty": recipe.schedule.penalty,
+        "augmentation": augmentation_of(spec, recipe).model_dump(mode="json"),
+    }
+    return _scores(Scored("losses", decisive, steps, measured), corpus, recipe, spec, device, progress)
+
+
+def _effects(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, device: torch.device, progress: Progress) -> np.ndarray:
+    """Return the effect of every training image, float64 (N,), the mean over the networks, likewise."""
+    settings = recipe.prune
+
+    def measured(data: LabelledImages, number: int, task: Task) -> np.ndarray:
+        rng = generator(recipe.seed, "effect", number)
+        return effects(data, spec, recipe, rng, device, after_class=task.advance)
+
+    steps = settings.networks * spec.classes
+    return _scores(
+        Scored("effects", {"effect_images": settings.effect_images}, steps, measured),
+        corpus,
+        recipe,
+        spec,
+        device,
+        progress,
+    )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What training images are scored by.
+
+    Attributes:
+        name: of the scores.
+        decisive: the settings that decide them alone.
+        steps: how often the measure of all networks moves a task on.
+        measured: of the images, for network number k.
+    """
+
+    name: str
+    decisive: Mapping[str, Any]
+    steps: int
+    measured: Callable[[LabelledImages, int, Task], np.ndarray]
+
+
+def _scores(
+    scored: Scored, corpus: Corpus, recipe: Recipe, spec: NetworkSpec, device: torch.device, progress: Progress
+) -> np.ndarray:
+    """Return scores of every training image, float64 (N,), the mean over the networks, from the cache where they are
+    there."""
+    normalisation = unwhitened(corpus, recipe)
+    key = _key(scored, corpus, recipe, spec, normalisation)
     path = private_folder(cache_root() / SCORES) / f"{key}.safetensors"
     with exclusive_lock(
         path.with_suffix(".lock"),
@@ -100,26 +171,14 @@ def _losses(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, device: torch.dev
         keep=True,
     ):
         if (kept := read_kept(path, key, "scores of training images", progress.say)) is not None:
-            return kept["losses"]
+            return kept[scored.name]
         seen = fitted_normalisation(corpus, recipe, progress)
         data = LabelledImages.of_split(corpus, "train", seen, device)
-        steps = settings.networks * (settings.epochs if spec.encoder is None else 1)
-        with progress.task("Scoring the training images", steps) as task:
-            found = [
-                mean_losses(
-                    data,
-                    _schedule(recipe),
-                    spec,
-                    recipe,
-                    generator(recipe.seed, "prune", number),
-                    device,
-                    after_epoch=task.advance,
-                )
-                for number in range(settings.networks)
-            ]
-        losses: np.ndarray = np.mean(found, axis=0)
-        keep_tensors(path, {"losses": losses}, {"key": key})
-    return losses
+        with progress.task(f"Scoring the training images ({scored.name})", scored.steps) as task:
+            found = [scored.measured(data, number, task) for number in range(recipe.prune.networks)]
+        scores: np.ndarray = np.mean(found, axis=0)
+        keep_tensors(path, {scored.name: scores}, {"key": key})
+    return scores
 
 
 def _schedule(recipe: Recipe) -> Schedule:
@@ -128,18 +187,16 @@ def _schedule(recipe: Recipe) -> Schedule:
     return Schedule(recipe.prune.epochs, settings.batch_size, settings.raw_lr, settings.momentum, settings.weight_decay)
 
 
-def _key(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, normalisation: Normalisation) -> str:
-    """Return what decides the losses but for rounding; the share is none of it."""
+def _key(scored: Scored, corpus: Corpus, recipe: Recipe, spec: NetworkSpec, normalisation: Normalisation) -> str:
+    """Return what decides the scores but for rounding; the share that goes by them is none of it."""
     decisive = {
         "corpus": corpus.content,
         "seed": recipe.seed,
         "network": spec.identity(),
         "networks": recipe.prune.networks,
-        "schedule": asdict(_schedule(recipe)),
-        "penalty": recipe.schedule.penalty,
-        "augmentation": augmentation_of(spec, recipe).model_dump(mode="json"),
         "precision": recipe.compute.precision,
         "normalisation": normalisation.as_json(),
         "zca": recipe.data.zca_regularisation if recipe.data.zca else None,
+        **scored.decisive,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -57,7 +57,8 @@ def set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         tiles=distilled.tiles,
         pruned=known.pruned or {},
         parts=tuple(
-            PartSummary(part.first, part.images, part.drawn or "", part.pruned or 0.0) for part in known.sources or ()
+            PartSummary(part.first, part.images, part.drawn or "", part.pruned or 0.0, part.thinned or 0.0)
+            for part in known.sources or ()
         ),
     )
     try:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_tensors, read_checked
 from medistill.artifacts.normalisation import Normalisation
+from medistill.encoders.encoder import Encoder
+from medistill.encoders.features import features_of
 from medistill.errors import DataError, RecipeError
 from medistill.methods.optimising.start import starting_images
-from medistill.networks.registry import network_spec
+from medistill.networks.registry import build_network, network_spec
 from medistill.privacy.gate import MAKING_NAME
 from medistill.privacy.initialisation import initial_rows
 from medistill.privacy.signals import Population
+from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.studies.audit.audit import audit
 from medistill.training.device import choose_device
+from medistill.training.randomness import generator
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import followed_experts
@@ -29,6 +35,7 @@ from medistill.workflow.pruning import SCORES, pruned
 from medistill.workflow.retrace import OTHERS_PRUNED, making_flaw
 from medistill.workflow.run import run
 from tests.factories.on_cpu import on_cpu
+from tests.factories.tiny_encoder import stored_tiny, tiny_architecture
 
 CPU = choose_device("cpu")
 SHARE = 0.3
@@ -76,6 +83,67 @@ def test_nothing_is_pruned_without_a_share_bit_for_bit(
     assert plain.digest == off.digest != recipe.digest
     assert made[1].provenance.pruned is None
     assert not (private_cache / SCORES).exists()
+
+
+def test_effects_are_made_once_of_what_the_losses_leave(
+    recipe: Recipe, phantom_corpus: Corpus, private_cache: Path, tmp_path: Path
+) -> None:
+    both = override_recipe(recipe, ["prune.effect_share=0.25", "prune.effect_images=2"], "test")
+    first, seen = seen_by_methods(phantom_corpus, recipe), seen_by_methods(phantom_corpus, both)
+    scores = {one.name: one.stat().st_mtime_ns for one in (private_cache / SCORES).glob("*.safetensors")}
+    assert len(scores) == 2
+    assert set(seen.rows("train")) < set(first.rows("train"))
+    counts = np.bincount(phantom_corpus.labels[phantom_corpus.rows("train")]).tolist()
+    assert np.bincount(seen.labels[seen.rows("train")]).tolist() == [both.prune.kept(n) for n in counts]
+    again = seen_by_methods(phantom_corpus, override_recipe(both, ["prune.effect_share=0.4"], "test"))
+    assert set(again.rows("train")) < set(seen.rows("train"))
+    assert scores == {one.name: one.stat().st_mtime_ns for one in (private_cache / SCORES).glob("*.safetensors")}
+    alone = override_recipe(both, ["prune.share=0"], "test")
+    by_effect = seen_by_methods(phantom_corpus, alone)
+    assert not set(by_effect.rows("train")) <= set(first.rows("train"))
+    made = distill(phantom_corpus, None, alone, out=tmp_path / "run", device="cpu")
+    names = phantom_corpus.class_names
+    assert made.provenance.pruned == {name: n - alone.prune.kept(n) for name, n in zip(names, counts, strict=True)}
+    assert made.provenance.pruned_to == by_effect.content
+    assert making_flaw(made, on_cpu(phantom_corpus, alone, tmp_path / "audit"), tmp_path / "run")[0] == ""
+
+
+@pytest.fixture
+def encoder(tmp_path: Path, private_cache: Path) -> Iterator[Encoder]:
+    with tiny_architecture():
+        yield stored_tiny(tmp_path / "tiny")
+
+
+def test_a_probe_has_effects_of_features(
+    tiny_recipe: Recipe, phantom_corpus: Corpus, encoder: Encoder, private_cache: Path
+) -> None:
+    """Of a linear layer: the gradient of <g[S], v> in features, by the formula of the softmax."""
+    probe = ["network.name=probe", f"network.encoder={encoder.sha256}", "prune.effect_share=0.3"]
+    recipe = override_recipe(tiny_recipe, probe, "test")
+    assert len(seen_by_methods(phantom_corpus, recipe).rows("train")) < len(phantom_corpus.rows("train"))
+    (kept,) = (private_cache / SCORES).glob("*.safetensors")
+    found = read_checked(kept, "scores")[0]["effects"]
+    spec, rng = network_spec(phantom_corpus, recipe), generator(recipe.seed, "effect", 0)
+    layer = build_network(spec, rng).double()
+    train = phantom_corpus.rows("train")
+    features, labels = features_of(phantom_corpus, encoder, CPU, Silent())[train], phantom_corpus.labels[train]
+    of_class = np.flatnonzero(labels == 0)
+    order = torch.randperm(len(of_class), generator=rng)
+    seen = torch.from_numpy(features[of_class].astype(np.float64))
+    answers = torch.softmax(layer(seen), dim=1).detach()
+    wrong = answers - torch.eye(spec.classes)[0]
+    slopes = torch.cat([(wrong[:, :, None] * seen[:, None, :]).flatten(1), wrong], dim=1)
+    shown = order[: recipe.prune.effect_images]
+    for i in (0, 3):
+        v = slopes[i] - slopes.mean(dim=0)
+        by_weight, by_bias = v[: -spec.classes].view(spec.classes, -1), v[-spec.classes :]
+        parts = []
+        for s in shown.tolist():
+            turned = torch.diag(answers[s]) - torch.outer(answers[s], answers[s])
+            along = by_weight @ seen[s] + by_bias
+            parts.append((by_weight.T @ wrong[s] + layer.weight.detach().T @ turned @ along) / len(shown))
+        expected = float(torch.stack(parts).norm()) / (len(of_class) - 1)
+        assert found[of_class[i]] == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("pixels", ["real", "leverage", "distance"])
@@ -188,6 +256,8 @@ def test_the_whole_of_a_class_and_privacy_are_refused() -> None:
         load_recipe("demo", ["prune.share=1"])
     with pytest.raises(RecipeError, match=r"losses by which training images are left out .* \(set prune\.share = 0\)"):
         load_recipe("covid-xray-dp", ["prune.share=0.1"])
+    with pytest.raises(RecipeError, match=r"effects by which .* \(set prune\.effect_share = 0\)"):
+        load_recipe("covid-xray-dp", ["prune.effect_share=0.1"])
     with pytest.raises(RecipeError, match=r"set method\.init = noise"):
         load_recipe("covid-xray-dp", ["method.init=leverage"])
 

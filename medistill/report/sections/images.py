@@ -90,8 +90,13 @@ def _facts(view: ReportView, distilled: SetSummary) -> Facts:
         ("Started from", begun[distilled.starts_from] if distilled.starts_from else ""),
         ("Learning rate to train with", f"{distilled.student_lr:.4g}"),
         ("Distilled from", _originals(view, distilled)),
-        ("Left out before, for their loss", _images(view, distilled.pruned)),
+        (_why_left_out(view.report), _images(view, distilled.pruned)),
     )
+
+
+def _why_left_out(report: Report) -> str:
+    by_effect = report.making.section("prune").get("effect_share", 0)
+    return "Left out before, for their loss or effect" if by_effect else "Left out before, for their loss"
 
 
 def _originals(view: ReportView, distilled: SetSummary) -> str:

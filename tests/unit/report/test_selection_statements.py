@@ -70,6 +70,18 @@ def test_what_was_left_out_is_said_with_its_number_and_its_source() -> None:
     page = plain(render_html(report))
     assert "Left out before, for their loss" in page
     assert "1 000" in page
+    report = reported("prune.effect_share=0.1", gone=10)
+    text = plain("\n".join(methods(report)))
+    assert (
+        "Before that 40 training images, 10.0 % of each class, were left out: those whose effect on the gradient of 10 "
+        "images of their class, in a network with fresh random parameters, was farthest from the mean of the class on "
+        "either side, measured once for the whole training split (Xu et al. 2024)."
+    ) in text
+    assert "mean loss" not in text
+    assert "for their loss or effect" in plain(render_html(report))
+    both = plain("\n".join(methods(reported("prune.share=0.25", "prune.effect_share=0.1", gone=10))))
+    assert "40 training images, 25.0 % of each class and 10.0 % of the others, were left out: those of the" in both
+    assert "training split, then those whose effect" in both
     none = reported()
     assert "Xu et al." not in plain("\n".join(methods(none)))
     assert "Left out before" not in plain(render_html(none))
@@ -85,6 +97,9 @@ def test_a_data_card_says_both() -> None:
     text = card({"prune": {"share": 0.125}, "method": {"init": "leverage"}})
     assert "12.5 % of each class were left out before the set was made" in text
     assert "These were drawn by their ridge leverage within each class." in text
+    text = card({"prune": {"share": 0.125, "effect_share": 0.5}})
+    assert "50 % of the others of each class were left out before the set was made: those whose effect" in text
+    assert "50 % of each class were" in card({"prune": {"share": 0.0, "effect_share": 0.5}})
     for recipe in ({}, {"prune": {"share": 0.0}}, {"prune": {"share": "0.3"}}, {"prune": 3, "method": [1]}):
         assert "left out before" not in card(recipe)
         assert "unusual" not in card(recipe)
@@ -128,6 +143,7 @@ def united(starts_from: str, *parts: PartSummary) -> Report:
             "images drawn by their squared distance from the mean of their class.",
         ),
         ("real", [("", 0.25), ("", 0.25)], "Before each of them was made, 25.0 % of each class were left out: those"),
+        ("real", [("", 0.0, 0.5), ("", 0.0, 0.0)], "Of each class were left out 50.0 % before images 0 to 3 were made"),
         ("real", [("", 0.0), ("", 0.5)], "Of each class were left out 50.0 % before images 4 to 7 were made: those of"),
     ],
 )
@@ -138,9 +154,9 @@ def test_of_a_united_set_is_said_what_is_so_of_all_its_parts(
     text = plain("\n".join(methods(report)))
     assert "The set unites those of 2 sources." in text
     assert said in text
-    ways = {way for way, _ in parts}
+    ways = {part[0] for part in parts}
     assert text.count("ridge leverage") == int("leverage" in ways)
-    assert ("Xu et al. 2024" in text) == any(share for _, share in parts)
+    assert ("Xu et al. 2024" in text) == any(any(part[1:]) for part in parts)
     warned = [one.text for one in began_as_real(report)]
     assert any("unusual patients" in one for one in warned) == any(ways)
     assert bool(warned) == (starts_from == "real" or any(ways))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from torch.nn import functional as F
 
 from medistill.artifacts.corpus import Corpus
@@ -14,7 +15,7 @@ from medistill.artifacts.normalisation import Normalisation
 from medistill.networks.registry import build_network, network_spec
 from medistill.recipe import AugmentationRecipe, PruneRecipe, Recipe, load_recipe
 from medistill.selection.losses import mean_losses
-from medistill.selection.pruning import left_out, without_hardest
+from medistill.selection.pruning import left_out, without_extremes, without_hardest
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
@@ -37,7 +38,7 @@ def recipe() -> Recipe:
 def test_the_hardest_of_each_class_go(share: float, corpus: Corpus) -> None:
     train_rows = corpus.rows("train")
     losses = np.random.default_rng(0).normal(size=len(train_rows))
-    part = without_hardest(corpus, losses, PruneRecipe(share=share))
+    part = without_hardest(corpus, losses, share)
     loss = dict(zip(train_rows.tolist(), losses.tolist(), strict=True))
     for c in range(len(corpus.class_names)):
         of_class = [row for row in train_rows.tolist() if corpus.labels[row] == c]
@@ -51,13 +52,49 @@ def test_the_hardest_of_each_class_go(share: float, corpus: Corpus) -> None:
     assert part.images is corpus.images
 
 
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.9])
+def test_those_in_the_tails_of_a_normal_distribution_go(share: float, corpus: Corpus) -> None:
+    """The images are those of largest magnitude of a standard score, which a fitted normal's quantiles cut."""
+    train_rows = corpus.rows("train")
+    effects = np.random.default_rng(1).gamma(2.0, size=len(train_rows))
+    part = without_extremes(corpus, effects, share)
+    for c in range(len(corpus.class_names)):
+        of_class = np.flatnonzero(corpus.labels[train_rows] == c)
+        scores = (effects[of_class] - effects[of_class].mean()) / effects[of_class].std()
+        p = 2 * norm.sf(np.abs(scores))
+        kept = np.isin(train_rows[of_class], part.rows("train"))
+        assert (~kept).sum() == int(share * len(of_class))
+        assert p[kept].min() > (p[~kept].max() if not kept.all() else 0)
+    assert part.content != corpus.content
+
+
+def test_the_second_share_is_of_those_that_the_first_leaves() -> None:
+    both = PruneRecipe(share=0.3, effect_share=0.25)
+    assert [both.dropped(n) for n in (1, 4, 10, 40)] == [0, 1, 4, 12 + 7]
+    assert [both.kept(n) for n in (1, 4, 10, 40)] == [1, 3, 6, 21]
+    assert both.afterwards == " after pruning (prune.share = 0.3 and prune.effect_share = 0.25)"
+    only = PruneRecipe(effect_share=0.5)
+    assert (only.active, only.dropped(5), only.afterwards) == (True, 2, " after pruning (prune.effect_share = 0.5)")
+    assert PruneRecipe().afterwards == ""
+
+
+def test_settings_that_came_later_leave_the_digest_of_a_recipe_alone() -> None:
+    plain, loss = load_recipe("demo"), load_recipe("demo", ["prune.share=0.1"])
+    assert load_recipe("demo", ["prune.effect_images=3"]).digest == plain.digest
+    assert load_recipe("demo", ["prune.share=0.1", "prune.effect_images=3"]).digest == loss.digest != plain.digest
+    assert loss.digest == load_recipe("demo", ["prune.share=0.1"]).digest
+    both = load_recipe("demo", ["prune.share=0.1", "prune.effect_share=0.1"])
+    other = load_recipe("demo", ["prune.share=0.1", "prune.effect_share=0.1", "prune.effect_images=3"])
+    assert len({plain.digest, loss.digest, both.digest, other.digest}) == 4
+
+
 @pytest.mark.parametrize(("share", "images", "gone"), [(0.29, 100, 29), (0.7, 10, 7), (0.999, 5, 4), (0.9, 1, 0)])
 def test_a_share_is_taken_as_it_is_written_and_never_a_whole_class(share: float, images: int, gone: int) -> None:
     assert PruneRecipe(share=share).dropped(images) == gone
 
 
 def test_of_equal_losses_the_later_row_goes(corpus: Corpus) -> None:
-    part = without_hardest(corpus, np.zeros(len(corpus.rows("train"))), PruneRecipe(share=0.5))
+    part = without_hardest(corpus, np.zeros(len(corpus.rows("train"))), 0.5)
     for c in range(len(corpus.class_names)):
         of_class = corpus.rows("train")[corpus.labels[corpus.rows("train")] == c]
         np.testing.assert_array_equal(part.rows("train")[corpus.labels[part.rows("train")] == c], of_class[:6])

@@ -211,6 +211,7 @@ def part(first: int, epsilon: float | None, **said: Any) -> MergedPart:
     [
         ({"drawn": "leverage"}, {}, "its images began as real images, drawn by leverage"),
         ({"pruned": 0.2}, {}, "originals were left out for their losses"),
+        ({"thinned": 0.2}, {}, "originals were left out for their losses or effects"),
         ({}, {"starts_from": "real"}, "its images began as real images"),
         ({}, {"quantisation": MEANS, "starts_from": "quantised"}, "means of real images"),
         ({}, {"method": "DM"}, "it was made by DM"),
