@@ -79,10 +79,13 @@ def with_public_space(
     labels: Path | None,
     sites: str | None,
     components: int | None,
+    resumed: bool,
     device: str,
     progress: Progress,
 ) -> Recipe:
     """The recipe with the space that --public names: whitened on images, or taken over from a set that carries one.
+
+    Where a method wants a whitened space and none is named, it is whitened on drawn radiographs.
 
     Args:
         recipe: it must have a probe where --public is given.
@@ -91,6 +94,7 @@ def with_public_space(
         labels: what --public-labels says.
         sites: what --public-sites says.
         components: what --components says.
+        resumed: whether the recipe is that of a run that goes on, which keeps its space.
         device: what --device says.
         progress: told how far it is.
 
@@ -106,7 +110,7 @@ def with_public_space(
                 expected="the images that they are of",
                 do="add --public FOLDER",
             )
-        return recipe
+        return recipe if resumed else _with_drawn_space(recipe, device, progress)
     if recipe.network.name != "probe":
         raise UsageError(
             f"--public was given, and the network is {recipe.network.name}",
@@ -131,3 +135,13 @@ def with_public_space(
             progress=progress,
         )
     return override_recipe(recipe, [f'network.projection="{digest}"'], "the recipe")
+
+
+def _with_drawn_space(recipe: Recipe, device: str, progress: Progress) -> Recipe:
+    if recipe.network.name != "probe" or recipe.network.projection or not recipe.method.wants_space:
+        return recipe
+    from medistill.recipe import override_recipe
+    from medistill.workflow.public_projection import fit_invented_projection
+
+    digest = fit_invented_projection(recipe, device=device, progress=progress)
+    return override_recipe(recipe, [f'network.projection="{digest}"'], "the recipe") if digest else recipe

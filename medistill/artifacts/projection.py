@@ -12,7 +12,7 @@ from medistill.artifacts.field_kinds import Count, Digest
 from medistill.artifacts.record import Record
 from medistill.errors import ArtifactError
 
-ProjectionKind = Literal["public", "encoder", "none"]
+ProjectionKind = Literal["public", "invented", "encoder", "none"]
 MOST = 2**16
 """Features that an encoder may have, and numbers that they may be mapped to."""
 
@@ -23,14 +23,19 @@ class ProjectionRecord(Record):
     EXPECTED: ClassVar[str] = "a projection as `medistill distill --public` makes it"
 
     kind: ProjectionKind
-    """`public`: principal components, whitened, of images that somebody declared public; `encoder`: the encoder's own
-    centre and scale; `none`: its features as they are."""
+    """`public`: principal components, whitened, of images that somebody declared public; `invented`: of drawn ones, of
+    nobody; `encoder`: the encoder's own centre and scale; `none`: its features as they are."""
     encoder: Digest
     """SHA-256 of the encoder whose features it takes."""
     images: Count = 0
-    """Public images that it was fitted to."""
+    """Public or drawn images that it was fitted to."""
     corpus: Digest | None = None
     """Content hash of their corpus."""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it was fitted to images, so that only a file holds it."""
+        return self.kind in ("public", "invented")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +44,7 @@ class Projection:
 
     Attributes:
         centre: float32 (D,).
-        matrix: float32 (D, K) of the kind ``public``, of the others (D,), where K = D.
+        matrix: float32 (D, K) of the kinds ``public`` and ``invented``, of the others (D,), where K = D.
         record: where it comes from.
 
     Raises:
@@ -57,7 +62,7 @@ class Projection:
             problem = f"centre and matrix are {centre.dtype} and {matrix.dtype}, not float32"
         elif centre.ndim != 1 or matrix.ndim not in (1, 2) or len(matrix) != len(centre) or not matrix.size > 0:
             problem = f"centre and matrix have the shapes {centre.shape} and {matrix.shape}"
-        elif matrix.ndim != (2 if self.record.kind == "public" else 1):
+        elif matrix.ndim != (2 if self.record.fitted else 1):
             problem = f"it is of the kind {self.record.kind}, and its matrix has the shape {matrix.shape}"
         elif max(len(centre), self.dimension) > MOST:
             problem = f"it maps {len(centre)} features to {self.dimension} numbers, and {MOST} are the most"

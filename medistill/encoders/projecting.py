@@ -1,4 +1,4 @@
-"""Projections: fitted to public images, or without any; none looks at the patients whose statistics it is for.
+"""Projections: fitted to public or to drawn images, or without any; none looks at the patients they are for.
 
 Each gives numbers whose vector has a norm of about 1 for an image like those that it knows, whatever their dimension:
 so one clip suits all.

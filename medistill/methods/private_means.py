@@ -34,9 +34,10 @@ class Settings(RenderingRecipe):
     worth hung on the noise that they began as; after 300 it was .001, in less than a minute."""
     image_lr: Positive = 0.05
     smoothness: Annotated[float, Field(ge=0)] = 0.01
-    space: Literal["probe", "raw"] = "probe"
+    space: Literal["probe", "encoder", "raw"] = "probe"
     """Where means are taken, without a look at patients: in the space of the probe, which --public whitens on images
-    that you declare public, and which else has the encoder's own centre and scale; or in its features as they are."""
+    that you declare public, and the command line else on drawn radiographs of nobody; in the encoder's features with
+    its own centre and scale; or in these as they are."""
     count_share: Fraction = 0.05
     """Share of the budget for the noisy number of units of each class; 0 where `class_units` are given."""
     second_share: Fraction = 0.0
@@ -52,6 +53,10 @@ class Settings(RenderingRecipe):
     @property
     def one_release(self) -> bool:
         return True
+
+    @property
+    def wants_space(self) -> bool:
+        return self.space == "probe"
 
     def misfits(self, image_size: int) -> Iterator[str]:
         yield from super().misfits(image_size)

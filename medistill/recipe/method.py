@@ -109,6 +109,11 @@ class MethodSettings(Section):
         return False
 
     @property
+    def wants_space(self) -> bool:
+        """Whether it is to have a space that was whitened on images of nobody who is to be protected."""
+        return False
+
+    @property
     def compares_features(self) -> bool:
         """Whether it compares features of networks that begin with random numbers, of which a probe has none."""
         return False

@@ -27,8 +27,8 @@ class NetworkRecipe(Section):
     """SHA-256 of the frozen encoder whose features a `probe`, a linear layer, is trained on; --encoder sets it. Empty:
     the only one in the cache, whose hash the run then records."""
     projection: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
-    """Digest of the space that the encoder's features are projected to, whitened on images that were declared public;
-    --public sets it. Empty: the features as they are."""
+    """Digest of the space that the encoder's features are projected to, whitened on images that were declared public
+    (--public sets it) or on drawn ones. Empty: the features as they are."""
 
     def of(self, name: NetworkName) -> NetworkRecipe:
         """Return the same settings of another network; a probe alone has an encoder."""

@@ -271,6 +271,7 @@ def _statistics(distilled: DistilledSet) -> str:
     record = distilled.statistics.record
     space = {
         "public": f"whitened on {record.projection.images} images that the sender declares public",
+        "invented": f"whitened on {record.projection.images} drawn radiographs of nobody",
         "encoder": "with the encoder's own centre and scale",
         "none": "as they are",
     }[record.projection.kind]

@@ -173,9 +173,9 @@ def _size_problem(statistics: ClassStatistics) -> str:
 
 
 def _space_problem(provenance: SharedProvenance, statistics: ClassStatistics) -> str:
-    """Whether the recipe names another public space than theirs."""
+    """Whether the recipe names another fitted space than theirs."""
     named, projection = _section(provenance, "network").get("projection"), statistics.projection
-    theirs = projection.digest if projection.record.kind == "public" else ""
+    theirs = projection.digest if projection.record.fitted else ""
     if isinstance(named, str) and named != theirs:
         return (
             f"they are in the space {theirs[:SHORT] or 'of the encoder'}, and the recipe names "

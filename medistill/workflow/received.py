@@ -127,7 +127,7 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
 
 
 def _keep_space(distilled: DistilledSet) -> None:
-    if distilled.statistics is not None and distilled.statistics.projection.record.kind == "public":
+    if distilled.statistics is not None and distilled.statistics.projection.record.fitted:
         store_projection(distilled.statistics.projection)
 
 

@@ -16,14 +16,16 @@ from PIL import Image
 from safetensors.numpy import load, save
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from medistill.artifacts.cache import cache_root
 from medistill.artifacts.class_statistics import FILE, ClassStatistics
 from medistill.artifacts.classifier import Classifier
-from medistill.artifacts.corpus import Corpus, save_corpus
+from medistill.artifacts.corpus import Corpus, load_corpus, save_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import keep_tensors, read_checked
 from medistill.artifacts.projection import Projection
 from medistill.encoders.encoder import Encoder
 from medistill.encoders.features import features_of
+from medistill.encoders.projection_store import public_people
 from medistill.encoders.store import stored_encoder
 from medistill.errors import ArtifactError, DataError, MedistillError, RecipeError, UsageError
 from medistill.methods.releasing import private_statistics
@@ -35,17 +37,25 @@ from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.sharing.archive import write_archive
 from medistill.sharing.bundle import Bundle, pack
+from medistill.sharing.data_card import data_card
+from medistill.sharing.outgoing import outgoing_provenance
 from medistill.sharing.statement import Statement
 from medistill.statistics.gaussian_mechanism import delta_of
 from medistill.statistics.kept_release import KEPT
 from medistill.statistics.linear import linear_classifier
 from medistill.training.device import choose_device
 from medistill.training.penalty import Penalty
+from medistill.workflow import public_projection
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate_classifier import evaluate_classifier
 from medistill.workflow.merge import merge
 from medistill.workflow.prepare import prepare
-from medistill.workflow.public_projection import bring_projection, fit_public_projection, projection_of
+from medistill.workflow.public_projection import (
+    bring_projection,
+    fit_invented_projection,
+    fit_public_projection,
+    projection_of,
+)
 from medistill.workflow.received import receive
 from medistill.workflow.retrace import making_flaw
 from medistill.workflow.statistics_classifier import statistics_classifier
@@ -345,6 +355,45 @@ def with_space(corpus: Corpus, recipe: Recipe, components: int = 6) -> Recipe:
     """The recipe with a space that was whitened on a corpus, as if that were public."""
     digest = projection_of(corpus, stored_encoder(recipe.network.encoder), components, device="cpu")
     return override_recipe(recipe, [f"network.projection={digest}"], "test")
+
+
+def test_without_public_images_the_space_is_whitened_on_drawn_radiographs(
+    corpus: Corpus, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within classes and sites of what was drawn, by numpy's own covariance; it is of nobody, and costs nothing."""
+    monkeypatch.setattr(public_projection, "DRAWN", 24)
+    monkeypatch.setattr(public_projection, "COMPONENTS", 64)
+    digest = fit_invented_projection(recipe, device="cpu")
+    assert digest == fit_invented_projection(recipe, device="cpu")
+    assert entries() == 0
+    assert not public_people(digest).exists()
+    spaced = override_recipe(recipe, [f"network.projection={digest}"], "test")
+    projected = network_spec(corpus, spaced).encoder
+    assert projected is not None
+    assert projected.projection is not None
+    record = projected.projection.record
+    assert (record.kind, record.fitted, record.images) == ("invented", True, 72)
+    drawn = load_corpus(next(at for at in (cache_root() / "corpora").iterdir() if at.name == record.corpus))
+    seen = np.asarray(features_of(drawn, projected, choose_device("cpu"), Silent()), np.float64)
+    group = drawn.sites * len(drawn.class_names) + drawn.labels
+    within = np.concatenate([seen[group == one] - seen[group == one].mean(axis=0) for one in np.unique(group)])
+    width = projected.projection.dimension
+    np.testing.assert_allclose(within.T @ within / len(within), np.eye(width), atol=2e-3)
+    distilled = made(corpus, spaced, tmp_path / "run")
+    assert statistics_of(distilled).projection.digest == digest
+    assert bring_projection(tmp_path / "run") == digest
+    assert (
+        "whitened on 72 drawn radiographs of nobody"
+        in data_card(distilled, STATEMENT, outgoing_provenance(distilled), None, None, dicom=False).decode()
+    )
+
+
+def test_an_encoder_that_tells_drawn_radiographs_apart_too_little_keeps_its_own_scale(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public_projection, "DRAWN", 12)
+    monkeypatch.setattr(public_projection, "FEWEST", 10_000)
+    assert fit_invented_projection(recipe, device="cpu") == ""
 
 
 def test_public_images_of_protected_patients_are_refused_before_anything_is_spent(

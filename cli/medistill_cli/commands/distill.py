@@ -103,6 +103,7 @@ def distill(
             labels=public_labels,
             sites=public_sites,
             components=components,
+            resumed=stored is not None and stored.is_file(),
             device=device,
             progress=progress,
         )

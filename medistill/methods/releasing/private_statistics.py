@@ -61,9 +61,9 @@ def refuse_unready(context: Context, settings: Settings, class_ids: Sequence[int
             expected="one for each class, in the order of data.classes",
             do="give them all, or leave them out and set method.count_share=0.05: then they are counted with noise",
         )
-    if settings.space == "raw" and encoder.projection is not None:
+    if settings.space != "probe" and encoder.projection is not None:
         raise RecipeError(
-            "method.space is raw, and network.projection names a space",
+            f"method.space is {settings.space}, and network.projection names a space",
             expected="one of them",
             do="leave out --public, or set method.space=probe",
         )
