@@ -1,5 +1,5 @@
-"""Labels of the distilled images: one class each, probabilities that are given or learned through their logits, or
-learned values."""
+"""Labels of the distilled images: one class each, probabilities that are given or learned through their logits,
+learned values, or learned target vectors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Labels(Protocol):
 
     Attributes:
         soft: networks are trained on what is rendered, in place of the classes.
-        kind: what that is: probabilities, or values to be trained on by the squared error.
+        kind: what that is: probabilities, values to be trained on by the squared error, or target vectors.
     """
 
     soft: ClassVar[bool]
@@ -171,3 +171,11 @@ class LabelValues:
     ) -> dict[str, Tensor]:
         """Return the gradient as it is."""
         return {"label_values": grad_labels}
+
+
+@dataclass(frozen=True)
+class TargetVectors(LabelValues):
+    """Vectors of a teacher's width that a network is pretrained to answer, the coordinate ``label_values``; they are of
+    no class."""
+
+    kind: ClassVar[LabelKind] = "targets"
