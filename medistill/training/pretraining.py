@@ -4,11 +4,14 @@ Where labels are target vectors Y of width D, a network with D outputs is traine
 (f(x) - y)^2, as those were that the images were distilled for (KRR-ST; Lee et al. 2024): the images are not
 augmented, since a target belongs to the image as it is. Its last layer is then put away, and a new one is fitted to
 the classes of the same images as a probe is (`medistill.training.probe`), on what the last layer was given: to its end,
-without a random number. What comes of it is an ordinary network, whose outputs are the classes.
+without a random number. As an encoder's features are, these are of the size of 1 then: they are divided by their root
+mean squared deviation, so that a penalty means the same for every network. What comes of it is an ordinary network,
+whose outputs are the classes.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -20,7 +23,7 @@ from medistill.networks.features import features, last_layer
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, Recipe
 from medistill.training.images import LabelledImages
-from medistill.training.probe import Probe, load_probe
+from medistill.training.probe import Probe, ProbeLayer, load_probe
 
 
 def pretrained_spec(spec: NetworkSpec, data: LabelledImages) -> NetworkSpec:
@@ -46,7 +49,7 @@ def with_classes(
         network: trained on the images, its parameters finite; it stays as it is.
         data: the images.
         spec: with the classes.
-        penalty: L2 penalty of the fit.
+        penalty: L2 penalty of the fit, on features of the size of 1.
         micro_batch: images that pass the network at once.
 
     Raises:
@@ -68,13 +71,15 @@ def with_classes(
     kept = {key: value for key, value in network.state_dict().items() if not key.startswith(f"{name}.")}
     made.load_state_dict({**kept, **{f"{name}.{key}": value for key, value in layer.state_dict().items()}})
     seen = _seen(network, data, micro_batch)
-    if not bool(torch.isfinite(seen).all()) or (len(seen) > 1 and bool((seen == seen[0]).all())):
+    size = float((seen - seen.mean(dim=0)).double().square().mean().sqrt()) if len(seen) > 1 else 1.0
+    if not 0 < size < math.inf:
         raise DivergedError(
             f"a network that was pretrained on target vectors sees no difference among its {len(seen)} images",
             expected="finite features, by which a last layer can tell classes",
             do="lower the learning rate (schedule.rates, evaluate.lr, or method.pretrain_lr to distil again)",
         )
-    load_probe(layer, Probe(seen, F.one_hot(data.labels, spec.classes), data.weights).fit(penalty))
+    found = Probe(seen / size, F.one_hot(data.labels, spec.classes), data.weights).fit(penalty)
+    load_probe(layer, ProbeLayer(found.weight / size, found.bias))
     return made
 
 
