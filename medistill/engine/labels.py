@@ -156,10 +156,11 @@ class LabelValues:
     setting: str = "label_lr"
     soft: ClassVar[bool] = True
     kind: ClassVar[LabelKind] = "values"
+    reached: ClassVar[str] = "the label values reach {:.3g}"
 
     def coordinates(self) -> dict[str, Coordinate]:
         """Return the values."""
-        reach = Range(self.setting, largest_magnitude, VALUE_LIMIT, "the label values reach {:.3g}")
+        reach = Range(self.setting, largest_magnitude, VALUE_LIMIT, self.reached)
         return {"label_values": Coordinate(self.start, self.rule, reach, per_image=True)}
 
     def render(self, values: Values) -> Float[Tensor, "N classes"]:
@@ -179,3 +180,4 @@ class TargetVectors(LabelValues):
     no class."""
 
     kind: ClassVar[LabelKind] = "targets"
+    reached: ClassVar[str] = "the target vectors reach {:.3g}"
