@@ -35,20 +35,27 @@ from medistill.visible import MOST_NAME, steers
 if TYPE_CHECKING:
     from torch.utils.data import TensorDataset
 
-LabelKind = Literal["probabilities", "values"]
-"""What soft labels are: probabilities to train on by the cross-entropy, or values by the squared error."""
-SET_SCHEMA, NEW_SCHEMA = 2, 3
-"""What is written: the latter where labels are values or images are cut into tiles, so that no earlier version trains
-on classes in their place, or on images uncut."""
-READABLE = (1, SET_SCHEMA, NEW_SCHEMA)
+LabelKind = Literal["probabilities", "values", "targets"]
+"""What soft labels are: probabilities to train on by the cross-entropy, values of the classes to train on by the
+squared error, or target vectors to pretrain on, of a teacher's width and of no class."""
+TENSOR_OF: dict[LabelKind, str] = {"probabilities": "soft_labels", "values": "label_values", "targets": "targets"}
+"""What soft labels are -> under which name they are stored."""
+SET_SCHEMA, NEW_SCHEMA, TARGETS_SCHEMA = 2, 3, 4
+"""What is written: the second where labels are values or images are cut into tiles, the last where labels are target
+vectors, so that no earlier version trains on classes in their place, or on images uncut."""
+READABLE = (1, SET_SCHEMA, NEW_SCHEMA, TARGETS_SCHEMA)
 """Schemas that can be read. A set of schema 1 has no soft labels and no whitening, one of 1 or 2 neither label values
-nor tiles; else they are alike."""
+nor tiles, one of 1 to 3 no target vectors; else they are alike."""
+SINCE = {"label_values": NEW_SCHEMA, "tiles": NEW_SCHEMA, "targets": TARGETS_SCHEMA}
+"""Tensor -> the schema of the first sets that may have it."""
 MOST_CLASSES = 10_000
 MOST_MANIFEST_BYTES = 8 * 2**20
 LIMIT = 1e4
 """Largest magnitude, in standard deviations, that a stored image may have."""
 VALUE_LIMIT = 1e3
-"""Largest magnitude that a label value may have."""
+"""Largest magnitude that a label value, or a number of a target vector, may have."""
+MOST_TARGETS = 16_384
+"""Most numbers of a target vector: the pretrained network has an output for each."""
 MOST_SHOWN_BYTES = 2**32
 """Most that the tiles of a set may take in memory once they are whole images: twice the largest bundle."""
 
@@ -67,8 +74,10 @@ class DistilledSet:
         class_names: one a class.
         provenance: what it says of its making; plain values are read as a manifest's. No patient's identifier.
         soft_labels: float32 (N, classes), probabilities or values to train on in place of `labels`, where they were
-            learned; `labels` is then the class that each image was made for.
+            learned; `labels` is then the class that each image was made for. Target vectors are (N, width).
         label_kind: what soft labels are. With "values" networks are trained by the squared error, |f(x) - y|^2 / 2.
+            With "targets" they are pretrained by the mean of the squares of f(x) - y, and their last layer is then
+            fitted to `labels`.
         statistics: noisy class statistics of what an encoder sees in the originals, which travel with the set; None
             where there are none. The provenance names their SHA-256.
         cut_to: images of each class that `first` left of a larger set; None where none were left out. It is not saved.
@@ -104,6 +113,11 @@ class DistilledSet:
     def by_values(self) -> bool:
         """Whether networks are trained on label values, by the squared error."""
         return self.soft_labels is not None and self.label_kind == "values"
+
+    @property
+    def by_targets(self) -> bool:
+        """Whether networks are pretrained on target vectors."""
+        return self.soft_labels is not None and self.label_kind == "targets"
 
     @property
     def shown(self) -> int:
@@ -168,7 +182,8 @@ class DistilledSet:
 
         The image is float32 (C, H, W), normalised; the label int64, or float32 (classes,) probabilities where the set
         has soft labels (`torch.nn.functional.cross_entropy` takes both), or values to train on by |f(x) - y|^2 / 2
-        where `by_values` says so; the weight float32, to multiply the loss with.
+        where `by_values` says so, or a target vector to pretrain on by the mean of (f(x) - y)^2 where `by_targets`
+        does, whose classes are `expanded().labels`; the weight float32, to multiply the loss with.
         All stages are in it: stage k shows
         ``torch.utils.data.Subset(dataset, np.flatnonzero(self.expanded().stage <= k))``.
         """
@@ -185,7 +200,7 @@ class DistilledSet:
         """All that decides what a network learns from the set, as bytes to take a digest of."""
         arrays = (self.images, self.labels, self.weights, self.stage, np.float64(self.student_lr), self.soft_labels)
         told = b"".join(array.tobytes() for array in (*arrays, *self._tile_tensors().values()) if array is not None)
-        told += b"values" if self.by_values else b""
+        told += self.label_kind.encode() if self.by_values or self.by_targets else b""
         return told + json.dumps(self.normalisation.as_json()).encode()
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -213,7 +228,12 @@ class DistilledSet:
         """The soft labels under a name that says what they are; nothing where there are none."""
         if self.soft_labels is None:
             return {}
-        return {"label_values" if self.by_values else "soft_labels": self.soft_labels.astype(np.float32)}
+        return {TENSOR_OF[self.label_kind]: self.soft_labels.astype(np.float32)}
+
+    @property
+    def _schema(self) -> int:
+        """The schema under which it is written: the first that has all that it holds."""
+        return max(SINCE.get(name, SET_SCHEMA) for name in self.tensors())
 
     def file_bytes(self) -> bytes:
         """``images.safetensors`` as `save` writes it."""
@@ -241,7 +261,7 @@ class DistilledSet:
         write_json(
             folder / "manifest.json",
             {
-                "schema": NEW_SCHEMA if self.by_values or self.tiles > 1 else SET_SCHEMA,
+                "schema": self._schema,
                 "kind": "medistill distilled set",
                 "class_names": list(self.class_names),
                 "shape": list(self.images.shape),
@@ -288,9 +308,9 @@ class DistilledSet:
             raise _unusable(folder / "manifest.json", f"its provenance is nested more than {DEEPEST} levels deep")
         if "images" in tensors and list(tensors["images"].shape) != manifest.get("shape"):
             raise _unusable(folder, "the images do not have the shape that manifest.json gives")
-        for name, told in (("label_values", "label values"), ("tiles", "tiles")):
-            if name in tensors and manifest["schema"] < NEW_SCHEMA:
-                raise _unusable(folder, f"it has {told}, and its schema is not {NEW_SCHEMA}")
+        for name, since in SINCE.items():
+            if name in tensors and manifest["schema"] < since:
+                raise _unusable(folder, f"it has {name.replace('_', ' ')}, and its schema is not {since}")
         cut = tensors["tiles"].tolist() if "tiles" in tensors else [1]
         if type(manifest.get("tiles", 1)) is not int or [manifest.get("tiles", 1)] != cut:
             raise _unusable(folder, "its images are not cut into the tiles that manifest.json gives")
@@ -312,10 +332,14 @@ class DistilledSet:
         Raises:
             ArtifactError: a tensor is missing, of another kind, or out of range.
         """
-        if {"soft_labels", "label_values"} <= tensors.keys():
+        kinds = [kind for kind, name in TENSOR_OF.items() if name in tensors]
+        if len(kinds) > 1:
             raise ArtifactError(
-                "it has both soft_labels and label_values", expected="one of them, or neither", do="fetch it again"
+                f"it has both {TENSOR_OF[kinds[0]]} and {TENSOR_OF[kinds[1]]}",
+                expected="one of them, or neither",
+                do="fetch it again",
             )
+        kind: LabelKind = kinds[0] if kinds else "probabilities"
         try:
             return cls(
                 images=tensors["images"],
@@ -330,8 +354,8 @@ class DistilledSet:
                 ),
                 class_names=tuple(class_names),
                 provenance=provenance,
-                soft_labels=tensors.get("label_values", tensors.get("soft_labels")),
-                label_kind="values" if "label_values" in tensors else "probabilities",
+                soft_labels=tensors.get(TENSOR_OF[kind]),
+                label_kind=kind,
                 statistics=statistics,
                 tiles=_tiles(tensors.get("tiles")),
             )
@@ -445,6 +469,8 @@ def _statistics_problem(distilled: DistilledSet) -> str:
 
 
 def _soft_problem(soft: np.ndarray, kind: LabelKind, shape: tuple[int, int]) -> str:
+    if kind == "targets":
+        return _target_problem(soft, shape[0])
     if soft.dtype != np.float32 or soft.shape != shape:
         return f"soft labels are {soft.dtype} {soft.shape}, not float32 {shape}"
     if kind == "values":
@@ -453,3 +479,12 @@ def _soft_problem(soft: np.ndarray, kind: LabelKind, shape: tuple[int, int]) -> 
     if not np.isfinite(soft).all() or soft.min() < 0 or np.abs(soft.sum(axis=1) - 1).max() > 1e-3:
         return "a row of the soft labels is not a probability distribution"
     return ""
+
+
+def _target_problem(targets: np.ndarray, count: int) -> str:
+    if targets.dtype != np.float32 or targets.ndim != 2 or len(targets) != count or not targets.shape[1]:
+        return f"target vectors are {targets.dtype} {targets.shape}, not float32 ({count}, width)"
+    if targets.shape[1] > MOST_TARGETS:
+        return f"its target vectors have {targets.shape[1]} numbers each, and {MOST_TARGETS} are the most"
+    finite = bool(np.isfinite(targets).all()) and np.abs(targets).max() <= VALUE_LIMIT
+    return "" if finite else f"a number of a target vector is not finite, or beyond {VALUE_LIMIT:g}"

@@ -105,6 +105,8 @@ class SharedProvenance(Record):
     network: Name | None = None
     encoder: EncoderSummary | None = None
     """The frozen encoder whose features that network, a probe, takes; none where it sees pixels."""
+    teacher: EncoderSummary | None = None
+    """The frozen encoder whose features the target vectors of the images come from; none where there are none."""
     versions: dict[Name, Version] | None = None
     corpus: Digest | None = None
     """Content hash of the corpus; left out under differential privacy, whose guarantee does not cover it."""

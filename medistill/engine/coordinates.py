@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -70,7 +70,8 @@ class Adam:
         eps: added to the root.
         clip: times the running norm that a gradient may have; 0 bounds nothing.
         memory: share of the running norm that stays.
-        steps: over which the rate falls to 0 by half a cosine; 0 keeps it.
+        steps: over which the rate falls to 0; 0 keeps it.
+        falling: by half a cosine, or along a line.
     """
 
     lr: float
@@ -80,6 +81,7 @@ class Adam:
     clip: float = 0.0
     memory: float = 0.9
     steps: int = 0
+    falling: Literal["cosine", "line"] = "cosine"
 
     def moments(self, value: Tensor) -> Moments:
         """Return zeros."""
@@ -99,7 +101,7 @@ class Adam:
             gradient = gradient * (self.clip * norm / size)
         mean = self.first * moments["mean"] + (1 - self.first) * gradient
         square = self.second * moments["square"] + (1 - self.second) * gradient.square()
-        lr = self.lr * (1 + math.cos(math.pi * min(1.0, (count - 1) / self.steps))) / 2 if self.steps else self.lr
+        lr = self._rate(count)
         root = (square / (1 - self.second**count)).sqrt() + self.eps
         return value - lr / (1 - self.first**count) * mean / root, {
             "mean": mean,
@@ -107,6 +109,13 @@ class Adam:
             "count": torch.tensor(count, dtype=torch.float64),
             "norm": torch.tensor(norm, dtype=torch.float64),
         }
+
+    def _rate(self, count: float) -> float:
+        """Return the rate of a step, counted from 1."""
+        if not self.steps:
+            return self.lr
+        walked = min(1.0, (count - 1) / self.steps)
+        return self.lr * (1 - walked) if self.falling == "line" else self.lr * (1 + math.cos(math.pi * walked)) / 2
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""Labels of the distilled images: one class each, probabilities that are given or learned through their logits, or
-learned values."""
+"""Labels of the distilled images: one class each, probabilities that are given or learned through their logits,
+learned values, or learned target vectors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Labels(Protocol):
 
     Attributes:
         soft: networks are trained on what is rendered, in place of the classes.
-        kind: what that is: probabilities, or values to be trained on by the squared error.
+        kind: what that is: probabilities, values to be trained on by the squared error, or target vectors.
     """
 
     soft: ClassVar[bool]
@@ -156,10 +156,11 @@ class LabelValues:
     setting: str = "label_lr"
     soft: ClassVar[bool] = True
     kind: ClassVar[LabelKind] = "values"
+    reached: ClassVar[str] = "the label values reach {:.3g}"
 
     def coordinates(self) -> dict[str, Coordinate]:
         """Return the values."""
-        reach = Range(self.setting, largest_magnitude, VALUE_LIMIT, "the label values reach {:.3g}")
+        reach = Range(self.setting, largest_magnitude, VALUE_LIMIT, self.reached)
         return {"label_values": Coordinate(self.start, self.rule, reach, per_image=True)}
 
     def render(self, values: Values) -> Float[Tensor, "N classes"]:
@@ -171,3 +172,12 @@ class LabelValues:
     ) -> dict[str, Tensor]:
         """Return the gradient as it is."""
         return {"label_values": grad_labels}
+
+
+@dataclass(frozen=True)
+class TargetVectors(LabelValues):
+    """Vectors of a teacher's width that a network is pretrained to answer, the coordinate ``label_values``; they are of
+    no class."""
+
+    kind: ClassVar[LabelKind] = "targets"
+    reached: ClassVar[str] = "the target vectors reach {:.3g}"

@@ -9,7 +9,8 @@ P = A phi t^T E = dL/dY there is no graph over the solution, lambda being differ
 
     dL/dphi  =  B E^T t - (P B^T + B P^T) phi - 2 <P, B> (ridge / N) phi
 
-All of it is float64, the inverse by Cholesky's factor.
+All of it is float64, the inverse by Cholesky's factor. A lambda that is held still, ridge tr K without its derivative
+(KRR-ST), leaves the last term out.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class RidgeSolution:
 
     Attributes:
         phi: float64 (N, D).
-        ridge: lambda as a share of the mean of K's diagonal.
+        ridge: lambda as a share of the mean of K's diagonal; 0 where it is held still.
         factor: Cholesky's, of K + lambda.
         b: float64 (N, C).
     """
@@ -50,7 +51,8 @@ class RidgeSolution:
         p = torch.cholesky_solve(self.phi @ asked.T, self.factor)
         symmetric = p @ self.b.T
         cotangent = self.b @ asked - (symmetric + symmetric.T) @ self.phi
-        cotangent -= 2 * float((p * self.b).sum()) * self.ridge / len(self.phi) * self.phi
+        if self.ridge:
+            cotangent -= 2 * float((p * self.b).sum()) * self.ridge / len(self.phi) * self.phi
         return cotangent, p
 
 
@@ -66,12 +68,34 @@ def solve(phi: Float[Tensor, "N D"], targets: Float[Tensor, "N C"], ridge: float
         DivergedError: the kernel matrix is not positive: the features are not finite, or 0 for every image.
     """
     kernel = phi @ phi.T
-    lifted = kernel + ridge * kernel.trace() / len(kernel) * torch.eye(len(kernel), dtype=kernel.dtype).to(phi.device)
+    return RidgeSolution(phi, ridge, *_solved(kernel, ridge * kernel.trace() / len(kernel), targets))
+
+
+def solve_held(phi: Float[Tensor, "N D"], targets: Float[Tensor, "N C"], ridge: float) -> RidgeSolution:
+    """Return the solution with a lambda that is held still.
+
+    Args:
+        phi: features, float64.
+        targets: Y, float64.
+        ridge: lambda as a share of K's trace, above 0.
+
+    Raises:
+        DivergedError: as for `solve`.
+    """
+    kernel = phi @ phi.T
+    return RidgeSolution(phi, 0.0, *_solved(kernel, ridge * kernel.trace(), targets))
+
+
+def _solved(
+    kernel: Float[Tensor, "N N"], lifting: Float[Tensor, ""], targets: Float[Tensor, "N C"]
+) -> tuple[Float[Tensor, "N N"], Float[Tensor, "N C"]]:
+    """Return Cholesky's factor of K + lambda, and B."""
+    lifted = kernel + lifting * torch.eye(len(kernel), dtype=kernel.dtype).to(kernel.device)
     factor, failed = torch.linalg.cholesky_ex(lifted)
     if int(failed) or not bool(torch.isfinite(factor).all()):
         raise DivergedError(
-            f"the kernel matrix of {len(phi)} distilled images is not positive",
+            f"the kernel matrix of {len(kernel)} distilled images is not positive",
             expected="finite features, which are not 0 for every image",
             do="raise method.ridge, or lower method.image_lr",
         )
-    return RidgeSolution(phi, ridge, factor, torch.cholesky_solve(targets, factor))
+    return factor, torch.cholesky_solve(targets, factor)

@@ -44,7 +44,7 @@ class Arms:
             own are soft.
 
     Raises:
-        UsageError: the set's labels are values, and the networks are probes.
+        UsageError: the set's labels are values or target vectors, and the networks are probes.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Arms:
     ) -> None:
         self.distilled, self.corpus, self.recipe, self.device = distilled, corpus, recipe, device
         self.encoder = encoder
-        refuse_values(by_values=encoder is not None and distilled.by_values)
+        refuse_values(by_values=encoder is not None and (distilled.by_values or distilled.by_targets))
         self.schedules = schedules or {}
         self.names = tuple(name for name, arm in ARMS.items() if self._is_trained(arm))
         self._of_set = np.bincount(distilled.labels, minlength=len(corpus.class_names))

@@ -12,9 +12,10 @@ from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import build_network
 from medistill.training.context import Context
 from medistill.training.device import precision
-from medistill.training.fresh_network import diverged, micro_batch_of, probabilities
+from medistill.training.fresh_network import TrainingSet, diverged, finished, micro_batch_of, probabilities
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, epochs
+from medistill.training.pretraining import pretrained_spec, shown_as
 from medistill.training.tail import Tail
 
 
@@ -68,15 +69,19 @@ class Course:
                 tick(self.reached)
         stands = flat.values.clone()
         flat.load(self._tail.mean)
-        found = probabilities(network, shown, self.context.spec, self.context.recipe, self.context.device)
-        flat.load(stands)
+        spec, recipe = self.context.spec, self.context.recipe
+        try:
+            ended = finished(network, flat, TrainingSet(self.data, schedule), spec, recipe)
+            found = probabilities(ended, shown, spec, recipe, self.context.device)
+        finally:
+            flat.load(stands)
         if not np.isfinite(found).all():
             raise diverged(schedule)
         return found
 
     def _start(self, schedule: Schedule) -> tuple[nn.Module, FlatParameters, Iterator[int]]:
         rng, spec, recipe = self.rng(), self.context.spec, self.context.recipe
-        network = build_network(spec, rng, self.context.device)
+        network = build_network(pretrained_spec(spec, self.data), rng, self.context.device)
         flat, size = FlatParameters(network), micro_batch_of(network, spec, recipe)
-        walk = epochs(network, flat, self.data, schedule, recipe.augmentation, rng, micro_batch=size)
+        walk = epochs(network, flat, self.data, schedule, shown_as(recipe, self.data), rng, micro_batch=size)
         return network, flat, walk

@@ -48,6 +48,7 @@ class Facts:
             ``{iterations}``.
         centroids: each image is the mean of several originals, decoded.
         label_values: labels are learned values, which networks are trained on by the squared error.
+        target_vectors: labels are learned vectors of a frozen teacher's width, which networks are pretrained on.
     """
 
     display_name: str
@@ -61,6 +62,7 @@ class Facts:
     steps: str = ""
     centroids: bool = False
     label_values: bool = False
+    target_vectors: bool = False
 
 
 @dataclass(frozen=True)

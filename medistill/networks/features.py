@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -33,3 +34,20 @@ def features(
         for hook in hooks:
             hook.remove()
     return (seen[-1] if seen else logits).flatten(1)
+
+
+@torch.no_grad()
+def last_layer(network: nn.Module, images: Float[Tensor, "N C H W"]) -> tuple[str, nn.Linear | None]:
+    """Return the linear layer that is called last, by its name; "" and None of a network without any."""
+    called: list[tuple[str, nn.Linear]] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda one, _, name=name: called.append((name, one)))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
+        network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return called[-1] if called else ("", None)

@@ -36,19 +36,22 @@ class SetFacts:
         initialisation: "real", "noise" or "quantised", how its images began; empty where it does not say.
         smallest_cluster: patients of the smallest cell of a quantised set; None where it does not say.
         for_encoder: its images were made for what a frozen encoder sees in them.
+        by_targets: its labels are target vectors, learned from a frozen teacher's features.
     """
 
     unit: Unit
     initialisation: str
     smallest_cluster: int | None
     for_encoder: bool = False
+    by_targets: bool = False
 
     @classmethod
     def of(cls, distilled: DistilledSet, corpus: Corpus, spec: NetworkSpec) -> SetFacts:
         """From the provenance of a set, and the network that it was made for."""
         known = distilled.provenance
         smallest = None if known.quantisation is None else known.quantisation.smallest_cluster
-        return cls(corpus.split_unit, known.starts_from or "", smallest, spec.encoder is not None)
+        began, encoded = known.starts_from or "", spec.encoder is not None
+        return cls(corpus.split_unit, began, smallest, encoded, distilled.by_targets)
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,10 @@ class Signals(Protocol):
     @property
     def encoder_space(self) -> EncoderSpace:
         """The same as the encoder sees them that the set was made for."""
+
+    @property
+    def target_space(self) -> EncoderSpace:
+        """The set's target vectors, and what its teacher sees in everything else."""
 
     @property
     def initialisation(self) -> Initialisation:

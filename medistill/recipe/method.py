@@ -79,6 +79,12 @@ class MethodSettings(Section):
         return False
 
     @property
+    def taught_by(self) -> str | None:
+        """SHA-256 of the frozen encoder whose features are the targets of its images; empty where it is the only one of
+        the cache, None where there are no such targets."""
+        return None
+
+    @property
     def tile_factor(self) -> int:
         """Tiles of a side of a stored image, f: networks are shown f^2 images in its place; 1 is the image itself."""
         return 1

@@ -66,6 +66,7 @@ class Recipe(Section):
             raise ValueError(
                 f"method.name = {self.method.name} compares the features of networks that begin with random numbers, "
                 "and a probe takes those of its encoder, which stay; choose another method.name or network.name"
+                f"{'' if self.method.taught_by is None else ' (method.teacher names its encoder, not --encoder)'}"
             )
         if self.data.zca and self.method.holds_grey:
             raise ValueError(

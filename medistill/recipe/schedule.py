@@ -47,4 +47,5 @@ class ScheduleRecipe(Section):
     """L2 penalties to try for a probe, a linear layer on an encoder's features, which is fitted to its end: there is
     nothing else to choose. Half of one times the squared weights is added to the mean loss."""
     penalty: Penalised = 0.1
-    """L2 penalty of a probe where none is chosen."""
+    """L2 penalty of a probe where none is chosen; and, always, of the last layer that a network gets once it was
+    pretrained on target vectors (`krr-st`)."""

@@ -12,6 +12,7 @@ from medistill.report.outer_step_statements import outer_steps
 from medistill.report.quantisation_statements import centroids, taught, weighting
 from medistill.report.record import Report
 from medistill.report.selection_statements import beginning, pruning, united
+from medistill.report.target_statements import target_vectors
 from medistill.report.tile_statements import tile_sentence
 from medistill.report.wording import NAMED, class_label, classes_listed, count, counted, listed, sentences, short, were
 
@@ -269,6 +270,8 @@ def distillation(report: Report) -> str:
     labels, stages = kinds[distill.get("labels", "hard")], distill.get("stages", 1)
     if report.facts.label_values:
         labels = f"values, learned with the images. {SQUARED}"
+    if report.facts.target_vectors:
+        labels = target_vectors(report)
     grown = f" They were made in {counted(stages, 'stage')}." if stages > 1 else ""
     started = f"They started from {beginning(report)}; their labels are {labels}.{grown}"
     return sentences(made(report), pruning(report), started, centroids(report), outer_steps(report))

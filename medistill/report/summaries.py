@@ -63,6 +63,7 @@ class SetSummary:
         uneven: some class has fewer images than ``ipc``.
         quantised: the centroids that its images are, or began as; None where there are none or it does not say.
         encoder: the frozen encoder whose features its network takes; None where that sees pixels.
+        teacher: the frozen encoder whose features its target vectors come from; None where it has none.
         tiles: parts of each side of a stored image, each enlarged to a whole image to train on.
         pruned: class -> training images that were left out for their loss or effect; empty where none were.
         parts: the sets that it was united from; empty where it was not.
@@ -88,6 +89,7 @@ class SetSummary:
     encoder: EncoderSummary | None = None
     tiles: int = 1
     pruned: Mapping[str, int] = field(default_factory=dict)
+    teacher: EncoderSummary | None = None
     parts: tuple[PartSummary, ...] = ()
 
     @property

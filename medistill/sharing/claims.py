@@ -25,9 +25,10 @@ OFF = 1e-3
 
 def check_claims(manifest: BundleManifest, distilled: DistilledSet) -> None:
     """Refuse what contradicts itself: a guarantee that its own noise, rate and steps do not give, that its recipe
-    did not ask for, or that would not hold under it, or beside what else is said; a total without this set; an encoder
-    or tiles that its recipe does not name; class statistics with less noise than their guarantee needs; a beginning
-    that is not its recipe's; and a statement on means that the set does not bear out.
+    did not ask for, or that would not hold under it, or beside what else is said; a total without this set; an
+    encoder, a teacher or tiles that its recipe does not name; target vectors without a teacher, or a teacher without
+    them; class statistics with less noise than their guarantee needs; a beginning that is not its recipe's; and a
+    statement on means that the set does not bear out.
 
     Raises:
         ArtifactError: one of these.
@@ -48,6 +49,7 @@ def check_claims(manifest: BundleManifest, distilled: DistilledSet) -> None:
         _check_corpus(manifest.provenance)
     check_promise(manifest.provenance, distilled)
     _check_encoder(manifest.provenance)
+    _check_teacher(manifest.provenance, distilled)
     _check_tiles(manifest.provenance, distilled)
     _check_selection(manifest.provenance)
     check_statistics(manifest.provenance, distilled)
@@ -73,6 +75,27 @@ def _check_encoder(provenance: SharedProvenance) -> None:
             expected="one encoder",
             do="do not rely on it; ask the sender for the set as it was made",
         )
+
+
+def _check_teacher(provenance: SharedProvenance, distilled: DistilledSet) -> None:
+    """Refuse a set that tells of one teacher while its recipe names another, or that has target vectors and tells of no
+    teacher, or the other way round: whose features they give away would not be known."""
+    method = as_written_now(provenance.recipe or {}).get("method")
+    stated = "" if provenance.teacher is None else provenance.teacher.sha256
+    named = (method.get("teacher") if isinstance(method, dict) else None) or ""
+    if provenance.recipe is not None and named != stated:
+        seen = f"states the teacher {stated[:SHORT] or 'none'}, and its recipe names {str(named)[:SHORT] or 'none'}"
+    elif distilled.by_targets and not stated and provenance.sources is None:
+        seen = "has target vectors, and does not say whose features they come from"
+    elif stated and not distilled.by_targets:
+        seen = f"states the teacher {stated[:SHORT]}, and has no target vectors"
+    else:
+        return
+    raise ArtifactError(
+        f"the bundle {seen}",
+        expected="target vectors of one teacher, or neither",
+        do="do not rely on it; ask the sender for the set as it was made",
+    )
 
 
 def _check_tiles(provenance: SharedProvenance, distilled: DistilledSet) -> None:

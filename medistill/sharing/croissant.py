@@ -12,8 +12,9 @@ from typing import Any
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.report.encoder_statements import made_for
+from medistill.report.target_statements import BY_TARGETS
 from medistill.report.tile_statements import tile_sentence
-from medistill.sharing.labels import COLUMN_OF, COLUMNS, LABELS, soft_column
+from medistill.sharing.labels import COLUMN_OF, COLUMNS, LABELS, soft_classes, soft_column
 from medistill.sharing.statement import Statement
 
 TENSORS = "images.safetensors"
@@ -77,7 +78,7 @@ def croissant(distilled: DistilledSet, statement: Statement, tensors: bytes, lab
         "name": f"medistill-{digest[:12]}",
         "description": (
             f"{count} synthetic images in {len(distilled.class_names)} classes, distilled with medistill to train "
-            f"networks on. {_encoder(distilled)}{_tiles(distilled)}{statement.date_sentence}"
+            f"networks on. {_encoder(distilled)}{_targets(distilled)}{_tiles(distilled)}{statement.date_sentence}"
         ),
         "license": statement.licence,
         "version": "1.0.0",
@@ -117,6 +118,11 @@ def _encoder(distilled: DistilledSet) -> str:
     return "" if encoder is None else f"{made_for(encoder)} "
 
 
+def _targets(distilled: DistilledSet) -> str:
+    """What target vectors are, and where they lie, since no column has them; empty where there are none."""
+    return f"{BY_TARGETS} They lie in {TENSORS} as targets. " if distilled.by_targets else ""
+
+
 def _tiles(distilled: DistilledSet) -> str:
     """How networks are shown the images; empty where as they are."""
     told = tile_sentence(distilled.tiles, distilled.shown)
@@ -151,8 +157,7 @@ def _fields(distilled: DistilledSet) -> list[dict[str, Any]]:
         "dataType": "sc:ImageObject",
         "source": {"fileSet": {"@id": "previews"}, "extract": {"fileProperty": "content"}},
     }
-    soft = [] if distilled.soft_labels is None else enumerate(distilled.class_names)
-    kind = distilled.label_kind
+    kind, soft = distilled.label_kind, soft_classes(distilled)
     own = (_column(f"{COLUMN_OF[kind]}_{c}", "sc:Float", soft_column(name, kind)) for c, name in soft)
     return [*columns, image, *own]
 

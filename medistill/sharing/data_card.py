@@ -28,6 +28,7 @@ from medistill.report.estimates import with_interval
 from medistill.report.record import Report
 from medistill.report.render.markdown import escaped, shown_whole
 from medistill.report.selection_statements import DRAWN_BY, UNUSUAL
+from medistill.report.target_statements import BY_TARGETS, taught_by
 from medistill.report.text_statements import originals_text, text_sentences
 from medistill.report.tile_statements import tile_sentence
 from medistill.sharing.selection import drawn_by, pruned_share, thinned_share
@@ -155,6 +156,8 @@ def _what(distilled: DistilledSet, provenance: SharedProvenance) -> str:
     soft = " Each image carries probabilities of all classes, to train on in place of its class."
     if distilled.by_values:
         soft = f" {BY_VALUES}"
+    if distilled.by_targets:
+        soft = f" {BY_TARGETS}"
     weighty = " Each image has a weight: multiply its loss by it."
     method = f", by the method {escaped(provenance.method)}" if provenance.method else ""
     made = (
@@ -231,6 +234,8 @@ def _source(distilled: DistilledSet, provenance: SharedProvenance, report: Repor
     network = f"A {escaped(provenance.network)} network was used." if provenance.network and not unused else ""
     if encoder is not None and not unused:
         network = escaped(made_for(encoder))
+    if provenance.teacher is not None:
+        network = f"{network} {escaped(taught_by(provenance.teacher))}".strip()
     return " ".join(text for text in (f"{made}.", _pruning(provenance), began, split, network) if text)
 
 
@@ -395,6 +400,8 @@ def _use(distilled: DistilledSet, provenance: SharedProvenance) -> list[str]:
     soft = "`soft_labels` (probabilities, if it has any)"
     if distilled.by_values:
         soft = "`label_values` (to train on by the squared error)"
+    if distilled.by_targets:
+        soft = "`targets` (target vectors to pretrain on by the mean squared error)"
     return [
         how,
         "\n".join(["```", *train, "```"]),

@@ -39,11 +39,12 @@ def dd_ranking_tensors(distilled: DistilledSet, dataset: str | None = None) -> d
         "lr", a float32 scalar.
 
     Raises:
-        UsageError: an unknown dataset, one whose images have other channels, or a set whose labels are values.
+        UsageError: an unknown dataset, one whose images have other channels, or a set whose labels are values or target
+            vectors.
     """
     import torch
 
-    if distilled.by_values:
+    if distilled.by_values or distilled.by_targets:
         raise UsageError(
             "a set whose labels are values to be trained on by the squared error",
             expected="classes or probabilities: DD-Ranking takes the softmax of labels",

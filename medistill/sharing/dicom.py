@@ -86,6 +86,8 @@ def _contribution(distilled: DistilledSet) -> str:
         return "Distilled images"
     family, encoder = facts_of(method).family, distilled.provenance.encoder
     made_for = f", for the encoder {encoder.words}" if encoder is not None else ""
+    if (teacher := distilled.provenance.teacher) is not None:
+        made_for = f", taught by {teacher.words}"
     return f"Distilled images by {family} ({method}){made_for}" if family else f"Distilled images ({method}){made_for}"
 
 

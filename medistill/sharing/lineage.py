@@ -16,7 +16,7 @@ from medistill.sharing.merge_source import MergeSource
 from medistill.sharing.selection import drawn_by, pruned_share, thinned_share
 from medistill.visible import visible
 
-SHARED = ("method", "network", "encoder", "starts_from", "split_unit", "text_check")
+SHARED = ("method", "network", "encoder", "teacher", "starts_from", "split_unit", "text_check")
 """What the provenance of the united set says where all sources say the same."""
 
 

@@ -30,9 +30,9 @@ def merge_sets(
     Classes are united by their names. Images go to one normalisation through their grey values, and to one size where
     ``image_size`` is given (bilinear, averaged where they shrink). Soft labels are carried over to the united classes;
     a set without them gives its classes. Label values, which are no probabilities, go only with others of the same
-    classes. Each set's weights keep their ratios and get the mean 1. The learning rate is
-    the geometric mean over the images. An image joins the training at the share of the epochs at which it joined
-    before, or up to a stage earlier.
+    classes, and target vectors with others of the same teacher. Each set's weights keep their ratios and get the
+    mean 1. The learning rate is the geometric mean over the images. An image joins the training at the share of the
+    epochs at which it joined before, or up to a stage earlier.
 
     Args:
         sources: at least two, in the order that the images keep.
@@ -43,7 +43,8 @@ def merge_sets(
     Raises:
         DataError: fewer than two sets, a set twice, classes, sizes or channels that do not fit, different whitenings,
             encoders or numbers of tiles, some of equalised originals and some not, label values with other labels or
-            with other classes, or class statistics that cannot be added.
+            with other classes, target vectors with other labels or of other teachers, or class statistics that cannot
+            be added.
     """
     _refuse_repeated(sources)
     class_names = _united_classes(sources)
@@ -209,6 +210,7 @@ def _refuse_equalised_in_part(sources: Sequence[MergeSource]) -> None:
 def _refuse_other_labels(sources: Sequence[MergeSource], class_names: Sequence[str]) -> None:
     """Refuse label values beside classes or probabilities, and those of other classes than the united ones."""
     by_values = {source.name: source.distilled.by_values for source in sources}
+    _refuse_other_targets(sources)
     if len(set(by_values.values())) > 1:
         named = " and ".join(name for name, is_so in by_values.items() if is_so)
         raise DataError(
@@ -224,6 +226,33 @@ def _refuse_other_labels(sources: Sequence[MergeSource], class_names: Sequence[s
                 expected="the same classes in every set, each for itself, since values cannot be added",
                 do="merge sets that were distilled with the same classes, and unite none by --label-map",
             )
+
+
+def _refuse_other_targets(sources: Sequence[MergeSource]) -> None:
+    """Refuse target vectors beside other labels, and those of different teachers, which are answers to different
+    questions."""
+    by_targets = {source.name: source.distilled.by_targets for source in sources}
+    if not any(by_targets.values()):
+        return
+    if not all(by_targets.values()):
+        named = " and ".join(name for name, is_so in by_targets.items() if is_so)
+        raise DataError(
+            f"the labels of {named} are target vectors to pretrain on, those of the other sets not",
+            expected="one kind of labels, since a network is trained on all images by one loss",
+            do="merge sets that were distilled by the same method",
+        )
+    known = [source.distilled.provenance.teacher for source in sources]
+    widths = {one.distilled.soft_labels.shape[1] for one in sources if one.distilled.soft_labels is not None}
+    if None in known or len({one.sha256 for one in known if one is not None}) > 1 or len(widths) > 1:
+        had = "; ".join(
+            f"{source.name}: {'not stated' if one is None else visible(one.words)}"
+            for source, one in zip(sources, known, strict=True)
+        )
+        raise DataError(
+            f"the target vectors of the sets come from different teachers ({had})",
+            expected="the same teacher for all, since one network is to answer as it does",
+            do="merge sets that were distilled with the same method.teacher",
+        )
 
 
 def _equalised(recipe: Mapping[str, Any] | None) -> bool:
@@ -299,8 +328,11 @@ def _united_lr(rates: Sequence[float], images: Sequence[int]) -> float:
 
 
 def _soft(distilled: DistilledSet, to: np.ndarray, classes: int) -> np.ndarray:
-    """Probabilities or values (N, classes) over the united classes; those of classes that became one are added."""
+    """Probabilities or values (N, classes) over the united classes, those of classes that became one being added;
+    target vectors as they are, since they are of no class."""
     own = distilled.soft_labels
+    if own is not None and distilled.by_targets:
+        return own
     if own is None:
         own = np.eye(len(to), dtype=np.float32)[distilled.labels]
     united = np.zeros((len(own), classes), np.float32)

@@ -20,6 +20,7 @@ from medistill.training.encoded import seen_by
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, predict_logits, train
 from medistill.training.penalty import Penalty
+from medistill.training.pretraining import pretrained_spec, shown_as, with_classes
 from medistill.training.probe import fit_probe
 
 
@@ -39,7 +40,8 @@ def train_network(
     device: torch.device,
     after_epoch: Callable[[int, FlatParameters], None] | None = None,
 ) -> tuple[nn.Module, float]:
-    """Train a fresh network; a probe is fitted, to which random numbers and epochs are nothing.
+    """Train a fresh network; a probe is fitted, to which random numbers and epochs are nothing. Of images whose labels
+    are target vectors the training is a pretraining, after which the last layer is fitted to their classes.
 
     Args:
         training: what it learns from, and how.
@@ -55,8 +57,10 @@ def train_network(
     Raises:
         DivergedError: its parameters left the finite numbers.
         DataError: a probe's encoder sees the same in all images.
+        UsageError: the labels are target vectors, and the network is a probe or does not end in a linear layer.
     """
-    network, how = build_network(spec, rng, device), suited(training.schedule, spec, recipe)
+    how, trained = suited(training.schedule, spec, recipe), pretrained_spec(spec, training.data)
+    network = build_network(trained, rng, device)
     data = seen_by(spec.encoder, training.data, device)
     started = time.perf_counter()
     if isinstance(how, Penalty):
@@ -64,11 +68,32 @@ def train_network(
         return network, time.perf_counter() - started
     micro_batch = micro_batch_of(network, spec, recipe)
     with precision(recipe.compute.precision, device):
-        flat = train(network, data, how, recipe.augmentation, rng, micro_batch=micro_batch, after_epoch=after_epoch)
-        finite = bool(torch.isfinite(flat.values).all())  # waits for the device
-    if not finite:
-        raise diverged(how)
+        flat = train(network, data, how, shown_as(recipe, data), rng, micro_batch=micro_batch, after_epoch=after_epoch)
+        network = finished(network, flat, training, spec, recipe)  # waits for the device
     return network, time.perf_counter() - started
+
+
+def finished(
+    network: nn.Module, flat: FlatParameters, training: TrainingSet, spec: NetworkSpec, recipe: Recipe
+) -> nn.Module:
+    """Return a trained network with an output for each class: itself, or where it was pretrained on target vectors, one
+    with a last layer that is fitted to the classes under ``schedule.penalty``.
+
+    Args:
+        network: at the end of its training.
+        flat: its parameters.
+        training: what it learned from, and how.
+        spec: the network, with the classes.
+        recipe: of the penalty.
+
+    Raises:
+        DivergedError: its parameters left the finite numbers, or a pretrained one sees the same in all images.
+        UsageError: it was pretrained, and does not end in a linear layer.
+    """
+    if not bool(torch.isfinite(flat.values).all()):
+        raise diverged(training.schedule)
+    size = micro_batch_of(network, spec, recipe)
+    return with_classes(network, training.data, spec, recipe.schedule.penalty, size)
 
 
 def suited(how: Schedule | Penalty, spec: NetworkSpec, recipe: Recipe) -> Schedule | Penalty:

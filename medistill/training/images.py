@@ -14,7 +14,7 @@ from medistill.artifacts.distilled_set import DistilledSet, LabelKind
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.tiles import enlarged, of_each
 from medistill.artifacts.whitening import ROWS, Whitening
-from medistill.training.squared_error import squared_errors
+from medistill.training.squared_error import mean_squares, squared_errors
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class LabelledImages:
         weights: float32 (N,), weight of each image in the loss.
         scale: (1, C, 1, 1) multiplied to uint8 pixels.
         shift: (1, C, 1, 1) added after.
-        soft_labels: float32 (N, classes), probabilities or values to train on in place of ``labels``.
+        soft_labels: float32 (N, classes), probabilities or values to train on in place of ``labels``; or target vectors
+            (N, width), to pretrain on.
         label_kind: what soft labels are.
         stage: int64 (N,), when each image joins the training; None is all at once.
         origin: the corpus and the rows of it that these are; None where they come from elsewhere.
@@ -65,14 +66,22 @@ class LabelledImages:
         """Whether networks are trained on label values, by the squared error."""
         return self.soft_labels is not None and self.label_kind == "values"
 
+    @property
+    def by_targets(self) -> bool:
+        """Whether networks are pretrained on target vectors (`medistill.training.pretraining`)."""
+        return self.soft_labels is not None and self.label_kind == "targets"
+
     def losses(self, logits: Tensor, rows: Tensor) -> Tensor:
         """What a network's answers (B, classes) to some of the images lose, (B,), without the images' weights.
 
-        It is the cross-entropy with the class or the probabilities, or half the squared distance from label values.
+        It is the cross-entropy with the class or the probabilities, half the squared distance from label values, or the
+        mean of the squared distances from the numbers of target vectors.
         """
         if self.soft_labels is None:
             return F.cross_entropy(logits, self.labels[rows], reduction="none")
         targets = self.soft_labels[rows]
+        if self.by_targets:
+            return mean_squares(logits, targets)
         return squared_errors(logits, targets) if self.by_values else F.cross_entropy(logits, targets, reduction="none")
 
     def normalised_by(self, normalisation: Normalisation) -> LabelledImages:

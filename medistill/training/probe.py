@@ -156,14 +156,14 @@ def targets_of(data: LabelledImages, classes: int) -> Float[Tensor, "N C"]:
     """Return what a probe is fitted to: soft labels, or classes as probabilities of 0 and 1, float64 (N, C).
 
     Raises:
-        UsageError: the labels are values, of which a probe knows no probabilities.
+        UsageError: the labels are values or target vectors, of which a probe knows no probabilities.
     """
-    refuse_values(by_values=data.by_values)
+    refuse_values(by_values=data.by_values or data.by_targets)
     return F.one_hot(data.labels, classes).double() if data.soft_labels is None else data.soft_labels.double()
 
 
 def refuse_values(*, by_values: bool) -> None:
-    """Refuse labels that are values.
+    """Refuse labels that are values, of classes or of a teacher.
 
     Raises:
         UsageError: they are.

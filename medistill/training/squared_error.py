@@ -1,4 +1,4 @@
-"""The loss of networks that are trained on values, where labels are no probabilities."""
+"""The losses of networks that are trained on values or target vectors, where labels are no probabilities."""
 
 from __future__ import annotations
 
@@ -13,3 +13,11 @@ def squared_errors(outputs: Float[Tensor, "B C"], values: Float[Tensor, "B C"]) 
     carry over.
     """
     return (outputs - values).square().sum(dim=1) / 2
+
+
+def mean_squares(outputs: Float[Tensor, "B D"], targets: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+    """Return the mean of the squares of what each image's outputs lack to its target vector, |f(x) - y|^2 / D.
+
+    A mean and no sum, so that a learning rate suits teachers of any width.
+    """
+    return (outputs - targets).square().mean(dim=1)

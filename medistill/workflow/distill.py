@@ -23,7 +23,7 @@ from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
-from medistill.workflow.encoder_choice import with_encoder
+from medistill.workflow.encoder_choice import with_encoder, with_teacher
 from medistill.workflow.expert_store import refuse_other_experts
 from medistill.workflow.expert_training import refuse_unknown_units
 from medistill.workflow.originals import keep_originals
@@ -70,7 +70,7 @@ def distill(
         RecipeError: the method needs more outer steps than the recipe gives it.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
-    recipe = with_encoder(recipe, network)
+    recipe = with_teacher(with_encoder(recipe, network))
     refuse_too_few_steps(recipe)
     out, spec = Path(out), network_spec(corpus, recipe, network)
     class_ids = [c for c, name in enumerate(corpus.class_names) if classes is None or name in classes]

@@ -1,4 +1,4 @@
-"""Which encoder a recipe means that names none: the only one of this machine."""
+"""Which encoder a recipe means that names none for its probe or as its teacher: the only one of this machine."""
 
 from __future__ import annotations
 
@@ -21,3 +21,16 @@ def with_encoder(recipe: Recipe, network: NetworkFactory | None = None) -> Recip
     if network is not None or recipe.network.name != "probe" or recipe.network.encoder:
         return recipe
     return recipe.model_copy(update={"network": recipe.network.model_copy(update={"encoder": encoder_named("")})})
+
+
+def with_teacher(recipe: Recipe) -> Recipe:
+    """The recipe, with the SHA-256 of the only encoder in the cache where its method is taught by one and names none.
+
+    Every verb that makes a set asks this first, so that the set names its teacher.
+
+    Raises:
+        UsageError: there is no encoder, or more than one to choose from.
+    """
+    if recipe.method.taught_by != "":
+        return recipe
+    return recipe.model_copy(update={"method": recipe.method.model_copy(update={"teacher": encoder_named("")})})

@@ -37,6 +37,23 @@ def require_encoder(made: Provenance, recipe: Recipe) -> None:
     )
 
 
+def require_teacher(made: Provenance) -> None:
+    """Refuse to attack a set, or to make one like it, whose teacher is not here.
+
+    Raises:
+        UsageError: it is not in the cache; with its hash, its licence and where it can be had.
+    """
+    teacher = made.teacher
+    if teacher is not None and not has_encoder(teacher.sha256):
+        raise UsageError(
+            f"the teacher of this set is not on this machine: {visible(teacher.architecture)}, SHA-256 "
+            f"{teacher.sha256}",
+            expected=f"its folder, under the licence {visible(teacher.licence)}, which can be had from: "
+            f"{visible(teacher.source)}",
+            do="bring it with `medistill encoder add FOLDER`, then repeat the command",
+        )
+
+
 def other_network(made: Provenance, spec: NetworkSpec) -> str:
     """What is said where a network is trained on a set that was made for another encoder, or for any; else empty."""
     encoder = made.encoder

@@ -11,6 +11,7 @@ from medistill.artifacts.encoder_summary import EncoderSummary
 from medistill.artifacts.provenance import Provenance, SpentRecord, TextCheckRecord
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.encoders.encoder import Encoder
+from medistill.encoders.store import stored_encoder
 from medistill.methods.registry import recipe_facts
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
@@ -41,6 +42,7 @@ def provenance(
         recipe_digest=recipe.digest,
         network=context.spec.name,
         encoder=None if context.spec.encoder is None else encoder_summary(context.spec.encoder),
+        teacher=None if not recipe.method.taught_by else encoder_summary(stored_encoder(recipe.method.taught_by)),
         versions=versions(),
         device=context.device.type,
         corpus=whole.content,
@@ -107,4 +109,10 @@ def _privacy(recipe: Recipe, guarantee: Guarantee | None, spent: Spent | None) -
     if guarantee is not None:
         return guarantee.sentence if spent is None else f"{guarantee.sentence} {spent.sentence}"
     whitened = " The set carries the mean and the whitening matrix of its training images." if recipe.data.zca else ""
-    return f"No formal privacy guarantee was sought in this mode.{whitened}"
+    taught = (
+        " The set carries a target vector for each image, learned from what a frozen encoder sees in its training "
+        "images."
+        if recipe.method.taught_by is not None
+        else ""
+    )
+    return f"No formal privacy guarantee was sought in this mode.{whitened}{taught}"

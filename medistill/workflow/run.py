@@ -32,7 +32,7 @@ from medistill.workflow.across import check_across, evaluate_across
 from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.corpus_record import corpus_record
 from medistill.workflow.distill import DISTILLING, distill, refuse_second
-from medistill.workflow.encoder_choice import with_encoder
+from medistill.workflow.encoder_choice import with_encoder, with_teacher
 from medistill.workflow.environment import hardware, versions
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import train_experts
@@ -103,7 +103,7 @@ def run(
             or the recipe names no encoder for its probe, and not one but none or several are there.
         RecipeError: the method needs more outer steps than the recipe gives it.
     """
-    out, recipe = Path(out), with_encoder(recipe, network)
+    out, recipe = Path(out), with_teacher(with_encoder(recipe, network))
     place = choose_device(device)
     Guarantee.of(recipe)  # refused before anything is read
     refuse_too_few_steps(recipe)  # likewise

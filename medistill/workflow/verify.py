@@ -107,6 +107,7 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
         *_quantisation_check(manifest),
         *_statistics_check(opened.distilled.statistics),
         *_encoder_check(manifest),
+        *_teacher_check(manifest),
         _pages_check(unconfirmed_pages(opened)),
         _signature_check(key),
         *_declared(manifest, opened.audit, key),
@@ -201,6 +202,15 @@ def _encoder_check(manifest: BundleManifest) -> tuple[Check, ...]:
     here = "it is here" if has_encoder(known.sha256) else f"it is not here, and not in the bundle; from {known.source}"
     told = f"{known.words}; trained on {known.trained_on}; licence {known.licence}; {here}"
     return (Check("Encoder", "declared", told),)
+
+
+def _teacher_check(manifest: BundleManifest) -> tuple[Check, ...]:
+    """Whose features the target vectors are said to come from; `Bundle.open` refuses what the set contradicts."""
+    known = manifest.provenance.teacher
+    if known is None:
+        return ()
+    told = f"{known.words}; trained on {known.trained_on}; licence {known.licence}; nobody needs it to use the set"
+    return (Check("Teacher", "declared", told),)
 
 
 def _text_check(manifest: BundleManifest, text: TextFigures | None) -> Check:

@@ -178,7 +178,7 @@ def _print_benchmark(result: BenchmarkResult, recipe: Recipe) -> None:
 
     mine = "This run, chosen on validation data" if recipe_facts(recipe).outer_steps else "This run"
     labels = "soft" if recipe.method.learns_labels else "hard"
-    if recipe_facts(recipe).label_values:
+    if recipe_facts(recipe).label_values or recipe_facts(recipe).target_vectors:
         labels = "learned"
     table.add_row(mine, f"{result.chosen_accuracy:.1f}{spread}", labels, "this run", style="bold")
     if result.maximum_accuracy is not None:

@@ -65,9 +65,13 @@ class Originals:
             shown: rows of the distilled images that take part, which are not asked.
             number: which of the draws of this iteration.
         """
-        taken = drawn_rows(self._rows, self.batch, self.seed, "originals", iteration, number)
+        taken = self.rows(iteration, number)
         images = LabelledImages.of_corpus(self.corpus, taken, self.normalisation, self.device)
         return seen_by(self.encoder, images, self.device)
+
+    def rows(self, iteration: int, number: int = 0) -> np.ndarray:
+        """Return which rows of the corpus are drawn; arguments as for `draw`."""
+        return drawn_rows(self._rows, self.batch, self.seed, "originals", iteration, number)
 
 
 def drawn_rows(

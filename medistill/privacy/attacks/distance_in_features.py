@@ -20,6 +20,8 @@ from medistill.privacy.signals import SetFacts, Signals, cells_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from medistill.privacy.encoder_space import EncoderSpace
+
 ONE_IMAGE = "the set is one image, and there is no other distance to hold the distance to it against"
 ALL_ALIKE = "the encoder sees no difference among the images of a class"
 BOTH: tuple[Source, ...] = ("distilled", "random")
@@ -55,24 +57,28 @@ class InFeatures(ScoreAttack):
     def measures(self, signals: Signals) -> tuple[Measure, ...]:
         """By which features are compared, of everybody once; none where they do not vary."""
 
+    def space(self, signals: Signals) -> EncoderSpace:
+        """The features."""
+        return signals.encoder_space
+
     def scores(self, signals: Signals) -> tuple[Scores, ...]:
         """Of the set, and of as many random training images."""
         of_set, random = signals.search.subjects[:2]
         if len(of_set.labels) == 1:
             return tuple(Scores.impossible(source, ONE_IMAGE) for source in BOTH)
-        measures, seen = self.measures(signals), signals.encoder_space.subjects
+        measures, space = self.measures(signals), self.space(signals)
         if not measures:
             return tuple(Scores.impossible(source, ALL_ALIKE) for source in BOTH)
         return (
-            _scores("distilled", of_set, seen[0], signals.population.members, measures, signals),
-            _scores("random", random, seen[1], random.rows, measures, signals),
+            _scores("distilled", of_set, space, signals.population.members, measures, signals),
+            _scores("random", random, space, random.rows, measures, signals),
         )
 
 
 def _scores(
     source: Source,
     subject: AuditSubject,
-    features: Tensor,
+    space: EncoderSpace,
     members: np.ndarray,
     measures: tuple[Measure, ...],
     signals: Signals,
@@ -82,12 +88,13 @@ def _scores(
     Args:
         source: what is attacked.
         subject: its labels and weights.
-        features: (Q, D), what the encoder sees in it.
+        space: with what the encoder sees in it and in everybody.
         members: rows of the corpus.
         measures: by which features are compared.
-        signals: who the others are, and what the encoder sees in everybody.
+        signals: who the others are.
     """
-    people, read = signals.population, signals.encoder_space.read
+    people, read = signals.population, space.read
+    features = space.subjects[("distilled", "random").index(source)]
     corpus, rows = people.corpus, np.concatenate([members, people.others])
     scores = np.full(len(rows), np.nan)
     for measure in measures:
@@ -138,7 +145,7 @@ class WhitenedDistance(InFeatures):
 
     def measures(self, signals: Signals) -> tuple[Measure, ...]:
         """Of either half of the patients, what the other half says."""
-        people, space = signals.population, signals.encoder_space
+        people, space = signals.population, self.space(signals)
         rows = np.concatenate([people.members, people.others])
         halves = _halves(people.corpus.groups, rows, signals.rng("halves of patients"))
         found = tuple(Measure(half, space.whitening(rows[~half[rows]], self.share)) for half in halves)

@@ -33,6 +33,9 @@ def _blocks(view: ReportView) -> Iterator[Block]:
     if (distilled := view.report.distilled) is not None and distilled.encoder is not None:
         yield Heading("The encoder")
         yield _encoder(distilled.encoder)
+    if distilled is not None and distilled.teacher is not None:
+        yield Heading("The teacher")
+        yield _encoder(distilled.teacher)
     if "making" in view.report.missing:
         yield Prose(Absent(view.report.missing["making"]))
     yield Heading("To make it again")
@@ -93,6 +96,7 @@ def _brief(report: Report) -> Iterator[Block]:
         ("Method", distilled.method if distilled is not None else ""),
         ("Quantised", outline(report)),
         ("Encoder", distilled.encoder.words if distilled is not None and distilled.encoder is not None else ""),
+        ("Teacher", distilled.teacher.words if distilled is not None and distilled.teacher is not None else ""),
         ("Recipe", making.recipe),
         ("Seed", making.seed),
         ("Resamples", count(report.evaluation.replicates)),

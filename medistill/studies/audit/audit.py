@@ -30,7 +30,7 @@ from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.audit_seal import seal_audit
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.encoder_choice import with_encoder
-from medistill.workflow.encoder_here import require_encoder
+from medistill.workflow.encoder_here import require_encoder, require_teacher
 from medistill.workflow.environment import versions
 from medistill.workflow.retrace import making_flaw
 
@@ -69,10 +69,11 @@ def audit(
 
     Raises:
         DataError: the set was made from another corpus, or has other classes or shapes.
-        UsageError: it was made with another network, or its encoder is not on this machine.
+        UsageError: it was made with another network, or its encoder or teacher is not on this machine.
         DivergedError: a network, an expert or a distillation of the attacks left the finite numbers.
     """
     require_encoder(distilled.provenance, recipe)
+    require_teacher(distilled.provenance)
     started, folder = time.perf_counter(), private_folder(Path(out))
     recipe = with_encoder(recipe, network)
     spec, kept_in = network_spec(corpus, recipe, network), folder / "membership"

@@ -17,7 +17,7 @@ from medistill.privacy.signals import Initialisation, NetworkAnswers, Population
 from medistill.studies.audit.context import AuditContext
 from medistill.studies.audit.network_answers import network_answers
 from medistill.studies.audit.shadow_answers import shadow_signals
-from medistill.studies.audit.subjects import copy_signals, encoder_space, feature_space, held_out_rows
+from medistill.studies.audit.subjects import copy_signals, encoder_space, feature_space, held_out_rows, target_space
 from medistill.studies.audit.text import text_figures
 from medistill.training.randomness import derive_seed
 from medistill.workflow.pruning import pruned
@@ -67,6 +67,11 @@ class AuditSignals:
     def encoder_space(self) -> EncoderSpace:
         """The same as the encoder sees them that the set was made for."""
         return encoder_space(self.search, self.context)
+
+    @cached_property
+    def target_space(self) -> EncoderSpace:
+        """The set's target vectors, and what its teacher sees in everything else."""
+        return target_space(self.search, self.context)
 
     @cached_property
     def initialisation(self) -> Initialisation:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from medistill.artifacts.corpus import Corpus
+from medistill.encoders.encoder import Encoder
 from medistill.encoders.features import features_of
+from medistill.encoders.store import stored_encoder
 from medistill.errors import DivergedError, UsageError
 from medistill.evaluate.protocol import random_beside, raw_schedule
 from medistill.networks.footprint import micro_batch_size
@@ -121,18 +123,13 @@ def encoder_space(search: CopySignals, context: AuditContext) -> EncoderSpace:
         UsageError: the set was made for no encoder.
         DivergedError: it gives features of the set's images that are not finite.
     """
-    corpus, device, encoder = context.corpus, context.device, context.spec.encoder
+    device, encoder = context.device, context.spec.encoder
     if encoder is None:
         raise UsageError(
             f"the network {context.spec.words} sees no features of an encoder",
             expected="a set that was made for an encoder (network.name = probe)",
             do="leave out what asks for its features",
         )
-    features = features_of(corpus, encoder, device, context.progress)
-
-    def read(rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(features[rows]).to(device).float()
-
     seen = seen_by(encoder, LabelledImages.of_set(looked_at(context.distilled), device), device).pixels.half().float()
     if not bool(torch.isfinite(seen).all()):
         raise DivergedError(
@@ -140,5 +137,38 @@ def encoder_space(search: CopySignals, context: AuditContext) -> EncoderSpace:
             expected="numbers that float16 holds",
             do="distil again with a lower method.image_lr, or for another encoder",
         )
+    return _space(seen, encoder, search, context)
+
+
+def target_space(search: CopySignals, context: AuditContext) -> EncoderSpace:
+    """The target vectors of the set, beside the features that its teacher has of the originals.
+
+    Raises:
+        UsageError: the set has none, names no teacher, or its teacher is another or not on this machine.
+    """
+    vectors, taught = looked_at(context.distilled).soft_labels, context.distilled.provenance.teacher
+    if vectors is None or not context.distilled.by_targets or taught is None:
+        raise UsageError(
+            "a set without target vectors, or one that does not name the teacher that they come from",
+            expected="a set with both",
+            do="audit it as its maker sent it",
+        )
+    teacher = stored_encoder(taught.sha256)
+    if teacher.dimension != vectors.shape[1]:
+        raise UsageError(
+            f"target vectors of {vectors.shape[1]} numbers, of a teacher with {teacher.dimension} features",
+            expected="one for each feature",
+            do="have the set sent again, with the teacher that it was made with",
+        )
+    return _space(torch.from_numpy(vectors).to(context.device).half().float(), teacher, search, context)
+
+
+def _space(of_set: Tensor, encoder: Encoder, search: CopySignals, context: AuditContext) -> EncoderSpace:
+    """What an encoder sees in the originals, those of the cache, beside numbers (Q, D) of the set's images."""
+    features = features_of(context.corpus, encoder, context.device, context.progress)
+
+    def read(rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(features[rows]).to(context.device).float()
+
     of_corpus = (read(subject.rows) for subject in search.subjects[1:])
-    return EncoderSpace((seen, *of_corpus), read, search.train, corpus.labels)
+    return EncoderSpace((of_set, *of_corpus), read, search.train, context.corpus.labels)

@@ -172,6 +172,63 @@ def test_label_values_are_finite_and_bounded(wrong: float) -> None:
         _set(soft_labels=VALUES[:, :1], label_kind="values")
 
 
+TARGETS = np.random.default_rng(6).normal(size=(4, 7)).astype(np.float32)
+
+
+def test_target_vectors_come_back_to_the_bit_and_are_of_no_class(tmp_path: Path) -> None:
+    made = _set(soft_labels=TARGETS, label_kind="targets")
+    assert (made.by_targets, made.by_values, _set(label_kind="targets").by_targets) == (True, False, False)
+    made.save(tmp_path)
+    loaded = DistilledSet.load(tmp_path)
+    assert loaded.by_targets
+    assert loaded.soft_labels is not None
+    np.testing.assert_array_equal(loaded.soft_labels, TARGETS)
+    np.testing.assert_array_equal(loaded.labels, [0, 0, 1, 1])
+    stored = read_tensors(tmp_path / "images.safetensors", "test")[0]
+    assert "targets" in stored
+    assert not {"soft_labels", "label_values"} & stored.keys()
+    assert loaded.first(1).soft_labels is not None
+    np.testing.assert_array_equal(loaded.first(1).soft_labels, TARGETS[[0, 2]])
+    assert made.as_dataset()[1][1].tolist() == TARGETS[1].tolist()
+    hard = replace(made, soft_labels=None)
+    two = [replace(hard, soft_labels=VALUES, label_kind=kind).training_bytes() for kind in ("values", "targets")]
+    assert len({made.training_bytes(), hard.training_bytes(), *two}) == 4
+
+
+def test_a_former_version_would_refuse_target_vectors(tmp_path: Path) -> None:
+    """It would train on the classes in their place."""
+    _set(soft_labels=TARGETS, label_kind="targets").save(tmp_path)
+    assert json.loads((tmp_path / "manifest.json").read_text())["schema"] == 4
+    for former in (2, 3):
+        _edit(tmp_path, schema=former)
+        with pytest.raises(ArtifactError, match=r"it has targets, and its schema is not 4"):
+            DistilledSet.load(tmp_path)
+    tensors = _set(soft_labels=TARGETS, label_kind="targets").tensors()
+    for name, other in (("soft_labels", SOFT), ("label_values", VALUES)):
+        with pytest.raises(ArtifactError, match=f"both {name} and targets"):
+            DistilledSet.of_tensors({**tensors, name: other}, ("COVID", "Normal"), Provenance())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (np.full((4, 7), np.nan, np.float32), "a number of a target vector is not finite"),
+        (np.full((4, 7), -np.inf, np.float32), "a number of a target vector is not finite"),
+        (np.full((4, 7), 1001, np.float32), "beyond 1000"),
+        (np.zeros((3, 7), np.float32), r"target vectors are float32 \(3, 7\), not float32 \(4, width\)"),
+        (np.zeros((4, 0), np.float32), r"target vectors are float32 \(4, 0\)"),
+        (np.zeros((4, 7, 1), np.float32), r"target vectors are float32 \(4, 7, 1\)"),
+        (np.zeros(4, np.float32), r"target vectors are float32 \(4,\)"),
+        (np.zeros((4, 7)), r"target vectors are float64 \(4, 7\)"),
+        (np.zeros((4, 16_385), np.float32), "target vectors have 16385 numbers each, and 16384 are the most"),
+    ],
+)
+def test_target_vectors_from_elsewhere_are_finite_and_bounded(wrong: np.ndarray, said: str) -> None:
+    tensors = {**_set().tensors(), "targets": wrong}
+    with pytest.raises(ArtifactError, match=said):
+        DistilledSet.of_tensors(tensors, ("COVID", "Normal"), Provenance())
+
+
 def test_a_set_of_the_first_schema_is_read_and_has_no_soft_labels(folder: Path) -> None:
     assert json.loads((folder / "manifest.json").read_text())["schema"] == SET_SCHEMA
     _edit(folder, schema=1)

@@ -18,7 +18,8 @@ from medistill.engine.images import Images
 from medistill.engine.inner_optimisers import Adam, Rates
 from medistill.engine.labels import LabelValues
 from medistill.engine.lamb import Lamb
-from medistill.engine.objectives.kernel_ridge import DrawnKernel, KernelRidge, _margin, label_values
+from medistill.engine.objectives.kernel_ridge import KernelRidge, _margin, label_values
+from medistill.engine.objectives.pooled_ridge import DrawnKernel
 from medistill.engine.outer import optimise
 from medistill.engine.parameterisations.pixels import Pixels
 from medistill.engine.pool import Pool

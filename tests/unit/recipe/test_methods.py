@@ -70,6 +70,7 @@ PROMISED: dict[str, dict[str, Any]] = {
     "doscond": {"image_lr": 0.1, "augment": False, "distance": "cosine"},
     "idc": {"image_lr": 0.005, "augment": True, "distance": "squared", "tiles": 2},
     "frepo": {"image_lr": 3e-4, "momentum": 0.9, "batch_real": 102, "label_lr": 3e-4, "ridge": 1e-6},
+    "krr-st": {"image_lr": 1e-3, "momentum": 0.9, "batch_real": 102, "label_lr": 1e-3, "ridge": 1e-6, "teacher": ""},
     "private-means": {
         "ipc": 1,
         "iterations": 300,
@@ -434,7 +435,7 @@ ARXIV = {
     "encoded-moments": [], "lgm": ["2511.16674"], "clp-dd": ["2605.07194"], "private-means": ["1805.06530"],
     "idm": ["2307.09742"], "m3d": ["2312.15927"], "dance": ["2406.01063"], "ncfm": ["2502.20653"],
     "dc": ["2006.05929"], "dsa": ["2102.08259"], "dcc": ["2202.02916"], "doscond": ["2206.07746"],
-    "idc": ["2205.14959"], "frepo": ["2206.00719"],
+    "idc": ["2205.14959"], "frepo": ["2206.00719"], "krr-st": ["2310.06511"],
 }  # fmt: skip
 """Method -> the number of the paper that describes it."""
 
