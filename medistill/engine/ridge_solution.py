@@ -50,7 +50,7 @@ class RidgeSolution:
         p = torch.cholesky_solve(self.phi @ asked.T, self.factor)
         symmetric = p @ self.b.T
         cotangent = self.b @ asked - (symmetric + symmetric.T) @ self.phi
-        cotangent -= 2 * float((p * self.b).sum()) * self.ridge / len(self.phi) * self.phi
+        cotangent -= 2 * (p * self.b).sum() * self.ridge / len(self.phi) * self.phi
         return cotangent, p
 
 
@@ -66,9 +66,10 @@ def solve(phi: Float[Tensor, "N D"], targets: Float[Tensor, "N C"], ridge: float
         DivergedError: the kernel matrix is not positive: the features are not finite, or 0 for every image.
     """
     kernel = phi @ phi.T
-    lifted = kernel + ridge * kernel.trace() / len(kernel) * torch.eye(len(kernel), dtype=kernel.dtype).to(phi.device)
+    ones = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
+    lifted = kernel + ridge * kernel.trace() / len(kernel) * ones
     factor, failed = torch.linalg.cholesky_ex(lifted)
-    if int(failed) or not bool(torch.isfinite(factor).all()):
+    if not bool((failed == 0) & torch.isfinite(factor).all()):
         raise DivergedError(
             f"the kernel matrix of {len(phi)} distilled images is not positive",
             expected="finite features, which are not 0 for every image",

@@ -122,7 +122,7 @@ class KernelRidge(Objective[DrawnKernel]):
         grad_images[drawn.shown] = self._pulled(network.theta, pixels, cotangent, micro_batch)
         of_labels = of_values.view(copies, *values.shape).sum(dim=0) - self.margin * of_margin
         grad_labels[drawn.shown] = of_labels.to(grad_labels.dtype)
-        loss = float(errors.square().sum() / (2 * len(errors))) - self.margin * margin
+        loss = float(errors.square().sum() / (2 * len(errors)) - self.margin * margin)
         pool = self._trained(images, learned, drawn.walk, network, behind, micro_batch)
         return Evaluation(loss, grad_images, grad_labels, pool)
 
@@ -202,16 +202,16 @@ def label_values(labels: Int[Tensor, " N"], classes: int) -> Float[Tensor, "N cl
     return (F.one_hot(labels, classes).double() - 1 / classes) / math.sqrt(classes / 10)
 
 
-def _margin(values: Float[Tensor, "M classes"], most: float) -> tuple[float, Float[Tensor, "M classes"]]:
+def _margin(values: Float[Tensor, "M classes"], most: float) -> tuple[Float[Tensor, ""], Float[Tensor, "M classes"]]:
     """Return the mean over images of the distance between the two largest values, ``most`` at the most, with its
     gradient; 0 of one class, which has no second."""
     if values.shape[1] < 2:
-        return 0.0, torch.zeros_like(values)
+        return values.new_zeros(()), torch.zeros_like(values)
     top, places = values.topk(2, dim=1)
     apart = top[:, 0] - top[:, 1]
     below = (apart < most).to(values.dtype) / len(values)
     signs = torch.stack([below, -below], dim=1)
-    return float(apart.clamp(max=most).mean()), torch.zeros_like(values).scatter_(1, places, signs)
+    return apart.clamp(max=most).mean(), torch.zeros_like(values).scatter_(1, places, signs)
 
 
 def _slices(count: int, size: int) -> Iterator[slice]:

@@ -83,7 +83,7 @@ def _plan(
         shown = of_each(stages(settings, labels), settings.tiles).to(device)
         objective = Stagewise(matching, shown, StageExperts(context, trajectories))
     if settings.asks_originals:
-        class_ids, shares = tuple(labels.unique().tolist()), Shares(real.weight, real.begins, settings.iterations)
+        class_ids, shares = tuple(labels.cpu().unique().tolist()), Shares(real.weight, real.begins, settings.iterations)
         windows = RandomWindows(0 if settings.importance.direction == "usefulness" else shares.first)
         normalisation, steps = trajectories.normalisation, settings.iterations
         originals = real_loss(context, real, student, normalisation, class_ids, steps, windows)
