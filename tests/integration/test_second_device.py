@@ -1,7 +1,7 @@
 """Every method, an expert, an encoding and an evaluation network on a second device, without a GPU.
 
 It is torch's ``meta`` (`tests.factories.second_device`): a CPU tensor that strayed, or a wait for the device that
-`WAITS` does not name, fails here as it would fail, or cost, on CUDA. Numbers are made up, so nothing is said of results.
+`WAITS` does not name, fails here as it would fail, or cost, on CUDA. Numbers are made up: nothing is said of results.
 What cannot be had here: DP-SGD, in which the shapes of an update hang on who was drawn; compiled steps; bfloat16.
 """
 

@@ -199,7 +199,7 @@ class TrajectoryMatching(Objective[DrawnSegments]):
     def _one_by_one(
         self, images: Images, alpha: float, learned: Values, drawn: DrawnSegments, micro_batch: int
     ) -> tuple[list[Matched], list[Gradient]]:
-        unroll = Unroll(self.student, PlainSGD(), Rates(alpha), micro_batch)
+        unroll = Unroll(self.student, PlainSGD(), Rates(alpha), micro_batch, self.student.graphs)
         found, gradients, kept = list[Matched](), [], learned.get(KEPT)
         for segment in drawn.segments:
             states = unroll.forward(images, StudentState(segment.start), segment.steps)

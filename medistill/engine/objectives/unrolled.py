@@ -109,7 +109,7 @@ class Unrolled(Objective[DrawnUnroll]):
     def evaluate(self, images: Images, learned: Values, drawn: DrawnUnroll, micro_batch: int) -> Evaluation:
         """Return the loss of the student on the originals and its gradients; not usable where any is not finite."""
         walk, rates, pool = drawn.walk, self.rates.at(learned), self.pool
-        unroll = Unroll(self.student, self.optimiser, rates, micro_batch)
+        unroll = Unroll(self.student, self.optimiser, rates, micro_batch, self.student.graphs)
         states, window, behind = self._walked(images, learned, walk, unroll)
         end = states[-1]
         loss, lambda_end = self.loss(end.theta, drawn, micro_batch)

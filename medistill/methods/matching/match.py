@@ -74,7 +74,8 @@ def _plan(
     recipe, spec, device = context.recipe, context.spec, context.device
     settings = whole_matching(recipe.method)
     real = settings.real
-    student = Student(build_network(spec, generator(recipe.seed, "student"), device), recipe.compute.step)
+    network = build_network(spec, generator(recipe.seed, "student"), device)
+    student = Student(network, recipe.compute.step, recipe.compute.graphs)
     logits = starting_logits(start, labels, trajectories, recipe, spec) if recipe.method.learns_labels else None
     matching = trajectory_matching(recipe, student, trajectories, augmentation_of(spec, recipe), device)
     objective: TrajectoryMatching | Combined | Stagewise = matching
