@@ -63,8 +63,8 @@ bench: $(READY) ## the engine against naive autograd, the statistics against sci
 	$(BIN)/python -m tests.bench.engine
 	$(BIN)/python -m tests.bench.statistics
 
-bench-gpu: $(READY) ## the same on CUDA, in pieces; repeat it until it prints its table
-	$(BIN)/python -m tests.bench.gpu build/bench-gpu
+bench-gpu: $(READY) ## the same on CUDA, in eight minutes, with a section for the ledger
+	$(BIN)/python -m tests.bench.gpu build/bench-gpu --ledger docs/benchmarks
 
 docs: $(READY) ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medistill.artifacts.channels import per_channel
 from medistill.artifacts.projection import Projection
 from medistill.encoders.architectures import architecture_named
 from medistill.encoders.description import EncoderDescription
@@ -93,12 +94,12 @@ class Encoder:
         if described.fixed_size and images.shape[-1] != described.image_size:
             size = (described.image_size, described.image_size)
             images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
-        mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (described.mean, described.std))
+        mean, std = (per_channel(values, images) for values in (described.mean, described.std))
         seen = self.network(((images - mean) / std).contiguous(memory_format=torch.channels_last))
         features = (seen - self.centre) / self.scale
         if self.projection is None or self.directions is None:
             return features
-        centre = torch.from_numpy(self.projection.centre).to(features.device)
+        centre = torch.from_numpy(self.projection.centre).to(features.device, non_blocking=True)
         return (features - centre) @ self.directions
 
     @torch.no_grad()

@@ -143,7 +143,7 @@ def _write(file: Path, corpus: Corpus, encoder: Encoder, device: torch.device, p
                 some = np.asarray(corpus.images[start : start + PIECE])
                 filled = np.zeros((-(-len(some) // batch) * batch, *some.shape[1:]), some.dtype)
                 filled[: len(some)] = some
-                grey = torch.from_numpy(filled).to(device).float() / 255
+                grey = torch.from_numpy(filled).to(device, non_blocking=True).float() / 255
                 with torch.autocast(device.type, enabled=False):
                     seen = encoder.encoded(grey, batch)[: len(some)].half()
                 if not bool(torch.isfinite(seen).all()):

@@ -85,16 +85,51 @@ def hessian_vector_product(
 
 
 def _reverse(student: Student, parts: Sequence[Tensor], v: Sequence[Tensor], batch: Batch) -> SecondDerivative:
-    """Reverse over reverse. <g, v> is had from the logits z, as <dl/dz, dz/dtheta v>, so g itself is never formed."""
-    images, labels = batch.images.detach().requires_grad_(), batch.labels.detach().requires_grad_()
-    with SecondOrderKernels("graph"):
-        logits = student.logits(parts, images)
-        (grad_logits,) = torch.autograd.grad(cross_entropy(logits, labels, batch.weights), logits, create_graph=True)
-        gradients = torch.autograd.grad(logits, parts, grad_logits, create_graph=True)
-    *product, grad_images, grad_labels, moved = torch.autograd.grad(
-        gradients, [*parts, images, labels, grad_logits], v, allow_unused=True, materialize_grads=True
-    )
-    return SecondDerivative(product, grad_images, grad_labels, (grad_logits.detach() * moved).sum())
+    """Reverse over reverse; g itself is never formed."""
+    return StepGraph.of(student, parts, batch, "graph").along(v)
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """g on one micro-batch with the graph that it was taken by, from which its derivatives along any v follow.
+
+    Attributes:
+        gradients: g; NaN in weights of convolutions where it was not asked for by value.
+        parts: the parameter tensors.
+        images: augmented ones, that it depends on.
+        labels: probabilities that it depends on.
+        grad_logits: dl/dz at the logits z: <g, v> is <dl/dz, dz/dtheta v>.
+    """
+
+    gradients: Sequence[Tensor]
+    parts: Sequence[Tensor]
+    images: Float[Tensor, "B C H W"]
+    labels: Float[Tensor, "B C"]
+    grad_logits: Float[Tensor, "B C"]
+
+    @classmethod
+    def of(
+        cls, student: Student, parts: Sequence[Tensor], batch: Batch, first: Literal["value", "graph"]
+    ) -> "StepGraph":
+        """Take g by layers in closed form; ``first`` as of `SecondOrderKernels`."""
+        images, labels = batch.images.detach().requires_grad_(), batch.labels.detach().requires_grad_()
+        with SecondOrderKernels(first):
+            logits = student.logits(parts, images)
+            loss = cross_entropy(logits, labels, batch.weights)
+            (grad_logits,) = torch.autograd.grad(loss, logits, create_graph=True)
+            gradients = torch.autograd.grad(logits, parts, grad_logits, create_graph=True)
+        return cls(gradients, parts, images, labels, grad_logits)
+
+    def along(self, v: Sequence[Tensor]) -> SecondDerivative:
+        """Return the second derivative along ``v``; the graph is freed."""
+        *product, grad_images, grad_labels, moved = torch.autograd.grad(
+            self.gradients,
+            [*self.parts, self.images, self.labels, self.grad_logits],
+            v,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return SecondDerivative(product, grad_images, grad_labels, (self.grad_logits.detach() * moved).sum())
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Lamb:
         square = self.second * moments["square"] + (1 - self.second) * gradient.square()
         root = (square / (1 - self.second**count)).sqrt() + self.eps
         direction = mean / (1 - self.first**count) / root
-        length, reach = float(torch.linalg.vector_norm(value)), float(torch.linalg.vector_norm(direction))
+        length, reach = torch.stack([torch.linalg.vector_norm(one) for one in (value, direction)]).tolist()
         ratio = length / reach if length and reach else 1.0
         lr = self.lr * (1 + math.cos(math.pi * min(1.0, (count - 1) / self.steps))) / 2 if self.steps else self.lr
         return value - lr * ratio * direction, {

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from medistill.engine.segment import Segment
+from medistill.training.device import sent
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def match(
     """
     error, scale = _error(end, segment, mask, counted)
     of_group = _of_group(error.square(), sizes)
-    weight = importance.repeat_interleave(sizes.to(importance.device), output_size=len(end))
+    weight = importance.repeat_interleave(sent(sizes, importance.device), output_size=len(end))
     loss = (importance.square() * of_group).sum() / scale
     return Match(loss, 2 * weight.square() * error / scale, 2 * importance * of_group / scale)
 

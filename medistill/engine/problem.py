@@ -107,11 +107,16 @@ class DistillationProblem:
 
     def shown(self, iteration: int) -> Int[Tensor, " M"]:
         """Return the rows of the images that take part in an outer step: those of its stage and of the ones before."""
-        return torch.nonzero(self.stage <= self.settings.stage_of(iteration)).flatten()
+        return self._up_to[self.settings.stage_of(iteration)]
+
+    @cached_property
+    def _up_to(self) -> list[Int[Tensor, " M"]]:
+        """The rows of the images of each stage and of the ones before; found once, since the device is waited for."""
+        return [torch.nonzero(self.stage <= stage).flatten() for stage in range(self.settings.stages)]
 
     def labelled(self, values: Values, stage: int) -> LabelledImages:
         """Return the images of the stages up to ``stage``, to be trained on."""
-        rows = self.stage <= stage
+        rows = self._up_to[stage]
         return LabelledImages.of_floats(
             self.parameterisation.render(values)[rows],
             self.labels.classes[rows].argmax(dim=1),

@@ -52,7 +52,7 @@ class RidgeSolution:
         symmetric = p @ self.b.T
         cotangent = self.b @ asked - (symmetric + symmetric.T) @ self.phi
         if self.ridge:
-            cotangent -= 2 * float((p * self.b).sum()) * self.ridge / len(self.phi) * self.phi
+            cotangent -= 2 * (p * self.b).sum() * self.ridge / len(self.phi) * self.phi
         return cotangent, p
 
 
@@ -90,9 +90,9 @@ def _solved(
     kernel: Float[Tensor, "N N"], lifting: Float[Tensor, ""], targets: Float[Tensor, "N C"]
 ) -> tuple[Float[Tensor, "N N"], Float[Tensor, "N C"]]:
     """Return Cholesky's factor of K + lambda, and B."""
-    lifted = kernel + lifting * torch.eye(len(kernel), dtype=kernel.dtype).to(kernel.device)
+    lifted = kernel + lifting * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
     factor, failed = torch.linalg.cholesky_ex(lifted)
-    if int(failed) or not bool(torch.isfinite(factor).all()):
+    if not bool((failed == 0) & torch.isfinite(factor).all()):
         raise DivergedError(
             f"the kernel matrix of {len(kernel)} distilled images is not positive",
             expected="finite features, which are not 0 for every image",

@@ -70,8 +70,9 @@ def _cosine(walk: Walked, corner: int, first: int, second: int) -> tuple[Tensor,
     """Return the cosine at a corner, and its derivatives in the two other points; zeros where a side has no length."""
     u, w = walk[first] - walk[corner], walk[second] - walk[corner]
     length_u, length_w = torch.linalg.vector_norm(u), torch.linalg.vector_norm(w)
-    if not bool(length_u > 0) or not bool(length_w > 0):
-        return torch.zeros_like(length_u), torch.zeros_like(u), torch.zeros_like(w)
+    there = (length_u > 0) & (length_w > 0)  # decided on the device, which is not waited for
+    length_u, length_w = torch.where(there, length_u, 1), torch.where(there, length_w, 1)
     u, w = u / length_u, w / length_w
     cosine = torch.dot(u, w)
-    return cosine, (w - cosine * u) / length_u, (u - cosine * w) / length_w
+    of_u, of_w = (w - cosine * u) / length_u, (u - cosine * w) / length_w
+    return torch.where(there, cosine, 0), torch.where(there, of_u, 0), torch.where(there, of_w, 0)

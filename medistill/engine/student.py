@@ -23,16 +23,17 @@ class Student:
         names: parameter tensors, in the order in which they lie in theta.
         shapes: their shapes.
         hvp_mode: how the second derivative of a step is taken.
+        graphs: the last steps of a walk whose graph is kept for the walk back.
         programs: what was compiled for it.
 
     Raises:
         ValueError: the network keeps statistics of batches, so that a batch could not be taken in pieces.
     """
 
-    def __init__(self, network: nn.Module, hvp_mode: HvpMode = "reverse") -> None:
+    def __init__(self, network: nn.Module, hvp_mode: HvpMode = "reverse", graphs: int = 0) -> None:
         if any(True for _ in network.buffers()):
             raise ValueError("the student must not keep batch statistics: use instance or group norm")
-        self.network, self.hvp_mode = network, hvp_mode
+        self.network, self.hvp_mode, self.graphs = network, hvp_mode, graphs
         self.programs: dict[str, Callable[..., Any]] = {}
         self.names = tuple(name for name, _ in network.named_parameters())
         self.shapes = tuple(tuple(p.shape) for p in network.parameters())

@@ -1,7 +1,8 @@
 """The unrolled student and its exact gradient, in the memory of one step.
 
 Forward, theta_{t+1} = theta_t - alpha g_t with g_t the gradient of the student's loss on batch t, or as another inner
-optimiser moves. Only the J + 1 states are kept. Backward, with lambda_J = dL/dtheta_J, for t = J-1 .. 0 and plain SGD:
+optimiser moves. Only the J + 1 states are kept, and the graphs of the last steps where that is asked for, which then
+are not computed again. Backward, with lambda_J = dL/dtheta_J, for t = J-1 .. 0 and plain SGD:
 
     (H_t v, dX_t) = gradient of <g_t, v> in (theta_t, X_t), where v = lambda_{t+1}
     dL/dX     -= alpha dX_t, and alike for the labels' probabilities Y
@@ -14,14 +15,15 @@ gives, since each line is the chain rule of one step; but only one step's graph 
 every image by itself, so a step is a sum over images and may be walked in micro-batches.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from medistill.engine.derivative import Batch, gradient, hessian_vector_product
+from medistill.engine.derivative import Batch, SecondDerivative, StepGraph, gradient, hessian_vector_product
 from medistill.engine.images import Images
 from medistill.engine.inner_optimisers import InnerOptimiser, Rates, StudentState
 from medistill.engine.segment import StudentSteps
@@ -47,6 +49,25 @@ class Gradient:
     momentum: Float[Tensor, ""]
 
 
+SecondAlong = Callable[[Sequence[Tensor]], SecondDerivative]
+"""v, as tensors -> the second derivative of a micro-batch along it."""
+
+
+@dataclass(frozen=True)
+class KeptState(StudentState):
+    """A student before a step whose graph the walk forward left.
+
+    Attributes:
+        leaf: the step's images before augmentation.
+        batch: that it trained on, with the graph from these.
+        graph: of its gradient.
+    """
+
+    leaf: Float[Tensor, "B C H W"] = field(kw_only=True)
+    batch: Batch = field(kw_only=True)
+    graph: StepGraph = field(kw_only=True)
+
+
 @dataclass(frozen=True)
 class Unroll:
     """How a student walks.
@@ -56,12 +77,14 @@ class Unroll:
         optimiser: how it moves.
         rates: of the optimiser.
         micro_batch: images that pass the network at once.
+        graphs: the last steps of a walk whose graph is kept for the walk back, where their images pass at once.
     """
 
     student: Student
     optimiser: InnerOptimiser
     rates: Rates
     micro_batch: int
+    graphs: int = 0
 
     def forward(self, images: Images, start: StudentState, steps: StudentSteps, first: int = 0) -> list[StudentState]:
         """Walk the steps and keep every state: J + 1 of them.
@@ -74,7 +97,11 @@ class Unroll:
         """
         states = [start]
         for step in range(len(steps)):
-            states.append(self._step(images, states[-1], steps, step, first))
+            if step >= len(steps) - self.graphs and self._keeps(steps, step):
+                states[-1], gradient = _kept(self.student, images, states[-1], steps, step)
+                states.append(self.optimiser.step(states[-1], gradient, self.rates, first + step))
+            else:
+                states.append(self._step(images, states[-1], steps, step, first))
         return states
 
     def measured(
@@ -122,10 +149,7 @@ class Unroll:
             before = states.pop()
             back = self.optimiser.back(before, after, costate, self.rates, first + step)
             rows = steps.batches[step]
-            leaf = images.pixels[rows].detach().requires_grad_()
-            batch = step_batch(images, steps, step, leaf)
-            second = step_hessian_vector_product(self.student, before.theta, back.direction, batch, self.micro_batch)
-            (grad_leaf,) = torch.autograd.grad(batch.images, leaf, second.images)
+            second, grad_leaf = self._second(images, before, back.direction, steps, step)
             grad_images.index_add_(0, rows, grad_leaf, alpha=back.scale)
             grad_labels.index_add_(0, rows, second.labels, alpha=back.scale)
             grad_alpha += -second.along if back.alpha is None else back.alpha
@@ -136,6 +160,22 @@ class Unroll:
                 costate.theta.add_(inner[step])
             after = before
         return Gradient(grad_images, grad_labels, grad_alpha, grad_momentum)
+
+    def _second(
+        self, images: Images, before: StudentState, v: Float[Tensor, " P"], steps: StudentSteps, step: int
+    ) -> tuple["StepSecondDerivative", Float[Tensor, "B C H W"]]:
+        """Return the derivatives of <g_t, v>, and that in the step's images before augmentation."""
+        if isinstance(before, KeptState):
+            found = _summed(self.student, v, before.batch, [(slice(None), before.graph.along)])
+            return found, torch.autograd.grad(before.batch.images, before.leaf, found.images)[0]
+        leaf = images.pixels[steps.batches[step]].detach().requires_grad_()
+        batch = step_batch(images, steps, step, leaf)
+        found = step_hessian_vector_product(self.student, before.theta, v, batch, self.micro_batch)
+        return found, torch.autograd.grad(batch.images, leaf, found.images)[0]
+
+    def _keeps(self, steps: StudentSteps, step: int) -> bool:
+        """Whether the graph of a step can be kept: of what is compiled there is none."""
+        return self.student.hvp_mode == "reverse" and len(steps.batches[step]) <= self.micro_batch
 
     def _step(self, images: Images, state: StudentState, steps: StudentSteps, step: int, first: int) -> StudentState:
         gradient = self._gradient(images, state, steps, step)
@@ -185,18 +225,43 @@ def step_hessian_vector_product(
     student: Student, theta: Float[Tensor, " P"], v: Float[Tensor, " P"], batch: Batch, micro_batch: int
 ) -> StepSecondDerivative:
     """Return H_t v and what comes with it, summed over micro-batches."""
-    parts, along, total = student.parts(theta), split(v, student.shapes), torch.zeros_like(v)
+    parts, inert = student.parts(theta), Batch(batch.images.detach(), batch.labels, batch.weights)
+    pieces = ((rows, partial(_along, student, parts, piece)) for rows, piece in _pieces(student, inert, micro_batch))
+    return _summed(student, v, batch, pieces)
+
+
+def _along(student: Student, parts: Sequence[Tensor], piece: Batch, v: Sequence[Tensor]) -> SecondDerivative:
+    return hessian_vector_product(student, parts, v, piece)
+
+
+def _summed(
+    student: Student, v: Float[Tensor, " P"], batch: Batch, pieces: Iterable[tuple[slice, SecondAlong]]
+) -> StepSecondDerivative:
+    """Return the sum over micro-batches, each with its rows and what gives its second derivative."""
+    along, total = split(v, student.shapes), torch.zeros_like(v)
     sums = split(total, student.shapes)
     grad_images, grad_labels = torch.empty_like(batch.images), torch.empty_like(batch.labels)
     value = torch.zeros((), dtype=v.dtype, device=v.device)
-    for rows, piece in _pieces(student, Batch(batch.images.detach(), batch.labels, batch.weights), micro_batch):
-        second = hessian_vector_product(student, parts, along, piece)
+    for rows, second_along in pieces:
+        second = second_along(along)
         for into, product in zip(sums, second.parts, strict=True):
             into.add_(product)
         count = len(grad_labels[rows])
         grad_images[rows], grad_labels[rows] = second.images[:count], second.labels[:count]
         value += second.along
     return StepSecondDerivative(total, grad_images, grad_labels, value)
+
+
+def _kept(
+    student: Student, images: Images, state: StudentState, steps: StudentSteps, step: int
+) -> tuple[KeptState, Float[Tensor, " P"]]:
+    """Return a student with the graph of its next step, and g_t, as `step_gradient` gives it."""
+    leaf = images.pixels[steps.batches[step]].detach().requires_grad_()
+    batch, total = step_batch(images, steps, step, leaf), torch.zeros_like(state.theta)
+    graph = StepGraph.of(student, student.parts(state.theta), batch, "value")
+    for into, g in zip(split(total, student.shapes), graph.gradients, strict=True):
+        into.add_(g.detach())
+    return KeptState(state.theta, state.moments, leaf=leaf, batch=batch, graph=graph), total
 
 
 def _pieces(student: Student, batch: Batch, size: int) -> Iterator[tuple[slice, Batch]]:

@@ -49,6 +49,7 @@ def what_decides(context: Context) -> bytes:
         mode="json", include={"seed", "augmentation", "compute", "evaluate", "schedule"}
     )
     decisive["network"] = context.spec.identity()
+    del decisive["compute"]["graphs"]  # by which no bit changes
     for setting in STATISTICS:
         decisive["evaluate"].pop(setting)
     if context.spec.encoder is None:

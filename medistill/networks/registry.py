@@ -132,14 +132,14 @@ def build_network(spec: NetworkSpec, generator: torch.Generator, device: torch.d
     """
     if spec.factory is not None:
         network = build_own(spec.factory, spec.channels, spec.image_size, spec.classes, generator)
-        return network.to(device) if device is not None else network
+        return network.to(device, non_blocking=True) if device is not None else network
     check_image_size(spec)
     with torch.device("meta"):
         network = REGISTRY[spec.recipe.name].construct(spec)
     refuse_beyond_memory(network, spec.words)
     network = network.to_empty(device="cpu")
     initialise(network, generator)
-    return network.to(device) if device is not None else network
+    return network.to(device, non_blocking=True) if device is not None else network
 
 
 def network_spec(corpus: Corpus, recipe: Recipe, network: NetworkFactory | None = None) -> NetworkSpec:

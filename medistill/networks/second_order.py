@@ -91,7 +91,14 @@ def _average_pool(
     divisor_override: int | None = None,
 ) -> Tensor | None:
     halves = _pair(kernel_size) == [2, 2] == _pair(stride or kernel_size) and _pair(padding) == [0, 0]
-    if not halves or divisor_override is not None or x.is_cuda or x.dim() != 4 or x.shape[2] % 2 or x.shape[3] % 2:
+    if (
+        not halves
+        or divisor_override is not None
+        or x.device.type != "cpu"
+        or x.dim() != 4
+        or x.shape[2] % 2
+        or x.shape[3] % 2
+    ):
         return None
     return _Halve.apply(x)
 
@@ -196,7 +203,7 @@ def _of_images(of_y: Tensor, x: Tensor, weight: Tensor, form: Form) -> Tensor:
     stride, padding, dilation, groups = form
     batch, channels, height, width = x.shape
     plain = stride == [1, 1] == dilation and groups == 1
-    if not plain or x.is_cuda or channels > IMAGE_CHANNELS:
+    if not plain or x.device.type != "cpu" or channels > IMAGE_CHANNELS:
         return _of_inputs(of_y, x, weight, form)
     down, across = weight.shape[2:]
     by_place = weight.permute(2, 3, 1, 0).reshape(-1, len(weight)) @ of_y.flatten(2)

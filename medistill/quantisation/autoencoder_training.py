@@ -18,6 +18,7 @@ from medistill.progress import Progress, Silent
 from medistill.quantisation.autoencoder import Architecture, Autoencoder
 from medistill.quantisation.decoder_folder import save
 from medistill.recipe import AutoencoderRecipe
+from medistill.training.device import sent
 from medistill.training.randomness import generator
 
 STATE = "state.safetensors"
@@ -65,7 +66,7 @@ def train_autoencoder(
             squares, seen = 0.0, 0
             for start in range(0, len(rows), recipe.batch_size):
                 batch = shuffled[start : start + recipe.batch_size]
-                grey = torch.from_numpy(images[batch]).to(device).float() / 255
+                grey = sent(torch.from_numpy(images[batch]), device).float() / 255
                 squares += len(batch) * _step(autoencoder, adam, grey, recipe.kl, numbers)
                 seen += len(batch)
                 last = seen == len(rows)
@@ -102,14 +103,14 @@ def _step(
         The mean squared error, or NaN where the loss was not finite.
     """
     mean, deviation = (part.float() for part in autoencoder.network.encode(grey))
-    noise = torch.randn(mean.shape, generator=numbers).to(mean.device)
+    noise = sent(torch.randn(mean.shape, generator=numbers), mean.device)
     mean_square = torch.nn.functional.mse_loss(autoencoder.network.decode(mean + deviation * noise).float(), grey)
     divergence = ((mean.square() + deviation.square() - 1) / 2 - deviation.log()).sum() / len(grey)
     loss = mean_square + weight * divergence
     adam.zero_grad()
     loss.backward()
     adam.step()
-    return float(mean_square.detach()) if torch.isfinite(loss) else float("nan")
+    return float(torch.where(torch.isfinite(loss), mean_square, torch.nan).detach())
 
 
 def _key(images: np.ndarray, rows: np.ndarray, architecture: Architecture, recipe: AutoencoderRecipe, seed: int) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from medistill.artifacts.atomic import write_atomically
 from medistill.errors import ArtifactError
 from medistill.quantisation.encoder_decoder import EncoderDecoder
+from medistill.training.device import sent
 
 
 def encode(
@@ -128,16 +129,17 @@ def errors(
     Returns:
         Between an image and its decoded code (reconstruction), and between it and the distilled image of its cell.
     """
-    centres = torch.from_numpy(distilled).to(device)
-    reconstruction = error = 0.0
+    centres = sent(torch.from_numpy(distilled), device)
+    squares = torch.zeros(2, dtype=torch.float64, device=device)
     for some in _pieces(len(rows), batch):
         grey = _grey(images[rows[some]], device)
         back = _decode(encoder, codes[some], images.shape[1:], device)
-        reconstruction += float((grey - back).square_().sum(dtype=torch.float64))
-        error += float((grey - centres[torch.from_numpy(cell[some]).to(device)]).square_().sum(dtype=torch.float64))
+        squares[0] += (grey - back).square_().sum(dtype=torch.float64)
+        squares[1] += (grey - centres[sent(torch.from_numpy(cell[some]), device)]).square_().sum(dtype=torch.float64)
         tick(len(grey))
     values = len(rows) * int(np.prod(images.shape[1:]))
-    return 255 * (reconstruction / values) ** 0.5, 255 * (error / values) ** 0.5
+    reconstruction, error = (255 * (total / values) ** 0.5 for total in squares.tolist())
+    return reconstruction, error
 
 
 def _pieces(count: int, batch: int) -> Iterator[slice]:
@@ -145,12 +147,12 @@ def _pieces(count: int, batch: int) -> Iterator[slice]:
 
 
 def _grey(pixels: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(pixels).to(device).float() / 255
+    return sent(torch.from_numpy(pixels), device).float() / 255
 
 
 def _decode(encoder: EncoderDecoder, codes: np.ndarray, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Float32 (B, C, H, W), neither clipped nor rounded."""
-    images = encoder.decode(torch.from_numpy(np.array(codes, np.float32)).to(device))
+    images = encoder.decode(sent(torch.from_numpy(np.array(codes, np.float32)), device))
     _check(images, (len(codes), *shape), "decoder", "images")
     return images.float()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medistill.errors import DataError
 from medistill.quantisation.encoder_decoder import CODE, DecoderLayer
-from medistill.training.device import precision
+from medistill.training.device import precision, sent
 from medistill.training.randomness import generator
 
 OVERSAMPLED = 16
@@ -113,16 +113,17 @@ def fit_pca(
     def batches() -> Iterator[Tensor]:
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
-            yield torch.from_numpy(images[some]).to(device).flatten(1)
+            yield sent(torch.from_numpy(images[some]), device).flatten(1)
             tick(len(some))
 
-    sums, squares, differ = torch.zeros(size, dtype=torch.float64, device=device), 0.0, False
+    sums, squares = (torch.zeros(shape_of, dtype=torch.float64, device=device) for shape_of in ((size,), ()))
+    differ = False
     first = torch.from_numpy(images[rows[:1]]).to(device).flatten()
     for pixels in batches():
         differ = differ or bool((pixels != first).any())
         grey = pixels.float()
         sums += grey.sum(dim=0)
-        squares += float(grey.square_().sum(dtype=torch.float64))
+        squares += grey.square_().sum(dtype=torch.float64)
     if not differ:
         raise DataError(
             f"all {len(rows)} training images are equal, so that they have no principal components",
@@ -130,7 +131,7 @@ def fit_pca(
             do="look at the files, and at how they are shown (data.voi, data.low_percentile, data.high_percentile)",
         )
     mean = sums / len(rows)
-    variance, centre = squares / len(rows) - float(mean @ mean), mean.float()
+    variance, centre = float(squares) / len(rows) - float(mean @ mean), mean.float()
 
     width = min(components + OVERSAMPLED, len(rows), size)
     ahead, captured = torch.randn(size, width, generator=generator(seed, "pca")).to(device), 0.0

@@ -114,10 +114,12 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over every setting but the name, the description and the audit's. Pruning and what the method says to
-        be at rest count where they do something, so that a recipe from before them keeps its digest."""
+        """SHA-256 over every setting but the name, the description, the audit's and `compute.graphs`, which changes no
+        bit. Pruning and what the method says to be at rest count where they do something, so that a recipe from before
+        them keeps its digest."""
         apart = {"name", "description", "audit"} | (set() if self.prune.active else {"prune"})
         settings = self.model_dump(mode="json", exclude=apart)
+        del settings["compute"]["graphs"]
         for name in self.method.at_rest:
             del settings["method"][name]
         for name in self.prune.at_rest if self.prune.active else ():

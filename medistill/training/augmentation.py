@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medistill.recipe import AugmentationRecipe, Operation
+from medistill.training.device import sent
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def draw(recipe: AugmentationRecipe, count: int, generator: torch.Generator, dev
 
     def uniform(name: str, low: float, high: float, *columns: int) -> None:
         values = torch.rand(count, *columns, generator=generator)
-        numbers[name] = (low + (high - low) * values).to(device)
+        numbers[name] = sent(low + (high - low) * values, device)
 
     for operation in operations:
         match operation:
@@ -87,9 +88,9 @@ def _color(x: Tensor, numbers: dict[str, Tensor]) -> Tensor:
 
 def _crop(x: Tensor, numbers: dict[str, Tensor]) -> Tensor:
     height, width = x.shape[2:]
-    shift = numbers["crop"] * torch.tensor([height, width], device=x.device)
-    rows = torch.arange(height, device=x.device) + shift[:, :1].round().long()
-    columns = torch.arange(width, device=x.device) + shift[:, 1:].round().long()
+    down, across = numbers["crop"][:, :1] * height, numbers["crop"][:, 1:] * width
+    rows = torch.arange(height, device=x.device) + down.round().long()
+    columns = torch.arange(width, device=x.device) + across.round().long()
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     batch = torch.arange(len(x), device=x.device)[:, None, None]
     moved = x.permute(0, 2, 3, 1)[batch, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
@@ -98,15 +99,17 @@ def _crop(x: Tensor, numbers: dict[str, Tensor]) -> Tensor:
 
 def _cutout(x: Tensor, numbers: dict[str, Tensor]) -> Tensor:
     height, width = x.shape[2:]
-    side = numbers["cutout_size"][:, None] * torch.tensor([height, width], device=x.device)
-    centre = (numbers["cutout"] * torch.tensor([height, width], device=x.device)).floor()
-    low = centre - (side / 2).floor()
-    high = low + side.floor()
-    rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
-    in_rows = (rows >= low[:, :1]) & (rows < high[:, :1])
-    in_columns = (columns >= low[:, 1:]) & (columns < high[:, 1:])
+    size, centre = numbers["cutout_size"][:, None], numbers["cutout"]
+    in_rows = _within(centre[:, :1] * height, size * height, torch.arange(height, device=x.device))
+    in_columns = _within(centre[:, 1:] * width, size * width, torch.arange(width, device=x.device))
     cut = in_rows[:, None, :, None] & in_columns[:, None, None, :]
     return x * (~cut).to(x.dtype)
+
+
+def _within(centre: Tensor, side: Tensor, places: Tensor) -> Tensor:
+    """Return which places (L,) lie within a side about a centre, (B, 1) both, each rounded down: (B, L)."""
+    low = centre.floor() - (side / 2).floor()
+    return (places >= low) & (places < low + side.floor())
 
 
 def _flip(x: Tensor, numbers: dict[str, Tensor]) -> Tensor:

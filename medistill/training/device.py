@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from medistill.errors import UsageError
 
@@ -28,6 +29,15 @@ def choose_device(name: str) -> torch.device:
             do="take --device cpu, or run `medistill doctor` to see what is missing",
         )
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the host on a device, without waiting until it is there.
+
+    What runs on the device comes after it. The host may go on, and free or change what it has: from memory that is not
+    pinned CUDA takes its copy before it returns. A copy to the host is another matter, and is waited for here too.
+    """
+    return tensor.to(device, non_blocking=tensor.device.type == "cpu")
 
 
 @contextmanager

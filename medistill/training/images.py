@@ -14,6 +14,7 @@ from medistill.artifacts.distilled_set import DistilledSet, LabelKind
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.tiles import enlarged, of_each
 from medistill.artifacts.whitening import ROWS, Whitening
+from medistill.training.device import sent
 from medistill.training.squared_error import mean_squares, squared_errors
 
 
@@ -110,7 +111,8 @@ class LabelledImages:
         """The rows to train on in each stage: those of the stage and of all before it."""
         if self.stage is None:
             return [torch.arange(len(self), device=self.labels.device)]
-        return [torch.nonzero(self.stage <= last).flatten() for last in self.stage.unique().tolist()]
+        stage, device = self.stage.cpu(), self.labels.device  # one wait for the device, not one a stage
+        return [sent(torch.nonzero(stage <= last).flatten(), device) for last in stage.unique().tolist()]
 
     @classmethod
     def of_floats(
@@ -144,8 +146,8 @@ class LabelledImages:
         """
         scale, shift = _scale_and_shift(normalisation, device)
         grey = cls(
-            pixels=torch.from_numpy(corpus.images[rows]).to(device),
-            labels=torch.from_numpy(corpus.labels[rows]).to(device),
+            pixels=sent(torch.from_numpy(corpus.images[rows]), device),
+            labels=sent(torch.from_numpy(corpus.labels[rows]), device),
             weights=torch.ones(len(rows), device=device),
             scale=scale,
             shift=shift,
@@ -181,7 +183,7 @@ def _scale_and_shift(normalisation: Normalisation, device: torch.device) -> tupl
     """Return what bytes are multiplied by, and what is then added, (1, C, 1, 1) each."""
     std = torch.tensor(normalisation.std, dtype=torch.float32)
     mean = torch.tensor(normalisation.mean, dtype=torch.float32)
-    return (1 / (255 * std)).view(1, -1, 1, 1).to(device), (-mean / std).view(1, -1, 1, 1).to(device)
+    return sent((1 / (255 * std)).view(1, -1, 1, 1), device), sent((-mean / std).view(1, -1, 1, 1), device)
 
 
 def _whitened(grey: LabelledImages, whitening: Whitening) -> Tensor:
@@ -197,4 +199,4 @@ def _whitened(grey: LabelledImages, whitening: Whitening) -> Tensor:
 
 def grey_of(corpus: Corpus, rows: np.ndarray, device: torch.device) -> Tensor:
     """Rows of a corpus as grey values (B, C, H, W) in units of full scale."""
-    return torch.from_numpy(np.asarray(corpus.images[rows])).to(device).float() / 255
+    return sent(torch.from_numpy(np.asarray(corpus.images[rows])), device).float() / 255

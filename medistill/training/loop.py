@@ -13,6 +13,7 @@ from medistill.networks.second_order import SecondOrderKernels
 from medistill.recipe import AugmentationRecipe
 from medistill.training.allocator import keep_freed_memory
 from medistill.training.augmentation import Draw, augment, draw
+from medistill.training.device import sent
 from medistill.training.difficulty import Curriculum
 from medistill.training.images import LabelledImages
 from medistill.training.sgd import sgd_step_
@@ -115,7 +116,7 @@ def epochs(
         lr = schedule.lr / 10 if lowered else schedule.lr
         chosen = schedule.curriculum
         shown = chosen.rows(epoch) if chosen else stages[slice_of(epoch, schedule.epochs, len(stages))]
-        order = shown[torch.randperm(len(shown), generator=generator).to(shown.device)]
+        order = shown[sent(torch.randperm(len(shown), generator=generator), shown.device)]
         for rows in order.split(schedule.batch_size):
             drawn = draw(augmentation, len(rows), generator, rows.device)
             _gradient(network, flat, data, rows, drawn, micro_batch)

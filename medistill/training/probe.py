@@ -196,13 +196,15 @@ def _refuse_useless(features: Tensor) -> None:
         DivergedError: some are not finite.
         DataError: those of all images are the same.
     """
-    if not bool(torch.isfinite(features).all()):
+    differ = (features.amax(dim=0) != features.amin(dim=0)).any()
+    finite, told_apart = torch.stack([torch.isfinite(features).all(), differ]).tolist()
+    if not finite:
         raise DivergedError(
             "an encoder gives features that are not finite",
             expected="finite features of every image",
             do="use another encoder (medistill encoder list); of a distilled set, see whether its images are finite",
         )
-    if len(features) > 1 and bool((features.amax(dim=0) == features.amin(dim=0)).all()):
+    if len(features) > 1 and not told_apart:
         raise DataError(
             f"the features of all {len(features)} images are the same (constant, of norm 0 about their mean)",
             expected="an encoder that tells images apart, and images that are not all alike",

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from medistill.engine.images import Images
+from medistill.engine.inner_optimisers import PlainSGD, Rates, StudentState
 from medistill.engine.matching import match
 from medistill.engine.segment import Segment
 from medistill.engine.student import Student
-from medistill.engine.unroll import step_batch
+from medistill.engine.unroll import Unroll, step_batch
 from medistill.networks.flat import split
 from medistill.networks.footprint import micro_batch_size
 from medistill.training.allocator import keep_freed_memory
@@ -56,6 +57,15 @@ def exact(network: nn.Module, segment: Segment, images: Images, student: Student
     return walk_back(student, images, ALPHA, segment, thetas, end, micro_batch).images
 
 
+def graphs_kept(network: nn.Module, segment: Segment, images: Images, student: Student) -> Tensor:
+    """The exact gradient with the graph of every step kept from the walk forward, in the memory of naive autograd."""
+    micro_batch = micro_batch_size(network, tuple(images.pixels.shape[1:]))
+    unroll = Unroll(student, PlainSGD(), Rates(ALPHA), micro_batch, graphs=len(segment.steps))
+    states = unroll.forward(images, StudentState(segment.start), segment.steps)
+    end = _end(student, states[-1].theta, segment)
+    return unroll.back(images, states, segment.steps, end).images
+
+
 def first_order(network: nn.Module, segment: Segment, images: Images, student: Student) -> Tensor:
     """TESLA's: every step's parameters count as constants, so the gradient takes one step's memory and is biased."""
     thetas = walk(student, images, ALPHA, segment, len(images.labels))
@@ -80,15 +90,17 @@ def _end(student: Student, theta: Tensor, segment: Segment) -> Tensor:
 WAYS: dict[str, Callable[[nn.Module, Segment, Images, Student], Tensor]] = {
     "naive": naive,
     "reverse": exact,
+    "graphs kept": graphs_kept,
     "compiled": exact,
     "first order": first_order,
 }
-"""Naive autograd, the exact gradient in its two modes, and the first-order one that stands for TESLA."""
+"""Naive autograd, the exact gradient in its two modes and with graphs kept, and the first-order one that stands for
+TESLA."""
 
 
 def ready(way: str, network: nn.Module) -> Callable[[Problem], Tensor]:
     """A way, with the student and the settings of the process that the product would make."""
     student = Student(network, "compiled" if way == "compiled" else "reverse")
-    if WAYS[way] is exact:
+    if WAYS[way] in (exact, graphs_kept):
         keep_freed_memory()
     return lambda given: WAYS[way](*given, student)

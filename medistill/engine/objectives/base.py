@@ -16,7 +16,7 @@ from medistill.engine.coordinates import Coordinate, Values
 from medistill.engine.images import Images
 from medistill.engine.memory import MemoryNeed
 from medistill.progress import Progress
-from medistill.training.device import Precision
+from medistill.training.device import Precision, sent
 
 Drawn = TypeVar("Drawn")
 
@@ -45,7 +45,8 @@ class Evaluation:
     def finite(self) -> bool:
         """Whether loss and gradients are finite, and the squares of these too, which optimisers take."""
         gradients = (self.grad_images, self.grad_labels, *self.grad_learned.values())
-        return math.isfinite(self.loss) and all(bool(torch.isfinite(one.square().sum())) for one in gradients)
+        found = [sent(torch.isfinite(one.square().sum()), self.grad_images.device) for one in gradients]
+        return math.isfinite(self.loss) and bool(torch.stack(found).all())
 
 
 class Objective(ABC, Generic[Drawn]):

@@ -104,8 +104,10 @@ class Encoded(Around[DrawnViews]):
         """
         features = images.pixels.new_zeros(len(images.pixels), self.encoder.dimension)
         with precision("fp32", features.device):
+            seen = 0
             for piece, some in enumerate(self._pieces(drawn, micro_batch)):
-                keeps = graphs is not None and (int(some[-1]) + 1) * images.pixels[0, 0].numel() <= GRAPHS
+                seen += len(some)
+                keeps = graphs is not None and seen * images.pixels[0, 0].numel() <= GRAPHS
                 pixels, shown = self._shown(images, drawn, some, graph=keeps)
                 features[drawn.shown[some]] = shown.detach()
                 if keeps and graphs is not None:

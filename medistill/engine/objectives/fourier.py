@@ -96,7 +96,7 @@ class _Waves:
     def frequencies(self, like: Float[Tensor, "B F"]) -> Float[Tensor, "K F"]:
         """Return t for features like these."""
         if self._frequencies is None:
-            self._frequencies = torch.randn(self.count, like.shape[1], generator=self._rng).to(like)
+            self._frequencies = torch.randn(self.count, like.shape[1], generator=self._rng).to(like, non_blocking=True)
         return self._frequencies
 
     def of(self, seen: Float[Tensor, "B F"], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,7 +39,7 @@ from medistill.engine.student import Student
 from medistill.progress import Progress
 from medistill.recipe import AugmentationRecipe
 from medistill.training.augmentation import Draw, augment, draw
-from medistill.training.device import Precision
+from medistill.training.device import Precision, sent
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 
@@ -151,22 +151,23 @@ class GradientMatching(Objective[DrawnGradients]):
         self, student: Student, parts: Sequence[Tensor], images: Images, drawn: DrawnGradients, micro_batch: int
     ) -> Iterator[_Group]:
         """Yield what is compared, class by class, or all classes at once."""
-        of_class = images.labels[drawn.shown].argmax(dim=1)
-        count = torch.bincount(of_class, minlength=self.classes)
-        there = torch.bincount(drawn.originals.labels, minlength=self.classes)
+        device, of_class = images.pixels.device, images.labels[drawn.shown].argmax(dim=1)
+        ours, theirs = of_class.cpu(), drawn.originals.labels.cpu()  # all that the device is waited for
+        count, there = (torch.bincount(labels, minlength=self.classes) for labels in (ours, theirs))
         compared = (count > 0) & (there > 0)
         ids = torch.nonzero(compared).flatten().tolist()
         masks = [compared] if self.summed else [F.one_hot(torch.tensor(c), self.classes).to(compared) for c in ids]
         for mask in masks:
-            rows = drawn.shown[mask[of_class]]
-            its_class = of_class[mask[of_class]]
+            places = sent(torch.nonzero(mask[ours]).flatten(), device)
+            rows, its_class = drawn.shown[places], of_class[places]
+            asked = sent(torch.nonzero(mask[theirs]).flatten(), device)
             yield _Group(
                 images.pixels[rows],
                 rows,
                 images.labels[rows],
-                images.weights[rows] / count[its_class],
+                images.weights[rows] / sent(count, device)[its_class],
                 its_class,
-                self._wanted(student, parts, drawn, mask, micro_batch),
+                self._wanted(student, parts, drawn, asked, sent(there, device), micro_batch),
             )
 
     def _wanted(
@@ -174,13 +175,21 @@ class GradientMatching(Objective[DrawnGradients]):
         student: Student,
         parts: Sequence[Tensor],
         drawn: DrawnGradients,
-        mask: Bool[Tensor, " classes"],
+        rows: Int[Tensor, " B"],
+        counts: Int[Tensor, " classes"],
         micro_batch: int,
     ) -> list[Tensor]:
-        """Return r of some classes, the sum over them of the gradients of their originals."""
+        """Return r of some classes, the sum over them of the gradients of their originals.
+
+        Args:
+            student: the network.
+            parts: its parameter tensors.
+            drawn: of the outer step.
+            rows: of the originals of these classes.
+            counts: originals of every class.
+            micro_batch: images that pass the network at once.
+        """
         originals, dtype = drawn.originals, parts[0].dtype
-        rows = torch.nonzero(mask[originals.labels]).flatten()
-        counts = torch.bincount(originals.labels, minlength=self.classes)
 
         def batches() -> Iterator[Batch]:
             for some in rows.split(micro_batch):
@@ -223,7 +232,7 @@ class GradientMatching(Objective[DrawnGradients]):
     ) -> None:
         """Compare a precision that is not fp32 with it, on one step of the fresh network."""
         start, rng = drawn.network.fresh, generator(self.seed, "direction of a check")
-        away = start + torch.randn(len(start), generator=rng).to(start)
+        away = start + torch.randn(len(start), generator=rng).to(start, non_blocking=True)
         segment = Segment(start, away, StudentSteps([drawn.shown], [Draw(())]))
         check_derivatives(drawn.network.student, images, segment, precision, micro_batch, progress)
 

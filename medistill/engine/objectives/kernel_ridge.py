@@ -54,7 +54,7 @@ class KernelRidge(PooledRidge):
         """Return half the squared distances."""
         return squared_errors(outputs, values)
 
-    def of_labels(self, values: Float[Tensor, "M C"]) -> tuple[float, Tensor | float]:
+    def of_labels(self, values: Float[Tensor, "M C"]) -> tuple[Tensor | float, Tensor | float]:
         """Return the margin, less than nothing, and its gradient."""
         margin, of_margin = _margin(values, 1 / self.classes)
         return -self.margin * margin, -self.margin * of_margin
@@ -65,13 +65,13 @@ def label_values(labels: Int[Tensor, " N"], classes: int) -> Float[Tensor, "N cl
     return (F.one_hot(labels, classes).double() - 1 / classes) / math.sqrt(classes / 10)
 
 
-def _margin(values: Float[Tensor, "M classes"], most: float) -> tuple[float, Float[Tensor, "M classes"]]:
+def _margin(values: Float[Tensor, "M classes"], most: float) -> tuple[Float[Tensor, ""], Float[Tensor, "M classes"]]:
     """Return the mean over images of the distance between the two largest values, ``most`` at the most, with its
     gradient; 0 of one class, which has no second."""
     if values.shape[1] < 2:
-        return 0.0, torch.zeros_like(values)
+        return values.new_zeros(()), torch.zeros_like(values)
     top, places = values.topk(2, dim=1)
     apart = top[:, 0] - top[:, 1]
     below = (apart < most).to(values.dtype) / len(values)
     signs = torch.stack([below, -below], dim=1)
-    return float(apart.clamp(max=most).mean()), torch.zeros_like(values).scatter_(1, places, signs)
+    return apart.clamp(max=most).mean(), torch.zeros_like(values).scatter_(1, places, signs)

@@ -28,6 +28,7 @@ from medistill.engine.images import Images
 from medistill.engine.objectives.base import Evaluation, Objective
 from medistill.engine.sources.base import Source
 from medistill.engine.sources.encoded_originals import EncodedBatch, class_shares
+from medistill.training.device import sent
 from medistill.training.randomness import generator
 
 TINY = 1e-30
@@ -73,7 +74,7 @@ class LinearGradient(Objective[DrawnLayer]):
         """Draw a layer and originals."""
         rng, width = generator(self.seed, "linear layer", iteration), len(self.centre)
         weight = torch.randn(self.classes, width, generator=rng).double() * (self.scale / math.sqrt(width))
-        return DrawnLayer(weight.to(shown.device), self.originals.draw(iteration, shown), shown)
+        return DrawnLayer(sent(weight, shown.device), self.originals.draw(iteration, shown), shown)
 
     def evaluate(self, images: Images, learned: Values, drawn: DrawnLayer, micro_batch: int) -> Evaluation:
         """Return the loss at features, which stand in the place of pixels, (N, D), and its gradient in them."""
@@ -83,8 +84,9 @@ class LinearGradient(Objective[DrawnLayer]):
         truth = torch.nn.functional.one_hot(there.labels, self.classes).double()
         wanted, _ = _gradient((there.features - self.centre) / self.spread, truth, there.share, drawn.weight)
         found, p = _gradient(phi, labels, share, drawn.weight)
-        norm, size = float(wanted.norm()) + TINY, float(found.norm()) + TINY
-        cosine = float((wanted * found).sum()) / (norm * size)
+        norm, size, product = torch.stack([wanted.norm(), found.norm(), (wanted * found).sum()]).tolist()
+        norm, size = norm + TINY, size + TINY
+        cosine = product / (norm * size)
         v = (cosine * found / size - wanted / norm) / size
         u = phi @ v.T
         along = p * u - p * (p * u).sum(dim=1, keepdim=True)

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from medistill.engine.objectives.compared_features import ComparedFeatures, Distance, DrawnFeatures, Shared, product
+from medistill.training.device import sent
 
 SCALES = (-2, -1, 0, 1, 2)
 """Powers of 2 by which the Gaussians are wider than the mean squared distance."""
@@ -89,8 +90,9 @@ class Mmd(ComparedFeatures):
         ours, theirs = _features(made, drawn, micro_batch), _features(real, drawn, micro_batch)
         cotangent, along = torch.zeros_like(ours), torch.zeros_like(made.share)
         loss = torch.zeros((), dtype=ours.dtype, device=ours.device)
-        for c in real.share.sum(dim=0).nonzero().flatten().tolist():
-            mine, others = made.share[:, c] > 0, real.share[:, c] > 0
+        in_ours, in_theirs = (made.share > 0).cpu(), (real.share > 0).cpu()  # all that the device is waited for
+        for c in in_theirs.any(dim=0).nonzero().flatten().tolist():
+            mine, others = (sent(one[:, c].nonzero().flatten(), ours.device) for one in (in_ours, in_theirs))
             value, pull, heights = self._of_class(
                 ours[mine], theirs[others], made.share[mine, c], real.share[others, c]
             )

@@ -120,7 +120,7 @@ class PooledRidge(Objective[DrawnKernel]):
         """Return what the regression takes of features: here the features."""
         return phi
 
-    def of_labels(self, values: Float[Tensor, "M C"]) -> tuple[float, Tensor | float]:
+    def of_labels(self, values: Float[Tensor, "M C"]) -> tuple[Tensor | float, Tensor | float]:
         """Return what the labels alone add to the loss, and its gradient in them: here nothing."""
         return 0.0, 0.0
 
@@ -158,7 +158,7 @@ class PooledRidge(Objective[DrawnKernel]):
         grad_images[drawn.shown] = self._pulled(network.theta, pixels, of_features, micro_batch)
         of_labels = of_values.view(copies, *values.shape).sum(dim=0) + of_alone
         grad_labels[drawn.shown] = of_labels.to(grad_labels.dtype)
-        loss = float(errors.square().sum() / (2 * count)) + alone
+        loss = float(errors.square().sum() / (2 * count) + alone)
         pool = self._trained(images, learned, drawn.walk, network, behind, micro_batch)
         return Evaluation(loss, grad_images, grad_labels, pool)
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from medistill.artifacts.channels import per_channel
 from medistill.artifacts.normalisation import Normalisation
 from medistill.engine.coordinates import Values
 from medistill.engine.images import Images
@@ -51,7 +52,7 @@ class Smooth(Around[tuple[Any, Tensor]]):
         seen = self.inner.evaluate(images, learned, inner, micro_batch)
         if not self.weight:
             return seen
-        std = images.pixels.new_tensor(self.std).view(1, -1, 1, 1)
+        std = per_channel(self.std, images.pixels)
         variation, gradient = total_variation(images.pixels[shown] * std)
         grad_images = seen.grad_images.clone()
         grad_images[shown] += self.weight * std * gradient

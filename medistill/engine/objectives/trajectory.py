@@ -34,7 +34,7 @@ from medistill.engine.student import Student
 from medistill.engine.tangent import tangent
 from medistill.engine.unroll import Gradient, Unroll
 from medistill.progress import Progress
-from medistill.training.device import Precision
+from medistill.training.device import Precision, sent
 
 ALPHA_STEP = 0.1
 """Largest change of log alpha in one outer step: one steep segment could otherwise take alpha so close to zero that no
@@ -161,7 +161,7 @@ class TrajectoryMatching(Objective[DrawnSegments]):
     def evaluate(self, images: Images, learned: Values, drawn: DrawnSegments, micro_batch: int) -> Evaluation:
         """Return the mean loss of the segments with its gradients."""
         alpha = student_lr(learned)
-        side_by_side = len(drawn.segments) > 1 and images.pixels.is_cuda
+        side_by_side = len(drawn.segments) > 1 and images.pixels.device.type != "cpu"
         walk = self._side_by_side if side_by_side else self._one_by_one
         matched, gradients = walk(images, alpha, learned, drawn, micro_batch)
         matches = [one.match for one in matched]
@@ -199,7 +199,7 @@ class TrajectoryMatching(Objective[DrawnSegments]):
     def _one_by_one(
         self, images: Images, alpha: float, learned: Values, drawn: DrawnSegments, micro_batch: int
     ) -> tuple[list[Matched], list[Gradient]]:
-        unroll = Unroll(self.student, PlainSGD(), Rates(alpha), micro_batch)
+        unroll = Unroll(self.student, PlainSGD(), Rates(alpha), micro_batch, self.student.graphs)
         found, gradients, kept = list[Matched](), [], learned.get(KEPT)
         for segment in drawn.segments:
             states = unroll.forward(images, StudentState(segment.start), segment.steps)
@@ -259,7 +259,7 @@ class TrajectoryMatching(Objective[DrawnSegments]):
 
     def _live(self, end: Tensor) -> Bool[Tensor, " P"]:
         """Return which parameters lie in groups that move."""
-        sizes = self.groups.sizes.to(self.groups.live.device)
+        sizes = sent(self.groups.sizes, self.groups.live.device)
         return self.groups.live.repeat_interleave(sizes, output_size=len(end))
 
     def _remember(self, matched: Sequence[Matched]) -> dict[str, Tensor]:
@@ -294,7 +294,7 @@ class TrajectoryMatching(Objective[DrawnSegments]):
         """Return W, but not that of every single parameter."""
         if self.importance.granularity == "scalar":
             return {}
-        return {"importance": [float(w) for w in learned["importance"]]}
+        return {"importance": learned["importance"].tolist()}
 
     def progress_figures(self, learned: Values) -> str:
         """Say alpha, and how much is matched."""

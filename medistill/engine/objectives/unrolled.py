@@ -109,7 +109,7 @@ class Unrolled(Objective[DrawnUnroll]):
     def evaluate(self, images: Images, learned: Values, drawn: DrawnUnroll, micro_batch: int) -> Evaluation:
         """Return the loss of the student on the originals and its gradients; not usable where any is not finite."""
         walk, rates, pool = drawn.walk, self.rates.at(learned), self.pool
-        unroll = Unroll(self.student, self.optimiser, rates, micro_batch)
+        unroll = Unroll(self.student, self.optimiser, rates, micro_batch, self.student.graphs)
         states, window, behind = self._walked(images, learned, walk, unroll)
         end = states[-1]
         loss, lambda_end = self.loss(end.theta, drawn, micro_batch)
@@ -140,14 +140,15 @@ class Unrolled(Objective[DrawnUnroll]):
         self, theta: Float[Tensor, " P"], drawn: DrawnUnroll, micro_batch: int
     ) -> tuple[float, Float[Tensor, " P"]]:
         """Return the loss of a network on the originals, each class counting alike, and its gradient in theta."""
-        originals, total, value = drawn.originals, torch.zeros_like(theta), 0.0
+        originals, total = drawn.originals, torch.zeros_like(theta)
+        value = torch.zeros((), dtype=torch.float64, device=theta.device)
         parts, sums = self.student.parts(theta), split(total, self.student.shapes)
         for batch in self._batches(originals, drawn.augmentation, micro_batch, theta.dtype):
             loss, pieces = loss_and_gradient(self.student, parts, batch)
-            value += float(loss)
+            value += loss
             for into, g in zip(sums, pieces, strict=True):
                 into.add_(g)
-        return value, total
+        return float(value), total
 
     def _batches(self, originals: LabelledImages, augmentation: Draw, size: int, dtype: torch.dtype) -> Iterator[Batch]:
         """Yield the originals in micro-batches, with weights by which each class that is there counts alike."""
@@ -165,7 +166,7 @@ class Unrolled(Objective[DrawnUnroll]):
         """Compare a mode or a precision that is not the plain one with it, on the first step of the walk."""
         start = drawn.walk.start
         rng = generator(self.seed, "direction of a check")
-        away = start + torch.randn(len(start), generator=rng).to(start)
+        away = start + torch.randn(len(start), generator=rng).to(start, non_blocking=True)
         segment = Segment(start, away, drawn.walk.steps)
         check_derivatives(self.student, images, segment, precision, micro_batch, progress)
 

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from medistill.artifacts.channels import per_channel
 from medistill.artifacts.normalisation import Normalisation
 from medistill.engine.coordinates import Coordinate, Range, UpdateRule, Values, largest_magnitude
 
@@ -57,7 +58,7 @@ class Pyramid:
 
     def render(self, values: Values) -> Float[Tensor, "N C H W"]:
         """Return the normalised images."""
-        mean, std = (values["level_0"].new_tensor(each).view(1, -1, 1, 1) for each in self._moments)
+        mean, std = (per_channel(each, values["level_0"]) for each in self._moments)
         return (self._grey(values) - mean) / std
 
     def pullback(self, values: Values, grad_images: Float[Tensor, "N C H W"]) -> dict[str, Tensor]:

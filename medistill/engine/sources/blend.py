@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, build_network
+from medistill.training.device import sent
 from medistill.training.randomness import generator
 
 NAME = "network to blend"
@@ -56,7 +57,7 @@ class TrainedNetworks:
         share = float(torch.rand((), generator=rng, dtype=torch.float64)) if blended else 0.0
         network = build_network(self.spec, generator(self.seed, NAME, which), self.device)
         flat = FlatParameters(network)
-        flat.load(share * flat.values + (1 - share) * self.ends[which].to(self.device))
+        flat.load(share * flat.values + (1 - share) * sent(self.ends[which], self.device))
         return network.requires_grad_(False)
 
 

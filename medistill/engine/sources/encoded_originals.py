@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from medistill.engine.sources.originals import drawn_rows
+from medistill.training.device import sent
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class EncodedOriginals:
             number: which of the draws of this iteration.
         """
         at = drawn_rows(self._rows, self.batch, self.seed, "encoded originals", iteration, number)
-        features = torch.from_numpy(self.features[at]).to(self.device).double()
-        labels = torch.from_numpy(self.labels[at]).to(self.device)
+        features = sent(torch.from_numpy(self.features[at]), self.device).double()
+        labels = sent(torch.from_numpy(self.labels[at]), self.device)
         return EncodedBatch(features, labels, class_shares(labels))
 
 

@@ -12,6 +12,7 @@ from medistill.artifacts.trajectories import Trajectories
 from medistill.engine.segment import Segment
 from medistill.engine.sources.steps import batch_size, draw_steps
 from medistill.recipe import AugmentationRecipe
+from medistill.training.device import sent
 from medistill.training.randomness import generator
 from medistill.training.stages import even_slice, slice_of
 
@@ -103,4 +104,4 @@ class ExpertSegments:
         return Segment(start, target, steps, middle)
 
     def _snapshot(self, expert: int, epoch: int) -> Tensor:
-        return torch.from_numpy(self.trajectories.snapshot(expert, epoch)).to(self.device)
+        return sent(torch.from_numpy(self.trajectories.snapshot(expert, epoch)), self.device)

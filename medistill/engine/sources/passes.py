@@ -19,6 +19,7 @@ from medistill.engine.loops import DrawnTraining
 from medistill.engine.segment import StudentSteps
 from medistill.recipe import AugmentationRecipe
 from medistill.training.augmentation import draw
+from medistill.training.device import sent
 from medistill.training.encoded import seen_by
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
@@ -51,7 +52,7 @@ class ImagePasses:
         rng = generator(self.seed, "passes over the images", iteration)
         batches: list[Tensor] = []
         for _ in range(self.passes):
-            order = torch.randperm(len(shown), generator=rng).to(shown.device)
+            order = sent(torch.randperm(len(shown), generator=rng), shown.device)
             batches.extend(shown[order].split(self.batch))
         return DrawnTraining(_steps(batches, self.augmentation, rng))
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from medistill.engine.coordinates import Coordinate, TakenOver, Values
 from medistill.engine.sources.fresh import FreshNetworks
 from medistill.networks.flat import FlatParameters
+from medistill.training.device import sent
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
 from medistill.training.sgd import sgd_step_
@@ -166,7 +167,7 @@ class Queue:
         """Draw the rows of each SGD step, without repeats in a step."""
         count, size = len(self.originals), self.settings.batch
         steps = range(self.settings.steps)
-        return tuple(torch.randperm(count, generator=rng)[:size].to(device) for _ in steps)
+        return tuple(sent(torch.randperm(count, generator=rng)[:size], device) for _ in steps)
 
     def _joining(self, number: int) -> nn.Module:
         """Return a network as it joins."""

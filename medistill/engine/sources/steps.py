@@ -9,6 +9,7 @@ from torch import Tensor
 from medistill.engine.segment import StudentSteps
 from medistill.recipe import AugmentationRecipe
 from medistill.training.augmentation import draw
+from medistill.training.device import sent
 
 
 def batch_size(batch_syn: int, shown: int) -> int:
@@ -36,6 +37,6 @@ def draw_steps(
     """
     batches: list[Tensor] = []
     while len(batches) < count:
-        order = shown[torch.randperm(len(shown), generator=rng).to(shown.device)]
+        order = shown[sent(torch.randperm(len(shown), generator=rng), shown.device)]
         batches.extend(rows.to(device) for rows in order.split(size) if len(rows) == size)
     return StudentSteps(batches[:count], [draw(augmentation, size, rng, device) for _ in range(count)])

@@ -47,10 +47,10 @@ class Compared:
     labels: Tensor
     normalisation: Normalisation
 
-    @property
+    @cached_property
     def class_ids(self) -> tuple[int, ...]:
         """Classes of the corpus that the set is to hold, ascending."""
-        return tuple(self.labels.unique().tolist())
+        return tuple(self.labels.cpu().unique().tolist())
 
     @cached_property
     def originals(self) -> Originals:

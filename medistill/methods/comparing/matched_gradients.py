@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from medistill.artifacts.channels import per_channel
 from medistill.artifacts.normalisation import Normalisation
 from medistill.engine.coordinates import MomentumSGD
 from medistill.engine.grey import GreySGD
@@ -54,7 +55,7 @@ def grey_pixels(settings: GradientRecipe, start: Tensor, normalisation: Normalis
         start: (N, C, H, W) the images before the first step, normalised.
         normalisation: of the images, without whitening.
     """
-    mean, std = (start.new_tensor(of).view(1, -1, 1, 1) for of in (normalisation.mean, normalisation.std))
+    mean, std = (per_channel(of, start) for of in (normalisation.mean, normalisation.std))
     return Pixels(start, GreySGD(MomentumSGD(settings.image_lr, settings.momentum), mean, std))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medistill.artifacts.channels import per_channel
 from medistill.artifacts.making import array_digest
 from medistill.artifacts.normalisation import Normalisation
 from medistill.engine.coordinates import Bounded, UpdateRule
@@ -175,10 +176,10 @@ def _onward(layers: Sequence[DecoderLayer], normalisation: Normalisation | None)
 
 def _normalised(grey: Tensor, normalisation: Normalisation) -> Tensor:
     """Return grey values (B, C, H, W) in units of full scale as networks see them, with a gradient."""
-    mean, std = (grey.new_tensor(each).view(1, -1, 1, 1) for each in (normalisation.mean, normalisation.std))
+    mean, std = (per_channel(each, grey) for each in (normalisation.mean, normalisation.std))
     scaled = (grey - mean) / std
     whitening = normalisation.whitening
     if whitening is None:
         return scaled
-    centre, matrix = (torch.from_numpy(each).to(grey) for each in (whitening.mean, whitening.matrix))
+    centre, matrix = (torch.from_numpy(each).to(grey, non_blocking=True) for each in (whitening.mean, whitening.matrix))
     return ((scaled.flatten(1) - centre) @ matrix).view_as(grey)

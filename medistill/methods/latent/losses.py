@@ -48,7 +48,8 @@ def _unrolled(compared: Compared, settings: LatentRecipe) -> Loss:
     """Return the loss on originals of students that train on the images, with latents that move by Adam."""
     context, students = compared.context, settings.unrolled
     network = build_network(context.spec, generator(context.recipe.seed, "student"), context.device)
-    student = Student(network, context.recipe.compute.step)
+    compute = context.recipe.compute
+    student = Student(network, compute.step, compute.graphs)
     objective = real_loss(context, students, student, compared.normalisation, compared.class_ids, settings.iterations)
     rate = (lambda values: objective.rates.at(values).alpha) if students.learns_lr else None
     return Loss(objective, lambda steps: moves(students, students.image_lr, steps), "unrolled.image_lr", rate)

@@ -74,7 +74,8 @@ def _plan(
     recipe, spec, device = context.recipe, context.spec, context.device
     settings = whole_matching(recipe.method)
     real = settings.real
-    student = Student(build_network(spec, generator(recipe.seed, "student"), device), recipe.compute.step)
+    network = build_network(spec, generator(recipe.seed, "student"), device)
+    student = Student(network, recipe.compute.step, recipe.compute.graphs)
     logits = starting_logits(start, labels, trajectories, recipe, spec) if recipe.method.learns_labels else None
     matching = trajectory_matching(recipe, student, trajectories, augmentation_of(spec, recipe), device)
     objective: TrajectoryMatching | Combined | Stagewise = matching
@@ -83,7 +84,7 @@ def _plan(
         shown = of_each(stages(settings, labels), settings.tiles).to(device)
         objective = Stagewise(matching, shown, StageExperts(context, trajectories))
     if settings.asks_originals:
-        class_ids, shares = tuple(labels.unique().tolist()), Shares(real.weight, real.begins, settings.iterations)
+        class_ids, shares = tuple(labels.cpu().unique().tolist()), Shares(real.weight, real.begins, settings.iterations)
         windows = RandomWindows(0 if settings.importance.direction == "usefulness" else shares.first)
         normalisation, steps = trajectories.normalisation, settings.iterations
         originals = real_loss(context, real, student, normalisation, class_ids, steps, windows)

@@ -45,14 +45,15 @@ def stages(settings: OuterStepsRecipe, labels: Tensor) -> Tensor:
     Raises:
         DataError: the first images of each class are to be a set, and a class has none for each stage.
     """
-    fewest = int(_counts(labels).min())
+    counts = _counts(labels)
+    fewest = min(counts)
     if isinstance(settings, Nested) and fewest < settings.stages:
         raise DataError(
             f"a class has {fewest} images for {settings.stages} stages, since it has no more centroids",
             expected="an image of each class in every stage",
             do=f"lower method.stages to {fewest}, or set method.init = real or noise",
         )
-    return image_stages(_counts(labels).tolist(), settings.stage_count).to(labels.device)
+    return image_stages(counts, settings.stage_count).to(labels.device)
 
 
 def validation(settings: OuterStepsRecipe, privacy: PrivacyRecipe, labels: Tensor) -> ValidationSettings | None:
@@ -65,7 +66,6 @@ def validation(settings: OuterStepsRecipe, privacy: PrivacyRecipe, labels: Tenso
     return ValidationSettings(settings.validate_networks, settings.validate_epochs, settings.keep_looks)
 
 
-def _counts(labels: Tensor) -> Tensor:
+def _counts(labels: Tensor) -> list[int]:
     """Return how many images each class has that has any."""
-    counts = torch.bincount(labels)
-    return counts[counts > 0]
+    return [count for count in torch.bincount(labels.cpu()).tolist() if count]

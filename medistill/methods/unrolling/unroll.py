@@ -76,8 +76,8 @@ def _plan(
     recipe, steps = context.recipe, settings.iterations
     of_stage = -(-steps // settings.stages)  # what moves by stages begins each of them anew
     network = build_network(context.spec, generator(recipe.seed, "student"), context.device)
-    student = Student(network, recipe.compute.step)
-    class_ids = tuple(labels.unique().tolist())
+    student = Student(network, recipe.compute.step, recipe.compute.graphs)
+    class_ids = tuple(labels.cpu().unique().tolist())
     objective = real_loss(context, settings, student, normalisation, class_ids, steps, windows)
     return OuterPlan(
         settings=outer_settings(settings),

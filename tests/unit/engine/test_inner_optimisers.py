@@ -214,3 +214,36 @@ def test_under_adam_a_parameter_without_a_gradient_neither_moves_nor_spoils_the_
     assert not torch.equal(end[4:], theta[4:])
     assert bool(torch.isfinite(mine.images).all())
     assert_same(mine, reference)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kept_graphs_change_no_bit_and_are_not_computed_again(name: str, dtype: torch.dtype) -> None:
+    """Of batches of 4, 5, 6, 4 and 5 images, those of 6 are walked in micro-batches, and leave no graph."""
+    network, start, steps, images = small()
+    network, theta = network.to(dtype), start.theta.to(dtype)
+    images = Images(*(one.to(dtype) for one in (images.pixels, images.labels, images.weights)))
+    along = torch.randn(len(theta), generator=torch.Generator().manual_seed(2), dtype=dtype)
+    found, passes = [], []
+    for graphs in (0, 1, 4, 99):
+        student = Student(network)
+        unroll = Unroll(student, *OPTIMISERS[name], 5, graphs)
+        calls: list[int] = []
+        student.logits = lambda parts, shown, calls=calls, plain=student.logits: (  # type: ignore[method-assign]
+            calls.append(len(shown)) or plain(parts, shown)
+        )
+        states = unroll.forward(images, begun(OPTIMISERS[name][0], theta, remembers=False), steps)
+        ends = [state.theta.clone() for state in states]
+        made = unroll.back(images, states, steps, along)
+        found.append([*ends, made.images, made.labels, made.alpha, made.momentum])
+        passes.append(len(calls))
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+    assert passes == [12, 11, 9, 8]
+
+
+def test_what_is_compiled_keeps_no_graph() -> None:
+    network, start, steps, images = small()
+    student = Student(network, "compiled", graphs=99)
+    student.programs["gradient"] = lambda parts, *_: [torch.zeros_like(part) for part in parts]
+    states = Unroll(student, PlainSGD(), Rates(0.05), 9, student.graphs).forward(images, start, steps)
+    assert {type(state) for state in states} == {StudentState}

@@ -227,6 +227,7 @@ def test_a_setting_is_no_section(tmp_path: Path) -> None:
 def test_the_digest_is_of_the_settings_alone() -> None:
     recipe = load_recipe("demo")
     assert load_recipe("demo", ["name=other", "description=words"]).digest == recipe.digest
+    assert load_recipe("demo", ["compute.graphs=50"]).digest == recipe.digest
     digests = {recipe.digest}
     for change in (
         "seed=9",
