@@ -1,4 +1,4 @@
-"""The scripts for Slurm that the guide prints: bash reads them, and what they hand to srun is what the commands take."""
+"""The scripts for Slurm that the guide prints: bash reads them, and srun is handed what the commands take."""
 
 from __future__ import annotations
 
