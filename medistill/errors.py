@@ -71,6 +71,16 @@ class MemoryShortError(MedistillError):
     """The work does not fit in memory; what was saved before is kept."""
 
 
+class RankError(MedistillError):
+    """A rank of a run is lost, hangs, or computes otherwise than the others; the last good state is kept."""
+
+    exit_code = 6
+
+
+class SaidElsewhere(MedistillError):
+    """A rank ends because of what another one tells the user: this one need not tell it too."""
+
+
 class FormerFile(UserWarning):
     """A file of a former version was read; what it says is as it would be written now."""
 

@@ -13,13 +13,16 @@ from typing import ParamSpec
 
 import typer
 
-from medistill.errors import FormerFile, MedistillError
+from medistill.errors import FormerFile, MedistillError, SaidElsewhere, UsageError
+from medistill.ranks.launch import launched
 from medistill_cli.terminal import error_console, write_error
 
 P = ParamSpec("P")
 FAILED = 1
 INTERRUPTED = 130
 REFUSED = 3
+SHARED = ("distill", "experts")
+"""Commands whose work ranks share."""
 _NETWORK = (
     "room for the network and the images that pass it at once",
     "set compute.micro_batch to a small number such as 16; if that fails too, choose a smaller network "
@@ -63,6 +66,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
         debug = bool(kwargs.get("debug"))
         quieten(debug=debug)
         try:
+            _refuse_ranks(command.__name__)
             command(*args, **kwargs)
             sys.stdout.flush()
         except typer.Exit:
@@ -76,10 +80,33 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
                 write_error(traceback.format_exc())
             message, code = explain(error)
-            tell(message)
+            if not isinstance(error, SaidElsewhere):
+                tell(of_rank(message))
             raise typer.Exit(code) from None
 
     return run
+
+
+def _refuse_ranks(command: str) -> None:
+    """Refuse several processes of a command that works in one: each would do the whole work.
+
+    Raises:
+        UsageError: a launcher started several.
+    """
+    launch = launched()
+    if launch is not None and launch.size > 1 and command not in SHARED:
+        error = UsageError if launch.rank == 0 else SaidElsewhere
+        raise error(
+            f"a launcher has started {launch.size} processes of `medistill {command.replace('_', '-')}`",
+            expected=f"one process, or one of the commands that several share: {', '.join(SHARED)}",
+            do="start it without torchrun",
+        )
+
+
+def of_rank(message: str) -> str:
+    """Say whose message it is where it is not that of the first rank."""
+    launch = launched()
+    return message if launch is None or launch.rank == 0 else f"Rank {launch.rank}: {message}"
 
 
 def explain(error: Exception) -> tuple[str, int]:

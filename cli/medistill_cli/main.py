@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medistill.ranks.outcome import outcome_kept
 from medistill_cli.commands.audit import audit
 from medistill_cli.commands.benchmark import benchmark
 from medistill_cli.commands.distill import distill
@@ -103,7 +104,8 @@ def main() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     take_every_word()
-    app(prog_name="medistill")
+    with outcome_kept():
+        app(prog_name="medistill")
 
 
 if __name__ == "__main__":

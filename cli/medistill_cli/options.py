@@ -216,6 +216,27 @@ Device = Annotated[
     Literal["auto", "cpu", "cuda"],
     typer.Option("--device", help="Where to compute. auto takes a CUDA GPU if there is one."),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Start N processes on this machine, which share the work: torchrun's own launcher, on the loopback "
+        "interface alone. On several machines leave it out, and start the command with torchrun.",
+        show_default="1",
+    ),
+]
+RankTimeout = Annotated[
+    float,
+    typer.Option(
+        "--rank-timeout",
+        metavar="MINUTES",
+        min=0.05,
+        help="Minutes without a sign of life after which one of several processes counts as hanging.",
+    ),
+]
 Trust = Annotated[
     list[str] | None,
     typer.Option(

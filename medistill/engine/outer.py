@@ -14,13 +14,14 @@ from medistill.engine.memory import memory_short, ran_out, smaller_micro_batch
 from medistill.engine.objectives.base import Evaluation
 from medistill.engine.problem import DistillationProblem
 from medistill.engine.state import State
-from medistill.errors import DivergedError
+from medistill.errors import DivergedError, RankError, SaidElsewhere
 from medistill.progress import Progress
+from medistill.ranks.life import RanksStopped
 from medistill.training.device import precision
 from medistill.training.sharpness import ascent
 
 
-def optimise(state: State, problem: DistillationProblem, progress: Progress) -> None:
+def optimise(state: State, problem: DistillationProblem, progress: Progress, *, alone: bool = True) -> None:
     """Run the outer steps that are left, in place.
 
     Saved every ``checkpoint_every`` steps, at each validation score, and when asked to stop. There is a validation
@@ -30,6 +31,8 @@ def optimise(state: State, problem: DistillationProblem, progress: Progress) -> 
         state: where the run stands; its micro-batch is known.
         problem: what is optimised.
         progress: is told of every step.
+        alone: no other process takes part in the steps. Where others do, none can repeat a step by itself: memory that
+            runs out ends the run at once.
 
     Raises:
         DivergedError: loss or coordinates left their range, or too many steps had to be skipped; the last good state
@@ -44,7 +47,7 @@ def optimise(state: State, problem: DistillationProblem, progress: Progress) -> 
             loss = _step_where_it_fits(state, problem)
             if loss is None:
                 passed = _at_once(state, problem)
-                if passed == 1 or state.micro_batch != first_micro_batch:
+                if passed == 1 or state.micro_batch != first_micro_batch or not alone:
                     problem.save(state)
                     raise memory_short(passed, problem.objective.memory)
                 state.micro_batch = smaller_micro_batch(passed, progress)
@@ -216,9 +219,13 @@ def _figures(loss: float, state: State, problem: DistillationProblem) -> str:
 
 
 def _step_where_it_fits(state: State, problem: DistillationProblem) -> float | None:
-    """Take one outer step; None, and the state as it was, where memory ran out."""
+    """Take one outer step; None, and the state as it was, where memory ran out. Where other ranks are lost or stop, the
+    state before it is saved."""
     try:
         return step(state, problem)
+    except (RankError, SaidElsewhere, RanksStopped):
+        problem.save(state)
+        raise
     except (RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise

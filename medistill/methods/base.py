@@ -126,6 +126,10 @@ class Method(ABC, Generic[Settings]):
         """
         return Facts(self.display_name, self.family, self.phrase, dict([self.citation]))
 
+    def pieces(self, settings: Settings) -> int:
+        """How many pieces of work each of its steps falls into that ranks can share; with one, a rank alone distils."""
+        return 1
+
     @abstractmethod
     def distil(
         self,

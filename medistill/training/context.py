@@ -11,6 +11,7 @@ import torch
 from medistill.artifacts.corpus import Corpus
 from medistill.networks.registry import NetworkSpec
 from medistill.progress import Progress
+from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe
 
 
@@ -26,6 +27,7 @@ class Context:
         out: folder of what is written.
         progress: told how far the work is.
         before_draw: called right before noise is drawn for the one release of a run; it raises where that must not be.
+        ranks: the processes that share the work; a process alone shares it with none.
     """
 
     corpus: Corpus
@@ -35,3 +37,4 @@ class Context:
     out: Path
     progress: Progress
     before_draw: Callable[[], None] = field(default=lambda: None, kw_only=True)
+    ranks: Ranks = field(default=ALONE, kw_only=True)

@@ -1,8 +1,8 @@
 """An ensemble: networks trained one by one, what comes of each kept under a key, and made again only where it is not.
 
 Whoever needs several trained networks writes down jobs; a `JobRunner` does them. It is the one place from which jobs
-would be spread over devices or processes: a job draws its own random numbers by name and knows nothing of the others,
-so it does not matter where and in which order they are done.
+are spread over ranks: a job draws its own random numbers by name and knows nothing of the others, so it does not matter
+where and in which order they are done.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from medistill.artifacts.kept import keep_tensors, read_kept
-from medistill.errors import DivergedError
+from medistill.errors import ArtifactError, DivergedError
 from medistill.progress import Task, every_epoch_but_last
 from medistill.training.context import Context
 from medistill.training.fresh_network import TrainingSet, diverged, probabilities, train_network
@@ -149,9 +149,7 @@ class JobRunner:
         self.diverged: dict[str, DivergedError] = {}
         self.done: dict[TrainingJob, Outputs] = {}
         for job in self.jobs:
-            found = None if job.store is None else job.store.load(self._damage(job))
-            if found is not None:
-                self.done[job] = found
+            self._stored(job)
 
     @property
     def missing(self) -> list[TrainingJob]:
@@ -179,10 +177,17 @@ class JobRunner:
             leave_out: called with the first job of a group that diverges: the others of that group are not done.
                 Without it the first that diverges ends the work.
 
+        Where the context has several ranks, each takes the next job that none has; all of them have the outputs of all
+        jobs at the end. Jobs that keep nothing on disk, or may be left out, cannot be shared like this.
+
         Raises:
             DivergedError: a network left the finite numbers; with the job's name.
         """
         total = sum(job.length for job in self.jobs)
+        if context.ranks.size > 1:
+            with context.progress.task(title, total, done=sum(job.length for job in self.done)) as task:
+                self._run_shared(context, task, after_group)
+            return
         with context.progress.task(title, total, done=sum(job.length for job in self.done)) as task:
             for group, jobs in groupby(self.jobs, key=lambda job: job.group):
                 started, missing = time.perf_counter(), [job for job in jobs if job not in self.done]
@@ -191,13 +196,45 @@ class JobRunner:
                         self.done[job] = do(job, context, task)
                     except DivergedError as error:
                         if leave_out is None:
-                            words = f"{job.display_name}: {error.seen}"
-                            raise DivergedError(words, expected=error.expected, do=error.do) from None
+                            raise _of_job(job, error) from None
                         self.diverged[group] = error
                         leave_out(job, error)
                         break
                 if missing:
                     after_group(group, len(missing), time.perf_counter() - started)
+
+    def _run_shared(self, context: Context, task: Task, after_group: Callable[[str, int, float], None]) -> None:
+        """Do what is missing together with the other ranks."""
+        ranks, jobs = context.ranks, self.jobs
+        missing = ranks.told(lambda: [number for number, job in enumerate(jobs) if job not in self.done])
+        length = sum(jobs[number].length for number in missing) / max(1, len(missing))
+        queue = ranks.queue(len(missing), elsewhere=lambda count: task.advance(round(count * length)))
+        for place in queue:
+            job, number = jobs[missing[place]], missing[place]
+            try:
+                self.done[job] = do(job, context, task)
+            except DivergedError as error:
+                told = _of_job(job, error)
+                queue.report(number, {"seen": told.seen, "expected": told.expected, "do": told.do})
+        for _, words in sorted(queue.reports.items()):
+            raise DivergedError(words["seen"], expected=words["expected"], do=words["do"])
+        for job in jobs:
+            if job not in self.done and not self._stored(job):
+                raise ArtifactError(
+                    f"what another rank made of {job.display_name} cannot be read",
+                    expected="outputs on a disk that all ranks share",
+                    do="repeat the command with --resume",
+                )
+        for group, of_group in groupby((jobs[number] for number in missing), key=lambda job: job.group):
+            seconds = [self.done[job].seconds for job in of_group]
+            after_group(group, len(seconds), sum(seconds))
+
+    def _stored(self, job: TrainingJob) -> bool:
+        """Take what lies in the store of a job; return whether anything does."""
+        found = None if job.store is None else job.store.load(self._damage(job))
+        if found is not None:
+            self.done[job] = found
+        return found is not None
 
     def _damage(self, job: TrainingJob) -> Callable[[str], None]:
         def tell(words: str) -> None:
@@ -205,6 +242,10 @@ class JobRunner:
             self._say(words)
 
         return tell
+
+
+def _of_job(job: TrainingJob, error: DivergedError) -> DivergedError:
+    return DivergedError(f"{job.display_name}: {error.seen}", expected=error.expected, do=error.do)
 
 
 def do(job: TrainingJob, context: Context, task: Task) -> Outputs:

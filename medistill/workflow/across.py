@@ -15,6 +15,7 @@ from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.schedule_choice import Way
 from medistill.networks.registry import check_image_size, network_spec
 from medistill.progress import Progress, Silent
+from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe
 from medistill.workflow.encoder_choice import with_encoder
 from medistill.workflow.evaluate import evaluate
@@ -30,6 +31,7 @@ def evaluate_across(
     originals: Originals | None = None,
     schedules: Mapping[str, Way] = MappingProxyType({}),
     device: str = "auto",
+    ranks: Ranks = ALONE,
     progress: Progress = Silent(),
 ) -> tuple[Evaluation, ...]:
     """Evaluate on each network of ``recipe.evaluate.across``, into ``out/across/NAME/evaluation``.
@@ -40,6 +42,7 @@ def evaluate_across(
     Args:
         originals: as for `evaluate`.
         schedules: likewise.
+        ranks: likewise.
 
     Raises:
         RecipeError: the images are too small for one of the networks; nothing has been trained.
@@ -49,7 +52,7 @@ def evaluate_across(
     for name, other in _recipes(recipe).items():
         folder = Path(out) / "across" / name
         failed = folder / "failed.json"
-        failed.unlink(missing_ok=True)
+        ranks.lead(lambda failed=failed: failed.unlink(missing_ok=True))  # type: ignore[misc]
         try:
             evaluation = evaluate(
                 distilled,
@@ -59,12 +62,14 @@ def evaluate_across(
                 originals=originals,
                 schedules=schedules,
                 device=device,
+                ranks=ranks,
                 progress=progress,
             )
             made.append(evaluation)
         except DivergedError as error:
             words = network_spec(corpus, other).words
-            keep_json(private_folder(folder) / failed.name, {"network": words, "reason": error.seen}, private=True)
+            if ranks.leads:
+                keep_json(private_folder(folder) / failed.name, {"network": words, "reason": error.seen}, private=True)
             progress.say(f"No evaluation on {words}: {error.seen}. The other networks go on.")
     return tuple(made)
 

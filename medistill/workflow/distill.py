@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
@@ -19,6 +20,7 @@ from medistill.methods.registry import method_of, refuse_too_few_steps
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import network_spec
 from medistill.progress import Progress, Silent
+from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.training.context import Context
 from medistill.training.device import choose_device
@@ -46,6 +48,7 @@ def distill(
     device: str = "auto",
     resume: bool = False,
     use: Use = "release",
+    ranks: Ranks = ALONE,
     progress: Progress = Silent(),
 ) -> DistilledSet:
     """Distil into ``out/set``; the state on the way lies in ``out/state``, how the set was made in ``out/making.json``.
@@ -60,6 +63,8 @@ def distill(
             the last outer step are taken: there is no validation figure to choose by.
         network: the user's own, where the experts were trained with it (see `train_experts`).
         use: as for `train_experts`.
+        ranks: processes that share the outer steps, where these fall into pieces (`Method.pieces`); else one distils,
+            and the others wait for its set.
 
     Raises:
         ArtifactError: the experts are of another corpus, network, normalisation or recipe, or some are missing.
@@ -75,44 +80,118 @@ def distill(
     out, spec = Path(out), network_spec(corpus, recipe, network)
     class_ids = [c for c, name in enumerate(corpus.class_names) if classes is None or name in classes]
     refuse_too_few(corpus, recipe, class_ids)
-    learnt = pruned(corpus, recipe, spec, choose_device(device), progress)
+    place = choose_device(device)
+    learnt = ranks.first(lambda: pruned(corpus, recipe, spec, place, progress))
     if trajectories is not None:
         refuse_other_experts(trajectories, learnt, recipe, network)
     if not out.is_dir():
         private_folder(out)
-    with exclusive_lock(out / DISTILLING, when_taken=lambda: refuse_second(out), keep=False):
-        state, finished = out / "state", out / "set" / "manifest.json"
-        if finished.is_file() and resume:
-            done = DistilledSet.load(out / "set")
-            refuse_misfit(MadeOf.of_set(done), corpus, "resume", where=out)
-            _refuse_another_recipe(done, recipe, out)
-            refuse_misfit(MadeOf.of_set(done), corpus, "resume", spec=spec, where=out)
-            if state.is_dir():  # its removal was cut short
-                shutil.rmtree(state)
+    alone = _divided(recipe, ranks, progress) == 1
+    context = Context(learnt, recipe, spec, place, out, progress, ranks=ALONE if alone else ranks)
+    if recipe.method.one_release and use == "release":
+        context = replace(context, before_draw=lambda: mark_drawn(out / "state"))
+    made_with = _MadeWith(context, corpus, class_ids, trajectories, use)
+    sole = exclusive_lock(out / DISTILLING, when_taken=lambda: refuse_second(out), keep=False)
+    with sole if ranks.leads else nullcontext():
+        if ranks.told(lambda: _finished(made_with, resume=resume)):
             progress.say("The distilled set is finished already.")
-            return done
-        if (state.is_dir() or finished.is_file()) and not resume:
-            raise UsageError(
-                f"{out} holds a run already",
-                expected="a new folder",
-                do="add --resume to continue it, or choose another --out",
-            )
-        origin = {"corpus": corpus.content, "recipe_digest": recipe.digest, "seed": recipe.seed}
-        context = Context(learnt, recipe, spec, choose_device(device), out, progress)
-        if recipe.method.one_release and use == "release":
-            context = replace(context, before_draw=lambda: mark_drawn(state))
-        if recipe.method.one_release:
-            refuse_unknown_units(corpus, recipe)
-            method_of(recipe).begin(context, class_ids)  # what it refuses, it refuses before anything is spent
-            spend_release(corpus, recipe, state, progress=progress, use=use)
-        made = method_of(recipe).distil(context, class_ids, trajectories, origin)
-        distilled = _with_provenance(made, context, corpus, trajectories, use)
-        record = making(made.chain, made.origin, distilled)
-        keep_originals(distilled, corpus, recipe, out)
-        record.save(out)  # before the set, which is the last: a set that is there has its record
-        distilled.save(out / "set")
-        shutil.rmtree(state)
-        return distilled
+        elif ranks.size == 1:
+            return _keep(made_with, _distil(made_with))
+        elif alone:
+            ranks.lead(lambda: _keep(made_with, _distil(made_with)))
+        else:
+            made = _distil(made_with)
+            ranks.lead(lambda: _keep(made_with, made))
+        return DistilledSet.load(out / "set")
+
+
+@dataclass(frozen=True)
+class _MadeWith:
+    """What a set is made with.
+
+    Attributes:
+        context: with the corpus as the method sees it.
+        corpus: the whole one.
+        class_ids: classes that the set is to hold.
+        trajectories: the experts that are followed.
+        use: as for `distill`.
+    """
+
+    context: Context
+    corpus: Corpus
+    class_ids: Sequence[int]
+    trajectories: Trajectories | None
+    use: Use
+
+
+def _divided(recipe: Recipe, ranks: Ranks, progress: Progress) -> int:
+    """Return into how many pieces a step falls, and say what ranks have nothing to do in it."""
+    method = method_of(recipe)
+    pieces = method.pieces(method.settings_of(recipe))
+    if ranks.size == 1:
+        return pieces
+    if pieces == 1:
+        progress.say(
+            f"A step of {method.display_name} under this recipe is one piece of work: rank 0 distils, and the other "
+            f"{ranks.size - 1} wait for it. They share what networks are trained before and after."
+        )
+    elif pieces < ranks.size:
+        progress.say(
+            f"A step has {pieces} segments (method.segments), so that {ranks.size - pieces} of {ranks.size} ranks have "
+            "nothing to do in it."
+        )
+    return pieces
+
+
+def _finished(made_with: _MadeWith, *, resume: bool) -> bool:
+    """Return whether the set is there already, once it is known to be of this run.
+
+    Raises:
+        UsageError: it is of another recipe, or there is a run and ``resume`` is off.
+    """
+    context = made_with.context
+    out, corpus = context.out, made_with.corpus
+    state, finished = out / "state", out / "set" / "manifest.json"
+    if finished.is_file() and resume:
+        done = DistilledSet.load(out / "set")
+        refuse_misfit(MadeOf.of_set(done), corpus, "resume", where=out)
+        _refuse_another_recipe(done, context.recipe, out)
+        refuse_misfit(MadeOf.of_set(done), corpus, "resume", spec=context.spec, where=out)
+        if state.is_dir():  # its removal was cut short
+            shutil.rmtree(state)
+        return True
+    if (state.is_dir() or finished.is_file()) and not resume:
+        raise UsageError(
+            f"{out} holds a run already",
+            expected="a new folder",
+            do="add --resume to continue it, or choose another --out",
+        )
+    return False
+
+
+def _distil(made_with: _MadeWith) -> Distilled:
+    """Have the method make its set."""
+    context, corpus, class_ids = made_with.context, made_with.corpus, made_with.class_ids
+    recipe, progress = context.recipe, context.progress
+    origin = {"corpus": corpus.content, "recipe_digest": recipe.digest, "seed": recipe.seed}
+    if recipe.method.one_release:
+        refuse_unknown_units(corpus, recipe)
+        method_of(recipe).begin(context, class_ids)  # what it refuses, it refuses before anything is spent
+        spend_release(corpus, recipe, context.out / "state", progress=progress, use=made_with.use)
+    return method_of(recipe).distil(context, class_ids, made_with.trajectories, origin)
+
+
+def _keep(made_with: _MadeWith, made: Distilled) -> DistilledSet:
+    """Write the set, last of all remove the state that led to it, and return the set."""
+    context, corpus = made_with.context, made_with.corpus
+    out = context.out
+    distilled = _with_provenance(made, context, corpus, made_with.trajectories, made_with.use)
+    record = making(made.chain, made.origin, distilled)
+    keep_originals(distilled, corpus, context.recipe, out)
+    record.save(out)  # before the set, which is the last: a set that is there has its record
+    distilled.save(out / "set")
+    shutil.rmtree(out / "state")
+    return distilled
 
 
 def refuse_second(out: Path) -> None:

@@ -18,7 +18,7 @@ from medistill.artifacts.provenance import Provenance
 from medistill.errors import UsageError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.comparison import compare
-from medistill.evaluate.evaluation import Evaluation
+from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.network_keys import ArmStore, arm_stores
 from medistill.evaluate.predictions import ArmPredictions, Truth, save_arm, save_truth
 from medistill.evaluate.protocol import held_out, told_way
@@ -26,6 +26,7 @@ from medistill.evaluate.schedule_choice import ScheduleChoice, Way
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import build_network, network_spec
 from medistill.progress import Progress, Silent
+from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe
 from medistill.recipe.arms import OF_THE_SET, ArmName
 from medistill.training.context import Context
@@ -58,6 +59,7 @@ def evaluate(
     network: NetworkFactory | None = None,
     schedules: Mapping[str, Way] = MappingProxyType({}),
     device: str = "auto",
+    ranks: Ranks = ALONE,
     progress: Progress = Silent(),
 ) -> Evaluation:
     """Compare networks trained on the distilled set with networks trained on the controls that the recipe names.
@@ -74,6 +76,7 @@ def evaluate(
         network: a network of the user's own (see `train_experts`); None takes the recipe's.
         schedules: network in words -> how its maker trained it on the set (`receive` gives them), for a corpus that has
             no validation images to choose by.
+        ranks: processes that share the work, each a network at a time.
 
     Raises:
         DataError: the set and the corpus have other classes or image shapes.
@@ -93,24 +96,30 @@ def evaluate(
         device=choose_device(device),
         out=private_folder(Path(out) / "evaluation"),
         progress=progress,
+        ranks=ranks,
     )
-    encode_corpus(context)
+    ranks.first(lambda: encode_corpus(context))
     arms = Arms(distilled, context.corpus, context.recipe, context.device, encoder=context.spec.encoder)
     stores = arm_stores(context, arms)
     if shortage := arms.shortage():
         progress.say(shortage)
     choices: tuple[ScheduleChoice, ...] = ()
     if context.recipe.schedule.choose == "validation":
-        choices = choose_schedules(arms, stores, context)
+        choices = ranks.first(lambda: choose_schedules(arms, stores, context))
         arms.schedules = {choice.arm: choice.chosen for choice in choices}
     elif recipe.schedule.choose == "validation" and (own := told_way(schedules, context.spec)) is not None:
         arms.schedules = dict.fromkeys(OF_THE_SET, own)
         stores |= {arm: replace(stores[arm], key=f"{stores[arm].key} {own}") for arm in OF_THE_SET if arm in stores}
     predictions = _predictions(arms, stores, context)
-    keep_tested_corpus(context.corpus, Path(out))
-    return write_evaluation(
-        context, predictions, apart, made=distilled.provenance, set_digest=distilled.digest(), schedules=choices
-    )
+
+    def conclude() -> None:
+        keep_tested_corpus(context.corpus, Path(out))
+        write_evaluation(
+            context, predictions, apart, made=distilled.provenance, set_digest=distilled.digest(), schedules=choices
+        )
+
+    ranks.lead(conclude)
+    return load_evaluation(context.out / "evaluation.json")
 
 
 def _tell(apart: Tested, progress: Progress) -> None:

@@ -89,8 +89,21 @@ class ExpertTraining:
         )
 
     def run(self, waiting: list[int], task: Task) -> None:
-        """Train experts in groups, leaving out what another process has written meanwhile."""
-        at_once = self.at_once
+        """Train experts in groups, which all ranks share, leaving out what another process has written meanwhile."""
+        ranks = self.context.ranks
+        if ranks.size == 1:
+            self._run(waiting, self.at_once, task)
+            return
+        each = min(self.at_once, -(-len(waiting) // ranks.size))
+        groups = [waiting[start : start + each] for start in range(0, len(waiting), each)]
+
+        def elsewhere(finished: int) -> None:
+            task.advance(finished * each * self.trajectories.epochs, figures="trained by other ranks")
+
+        for number in ranks.queue(len(groups), elsewhere=elsewhere):
+            self._run(groups[number], each, task)
+
+    def _run(self, waiting: list[int], at_once: int, task: Task) -> None:
         while waiting:
             group = [expert for expert in waiting[:at_once] if not self.trajectories.has(expert)]
             try:

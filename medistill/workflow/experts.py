@@ -8,6 +8,7 @@ from medistill.methods.registry import method_of
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import network_spec
 from medistill.progress import Progress, Silent
+from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe
 from medistill.training.context import Context
 from medistill.training.device import choose_device, precision
@@ -27,6 +28,7 @@ def train_experts(
     shard: str = "1/1",
     use: Use = "release",
     device: str = "auto",
+    ranks: Ranks = ALONE,
     progress: Progress = Silent(),
 ) -> Trajectories:
     """Train the experts that are not there yet.
@@ -43,6 +45,7 @@ def train_experts(
             recipe's.
         shard: ``i/n`` trains only the experts whose number leaves i - 1 over when divided by n.
         use: "shadow" for those of an audit, which are removed again: under differential privacy they are no release.
+        ranks: processes that share the work, each an expert at a time.
 
     Raises:
         DivergedError: an expert's parameters left the finite numbers.
@@ -53,12 +56,13 @@ def train_experts(
     part = Shard.parse(shard)
     refuse_unknown_units(corpus, recipe)
     recipe = with_encoder(recipe, network)
-    spec = network_spec(corpus, recipe, network)
-    corpus = pruned(corpus, recipe, spec, choose_device(device), progress)
-    trajectories = expert_store(corpus, recipe, spec, progress)
+    spec, place = network_spec(corpus, recipe, network), choose_device(device)
+    whole = corpus
+    corpus = ranks.first(lambda: pruned(whole, recipe, spec, place, progress))
+    trajectories = ranks.first(lambda: expert_store(corpus, recipe, spec, progress))
     mine = [expert for expert in range(trajectories.count) if part.has(expert)]
-    waiting = [expert for expert in mine if not trajectories.has(expert)]
-    spend(corpus, recipe, trajectories, waiting, progress, use=use)
+    waiting = ranks.told(lambda: [expert for expert in mine if not trajectories.has(expert)])
+    ranks.lead(lambda: spend(corpus, recipe, trajectories, waiting, progress, use=use))
     if not waiting and part.of == 1:
         progress.say(f"The {trajectories.count} experts are in the cache already.")
         return trajectories
@@ -67,7 +71,7 @@ def train_experts(
         if path.is_file():
             progress.say(f"{path.name} cannot be used and is trained again: {trajectories.flaw(expert)}.")
     if waiting:
-        context = Context(corpus, recipe, spec, choose_device(device), trajectories.path, progress)
+        context = Context(corpus, recipe, spec, place, trajectories.path, progress, ranks=ranks)
         training, epochs = ExpertTraining.of(context, trajectories), trajectories.epochs
         with (
             progress.task("Training experts", len(mine) * epochs, done=(len(mine) - len(waiting)) * epochs) as task,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +27,7 @@ from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import network_spec
 from medistill.privacy.accounting import Guarantee
 from medistill.progress import Progress, Silent
+from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe, load_recipe, recipe_toml, refuse_another_recipe
 from medistill.report.record import Report
 from medistill.training.context import Context
@@ -38,13 +42,16 @@ from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.pruning import pruned, refuse_too_few
-from medistill.workflow.report import write_report
+from medistill.workflow.report import read_report, write_report
 from medistill.workflow.run_log import RunLog
 from medistill.workflow.same_corpus import refuse_another_corpus
+from medistill.workflow.shared_places import refuse_unlike, refuse_unshared
 
 RUN_SCHEMA = 1
 LOCK = ".lock"
-RECORDS = ("recipe.toml", "run.json", "log.jsonl", LOCK, DISTILLING)
+RANKS = "ranks"
+"""Folder in a run for the logs of all ranks but the first, and the name of their launcher."""
+RECORDS = ("recipe.toml", "run.json", "log.jsonl", RANKS, LOCK, DISTILLING)
 """What lies in a run's folder before its first result; a folder with nothing else may be taken again."""
 Result = TypeVar("Result")
 
@@ -86,9 +93,13 @@ def run(
     device: str = "auto",
     resume: bool = False,
     show_real: bool = False,
+    ranks: Ranks = ALONE,
     progress: Progress = Silent(),
 ) -> Report:
     """Go from files to a distilled set and its report in ``out``.
+
+    Several ranks share networks that are trained, and the outer steps of methods whose steps fall into pieces. They
+    need one cache and one folder ``out`` on a disk that all of them see.
 
     Args:
         data: folder of images; None draws the built-in phantom corpus.
@@ -97,6 +108,7 @@ def run(
         network: a network of the user's own (see `train_experts`); None takes the recipe's.
         resume: continue the run that lies in ``out``.
         show_real: put real training images into the report, which then must not be shared.
+        ranks: processes that share the work, all of which call this alike (see `medistill.ranks.join`).
 
     Raises:
         UsageError: ``out`` holds something already and ``resume`` is off, or the recipe or the corpus is another one;
@@ -107,25 +119,33 @@ def run(
     place = choose_device(device)
     Guarantee.of(recipe)  # refused before anything is read
     refuse_too_few_steps(recipe)  # likewise
-    _claim(out, recipe, resume=resume)
-    with exclusive_lock(out / LOCK, when_taken=lambda: refuse_second(out), keep=False):
+    refuse_unlike(ranks, recipe)
+    resume = ranks.told(lambda: _claim(out, recipe, ranks, resume=resume))
+    if ranks.size > 1:
+        refuse_unshared(ranks, {"the cache": cache_root(), "the folder": out})
+    sole = exclusive_lock(out / LOCK, when_taken=lambda: refuse_second(out), keep=False)
+    with sole if ranks.leads else nullcontext():
         if resume:
             _refuse_another_benchmark(out / "run.json", benchmark)
-        write_text(out / "recipe.toml", recipe_toml(recipe))
-        log = RunLog(out / "log.jsonl", progress)
-        record = _Record(out / "run.json", recipe, place.type, data=data, labels=labels, benchmark=benchmark)
+        log = RunLog(_log(out, ranks), progress)
+        record = _Record(out / "run.json", recipe, place.type, ranks, data=data, labels=labels, benchmark=benchmark)
+        ranks.lead(lambda: write_text(out / "recipe.toml", recipe_toml(recipe)))
+        _say_ranks(ranks, log)
         if benchmark is not None:
             studied = benchmark
-            corpus = record.timed("prepare", lambda: studied.corpus(recipe, log))
+            corpus = record.timed("prepare", lambda: ranks.first(lambda: studied.corpus(recipe, log)))
         else:
             if data is None:
                 log.say(
                     "No --data was given: the built-in SYNTHETIC phantom corpus is used. It is drawn, not taken of "
                     "anybody."
                 )
-                data = record.timed("phantom", lambda: built_in_corpus(log))
+                data = record.timed("phantom", lambda: ranks.first(lambda: built_in_corpus(log)))
             folder = data
-            corpus = record.timed("prepare", lambda: prepare(folder, recipe, labels=labels, progress=log))
+            corpus = record.timed(
+                "prepare", lambda: ranks.first(lambda: prepare(folder, recipe, labels=labels, progress=log))
+            )
+        ranks.agree({"corpus": corpus.content}, do="give every rank the same files, or one cache that all of them see")
         refuse_another_corpus(out, record.values.get("corpus", {}), corpus)
         record.describe(corpus)
         fewest = [recipe.fewest_images] * len(corpus.class_names)
@@ -134,35 +154,75 @@ def run(
         check_across(corpus, recipe)
         if benchmark is None:
             spec = network_spec(corpus, recipe, network)
-            seen = record.timed("distill", lambda: pruned(corpus, recipe, spec, place, log))
+            seen = record.timed("distill", lambda: ranks.first(lambda: pruned(corpus, recipe, spec, place, log)))
             say_obstacles(seen, recipe, log, "No audit could pass a set of this corpus, which can be made anyway.")
         trajectories = None
         if method_of(recipe).needs == "experts":
             if recipe.method.quantisation is not None and not (out / "set").is_dir():  # before hours are spent, too
-                spec = network_spec(corpus, recipe, network)
-                context = Context(pruned(corpus, recipe, spec, place, log), recipe, spec, place, out, log)
-                record.timed("distill", lambda: method_of(recipe).begin(context, range(len(corpus.class_names))))
+                context = Context(corpus, recipe, network_spec(corpus, recipe, network), place, out, log)
+                record.timed("distill", lambda: ranks.lead(lambda: _begin(context)))
             trajectories = record.timed(
-                "experts", lambda: train_experts(corpus, recipe, network=network, device=device, progress=log)
+                "experts",
+                lambda: train_experts(corpus, recipe, network=network, device=device, ranks=ranks, progress=log),
             )
         distilled = record.timed(  # resumed in any case: `_claim` has refused the folder of another run
             "distill",
             lambda: distill(
-                corpus, trajectories, recipe, out=out, network=network, device=device, resume=True, progress=log
+                corpus,
+                trajectories,
+                recipe,
+                out=out,
+                network=network,
+                device=device,
+                resume=True,
+                ranks=ranks,
+                progress=log,
             ),
         )
         evaluation = record.timed(
             "evaluate",
-            lambda: evaluate(distilled, corpus, recipe, out=out, network=network, device=device, progress=log),
+            lambda: evaluate(
+                distilled, corpus, recipe, out=out, network=network, device=device, ranks=ranks, progress=log
+            ),
         )
         if recipe.evaluate.across:
             record.timed(
-                "across", lambda: evaluate_across(distilled, corpus, recipe, out=out, device=device, progress=log)
+                "across",
+                lambda: evaluate_across(distilled, corpus, recipe, out=out, device=device, ranks=ranks, progress=log),
             )
         if benchmark is not None:
-            context = Context(corpus, recipe, network_spec(corpus, recipe, network), place, out, log)
-            record.timed("published", lambda: studied.conclude(distilled, evaluation, context))
-        return write_report(out, show_real=show_real)
+            whole = Context(corpus, recipe, network_spec(corpus, recipe, network), place, out, log)
+            record.timed("published", lambda: ranks.lead(lambda: studied.conclude(distilled, evaluation, whole)))
+        ranks.lead(lambda: write_report(out, show_real=show_real))
+        return read_report(out)
+
+
+def _begin(context: Context) -> None:
+    """Make, or refuse, what a method makes before its experts."""
+    corpus, recipe = context.corpus, context.recipe
+    seen = replace(context, corpus=pruned(corpus, recipe, context.spec, context.device, context.progress))
+    method_of(recipe).begin(seen, range(len(corpus.class_names)))
+
+
+def _log(out: Path, ranks: Ranks) -> Path:
+    """Where a rank keeps its log."""
+    return out / "log.jsonl" if ranks.leads else private_folder(out / RANKS) / f"{ranks.rank}.jsonl"
+
+
+def _say_ranks(ranks: Ranks, progress: Progress) -> None:
+    """Say how many ranks there are, where there are several, and whether they are more than the processors."""
+    if ranks.size == 1:
+        return
+    here, processors = ranks.here, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    crowded = f" There are {processors} processors for {here} of them here: more ranks make nothing faster."
+    progress.say(
+        f"{ranks.size} ranks share the work; the logs of the others lie in the run's folder {RANKS}."
+        + (crowded if processors and here > processors else "")
+    )
+    if ranks.lost:
+        progress.say(
+            f"The ranks were started again (attempt {ranks.attempt + 1}), since {ranks.lost}. The run goes on."
+        )
 
 
 def built_in_corpus(progress: Progress) -> Path:
@@ -176,9 +236,14 @@ def built_in_corpus(progress: Progress) -> Path:
     return folder
 
 
-def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
-    """Make the run's folder, or make sure that it may be continued."""
-    stored = out / "recipe.toml"
+def _claim(out: Path, recipe: Recipe, ranks: Ranks, *, resume: bool) -> bool:
+    """Make the run's folder, or make sure that it may be continued; return whether it is.
+
+    A run of ranks that their launcher has started again goes on, whether or not it was asked for.
+    """
+    stored, launch = out / "recipe.toml", out / RANKS / "launch.json"
+    if launch.is_file():
+        resume = resume or ranks.goes_on(read_result(launch, "name of a launcher").get("launch"))
     taken = out.exists() and (not out.is_dir() or any(entry.name not in RECORDS for entry in out.iterdir()))
     if taken and not stored.is_file():
         raise UsageError(
@@ -198,6 +263,10 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(out, error) from error
+    if ranks.launch is not None:
+        private_folder(out / RANKS)
+        keep_json(launch, {"launch": ranks.launch})
+    return resume
 
 
 def _refuse_another_benchmark(record: Path, benchmark: StudiedSource | None) -> None:
@@ -222,6 +291,7 @@ class _Record:
         path: Path,
         recipe: Recipe,
         device: str,
+        ranks: Ranks,
         *,
         data: str | Path | None,
         labels: str | Path | None,
@@ -229,7 +299,7 @@ class _Record:
     ) -> None:
         earlier = read_result(path, "run record") if path.is_file() else {}
         installed = versions()
-        self.path = path
+        self.path, self.leads = path, ranks.leads
         self.values: dict[str, Any] = {
             "schema": RUN_SCHEMA,
             "medistill": installed["medistill"],
@@ -242,6 +312,8 @@ class _Record:
             "command": _command(path.parent, data, labels, benchmark),
             "stages": dict(earlier.get("stages", {})),
         }
+        if ranks.size > 1:
+            self.values["ranks"] = ranks.size
         if benchmark is not None:
             self.values["benchmark"] = _benchmark_record(benchmark)
         if "corpus" in earlier:
@@ -255,12 +327,16 @@ class _Record:
         finally:
             before = self.values["stages"].get(stage, {}).get("seconds", 0.0)
             self.values["stages"][stage] = {"seconds": round(before + time.perf_counter() - started, 2)}
-            keep_json(self.path, self.values)
+            self._keep()
 
     def describe(self, corpus: Corpus) -> None:
         """Add what the report says of the corpus: counts, never a patient's identifier."""
         self.values["corpus"] = corpus_record(corpus)
-        keep_json(self.path, self.values)
+        self._keep()
+
+    def _keep(self) -> None:
+        if self.leads:
+            keep_json(self.path, self.values)
 
 
 def _command(out: Path, data: str | Path | None, labels: str | Path | None, benchmark: StudiedSource | None) -> str:

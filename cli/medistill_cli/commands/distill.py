@@ -11,9 +11,9 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import brought, named_encoder, refuse_unused, with_public_space
 from medistill_cli.corpus import on_disk
+from medistill_cli.ranks import sharing
 from medistill_cli.recipe_choice import choose_recipe, method_for, overrides_of
 from medistill_cli.results import demand_non_inferiority, print_evaluation, print_json, print_next, print_written
-from medistill_cli.working import working
 
 
 def distill(
@@ -44,6 +44,8 @@ def distill(
     dp_delta: options.DpDelta = None,
     require_non_inferior: options.RequireNonInferior = False,
     device: options.Device = "auto",
+    processes: options.Processes = None,
+    rank_timeout: options.RankTimeout = 30.0,
     show_real: options.ShowReal = False,
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -67,11 +69,14 @@ def distill(
       medistill distill --data xray/ --recipe covid-xray-private --public open-xrays/ --out runs/private
       medistill distill --data "dicomweb+https://pacs.example/dicom-web?Modality=DX" --labels studies.csv
       medistill distill --data xray/ --resume
+      medistill distill --data xray/ --processes 4
+      torchrun --nproc-per-node 8 -m medistill distill --data xray/
     """
-    with working("resume") as progress:
+    with sharing("resume", processes, rank_timeout) as (progress, ranks):
         if resume and data is None:
             _refuse_other_data(out)
-        own, seen_by, stored = brought(decoder), named_encoder(encoder), out / "recipe.toml" if resume else None
+        own, seen_by = ranks.first(lambda: (brought(decoder), named_encoder(encoder)))
+        stored = out / "recipe.toml" if resume or ranks.attempt else None
         method = method_for(method, seen_by, recipe, settings, stored=stored, private=dp_epsilon is not None)
         chosen = choose_recipe(
             recipe,
@@ -96,22 +101,25 @@ def distill(
             encoder=seen_by,
         )
         refuse_unused(own, chosen)
-        chosen = with_public_space(
-            chosen,
-            public,
-            patients=data,
-            labels=public_labels,
-            sites=public_sites,
-            components=components,
-            resumed=stored is not None and stored.is_file(),
-            device=device,
-            progress=progress,
+        asked = chosen
+        chosen = ranks.first(
+            lambda: with_public_space(
+                asked,
+                public,
+                patients=data,
+                labels=public_labels,
+                sites=public_sites,
+                components=components,
+                resumed=stored is not None and stored.is_file(),
+                device=device,
+                progress=progress,
+            )
         )
         from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.run import run
 
         refuse_unwritable(out)
-        folder, table = on_disk(data, labels, progress)
+        folder, table = ranks.first(lambda: on_disk(data, labels, progress))
         result = run(
             chosen,
             out=out,
@@ -120,8 +128,11 @@ def distill(
             device=device,
             resume=resume,
             show_real=show_real,
+            ranks=ranks,
             progress=progress,
         )
+    if not ranks.leads:
+        return
     files = {"report": out / "report.html", "distilled set": out / "set", "pictures": out / "set" / "contact_sheet.png"}
     if json:
         told = {"run": str(out), "report": str(files["report"]), "set": str(files["distilled set"])}

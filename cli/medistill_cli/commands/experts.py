@@ -9,9 +9,9 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import named_encoder
 from medistill_cli.corpus import read_corpus
+from medistill_cli.ranks import sharing
 from medistill_cli.recipe_choice import choose_recipe, overrides_of, words_of
 from medistill_cli.results import print_facts, print_json, print_next, size
-from medistill_cli.working import working
 
 if TYPE_CHECKING:
     from medistill.artifacts.trajectories import Trajectories
@@ -39,6 +39,8 @@ def experts(
         ),
     ] = "1/1",
     device: options.Device = "auto",
+    processes: options.Processes = None,
+    rank_timeout: options.RankTimeout = 30.0,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -56,13 +58,14 @@ def experts(
       medistill experts --data xray/
       medistill experts --data xray/ --recipe covid-xray-cpu --set method.experts.count=16
       medistill experts --data xray/ --shard 2/8
+      medistill experts --data xray/ --processes 4
     \b
     In a Slurm job script, with #SBATCH --array=1-8:
       export MEDISTILL_CACHE=/shared/medistill
       medistill experts --data /shared/xray --shard $SLURM_ARRAY_TASK_ID/8
     """
-    with working("repeat") as progress:
-        seen_by = named_encoder(encoder)
+    with sharing("repeat", processes, rank_timeout) as (progress, ranks):
+        seen_by = ranks.first(lambda: named_encoder(encoder))
         chosen = choose_recipe(
             recipe,
             overrides_of(
@@ -86,11 +89,18 @@ def experts(
         from medistill.workflow.shard import Shard
 
         Shard.parse(shard)  # before hours are spent on reading
+        from medistill.artifacts.cache import cache_root
         from medistill.workflow.expert_store import tally
         from medistill.workflow.experts import train_experts
+        from medistill.workflow.shared_places import refuse_unlike, refuse_unshared
 
-        corpus = read_corpus(data, labels, chosen, progress)
-        trajectories = train_experts(corpus, chosen, shard=shard, device=device, progress=progress)
+        refuse_unlike(ranks, chosen)
+        if ranks.size > 1:
+            refuse_unshared(ranks, {"the cache": cache_root()})
+        corpus = ranks.first(lambda: read_corpus(data, labels, chosen, progress))
+        trajectories = train_experts(corpus, chosen, shard=shard, device=device, ranks=ranks, progress=progress)
+    if not ranks.leads:
+        return
     missing = trajectories.missing()
     if json:
         print_json(

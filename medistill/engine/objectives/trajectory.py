@@ -34,6 +34,7 @@ from medistill.engine.student import Student
 from medistill.engine.tangent import tangent
 from medistill.engine.unroll import Gradient, Unroll
 from medistill.progress import Progress
+from medistill.ranks.ranks import ALONE, Ranks
 from medistill.training.device import Precision, sent
 
 ALPHA_STEP = 0.1
@@ -105,6 +106,8 @@ class TrajectoryMatching(Objective[DrawnSegments]):
         groups: the parameters that W weighs.
         mask: the parameters that are left out.
         scope: what of a student's walk is matched.
+        ranks: processes that share the segments of a step; where parameters are ``kept``, segment by segment, a process
+            alone.
     """
 
     student: Student
@@ -115,6 +118,7 @@ class TrajectoryMatching(Objective[DrawnSegments]):
     groups: ParameterGroups
     mask: MaskSettings
     scope: MatchScope = WHOLE_END
+    ranks: Ranks = ALONE
 
     unstable = "student_lr"
     memory = MemoryNeed(
@@ -154,25 +158,26 @@ class TrajectoryMatching(Objective[DrawnSegments]):
         return found
 
     def draw(self, iteration: int, shown: Int[Tensor, " M"]) -> DrawnSegments:
-        """Draw the segments of an outer iteration, over the images that take part."""
-        drawn = [self.source.draw(iteration, shown, number) for number in range(self.segments)]
+        """Draw the segments of an outer iteration that fall to this rank, over the images that take part."""
+        drawn = [self.source.draw(iteration, shown, number) for number in self.ranks.share(self.segments)]
         return DrawnSegments(drawn, iteration / self.source.settings.iterations, iteration)
 
     def evaluate(self, images: Images, learned: Values, drawn: DrawnSegments, micro_batch: int) -> Evaluation:
-        """Return the mean loss of the segments with its gradients."""
+        """Return the mean loss of the segments of all ranks with its gradients."""
         alpha = student_lr(learned)
         side_by_side = len(drawn.segments) > 1 and images.pixels.device.type != "cpu"
         walk = self._side_by_side if side_by_side else self._one_by_one
         matched, gradients = walk(images, alpha, learned, drawn, micro_batch)
-        matches = [one.match for one in matched]
+        mine = [_of_segment(one, gradient) for one, gradient in zip(matched, gradients, strict=True)]
+        segments = self.ranks.gathered(mine, self.segments, alike=[images.pixels, images.labels, learned["log_alpha"]])
         return Evaluation(
-            loss=float(_mean([one.loss for one in matches])),
-            grad_images=_mean([one.images for one in gradients]),
-            grad_labels=_mean([one.labels for one in gradients]),
+            loss=float(_mean([one["loss"] for one in segments])),
+            grad_images=_mean([one["images"] for one in segments]),
+            grad_labels=_mean([one["labels"] for one in segments]),
             grad_learned={
-                "log_alpha": (alpha * _mean([one.alpha for one in gradients]).double()).cpu(),
-                "importance": _mean([one.grad_importance for one in matches]),
-                **self._remember(matched),
+                "log_alpha": (alpha * _mean([one["alpha"] for one in segments]).double()).cpu(),
+                "importance": _mean([one["importance"] for one in segments]),
+                **self._remember(matched, segments),
             },
         )
 
@@ -262,19 +267,26 @@ class TrajectoryMatching(Objective[DrawnSegments]):
         sizes = sent(self.groups.sizes, self.groups.live.device)
         return self.groups.live.repeat_interleave(sizes, output_size=len(end))
 
-    def _remember(self, matched: Sequence[Matched]) -> dict[str, Tensor]:
-        """Return what the scope remembers after an outer step."""
-        found, kept = dict[str, Tensor](), matched[-1].kept
-        if kept is not None:
-            found[KEPT] = kept
+    def _remember(self, matched: Sequence[Matched], segments: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Return what the scope remembers after an outer step.
+
+        Args:
+            matched: of this rank.
+            segments: of all ranks.
+        """
+        found = dict[str, Tensor]()
+        if matched and matched[-1].kept is not None:
+            found[KEPT] = matched[-1].kept
         if self.scope.closest != "off":
-            found[LENGTH] = torch.tensor([float(one.length) for one in matched], dtype=torch.float64).mean()
+            found[LENGTH] = torch.stack([one["length"] for one in segments]).mean().cpu()
         return found
 
     def check(
         self, images: Images, drawn: DrawnSegments, micro_batch: int, precision: Precision, progress: Progress
     ) -> None:
         """Compare a mode or a precision that is not the plain one with it, on a step of the first segment."""
+        if not drawn.segments:  # of a rank that has none
+            return
         check_derivatives(self.student, images, drawn.segments[0], precision, micro_batch, progress)
 
     def batch_size(self, shown: int) -> int:
@@ -301,6 +313,18 @@ class TrajectoryMatching(Objective[DrawnSegments]):
         kept = f", {float(learned[KEPT].double().mean()):.1%} matched" if KEPT in learned else ""
         steps = f", {float(learned[LENGTH]):.3g} steps matched" if LENGTH in learned else ""
         return f"lr {student_lr(learned):.4f}{kept}{steps}"
+
+
+def _of_segment(matched: Matched, gradient: Gradient) -> dict[str, Tensor]:
+    """Return what ranks tell each other of a segment."""
+    return {
+        "loss": matched.match.loss,
+        "images": gradient.images,
+        "labels": gradient.labels,
+        "alpha": gradient.alpha,
+        "importance": matched.match.grad_importance,
+        "length": torch.tensor(float(matched.length), dtype=torch.float64),
+    }
 
 
 def student_lr(learned: Values) -> float:

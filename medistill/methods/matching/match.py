@@ -50,12 +50,15 @@ def match(
             it should.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
-    start, labels, quantisation = starting_images(context, class_ids, trajectories.normalisation)
+    start, labels, quantisation = context.ranks.first(
+        lambda: starting_images(context, class_ids, trajectories.normalisation)
+    )
     plan, groups = _plan(context, trajectories, start, labels)
     origin = {**origin, "experts": plan.made_from, "start": start_digest(start)}
     state = run_outer_loop(plan, context, origin)
     weighed = bool(state.history.figures.get("importance"))
-    keep_history(state, context.out, {"importance": [], "importance_names": list(groups) if weighed else []})
+    if context.ranks.leads:
+        keep_history(state, context.out, {"importance": [], "importance_names": list(groups) if weighed else []})
     made = distilled(plan, state, origin)
     return replace(made, quantisation=quantisation, known={**made.known, "trajectories": trajectories.key})
 
@@ -77,7 +80,9 @@ def _plan(
     network = build_network(spec, generator(recipe.seed, "student"), device)
     student = Student(network, recipe.compute.step, recipe.compute.graphs)
     logits = starting_logits(start, labels, trajectories, recipe, spec) if recipe.method.learns_labels else None
-    matching = trajectory_matching(recipe, student, trajectories, augmentation_of(spec, recipe), device)
+    matching = trajectory_matching(
+        recipe, student, trajectories, augmentation_of(spec, recipe), device, ranks=context.ranks
+    )
     objective: TrajectoryMatching | Combined | Stagewise = matching
     if settings.new_experts:
         _refuse_features(context)

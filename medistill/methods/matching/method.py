@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from medistill.errors import UsageError
 from medistill.methods.base import Distilled, Facts, Method, Needs
-from medistill.recipe.matching import MatchingRecipe
+from medistill.recipe.matching import MatchingRecipe, whole_matching
 
 if TYPE_CHECKING:
     from medistill.artifacts.trajectories import Trajectories
@@ -31,6 +31,12 @@ class TrajectoryMatching(Method[Settings]):
             learned_lr=True,
             loss="How far a network trained on the images ends from one trained on the originals.",
         )
+
+    def pieces(self, settings: Settings) -> int:
+        """The segments of a step; of matching in which each segment goes on from the one before, or which asks the
+        originals as well, one."""
+        whole = whole_matching(settings)
+        return 1 if whole.kept.threshold or whole.asks_originals else whole.segments
 
     def begin(self, context: Context, class_ids: Sequence[int]) -> None:
         if context.recipe.method.starts_from == "quantised":

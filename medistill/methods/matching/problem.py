@@ -18,6 +18,7 @@ from medistill.engine.sources.experts import ExpertSegments, SegmentSettings
 from medistill.engine.student import Student
 from medistill.methods.optimising.problem import pixels
 from medistill.methods.unrolling.unroll import moves
+from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import AugmentationRecipe, Recipe, WholeMatching, whole_matching
 
 
@@ -47,8 +48,14 @@ def trajectory_matching(
     trajectories: Trajectories,
     augmentation: AugmentationRecipe,
     device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> TrajectoryMatching:
-    """Return the objective that follows experts; arguments as for `expert_segments`."""
+    """Return the objective that follows experts; arguments as for `expert_segments`.
+
+    Args:
+        student: the network as a function.
+        ranks: processes that share the segments of a step.
+    """
     settings = whole_matching(recipe.method)
     weights, mask = settings.importance, settings.mask
     importance = ImportanceSettings(
@@ -69,6 +76,7 @@ def trajectory_matching(
         groups=ParameterGroups.of(importance, trajectories, device),
         mask=MaskSettings(mask.rule, mask.share, mask.until, mask.likeness),
         scope=_scope(settings),
+        ranks=ranks,
     )
 
 

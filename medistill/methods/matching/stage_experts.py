@@ -53,16 +53,20 @@ class StageExperts:
             images: of all stages before, normalised.
             rate: alpha, by which networks are trained on them.
 
+        Ranks share them.
+
         Raises:
             DivergedError: a network left the finite numbers.
         """
-        store = self._store(stage, previous, images, rate)
-        waiting = store.missing()
+        ranks = self.context.ranks
+        store = ranks.first(lambda: self._store(stage, previous, images, rate))
+        waiting = ranks.told(store.missing)
         if waiting:
             self.context.progress.say(f"Stage {stage + 1}: {len(waiting)} experts are trained from the images so far.")
         originals = self._originals() if waiting else None
-        for expert in waiting:
+        for number in ranks.queue(len(waiting)):
             assert originals is not None  # noqa: S101  (where any is waiting)
+            expert = waiting[number]
             store.save_expert(expert, self._walk(stage, expert, previous, images, rate, originals))
         return store
 

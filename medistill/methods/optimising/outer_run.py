@@ -5,6 +5,7 @@ A method says what it puts into the sockets (`OuterPlan`); what is drawn, saved,
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from medistill.methods.optimising.validation_steps import keep_step
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import build_network
 from medistill.quantisation.record import Quantisation
+from medistill.ranks.ranks import Ranks
 from medistill.training.allocator import keep_freed_memory
 from medistill.training.context import Context
 from medistill.training.fresh_network import TrainingSet, train_and_predict
@@ -108,7 +110,12 @@ def run_outer_loop(plan: OuterPlan, context: Context, origin: Mapping[str, Any])
     Raises:
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
-    recipe, checkpoint = context.recipe, context.out / "state" / "checkpoint.safetensors"
+    recipe, ranks, checkpoint = context.recipe, context.ranks, context.out / "state" / "checkpoint.safetensors"
+
+    def save(current: State) -> None:
+        if ranks.leads:
+            save_checkpoint(current, checkpoint, checkpoint_origin(recipe, plan.made_from))
+
     problem = DistillationProblem(
         settings=plan.settings,
         objective=_of_images(plan, context),
@@ -117,18 +124,30 @@ def run_outer_loop(plan: OuterPlan, context: Context, origin: Mapping[str, Any])
         stage=plan.stage,
         precision=recipe.compute.precision,
         validate=None if plan.validation is None else _validator(plan, plan.validation, context),
-        save=lambda current: save_checkpoint(current, checkpoint, checkpoint_origin(recipe, plan.made_from)),
+        save=save,
         weights=plan.weights,
     )
-    state = State.start(problem.coordinates, Chain.start(local_key(), origin))
-    if checkpoint.is_file():
+    state = State.start(problem.coordinates, Chain.start(ranks.first(local_key), origin))
+    if ranks.told(checkpoint.is_file):
         _resume(state, checkpoint, plan.made_from, context)
     private_folder(checkpoint.parent)
     keep_freed_memory()
     if not state.micro_batch:
-        state.micro_batch = _micro_batch(plan, context)
-    optimise(state, problem, context.progress)
+        state.micro_batch = ranks.told(lambda: _micro_batch(plan, context))
+    ranks.all_say("resumed")  # before the leader writes another checkpoint
+    began = time.perf_counter()
+    optimise(state, problem, ranks.in_step(context.progress), alone=ranks.size == 1)
+    if ranks.size > 1:
+        _say_shares(ranks, time.perf_counter() - began, context)
     return state
+
+
+def _say_shares(ranks: Ranks, seconds: float, context: Context) -> None:
+    """Say what of the outer steps' time went into exchange, and into waiting for the others."""
+    context.progress.say(
+        f"Of the outer steps' time, exchange between {ranks.size} ranks took {ranks.exchanging / seconds:.1%}, and "
+        f"rank {ranks.rank} waited {ranks.waiting / seconds:.1%} for the others."
+    )
 
 
 def distilled(
@@ -212,23 +231,23 @@ def _validator(
     plan: OuterPlan, validation: ValidationSettings, context: Context
 ) -> Callable[[LabelledImages, Values, int], ValidationScore]:
     """Return what trains fresh networks, the same ones at every score, and scores images on the validation split."""
-    recipe = context.recipe
+    recipe, ranks = context.recipe, context.ranks
     shown = LabelledImages.of_split(context.corpus, "val", plan.normalisation, context.device)
     truth = shown.labels.cpu().numpy()
 
     def validate(images: LabelledImages, values: Values, iteration: int) -> ValidationScore:
         """Score the images of an outer step, and keep them where that is asked for."""
         images, student_lr = images.normalised_by(plan.normalisation), plan.student_lr(values)
-        if validation.keep:
+        if validation.keep and ranks.leads:
             keep_step(context.out, iteration, images, student_lr)
         schedule = small_schedule(recipe.evaluate, lr=student_lr, epochs=validation.epochs)
         training = TrainingSet(images.cut(plan.tiles), schedule)
-        accuracies, aucs = [], []
-        for k in range(validation.networks):
+        mine = []
+        for k in ranks.share(validation.networks):
             rng = generator(recipe.seed, "look", k)
             predicted = train_and_predict(training, shown, context.spec, recipe, rng, context.device)
-            accuracies.append(float(np.mean(predicted.argmax(axis=1) == truth)))
-            aucs.append(macro_auc(predicted, truth) or 0.0)
+            mine.append((float(np.mean(predicted.argmax(axis=1) == truth)), macro_auc(predicted, truth) or 0.0))
+        accuracies, aucs = zip(*ranks.in_order(mine, validation.networks), strict=True)
         return ValidationScore(float(np.mean(accuracies)), float(np.mean(aucs)))
 
     return validate
