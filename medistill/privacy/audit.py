@@ -74,12 +74,14 @@ class CopyRule:
     Attributes:
         space: in what images are compared, such as "pixels".
         ratio: the ratio of distances at which, and below which, it does.
-        reference_images: real held-out images that this was held against.
+        reference_images: real held-out images that this was held against; of a search for people held-out patients.
+        evidence: how sure it must be besides, of a search for people (`medistill.privacy.exchange`); None else.
     """
 
     space: str
     ratio: float
     reference_images: int
+    evidence: float | None = None
 
 
 @dataclass(frozen=True)
