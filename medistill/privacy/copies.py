@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,11 +158,6 @@ class Compared:
     def part(self, queries: slice) -> Compared:
         """Some of the queries."""
         return Compared(*(getattr(self, name)[queries] for name in self.__dataclass_fields__))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Compared]) -> Compared:
-        """All queries, in order."""
-        return cls(*(np.concatenate([getattr(one, name) for one in parts]) for name in cls.__dataclass_fields__))
 
 
 def compare_in(

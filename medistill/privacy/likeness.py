@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medistill.privacy.copies import Compared
+from medistill.privacy.copies import NOTHING, Compared
 from medistill.privacy.copy_search import AuditSubject, CopySignals
 from medistill.privacy.encoder_space import pieces
-from medistill.privacy.exchange import LEAST_PEOPLE, evidence
+from medistill.privacy.exchange import LEAST_PEOPLE, beyond_chance, evidence
 
 Way = Callable[[Tensor], Tensor]
 """Images (q, C, H, W) -> their likeness to every original (q, N), -1 to 1."""
@@ -87,17 +87,34 @@ def one_channel(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Likenesses:
-    """What is known of Q images.
+    """What is known of Q images in W ways.
 
     Attributes:
-        compared: distances sqrt(2 - 2 r) to the nearest of either split, in the way of the greatest evidence.
-        evidence: (Q,), the greatest.
-        held_out: (W, Q, M), likeness to each held-out patient in each way.
+        distances: (2, W, Q), sqrt(2 - 2 r) to the nearest training image and to the nearest held-out one.
+        rows: int64 (2, W, Q), of these images in the corpus.
+        evidence: (W, Q).
+        held_out: (W, Q, M), likeness to each held-out patient.
     """
 
-    compared: Compared
+    distances: np.ndarray
+    rows: np.ndarray
     evidence: np.ndarray
     held_out: np.ndarray
+
+    def judged(self, asked: np.ndarray, limit: float) -> tuple[Compared, np.ndarray]:
+        """Each image in the way in which it is most of a copy, and whether it is one: bool (Q,).
+
+        Args:
+            asked: thresholds of the evidence (W, 3).
+            limit: ratio of distances of a copy at most.
+        """
+        ratio = self.distances[0] / np.maximum(self.distances[1], NOTHING)
+        sure = beyond_chance(self.evidence, asked)
+        way, every = np.where(sure, ratio - ratio.max() - 1, ratio).argmin(axis=0), np.arange(ratio.shape[1])
+        unknown = np.full(len(every), np.nan)
+        (train, held_out), (of_train, of_held_out) = self.distances[:, way, every], self.rows[:, way, every]
+        compared = Compared(train, held_out, of_train, of_held_out, unknown, unknown)
+        return compared, sure[way, every] & (compared.ratio <= limit)
 
 
 def likenesses(subject: AuditSubject, originals: Originals, ways: tuple[Way, ...]) -> Likenesses:
@@ -107,8 +124,9 @@ def likenesses(subject: AuditSubject, originals: Originals, ways: tuple[Way, ...
         some = slice(start, start + AT_ONCE)
         parts.append(_some(grey[some], subject.own[some], originals, ways))
     return Likenesses(
-        Compared.joined([one.compared for one in parts]),
-        np.concatenate([one.evidence for one in parts]),
+        np.concatenate([one.distances for one in parts], axis=2),
+        np.concatenate([one.rows for one in parts], axis=2),
+        np.concatenate([one.evidence for one in parts], axis=1),
         np.concatenate([one.held_out for one in parts], axis=1),
     )
 
@@ -119,17 +137,8 @@ def _some(grey: Tensor, own: np.ndarray, originals: Originals, ways: tuple[Way, 
     people = np.stack([originals.by_person(one) for one in images])
     train, held_out = people[:, :, originals.of_train], people[:, :, ~originals.of_train]
     told = np.stack([evidence(*both) for both in zip(train, held_out, strict=True)])
-    way, every = told.argmax(axis=0), np.arange(len(grey))
-    best, inside = images[way, every], originals.of_train[originals.people]
-    nearest = [np.flatnonzero(side)[best[:, side].argmax(axis=1)] for side in (inside, ~inside)]
-    (train_at, held_out_at), unknown = nearest, np.full(len(grey), np.nan)
-    distances = np.sqrt(np.maximum(2 - 2 * best, 0))
-    compared = Compared(
-        distances[every, train_at],
-        distances[every, held_out_at],
-        originals.rows[train_at],
-        originals.rows[held_out_at],
-        unknown,
-        unknown,
-    )
-    return Likenesses(compared, told[way, every], held_out)
+    inside = originals.of_train[originals.people]
+    nearest = [np.flatnonzero(side)[images[:, :, side].argmax(axis=2)] for side in (inside, ~inside)]
+    likest = np.stack([np.take_along_axis(images, at[:, :, None], axis=2)[:, :, 0] for at in nearest])
+    distances = np.sqrt(np.maximum(2 - 2 * likest, 0))
+    return Likenesses(distances, originals.rows[np.stack(nearest)], told, held_out)

@@ -14,7 +14,7 @@ import numpy as np
 from medistill.privacy.attack import Evidence
 from medistill.privacy.audit import CopyRule
 from medistill.privacy.copy_search import CopyAttack, copy_figures
-from medistill.privacy.exchange import exchanged, threshold
+from medistill.privacy.exchange import exchanged, thresholds
 from medistill.privacy.signals import Signals
 
 if TYPE_CHECKING:
@@ -47,12 +47,10 @@ class PersonSearch(CopyAttack):
         subjects = (search.subjects[0], *(one.first(CONTROLS) for one in search.subjects[1:]))
         found = [likenesses(subject, originals, ways) for subject in subjects]
         by_chance = exchanged(found[0].held_out, signals.rng("audit", "exchange", self.name))
-        least = threshold(by_chance, found[0].evidence, FALSE_ALARMS / SEARCHES)
-        ratio = float(np.sqrt(search.copy_ratio))
+        asked, limit = thresholds(by_chance, FALSE_ALARMS / SEARCHES), float(np.sqrt(search.copy_ratio))
         figures = tuple(
-            copy_figures(
-                subject, self.space, one.compared, (one.compared.ratio <= ratio) & (one.evidence >= least), search
-            )
+            copy_figures(subject, self.space, *one.judged(asked, limit), search)
             for subject, one in zip(subjects, found, strict=True)
         )
-        return Evidence(rules=(CopyRule(self.space, ratio, originals.strangers, least),), copies=figures)
+        rule = CopyRule(self.space, limit, originals.strangers, FALSE_ALARMS / SEARCHES)
+        return Evidence(rules=(rule,), copies=figures)

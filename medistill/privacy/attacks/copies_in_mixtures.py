@@ -27,7 +27,7 @@ class CopiesInMixtures(CopyAttack):
     def run(self, signals: Signals) -> Evidence:
         """By what is left of the image, in units of what strangers leave; the exchange tells what chance leaves."""
         from medistill.privacy.copies import crops
-        from medistill.privacy.exchange import threshold
+        from medistill.privacy.exchange import beyond_chance, thresholds
         from medistill.privacy.likeness import one_channel
         from medistill.privacy.own_detail import OwnDetail
         from medistill.privacy.person_search import CONTROLS, FALSE_ALARMS, SEARCHES
@@ -39,20 +39,13 @@ class CopiesInMixtures(CopyAttack):
         subjects = (search.subjects[0], *(one.first(CONTROLS) for one in search.subjects[1:]))
         found = [_compared(subject, detail, search) for subject in subjects]
         by_chance = _exchanged(subjects[0], detail, search, signals.rng("audit", "exchange", self.name))
-        least = threshold(by_chance, _evidence(found[0].train, found[0].held_out), FALSE_ALARMS / SEARCHES)
-        figures = tuple(
-            copy_figures(
-                subject,
-                self.space,
-                one,
-                (one.ratio <= search.copy_ratio) & (_evidence(one.train, one.held_out) >= least),
-                search,
-            )
-            for subject, one in zip(subjects, found, strict=True)
-        )
-        return Evidence(
-            rules=(CopyRule(self.space, search.copy_ratio, search.originals.strangers, least),), copies=figures
-        )
+        asked, limit = thresholds(by_chance[:, None], FALSE_ALARMS / SEARCHES), search.copy_ratio
+        figures = []
+        for subject, one in zip(subjects, found, strict=True):
+            sure = beyond_chance(_evidence(one.train, one.held_out)[None], asked)[0]
+            figures.append(copy_figures(subject, self.space, one, sure & (one.ratio <= limit), search))
+        rule = CopyRule(self.space, limit, search.originals.strangers, FALSE_ALARMS / SEARCHES)
+        return Evidence(rules=(rule,), copies=tuple(figures))
 
 
 def _evidence(train: np.ndarray, held_out: np.ndarray) -> np.ndarray:

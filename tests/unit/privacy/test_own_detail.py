@@ -141,8 +141,8 @@ def test_exchanges_are_drawn_from_every_split_there_is() -> None:
     every = []
     for side in combinations(range(12), 6):
         other = [k for k in range(12) if k not in side]
-        told = exchange.evidence(flat[:, list(side)], flat[:, other]).reshape(2, 3).max(axis=0)
-        every.append(exchange.reached(told))
+        told = exchange.evidence(flat[:, list(side)], flat[:, other]).reshape(2, 3)
+        every.append([exchange.reached(way) for way in told])
     drawn = exchange.exchanged(held_out, np.random.default_rng(0))
     assert len(drawn) == exchange.DRAWS
     for share in (0.5, 0.8, 0.9):
@@ -157,12 +157,28 @@ def test_where_nobody_is_held_few_sets_pass_the_threshold() -> None:
     for draw in range(100):
         rng = np.random.default_rng([draw, 9])
         quality = rng.normal(size=(10, 1))  # images differ in how like people they are
-        train, held_out = (np.tanh(0.3 * quality + 0.2 * rng.normal(size=(10, n))) for n in (150, 100))
-        by_chance = exchange.exchanged(held_out[None], rng)
-        found = exchange.evidence(train, held_out)
-        passed += bool((found >= exchange.threshold(by_chance, found, level)).any())
+        train, held_out = (np.tanh(0.3 * quality + 0.2 * rng.normal(size=(2, 10, n))) for n in (150, 100))
+        asked = exchange.thresholds(exchange.exchanged(held_out, rng), level)
+        found = np.stack([exchange.evidence(*both) for both in zip(train, held_out, strict=True)])
+        passed += bool(exchange.beyond_chance(found, asked).any())
     assert passed <= 21  # 99.9 % of binomial draws at the level
 
 
+def test_an_image_counts_from_the_least_threshold_that_the_images_reach() -> None:
+    asked = np.array([[9.0, 5.0, 2.0], [9.0, 5.0, 2.0]])
+    told = np.array([[6.0, 6.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], [3.0, 3.0, 3.0, 3.0, 2.5, 1.0, 1.0, 1.0]])
+    expected = [[True, True, *[False] * 6], [*[True] * 5, *[False] * 3]]
+    np.testing.assert_array_equal(exchange.beyond_chance(told, asked), expected)
+    np.testing.assert_array_equal(exchange.beyond_chance(told[:, 5:], asked), np.zeros((2, 3), bool))
+
+
+def test_ways_are_measured_by_what_they_usually_reach_and_share_the_rate() -> None:
+    by_chance = np.random.default_rng(6).exponential(size=(399, 2, 3)) * np.array([1.0, 10.0])[:, None]
+    asked = exchange.thresholds(by_chance, 0.15)
+    assert asked[1] == pytest.approx(10 * asked[0], rel=0.35)
+    assert ((by_chance >= asked).any(axis=1).mean(axis=0) <= 0.05).all()
+    assert ((by_chance >= asked).any(axis=1).mean(axis=0) >= 0.04).all()
+
+
 def test_too_few_draws_show_nothing() -> None:
-    assert exchange.threshold(np.zeros((10, 3)), np.full(4, 99.0), 0.01) == float("inf")
+    assert (exchange.thresholds(np.zeros((10, 1, 3)), 0.01) == float("inf")).all()
