@@ -17,24 +17,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from medistill.artifacts.corpus import Corpus
-from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.normalisation import Normalisation
 from medistill.data.phantom import write_phantom
-from medistill.networks.registry import network_spec
 from medistill.privacy.attack import Attack
 from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.exact import exact_proportion
 from medistill.privacy.likeness import Originals
 from medistill.privacy.person_search import PersonSearch
-from medistill.progress import Silent
-from medistill.recipe import Recipe, load_recipe
-from medistill.studies.audit.context import AuditContext
+from medistill.recipe import load_recipe
 from medistill.studies.audit.signals import AuditSignals
-from medistill.training.device import choose_device
 from medistill.workflow.prepare import prepare
+from tests.factories.audit_signals import signals_of
 from tests.factories.hidden_patients import HARMLESS, HIDDEN, harmless_set, hidden_set
 
 CONTROLS = 5
@@ -44,27 +36,6 @@ CONTROLS = 5
 def searches() -> list[Attack]:
     """Every search for copies that trains nothing."""
     return [one for one in all_attacks() if one.family == "copies" and "features" not in one.name]
-
-
-def signals_of(images: np.ndarray, corpus: Corpus, recipe: Recipe, folder: Path) -> AuditSignals:
-    """The signals of an audit of a set of grey values (N, C, H, W), class by class."""
-    normalisation = Normalisation.of(np.asarray(corpus.images[corpus.rows("train")]))
-    classes, count = len(corpus.class_names), len(images)
-    mean, std = (np.array(of)[:, None, None] for of in (normalisation.mean, normalisation.std))
-    made = DistilledSet(
-        images=((images - mean) / std).astype(np.float32),
-        labels=np.repeat(np.arange(classes), count // classes),
-        weights=np.ones(count, np.float32),
-        stage=np.zeros(count, np.int64),
-        student_lr=0.01,
-        normalisation=normalisation,
-        class_names=corpus.class_names,
-        provenance={"corpus": corpus.content, "recipe": recipe.model_dump(mode="json"), "starts_from": "noise"},
-    )
-    spec = network_spec(corpus, recipe)
-    return AuditSignals(
-        AuditContext(corpus, recipe, spec, choose_device("cpu"), folder, Silent(), made, None, built_in=False)
-    )
 
 
 def copies(signals: AuditSignals, attacks: Sequence[Attack]) -> list[int]:
