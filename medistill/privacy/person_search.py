@@ -24,7 +24,7 @@ FALSE_ALARMS = 0.05
 """Rate at which all searches of this kind together call an image a copy where the set holds nobody."""
 SEARCHES = 6
 """Those that share it: the attacks ``copies_in_`` detail, grey curves, blur, other poses, parts and mixtures."""
-CONTROLS = 20
+CONTROLS = 10
 """Images of each control that are searched at most."""
 
 
