@@ -35,6 +35,10 @@ class PersonSearch(CopyAttack):
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """The ways in which images are held against the originals: (q, C, H, W) at the working size -> (q, N)."""
 
+    def limit(self, copy_ratio: float) -> float:
+        """Ratio of distances of a copy at most: half of what sets an image apart from strangers is one person's."""
+        return float(np.sqrt(copy_ratio))
+
     def run(self, signals: Signals) -> Evidence:
         """What is a copy among the distilled images, and among some of each control."""
         from medistill.privacy.likeness import likenesses
@@ -47,7 +51,7 @@ class PersonSearch(CopyAttack):
         subjects = (search.subjects[0], *(one.first(CONTROLS) for one in search.subjects[1:]))
         found = [likenesses(subject, originals, ways) for subject in subjects]
         by_chance = exchanged(found[0].held_out, signals.rng("audit", "exchange", self.name))
-        asked, limit = thresholds(by_chance, FALSE_ALARMS / SEARCHES), float(np.sqrt(search.copy_ratio))
+        asked, limit = thresholds(by_chance, FALSE_ALARMS / SEARCHES), self.limit(search.copy_ratio)
         figures = tuple(
             copy_figures(subject, self.space, *one.judged(asked, limit), search)
             for subject, one in zip(subjects, found, strict=True)

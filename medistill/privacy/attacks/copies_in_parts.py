@@ -31,6 +31,10 @@ class CopiesInParts(PersonSearch):
 
     name, space, display_name, rank = "copies in parts", "parts", "parts of the image", 15
 
+    def limit(self, copy_ratio: float) -> float:
+        """A copied part is one person's altogether, and a square holds little: the mean of ten may do well in some."""
+        return copy_ratio
+
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """By the mean likeness in the best squares."""
         import torch
