@@ -1,9 +1,10 @@
 """Attack: what an audit tries on a set. A file in ``attacks/`` is an attack, and says of itself all that others need.
 
 The audit makes signals once (`medistill.privacy.signals`): images side by side, what networks answer, what is read.
-An attack is a function of these. Most derive from `ScoreAttack` (a score for every person, higher for a member) or
-`CopySearch` (a distance from every image to the nearest original), and then hold little more than that function; their
-controls, intervals, criteria and tables come with the class. A file ends in ``ATTACKS``, its attacks.
+An attack is a function of these. Most derive from `ScoreAttack` (a score for every person, higher for a member),
+`CopySearch` (a distance from every image to the nearest original) or `PersonSearch` (a likeness to every original),
+and then hold little more than that function; their controls, intervals, criteria and tables come with the class. A
+file ends in ``ATTACKS``, its attacks.
 
 Whoever reads an audit loads every attack, so a file imports torch, and what needs it, inside its functions.
 """
@@ -32,6 +33,8 @@ GAPS = {
     "tried.",
     "traits": "Inference of a trait of a patient from the set was not tried.",
     "transformed copies": "Copies that are rotated, mirrored, scaled, inverted or pasted in part are not looked for.",
+    "encodings": "Images that were encoded, with pixels permuted, combined with a pattern, or in the lowest bits, are "
+    "not looked for, since no comparison of pixels finds them; whether the making of the set is known speaks of them.",
     "shifts": "Shifts of more than one pixel are not looked for in pixels and in structure.",
     "headers": "The source files' headers are no part of this audit.",
 }

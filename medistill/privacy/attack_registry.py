@@ -7,7 +7,7 @@ from pkgutil import iter_modules
 
 from medistill.privacy import attacks as folder
 from medistill.privacy.attack import Attack
-from medistill.privacy.copy_search import CopySearch
+from medistill.privacy.copy_search import CopyAttack
 
 
 def all_attacks() -> tuple[Attack, ...]:
@@ -24,5 +24,5 @@ def display_name(name: str) -> str:
 
 def space_name(space: str) -> str:
     """How tables call the space of a search for copies, likewise."""
-    searches = (attack for attack in all_attacks() if isinstance(attack, CopySearch))
+    searches = (attack for attack in all_attacks() if isinstance(attack, CopyAttack))
     return {search.space: search.display_name for search in searches}.get(space, space)

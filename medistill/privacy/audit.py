@@ -74,12 +74,15 @@ class CopyRule:
     Attributes:
         space: in what images are compared, such as "pixels".
         ratio: the ratio of distances at which, and below which, it does.
-        reference_images: real held-out images that this was held against.
+        reference_images: real held-out images that this was held against; of a search for people held-out patients.
+        false_alarms: rate at which a search for people is meant to find any in a set that holds nobody
+            (`medistill.privacy.exchange`); None of other searches.
     """
 
     space: str
     ratio: float
     reference_images: int
+    false_alarms: float | None = None
 
 
 @dataclass(frozen=True)

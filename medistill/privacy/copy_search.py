@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medistill.privacy.copies import Compared, Nearest
+    from medistill.privacy.likeness import Originals
 
 COPIES = Asked("copies", "at most", "share", "most_copies")
 """Share of the distilled images that are copies."""
@@ -53,6 +54,19 @@ class AuditSubject:
     weights: np.ndarray
     own: np.ndarray
     rows: np.ndarray
+
+    def first(self, count: int) -> AuditSubject:
+        """The first of the images."""
+        some = slice(count)
+        return replace(
+            self,
+            grey=self.grey[some],
+            normalised=self.normalised[some],
+            labels=self.labels[some],
+            weights=self.weights[some],
+            own=self.own[some],
+            rows=self.rows[some],
+        )
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,13 @@ class CopySignals:
         return compare_in(queries, self.train, self.held_out, read, self.corpus.groups, own, read_shifted)
 
     @cached_property
+    def originals(self) -> Originals:
+        """Both splits as they are searched for people, which is done on small images."""
+        from medistill.privacy.likeness import Originals
+
+        return Originals.of(self)
+
+    @cached_property
     def by_pixels(self) -> tuple[Compared, Nearest, Nearest]:
         """The same by pixels at the best shift, with the nearest of each split, which other searches start from."""
         from medistill.privacy.copies import contrast_normalised, crops, windows
@@ -134,8 +155,8 @@ class CopySignals:
         ]
 
 
-class CopySearch(Attack):
-    """A search for copies in one space; what derives from it compares, and all else follows.
+class CopyAttack(Attack):
+    """A search for copies: what it is held against, by the figures and the rule that it gives.
 
     Attributes:
         space: by which records know it.
@@ -145,25 +166,6 @@ class CopySearch(Attack):
     needs: ClassVar[Needs] = "set"
     asks: ClassVar[tuple[Asked, ...]] = (COPIES,)
     space: ClassVar[str]
-
-    @abstractmethod
-    def compare(self, signals: Signals) -> Compared:
-        """Distances of all subjects in turn to the nearest image of either split."""
-
-    def run(self, signals: Signals) -> Evidence:
-        """The rule of the space, from the held-out images, and how many of each subject's images are copies by it."""
-        search = signals.search
-        if not len(search.held_out):
-            return Evidence()
-        from medistill.privacy.copies import copy_limit
-
-        parts = search.of_each(self.compare(signals))
-        limit = copy_limit(parts[-1].ratio, search.copy_ratio)
-        figures = (
-            _figures(subject, self.space, part, limit.ratio, search)
-            for subject, part in zip(search.subjects, parts, strict=True)
-        )
-        return Evidence(rules=(CopyRule(self.space, limit.ratio, limit.reference_images),), copies=tuple(figures))
 
     def judge(self, evidence: Evidence, facts: SetFacts, settings: AuditRecipe) -> tuple[Criterion, ...]:
         """Whether the share of copies is small enough, where a copy can be told from other images at all."""
@@ -179,11 +181,43 @@ class CopySearch(Attack):
         return tuple(told)
 
 
-def _figures(subject: AuditSubject, space: str, part: Compared, limit: float, search: CopySignals) -> CopyFigures:
-    """What a search found among the images of one subject."""
+class CopySearch(CopyAttack):
+    """A search for copies in one space; what derives from it compares, and all else follows."""
+
+    @abstractmethod
+    def compare(self, signals: Signals) -> Compared:
+        """Distances of all subjects in turn to the nearest image of either split."""
+
+    def run(self, signals: Signals) -> Evidence:
+        """The rule of the space, from the held-out images, and how many of each subject's images are copies by it."""
+        search = signals.search
+        if not len(search.held_out):
+            return Evidence()
+        from medistill.privacy.copies import copy_limit
+
+        parts = search.of_each(self.compare(signals))
+        limit = copy_limit(parts[-1].ratio, search.copy_ratio)
+        figures = (
+            copy_figures(subject, self.space, part, part.ratio <= limit.ratio, search)
+            for subject, part in zip(search.subjects, parts, strict=True)
+        )
+        return Evidence(rules=(CopyRule(self.space, limit.ratio, limit.reference_images),), copies=tuple(figures))
+
+
+def copy_figures(
+    subject: AuditSubject, space: str, part: Compared, copied: np.ndarray, search: CopySignals
+) -> CopyFigures:
+    """What a search found among the images of one subject.
+
+    Args:
+        subject: the images.
+        space: in what they were compared.
+        part: how near they are to either split.
+        copied: bool, which of them are copies by the rule of the search.
+        search: of which the corpus is.
+    """
     from medistill.privacy.copies import mean_nearer
 
-    copied = part.ratio <= limit
     return CopyFigures(
         subject=subject.name,
         space=space,

@@ -35,11 +35,18 @@ _UNKNOWN = ("other", "at most", "share", "", False)
 
 def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
     """A record of an earlier schema as this version would write it; any other as it is."""
-    schema, criteria = known.get("schema"), known.get("criteria")
+    schema, criteria, rules = known.get("schema"), known.get("criteria"), known.get("rules")
+    if isinstance(rules, list | tuple):
+        known = {**known, "rules": [_with_false_alarms(one) for one in rules]}
     if schema not in (WITHOUT_TEXT, BY_NAME) or isinstance(schema, bool) or not isinstance(criteria, list | tuple):
         return known
     text = {"text": None} if schema == WITHOUT_TEXT else {}
     return {**known, **text, "schema": AUDIT_SCHEMA, "criteria": [_with_asked(one) for one in criteria]}
+
+
+def _with_false_alarms(rule: Any) -> Any:
+    """The rule of a search for copies, with the rate that those of earlier versions did not state."""
+    return {"false_alarms": None, **rule} if isinstance(rule, Mapping) else rule
 
 
 def asks_otherwise(name: str, bound: str, setting: str) -> bool:

@@ -85,7 +85,7 @@ def test_a_new_attack_on_people_has_figures_by_cell_and_criteria(found: tuple[Au
 
 def test_what_they_do_is_no_longer_told_as_not_tested(found: tuple[Audit, Path]) -> None:
     assert not {GAPS["traits"], GAPS["transformed copies"]} & set(found[0].not_tested)
-    assert {GAPS["reconstruction"], GAPS["shifts"]} <= set(found[0].not_tested)
+    assert {GAPS["reconstruction"], GAPS["encodings"]} <= set(found[0].not_tested)
 
 
 def test_the_record_holds_them_and_is_read_again_even_without_them(found: tuple[Audit, Path]) -> None:

@@ -37,6 +37,15 @@ from medistill.report.text_statements import text_sentences
 from medistill.report.view import ReportView
 from medistill.report.wording import class_label, count, counted, level, listed, seconds, sentences
 
+SEARCHED_FOR_PEOPLE = (
+    "Some searches ask whether an image holds what is one person’s own: the mean of all originals is taken off, and "
+    "what varies much among people counts little. They look under grey curves and blur, in other poses, in parts and "
+    "in mixtures of up to three patients. In these a copy must also be surer than chance makes any image when half of "
+    "the held-out patients take the place of the training patients; together they are meant to be wrong about one set "
+    "in twenty at most. Of each control some images are searched."
+)
+"""How the searches that compare with people decide."""
+
 
 def section(view: ReportView) -> Section:
     """The audit."""
@@ -91,6 +100,8 @@ def _copies(audit: Audit, report: Report) -> Iterator[Block]:
         "that a training image is the nearest where equally many of both are drawn; half is as near to the "
         "one as to the other."
     )
+    if any(rule.false_alarms is not None for rule in audit.rules):
+        yield Prose(SEARCHED_FOR_PEOPLE)
     if report.distilled is not None and report.distilled.tiles > 1:
         yield Prose(
             "Of the distilled images both were compared: their tiles, enlarged as networks are shown them, and the "

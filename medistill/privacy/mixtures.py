@@ -1,0 +1,37 @@
+"""Mixtures: how much of an image a few originals explain, chosen one after the other (orthogonal matching pursuit)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ATOMS = 3
+"""Originals of which an image may be mixed."""
+RIDGE = 1e-4
+"""Added to the products of originals of length 1 with themselves, so that one that is chosen twice does no harm."""
+
+
+def left_unexplained(images: Tensor, originals: Tensor, forbidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Length of what `ATOMS` originals leave of each image, in units of its own, and which was chosen first.
+
+    The next original is the one that is most like what is left; its share, and those of the others, are fitted anew.
+
+    Args:
+        images: (Q, D) at length 1; zeros are left whole.
+        originals: (N, D) at length 1.
+        forbidden: bool (Q, N), originals that an image is not mixed of.
+
+    Returns:
+        (Q,) and int64 (Q,).
+    """
+    left, chosen = images, torch.empty(len(images), 0, dtype=torch.long, device=images.device)
+    for _ in range(min(ATOMS, len(originals))):
+        product = left @ originals.T
+        if forbidden is not None:
+            product = product.masked_fill(forbidden, -torch.inf)
+        chosen = torch.cat([chosen, product.argmax(dim=1, keepdim=True)], dim=1)
+        atoms = originals[chosen]
+        eye = torch.eye(chosen.shape[1], device=images.device)
+        shares = torch.linalg.solve(atoms @ atoms.transpose(1, 2) + RIDGE * eye, (atoms @ images[:, :, None]))
+        left = images - (atoms * shares).sum(dim=1)
+    return left.norm(dim=1), chosen[:, 0]
