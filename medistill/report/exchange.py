@@ -198,7 +198,23 @@ def headline(study: ExchangeStudy) -> str:
         parts += [f"at {site.name} {_stated(cells)}"] if any(area.value is not None for _, area in cells) else []
     pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site]
     parts.append(f"over the test images of all sites together {_stated(pooled)}")
-    return f"Macro AUC {'; '.join(parts)}."
+    return " ".join(filter(None, (f"Macro AUC {'; '.join(parts)}.", _gained(study))))
+
+
+def _gained(study: ExchangeStudy) -> str:
+    """What the others' sets add to own originals, at home and over all sites; empty where nowhere both are known."""
+    found = {
+        (one.of, one.site): one.macro_auc
+        for one in study.matrix.differences
+        if (one.plus, one.minus) == ("own_and_others", "own_raw") and one.macro_auc.value is not None
+    }
+    parts = [
+        f"{site.name} {with_interval(found[site.name, site.name], 'difference')} at home and "
+        f"{with_interval(found[site.name, ''], 'difference')} over all sites"
+        for site in study.matrix.sites
+        if (site.name, site.name) in found and (site.name, "") in found
+    ]
+    return f"Beside own originals the sets of the others add: {'; '.join(parts)}." if parts else ""
 
 
 def _stated(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:

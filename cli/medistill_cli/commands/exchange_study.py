@@ -34,11 +34,13 @@ def exchange_study(
         ),
     ] = None,
     settings: options.Settings = None,
+    method: options.Method = None,
     encoder: options.EncoderName = None,
     ipc: options.Ipc = None,
     sites: options.Sites = None,
     classes: options.Classes = None,
     seed: options.Seed = None,
+    dp_epsilon: options.DpEpsilon = None,
     device: options.Device = "auto",
     json: options.AsJson = False,
     debug: options.Debug = False,
@@ -63,9 +65,16 @@ def exchange_study(
 
         name = recipe or ("demo" if data is None else "exchange-xray")
         seen_by = named_encoder(encoder)
-        method = method_for(None, seen_by, name, settings, stored=None, private=False)
+        method = method_for(method, seen_by, name, settings, stored=None, private=dp_epsilon is not None)
         overrides = overrides_of(
-            settings, method=method, ipc=ipc, seed=seed, sites=sites, classes=classes, encoder=seen_by
+            settings,
+            method=method,
+            ipc=ipc,
+            seed=seed,
+            sites=sites,
+            classes=classes,
+            dp_epsilon=dp_epsilon,
+            encoder=seen_by,
         )
         chosen = choose_recipe(name, overrides, data=data, device=device, progress=progress, encoder=seen_by)
         refuse_unwritable(out)

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from medistill.evaluate.hospital_curve import AsGoodAs
 from medistill.report.exchange import headline, statements
 from medistill.report.exchange_page import exchange_markdown, render_exchange
-from medistill.report.wording import number, percent
+from medistill.report.wording import difference, number, percent
 from tests.factories.exchange_example import SITES, study
 
 HEADLINE = ("own_raw", "own_and_others", "all_sets", "pooled_raw")
@@ -50,6 +50,14 @@ def test_the_headline_has_the_figures_of_all_sites() -> None:
         assert value is not None
         assert number(value) in headline(study())
     assert f"at {SITES[1]}" not in headline(study())
+    for place in (SITES[0], ""):
+        gain = next(
+            one.macro_auc.value
+            for one in study().matrix.differences
+            if (one.of, one.site, one.minus) == (SITES[0], place, "own_raw")
+        )
+        assert gain is not None
+        assert difference(gain) in headline(study()).partition("Beside own originals")[2]
 
 
 def test_the_markdown_is_a_table_of_every_row_without_markup_of_a_site() -> None:
