@@ -166,13 +166,12 @@ def _points(found: HospitalAnswers, areas: np.ndarray, patients: int, confidence
             np.nan if curve is None else patients_for(together[k, r], found.sizes, curve)
             for r, curve in enumerate(curves)
         ]
-        limits = [
+        first, second, gain = (
             percentile_estimate(float(of[0]), of[1:], patients=patients, confidence=confidence)
             for of in (alone[k], together[k], together[k] - alone[k])
-        ]
-        points.append(
-            CurvePoint(size, *limits, _interval(np.array(equal), confidence), float(np.median(found.weights[k])))
         )
+        as_good_as, weight = _interval(np.array(equal), confidence), float(np.median(found.weights[k]))
+        points.append(CurvePoint(size, first, second, gain, as_good_as, weight))
     return points
 
 

@@ -13,7 +13,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.recipe.arms import ArmName
 from medistill.report.arm_style import ARM_STYLES
 from medistill.report.axes import framed, named
-from medistill.report.blocks import Beside, Bullets, Drawing, Figure, Legend, Prose
+from medistill.report.blocks import Beside, Block, Bullets, Drawing, Figure, Heading, Legend, Prose
 from medistill.report.estimates import with_interval
 from medistill.report.exchange import ExchangeStudy, SmallHospital
 from medistill.report.section import Section
@@ -48,8 +48,9 @@ def hospital_section(study: ExchangeStudy) -> Section:
         *hospital.notes,
     )
     legend = Legend(((Point(*ALONE), "Own patients alone"), (Point(*TOGETHER), "Own patients and the others' sets")))
-    body = (Prose(lede), legend, Beside(figures), *tables, Bullets(said))
-    return Section("hospital", "A small hospital", body, brief=(Prose(lede), *tables, Bullets(said)))
+    body: tuple[Block, ...] = (Prose(lede), legend, Beside(figures), *tables, Bullets(said))
+    brief: tuple[Block, ...] = (Heading("A small hospital"), Prose(lede), *tables, Bullets(said))
+    return Section("hospital", "A small hospital", body, brief=brief)
 
 
 def hospital_headline(hospital: SmallHospital) -> str:
@@ -141,13 +142,14 @@ def draw(points: Sequence[CurvePoint]) -> Drawn:
         (1.015, TOGETHER, [point.together for point in points]),
     ):
         style = ARM_STYLES[arm]
-        shown = [(size * shift, one) for size, one in zip(sizes, of, strict=True) if one.value is not None]
-        for x, one in shown:
+        shown = [(size * shift, one.value) for size, one in zip(sizes, of, strict=True) if one.value is not None]
+        for size, one in zip(sizes, of, strict=True):
             if one.low is not None and one.high is not None:
-                axes.plot([x, x], [one.low, one.high], color=style.mark, linewidth=1.1, alpha=0.55)
+                ends = [one.low, one.high]
+                axes.plot([size * shift] * 2, ends, color=style.mark, linewidth=1.1, alpha=0.55)
         axes.plot(
             [x for x, _ in shown],
-            [one.value for _, one in shown],
+            [value for _, value in shown],
             color=style.mark,
             linestyle=style.line,
             linewidth=1.6,

@@ -112,7 +112,7 @@ def best_way(losses: np.ndarray, weights: Sequence[float], penalties: Sequence[f
             do="lower evaluate.raw_lr, or give other exchange.weights or schedule.penalties",
         )
     row, column = np.unravel_index(int(np.nanargmin(losses)), losses.shape)
-    return Way(weights[row], penalties[column])
+    return Way(weights[int(row)], penalties[int(column)])
 
 
 class KeptLosses:
