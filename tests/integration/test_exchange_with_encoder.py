@@ -135,8 +135,9 @@ def test_what_cannot_be_made_small_is_refused_before_anything_is_made(place: Pla
 
 def test_sets_under_differential_privacy_are_of_the_patients_of_their_site_alone(place: Place) -> None:
     private = ["method.iterations=3", "method.levels=2", "privacy.epsilon=4", "privacy.units=60", "privacy.delta=0.001"]
-    recipe = place.recipe("covid-xray-private", *private, "exchange.audit=off", "privacy.total_epsilon=4.5")
-    study, _ = place.study(recipe)
+    settings = ["exchange.audit=off", "exchange.weights=[0.5]", "privacy.total_epsilon=4.5"]
+    study, _ = place.study(place.recipe("covid-xray-private", *private, *settings))
+    assert study.row("own_and_others", "east").weight == 0.5  # of one, that one
     assert all("epsilon = 4" in site.guarantee for site in study.sites)
     ledger = read_ledger(ledger_root())
     assert ledger is not None

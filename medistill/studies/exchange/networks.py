@@ -166,7 +166,9 @@ class _Choice:
         """
         if self.possible:
             return best_way(np.stack(self.losses.found), self.data.weights, self.penalties)
-        return fixed_way(self.context, ONE_CLASS if self.free else "", sent=self.data.joined)
+        if not self.free:
+            return Way(self.data.weights[0], self.penalties[0])
+        return fixed_way(self.context, ONE_CLASS, sent=self.data.joined)
 
 
 def _job(

@@ -36,6 +36,7 @@ class TrainingData:
         training: number of a network, weight of an image that was sent -> what that one is trained on.
         chosen_on: int64, rows of the corpus by which weight and penalty are chosen; of one class where none can be.
         weights: of the images that were sent, to choose among; (1,) where nothing was sent beside originals.
+        joined: images that were sent stand beside originals.
     """
 
     labels: np.ndarray
@@ -45,11 +46,7 @@ class TrainingData:
     training: Callable[[int, float], TrainingSet]
     chosen_on: np.ndarray
     weights: tuple[float, ...] = (1.0,)
-
-    @property
-    def joined(self) -> bool:
-        """Whether images that were sent stand beside originals."""
-        return len(self.weights) > 1 or self.weights != (1.0,)
+    joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,6 +182,7 @@ class Sources:
             decides=alone.decides + others.training_bytes(),
             training=training,
             weights=self.recipe.exchange.weights,
+            joined=True,
         ), ""
 
     def _of_set(self, distilled: DistilledSet, chosen_on: np.ndarray) -> TrainingData:
