@@ -17,14 +17,15 @@ from medistill.evaluate.subgroups import shown, subgroups
 from medistill.recipe import EvaluateRecipe
 from medistill.recipe.arms import ArmName
 
-ExchangeSource = Literal["own_raw", "own_set", "others_sets", "all_sets", "random", "pooled_raw"]
-"""What networks learn from: a site's originals; the set that was distilled from them; the sets of all other sites; the
-sets of all sites; as many originals of each class and site as these hold, drawn at random; the originals of all
-sites, pooled, which is what sites that exchange sets may not do."""
+ExchangeSource = Literal["own_raw", "own_and_others", "own_set", "others_sets", "all_sets", "random", "pooled_raw"]
+"""What networks learn from: a site's originals; these beside the sets of all other sites; the set that was distilled
+from them; the sets of all other sites; the sets of all sites; as many originals of each class and site as these hold,
+drawn at random; the originals of all sites, pooled, which is what sites that exchange sets may not do."""
 SOURCES: tuple[ExchangeSource, ...] = get_args(ExchangeSource)
 """Every source, in the order in which results are shown."""
 AS_ARMS: dict[ExchangeSource, ArmName] = {
     "own_raw": "raw",
+    "own_and_others": "raw",
     "own_set": "distilled",
     "others_sets": "distilled",
     "all_sets": "distilled",
@@ -32,8 +33,10 @@ AS_ARMS: dict[ExchangeSource, ArmName] = {
     "pooled_raw": "raw",
 }
 """The arm of an evaluation that each source is like."""
-OF_ONE_SITE: tuple[ExchangeSource, ...] = ("own_raw", "own_set", "others_sets")
+OF_ONE_SITE: tuple[ExchangeSource, ...] = ("own_raw", "own_and_others", "own_set", "others_sets")
 """Sources that differ from site to site."""
+BESIDE: tuple[ExchangeSource, ...] = ("own_raw", "others_sets", "pooled_raw")
+"""What a site's originals beside the others' sets are compared with: what it has, what it gets, what nobody may."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class SourcePredictions:
         images: images that they learnt from; 0 where they could not learn.
         test: float32 (S, N, C), probabilities of S networks for N test images; (0, N, C) where they could not learn.
         reason: why they could not learn, as the end of "cannot be estimated, because ..."; else empty.
+        weight: of an image that was sent, where one's own have 1; None where the two do not stand beside each other.
+        penalty: of probes; None of other networks.
+        not_chosen: why the site's own patients could not choose these; empty where they did, or need not.
     """
 
     source: ExchangeSource
@@ -53,6 +59,9 @@ class SourcePredictions:
     images: int
     test: np.ndarray
     reason: str = ""
+    weight: float | None = None
+    penalty: float | None = None
+    not_chosen: str = ""
 
     def as_arm(self) -> ArmPredictions:
         """The same as an arm of an evaluation."""
@@ -104,6 +113,9 @@ class MatrixRow:
         reason: why they could not learn; else empty.
         cells: one a site.
         pooled: the test images of all sites together.
+        weight: as in `SourcePredictions`, and the next two.
+        penalty: of probes.
+        not_chosen: why these were not chosen.
     """
 
     source: ExchangeSource
@@ -113,19 +125,26 @@ class MatrixRow:
     reason: str
     cells: tuple[SiteCell, ...]
     pooled: SiteCell
+    weight: float | None = None
+    penalty: float | None = None
+    not_chosen: str = ""
 
 
 @dataclass(frozen=True)
 class MatrixDifference:
-    """What networks that learnt from the sets of all sites gain over those of another source, on the same patients.
+    """What networks of one source gain over those of another one, on the same patients.
 
     Attributes:
+        plus: the source: the sets of all sites, or a site's originals beside the sets of the others.
+        of: whose originals; "" of the sets of all sites.
         site: where they are tested; "" for all sites together.
-        minus: the other source; one of a single site is that of ``site``.
+        minus: the other source; one of a single site is that of ``of``, or, where that is "", of ``site``.
         macro_auc: difference of macro AUC.
         accuracy: difference of accuracy.
     """
 
+    plus: ExchangeSource
+    of: str
     site: str
     minus: ExchangeSource
     macro_auc: Estimate
@@ -141,7 +160,8 @@ class SiteMatrix:
         test_images: of all sites together.
         test_patients: likewise.
         rows: by source, then by site.
-        differences: by site, all sites together last; none to a source from which nothing could be learnt.
+        differences: of the sets of all sites, by where they are tested, all sites together last; then of each site's
+            originals beside the others' sets, likewise; none to a source from which nothing could be learnt.
     """
 
     sites: tuple[TestedSite, ...]
@@ -179,12 +199,16 @@ def site_matrix(
         columns, pooled = _figures(whole, of_site, class_names, recipe, seed)
         tested = tuple(_tested(site, columns.get(site), of_site, class_names) for site in sites)
         rows = tuple(_row(entry, tested, of_site, class_names, recipe, seed) for entry in found)
-        differences = tuple(
-            _difference(whole, other, site, of_site, class_names, recipe, seed)
+        pairs = [(whole, other, site) for site in (*tested, None) for other in found if _comparable(other, site)]
+        pairs += [
+            (mine, other, site)
+            for mine in found
+            if mine.source == "own_and_others" and not mine.reason
             for site in (*tested, None)
             for other in found
-            if _comparable(other, site)
-        )
+            if other.source in BESIDE and other.site in ("", mine.site) and not other.reason
+        ]
+        differences = tuple(_difference(*pair, of_site, class_names, recipe, seed) for pair in pairs)
     return SiteMatrix(tested, pooled.images or 0, pooled.patients or 0, rows, differences)
 
 
@@ -220,11 +244,13 @@ def _row(
     seed: int,
 ) -> MatrixRow:
     row = (predictions.source, predictions.site, predictions.images, len(predictions.test), predictions.reason)
+    way = (predictions.weight, predictions.penalty, predictions.not_chosen)
     if predictions.reason:
-        return MatrixRow(*row, tuple(_nothing(predictions.reason) for _ in tested), _nothing(predictions.reason))
+        nothing = _nothing(predictions.reason)
+        return MatrixRow(*row, tuple(nothing for _ in tested), nothing, *way)
     groups, pooled = _figures(predictions, test, class_names, recipe, seed)
     cells = tuple(_nothing(site.reason) if site.reason else _cell(groups[site.name]) for site in tested)
-    return MatrixRow(*row, cells, _cell(pooled))
+    return MatrixRow(*row, cells, _cell(pooled), *way)
 
 
 def _cell(group: Subgroup) -> SiteCell:
@@ -241,7 +267,7 @@ def _comparable(other: SourcePredictions, site: TestedSite | None) -> bool:
     if other.reason:
         return False
     if other.source in OF_ONE_SITE:
-        return other.source != "others_sets" and site is not None and other.site == site.name
+        return other.source in ("own_raw", "own_set") and site is not None and other.site == site.name
     return other.source != "all_sets"
 
 
@@ -255,8 +281,9 @@ def _difference(
     seed: int,
 ) -> MatrixDifference:
     name, reason = (site.name, site.reason) if site is not None else ("", "")
+    pair = (mine.source, mine.site, name, other.source)
     if reason := reason or mine.reason or other.reason:
-        return MatrixDifference(name, other.source, Estimate.impossible(reason), Estimate.impossible(reason))
+        return MatrixDifference(*pair, Estimate.impossible(reason), Estimate.impossible(reason))
     rows = _rows(test, name) if site is not None else np.arange(len(test.labels))
     there = Truth(test.labels[rows], test.groups[rows], {})
     sides = [replace(entry.as_arm(), test=entry.test[:, rows]) for entry in (mine, other)]
@@ -269,4 +296,4 @@ def _difference(
         confidence=recipe.confidence,
         seed=seed,
     )
-    return MatrixDifference(name, other.source, *found)
+    return MatrixDifference(*pair, *found)

@@ -2,6 +2,7 @@
 
 from medistill.recipe.data import DataRecipe as DataRecipe
 from medistill.recipe.data import PatientIds as PatientIds
+from medistill.recipe.exchange import ExchangeRecipe as ExchangeRecipe
 from medistill.recipe.experts import ExpertsRecipe as ExpertsRecipe
 from medistill.recipe.experts import FlatExpertsRecipe as FlatExpertsRecipe
 from medistill.recipe.importance import ImportanceRecipe as ImportanceRecipe

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from medistill.recipe.data import DataRecipe
+from medistill.recipe.exchange import ExchangeRecipe
 from medistill.recipe.method import AnyMethod, default_method
 from medistill.recipe.privacy import PrivacyRecipe, broken_conditions
 from medistill.recipe.prune import PruneRecipe
@@ -38,6 +39,7 @@ class Recipe(Section):
     audit: AuditRecipe = AuditRecipe()
     compute: ComputeRecipe = ComputeRecipe()
     privacy: PrivacyRecipe = PrivacyRecipe()
+    exchange: ExchangeRecipe = ExchangeRecipe()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
@@ -114,10 +116,10 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over every setting but the name, the description, the audit's and `compute.graphs`, which changes no
-        bit. Pruning and what the method says to be at rest count where they do something, so that a recipe from before
-        them keeps its digest."""
-        apart = {"name", "description", "audit"} | (set() if self.prune.active else {"prune"})
+        """SHA-256 over every setting but the name, the description, the audit's, the exchange's and `compute.graphs`,
+        which changes no bit. Pruning and what the method says to be at rest count where they do something, so that a
+        recipe from before them keeps its digest."""
+        apart = {"name", "description", "audit", "exchange"} | (set() if self.prune.active else {"prune"})
         settings = self.model_dump(mode="json", exclude=apart)
         del settings["compute"]["graphs"]
         for name in self.method.at_rest:

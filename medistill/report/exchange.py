@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from medistill.evaluate.hospital_curve import HospitalCurve
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
 from medistill.recipe.arms import ArmName
 from medistill.report.estimates import with_interval
 from medistill.report.wording import class_label, counted, listed, plural_of
 
-EXCHANGE_SCHEMA = 1
+EXCHANGE_SCHEMA = 2
 SOURCE_NAMES: dict[ExchangeSource, str] = {
     "own_raw": "Own originals",
+    "own_and_others": "Own originals and the sets of the others",
     "own_set": "Own distilled set",
     "others_sets": "Sets of the other sites",
     "all_sets": "Sets of all sites",
@@ -23,6 +25,7 @@ SOURCE_NAMES: dict[ExchangeSource, str] = {
 }
 SOURCE_MEANING: dict[ExchangeSource, str] = {
     "own_raw": "what a site has without any exchange",
+    "own_and_others": "what a hospital would use: all that it has, and all that it gets",
     "own_set": "what a site would send, and nothing else",
     "others_sets": "what a site gets that sends nothing",
     "all_sets": "the exchange",
@@ -31,6 +34,7 @@ SOURCE_MEANING: dict[ExchangeSource, str] = {
 }
 SOURCE_LOOKS: dict[ExchangeSource, tuple[ArmName, bool]] = {
     "own_raw": ("kmeans", True),
+    "own_and_others": ("kmeans", False),
     "own_set": ("distilled", False),
     "others_sets": ("hard", True),
     "all_sets": ("distilled", True),
@@ -38,6 +42,44 @@ SOURCE_LOOKS: dict[ExchangeSource, tuple[ArmName, bool]] = {
     "pooled_raw": ("raw", True),
 }
 """Source -> the arm whose colour and point it has in figures, and whether the point is full."""
+
+
+@dataclass(frozen=True)
+class SetAudit:
+    """What an audit says of a set.
+
+    Attributes:
+        verdict: of its gate; "not audited" where there was none.
+        failed: what the gate asked for and did not find.
+        open: what it asked for and could not see.
+        reason: why there is no audit; else empty.
+        searched: where copies were looked for, as "pixels".
+        copies: most images that are copies in any of these; None where nothing was searched.
+    """
+
+    verdict: str
+    failed: tuple[str, ...]
+    open: tuple[str, ...]
+    reason: str
+    searched: tuple[str, ...] = ()
+    copies: int | None = None
+
+
+@dataclass(frozen=True)
+class SmallHospital:
+    """A site with few of its patients, alone and beside the sets of the others.
+
+    Attributes:
+        site: the hospital.
+        draws: of its patients.
+        curves: at the hospital, then over all sites.
+        notes: numbers of patients that were left out, and why.
+    """
+
+    site: str
+    draws: int
+    curves: tuple[HospitalCurve, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +95,8 @@ class StudiedSite:
             None where the set is missing or they did not begin as real images.
         reason: why it has no set; else empty.
         note: which of its classes take no part; else empty.
+        audit: of its set; None where it has none.
+        guarantee: what its set promises formally, in a sentence; empty where it promises nothing.
     """
 
     name: str
@@ -62,6 +106,8 @@ class StudiedSite:
     recovered: int | None
     reason: str
     note: str
+    audit: SetAudit | None = None
+    guarantee: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +132,10 @@ class ExchangeStudy:
         recipe_digest: SHA-256 of its settings.
         corpus: SHA-256 of the corpus.
         versions: package -> version.
+        audited: what of an audit was run on the sets, "copies", "full" or "off".
+        weights: that an image that was sent could have beside own originals.
+        method: by which the sets were made.
+        hospital: a site with few of its patients; None where none was asked for.
     """
 
     class_names: tuple[str, ...]
@@ -104,6 +154,10 @@ class ExchangeStudy:
     recipe_digest: str
     corpus: str
     versions: Mapping[str, str]
+    audited: str = "off"
+    weights: tuple[float, ...] = (1.0,)
+    method: str = ""
+    hospital: SmallHospital | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""
@@ -124,16 +178,43 @@ def row_name(row: MatrixRow) -> str:
     return f"{SOURCE_NAMES[row.source]}{f', {left_out}{row.site}' if row.site else ''}"
 
 
+def audit_sentence(site: StudiedSite) -> str:
+    """What an audit says of a site's set, as "The set of north: not enough evidence; 0 of 20 images are copies"."""
+    found = site.audit
+    if found is None:
+        return f"The set of {site.name}: not audited."
+    copies = "" if found.copies is None else f"; {found.copies} of {counted(site.set_images, 'image')} are copies"
+    why = found.reason or listed(list(found.failed))
+    return f"The set of {site.name}: {found.verdict}{f' ({why})' if why else ''}{copies}."
+
+
 def headline(study: ExchangeStudy) -> str:
-    """Macro AUC of own originals, the sets of all sites and all originals pooled, where there is one."""
-    sources: tuple[ExchangeSource, ...] = ("own_raw", "all_sets", "pooled_raw")
+    """Macro AUC of own originals, alone and beside the others' sets, of the sets of all sites and of all originals
+    pooled, where there is one."""
+    sources: tuple[ExchangeSource, ...] = ("own_raw", "own_and_others", "all_sets", "pooled_raw")
     parts = []
     for column, site in enumerate(study.matrix.sites):
         cells = [(source, study.row(source, site.name).cells[column].macro_auc) for source in sources]
         parts += [f"at {site.name} {_stated(cells)}"] if any(area.value is not None for _, area in cells) else []
     pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site]
     parts.append(f"over the test images of all sites together {_stated(pooled)}")
-    return f"Macro AUC {'; '.join(parts)}."
+    return " ".join(filter(None, (f"Macro AUC {'; '.join(parts)}.", _gained(study))))
+
+
+def _gained(study: ExchangeStudy) -> str:
+    """What the others' sets add to own originals, at home and over all sites; empty where nowhere both are known."""
+    found = {
+        (one.of, one.site): one.macro_auc
+        for one in study.matrix.differences
+        if (one.plus, one.minus) == ("own_and_others", "own_raw") and one.macro_auc.value is not None
+    }
+    parts = [
+        f"{site.name} {with_interval(found[site.name, site.name], 'difference')} at home and "
+        f"{with_interval(found[site.name, ''], 'difference')} over all sites"
+        for site in study.matrix.sites
+        if (site.name, site.name) in found and (site.name, "") in found
+    ]
+    return f"Beside own originals the sets of the others add: {'; '.join(parts)}." if parts else ""
 
 
 def _stated(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
@@ -163,7 +244,8 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
         found.append(
             f"The {'sets' if len(made_of_one) > 1 else 'set'} of {listed(made_of_one)} "
             f"{'hold' if len(made_of_one) > 1 else 'holds'} one class each. Nothing can be trained there on originals "
-            f"or on the own set alone, since nothing tells classes apart.{began}"
+            "or on the own set alone, since nothing tells classes apart; its originals beside the sets of the others "
+            f"can teach.{began}"
         )
     if any(site.recovered for site in study.sites):
         counts = [f"{site.recovered} of {site.set_images} of {site.name}" for site in study.sites if site.recovered]
@@ -188,11 +270,58 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
             f"Not every patient is known: {plural_of(study.split_unit)} count as patients, and intervals can be too "
             "narrow."
         )
-    found.append(
-        "Distillation alone promises nothing formal for privacy, and the sets of this study were not audited. "
-        "“medistill audit” comes before any of them leaves its site."
-    )
+    found += _on_learning(study)
+    found += _on_privacy(study)
     found.append("The figures are research results, not clinical evidence.")
     if study.synthetic:
         found.append("The images are of invented patients: the figures show that the program works, and nothing else.")
     return tuple(found)
+
+
+def _on_learning(study: ExchangeStudy) -> list[str]:
+    """How own originals and what was sent were weighed, and who could not choose."""
+    found = []
+    joined = [row for row in study.rows("own_and_others") if row.weight is not None]
+    chosen = [f"{row.weight:g} at {row.site}" for row in joined if not row.not_chosen]
+    lost = [row for row in joined if row.not_chosen]
+    if chosen:
+        tried = listed([f"{weight:g}" for weight in study.weights])
+        found.append(
+            f"How much an image that was sent counts beside an own original was chosen among {tried} by the site's own "
+            f"validation patients: {listed(chosen)}."
+        )
+    if lost:
+        found.append(
+            f"At {listed([row.site for row in lost])} it could not be chosen, because {lost[0].not_chosen}: the weight "
+            f"is {lost[0].weight:g}."
+        )
+    if any(row.penalty is not None for row in study.matrix.rows):
+        found.append(
+            "The penalty of each probe was chosen likewise, of what belongs to no site by the validation patients of "
+            "all, which real sites could not pool. A probe is fitted, without random numbers: of most sources there "
+            "is one."
+        )
+    return found
+
+
+def _on_privacy(study: ExchangeStudy) -> list[str]:
+    """What was audited, what is promised, and that a study is no exchange."""
+    what = {
+        "copies": "The sets were searched for copies of training images, which is a part of an audit: without the "
+        "attacks on membership no set passes the gate. The whole of “medistill audit” comes before any of them leaves "
+        "its site.",
+        "full": "The sets were audited; see what the gate says of each.",
+        "off": "The sets of this study were not audited. “medistill audit” comes before any of them leaves its site.",
+    }
+    found = [what[study.audited]]
+    promised = [site for site in study.sites if site.guarantee]
+    if promised:
+        found.append(
+            f"Differential privacy: {promised[0].guarantee} It holds for the patients of each site by themselves: "
+            "where no patient was at two sites, one who took part spends the budget of one set, however many sites "
+            "send. It holds for the sets. The rest of this study, and what a site chooses by its own patients, is "
+            "outside it."
+        )
+    else:
+        found.append("Distillation alone promises nothing formal for privacy.")
+    return found

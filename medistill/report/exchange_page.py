@@ -24,11 +24,12 @@ from medistill.report.exchange import (
     SOURCE_MEANING,
     SOURCE_NAMES,
     ExchangeStudy,
-    StudiedSite,
     headline,
     row_name,
     statements,
 )
+from medistill.report.exchange_hospital import hospital_headline, hospital_section
+from medistill.report.exchange_sites import sites_section
 from medistill.report.interval_plots import PlotRow, arm_mark, plot
 from medistill.report.page import Masthead, Page
 from medistill.report.render.html import html_page
@@ -58,21 +59,34 @@ def exchange_markdown(study: ExchangeStudy) -> str:
 def exchange_page(study: ExchangeStudy) -> Page:
     """The study: what must be read with it, its figures, its making."""
     title = "Sites that exchange distilled sets"
-    sections = (_read(study), _matrix(study), _figures(study), _gains(study), _sites(study), _making(study))
+    sections = (
+        _read(study),
+        _matrix(study),
+        _figures(study),
+        _beside(study),
+        hospital_section(study),
+        _gains(study),
+        sites_section(study),
+        _making(study),
+    )
     said = statements(study)
     return Page(
         title=f"{title} · medistill",
         header=Masthead(
             "medistill exchange study",
             f"{counted(len(study.sites), 'site')} that exchange distilled sets",
-            headline(study),
+            _headline(study),
         ),
         sections=(*sections, Section("statements", "", brief=(Heading("Read with the figures"), Bullets(said)))),
         footer="Written by medistill",
         record="exchange.json",
         brief_title=title,
-        brief=(Prose(headline(study)),),
+        brief=(Prose(_headline(study)),),
     )
+
+
+def _headline(study: ExchangeStudy) -> str:
+    return " ".join(filter(None, (headline(study), hospital_headline(study.hospital) if study.hospital else "")))
 
 
 def _read(study: ExchangeStudy) -> Section:
@@ -221,64 +235,64 @@ def _gains(study: ExchangeStudy) -> Section:
         "Networks that learnt from the sets of all sites minus those that learnt from another source, on the same "
         f"patients in each of {count(study.replicates)} draws."
     )
-    columns = (
-        Column("Tested at"),
-        Column("Minus"),
-        Column("Macro AUC", "difference"),
-        Column("Accuracy, points", "points"),
-    )
-    confidence = level(study.confidence)
-    in_brief = (
-        Column("Tested at"),
-        Column("Minus"),
-        Column(f"Macro AUC ({confidence})", "difference"),
-        Column(f"Accuracy ({confidence})", "difference"),
-    )
+    shown = [of for of in study.matrix.differences if of.plus == "all_sets"]
     return Section(
         "gains",
         "What the exchange gains",
+        (Prose(lede), _differences("Differences to the sets of all sites", study, shown, brief=False)),
+        brief=(Heading("Sets of all sites, minus another source"), _differences("", study, shown, brief=True)),
+    )
+
+
+def _beside(study: ExchangeStudy) -> Section:
+    """What a site gains that puts the others' sets beside its own originals."""
+    shown = [of for of in study.matrix.differences if of.plus == "own_and_others"]
+    title = "What the others' sets add to own originals"
+    if not shown:
+        return Section("beside", title)
+    lede = (
+        "Networks that learnt from a site's own originals and the sets of the other sites minus those that learnt from "
+        f"another source, on the same patients in each of {count(study.replicates)} draws."
+    )
+    return Section(
+        "beside",
+        title,
         (
             Prose(lede),
-            table(
-                "Differences to the sets of all sites",
-                columns,
-                tuple(_gain(of, class_label) for of in study.matrix.differences),
-            ),
+            _differences("Differences to own originals and the sets of the others", study, shown, brief=False),
         ),
         brief=(
-            Heading("Sets of all sites, minus another source"),
-            table("", in_brief, tuple(_gain(of, str) for of in study.matrix.differences)),
+            Heading("Own originals and the sets of the others, minus another source"),
+            _differences("", study, shown, brief=True),
         ),
+    )
+
+
+def _differences(name: str, study: ExchangeStudy, shown: Sequence[MatrixDifference], *, brief: bool) -> Table:
+    confidence = level(study.confidence)
+    figures = (
+        (Column(f"Macro AUC ({confidence})", "difference"), Column(f"Accuracy ({confidence})", "difference"))
+        if brief
+        else (Column("Macro AUC", "difference"), Column("Accuracy, points", "points"))
+    )
+    written: Callable[[str], str] = str if brief else class_label
+    owners = (Column("Originals of"),) if any(of.of for of in shown) else ()
+    return table(
+        name,
+        (*owners, Column("Tested at"), Column("Minus"), *figures),
+        tuple((*([written(of.of)] if owners else []), *_gain(of, written)) for of in shown),
     )
 
 
 def _gain(of: MatrixDifference, written: Callable[[str], str]) -> Row:
-    minus = f"{SOURCE_NAMES[of.minus]}{' there' if of.minus in OF_ONE_SITE else ''}"
-    return (written(of.site) or "All sites", minus, of.macro_auc, of.accuracy)
-
-
-def _sites(study: ExchangeStudy) -> Section:
-    columns = (
-        Column("Site"),
-        Column("Classes of its set"),
-        Column("Originals", "count"),
-        Column("Distilled images", "count"),
-        Column("Give their original away", "count"),
-    )
-    rows = tuple(_site_row(site) for site in study.sites)
-    return Section("sites", "What each site gave", (table("Sites and their sets", columns, rows),))
-
-
-def _site_row(site: StudiedSite) -> Row:
-    classes: Inline = Absent(site.reason) if site.reason else listed([class_label(name) for name in site.classes])
-    given: Text = (classes, Below(site.note, wraps=True)) if site.note else classes
-    recovered = "–" if site.recovered is None else site.recovered
-    return (class_label(site.name), given, site.originals, site.set_images, recovered)
+    there = "" if of.of or of.minus not in OF_ONE_SITE else " there"
+    return (written(of.site) or "All sites", f"{SOURCE_NAMES[of.minus]}{there}", of.macro_auc, of.accuracy)
 
 
 def _making(study: ExchangeStudy) -> Section:
     rows = (
         ("Recipe", study.recipe),
+        ("Method", study.method),
         ("Settings, SHA-256", study.recipe_digest[:12]),
         ("Corpus, SHA-256", study.corpus[:12]),
         ("Images per class in a set", str(study.ipc)),

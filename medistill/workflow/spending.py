@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from medistill.artifacts.atomic import private_folder, read_json, write_json
-from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.corpus import LEFT_OUT, NOT_STATED, Corpus
 from medistill.artifacts.trajectories import Trajectories
 from medistill.data.decoded import Decoded
 from medistill.data.grouping import within_sites
@@ -26,16 +28,16 @@ from medistill.statistics.kept_release import is_kept
 
 Use = Literal["release", "shadow"]
 """What experts are trained for. Those of an audit's shadows are removed when they were asked, and no release."""
-PEOPLE, OWN, RELEASES, TRAINED = "people.json", "own", "releases.json", "trained"
-"""In a corpus: who is in it, and there what nobody else shares. In a store of experts: their entries in the ledger, and
-which were ever trained."""
+PEOPLE, OWN, SITES, RELEASES, TRAINED = "people.json", "own", "sites", "releases.json", "trained"
+"""In a corpus: who is in it, and there what nobody else shares, and the same site by site. In a store of experts: their
+entries in the ledger, and which were ever trained."""
 
 
 def keep_people(corpus: Corpus, folder: Path, accepted: Sequence[tuple[FileEntry, Decoded]], ids: PatientIds) -> None:
     """Write beside a corpus, in keyed hashes, who is in it: its folder, and each image's original, patient and study.
 
     Who they are is written once more without what other people may share: the folder, and a number in a table that
-    stands at another site.
+    stands at another site; and so once more for each site, since what a site releases by itself is of nobody else.
 
     Args:
         corpus: made of them.
@@ -51,12 +53,18 @@ def keep_people(corpus: Corpus, folder: Path, accepted: Sequence[tuple[FileEntry
         told += [("original", image.fingerprint), ("patient", image.patient), ("study", image.study)]
     numbers = within_sites([one.site for one, _ in accepted], [one.patient for one, _ in accepted], ids)
     own = [*told, *(("table at a site", number) for number in numbers)]
+    at_site: dict[str, list[tuple[str, str]]] = {}
+    for (one, image), number in zip(accepted, numbers, strict=True):
+        known = [("original", image.fingerprint), ("patient", image.patient), ("study", image.study)]
+        at_site.setdefault(one.site or NOT_STATED, []).extend([*known, ("table at a site", number)])
     with open_ledger(ledger_root()) as ledger:
-        kept = {
-            name: base64.b64encode(b"".join(sorted(ledger.known(word for word in words if word[1])))).decode()
-            for name, words in (("people", [*told, *place]), (OWN, own))
-        }
-        write_json(corpus.path / PEOPLE, {"ledger": ledger.name, **kept}, private=True)
+
+        def hashed(words: Sequence[tuple[str, str]]) -> str:
+            return base64.b64encode(b"".join(sorted(ledger.known(word for word in words if word[1])))).decode()
+
+        kept = {"people": hashed([*told, *place]), OWN: hashed(own)}
+        sites = {name: hashed(words) for name, words in at_site.items()}
+        write_json(corpus.path / PEOPLE, {"ledger": ledger.name, **kept, SITES: sites}, private=True)
 
 
 def people_are_known(corpus: Corpus) -> bool:
@@ -243,19 +251,27 @@ def _own_people(corpus: Corpus, ledger: Ledger) -> frozenset[bytes]:
 
 
 def _pictures(corpus: Corpus) -> Iterator[tuple[str, str]]:
-    """What is known of people by the images of a corpus alone."""
-    return (("pixels", hashlib.sha256(image.tobytes()).hexdigest()) for image in corpus.images)
+    """What is known of people by the images of a corpus alone, those that take part in it."""
+    rows = np.flatnonzero(corpus.splits != LEFT_OUT)
+    return (("pixels", hashlib.sha256(corpus.images[row].tobytes()).hexdigest()) for row in rows)
 
 
 def _kept_people(corpus: Corpus, ledger: Ledger, which: str = "people") -> frozenset[bytes]:
-    return _hashes(corpus.path / PEOPLE, which, ledger)
+    """Who is in a corpus; of one in which the images of all other sites take no part, who is at its site, where that
+    was written down."""
+    path, taken = corpus.path / PEOPLE, corpus.splits != LEFT_OUT
+    sites = np.unique(corpus.sites[taken])
+    if not taken.all() and len(sites) == 1:
+        return _hashes(path, which, ledger, corpus.site_names[int(sites[0])]) or _hashes(path, which, ledger)
+    return _hashes(path, which, ledger)
 
 
-def _hashes(path: Path, which: str, ledger: Ledger) -> frozenset[bytes]:
-    """What a file holds of people, where it was written with this ledger; else nothing."""
+def _hashes(path: Path, which: str, ledger: Ledger, site: str = "") -> frozenset[bytes]:
+    """What a file holds of people, or of those of a site, where it was written with this ledger; else nothing."""
     try:
         stored = read_json(path, "people of a corpus")
-        joined = base64.b64decode(stored[which], validate=True) if stored["ledger"] == ledger.name else b""
+        told = stored[SITES][site] if site else stored[which]
+        joined = base64.b64decode(told, validate=True) if stored["ledger"] == ledger.name else b""
     except (ArtifactError, KeyError, TypeError, ValueError):
         return frozenset()
     return frozenset(joined[n : n + HASH_BYTES] for n in range(0, len(joined), HASH_BYTES))

@@ -6,14 +6,16 @@ from functools import cache
 
 import numpy as np
 
+from medistill.evaluate.hospital_curve import HospitalAnswers, hospital_curve
 from medistill.evaluate.predictions import Truth
 from medistill.evaluate.site_matrix import OF_ONE_SITE, SOURCES, SourcePredictions, site_matrix
 from medistill.recipe import EvaluateRecipe
-from medistill.report.exchange import ExchangeStudy, StudiedSite
+from medistill.report.exchange import ExchangeStudy, SetAudit, SmallHospital, StudiedSite
 
 CLASSES = ("COVID", "Normal")
 SITES = ("north_clinic", "south", "<b>west</b>", "tiny")
 """The first has both classes, the next two have one each, the last has too few patients to be shown."""
+AUDITED = SetAudit("not enough evidence", (), ("membership",), "", ("pixels",), 3)
 SETTINGS = EvaluateRecipe(bootstrap=200, smallest_cell=5)
 
 
@@ -34,14 +36,35 @@ def predictions() -> tuple[SourcePredictions, ...]:
     numbers = np.random.default_rng(5)
     for skill, source in enumerate(SOURCES):
         for site in SITES if source in OF_ONE_SITE else ("",):
-            if site in ("south", "<b>west</b>") and source != "others_sets":
+            if site in ("south", "<b>west</b>") and source in ("own_raw", "own_set"):
                 reason = "all that there is to learn from is of class COVID"
                 found.append(SourcePredictions(source, site, 0, np.empty((0, len(test.labels), 2), np.float32), reason))
                 continue
             score = numbers.normal(0.2 * skill * (test.labels == 0), 1, (2, len(test.labels)))
             first = 1 / (1 + np.exp(-score))
-            found.append(SourcePredictions(source, site, 40, np.stack([first, 1 - first], axis=2).astype(np.float32)))
+            answers = np.stack([first, 1 - first], axis=2).astype(np.float32)
+            weight = 3.0 if source == "own_and_others" else None
+            free = "" if site in ("", SITES[0]) else "its validation patients are of one class"
+            found.append(SourcePredictions(source, site, 40, answers, weight=weight, not_chosen=free))
     return tuple(found)
+
+
+def few_answers() -> HospitalAnswers:
+    """Of the first site with 10, 20 and 40 patients in 3 draws: the others' sets help while they are few."""
+    test, rng = truth(), np.random.default_rng(11)
+    noise = rng.normal(size=(3, 3, len(test.labels)))
+    found = []
+    for skills in ((0.3, 0.8, 1.6), (0.9, 1.2, 1.6)):
+        score = np.array(skills)[:, None, None] * (test.labels == 0) + noise
+        first = 1 / (1 + np.exp(-score))
+        found.append(np.stack([first, 1 - first], axis=3).astype(np.float32))
+    return HospitalAnswers(SITES[0], (10, 20, 40), found[0], found[1], np.full((3, 3), 3.0))
+
+
+def hospital() -> SmallHospital:
+    """The same as curves."""
+    curves = [hospital_curve(few_answers(), truth(), at, CLASSES, SETTINGS, seed=3) for at in (SITES[0], "")]
+    return SmallHospital(SITES[0], 3, tuple(curves), ("80 patients were not taken.",))
 
 
 @cache
@@ -50,7 +73,7 @@ def study() -> ExchangeStudy:
     return ExchangeStudy(
         class_names=CLASSES,
         sites=(
-            StudiedSite(SITES[0], CLASSES, 500, 20, 3, "", ""),
+            StudiedSite(SITES[0], CLASSES, 500, 20, 3, "", "", audit=AUDITED),
             StudiedSite(SITES[1], ("COVID",), 90, 10, 10, "", "It has fewer than 10 training images of Normal."),
             StudiedSite(SITES[2], ("Normal",), 80, 10, 0, "", ""),
             StudiedSite(SITES[3], (), 0, 0, None, "the site has no training images", ""),
@@ -69,4 +92,8 @@ def study() -> ExchangeStudy:
         recipe_digest="0" * 64,
         corpus="1" * 64,
         versions={"torch": "2.13"},
+        audited="copies",
+        weights=(1.0, 3.0),
+        method="IADD",
+        hospital=hospital(),
     )

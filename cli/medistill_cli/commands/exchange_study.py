@@ -34,26 +34,30 @@ def exchange_study(
         ),
     ] = None,
     settings: options.Settings = None,
+    method: options.Method = None,
     encoder: options.EncoderName = None,
     ipc: options.Ipc = None,
     sites: options.Sites = None,
     classes: options.Classes = None,
     seed: options.Seed = None,
+    dp_epsilon: options.DpEpsilon = None,
     device: options.Device = "auto",
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
     """Find out what sites gain by exchanging distilled sets.
 
-    All sites' images lie in one folder, so this is a study, not an exchange. Each site distils its own set, and the
-    sets are united. Networks that are trained on them are tested at every site, beside networks trained on a site's
-    own originals, on the sets of the other sites, on random originals, and on all originals pooled. Ctrl-C saves; the
-    same command goes on.
+    All sites' images lie in one folder, so this is a study, not an exchange. Each site distils its own set, which is
+    audited, and the sets are united. Networks that are trained on a site's own originals together with the sets of the
+    others are tested at every site, beside networks trained on either alone, on all sets, on random originals, and on
+    all originals pooled. Ctrl-C saves; the same command goes on.
 
     \b
     Examples:
       medistill exchange-study --out runs/exchange
       medistill exchange-study --data chest/ --labels chest/manifest.csv --out runs/exchange
+      medistill exchange-study --data chest/ --labels chest/manifest.csv --recipe exchange-encoded --encoder NAME \\
+          --set exchange.hospital=raddb --out runs/exchange
     """
     with working("repeat") as progress:
         from medistill.artifacts.new_folder import refuse_unwritable
@@ -61,9 +65,16 @@ def exchange_study(
 
         name = recipe or ("demo" if data is None else "exchange-xray")
         seen_by = named_encoder(encoder)
-        method = method_for(None, seen_by, name, settings, stored=None, private=False)
+        method = method_for(method, seen_by, name, settings, stored=None, private=dp_epsilon is not None)
         overrides = overrides_of(
-            settings, method=method, ipc=ipc, seed=seed, sites=sites, classes=classes, encoder=seen_by
+            settings,
+            method=method,
+            ipc=ipc,
+            seed=seed,
+            sites=sites,
+            classes=classes,
+            dp_epsilon=dp_epsilon,
+            encoder=seen_by,
         )
         chosen = choose_recipe(name, overrides, data=data, device=device, progress=progress, encoder=seen_by)
         refuse_unwritable(out)
@@ -83,7 +94,8 @@ def _print(study: ExchangeStudy) -> None:
     """The matrix, and what must be read with it."""
     from rich.table import Table
 
-    from medistill.report.exchange import headline, row_name, statements
+    from medistill.report.exchange import audit_sentence, headline, row_name, statements
+    from medistill.report.exchange_hospital import hospital_headline, hospital_tables
 
     title = f"Macro AUC ({study.confidence:.0%} interval); accuracy in percent where a site has one class"
     table = Table(title=title, title_justify="left", title_style="bold")
@@ -101,6 +113,15 @@ def _print(study: ExchangeStudy) -> None:
         lost = "; ".join(row_name(row) for row in study.matrix.rows if row.reason == reason)
         console.print(f"Cannot be estimated, because {reason}: {lost}.", soft_wrap=True)
     console.print(headline(study), soft_wrap=True)
+    if study.hospital is not None:
+        for title, headings, rows in hospital_tables(study.hospital):
+            of_few = Table(*headings, title=title, title_justify="left", title_style="bold")
+            for cells in rows:
+                of_few.add_row(*cells)
+            console.print(of_few)
+        console.print(hospital_headline(study.hospital), soft_wrap=True)
+    for site in (site for site in study.sites if site.audit is not None):
+        console.print(audit_sentence(site), soft_wrap=True)
     for sentence in statements(study):
         console.print(f"- {sentence}", soft_wrap=True)
 

@@ -1,192 +1,41 @@
-"""Networks of the exchange study: what those of each source learn from, and what they predict, kept one by one."""
+"""Networks of the exchange study: how each learns from its source, and what it predicts, kept one by one."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder
-from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import DivergedError
 from medistill.evaluate.network_keys import what_decides
-from medistill.evaluate.protocol import distilled_training, random_rows, raw_schedule, small_schedule
-from medistill.evaluate.site_matrix import SOURCES, ExchangeSource, SourcePredictions
-from medistill.sharing.merge_source import MergeSource
-from medistill.sharing.merging import merge_sets
-from medistill.studies.exchange.sites import ExchangeSite
+from medistill.evaluate.site_matrix import SourcePredictions
+from medistill.studies.exchange.choice import (
+    KeptLosses,
+    Way,
+    answers,
+    best_way,
+    fixed_way,
+    mean_losses,
+    penalties_of,
+)
+from medistill.studies.exchange.sources import SourceData, TrainingData
 from medistill.training.context import Context
 from medistill.training.ensemble import JobRunner, OutputsFile, TrainingJob, predicting
 from medistill.training.fresh_network import TrainingSet
 from medistill.training.images import LabelledImages
+from medistill.training.penalty import Penalty
 from medistill.training.randomness import generator
 
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Images that networks learn from.
-
-    Attributes:
-        labels: int64 (M,), of each image.
-        epochs: of each network.
-        normalisation: of the images, and so of the test images.
-        decides: bytes of all that makes it differ from other images of the same corpus and recipe.
-        training: number of a network -> what that one is trained on.
-    """
-
-    labels: np.ndarray
-    epochs: int
-    normalisation: Normalisation
-    decides: bytes
-    training: Callable[[int], TrainingSet]
-
-
-@dataclass(frozen=True)
-class SourceData:
-    """What the networks of one source learn from at one site.
-
-    Attributes:
-        source: the source.
-        site: as in `SourcePredictions`.
-        name: of the networks' files.
-        data: the images; None where nothing can be learnt.
-        reason: why nothing can be learnt; else empty.
-    """
-
-    source: ExchangeSource
-    site: str
-    name: str
-    data: TrainingData | None
-    reason: str = ""
-
-    @property
-    def display_name(self) -> str:
-        """What the terminal calls it."""
-        return f"{self.source.replace('_', ' ')}{f' of {self.site}' if self.site else ''}"
-
-
-class Sources:
-    """What the networks of each source of a study learn from.
-
-    Args:
-        sites: what each site can give.
-        sets: site -> its set, where it has one.
-        reasons: site -> why it has none.
-        context: corpus of all sites, schedules and seed, and where the images go.
-    """
-
-    def __init__(
-        self,
-        sites: Sequence[ExchangeSite],
-        sets: Mapping[str, MergeSource],
-        reasons: Mapping[str, str],
-        context: Context,
-    ) -> None:
-        self.sites, self.sets, self.reasons = sites, sets, reasons
-        self.corpus, self.recipe, self.device = context.corpus, context.recipe, context.device
-
-    @cached_property
-    def united(self) -> DistilledSet:
-        """The sets of all sites."""
-        return _united(list(self.sets.values()))
-
-    def all(self) -> list[SourceData]:
-        """Return the data of every source, by source and then by site."""
-        return [data for source in SOURCES for data in self._of(source)]
-
-    def _of(self, source: ExchangeSource) -> list[SourceData]:
-        if source == "own_raw":
-            return [self._data(source, site, *self._own_raw(site)) for site in self.sites]
-        if source == "own_set":
-            return [self._data(source, site, *self._own_set(site)) for site in self.sites]
-        if source == "others_sets":
-            return [self._data(source, site, *self._others_sets(site)) for site in self.sites]
-        if source == "all_sets":
-            return [self._data(source, None, self._of_set(self.united))]
-        if source == "random":
-            return [self._data(source, None, self._random())]
-        everything = np.concatenate([site.rows for site in self.sites])
-        return [self._data(source, None, self._of_originals(everything, self.united.normalisation))]
-
-    def _data(
-        self, source: ExchangeSource, site: ExchangeSite | None, data: TrainingData | None, reason: str = ""
-    ) -> SourceData:
-        """Return the data, unless all its images are of one class."""
-        name = source if site is None else f"{source}_{site.folder}"
-        where = "" if site is None else site.name
-        if data is not None and len(present := np.unique(data.labels)) == 1:
-            only = self.corpus.class_names[int(present[0])]
-            return SourceData(source, where, name, None, f"all that there is to learn from is of class {only}")
-        return SourceData(source, where, name, data, reason)
-
-    def _own_raw(self, site: ExchangeSite) -> tuple[TrainingData | None, str]:
-        if site.reason:
-            return None, site.reason
-        return self._of_originals(site.rows, Normalisation.of(self.corpus.images[site.rows])), ""
-
-    def _own_set(self, site: ExchangeSite) -> tuple[TrainingData | None, str]:
-        own = self.sets.get(site.name)
-        return (None, self.reasons[site.name]) if own is None else (self._of_set(own.distilled), "")
-
-    def _others_sets(self, site: ExchangeSite) -> tuple[TrainingData | None, str]:
-        others = [source for name, source in self.sets.items() if name != site.name]
-        return (self._of_set(_united(others)), "") if others else (None, "no other site has a set")
-
-    def _of_set(self, distilled: DistilledSet) -> TrainingData:
-        return TrainingData(
-            labels=distilled.expanded().labels,
-            epochs=self.recipe.evaluate.epochs,
-            normalisation=distilled.normalisation,
-            decides=distilled.training_bytes(),
-            training=lambda _: distilled_training(distilled, self.recipe.evaluate, self.device),
-        )
-
-    def _of_originals(self, rows: np.ndarray, normalisation: Normalisation) -> TrainingData:
-        settings = self.recipe.evaluate
-        schedule = raw_schedule(settings)
-        return TrainingData(
-            labels=self.corpus.labels[rows],
-            epochs=settings.raw_epochs,
-            normalisation=normalisation,
-            decides=rows.tobytes() + json.dumps(normalisation.as_json()).encode(),
-            training=lambda _: TrainingSet(
-                LabelledImages.of_corpus(self.corpus, rows, normalisation, self.device), schedule
-            ),
-        )
-
-    def _random(self) -> TrainingData:
-        """As many originals of each class and each site as its set holds, drawn anew for each network."""
-        settings, classes = self.recipe.evaluate, len(self.corpus.class_names)
-        counts = {name: np.bincount(source.distilled.labels, minlength=classes) for name, source in self.sets.items()}
-        shares = [(site.share(self.corpus), counts[site.name]) for site in self.sites if site.name in counts]
-        schedule = small_schedule(settings, lr=settings.lr, epochs=settings.epochs)
-        normalisation = self.united.normalisation
-
-        def training(number: int) -> TrainingSet:
-            rows = np.concatenate([random_rows(share, count, self.recipe.seed, number) for share, count in shares])
-            return TrainingSet(LabelledImages.of_corpus(self.corpus, rows, normalisation, self.device), schedule)
-
-        counted = [[share.content, count.tolist()] for share, count in shares]
-        return TrainingData(
-            labels=self.united.labels,
-            epochs=settings.epochs,
-            normalisation=normalisation,
-            decides=json.dumps([counted, normalisation.as_json()]).encode(),
-            training=training,
-        )
-
-
-def _united(sources: Sequence[MergeSource]) -> DistilledSet:
-    return merge_sets(sources) if len(sources) > 1 else sources[0].distilled
+ONE_CLASS = "its validation patients are of one class"
+"""Why a site cannot choose."""
 
 
 def source_predictions(sources: Sequence[SourceData], rows: np.ndarray, context: Context) -> list[SourcePredictions]:
-    """Train what is missing, source by source, and return what the networks of each say of the test images.
+    """Train what is missing, site by site, and return what the networks of each source say of the test images.
 
     A source with which a network diverges has no figures; the others go on. What each network says is kept, private,
     in ``context.out``. Progress counts the images shown to the networks, for time goes by them.
@@ -197,41 +46,150 @@ def source_predictions(sources: Sequence[SourceData], rows: np.ndarray, context:
         context: corpus of all sites, number of networks, augmentation and seed, network and device.
     """
     private_folder(context.out)
+    by_site = sorted((one for one in sources if one.data is not None), key=lambda one: (one.site == "", one.site))
+    ways, diverged = _ways(by_site, context)
     jobs = [
-        _job(source, source.data, number, rows, context)
-        for source in sources
-        if source.data is not None
-        for number in range(context.recipe.evaluate.networks)
+        _job(source, source.data, ways[source.name], number, rows, context)
+        for source in by_site
+        if source.data is not None and source.name in ways
+        for number in range(_networks(source, context))
     ]
     names, runner = {source.name: source.display_name for source in sources}, JobRunner(jobs, context.progress.say)
 
     def leave_out(job: TrainingJob, error: DivergedError) -> None:
         context.progress.say(f"{names[job.group]}: {error}")
 
-    runner.run(context, f"Training networks ({context.spec.name})", leave_out=leave_out)
-    nothing = np.empty((0, len(rows), len(context.corpus.class_names)), np.float32)
-    predicted = []
+    runner.run(
+        context, f"Training networks ({context.spec.name})", after_group=_teller(by_site, context), leave_out=leave_out
+    )
+    nothing, predicted = np.empty((0, len(rows), len(context.corpus.class_names)), np.float32), []
     for source in sources:
-        images = 0 if source.data is None else len(source.data.labels)
-        diverged, networks = runner.diverged.get(source.name), runner.of(source.name)
-        reason = source.reason if diverged is None else diverged.seen
-        test = nothing if reason else np.stack([one.arrays["test"] for one in networks])
-        predicted.append(SourcePredictions(source.source, source.site, images, test, reason))
+        images, way = 0 if source.data is None else len(source.data.labels), ways.get(source.name)
+        lost = diverged.get(source.name) or runner.diverged.get(source.name)
+        reason = source.reason if lost is None else lost.seen
+        test = nothing if reason else np.stack([one.arrays["test"] for one in runner.of(source.name)])
+        joined = way is not None and source.data is not None and source.data.joined
+        predicted.append(
+            SourcePredictions(
+                source.source,
+                source.site,
+                images,
+                test,
+                reason,
+                weight=way.weight if way is not None and joined else None,
+                penalty=None if way is None else way.penalty,
+                not_chosen="" if way is None else way.reason,
+            )
+        )
     return predicted
 
 
-def _job(source: SourceData, data: TrainingData, number: int, rows: np.ndarray, context: Context) -> TrainingJob:
-    def shown() -> dict[str, LabelledImages]:
+def _networks(source: SourceData, context: Context) -> int:
+    """How many are trained: one, where no random number has a part in it."""
+    settled = context.spec.encoder is not None and source.source != "random"
+    return 1 if settled else context.recipe.evaluate.networks
+
+
+def _teller(sources: Sequence[SourceData], context: Context) -> Callable[[str, int, float], None]:
+    """Return what is called after each source, and tells when a site's last one is done."""
+    sites = list(dict.fromkeys(source.site for source in sources))
+    last = {source.name: source.site for source in sources}
+    closing = {site: [name for name, of in last.items() if of == site][-1] for site in sites}
+
+    def tell(name: str, *_: object) -> None:
+        site = last[name]
+        if closing[site] == name:
+            of = f"of site {site}" if site else "of all sites together"
+            context.progress.say(f"Networks {of} are trained, {sites.index(site) + 1} of {len(sites)}.")
+
+    return tell
+
+
+def _ways(sources: Sequence[SourceData], context: Context) -> tuple[dict[str, Way], dict[str, DivergedError]]:
+    """Name of a source -> how its networks learn, or why none can."""
+    choices = [_Choice(source, source.data, context) for source in sources if source.data is not None]
+    lost: dict[str, DivergedError] = {}
+    if waiting := [choice for choice in choices if not choice.settled]:
+        with context.progress.task("Choosing weights and penalties", len(waiting)) as task:
+            for choice in waiting:
+                task.advance(0, figures=choice.source.display_name)
+                choice.make()
+                task.advance(1, figures=choice.source.display_name)
+    ways = {}
+    for choice in choices:
+        try:
+            ways[choice.source.name] = choice.way()
+        except DivergedError as error:
+            lost[choice.source.name] = error
+            context.progress.say(f"{choice.source.display_name}: {error}")
+    return ways, lost
+
+
+class _Choice:
+    """How the networks of a source learn: chosen by patients who had no part in it, where that can be."""
+
+    def __init__(self, source: SourceData, data: TrainingData, context: Context) -> None:
+        self.source, self.data, self.context = source, data, context
+        self.penalties, self.labels = penalties_of(context), context.corpus.labels[data.chosen_on]
+        self.free = len(data.weights) * len(self.penalties) > 1
+        said = [data.weights, self.penalties, data.chosen_on.tolist(), "choice"]
+        key = hashlib.sha256(what_decides(context) + data.decides + json.dumps(said).encode()).hexdigest()
+        store = OutputsFile(context.out / f"choice_{source.name}.safetensors", key, "losses of a choice")
+        self.losses = KeptLosses(store, len(data.weights), context)
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is something to choose, and somebody to choose by."""
+        return self.free and len(np.unique(self.labels)) > 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is to be tried."""
+        return not self.possible or self.losses.whole
+
+    def make(self) -> None:
+        """Try what was not tried yet."""
+        data, context, source = self.data, self.context, self.source
+        shown = LabelledImages.of_corpus(context.corpus, data.chosen_on, data.normalisation, context.device)
+        rng = partial(generator, context.recipe.seed, "exchange choice", source.source, source.site)
+
+        def tried(number: int) -> np.ndarray:
+            return mean_losses(answers(data.training(0, data.weights[number]), shown, context, rng), self.labels)
+
+        self.losses.make(tried)
+
+    def way(self) -> Way:
+        """Return the best way.
+
+        Raises:
+            DivergedError: every network diverged.
+        """
+        if self.possible:
+            return best_way(np.stack(self.losses.found), self.data.weights, self.penalties)
+        if not self.free:
+            return Way(self.data.weights[0], self.penalties[0])
+        return fixed_way(self.context, ONE_CLASS, sent=self.data.joined)
+
+
+def _job(
+    source: SourceData, data: TrainingData, way: Way, number: int, rows: np.ndarray, context: Context
+) -> TrainingJob:
+    def shown() -> Mapping[str, LabelledImages]:
         return {"test": LabelledImages.of_corpus(context.corpus, rows, data.normalisation, context.device)}
 
-    key = hashlib.sha256(what_decides(context) + rows.tobytes() + data.decides).hexdigest()
+    def training() -> TrainingSet:
+        found = data.training(number, way.weight)
+        return found if way.penalty is None else TrainingSet(found.data, Penalty(way.penalty))
+
+    chosen = json.dumps([way.weight, way.penalty]).encode()
+    key = hashlib.sha256(what_decides(context) + rows.tobytes() + data.decides + chosen).hexdigest()
     return TrainingJob(
         group=source.name,
         number=number,
         display_name=f"{source.display_name}, network {number + 1}",
         epochs=data.epochs,
         steps=len(data.labels),
-        training=lambda: data.training(number),
+        training=training,
         rng=lambda: generator(context.recipe.seed, "exchange", source.source, source.site, number),
         outputs=predicting(shown, context),
         store=OutputsFile(context.out / f"{source.name}_{number:03d}.safetensors", key),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,21 +14,27 @@ from medistill.artifacts.atomic import private_folder, sha256_file, write_json, 
 from medistill.artifacts.corpus import NOT_STATED, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.lock import exclusive_lock
-from medistill.errors import DivergedError, UsageError
+from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
+from medistill.evaluate.hospital_curve import hospital_curve
 from medistill.evaluate.network_keys import STATISTICS
 from medistill.evaluate.predictions import Truth
 from medistill.evaluate.site_matrix import SourcePredictions, site_matrix
+from medistill.methods.registry import recipe_facts
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import check_image_size, network_spec
+from medistill.privacy.accounting import Guarantee
 from medistill.privacy.attacks.initialisation_leakage import leakage
 from medistill.privacy.initialisation import initial_rows
 from medistill.progress import Progress, Silent, time_left
 from medistill.recipe import Recipe, refuse_another_recipe
-from medistill.report.exchange import ExchangeStudy, StudiedSite
+from medistill.report.exchange import ExchangeStudy, SmallHospital, StudiedSite
 from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.sharing.merge_source import MergeSource
-from medistill.studies.exchange.networks import Sources, source_predictions
+from medistill.studies.exchange.audited import Auditor, without_exchange
+from medistill.studies.exchange.networks import source_predictions
 from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
+from medistill.studies.exchange.small_hospital import hospital_answers, refuse_hospital
+from medistill.studies.exchange.sources import Sources
 from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.training.encoded import encode_corpus
@@ -57,8 +63,10 @@ def exchange_study(
     """Find out what the sites of a corpus would gain by exchanging distilled sets.
 
     Every site trains experts on its own images and distils them; its set holds the classes of which it has enough. The
-    sets are united. Networks are trained on each source of `SOURCES` and tested on every site's test patients. Sets
-    and networks are kept in ``out``: a call that was interrupted goes on where it was when it is repeated. Ends with
+    sets are audited, as far as the recipe says, and united. Networks are trained on each source of `SOURCES` and tested
+    on every site's test patients. Where ``exchange.hospital`` names a site, it is tried with few of its patients too.
+    Sets and networks are kept in ``out``: a call that was interrupted goes on where it was when it is repeated, and a
+    site that makes no set, or whose set was damaged, is named and left out. Ends with
     ``exchange.html``, ``exchange.json`` and ``exchange.md``, and the united set in ``out/united``.
 
     Args:
@@ -69,9 +77,9 @@ def exchange_study(
         network: a network of the user's own (see `train_experts`); None takes the recipe's.
 
     Raises:
-        UsageError: fewer than two sites can distil; a class comes from none; the recipe asks for differential privacy
-            or whitening; ``out`` holds the study of something else, or another process works there; no test image is
-            of a known site.
+        UsageError: fewer than two sites can distil; a class comes from none; the recipe asks for whitening, or for
+            networks under differential privacy; ``exchange.hospital`` is no site with two classes; ``out`` holds the
+            study of something else, or another process works there; no test image is of a known site.
         DataError: there is nothing to read, or what was read makes no corpus.
     """
     _refuse_recipe(recipe)
@@ -86,14 +94,18 @@ def exchange_study(
         encode_corpus(context)
         needed = max(recipe.method.ipc, recipe.fewest_images)
         sites = plan_exchange(corpus, needed, recipe.fewest_patients, recipe.prune)
+        if recipe.exchange.hospital:
+            refuse_hospital(recipe.exchange.hospital, sites)
         rows = _tested(corpus)
-        sets, reasons = _sets(sites, replace(context, out=folder / "sites"), network)
+        inside = replace(context, out=folder / "sites")
+        sets, reasons = _sets(sites, without_exchange(inside), network)
+        studied = _studied_sites(sites, sets, reasons, Auditor(inside, network, built_in=data is None))
         sources = Sources(sites, sets, reasons, context)
         sources.united.save(private_folder(folder / "united"))
         predicted = source_predictions(sources.all(), rows, context)
+        hospital = _small_hospital(sources, rows, context)
         log.say("Comparing the sources at every site.")
-        studied = [_studied(site, sets.get(site.name), reasons.get(site.name, ""), context) for site in sites]
-        study = _study(predicted, rows, studied, context)
+        study = replace(_study(predicted, rows, studied, context), hospital=hospital)
         write_json(folder / "exchange.json", study.as_json())
         write_text(folder / "exchange.md", exchange_markdown(study))
         write_text(folder / "exchange.html", render_exchange(study))
@@ -126,8 +138,8 @@ def _sets(
             distilled = _finished(folder, site, context)
             if distilled is None:
                 distilled = _distilled(folder, site, context, network)
-        except DivergedError as error:
-            log.say(str(error))
+        except (ArtifactError, DataError, DivergedError) as error:
+            log.say(f"Site {site.name} sends nothing. {error}")
             reasons[site.name] = error.seen
             continue
         digest = sha256_file(folder / "set" / "images.safetensors")
@@ -136,7 +148,8 @@ def _sets(
         raise UsageError(
             f"{len(sets)} of {len(sites)} sites made a set; {'; '.join(f'{k}: {why}' for k, why in reasons.items())}",
             expected="two at least, or nothing can be exchanged",
-            do="lower method.experts.lr or method.student_lr_lr, and repeat the command",
+            do="see to what is said of each, and repeat the command; where a training diverged, lower "
+            "method.experts.lr or method.student_lr_lr",
         )
     return sets, reasons
 
@@ -188,6 +201,45 @@ def _tested(corpus: Corpus) -> np.ndarray:
             do="set data.test_fraction above 0, or give images the split 'test'",
         )
     return rows
+
+
+def _studied_sites(
+    sites: Sequence[ExchangeSite], sets: Mapping[str, MergeSource], reasons: Mapping[str, str], auditor: Auditor
+) -> list[StudiedSite]:
+    """Return what each site gave, audited."""
+    log, studied = auditor.context.progress, []
+    for n, site in enumerate(sites, start=1):
+        source = sets.get(site.name)
+        if source is not None and auditor.context.recipe.exchange.audit != "off":
+            log.say(f"Audit of the set of site {site.name}, {n} of {len(sites)} sites.")
+        found = _studied(site, source, reasons.get(site.name, ""), auditor.context)
+        if source is not None:
+            promised = Guarantee.of_set(source.distilled.provenance)
+            found = replace(
+                found,
+                audit=auditor.of(site, source.distilled),
+                guarantee="" if promised is None else promised.sentence,
+            )
+        studied.append(found)
+    return studied
+
+
+def _small_hospital(sources: Sources, rows: np.ndarray, context: Context) -> SmallHospital | None:
+    """Return what the site of ``exchange.hospital`` is with few of its patients; None where none is named."""
+    recipe, corpus = context.recipe, context.corpus
+    name = recipe.exchange.hospital
+    others = sources.others_of(name) if name else None
+    if others is None:
+        return None
+    site = next(one for one in sources.sites if one.name == name)
+    answers = hospital_answers(site, others, rows, replace(context, out=context.out / "few"))
+    names = tuple(corpus.site_names[number] for number in corpus.sites[rows])
+    test = Truth(corpus.labels[rows], corpus.groups[rows], {"site": names})
+    curves = tuple(
+        hospital_curve(answers, test, place, corpus.class_names, recipe.evaluate, seed=recipe.seed)
+        for place in (name, "")
+    )
+    return SmallHospital(name, recipe.exchange.draws, curves, answers.notes)
 
 
 def _studied(site: ExchangeSite, source: MergeSource | None, reason: str, context: Context) -> StudiedSite:
@@ -245,16 +297,19 @@ def _study(
         recipe_digest=recipe.digest,
         corpus=corpus.content,
         versions=versions(),
+        audited=recipe.exchange.audit,
+        weights=recipe.exchange.weights,
+        method=recipe_facts(recipe).display_name,
     )
 
 
 def _refuse_recipe(recipe: Recipe) -> None:
-    if recipe.privacy.mode == "dp":
+    if recipe.privacy.mode == "dp" and not recipe.method.one_release:
         raise UsageError(
-            "the recipe asks for differential privacy",
-            expected="a recipe without it: the sources that the sets are compared with use the same patients outside "
-            "any budget",
-            do="set privacy.mode = none for the study",
+            "the recipe asks for experts under differential privacy",
+            expected="a recipe without it, or with a method that releases once (private-means), whose sets alone the "
+            "budget is of",
+            do="set privacy.mode = none for the study, or choose --method private-means",
         )
     if recipe.data.zca:
         raise UsageError(

@@ -69,7 +69,7 @@ def test_few_patients_are_not_shown_and_do_not_follow_from_the_others() -> None:
 def test_differences_are_paired_and_a_site_is_compared_with_its_own() -> None:
     matrix, test = study().matrix, truth()
     taught = {SITES[0], SITES[3]}  # at the others nothing could be learnt from what is their own
-    assert [(entry.site, entry.minus) for entry in matrix.differences] == [
+    assert [(entry.site, entry.minus) for entry in matrix.differences if entry.plus == "all_sets"] == [
         *(
             (site, minus)
             for site in SITES
@@ -79,6 +79,13 @@ def test_differences_are_paired_and_a_site_is_compared_with_its_own() -> None:
         ("", "random"),
         ("", "pooled_raw"),
     ]
+    assert [(entry.of, entry.site, entry.minus) for entry in matrix.differences if entry.plus != "all_sets"] == [
+        (owner, place, minus)
+        for owner in SITES
+        for place in (*SITES, "")
+        for minus in ("own_raw", "others_sets", "pooled_raw")
+        if owner in taught or minus != "own_raw"
+    ]
     by = {(told.source, told.site): told.test for told in predictions()}
     rows = rows_of(SITES[0])
     own, everyones = (
@@ -86,6 +93,11 @@ def test_differences_are_paired_and_a_site_is_compared_with_its_own() -> None:
         for which in (("own_raw", SITES[0]), ("all_sets", ""))
     )
     assert matrix.differences[0].macro_auc.value == pytest.approx(everyones - own, abs=1e-6)
+    beside = np.mean([naive_auc(one[rows, 0], test.labels[rows]) for one in by["own_and_others", SITES[0]]])
+    found = next(
+        entry for entry in matrix.differences if (entry.of, entry.site, entry.minus) == (SITES[0], SITES[0], "own_raw")
+    )
+    assert found.macro_auc.value == pytest.approx(beside - own, abs=1e-6)
     same = [replace(told, test=by["all_sets", ""]) if told.source == "random" else told for told in predictions()]
     twice = site_matrix(same, test, SITES, CLASSES, SETTINGS, seed=3)
     nothing = next(entry for entry in twice.differences if (entry.site, entry.minus) == ("", "random"))

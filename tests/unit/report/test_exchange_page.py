@@ -8,10 +8,13 @@ from dataclasses import replace
 
 from markdown_it import MarkdownIt
 
+from medistill.evaluate.hospital_curve import AsGoodAs
 from medistill.report.exchange import headline, statements
 from medistill.report.exchange_page import exchange_markdown, render_exchange
-from medistill.report.wording import number, percent
+from medistill.report.wording import difference, number, percent
 from tests.factories.exchange_example import SITES, study
+
+HEADLINE = ("own_raw", "own_and_others", "all_sets", "pooled_raw")
 
 
 def test_what_must_be_read_is_said_where_it_is_true() -> None:
@@ -41,19 +44,28 @@ def test_what_must_be_read_is_said_where_it_is_true() -> None:
 
 def test_the_headline_has_the_figures_of_all_sites() -> None:
     pooled = {row.source: row.pooled.macro_auc.value for row in study().matrix.rows if not row.site}
-    here = [study().row(source, SITES[0]).cells[0].macro_auc.value for source in ("own_raw", "all_sets", "pooled_raw")]
-    assert len(pooled) == len(here) == 3
+    here = [study().row(source, SITES[0]).cells[0].macro_auc.value for source in HEADLINE]
+    assert len(pooled) == 3
     for value in (*pooled.values(), *here):
         assert value is not None
         assert number(value) in headline(study())
     assert f"at {SITES[1]}" not in headline(study())
+    for place in (SITES[0], ""):
+        gain = next(
+            one.macro_auc.value
+            for one in study().matrix.differences
+            if (one.of, one.site, one.minus) == (SITES[0], place, "own_raw")
+        )
+        assert gain is not None
+        assert difference(gain) in headline(study()).partition("Beside own originals")[2]
 
 
 def test_the_markdown_is_a_table_of_every_row_without_markup_of_a_site() -> None:
     shown = MarkdownIt("commonmark").enable("table").render(exchange_markdown(study()))
     first, second = shown.split("</table>")[:2]
     assert first.count("<tr>") == 1 + len(study().matrix.rows)
-    assert second.count("<tr>") == 1 + len(study().matrix.differences)
+    beside = [one for one in study().matrix.differences if one.plus == "own_and_others"]
+    assert second.count("<tr>") == 1 + len(beside)
     assert "<b>" not in shown
     whole = next(row for row in study().matrix.rows if row.source == "all_sets")
     assert number(whole.cells[0].macro_auc.value) in first
@@ -71,10 +83,40 @@ def test_the_page_shows_every_figure_and_runs_nothing() -> None:
                 assert number(cell.macro_auc.value) in page
     for sentence in statements(study())[-3:]:
         assert sentence in page
-    assert page.count('role="img"') == 2
+    assert page.count('role="img"') == 4
 
 
 def test_the_record_is_plain_json() -> None:
     told = json.loads(json.dumps(study().as_json(), allow_nan=False))
-    assert (told["schema"], told["kind"]) == (1, "medistill exchange study")
+    assert (told["schema"], told["kind"]) == (2, "medistill exchange study")
     assert [site["name"] for site in told["matrix"]["sites"]] == list(SITES)
+
+
+def test_a_small_hospital_is_drawn_told_and_said_to_be_beyond_the_curve() -> None:
+    page, brief = render_exchange(study()), exchange_markdown(study())
+    found = study().hospital
+    assert found is not None
+    for point in found.curves[0].points:
+        for estimate in (point.alone, point.together):
+            assert number(estimate.value) in page
+            assert number(estimate.value) in brief
+    assert "80 patients were not taken." in page
+    last = replace(found.curves[0].points[0], as_good_as=AsGoodAs(None, 31.4, None))
+    beyond = replace(study(), hospital=replace(found, curves=(replace(found.curves[0], points=(last,)),)))
+    assert "&gt;10 (31" in render_exchange(beyond)
+    assert "A small hospital" not in render_exchange(replace(study(), hospital=None))
+
+
+def test_what_was_weighed_and_audited_is_said() -> None:
+    text = " ".join(statements(study()))
+    assert "chosen among 1 and 3 by the site's own validation patients: 3 at north_clinic." in text
+    assert "could not be chosen, because its validation patients are of one class: the weight is 3." in text
+    assert "without the attacks on membership no set passes the gate" in text
+    assert "Distillation alone promises nothing" in text
+    sites = (replace(study().sites[0], guarantee="epsilon 3 for every patient."), *study().sites[1:])
+    text = " ".join(statements(replace(study(), sites=sites)))
+    assert "epsilon 3 for every patient. It holds for the patients of each site by themselves" in text
+    assert "promises nothing" not in text
+    page = render_exchange(study())
+    assert "not enough evidence" in page
+    assert "Copies were looked for in pixels." in page

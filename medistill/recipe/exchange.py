@@ -1,0 +1,34 @@
+"""The exchange section of a recipe: what `medistill exchange-study` tries beside the sets themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from medistill.recipe.section import MOST_NUMBER, AtMost, Positive, Section, Text
+
+Weights = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=20)]
+Sizes = Annotated[tuple[Annotated[int, Field(ge=4, le=MOST_NUMBER)], ...], Field(min_length=2, max_length=20)]
+
+
+class ExchangeRecipe(Section):
+    """What sites do with the sets of others, and what is asked about it. It decides nothing about any set."""
+
+    weights: Weights = (0.1, 0.3, 1.0, 3.0, 10.0)
+    """Weights to try for an image that was sent, where one of a site's own originals has the weight 1; a site chooses
+    among them by its own validation patients."""
+    weight: Positive = 1.0
+    """The same where a site cannot choose, since its validation patients are of one class."""
+    audit: Literal["copies", "full", "off"] = "copies"
+    """What is run of `medistill audit` on the set of each site: the search for copies and for what is left of the real
+    images that it began as; the attacks on membership too, which take longest; or nothing."""
+    hospital: Text = ""
+    """Site that is made small: few of its patients are taken, alone and together with the sets of the other sites.
+    Empty: none is."""
+    patients: Sizes = (10, 20, 50, 100, 200)
+    """How many of its training patients are taken."""
+    draws: Annotated[int, Field(ge=2, le=100), AtMost(100)] = 10
+    """How often they are drawn anew; the larger numbers of a draw hold the smaller ones."""
+    folds: Annotated[int, Field(ge=2, le=20), AtMost(20)] = 5
+    """Parts of these few patients that are left out in turn to choose the weight, and a probe's penalty, by."""

@@ -1,0 +1,105 @@
+"""Own originals beside what others sent: weights, labels and grey values, against scikit-learn and by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.normalisation import Normalisation
+from medistill.encoders.encoder import Encoder
+from medistill.encoders.features import features_of
+from medistill.errors import DivergedError
+from medistill.networks.registry import network_spec
+from medistill.progress import Silent
+from medistill.recipe import Recipe, load_recipe
+from medistill.studies.exchange.blend import Sent, blended
+from medistill.studies.exchange.choice import Way, answers, best_way, mean_losses, penalties_of
+from medistill.training.context import Context
+from medistill.training.encoded import features_at
+from medistill.training.fresh_network import TrainingSet
+from medistill.training.penalty import Penalty
+from medistill.training.randomness import generator
+from tests.factories.drawn_corpus import CLASSES, drawn_corpus, drawn_set
+from tests.factories.tiny_encoder import stored_tiny, tiny_architecture
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return drawn_corpus(tmp_path / "corpus")
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Iterator[Encoder]:
+    with tiny_architecture():
+        yield stored_tiny(tmp_path / "encoder")
+
+
+def context_of(corpus: Corpus, recipe: Recipe, out: Path) -> Context:
+    return Context(corpus, recipe, network_spec(corpus, recipe, None), torch.device("cpu"), out, Silent())
+
+
+def probing(corpus: Corpus, encoder: Encoder, out: Path, *more: str) -> Context:
+    classes = f"data.classes={list(CLASSES)}".replace("'", '"')
+    settings = [classes, "data.image_size=16", f"network.encoder={encoder.sha256}", *more]
+    return context_of(corpus, load_recipe("exchange-encoded", settings), out)
+
+
+def test_a_probe_of_both_is_that_of_scikit_learn_with_these_weights(
+    corpus: Corpus, encoder: Encoder, tmp_path: Path
+) -> None:
+    context = probing(corpus, encoder, tmp_path, "schedule.penalties=[0.01, 1.0]")
+    rows, held, sent = corpus.rows("train")[:20], corpus.rows("test"), drawn_set(corpus)
+    sent = replace(sent, weights=np.linspace(0.5, 1.5, len(sent.labels)).astype(np.float32))
+    data = blended(rows, Sent.of(sent, context), 3.0, Normalisation.of(corpus.images[rows]), context)
+    shown = features_at(corpus, held, encoder, context.device)
+    found = answers(TrainingSet(data, Penalty(1.0)), shown, context, lambda: generator(0, "none"))
+    whole = features_of(corpus, encoder, context.device, Silent()).astype(np.float64)
+    grey = torch.from_numpy(sent.normalisation.grey(sent.images)).float()
+    theirs = encoder.encoded(grey).double().numpy()
+    features = np.concatenate([whole[rows], theirs])
+    labels = np.concatenate([corpus.labels[rows], sent.labels])
+    weights = np.concatenate([np.ones(len(rows)), 3.0 * sent.weights])
+    assert penalties_of(context) == (1.0, 0.01)
+    for told, penalty in zip(found, penalties_of(context), strict=True):
+        other = LogisticRegression(C=1 / (penalty * weights.sum()), tol=1e-10, max_iter=10_000)
+        other.fit(features, labels, sample_weight=weights)
+        np.testing.assert_allclose(told, other.predict_proba(whole[held]), atol=1e-5)
+
+
+def test_pixels_of_both_are_the_same_grey_values_in_the_normalisation_of_the_originals(
+    corpus: Corpus, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    context, rows = context_of(corpus, tiny_recipe, tmp_path), corpus.rows("train")[:5]
+    sent, own = drawn_set(corpus, soft=True), Normalisation((0.2,), (0.1,))
+    data = blended(rows, Sent.of(sent, context), 0.3, own, context)
+    grey = np.concatenate([corpus.images[rows] / 255, sent.normalisation.grey(sent.images)])
+    np.testing.assert_allclose(own.grey(data.batch(slice(None)).numpy()), grey, atol=1e-5)
+    np.testing.assert_allclose(data.weights.numpy(), [1] * 5 + [0.3] * len(sent.labels), rtol=1e-6)
+    assert data.soft_labels is not None
+    np.testing.assert_array_equal(data.soft_labels[:5].argmax(dim=1), corpus.labels[rows])
+    np.testing.assert_array_equal(data.soft_labels[5:], sent.soft_labels)
+    assert len(blended(rows, None, 1.0, own, context)) == 5
+
+
+def test_losses_are_those_of_scikit_learn_with_classes_alike_often() -> None:
+    rng = np.random.default_rng(0)
+    labels, found = rng.integers(0, 3, 30), rng.dirichlet(np.ones(3), (2, 30))
+    alike = (1 / np.bincount(labels))[labels]
+    for told, one in zip(mean_losses(found, labels), found, strict=True):
+        assert told == pytest.approx(log_loss(labels, one, sample_weight=alike))
+
+
+def test_the_smallest_loss_is_chosen_and_what_diverged_is_not() -> None:
+    losses = np.array([[0.5, np.nan], [0.4, 0.3]])
+    assert best_way(losses, (0.1, 1.0), (10.0, 0.1)) == Way(1.0, 0.1)
+    assert best_way(np.array([[0.3], [np.nan]]), (0.1, 1.0), (None,)) == Way(0.1, None)
+    with pytest.raises(DivergedError, match=r"every weight .* makes a network diverge"):
+        best_way(np.full((1, 2), np.nan), (1.0,), (10.0, 0.1))
