@@ -71,11 +71,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Spread", "Standard deviation over the networks of an arm: how much chance in training alone changes the figure."),
     ("Subgroup", "The test images that share a site, a view, a sex or an age; too few patients are not shown."),
     ("Target vector", "Numbers that a network is pretrained to answer for an image; of no class."),
-    (
-        "Teacher",
-        "A network whose answers become labels: one that was trained on all originals gives soft labels, a frozen "
-        "encoder target vectors.",
-    ),
+    ("Teacher", "A network whose answers become labels; of a frozen encoder, target vectors."),
     ("Temperature", "What a teacher's outputs are divided by first; the higher, the more even the soft labels."),
     ("Threshold", "The probability from which an image is called; chosen on the validation split."),
     ("Validation split", "Patients set aside to choose with; the test split is used for the figures and nothing else."),
