@@ -59,12 +59,12 @@ class Joined(Ranks):
         """Return whether a run is this launcher's own."""
         return launch == self._launch.name
 
-    def first(self, work: Callable[[], Result]) -> Result:
+    def first(self, work: Callable[[], Result], then: Callable[[], Result] | None = None) -> Result:
         """Have the leader do it, then the others."""
         if self.leads:
             return self._led(work, lambda _: None)
         self._outcome()
-        return work()
+        return (then or work)()
 
     def lead(self, work: Callable[[], object]) -> None:
         """Have the leader do it, while the others wait."""

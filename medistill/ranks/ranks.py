@@ -65,8 +65,12 @@ class Ranks:
         """Whether this one writes what is written once, and talks to the terminal."""
         return self.rank == 0
 
-    def first(self, work: Callable[[], Result]) -> Result:
+    def first(self, work: Callable[[], Result], then: Callable[[], Result] | None = None) -> Result:
         """Have the leader do some work, and all others after it: what it left in the cache, they find there.
+
+        Args:
+            work: what the leader does.
+            then: what the others do in its place; None repeats it.
 
         Raises:
             MedistillError: on all ranks, what the leader raised.

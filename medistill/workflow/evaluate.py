@@ -112,14 +112,13 @@ def evaluate(
         stores |= {arm: replace(stores[arm], key=f"{stores[arm].key} {own}") for arm in OF_THE_SET if arm in stores}
     predictions = _predictions(arms, stores, context)
 
-    def conclude() -> None:
+    def conclude() -> Evaluation:
         keep_tested_corpus(context.corpus, Path(out))
-        write_evaluation(
+        return write_evaluation(
             context, predictions, apart, made=distilled.provenance, set_digest=distilled.digest(), schedules=choices
         )
 
-    ranks.lead(conclude)
-    return load_evaluation(context.out / "evaluation.json")
+    return ranks.first(conclude, lambda: load_evaluation(context.out / "evaluation.json"))
 
 
 def _tell(apart: Tested, progress: Progress) -> None:

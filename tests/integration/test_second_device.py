@@ -58,6 +58,7 @@ WAITS = {
     "methods.optimising.problem._counts": RUN,
     "methods.optimising.start.start_digest": RUN,
     "methods.quantising.teacher._jobs.parameters": RUN,
+    "methods.krr_st.KrrSt.first_targets": RUN,
     "methods.quantising.teacher.soft_labels": RUN,
     "methods.rendering.render._digest": RUN,
     "methods.rendering.render._refuse_misfits": RUN,
@@ -83,11 +84,11 @@ WAITS = {
     "engine.objectives.mean_features.MeanFeatures.distance": LOSS,
     "engine.objectives.ridge.Ridge.evaluate": LOSS,
     "engine.objectives.smooth.total_variation": LOSS,
-    "engine.objectives.kernel_ridge.KernelRidge.evaluate": LOSS,
+    "engine.objectives.pooled_ridge.PooledRidge.evaluate": LOSS,
     "engine.objectives.mmd.Mmd.distance": CLASSES_READ,
     "engine.objectives.gradient.GradientMatching._groups": CLASSES_READ,
     "engine.objectives.encoded.Encoded._pulled_back": "images that an objective did not touch pass no encoder",
-    "engine.objectives.kernel_ridge.KernelRidge._trained": "a network that left the finite numbers makes way",
+    "engine.objectives.pooled_ridge.PooledRidge._trained": "a network that left the finite numbers makes way",
     "engine.loops.Loops.after": "a network that left the finite numbers is not remembered",
     "engine.coordinates.Adam.update": MOVE,
     "engine.coordinates.largest_magnitude": MOVE,
@@ -96,7 +97,8 @@ WAITS = {
     "engine.scope.MatchScope.length": "once a segment, with which step the walk back begins",
     "engine.sources.windows.NormWindow.of": "once a step, where its window lies by the norms of all gradients",
     "engine.sources.queue.Queue._taught": "once a network that has learned, its accuracy, by which it is drawn",
-    "engine.ridge_solution.solve": FITTED,
+    "engine.ridge_solution._solved": FITTED,
+    "training.pretraining.with_classes": FITTED,
     "training.probe.Probe._value": FITTED,
     "training.probe.Probe._walk": FITTED,
     "training.probe.Probe._curvature": FITTED,
@@ -112,7 +114,7 @@ WAITS = {
     "quantisation.autoencoder_training._finite": "once an epoch, whether it may be kept",
     "training.encoded.seen_by": "once a set, whether its features are finite",
     "training.images.LabelledImages.stages": "once a network, which images join in which stage",
-    "training.fresh_network.train_network": TRAINED,
+    "training.fresh_network.finished": TRAINED,
     "training.fresh_network.probabilities": TRAINED,
 }
 """All that may wait for the device -> why."""
@@ -168,7 +170,8 @@ def recipe_of(method: str, encoder: Encoder, *more: str) -> Recipe:
     if method == "private-means":
         classes = f"data.classes={list(CLASSES)}".replace("'", '"')
         return load_recipe("covid-xray-private", [classes, "data.image_size=16", probe[1], *own[1:], *OWN[method]])
-    return load_recipe("demo", [*PLAIN, f"method.name={method}", *own, *probe, *OWN.get(method, []), *more])
+    taught = [f"method.teacher={encoder.sha256}"] if method == "krr-st" else []
+    return load_recipe("demo", [*PLAIN, f"method.name={method}", *own, *probe, *taught, *OWN.get(method, []), *more])
 
 
 def distilled(method: str, recipe: Recipe, corpus: Corpus, out: Path) -> Watched:
@@ -264,7 +267,7 @@ def test_an_evaluation_network_waits_when_it_is_trained_and_has_answered(
         training = TrainingSet(LabelledImages.of_set(made, META), small_schedule(recipe.evaluate, lr=0.01, epochs=5))
         answers = train_and_predict(training, shown, spec, recipe, generator(0), META)
     assert answers.shape == (len(shown), len(CLASSES))
-    names = ("images.LabelledImages.stages", "fresh_network.train_network", "fresh_network.probabilities")
+    names = ("images.LabelledImages.stages", "fresh_network.finished", "fresh_network.probabilities")
     assert watched.waits == Counter(f"training.{name}" for name in names)
 
 

@@ -56,8 +56,7 @@ def exchange_study(
     Examples:
       medistill exchange-study --out runs/exchange
       medistill exchange-study --data chest/ --labels chest/manifest.csv --out runs/exchange
-      medistill exchange-study --data chest/ --labels chest/manifest.csv --recipe exchange-encoded --encoder NAME \\
-          --set exchange.hospital=raddb --out runs/exchange
+      medistill exchange-study --data chest/ --recipe exchange-encoded --encoder NAME --out runs/exchange
     """
     with working("repeat") as progress:
         from medistill.artifacts.new_folder import refuse_unwritable

@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from medistill.engine.sources.originals import Originals
+from medistill.training.device import sent
 from medistill.training.images import LabelledImages
 
 
@@ -33,5 +34,5 @@ class TaughtOriginals:
     def draw(self, iteration: int, shown: Int[Tensor, " M"], number: int = 0) -> LabelledImages:
         """Draw the same as the originals are without a teacher; arguments as for `Originals.draw`."""
         images = self.originals.draw(iteration, shown, number)
-        taught = torch.from_numpy(self.targets[self.originals.rows(iteration, number)]).to(images.labels.device)
+        taught = sent(torch.from_numpy(self.targets[self.originals.rows(iteration, number)]), images.labels.device)
         return replace(images, soft_labels=taught.float(), label_kind="targets")

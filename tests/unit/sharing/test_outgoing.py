@@ -69,7 +69,7 @@ def test_a_recipe_leaves_without_the_senders_words_and_with_every_setting() -> N
     assert changed == {
         "name", "description", "data.sites", "data.prefer_sites", "data.file_column", "data.label_column",
         "data.patient_column", "data.site_column", "data.view_column", "data.split_column", "data.sex_column",
-        "data.age_column", "data.finding_columns",
+        "data.age_column", "data.finding_columns", "exchange.hospital",
     }  # fmt: skip
 
 
