@@ -6,6 +6,17 @@ import os
 import socket
 from dataclasses import dataclass
 
+TOLD = (
+    "TORCHELASTIC_RUN_ID",
+    "TORCHELASTIC_RESTART_COUNT",
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_PORT",
+)
+"""What the launcher sets for each process. A process that has some of it only was not started by one itself."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -32,7 +43,7 @@ class Launch:
 def launched() -> Launch | None:
     """Return what torch's elastic launcher (`torchrun`) says of this process; None where it was started otherwise."""
     known = os.environ
-    if "TORCHELASTIC_RUN_ID" not in known:
+    if any(name not in known for name in TOLD):
         return None
     run_id = known["TORCHELASTIC_RUN_ID"]
     if run_id in ("", "none"):

@@ -110,7 +110,7 @@ def _loopback(parameters: RendezvousParameters) -> RendezvousHandler:
 def _prepare_environment(processes: int) -> None:
     """Set what the ranks inherit: gloo on the loopback interface, threads by processors, and a quiet launcher."""
     names = [name for _, name in socket.if_nameindex()]
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", next((name for name in names if name.startswith("lo")), "lo"))
+    os.environ["GLOO_SOCKET_IFNAME"] = next((name for name in names if name.startswith("lo")), "lo")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

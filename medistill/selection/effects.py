@@ -38,7 +38,7 @@ def effects(
     recipe: Recipe,
     rng: torch.Generator,
     device: torch.device,
-    after_class: Callable[[], None] = lambda: None,
+    after: Callable[[int], None] = lambda images: None,
 ) -> np.ndarray:
     """Return the effect e of every image, float64 (N,), on stand-ins of its own class, in one fresh network.
 
@@ -51,7 +51,8 @@ def effects(
         recipe: how many images stand in for synthetic ones, and the arithmetic.
         rng: decides the network's parameters, and which images these are.
         device: where the arithmetic runs.
-        after_class: called when a class is done.
+        after: called with how many images were just added to the mean of their class, or have got their effect: each
+            image counts twice.
 
     Raises:
         DivergedError: an effect is not finite.
@@ -66,9 +67,10 @@ def effects(
             stand_ins = rows[order[: recipe.prune.effect_images]]
             with precision(recipe.compute.precision, device):
                 found[rows.cpu().numpy()] = _of_class(
-                    data, rows, stand_ins, network, micro_batch_of(network, spec, recipe)
+                    data, rows, stand_ins, network, micro_batch_of(network, spec, recipe), after
                 )
-        after_class()
+        else:
+            after(2 * len(rows))
     if not np.isfinite(found).all():
         raise DivergedError(
             "the effects of training images on synthetic ones are not finite",
@@ -79,7 +81,12 @@ def effects(
 
 
 def _of_class(
-    data: LabelledImages, rows: Tensor, stand_ins: Tensor, network: nn.Module, micro_batch: int
+    data: LabelledImages,
+    rows: Tensor,
+    stand_ins: Tensor,
+    network: nn.Module,
+    micro_batch: int,
+    after: Callable[[int], None],
 ) -> np.ndarray:
     """Return the effects of the images ``rows`` of one class, float64 (n,)."""
     parameters = [part for part in network.parameters() if part.requires_grad]
@@ -93,6 +100,7 @@ def _of_class(
     for some in rows.split(micro_batch):
         for total, part in zip(mean, gradient(some), strict=True):
             total += part / len(rows)
+        after(len(some))
     shown = data.batch(stand_ins).detach().requires_grad_()
     loss = F.cross_entropy(network(shown), data.labels[stand_ins])
     of_shown = torch.autograd.grad(loss, parameters, create_graph=True)
@@ -101,5 +109,6 @@ def _of_class(
         apart = [part - total for part, total in zip(gradient(row), mean, strict=True)]
         (moved,) = torch.autograd.grad(of_shown, shown, grad_outputs=apart, retain_graph=True)
         squares[n] = moved.double().square().sum()
+        after(1)
     effect: np.ndarray = (squares.sqrt() / (len(rows) - 1)).cpu().numpy()
     return effect

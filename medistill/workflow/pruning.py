@@ -127,9 +127,9 @@ def _effects(corpus: Corpus, recipe: Recipe, spec: NetworkSpec, device: torch.de
 
     def measured(data: LabelledImages, number: int, task: Task) -> np.ndarray:
         rng = generator(recipe.seed, "effect", number)
-        return effects(data, spec, recipe, rng, device, after_class=task.advance)
+        return effects(data, spec, recipe, rng, device, after=task.advance)
 
-    steps = settings.networks * spec.classes
+    steps = settings.networks * 2 * len(corpus.rows("train"))
     return _scores(
         Scored("effects", {"effect_images": settings.effect_images}, steps, measured),
         corpus,

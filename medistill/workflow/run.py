@@ -45,7 +45,7 @@ from medistill.workflow.pruning import pruned, refuse_too_few
 from medistill.workflow.report import read_report, write_report
 from medistill.workflow.run_log import RunLog
 from medistill.workflow.same_corpus import refuse_another_corpus
-from medistill.workflow.shared_places import refuse_unlike, refuse_unshared
+from medistill.workflow.shared_places import SEEN_BY_ALL, refuse_unlike, refuse_unshared
 
 RUN_SCHEMA = 1
 LOCK = ".lock"
@@ -244,7 +244,7 @@ def _claim(out: Path, recipe: Recipe, ranks: Ranks, *, resume: bool) -> bool:
     stored, launch = out / "recipe.toml", out / RANKS / "launch.json"
     if launch.is_file():
         resume = resume or ranks.goes_on(read_result(launch, "name of a launcher").get("launch"))
-    taken = out.exists() and (not out.is_dir() or any(entry.name not in RECORDS for entry in out.iterdir()))
+    taken = out.exists() and (not out.is_dir() or any(not _early(entry.name) for entry in out.iterdir()))
     if taken and not stored.is_file():
         raise UsageError(
             f"{out} holds something already, and no run",
@@ -267,6 +267,11 @@ def _claim(out: Path, recipe: Recipe, ranks: Ranks, *, resume: bool) -> bool:
         private_folder(out / RANKS)
         keep_json(launch, {"launch": ranks.launch})
     return resume
+
+
+def _early(name: str) -> bool:
+    """Whether a file or folder of that name may lie in a run's folder before its first result."""
+    return name in RECORDS or name.startswith(SEEN_BY_ALL)
 
 
 def _refuse_another_benchmark(record: Path, benchmark: StudiedSource | None) -> None:

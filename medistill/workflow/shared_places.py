@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from medistill.artifacts.atomic import write_text
@@ -16,6 +17,8 @@ from medistill.workflow.environment import versions
 
 PATIENCE = 30.0
 """Seconds in which a file that one machine wrote has to be seen by another."""
+SEEN_BY_ALL = ".seen-by-all-"
+"""What the names of these files begin with. One stays where the leader is killed while it waits."""
 
 
 def refuse_unlike(ranks: Ranks, recipe: Recipe) -> None:
@@ -45,12 +48,14 @@ def refuse_unshared(ranks: Ranks, places: Mapping[str, Path]) -> None:
     Raises:
         UsageError: a rank does not see what the leader wrote.
     """
-    token = ranks.told(lambda: _written(places))
-    missing = [] if ranks.leads else _unseen(places, token)
-    said = [json.loads(words) for words in ranks.all_say(json.dumps(missing))]
-    if ranks.leads:
-        for folder in places.values():
-            (folder / token).unlink(missing_ok=True)
+    token = ranks.told(lambda: f"{SEEN_BY_ALL}{secrets.token_hex(8)}")
+    try:
+        ranks.lead(lambda: _write(places, token))
+        missing = [] if ranks.leads else _unseen(places, token)
+        said = [json.loads(words) for words in ranks.all_say(json.dumps(missing))]
+    finally:
+        if ranks.leads:
+            _remove(places, token)
     rank = next((number for number, names in enumerate(said) if names), None)
     if rank is not None:
         name = said[rank][0]
@@ -61,12 +66,17 @@ def refuse_unshared(ranks: Ranks, places: Mapping[str, Path]) -> None:
         )
 
 
-def _written(places: Mapping[str, Path]) -> str:
-    """Write an empty file into each place, and return its name."""
-    token = f".seen-by-all-{secrets.token_hex(8)}"
+def _write(places: Mapping[str, Path], token: str) -> None:
+    """Write an empty file into each place."""
     for folder in places.values():
         write_text(folder / token, "", private=True)
-    return token
+
+
+def _remove(places: Mapping[str, Path], token: str) -> None:
+    """Remove it. A place that is gone, or cannot be written, keeps quiet: what stopped the ranks is told."""
+    for folder in places.values():
+        with suppress(OSError):
+            (folder / token).unlink()
 
 
 def _unseen(places: Mapping[str, Path], token: str) -> list[str]:

@@ -40,6 +40,13 @@ class Sent:
         return cls(whole, seen_by(encoder, LabelledImages.of_set(whole, context.device), context.device).pixels.float())
 
 
+def unblendable(distilled: DistilledSet) -> str:
+    """Return why a set cannot stand beside originals, whose labels are classes; empty where it can."""
+    if distilled.by_values or distilled.by_targets:
+        return "the labels of the sets are values or target vectors, which cannot stand beside the classes of originals"
+    return ""
+
+
 def blended(
     rows: np.ndarray, sent: Sent | None, weight: float, normalisation: Normalisation, context: Context
 ) -> LabelledImages:
@@ -48,7 +55,7 @@ def blended(
 
     Args:
         rows: of the corpus.
-        sent: what others sent; None leaves the originals alone.
+        sent: what others sent, of which `unblendable` has nothing to say; None leaves the originals alone.
         weight: above 0.
         normalisation: that the originals get, and into which what was sent is moved through its grey values.
         context: corpus, network and device.

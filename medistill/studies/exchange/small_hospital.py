@@ -19,7 +19,7 @@ from medistill.evaluate.hospital_curve import HospitalAnswers
 from medistill.evaluate.network_keys import what_decides
 from medistill.evaluate.protocol import small_schedule
 from medistill.recipe import EvaluateRecipe
-from medistill.studies.exchange.blend import Sent, blended
+from medistill.studies.exchange.blend import Sent, blended, unblendable
 from medistill.studies.exchange.choice import Way, answers, best_way, mean_losses, penalties_of
 from medistill.studies.exchange.sites import ExchangeSite
 from medistill.training.context import Context
@@ -137,13 +137,13 @@ def hospital_answers(site: ExchangeSite, others: DistilledSet, rows: np.ndarray,
         context: of the study.
 
     Raises:
-        UsageError: no number of patients can be drawn, or the labels of the sets are values.
+        UsageError: no number of patients can be drawn, or the labels of the sets are values or target vectors.
         DivergedError: a network left the finite numbers.
     """
     settings, recipe = context.recipe.exchange, context.recipe
-    if others.by_values:
+    if why := unblendable(others):
         raise UsageError(
-            "the labels of the sets are values, which cannot stand beside the classes of originals",
+            why,
             expected="sets with classes or probabilities for the study of exchange.hospital",
             do="leave exchange.hospital empty, or take another --method",
         )

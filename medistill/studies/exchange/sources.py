@@ -16,7 +16,7 @@ from medistill.evaluate.protocol import distilled_training, random_rows, raw_sch
 from medistill.evaluate.site_matrix import SOURCES, ExchangeSource
 from medistill.sharing.merge_source import MergeSource
 from medistill.sharing.merging import merge_sets
-from medistill.studies.exchange.blend import Sent, blended
+from medistill.studies.exchange.blend import Sent, blended, unblendable
 from medistill.studies.exchange.sites import ExchangeSite
 from medistill.training.context import Context
 from medistill.training.encoded import seen_by
@@ -165,8 +165,8 @@ class Sources:
         others = self.others_of(site.name)
         if alone is None or others is None:
             return None, reason or "no other site has a set"
-        if others.by_values:
-            return None, "the labels of the sets are values, which cannot stand beside the classes of originals"
+        if why := unblendable(others):
+            return None, why
 
         @cache
         def sent() -> Sent:

@@ -78,8 +78,9 @@ def exchange_study(
 
     Raises:
         UsageError: fewer than two sites can distil; a class comes from none; the recipe asks for whitening, or for
-            networks under differential privacy; ``exchange.hospital`` is no site with two classes; ``out`` holds the
-            study of something else, or another process works there; no test image is of a known site.
+            networks under differential privacy; ``exchange.hospital`` is no site with two classes, or the method's
+            labels are values or target vectors; ``out`` holds the study of something else, or another process works
+            there; no test image is of a known site.
         DataError: there is nothing to read, or what was read makes no corpus.
     """
     _refuse_recipe(recipe)
@@ -316,6 +317,14 @@ def _refuse_recipe(recipe: Recipe) -> None:
             "the recipe whitens the images",
             expected="data.zca = false, since sets with a whitening of each site's own cannot be united",
             do="add --set data.zca=false",
+        )
+    facts = recipe_facts(recipe)
+    if recipe.exchange.hospital and (facts.label_values or facts.target_vectors):
+        raise UsageError(
+            f"{facts.display_name} makes sets whose labels are values or target vectors, which cannot stand beside the "
+            "few originals of exchange.hospital",
+            expected="sets with classes or probabilities",
+            do="leave exchange.hospital empty, or take another --method",
         )
 
 

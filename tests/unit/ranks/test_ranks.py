@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -13,6 +14,7 @@ from medistill.errors import DataError, RankError, SaidElsewhere, UsageError
 from medistill.progress import Silent
 from medistill.ranks.launch import launched
 from medistill.ranks.life import FAILED, RanksStopped
+from medistill.ranks.local import _prepare_environment
 from medistill.ranks.outcome import OUTCOMES, exit_code_of, outcome_kept
 from medistill.ranks.ranks import ALONE, Ranks
 from tests.factories.several_ranks import several
@@ -199,6 +201,18 @@ def test_what_the_launcher_says(monkeypatch):
         2,
         "job7",
     )
+    for name in ("RANK", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT"):
+        with monkeypatch.context() as without:
+            without.delenv(name)
+            assert launched() is None
+
+
+def test_ranks_of_this_machine_stay_on_it_whatever_was_set(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "TORCH_CPP_LOG_LEVEL"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth9")
+    _prepare_environment(2)
+    assert os.environ["GLOO_SOCKET_IFNAME"].startswith("lo")
 
 
 @pytest.mark.parametrize(("code", "ends_with", "kept"), [(2, 0, 2), (None, 0, 0), (6, 6, 0)])

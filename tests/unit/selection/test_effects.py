@@ -65,7 +65,7 @@ def test_effects_are_what_leaving_out_changes_in_the_gradient_after_a_student_st
     for c in range(3):
         rows = torch.nonzero(data.labels == c).flatten()
         stand_ins = rows[[5, 0, 2]]
-        found = _of_class(data, rows, stand_ins, network, 5)
+        found = _of_class(data, rows, stand_ins, network, 5, lambda images: None)
         rate = 1e-6
 
         def moved(some: Tensor, stand_ins: Tensor = stand_ins, rate: float = rate) -> Tensor:
@@ -88,7 +88,7 @@ def test_a_linear_network_has_the_effect_that_its_formula_gives(recipe: Recipe) 
     network = nn.Linear(4, 3, bias=False).double()
     network.weight.data = torch.randn(3, 4, generator=rng).double()
     rows, stand_ins = torch.arange(9), torch.tensor([1, 7])
-    found = _of_class(data, rows, stand_ins, network, 4)
+    found = _of_class(data, rows, stand_ins, network, 4, lambda images: None)
     weight, onehot = network.weight.detach().numpy(), np.eye(3)[0]
 
     def answer(x: np.ndarray) -> np.ndarray:
@@ -125,15 +125,30 @@ def test_whoever_is_like_the_mean_has_no_effect_and_classes_do_not_mix(
     assert not np.array_equal(effects(other, spec, recipe, generator(1, "e"), CPU), again)
 
 
-def test_one_image_of_a_class_has_no_effect_and_every_class_is_told_of(corpus: Corpus, recipe: Recipe) -> None:
+def test_one_image_of_a_class_has_no_effect_and_every_image_is_told_of(corpus: Corpus, recipe: Recipe) -> None:
     data = LabelledImages.of_split(corpus, "train", Normalisation.of(corpus.images), CPU)
     data.labels[:] = 1
     data.labels[4] = 0
     told: list[int] = []
-    found = effects(data, network_spec(corpus, recipe), recipe, generator(0, "e"), CPU, lambda: told.append(1))
+    found = effects(data, network_spec(corpus, recipe), recipe, generator(0, "e"), CPU, told.append)
     assert found[4] == 0
     assert (np.delete(found, 4) > 0).all()
-    assert len(told) == 3
+    assert sum(told) == 2 * len(data)
+    assert told.count(1) >= len(data) - 1  # not class by class: second derivatives are slow
+
+
+def test_who_stops_within_a_class_is_heard_there(corpus: Corpus, recipe: Recipe) -> None:
+    data = LabelledImages.of_split(corpus, "train", Normalisation.of(corpus.images), CPU)
+    told: list[int] = []
+
+    def stop_after_two_effects(images: int) -> None:
+        told.append(images)
+        if told[-2:] == [1, 1]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        effects(data, network_spec(corpus, recipe), recipe, generator(0, "e"), CPU, stop_after_two_effects)
+    assert sum(told) == int((data.labels == 0).sum()) + 2
 
 
 def test_effects_that_are_not_finite_are_refused(

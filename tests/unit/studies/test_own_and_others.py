@@ -13,21 +13,28 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.distilled_set import DistilledSet, LabelKind
 from medistill.artifacts.normalisation import Normalisation
 from medistill.encoders.encoder import Encoder
 from medistill.encoders.features import features_of
-from medistill.errors import DivergedError
+from medistill.errors import DivergedError, UsageError
 from medistill.networks.registry import network_spec
 from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe
-from medistill.studies.exchange.blend import Sent, blended
+from medistill.sharing.merge_source import MergeSource
+from medistill.studies.exchange.blend import Sent, blended, unblendable
 from medistill.studies.exchange.choice import Way, answers, best_way, mean_losses, penalties_of
+from medistill.studies.exchange.sites import plan_exchange
+from medistill.studies.exchange.small_hospital import hospital_answers
+from medistill.studies.exchange.sources import Sources
+from medistill.studies.exchange.study import exchange_study
 from medistill.training.context import Context
 from medistill.training.encoded import features_at
 from medistill.training.fresh_network import TrainingSet
 from medistill.training.penalty import Penalty
 from medistill.training.randomness import generator
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus, drawn_set
+from tests.factories.sited_corpus import corpus_of
 from tests.factories.tiny_encoder import stored_tiny, tiny_architecture
 
 
@@ -103,3 +110,41 @@ def test_the_smallest_loss_is_chosen_and_what_diverged_is_not() -> None:
     assert best_way(np.array([[0.3], [np.nan]]), (0.1, 1.0), (None,)) == Way(0.1, None)
     with pytest.raises(DivergedError, match=r"every weight .* makes a network diverge"):
         best_way(np.full((1, 2), np.nan), (1.0,), (10.0, 0.1))
+
+
+def labelled(corpus: Corpus, kind: LabelKind) -> DistilledSet:
+    """A set whose labels are of that kind; target vectors are of a teacher's width, not of as many as classes."""
+    made = drawn_set(corpus, soft=True)
+    assert made.soft_labels is not None
+    width = 7 if kind == "targets" else made.soft_labels.shape[1]
+    vectors = np.random.default_rng(0).normal(size=(len(made.labels), width)).astype(np.float32)
+    return made if kind == "probabilities" else replace(made, soft_labels=vectors, label_kind=kind)
+
+
+@pytest.mark.parametrize("kind", ["values", "targets"])
+def test_labels_that_are_no_classes_never_stand_beside_originals(
+    kind: LabelKind, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    cells = [(site, name, split, 4) for site in "ew" for name in "AB" for split in ("train", "val", "test")]
+    corpus = corpus_of(tmp_path / "corpus", *cells)
+    context, sites = context_of(corpus, tiny_recipe, tmp_path), plan_exchange(corpus, images=2)
+    sent = labelled(corpus, kind)
+    sets = {site.name: MergeSource(site.name, sent, "0" * 64, sender=site.name) for site in sites}
+    told = [Sources(sites, sets, {}, context)._own_and_others(site) for site in sites]
+    assert [(data, "values or target vectors" in reason) for data, reason in told] == [(None, True)] * 2
+    with pytest.raises(UsageError, match="values or target vectors, which cannot stand beside the classes"):
+        hospital_answers(sites[0], sent, corpus.rows("test"), context)
+    assert unblendable(labelled(corpus, "probabilities")) == ""
+    data, _ = Sources(
+        sites, {**sets, "e": replace(sets["e"], distilled=labelled(corpus, "probabilities"))}, {}, context
+    )._own_and_others(sites[1])
+    assert data is not None
+
+
+@pytest.mark.parametrize(("recipe", "name"), [("covid-xray-krr-st", "KRR-ST"), ("covid-xray-frepo", "FRePo")])
+def test_a_method_whose_labels_are_no_classes_is_refused_before_anything_is_read(
+    recipe: str, name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=f"{name} makes sets whose labels are values or target vectors"):
+        exchange_study(tmp_path / "none", load_recipe(recipe, ["exchange.hospital=e"]), out=tmp_path / "study")
+    assert not (tmp_path / "study").exists()
