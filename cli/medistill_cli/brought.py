@@ -71,7 +71,7 @@ def bring_again(folder: Path | None, recipe: Recipe) -> None:
         )
 
 
-def with_public_space(
+def public_space(
     recipe: Recipe,
     public: Path | None,
     *,
@@ -79,13 +79,13 @@ def with_public_space(
     labels: Path | None,
     sites: str | None,
     components: int | None,
-    resumed: bool,
+    stored: Path | None,
     device: str,
     progress: Progress,
-) -> Recipe:
-    """The recipe with the space that --public names: whitened on images, or taken over from a set that carries one.
+) -> str:
+    """The digest of the space that --public names: whitened on images, or taken over from a set that carries one.
 
-    Where a method wants a whitened space and none is named, it is whitened on drawn radiographs.
+    Where --public is not given: that of the run that goes on, or what `drawn_space` says.
 
     Args:
         recipe: it must have a probe where --public is given.
@@ -94,7 +94,7 @@ def with_public_space(
         labels: what --public-labels says.
         sites: what --public-sites says.
         components: what --components says.
-        resumed: whether the recipe is that of a run that goes on, which keeps its space.
+        stored: the recipe of a run that is to be resumed.
         device: what --device says.
         progress: told how far it is.
 
@@ -110,38 +110,54 @@ def with_public_space(
                 expected="the images that they are of",
                 do="add --public FOLDER",
             )
-        return recipe if resumed else _with_drawn_space(recipe, device, progress)
+        if stored is None or not stored.is_file() or recipe.network.projection:
+            return drawn_space(recipe, device, progress)
+        from medistill.recipe import load_recipe
+
+        return load_recipe(stored).network.projection
     if recipe.network.name != "probe":
         raise UsageError(
             f"--public was given, and the network is {recipe.network.name}",
             expected="a probe, whose space it whitens",
             do="add --encoder NAME (see `medistill encoder list`), or leave --public out",
         )
-    from medistill.recipe import override_recipe
     from medistill.workflow.public_projection import COMPONENTS, bring_projection, fit_public_projection
 
     if public.is_file() or any((public / name).is_file() for name in ("manifest.json", "set/manifest.json")):
-        digest = bring_projection(public)
-    else:
-        names = tuple(name.strip() for name in (sites or "").split(",") if name.strip())
-        digest = fit_public_projection(
-            public,
-            recipe,
-            patients=patients,
-            labels=labels,
-            sites=names,
-            components=components or COMPONENTS,
-            device=device,
-            progress=progress,
-        )
-    return override_recipe(recipe, [f'network.projection="{digest}"'], "the recipe")
+        return bring_projection(public)
+    names = tuple(name.strip() for name in (sites or "").split(",") if name.strip())
+    return fit_public_projection(
+        public,
+        recipe,
+        patients=patients,
+        labels=labels,
+        sites=names,
+        components=components or COMPONENTS,
+        device=device,
+        progress=progress,
+    )
 
 
-def _with_drawn_space(recipe: Recipe, device: str, progress: Progress) -> Recipe:
+def drawn_space(recipe: Recipe, device: str, progress: Progress) -> str:
+    """The digest of the recipe's space, empty where it has none. Where its method wants a whitened one and none is
+    named, it is whitened on drawn radiographs.
+
+    Args:
+        recipe: of the run.
+        device: what --device says.
+        progress: told how far it is.
+    """
     if recipe.network.name != "probe" or recipe.network.projection or not recipe.method.wants_space:
-        return recipe
-    from medistill.recipe import override_recipe
+        return recipe.network.projection
     from medistill.workflow.public_projection import fit_invented_projection
 
-    digest = fit_invented_projection(recipe, device=device, progress=progress)
-    return override_recipe(recipe, [f'network.projection="{digest}"'], "the recipe") if digest else recipe
+    return fit_invented_projection(recipe, device=device, progress=progress)
+
+
+def with_space(recipe: Recipe, digest: str) -> Recipe:
+    """The recipe with a space in the place of its own."""
+    if digest == recipe.network.projection:
+        return recipe
+    from medistill.recipe import override_recipe
+
+    return override_recipe(recipe, [f'network.projection="{digest}"'], "the recipe")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.brought import brought, named_encoder, refuse_unused, with_public_space
+from medistill_cli.brought import brought, named_encoder, public_space, refuse_unused, with_space
 from medistill_cli.corpus import on_disk
 from medistill_cli.ranks import sharing
 from medistill_cli.recipe_choice import choose_recipe, method_for, overrides_of
@@ -102,19 +102,20 @@ def distill(
         )
         refuse_unused(own, chosen)
         asked = chosen
-        chosen = ranks.first(
-            lambda: with_public_space(
+        space = ranks.told(
+            lambda: public_space(
                 asked,
                 public,
                 patients=data,
                 labels=public_labels,
                 sites=public_sites,
                 components=components,
-                resumed=stored is not None and stored.is_file(),
+                stored=stored,
                 device=device,
                 progress=progress,
             )
         )
+        chosen = with_space(asked, space)
         from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.run import run
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.brought import named_encoder
+from medistill_cli.brought import drawn_space, named_encoder, with_space
 from medistill_cli.corpus import on_disk
 from medistill_cli.recipe_choice import choose_recipe, method_for, overrides_of
 from medistill_cli.results import estimate, print_json, print_next, print_written
@@ -77,6 +77,7 @@ def exchange_study(
         )
         chosen = choose_recipe(name, overrides, data=data, device=device, progress=progress, encoder=seen_by)
         refuse_unwritable(out)
+        chosen = with_space(chosen, drawn_space(chosen, device, progress))  # one space for all sites
         folder, table = on_disk(data, labels, progress)
         study = study_exchange(folder, chosen, out=out, labels=table, device=device, progress=progress)
     if json:
