@@ -48,8 +48,22 @@ class Labels(Protocol):
         ...
 
 
+class _Unlearned:
+    """What labels that stay as they are have in common."""
+
+    def coordinates(self) -> dict[str, Coordinate]:
+        """Return nothing: they are not learned."""
+        return {}
+
+    def pullback(
+        self, probabilities: Float[Tensor, "N classes"], grad_labels: Float[Tensor, "N classes"]
+    ) -> dict[str, Tensor]:
+        """Return nothing."""
+        return {}
+
+
 @dataclass(frozen=True)
-class HardLabels:
+class HardLabels(_Unlearned):
     """One class an image, which stays.
 
     Attributes:
@@ -60,23 +74,13 @@ class HardLabels:
     soft: ClassVar[bool] = False
     kind: ClassVar[LabelKind] = "probabilities"
 
-    def coordinates(self) -> dict[str, Coordinate]:
-        """Return nothing: they are not learned."""
-        return {}
-
     def render(self, values: Values) -> Float[Tensor, "N classes"]:
         """Return the classes."""
         return self.classes
 
-    def pullback(
-        self, probabilities: Float[Tensor, "N classes"], grad_labels: Float[Tensor, "N classes"]
-    ) -> dict[str, Tensor]:
-        """Return nothing."""
-        return {}
-
 
 @dataclass(frozen=True)
-class GivenLabels:
+class GivenLabels(_Unlearned):
     """Probabilities that are given and stay.
 
     Attributes:
@@ -89,19 +93,9 @@ class GivenLabels:
     soft: ClassVar[bool] = True
     kind: ClassVar[LabelKind] = "probabilities"
 
-    def coordinates(self) -> dict[str, Coordinate]:
-        """Return nothing: they are not learned."""
-        return {}
-
     def render(self, values: Values) -> Float[Tensor, "N classes"]:
         """Return what was given."""
         return self.probabilities
-
-    def pullback(
-        self, probabilities: Float[Tensor, "N classes"], grad_labels: Float[Tensor, "N classes"]
-    ) -> dict[str, Tensor]:
-        """Return nothing."""
-        return {}
 
 
 @dataclass(frozen=True)

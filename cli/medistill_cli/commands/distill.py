@@ -101,10 +101,9 @@ def distill(
             encoder=seen_by,
         )
         refuse_unused(own, chosen)
-        asked = chosen
         space = ranks.told(
             lambda: public_space(
-                asked,
+                chosen,
                 public,
                 patients=data,
                 labels=public_labels,
@@ -115,7 +114,7 @@ def distill(
                 progress=progress,
             )
         )
-        chosen = with_space(asked, space)
+        chosen = with_space(chosen, space)
         from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.workflow.run import run
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def ranked(images: Tensor) -> Tensor:
     """Images (N, C, H, W) with each value of the mean channel replaced by its rank among them, from 0 to 1; equal
     values share the mean of theirs: (N, 1, H, W)."""
+    import torch
+
     from medistill.privacy.likeness import one_channel
 
     flat = one_channel(images).flatten(1).contiguous()
     order = flat.sort(dim=1).values
-    import torch
-
     below = torch.searchsorted(order, flat, right=False) + torch.searchsorted(order, flat, right=True)
     return (below.float() / (2 * flat.shape[1])).view(len(images), 1, *images.shape[2:])
 
