@@ -69,7 +69,7 @@ def leave_site_out(
             corpus, recipe, network_spec(corpus, recipe, network), choose_device(device), folder, progress=log
         )
         refuse_misfit(MadeOf.of_set(source), corpus, "leave a site out", spec=context.spec, where=run)
-        plans = plan_sites(corpus, recipe.fewest_images, recipe.evaluate.smallest_cell, recipe.prune)
+        plans = plan_sites(corpus, recipe)
         record = SitesRecord(folder / "sites.json", corpus, recipe)
         waiting = [plan for plan in plans if not record.has(plan.site)]
         for plan in waiting:
