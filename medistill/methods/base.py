@@ -151,6 +151,13 @@ class Method(ABC, Generic[Settings]):
         """The fewest outer steps with which it can be made: one for each stage."""
         return recipe.method.stage_count
 
+    def check(self, recipe: Recipe) -> None:
+        """Refuse a recipe whose settings name what there is not, before anything is read or made.
+
+        Raises:
+            RecipeError: with what there is.
+        """
+
     def start(self, context: Context, class_ids: Sequence[int], count: int, normalisation: Normalisation) -> Tensor:
         """Make again what the images of a run began as, (N, C, H, W); of a method with outer steps.
 

@@ -13,7 +13,7 @@ from medistill.artifacts.kept import keep_json, read_result
 from medistill.artifacts.lock import exclusive_lock
 from medistill.errors import UsageError
 from medistill.evaluate.representatives import rows_by_class
-from medistill.methods.registry import method_of, refuse_too_few_steps
+from medistill.methods.registry import method_of, refuse_unmakeable
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import network_spec
 from medistill.privacy.accounting import Guarantee
@@ -82,7 +82,7 @@ def run(
     out, recipe = Path(out), with_teacher(with_encoder(recipe, network))
     place = choose_device(device)
     Guarantee.of(recipe)  # refused before anything is read
-    refuse_too_few_steps(recipe)  # likewise
+    refuse_unmakeable(recipe)  # likewise
     refuse_unlike(ranks, recipe)
     resume = ranks.told(lambda: _claim(out, recipe, ranks, resume=resume))
     if ranks.size > 1:
