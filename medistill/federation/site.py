@@ -39,7 +39,7 @@ from medistill.federation.messages import (
 )
 from medistill.federation.site_file import SiteFile, read_site_file
 from medistill.privacy.audit import Audit, load_audit
-from medistill.progress import Progress, Silent
+from medistill.progress import Silent
 from medistill.recipe import Recipe, validate_recipe
 from medistill.recipe.limits import refuse_large
 from medistill.recipe.load import parse_toml
@@ -87,18 +87,16 @@ class Site:
             return prepare(self.settings.data, self.recipe, labels=self.settings.labels or None, progress=self.log)
 
 
-def answer_to(task: str, received: object, site: str, progress: Progress = Silent()) -> dict[str, bytes]:
+def answer_to(task: str, received: object, site: str) -> dict[str, bytes]:
     """Do a task, and return the pieces of the answer. Errors become a code; their words stay in the site's own log.
 
     Args:
         task: `MAKE`, or the one that asks for a test.
         received: what the engine handed over.
         site: as the engine calls it.
-        progress: asked at every safe point; one that raises ``KeyboardInterrupt`` there stops the work, which goes on
-            where it was when the same is asked again.
     """
     try:
-        return _make(received, site, progress) if task == MAKE else _test(received, site, progress)
+        return _make(received, site) if task == MAKE else _test(received, site)
     except Ended as end:
         verdict = None if end.audit is None else end.audit.verdict
         return message(Answer(protocol=1, medistill=own_version(), code=end.code, verdict=verdict))
@@ -118,12 +116,12 @@ def ends_as(code: Code, log: RunLog | None = None) -> Iterator[None]:
         raise Ended(code) from error
 
 
-def _make(received: object, site: str, progress: Progress) -> dict[str, bytes]:
+def _make(received: object, site: str) -> dict[str, bytes]:
     """Make the set, audit it, pass the gate, and return the signed bundle."""
     with ends_as("recipe"):
         parcel = _same_version(received)
         text = MakeRequest.from_json(parcel.head, "the server's request").recipe
-    here = _site(site, text, progress)
+    here = _site(site, text)
     settings, out = here.settings, here.folder / "run"
     corpus = here.corpus()
     with ends_as("set", here.log):
@@ -181,7 +179,7 @@ def _audited(here: Site, out: Path, corpus: Corpus) -> Audit:
         )
 
 
-def _test(received: object, site: str, progress: Progress) -> dict[str, bytes]:
+def _test(received: object, site: str) -> dict[str, bytes]:
     """Check the classifier, keep it, test it on the site's own test patients, and return what may be told of that."""
     with ends_as("classifier"):
         parcel = _same_version(received, WEIGHTS, PREPROCESSING)
@@ -189,7 +187,7 @@ def _test(received: object, site: str, progress: Progress) -> dict[str, bytes]:
     with ends_as("site file"):
         folder = read_site_file(site).folder()
     kept = folder / RECIPE_FILE
-    here = _site(site, kept.read_text(encoding="utf-8") if kept.is_file() else "", progress)
+    here = _site(site, kept.read_text(encoding="utf-8") if kept.is_file() else "")
     if asked != here.settings.recipe:
         raise Ended("recipe")
     with ends_as("classifier", here.log):
@@ -257,7 +255,7 @@ def _same_version(received: object, *files: str) -> Parcel:
     return parcel
 
 
-def _site(site: str, text: str, progress: Progress) -> Site:
+def _site(site: str, text: str) -> Site:
     """The site by its own file, and the recipe, which must be the one that the file agrees to.
 
     Raises:
@@ -268,7 +266,7 @@ def _site(site: str, text: str, progress: Progress) -> Site:
         folder = private_folder(settings.folder())
     if hashlib.sha256(text.encode()).hexdigest() != settings.recipe:
         raise Ended("recipe")
-    log = RunLog(folder / "site.jsonl", progress)
+    log = RunLog(folder / "site.jsonl", Silent())
     log.path.touch(mode=0o600, exist_ok=True)
     with ends_as("recipe", log):
         values = parse_toml(text, "the server's recipe")
