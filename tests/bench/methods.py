@@ -64,7 +64,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """What is no run of its own -> the arm, and the methods of whose runs it can be one."""
 CONTROLS = ("raw", "random", "kmeans")
-ORDER = (
+ORDER: tuple[str, ...] = (
     "raw", "random", "kmeans", "d4m", "ddoq-hard", "ddoq-sqrt", "ddoq", "iadd", "iadd-quantised", "unrolled",
     "encoded-ddoq", "encoded-moments", "lgm", "clp-dd",
 )  # fmt: skip
