@@ -38,7 +38,7 @@ def answer_apart(task: str, received: object, site: str, asked_to_stop: Callable
         folder = Path(name)
         _put(folder / SENT, _pieces(received))
         work = subprocess.Popen(  # noqa: S603  # this very interpreter, and words of this file
-            [sys.executable, "-m", __name__, task, site, name],
+            [sys.executable, "-P", "-m", __name__, task, site, name],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -43,7 +43,7 @@ WORDS: Mapping[Code, str] = {
     "gate": "its set did not pass the gate",
     "classifier": "it refused the classifier",
     "figures": "it could not test the classifier",
-    "stopped": "medistill stopped there on an error that it did not foresee",
+    "stopped": "its work there ended early, on an error that was not foreseen or for want of memory",
 }
 """What a code means: the end of "it takes no part, because ..."."""
 
