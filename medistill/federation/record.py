@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -55,9 +55,7 @@ class FederatedRound(Record):
     """Images that the classifier learnt from; 0 where there is none."""
     failure: str = ""
     """Why there is no classifier; empty where there is one."""
-    versions: Annotated[dict[str, str], Field(default_factory=dict)]
-
-    model_config = Record.model_config | {"populate_by_name": True}
+    versions: dict[str, str]
 
     @classmethod
     def of(
