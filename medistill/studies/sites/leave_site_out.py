@@ -22,12 +22,12 @@ from medistill.report.record import HeldOutSite
 from medistill.studies.sites.plan import SitesRecord, plan_sites
 from medistill.training.context import Context
 from medistill.training.device import choose_device
+from medistill.workflow.built_in_corpus import built_in_corpus
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
-from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog
 
 
