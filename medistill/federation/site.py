@@ -160,12 +160,12 @@ def _make(received: object, site: str) -> dict[str, bytes]:
 
 
 def _audited(here: Site, out: Path, corpus: Corpus) -> Audit:
-    """The audit of the run's set: an earlier one as it is, where this installation made it of this very set."""
+    """The audit of the run's set: an earlier one that passed, where this installation made it of this very set."""
     with ends_as("audit", here.log):
         distilled, folder = DistilledSet.load(out / "set"), out / "audit"
         if sealed_here(distilled, folder):
             kept = load_audit(folder / "audit.json")
-            if kept.set_digest == distilled.digest() and kept.thresholds == here.recipe.strictness:
+            if kept.passed and kept.set_digest == distilled.digest() and kept.thresholds == here.recipe.strictness:
                 return kept
         return audit(
             distilled,
