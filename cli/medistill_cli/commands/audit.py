@@ -53,6 +53,13 @@ def audit(
             help="Leave out the attacks on membership, which take longest. Without them no set passes.",
         ),
     ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Make only the attacks that train nothing, in about a minute. It can fail a set, and cannot pass one.",
+        ),
+    ] = False,
     show_real: Annotated[
         bool,
         typer.Option(
@@ -77,6 +84,7 @@ def audit(
     \b
     Examples:
       medistill audit medistill-run
+      medistill audit medistill-run --quick
       medistill audit medistill-run --data xray/ --labels table.csv
       medistill audit received/set --data xray/ --out audits/first --set audit.copy_ratio=0.6
     """
@@ -102,10 +110,11 @@ def audit(
             out=folder,
             run=run,
             attack=not no_membership,
+            quick=quick,
             show_real=show_real,
             built_in=data is None,
             device=device,
-            command=_command(source, data, labels, settings, attack=not no_membership),
+            command=_command(source, data, labels, settings, _left_out(no_membership=no_membership, quick=quick)),
             progress=progress,
         )
     if json:
@@ -148,13 +157,19 @@ def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:
         )
 
 
-def _command(source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, *, attack: bool) -> str:
+def _left_out(*, no_membership: bool, quick: bool) -> list[str]:
+    """The flags by which something was left out."""
+    return [*(["--no-membership"] if no_membership else []), *(["--quick"] if quick else [])]
+
+
+def _command(
+    source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, flags: list[str]
+) -> str:
     """The command that makes the audit again; folders by their last name alone, since paths can name people."""
     words = ["medistill", "audit", source.name or "."]
     words += ["--data", data.name or "."] if data is not None else []
     words += ["--labels", labels.name] if labels is not None else []
-    words += [] if attack else ["--no-membership"]
-    return shlex.join([*words, *(word for setting in settings or () for word in ("--set", setting))])
+    return shlex.join([*words, *flags, *(word for setting in settings or () for word in ("--set", setting))])
 
 
 def _print(found: Audit) -> None:

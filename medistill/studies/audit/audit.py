@@ -34,6 +34,9 @@ from medistill.workflow.encoder_here import require_encoder, require_teacher
 from medistill.workflow.environment import versions
 from medistill.workflow.retrace import making_flaw
 
+NO_PASS = "This audit will not be able to pass the set."
+NOT_RETRACED = "a quick audit does not ask how it was made"
+
 
 def audit(
     distilled: DistilledSet,
@@ -43,6 +46,7 @@ def audit(
     out: str | Path,
     run: str | Path | None = None,
     attack: bool = True,
+    quick: bool = False,
     show_real: bool = False,
     built_in: bool = False,
     network: NetworkFactory | None = None,
@@ -62,6 +66,7 @@ def audit(
         run: folder of the run that made the set. Its record of the making ties the audit to the set; without it, or
             where the two do not agree, only the method is audited, and no set passes.
         attack: make the attacks on membership too, which take longest; without them no set passes.
+        quick: make only attacks that train nothing, and do not make the set again; no set passes.
         show_real: write the closest pairs to ``out/pairs.html`` too, which then must not be shared.
         built_in: the corpus is the one that medistill draws (`built_in_corpus`), into which nobody wrote text.
         network: the user's own, where the set was made with it (see `train_experts`).
@@ -83,11 +88,13 @@ def audit(
             corpus, recipe, spec, choose_device(device), kept_in, progress, distilled, network, built_in=built_in
         )
     )
-    say_obstacles(signals.seen, recipe, progress, "This audit will not be able to pass the set.", attack=attack)
+    say_obstacles(signals.seen, recipe, progress, NO_PASS, attack=attack and not quick)
     attacks = applicable(signals.facts)
-    evidence = run_attacks([one for one in attacks if attack or one.family != "membership"], signals)
-    making = _making(signals.context, None if run is None else Path(run), folder)
-    criteria = _criteria(signals, attacks, evidence, making)
+    made = [one for one in attacks if (one.needs == "set" if quick else attack or one.family != "membership")]
+    evidence = run_attacks(made, signals)
+    making = (NOT_RETRACED, "") if quick else _making(signals.context, None if run is None else Path(run), folder)
+    left_out = (gate.quick([one for one in attacks if one not in made]),) if quick else ()
+    criteria = (*left_out, *_criteria(signals, attacks, evidence, making))
     result = _record(signals, attacks, evidence, criteria, command, started)
     keep_json(folder / "audit.json", result.as_json(), private=True)
     seal_audit(distilled, folder)
