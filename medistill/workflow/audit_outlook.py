@@ -40,8 +40,9 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> t
     if count := near_duplicates(corpus):
         found.append(
             f"{count} of the validation and test images {'is' if count == 1 else 'are'} nearly a training image of "
-            f"another of the {unit}: nothing is a copy beside {'it' if count == 1 else 'them'}, and whoever is held out "
-            "was used. What would help: one copy of every image, and a table that gives all images of a person one name."
+            f"another of the {unit}: nothing is a copy beside {'it' if count == 1 else 'them'}, and whoever is held "
+            "out was used. What would help: one copy of every image, and a table that gives all images of a person one "
+            "name."
         )
     if not attack:
         return tuple(found)

@@ -12,7 +12,7 @@ from medistill.training.images import grey_of
 
 ALIKE = 0.97
 """Correlation, what all images share taken off, from which two images are one. Of 554 held-out radiographs of 32 pixels
-one has such a training image, at 0.984, and the next nearest reaches 0.900; of 150 phantoms the nearest reaches 0.935."""
+one has such a training image, at 0.984, and the next reaches 0.900; of 150 phantoms the nearest reaches 0.935."""
 LOOKED_AT = 2000
 """Held-out images that are looked at, evenly over the split: it is to take seconds."""
 AT_ONCE = 1024

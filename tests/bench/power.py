@@ -3,12 +3,12 @@
     python -m tests.bench.power [--data FOLDER --manifest FILE] [--patients 400] [--set SETTING=VALUE ...]
     python -m tests.bench.power --data FOLDER --manifest FILE --run RUN
 
-Sixteen shadows of phantoms at 32 pixels, or of ``--data``, are made once, or taken from the audit of ``--run``; then they are taken in groups of 2, 4,
-8 and 16, and each is asked with the rest of its group for its reference. So every figure has the same answers behind it: all
-shadows, each as a target once. Networks learnt the distilled set, as many random originals (a leaking control), or
-all originals (another). A row is a number of shadows: AUC with DeLong's interval over patients, and the share of the
-patients found where one in 100 others is wrong, for each attack; then the AUC less that of the likelihood ratio of the
-same variant, over the patients whom both score.
+Sixteen shadows of phantoms at 32 pixels, or of ``--data``, are made once, or taken from the audit of ``--run``. Then
+they are taken in groups of 2, 4, 8 and 16, and each is asked with the rest of its group for its reference. So every
+figure has the same answers behind it: all shadows, each as a target once. Networks learnt the distilled set, as many
+random originals (a leaking control), or all originals (another). A row is a number of shadows: AUC with DeLong's
+interval over patients, and the share of the patients found where one in 100 others is wrong, for each attack; then the
+AUC less that of the likelihood ratio of the same variant, over the patients whom both score.
 """
 
 from __future__ import annotations

@@ -162,9 +162,7 @@ def _left_out(*, no_membership: bool, quick: bool) -> list[str]:
     return [*(["--no-membership"] if no_membership else []), *(["--quick"] if quick else [])]
 
 
-def _command(
-    source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, flags: list[str]
-) -> str:
+def _command(source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, flags: list[str]) -> str:
     """The command that makes the audit again; folders by their last name alone, since paths can name people."""
     words = ["medistill", "audit", source.name or "."]
     words += ["--data", data.name or "."] if data is not None else []

@@ -82,11 +82,11 @@ def bayesian_ratio(
     In and out: log density of the answer under the predictive of the shadows that hold the image, less that under the
     others'. Out only: the log odds that an answer without the image lies below.
 
-    The prior's variance is that of all images together (`Others.variance`). Without the image, the prior mean is that of
-    all images; with it, the image's own mean without it and the mean shift of all images. A prior mean weighs as many
-    answers as its spread from image to image says, the variance over the spread's square (method of moments). Without
-    bound to ``freedom``, and flat in the mean, this is `likelihood_ratio` (out only up to a rising function where all
-    images have the same number of answers).
+    The prior's variance is that of all images together (`Others.variance`). Without the image, the prior mean is that
+    of all images; with it, the image's own mean without it and the mean shift of all images. A prior mean weighs as
+    many answers as its spread from image to image says: the variance of an answer over that of the means (method of
+    moments). Without bound to ``freedom``, and flat in the mean, this is `likelihood_ratio` (out only up to a rising
+    function where all images have the same number of answers).
 
     Args:
         confidence: (K, N), logit of the probability of the image's class.

@@ -1,4 +1,4 @@
-"""The relative attack (RMIA, Zarifzadeh, Liu and Shokri, ICML 2024): an answer held against those about other people."""
+"""The relative attack (RMIA, Zarifzadeh, ICML 2024): an answer is held against those about other people."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def relative_scores(
     return np.stack(list(scored))
 
 
-def _among(
-    ratios: np.ndarray, member: np.ndarray, groups: np.ndarray, patients: int, margin: float
-) -> np.ndarray:
+def _among(ratios: np.ndarray, member: np.ndarray, groups: np.ndarray, patients: int, margin: float) -> np.ndarray:
     """Share of the other patients who are not held whose log ratio is smaller by ``margin``, for each image (N,)."""
     inside = np.bincount(groups, weights=member, minlength=patients) > 0
     taken = np.isfinite(ratios) & (member == inside[groups])

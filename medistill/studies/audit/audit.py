@@ -34,7 +34,7 @@ from medistill.workflow.encoder_here import require_encoder, require_teacher
 from medistill.workflow.environment import versions
 from medistill.workflow.retrace import making_flaw
 
-NO_PASS = "This audit will not be able to pass the set."
+OUTLOOK = "This audit will not be able to pass the set."
 NOT_RETRACED = "a quick audit does not ask how it was made"
 
 
@@ -88,7 +88,7 @@ def audit(
             corpus, recipe, spec, choose_device(device), kept_in, progress, distilled, network, built_in=built_in
         )
     )
-    say_obstacles(signals.seen, recipe, progress, NO_PASS, attack=attack and not quick)
+    say_obstacles(signals.seen, recipe, progress, OUTLOOK, attack=attack and not quick)
     attacks = applicable(signals.facts)
     made = [one for one in attacks if (one.needs == "set" if quick else attack or one.family != "membership")]
     evidence = run_attacks(made, signals)
