@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Family = Literal["copies", "initialisation", "membership", "letters"]
 """What is sought: images, starting images, people, text. Each has its tables in the report."""
 Needs = Literal["set", "networks", "shadows"]
-"""The set alone; networks trained on it, on its controls or on the originals; these on shadow distillations."""
+"""The set alone; networks trained on it and on its controls; these on shadow distillations."""
 GAPS = {
     "reconstruction": "Reconstruction of training images from the set with outside knowledge or a generator was not "
     "tried.",

@@ -13,8 +13,6 @@ from medistill.recipe import UNITS, AuditRecipe, Deviation, Unit
 
 LAXER = Asked("laxer settings", "at most", "count")
 """The audit's own thresholds and budget."""
-QUICK = Asked("quick", "at most", "count")
-"""Attacks that were left out on request, for time."""
 HELD_OUT = Asked("held out", "at least", "count", "least_held_out")
 """People to compare with."""
 MAKING_NAME = "Images whose making is known"
@@ -62,16 +60,6 @@ def enough_held_out(images: int, patients: int, unit: Unit, settings: AuditRecip
     return Criterion(f"Held-out {UNITS[unit]}", min(images, patients), least, verdict, reason, HELD_OUT)
 
 
-def quick(left_out: Sequence[Attack]) -> Criterion:
-    """That an audit left out what takes long: it can fail a set, and pass none.
-
-    Args:
-        left_out: the attacks that apply to the set and were not made.
-    """
-    reason = "this was a quick audit, which trains nothing: it can fail a set, and cannot pass one"
-    return Criterion("Attacks left out for time", len(left_out), 0, "not enough evidence", reason, QUICK)
-
-
 def judge(
     attacks: Sequence[Attack], evidence: Mapping[str, Evidence], facts: SetFacts, settings: AuditRecipe
 ) -> tuple[Criterion, ...]:
@@ -107,7 +95,7 @@ def not_tested(attacks: Sequence[Attack], evidence: Mapping[str, Evidence]) -> t
 
 def declared() -> dict[str, Asked]:
     """Key -> what this version asks for under it: the gate's own, and what every attack declares."""
-    kinds = (MAKING, LAXER, HELD_OUT, QUICK, *(asked for attack in all_attacks() for asked in attack.asks))
+    kinds = (MAKING, LAXER, HELD_OUT, *(asked for attack in all_attacks() for asked in attack.asks))
     return {asked.key: asked for asked in kinds}
 
 

@@ -19,13 +19,13 @@ FEWER_IMAGES = (
 )
 
 
-def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> tuple[str, ...]:
+def audit_obstacles(corpus: Corpus, recipe: Recipe, *, quick: bool = False) -> tuple[str, ...]:
     """What an audit will lack, a sentence each with what would help; empty where it can judge.
 
     Args:
         corpus: without what is pruned.
         recipe: of the set, and of its audit.
-        attack: the attacks on membership are to be made.
+        quick: no attack is to be made for which networks are trained.
     """
     held_out = np.concatenate([corpus.rows("val"), corpus.rows("test")])
     people, unit = len(np.unique(corpus.groups[held_out])), UNITS[corpus.split_unit]
@@ -44,7 +44,7 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> t
             "out was used. What would help: one copy of every image, and a table that gives all images of a person one "
             "name."
         )
-    if not attack:
+    if quick:
         return tuple(found)
     found += [
         f"Class {name} has training images of one of the {unit} alone, so that whatever a set shows of the class it "
@@ -70,7 +70,7 @@ def classes_of_one(corpus: Corpus) -> tuple[str, ...]:
     return tuple(name for name, count in zip(corpus.class_names, people, strict=True) if count == 1)
 
 
-def say_obstacles(corpus: Corpus, recipe: Recipe, progress: Progress, opening: str, *, attack: bool = True) -> None:
+def say_obstacles(corpus: Corpus, recipe: Recipe, progress: Progress, opening: str, *, quick: bool = False) -> None:
     """Tell what an audit will lack (see `audit_obstacles`), after ``opening``; nothing where it can judge."""
-    if obstacles := audit_obstacles(corpus, recipe, attack=attack):
+    if obstacles := audit_obstacles(corpus, recipe, quick=quick):
         progress.say(" ".join([opening, *obstacles]))

@@ -28,11 +28,11 @@ def easier(recipe: Recipe, least: int) -> Recipe:
 def test_too_few_held_out_people_are_counted_with_what_would_help(phantom_corpus: Corpus, tiny_recipe: Recipe) -> None:
     apart = np.isin(phantom_corpus.groups, phantom_corpus.groups[phantom_corpus.rows("train")], invert=True)
     people = len(set(phantom_corpus.groups[apart].tolist()))
-    told = audit_obstacles(phantom_corpus, tiny_recipe, attack=False)
+    told = audit_obstacles(phantom_corpus, tiny_recipe, quick=True)
     assert len(told) == 1
     assert f"have {people} patients, and an audit asks for {tiny_recipe.audit.least_held_out}" in told[0]
     assert "data.test_fraction" in told[0]
-    assert audit_obstacles(phantom_corpus, easier(tiny_recipe, people), attack=False) == ()
+    assert audit_obstacles(phantom_corpus, easier(tiny_recipe, people), quick=True) == ()
 
 
 def test_a_class_of_which_half_the_patients_are_too_few_is_named(phantom_corpus: Corpus, tiny_recipe: Recipe) -> None:
@@ -55,7 +55,7 @@ def test_held_out_people_whose_images_were_used_are_counted(tmp_path: Path) -> N
     """Three copies: plain, brighter, and under noise; a training patient's own further image is none."""
     corpus = audited.corpus(tmp_path)
     recipe = easier(audited.RECIPE, 100)
-    assert audit_obstacles(corpus, recipe, attack=False) == ()
+    assert audit_obstacles(corpus, recipe, quick=True) == ()
     images, groups = np.array(corpus.images), corpus.groups.copy()
     train, test = corpus.rows("train"), corpus.rows("test")
     noise = np.random.default_rng(0).normal(0, 3, images[0].shape)
@@ -63,5 +63,5 @@ def test_held_out_people_whose_images_were_used_are_counted(tmp_path: Path) -> N
     images[test[1]] = images[test[1]] // 2 + 40
     images[test[2]] = np.clip(images[test[2]] + noise, 0, 255)
     groups[test[3]] = groups[train[3]]
-    (said,) = audit_obstacles(replace(corpus, images=images, groups=groups), recipe, attack=False)
+    (said,) = audit_obstacles(replace(corpus, images=images, groups=groups), recipe, quick=True)
     assert said.startswith("3 of the validation and test images are nearly a training image of another of the patients")

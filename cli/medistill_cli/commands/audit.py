@@ -46,18 +46,12 @@ def audit(
     settings: options.Settings = None,
     decoder: options.DecoderAgain = None,
     encoder: options.EncoderAgain = None,
-    no_membership: Annotated[
-        bool,
-        typer.Option(
-            "--no-membership",
-            help="Leave out the attacks on membership, which take longest. Without them no set passes.",
-        ),
-    ] = False,
     quick: Annotated[
         bool,
         typer.Option(
             "--quick",
-            help="Make only the attacks that train nothing, in about a minute. It can fail a set, and cannot pass one.",
+            help="Leave out every attack on membership for which networks or shadow distillations are trained, which "
+            "take longest. Such an audit can fail a set, and cannot pass one.",
         ),
     ] = False,
     show_real: Annotated[
@@ -84,8 +78,8 @@ def audit(
     \b
     Examples:
       medistill audit medistill-run
-      medistill audit medistill-run --quick
       medistill audit medistill-run --data xray/ --labels table.csv
+      medistill audit medistill-run --data xray/ --quick
       medistill audit received/set --data xray/ --out audits/first --set audit.copy_ratio=0.6
     """
     with working("repeat") as progress:
@@ -109,12 +103,11 @@ def audit(
             chosen,
             out=folder,
             run=run,
-            attack=not no_membership,
             quick=quick,
             show_real=show_real,
             built_in=data is None,
             device=device,
-            command=_command(source, data, labels, settings, _left_out(no_membership=no_membership, quick=quick)),
+            command=_command(source, data, labels, settings, quick=quick),
             progress=progress,
         )
     if json:
@@ -157,17 +150,13 @@ def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:
         )
 
 
-def _left_out(*, no_membership: bool, quick: bool) -> list[str]:
-    """The flags by which something was left out."""
-    return [*(["--no-membership"] if no_membership else []), *(["--quick"] if quick else [])]
-
-
-def _command(source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, flags: list[str]) -> str:
+def _command(source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, *, quick: bool) -> str:
     """The command that makes the audit again; folders by their last name alone, since paths can name people."""
     words = ["medistill", "audit", source.name or "."]
     words += ["--data", data.name or "."] if data is not None else []
     words += ["--labels", labels.name] if labels is not None else []
-    return shlex.join([*words, *flags, *(word for setting in settings or () for word in ("--set", setting))])
+    words += ["--quick"] if quick else []
+    return shlex.join([*words, *(word for setting in settings or () for word in ("--set", setting))])
 
 
 def _print(found: Audit) -> None:
