@@ -10,6 +10,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.privacy.score_attack import ATTACKED_AT
 from medistill.progress import Progress
 from medistill.recipe import UNITS, Recipe
+from medistill.workflow.near_duplicates import near_duplicates
 from medistill.workflow.shadows import plan_shadows, shadow_obstacle
 
 FEWER_IMAGES = (
@@ -36,8 +37,20 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, quick: bool = False) -> t
             f"The validation and test splits have {people} {unit}, and an audit asks for {least}. What would help: "
             f"more {unit}{in_all}, or larger data.val_fraction and data.test_fraction."
         )
+    if count := near_duplicates(corpus):
+        found.append(
+            f"{count} of the validation and test images {'is' if count == 1 else 'are'} nearly a training image of "
+            f"another of the {unit}: nothing is a copy beside {'it' if count == 1 else 'them'}, and whoever is held "
+            "out was used. What would help: one copy of every image, and a table that gives all images of a person one "
+            "name."
+        )
     if quick:
         return tuple(found)
+    found += [
+        f"Class {name} has training images of one of the {unit} alone, so that whatever a set shows of the class it "
+        f"shows of that one. What would help: {FEWER_IMAGES}."
+        for name in classes_of_one(corpus)
+    ]
     plan = plan_shadows(corpus, recipe)
     others = len(np.unique(corpus.groups[plan.rows[plan.ordinary]]))
     if others < ATTACKED_AT:
@@ -48,6 +61,13 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, quick: bool = False) -> t
     if reason := shadow_obstacle(plan, corpus, recipe):
         found.append(f"Sets of half of the patients cannot be made: {reason}. What would help: {FEWER_IMAGES}.")
     return tuple(found)
+
+
+def classes_of_one(corpus: Corpus) -> tuple[str, ...]:
+    """Classes of which a single patient has all training images."""
+    rows = corpus.rows("train")
+    people = [len(np.unique(corpus.groups[rows[corpus.labels[rows] == c]])) for c in range(len(corpus.class_names))]
+    return tuple(name for name, count in zip(corpus.class_names, people, strict=True) if count == 1)
 
 
 def say_obstacles(corpus: Corpus, recipe: Recipe, progress: Progress, opening: str, *, quick: bool = False) -> None:
