@@ -1,7 +1,8 @@
 """What ranks cost and save: `python -m tests.bench.ranks [--iterations 40] [--ranks 1 2]`.
 
 The same run of drawn radiographs from its first file to its report, each time with an empty cache: time on the clock,
-processor time of all its processes, and of the first rank's outer steps the share of exchange and of waiting for others.
+processor time of all its processes, and of the first rank's outer steps the share of exchange and of waiting. Images
+are to be the same, to the byte, whatever the number of ranks.
 The load of the machine stands beside them: on one that is busy the clock tells of the others.
 """
 

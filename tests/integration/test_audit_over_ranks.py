@@ -21,8 +21,16 @@ from tests.factories.tiny import TINY
 
 RECIPE = override_recipe(
     audited.RECIPE,
-    [*TINY, "audit.networks=2", "audit.shadows=4", "audit.shadow_networks=1", "audit.shadow_experts=1"]
-    + ["audit.shadow_iterations=2", "evaluate.bootstrap=100", "network.depth=2"],
+    [
+        *TINY,
+        "network.depth=2",
+        "evaluate.bootstrap=100",
+        "audit.networks=2",
+        "audit.shadows=4",
+        "audit.shadow_networks=1",
+        "audit.shadow_experts=1",
+        "audit.shadow_iterations=2",
+    ],
     "the test",
 )
 
