@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medistill.artifacts.class_statistics import ClassStatistics
-    from medistill.artifacts.distilled_set import LabelKind
+    from medistill.artifacts.label_kind import LabelKind
     from medistill.artifacts.making import Chain
     from medistill.artifacts.normalisation import Normalisation
     from medistill.artifacts.trajectories import Trajectories

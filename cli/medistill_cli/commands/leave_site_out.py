@@ -52,7 +52,8 @@ def leave_site_out(
 
         if decoder is not None or encoder is not None:
             given = recipe_of_set(load_set(run).distilled, run, None, [], allow_large=allow_large_recipe)
-            ranks.lead(lambda: (bring_again(decoder, given), bring_encoder_again(encoder, given)))
+            ranks.lead(lambda: bring_again(decoder, given))
+            ranks.lead(lambda: bring_encoder_again(encoder, given))
         folder, table = ranks.first(lambda: on_disk(data, labels, progress))
         sites = leave_out(
             run,

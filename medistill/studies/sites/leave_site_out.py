@@ -26,12 +26,13 @@ from medistill.studies.sites.plan import SitesRecord, plan_sites
 from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.training.encoded import encode_corpus
+from medistill.workflow.built_in_corpus import built_in_corpus
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
-from medistill.workflow.run import built_in_corpus, log_of
+from medistill.workflow.run import log_of
 from medistill.workflow.run_log import RunLog
 from medistill.workflow.shared_places import refuse_unlike, refuse_unshared
 
