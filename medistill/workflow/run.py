@@ -91,7 +91,7 @@ def run(
     with sole if ranks.leads else nullcontext():
         if resume:
             refuse_another_benchmark(out / "run.json", benchmark)
-        log = RunLog(_log(out, ranks), progress)
+        log = RunLog(log_of(out, ranks), progress)
         record = RunRecord(out / "run.json", recipe, place.type, ranks, data=data, labels=labels, benchmark=benchmark)
         ranks.lead(lambda: write_text(out / "recipe.toml", recipe_toml(recipe)))
         _say_ranks(ranks, log)
@@ -168,7 +168,7 @@ def _begin(context: Context) -> None:
     method_of(recipe).begin(seen, range(len(corpus.class_names)))
 
 
-def _log(out: Path, ranks: Ranks) -> Path:
+def log_of(out: Path, ranks: Ranks) -> Path:
     """Where a rank keeps its log."""
     return out / "log.jsonl" if ranks.leads else private_folder(out / RANKS) / f"{ranks.rank}.jsonl"
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from pydicom import dcmread
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from medistill.artifacts.corpus import Corpus, load_corpus
@@ -20,6 +21,7 @@ from medistill.artifacts.kept import keep_json, read_result
 from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.progress import Silent, SilentTask
+from medistill.ranks.joined import Joined
 from medistill.recipe import PruneRecipe, Recipe, load_recipe, override_recipe
 from medistill.report.held_out_sites import load_sites
 from medistill.report.record import HeldOutSite
@@ -29,6 +31,7 @@ from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 from medistill_cli.main import app
+from tests.factories.several_ranks import several
 from tests.factories.sited_corpus import ODD, corpus_of, write_sites
 from tests.settings_restored import settings_restored
 
@@ -183,7 +186,8 @@ def made(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Made:
         monkeypatch.setenv("MEDISTILL_CACHE", str(place / "cache"))
         corpus = prepare(place / "xray", recipe, labels=place / "labels.csv")
         distill(corpus, train_experts(corpus, recipe), recipe, out=place / "run")
-        shutil.copytree(place / "run", place / "interrupted")
+        for name in ("interrupted", "shared"):
+            shutil.copytree(place / "run", place / name)
         found = leave_site_out(place / "run", data=place / "xray", labels=place / "labels.csv", progress=heard)
     return Made(place / "run", place / "xray", place / "labels.csv", place / "cache", found, heard)
 
@@ -191,6 +195,32 @@ def made(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Made:
 def again(made: Made, monkeypatch: pytest.MonkeyPatch, run: Path, heard: Heard) -> tuple[HeldOutSite, ...]:
     monkeypatch.setenv("MEDISTILL_CACHE", str(made.cache))
     return leave_site_out(run, data=made.data, labels=made.labels, progress=heard)
+
+
+def test_ranks_that_share_the_sites_make_the_same_sets_and_answers(
+    made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From a cache of their own, so that experts and corpora are made by the ranks too."""
+    monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path))
+    run, taken = made.run.with_name("shared"), list[tuple[int, int]]()
+
+    def work(ranks: Joined) -> tuple[HeldOutSite, ...]:
+        heard = Heard()
+        found = leave_site_out(run, data=made.data, labels=made.labels, ranks=ranks, progress=heard)
+        taken.append((ranks.rank, sum(line.startswith("Without site") for line in heard.said)))
+        return found
+
+    told = several(2, work)
+    assert sum(count for _, count in taken) == len(made.found)
+    assert [[one.site for one in of_rank] for of_rank in told] == [[one.site for one in made.found]] * 2
+    for n, (one, alone) in enumerate(zip(told[0], made.found, strict=True), start=1):
+        assert (one.reason, one.note) == (alone.reason, alone.note)
+        mine, theirs = (folder / "sites" / f"{n:02d}" for folder in (run, made.run))
+        pixels = "set/images.safetensors"
+        assert (mine / pixels).read_bytes() == (theirs / pixels).read_bytes()
+        for arm in ("raw", "random", "kmeans", "distilled"):
+            answers = [load_file(place / "evaluation" / f"{arm}.safetensors")["test"] for place in (mine, theirs)]
+            np.testing.assert_array_equal(*answers)
 
 
 def test_every_site_is_tested_by_networks_that_saw_none_of_its_patients(made: Made) -> None:
