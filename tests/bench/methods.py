@@ -141,7 +141,7 @@ def make(cell: Cell, asked: argparse.Namespace) -> None:
     corpus = ["--data", asked.data, *(["--labels", asked.labels] if asked.labels else [])]
     if not cell.cost:
         controls = [arm for arm in CONTROLS if arm in asked.methods and _source(arm, asked.methods) == cell.method]
-        own = [word for setting in getattr(asked, f"set_{family}") for word in ("--set", setting)]
+        own = [word for setting in getattr(asked, f"set_{family.replace('-', '_')}") for word in ("--set", setting)]
         chosen = [
             word
             for name in ("sites", "classes", "encoder")
