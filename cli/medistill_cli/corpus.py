@@ -20,8 +20,8 @@ def read_corpus(
     data: Path | None, labels: Path | None, recipe: Recipe, progress: Progress, purpose: Purpose = "learn"
 ) -> Corpus:
     """Read what --data and --labels name, to learn from it or to test on it; without --data the built-in corpus."""
+    from medistill.workflow.built_in_corpus import built_in_corpus
     from medistill.workflow.prepare import prepare
-    from medistill.workflow.run import built_in_corpus
 
     folder, labels = on_disk(data, labels, progress)
     read = built_in_corpus(progress) if folder is None else folder
@@ -30,7 +30,7 @@ def read_corpus(
 
 def folder_of(data: Path | None, labels: Path | None, progress: Progress) -> Path:
     """Where the files lie that `read_corpus` has read."""
-    from medistill.workflow.run import built_in_corpus
+    from medistill.workflow.built_in_corpus import built_in_corpus
 
     folder, _ = on_disk(data, labels, progress)
     return built_in_corpus(progress) if folder is None else folder

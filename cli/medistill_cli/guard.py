@@ -21,7 +21,7 @@ P = ParamSpec("P")
 FAILED = 1
 INTERRUPTED = 130
 REFUSED = 3
-SHARED = ("distill", "experts")
+SHARED = ("audit", "distill", "experts", "leave_site_out")
 """Commands whose work ranks share."""
 _NETWORK = (
     "room for the network and the images that pass it at once",
@@ -98,7 +98,7 @@ def _refuse_ranks(command: str) -> None:
         error = UsageError if launch.rank == 0 else SaidElsewhere
         raise error(
             f"a launcher has started {launch.size} processes of `medistill {command.replace('_', '-')}`",
-            expected=f"one process, or one of the commands that several share: {', '.join(SHARED)}",
+            expected=f"one process, or one of the commands that several share: {', '.join(SHARED).replace('_', '-')}",
             do="start it without torchrun",
         )
 

@@ -75,9 +75,9 @@ class InvertedResidual(nn.Module):
 
     def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D h w"]:
         """Return what leaves the block; it has no activation after the projection."""
-        inner = images if self.expand is None else F.relu6(self.expand(images))
-        out: Tensor = self.project(F.relu6(self.depthwise(inner)))
-        return out + images if self.adds else out
+        inner = images if self.expand is None else F.relu6(self.expand(images), inplace=True)
+        out: Tensor = self.project(F.relu6(self.depthwise(inner), inplace=True))
+        return out.add_(images) if self.adds else out
 
 
 class EfficientNetLite0(nn.Module):
@@ -104,11 +104,11 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
         """Return the features, layer after layer in the order of the network."""
-        seen, at = [], F.relu6(self.stem(images))
+        seen, at = [], F.relu6(self.stem(images), inplace=True)
         for name, stage in zip(self.LAYERS, self.stages, strict=False):
             at = stage(at)
             if name in self.layers:
                 seen.append(at.mean(dim=(2, 3)))
         if "head" in self.layers:
-            seen.append(F.relu6(self.head(at)).mean(dim=(2, 3)))
+            seen.append(F.relu6(self.head(at), inplace=True).mean(dim=(2, 3)))
         return torch.cat(seen, dim=1)

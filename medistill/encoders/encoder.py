@@ -16,8 +16,8 @@ from medistill.encoders.architectures import architecture_named
 from medistill.encoders.description import EncoderDescription
 from medistill.errors import DataError
 
-BATCH = 8
-"""Images that pass it at once on a CPU, where more would leave its cache."""
+BATCH = 16
+"""Images that pass it at once on a CPU: as many as the widest vector holds floats, by which its kernels are fastest."""
 
 
 @dataclass(frozen=True, eq=False)

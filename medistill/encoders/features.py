@@ -16,7 +16,7 @@ from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.artifacts.lock import exclusive_lock
-from medistill.encoders.encoder import Encoder
+from medistill.encoders.encoder import BATCH, Encoder
 from medistill.errors import ArtifactError, DataError, DivergedError
 from medistill.progress import Progress
 
@@ -89,7 +89,8 @@ def _bytes_of(image: np.ndarray) -> bytes:
 def _made(corpus: Corpus, encoder: Encoder, progress: Progress, write: Callable[[Path], None]) -> np.ndarray:
     """Return what is kept of a corpus, after writing it where it is missing or damaged."""
     shape = (len(corpus.images), encoder.dimension)
-    key = hashlib.sha256(f"{encoder.identity} {corpus.pixels} {corpus.images.shape}".encode()).hexdigest()
+    made = f"{encoder.identity} {corpus.pixels} {corpus.images.shape} {BATCH}"  # other batches round otherwise
+    key = hashlib.sha256(made.encode()).hexdigest()
     folder = private_folder(private_folder(cache_root() / "features") / key)
     with exclusive_lock(
         folder.with_name(f"{key}.lock"),

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from medistill.artifacts.distilled_set import VALUE_LIMIT, LabelKind
+from medistill.artifacts.label_kind import LabelKind
+from medistill.artifacts.set_problem import VALUE_LIMIT
 from medistill.engine.coordinates import Coordinate, Range, UpdateRule, Values, largest_magnitude
 
 LOGIT_LIMIT = 1e3

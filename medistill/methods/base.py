@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medistill.artifacts.class_statistics import ClassStatistics
-    from medistill.artifacts.distilled_set import LabelKind
+    from medistill.artifacts.label_kind import LabelKind
     from medistill.artifacts.making import Chain
     from medistill.artifacts.normalisation import Normalisation
     from medistill.artifacts.trajectories import Trajectories
@@ -150,6 +150,13 @@ class Method(ABC, Generic[Settings]):
     def least_steps(self, recipe: Recipe) -> int:
         """The fewest outer steps with which it can be made: one for each stage."""
         return recipe.method.stage_count
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse a recipe whose settings name what there is not, before anything is read or made.
+
+        Raises:
+            RecipeError: with what there is.
+        """
 
     def start(self, context: Context, class_ids: Sequence[int], count: int, normalisation: Normalisation) -> Tensor:
         """Make again what the images of a run began as, (N, C, H, W); of a method with outer steps.

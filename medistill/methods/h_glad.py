@@ -48,9 +48,10 @@ class HGlad(Latent[Settings]):
     )
 
     def least_steps(self, recipe: Recipe) -> int:
-        from medistill.methods.latent.decoder import layer_count
+        from medistill.methods.latent.decoder import unfitted_decoder
 
-        return len(self.settings_of(recipe).layers) or layer_count(recipe)
+        settings = self.settings_of(recipe)
+        return len(settings.layers) or len(unfitted_decoder(recipe, settings).layers())
 
     def turns(self, decoder: EncoderDecoder, settings: Settings) -> Sequence[Turn]:
         from medistill.engine.coordinates import InTurn

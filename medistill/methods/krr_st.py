@@ -110,7 +110,7 @@ class KrrSt(Comparing[Settings]):
             UsageError: it is not in the cache.
             RecipeError: its features are more than a target vector may have numbers.
         """
-        from medistill.artifacts.distilled_set import MOST_TARGETS
+        from medistill.artifacts.set_problem import MOST_TARGETS
         from medistill.encoders.store import stored_encoder
         from medistill.errors import RecipeError
 

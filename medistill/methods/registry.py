@@ -31,14 +31,17 @@ def method_of(recipe: Recipe) -> Method[Any]:
     return find_method(recipe.method.name)
 
 
-def refuse_too_few_steps(recipe: Recipe) -> None:
-    """Refuse a recipe with fewer outer steps than its method can be made with, before anything is made.
+def refuse_unmakeable(recipe: Recipe) -> None:
+    """Refuse a recipe with fewer outer steps than its method can be made with, or that names what there is not, before
+    anything is made.
 
     Raises:
-        RecipeError: with both numbers.
-        UsageError: a decoder that tells the number was brought, and is not in the cache.
+        RecipeError: with both numbers, or with what there is.
+        UsageError: a decoder that tells them was brought, and is not in the cache.
+        ArtifactError: the recipe asks for a decoder that cannot be built.
     """
-    steps, least = recipe.method.outer_steps, method_of(recipe).least_steps(recipe)
+    method = method_of(recipe)
+    steps, least = recipe.method.outer_steps, method.least_steps(recipe)
     if 0 < steps < least:
         raise RecipeError(
             f"method.iterations {steps} gives not each of {least} stages or layers of method {recipe.method.name} an "
@@ -47,6 +50,7 @@ def refuse_too_few_steps(recipe: Recipe) -> None:
             do=f"set method.iterations to {least} or more, or let fewer stages or layers be made (method.stages, "
             "method.layers)",
         )
+    method.check(recipe)
 
 
 def recipe_facts(recipe: Recipe) -> Facts:

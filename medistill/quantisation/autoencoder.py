@@ -70,11 +70,6 @@ class Architecture:
         side = self.image_size // 2 ** (self.levels - 1)
         return self.latent_channels, side, side
 
-    @property
-    def decoder_layers(self) -> int:
-        """How many layers `Autoencoder.layers` gives: the code, and each block of the decoder but the last."""
-        return len(self.empty_network().decoder.blocks)
-
     def as_json(self) -> dict[str, int]:
         """Plain values."""
         return asdict(self)

@@ -46,7 +46,8 @@ class OuterStepsRecipe(MethodSettings):
         return self.iterations
 
     def cut_down(self, *, experts: int, iterations: int) -> Self:
-        fewer = {"iterations": iterations, "validate_every": iterations, "validate_networks": 1, "keep_looks": False}
+        steps = min(self.iterations, iterations)
+        fewer = {"iterations": steps, "validate_every": steps, "validate_networks": 1, "keep_looks": False}
         return self.model_copy(update=fewer)
 
 

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.provenance import MergedPart, SharedProvenance
+from medistill.artifacts.provenance import SharedProvenance
 from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letters
 from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.intervals import Estimate
-from medistill.methods.registry import facts_of
 from medistill.privacy.audit import Audit
 from medistill.privacy.criterion import Criterion
-from medistill.recipe import UNITS
 from medistill.recipe.arms import HEADLINE
 from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
 from medistill.report.arm_style import arm_name
 from medistill.report.audit_statements import verdict_sentence
-from medistill.report.encoder_statements import NOT_EXPECTED, from_scratch_learns, made_for
+from medistill.report.encoder_statements import NOT_EXPECTED, from_scratch_learns
 from medistill.report.estimates import with_interval
 from medistill.report.record import Report
 from medistill.report.render.markdown import escaped, shown_whole
-from medistill.report.selection_statements import DRAWN_BY, UNUSUAL
-from medistill.report.target_statements import BY_TARGETS, taught_by
+from medistill.report.target_statements import BY_TARGETS
 from medistill.report.text_statements import originals_text, text_sentences
 from medistill.report.tile_statements import tile_sentence
-from medistill.sharing.selection import drawn_by, pruned_share, thinned_share
-from medistill.sharing.statement import Statement, sender_words
+from medistill.sharing.card_origin import for_encoder, origin_text, shows_centroids, statistics_text
+from medistill.sharing.statement import Statement
 
 CARD = "README.md"
 CLASS_MAP: TypeAdapter[dict[str, tuple[str, ...]]] = TypeAdapter(ClassMap)
@@ -44,13 +41,6 @@ KNOWN_LICENCES = (
 )  # fmt: skip
 """Licences for data that Hugging Face knows by these names; any other is "other" there, with an
 identifier made of its name beside it; the name itself stands at the end of the card."""
-SPACES = {
-    "pca": "as their principal components show them",
-    "autoencoder": "as an autoencoder that was trained on these originals writes them",
-    "brought": "as an autoencoder that was not trained on these originals writes them",
-    "features": "as a frozen encoder sees them",
-}
-"""Encoder of a quantised set -> in what the mean was taken."""
 CUT = (
     "The images are not to be trained on as they lie in the files: each is {f} by {f} tiles (`tiles` in "
     "`images.safetensors`), and each tile becomes an image. The commands above and `as_dataset()` do so. In other "
@@ -66,10 +56,6 @@ BY_VALUES = (
     "Each image carries a value for every class, to train on in place of its class: they are no probabilities, and a "
     "network is trained to answer them by half the squared error."
 )
-HARDEST = "those that a network trained on all of them found hardest."
-"""Which originals are left out for their loss."""
-UNLIKE = "those whose effect on the gradient of synthetic images was unlike that of the others."
-"""Which are left out for their effect."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 TAGS = ("medical", "radiology", "synthetic", "dataset-distillation", "medistill")
 
@@ -102,11 +88,11 @@ def data_card(
         f"**Meant for:** {escaped(statement.intended_use)}",
         f"**Sent by:** {_sender(statement)}. {statement.date_sentence}",
         "## What it was made from",
-        _source(distilled, provenance, report),
-        _statistics(distilled),
+        origin_text(distilled, provenance, report),
+        statistics_text(distilled),
         "## What it is worth",
         *_worth(report),
-        escaped(from_scratch_learns(report)) if _for_encoder(provenance) else "",
+        escaped(from_scratch_learns(report)) if for_encoder(provenance) else "",
         "## What was done for privacy, and what was not",
         *_privacy(distilled, provenance, audit, statement, report),
         "## How to use it",
@@ -162,7 +148,7 @@ def _what(distilled: DistilledSet, provenance: SharedProvenance) -> str:
     method = f", by the method {escaped(provenance.method)}" if provenance.method else ""
     made = (
         "each is a mean of originals of its class that are alike, and stands for them"
-        if _centroids(provenance)
+        if shows_centroids(provenance)
         else "they are tuned so that a network trained on them learns much of what it would learn from the originals"
     )
     united = wording.listed(
@@ -189,132 +175,6 @@ def _class_map(provenance: SharedProvenance) -> Mapping[str, Sequence[str]]:
         return CLASS_MAP.validate_python(data.get("class_map", {}) if isinstance(data, dict) else {})
     except ValidationError:
         return {}
-
-
-def _centroids(provenance: SharedProvenance) -> bool:
-    """Whether the images are the centroids themselves, which nothing changed afterwards."""
-    return facts_of(provenance.method or "").centroids
-
-
-def _for_encoder(provenance: SharedProvenance) -> bool:
-    """Whether the images were made for the features of an encoder, and not for pixels."""
-    return provenance.encoder is not None and not _centroids(provenance)
-
-
-def _source(distilled: DistilledSet, provenance: SharedProvenance, report: Report | None) -> str:
-    if provenance.sources is not None:
-        rows = [
-            f"| {k} | {escaped(sender_words(source.sender, source.signer))} | "
-            f"{source.first} to {source.first + source.images - 1} | "
-            f"{'none' if source.epsilon is None else f'{source.epsilon:g}'} | `{source.set_digest[:12]}` |"
-            for k, source in enumerate(provenance.sources, 1)
-        ]
-        head = ["| | Sender | Images | Epsilon | SHA-256 begins |", "|---|---|---|---|---|"]
-        told = [sentence for source in provenance.sources for sentence in _selected(source)]
-        table = "\n".join([f"Sets of {len(rows)} sources, united:", "", *head, *rows])
-        return f"{table}\n\n{' '.join(told)}" if told else table
-    kind = {True: "Synthetic images, drawn by a program: no patient at all", False: "Real medical images"}
-    made = kind.get(provenance.synthetic_source, "Images of which the set does not say whether they are real")  # type: ignore[arg-type]
-    began = {
-        "real": f"{_each(distilled)} began as one of "
-        f"{'these' if provenance.synthetic_source else 'the real training images'} and was changed from there."
-        f"{_drawn(provenance)}",
-        "noise": "Each image began as noise.",
-        "quantised": _means(distilled, provenance),
-    }.get(provenance.starts_from or "", "")
-    apart = report is not None and report.evaluation.originals == "apart"
-    split = {
-        "patient": "No patient is both among the originals and among the test images." if apart else "",
-        "study": ("No study is both among the originals and among the test images. " if apart else "")
-        + "Not every patient is known: studies of one may be on both sides.",
-        "image": "Patients are not known apart: images of one may be both among the originals and the test images.",
-    }.get(provenance.split_unit or "", "")
-    unused = _centroids(provenance) and distilled.soft_labels is None
-    encoder = provenance.encoder
-    network = f"A {escaped(provenance.network)} network was used." if provenance.network and not unused else ""
-    if encoder is not None and not unused:
-        network = escaped(made_for(encoder))
-    if provenance.teacher is not None:
-        network = f"{network} {escaped(taught_by(provenance.teacher))}".strip()
-    return " ".join(text for text in (f"{made}.", _pruning(provenance), began, split, network) if text)
-
-
-def _selected(source: MergedPart) -> Iterator[str]:
-    """Which originals a source of a united set was made from, where they were selected."""
-    images = f"images {source.first} to {source.first + source.images - 1}"
-    if source.drawn is not None:
-        yield f"The originals that {images} began as were {DRAWN_BY[source.drawn]}. {UNUSUAL}"
-    if source.pruned is not None:
-        yield f"{100 * source.pruned:.3g} % of each class were left out before {images} were made: {HARDEST}"
-    if source.thinned is not None:
-        others = "" if source.pruned is None else "the others of "
-        yield f"{100 * source.thinned:.3g} % of {others}each class were left out before {images} were made: {UNLIKE}"
-
-
-def _drawn(provenance: SharedProvenance) -> str:
-    """How the real images were drawn that the set began as, where not at random."""
-    how = drawn_by(provenance.recipe)
-    return f" These were {DRAWN_BY[how]}. {UNUSUAL}" if how else ""
-
-
-def _pruning(provenance: SharedProvenance) -> str:
-    """Which share of the originals was left out before the set was made."""
-    share, thinned = pruned_share(provenance.recipe), thinned_share(provenance.recipe)
-    told = (
-        [] if share is None else [f"{100 * share:.3g} % of each class were left out before the set was made: {HARDEST}"]
-    )
-    if thinned is not None:
-        others = "" if share is None else "the others of "
-        told.append(f"{100 * thinned:.3g} % of {others}each class were left out before the set was made: {UNLIKE}")
-    return " ".join(told)
-
-
-def _statistics(distilled: DistilledSet) -> str:
-    """What the class statistics are that travel with the set, and how to use them."""
-    if distilled.statistics is None:
-        return ""
-    record = distilled.statistics.record
-    space = {
-        "public": f"whitened on {record.projection.images} images that the sender declares public",
-        "invented": f"whitened on {record.projection.images} drawn radiographs of nobody",
-        "encoder": "with the encoder's own centre and scale",
-        "none": "as they are",
-    }[record.projection.kind]
-    several = f" They are the sum of {record.releases} releases." if record.releases > 1 else ""
-    return (
-        f"`statistics.safetensors` holds, for each class, the noisy sum over the {UNITS[record.unit]} of what a frozen "
-        f"encoder (SHA-256 {record.projection.encoder[:12]}) sees in their images, {space}, and how much noise is on "
-        "it. The images were made from it, and it says more than they do: `medistill train bundle.zip --from "
-        f"statistics` makes a classifier of it, and `medistill merge` adds those of several hospitals.{several}"
-    )
-
-
-def _each(distilled: DistilledSet) -> str:
-    """What began as one original, or as one mean of several."""
-    return "Each image" if distilled.tiles == 1 else "Each tile of an image"
-
-
-def _means(distilled: DistilledSet, provenance: SharedProvenance) -> str:
-    """Of how many patients an image of a quantised set is the mean, in which space, and who gave its labels."""
-    known, verb = provenance.quantisation, "is" if _centroids(provenance) else "began as"
-    if known is not None and known.encoder == "features":
-        verb = "was rendered from"
-    whose = {"image": "originals", "study": "studies' originals"}.get(
-        provenance.split_unit or "", "patients' originals"
-    )
-    if known is None:
-        return f"{_each(distilled)} {verb} the mean of several {whose}; it is not said of how many."
-    space = f", {SPACES[known.encoder]}" if known.encoder else ""
-    told = [f"{_each(distilled)} {verb} the mean of at least {known.smallest_cluster} {whose}{space}."]
-    if known.decoder:
-        told.append(f"The autoencoder has the SHA-256 {known.decoder} and the licence: {escaped(known.licence)}.")
-    if known.teachers:
-        networks = "a network" if known.teachers == 1 else f"{known.teachers} networks"
-        told.append(
-            f"Its probabilities are the answers of {networks} trained on the originals, at temperature "
-            f"{known.temperature or 1:g}."
-        )
-    return " ".join(told)
 
 
 def _worth(report: Report | None) -> list[str]:
@@ -394,7 +254,7 @@ def _criterion(one: Criterion) -> str:
 def _use(distilled: DistilledSet, provenance: SharedProvenance) -> list[str]:
     train = ["medistill verify bundle.zip", "medistill train bundle.zip --network resnet18 --out model/"]
     how = "Check that it came as it was sent, then train a network on it:"
-    if _for_encoder(provenance):
+    if for_encoder(provenance):
         train[1:] = ["medistill encoder add encoder/", "medistill train bundle.zip --out model/"]
         how = "Check that it came as it was sent, bring its encoder, which is not in it, and train a probe on it:"
     soft = "`soft_labels` (probabilities, if it has any)"
@@ -422,9 +282,9 @@ def _limits(distilled: DistilledSet, provenance: SharedProvenance) -> str:
     side = distilled.images.shape[2]
     network = (
         f" They were tuned for one network ({escaped(provenance.network)}); others learn less."
-        if provenance.network and provenance.encoder is None and not _centroids(provenance)
+        if provenance.network and provenance.encoder is None and not shows_centroids(provenance)
         else f" {NOT_EXPECTED}"
-        if _for_encoder(provenance)
+        if for_encoder(provenance)
         else ""
     )
     return (

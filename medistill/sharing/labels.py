@@ -6,7 +6,8 @@ import csv
 import io
 from collections.abc import Iterator
 
-from medistill.artifacts.distilled_set import DistilledSet, LabelKind
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.label_kind import LabelKind
 from medistill.sharing.previews import preview_name
 
 LABELS = "labels.csv"

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medistill.artifacts.corpus import Corpus, Split
-from medistill.artifacts.distilled_set import DistilledSet, LabelKind
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.label_kind import LabelKind
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.tiles import enlarged, of_each
 from medistill.artifacts.whitening import ROWS, Whitening

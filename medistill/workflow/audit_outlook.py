@@ -10,6 +10,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.privacy.score_attack import ATTACKED_AT
 from medistill.progress import Progress
 from medistill.recipe import UNITS, Recipe
+from medistill.workflow.near_duplicates import near_duplicates
 from medistill.workflow.shadows import plan_shadows, shadow_obstacle
 
 FEWER_IMAGES = (
@@ -18,13 +19,13 @@ FEWER_IMAGES = (
 )
 
 
-def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> tuple[str, ...]:
+def audit_obstacles(corpus: Corpus, recipe: Recipe, *, quick: bool = False) -> tuple[str, ...]:
     """What an audit will lack, a sentence each with what would help; empty where it can judge.
 
     Args:
         corpus: without what is pruned.
         recipe: of the set, and of its audit.
-        attack: the attacks on membership are to be made.
+        quick: no attack is to be made for which networks are trained.
     """
     held_out = np.concatenate([corpus.rows("val"), corpus.rows("test")])
     people, unit = len(np.unique(corpus.groups[held_out])), UNITS[corpus.split_unit]
@@ -36,8 +37,20 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> t
             f"The validation and test splits have {people} {unit}, and an audit asks for {least}. What would help: "
             f"more {unit}{in_all}, or larger data.val_fraction and data.test_fraction."
         )
-    if not attack:
+    if count := near_duplicates(corpus):
+        found.append(
+            f"{count} of the validation and test images {'is' if count == 1 else 'are'} nearly a training image of "
+            f"another of the {unit}: nothing is a copy beside {'it' if count == 1 else 'them'}, and whoever is held "
+            "out was used. What would help: one copy of every image, and a table that gives all images of a person one "
+            "name."
+        )
+    if quick:
         return tuple(found)
+    found += [
+        f"Class {name} has training images of one of the {unit} alone, so that whatever a set shows of the class it "
+        f"shows of that one. What would help: {FEWER_IMAGES}."
+        for name in classes_of_one(corpus)
+    ]
     plan = plan_shadows(corpus, recipe)
     others = len(np.unique(corpus.groups[plan.rows[plan.ordinary]]))
     if others < ATTACKED_AT:
@@ -50,7 +63,14 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> t
     return tuple(found)
 
 
-def say_obstacles(corpus: Corpus, recipe: Recipe, progress: Progress, opening: str, *, attack: bool = True) -> None:
+def classes_of_one(corpus: Corpus) -> tuple[str, ...]:
+    """Classes of which a single patient has all training images."""
+    rows = corpus.rows("train")
+    people = [len(np.unique(corpus.groups[rows[corpus.labels[rows] == c]])) for c in range(len(corpus.class_names))]
+    return tuple(name for name, count in zip(corpus.class_names, people, strict=True) if count == 1)
+
+
+def say_obstacles(corpus: Corpus, recipe: Recipe, progress: Progress, opening: str, *, quick: bool = False) -> None:
     """Tell what an audit will lack (see `audit_obstacles`), after ``opening``; nothing where it can judge."""
-    if obstacles := audit_obstacles(corpus, recipe, attack=attack):
+    if obstacles := audit_obstacles(corpus, recipe, quick=quick):
         progress.say(" ".join([opening, *obstacles]))

@@ -16,7 +16,7 @@ from medistill.artifacts.making import making
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import UsageError
 from medistill.methods.base import Distilled
-from medistill.methods.registry import method_of, refuse_too_few_steps
+from medistill.methods.registry import method_of, refuse_unmakeable
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import network_spec
 from medistill.progress import Progress, Silent
@@ -72,11 +72,12 @@ def distill(
             it should.
         UsageError: ``out`` holds a run already and ``resume`` is off, another process works on it, or it was started
             under another recipe or on another corpus; or the method follows experts and none were given.
-        RecipeError: the method needs more outer steps than the recipe gives it.
+        RecipeError: the method needs more outer steps than the recipe gives it, or a layer is named that the decoder
+            does not have.
         DivergedError: the optimisation left the finite numbers; the last good state is kept.
     """
     recipe = with_teacher(with_encoder(recipe, network))
-    refuse_too_few_steps(recipe)
+    refuse_unmakeable(recipe)
     out, spec = Path(out), network_spec(corpus, recipe, network)
     class_ids = [c for c, name in enumerate(corpus.class_names) if classes is None or name in classes]
     refuse_too_few(corpus, recipe, class_ids)

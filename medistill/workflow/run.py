@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
-import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
 
 from medistill.artifacts.atomic import private_folder, unwritable, write_text
-from medistill.artifacts.cache import BUILT_IN, cache_root
-from medistill.artifacts.corpus import Corpus
-from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.cache import cache_root
 from medistill.artifacts.kept import keep_json, read_result
 from medistill.artifacts.lock import exclusive_lock
-from medistill.data.phantom import write_phantom
 from medistill.errors import UsageError
-from medistill.evaluate.evaluation import Evaluation
 from medistill.evaluate.representatives import rows_by_class
-from medistill.methods.registry import method_of, refuse_too_few_steps
+from medistill.methods.registry import method_of, refuse_unmakeable
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import network_spec
 from medistill.privacy.accounting import Guarantee
@@ -34,52 +25,25 @@ from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.workflow.across import check_across, evaluate_across
 from medistill.workflow.audit_outlook import say_obstacles
-from medistill.workflow.corpus_record import corpus_record
+from medistill.workflow.built_in_corpus import built_in_corpus
 from medistill.workflow.distill import DISTILLING, distill, refuse_second
 from medistill.workflow.encoder_choice import with_encoder, with_teacher
-from medistill.workflow.environment import hardware, versions
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.pruning import pruned, refuse_too_few
 from medistill.workflow.report import read_report, write_report
 from medistill.workflow.run_log import RunLog
+from medistill.workflow.run_record import RunRecord, refuse_another_benchmark
 from medistill.workflow.same_corpus import refuse_another_corpus
 from medistill.workflow.shared_places import SEEN_BY_ALL, refuse_unlike, refuse_unshared
+from medistill.workflow.studied_source import StudiedSource
 
-RUN_SCHEMA = 1
 LOCK = ".lock"
 RANKS = "ranks"
 """Folder in a run for the logs of all ranks but the first, and the name of their launcher."""
 RECORDS = ("recipe.toml", "run.json", "log.jsonl", RANKS, LOCK, DISTILLING)
 """What lies in a run's folder before its first result; a folder with nothing else may be taken again."""
-Result = TypeVar("Result")
-
-
-class StudiedSource(Protocol):
-    """Where the corpus of a run comes from that is part of a study, and what the study does with the finished run."""
-
-    @property
-    def data(self) -> Path | None:
-        """Folder or archive that it reads."""
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What the run's record says of it."""
-
-    @property
-    def verb(self) -> list[str]:
-        """The command that makes such a run."""
-
-    @property
-    def options(self) -> list[str]:
-        """Its options beside recipe and folders."""
-
-    def corpus(self, recipe: Recipe, progress: Progress) -> Corpus:
-        """Read the corpus."""
-
-    def conclude(self, distilled: DistilledSet, evaluation: Evaluation, context: Context) -> None:
-        """Write what the finished run is worth in the study."""
 
 
 def run(
@@ -118,7 +82,7 @@ def run(
     out, recipe = Path(out), with_teacher(with_encoder(recipe, network))
     place = choose_device(device)
     Guarantee.of(recipe)  # refused before anything is read
-    refuse_too_few_steps(recipe)  # likewise
+    refuse_unmakeable(recipe)  # likewise
     refuse_unlike(ranks, recipe)
     resume = ranks.told(lambda: _claim(out, recipe, ranks, resume=resume))
     if ranks.size > 1:
@@ -126,9 +90,9 @@ def run(
     sole = exclusive_lock(out / LOCK, when_taken=lambda: refuse_second(out), keep=False)
     with sole if ranks.leads else nullcontext():
         if resume:
-            _refuse_another_benchmark(out / "run.json", benchmark)
-        log = RunLog(_log(out, ranks), progress)
-        record = _Record(out / "run.json", recipe, place.type, ranks, data=data, labels=labels, benchmark=benchmark)
+            refuse_another_benchmark(out / "run.json", benchmark)
+        log = RunLog(log_of(out, ranks), progress)
+        record = RunRecord(out / "run.json", recipe, place.type, ranks, data=data, labels=labels, benchmark=benchmark)
         ranks.lead(lambda: write_text(out / "recipe.toml", recipe_toml(recipe)))
         _say_ranks(ranks, log)
         if benchmark is not None:
@@ -204,7 +168,7 @@ def _begin(context: Context) -> None:
     method_of(recipe).begin(seen, range(len(corpus.class_names)))
 
 
-def _log(out: Path, ranks: Ranks) -> Path:
+def log_of(out: Path, ranks: Ranks) -> Path:
     """Where a rank keeps its log."""
     return out / "log.jsonl" if ranks.leads else private_folder(out / RANKS) / f"{ranks.rank}.jsonl"
 
@@ -223,17 +187,6 @@ def _say_ranks(ranks: Ranks, progress: Progress) -> None:
         progress.say(
             f"The ranks were started again (attempt {ranks.attempt + 1}), since {ranks.lost}. The run goes on."
         )
-
-
-def built_in_corpus(progress: Progress) -> Path:
-    """Folder of the phantom corpus in the private cache, drawn where it is not there yet."""
-    folder = private_folder(cache_root() / BUILT_IN) / "v1"
-    if not folder.is_dir():
-        half_drawn = folder.with_name("v1.part")
-        shutil.rmtree(half_drawn, ignore_errors=True)
-        write_phantom(half_drawn, progress=progress)
-        half_drawn.rename(folder)
-    return folder
 
 
 def _claim(out: Path, recipe: Recipe, ranks: Ranks, *, resume: bool) -> bool:
@@ -272,86 +225,3 @@ def _claim(out: Path, recipe: Recipe, ranks: Ranks, *, resume: bool) -> bool:
 def _early(name: str) -> bool:
     """Whether a file or folder of that name may lie in a run's folder before its first result."""
     return name in RECORDS or name.startswith(SEEN_BY_ALL)
-
-
-def _refuse_another_benchmark(record: Path, benchmark: StudiedSource | None) -> None:
-    earlier = read_result(record, "run record").get("benchmark") if record.is_file() else None
-    if earlier != _benchmark_record(benchmark) and record.is_file():
-        raise UsageError(
-            f"the run in {record.parent} was started on another benchmark, or with another --limit or --partial",
-            expected=", ".join(f"{name} {value}" for name, value in (earlier or {"data of one's own": ""}).items()),
-            do="repeat the first command with --resume, or choose another --out",
-        )
-
-
-def _benchmark_record(benchmark: StudiedSource | None) -> dict[str, Any] | None:
-    return None if benchmark is None else benchmark.record
-
-
-class _Record:
-    """``run.json``: what the run was made of, written anew after every stage."""
-
-    def __init__(
-        self,
-        path: Path,
-        recipe: Recipe,
-        device: str,
-        ranks: Ranks,
-        *,
-        data: str | Path | None,
-        labels: str | Path | None,
-        benchmark: StudiedSource | None,
-    ) -> None:
-        earlier = read_result(path, "run record") if path.is_file() else {}
-        installed = versions()
-        self.path, self.leads = path, ranks.leads
-        self.values: dict[str, Any] = {
-            "schema": RUN_SCHEMA,
-            "medistill": installed["medistill"],
-            "versions": installed,
-            "device": device,
-            "hardware": hardware(device),
-            "seed": recipe.seed,
-            "recipe": recipe.name,
-            "recipe_digest": recipe.digest,
-            "command": _command(path.parent, data, labels, benchmark),
-            "stages": dict(earlier.get("stages", {})),
-        }
-        if ranks.size > 1:
-            self.values["ranks"] = ranks.size
-        if benchmark is not None:
-            self.values["benchmark"] = _benchmark_record(benchmark)
-        if "corpus" in earlier:
-            self.values["corpus"] = earlier["corpus"]  # the run is held to it
-
-    def timed(self, stage: str, work: Callable[[], Result]) -> Result:
-        """Do a stage and add its seconds to those of earlier, interrupted tries."""
-        started = time.perf_counter()
-        try:
-            return work()
-        finally:
-            before = self.values["stages"].get(stage, {}).get("seconds", 0.0)
-            self.values["stages"][stage] = {"seconds": round(before + time.perf_counter() - started, 2)}
-            self._keep()
-
-    def describe(self, corpus: Corpus) -> None:
-        """Add what the report says of the corpus: counts, never a patient's identifier."""
-        self.values["corpus"] = corpus_record(corpus)
-        self._keep()
-
-    def _keep(self) -> None:
-        if self.leads:
-            keep_json(self.path, self.values)
-
-
-def _command(out: Path, data: str | Path | None, labels: str | Path | None, benchmark: StudiedSource | None) -> str:
-    """The command that makes this run again; folders by their last name alone, since paths can name people."""
-    verb, options = ["distill"], list[str]()
-    if benchmark is not None:
-        verb, options, data = benchmark.verb, benchmark.options, benchmark.data
-    words = ["medistill", *verb, "--recipe", str(Path(out.name) / "recipe.toml")]
-    if data is not None:
-        words += ["--data", Path(data).name or "."]
-    if labels is not None:
-        words += ["--labels", Path(labels).name]
-    return shlex.join([*words, *options, "--out", f"{out.name}-again"])

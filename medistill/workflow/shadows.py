@@ -15,15 +15,16 @@ import numpy as np
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import LEFT_OUT, Corpus
-from medistill.errors import DataError, DivergedError
+from medistill.errors import ArtifactError, DataError, DivergedError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.protocol import random_beside
 from medistill.methods.registry import method_of, recipe_facts
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.membership import SOURCES, Source
-from medistill.progress import Task
+from medistill.progress import Progress, Task
 from medistill.quantisation.cells import patients_by_share
 from medistill.quantisation.decoders import forget_autoencoder
+from medistill.ranks.ranks import ALONE
 from medistill.recipe import AuditRecipe, PruneRecipe, Recipe
 from medistill.training.context import Context
 from medistill.training.ensemble import JobRunner, Outputs, OutputsFile
@@ -173,6 +174,7 @@ def ask_shadows(plan: ShadowPlan, context: Context, *, key: str, network: Networ
     """Distil every shadow that is not there yet, train networks on it and on its controls, and ask them.
 
     Only what the networks say is kept, privately, a file a shadow; the shadow itself and its experts are removed.
+    Several ranks take a shadow each at a time.
 
     Args:
         plan: what each shadow holds.
@@ -183,29 +185,50 @@ def ask_shadows(plan: ShadowPlan, context: Context, *, key: str, network: Networ
     Raises:
         DivergedError: an expert, a distillation or a network left the finite numbers, with the shadow's number.
         DataError: a shadow's half of the patients is too small to be quantised, likewise.
+        ArtifactError: what was kept of a shadow cannot be read again.
     """
     count, progress = len(plan.held), context.progress
     stores = [OutputsFile(context.out / f"shadow_{shadow:03d}.safetensors", key, SAID) for shadow in range(count)]
     found = {shadow: there for shadow, store in enumerate(stores) if (there := store.load(progress.say)) is not None}
-    with progress.task("Attacking shadow distillations", count, done=len(found)) as task:
-        for shadow in (shadow for shadow in range(count) if shadow not in found):
+    missing = context.ranks.told(lambda: [shadow for shadow in range(count) if shadow not in found])
+    with progress.task("Attacking shadow distillations", count, done=count - len(missing)) as task:
+        queue, failed = context.ranks.queue(len(missing), elsewhere=task.advance), False
+        for place in queue:
+            if failed:  # it stands before whatever a later one could say
+                continue
+            shadow = missing[place]
             which, run = f"shadow {shadow + 1} of {count}", _run_folder(context.out, shadow, key)
-            inside = replace(context, out=run, progress=_Inside(task, which))
+            inside = replace(context, out=run, progress=_Inside(task, which), ranks=ALONE)
             try:
-                found[shadow] = _asked(plan, shadow, inside, network)
-            except DivergedError as error:
-                raise DivergedError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
-            except DataError as error:
-                shutil.rmtree(run)
-                raise DataError(f"{which}: {error.seen}", expected=error.expected, do=error.do) from None
-            stores[shadow].save(found[shadow])
+                stores[shadow].save(_asked(plan, shadow, inside, network))
+            except (DivergedError, DataError) as error:
+                failed = True
+                if isinstance(error, DataError):
+                    shutil.rmtree(run)
+                kind = type(error).__name__
+                queue.report(place, {"kind": kind, "seen": f"{which}: {error.seen}", "do": [error.expected, error.do]})
             task.advance(figures=which)
-    made = [found[shadow] for shadow in range(count)]
+    for _, why in sorted(queue.reports.items()):
+        expected, do = why["do"]
+        raise (DataError if why["kind"] == "DataError" else DivergedError)(why["seen"], expected=expected, do=do)
+    made = [_kept(store, progress) for store in stores]
     return ShadowAnswers(
         {source: np.stack([one.arrays[f"{source}_confidence"] for one in made]) for source in SOURCES},
         {source: np.stack([one.arrays[f"{source}_member"] > 0 for one in made]) for source in SOURCES},
         sum(one.seconds for one in made),
     )
+
+
+def _kept(store: OutputsFile, progress: Progress) -> Outputs:
+    """Return what was kept of a shadow, by this process or by another rank."""
+    kept = store.load(progress.say)
+    if kept is None:
+        raise ArtifactError(
+            f"what was made of {store.path.name} cannot be read",
+            expected="the answers of a shadow, on a disk that all ranks share",
+            do="repeat the command",
+        )
+    return kept
 
 
 def _run_folder(folder: Path, shadow: int, key: str) -> Path:

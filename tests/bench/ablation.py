@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.corpus import SPLITS, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.evaluate.metrics import macro_auc
 from medistill.evaluate.protocol import held_out, small_schedule
@@ -104,7 +104,7 @@ def measure(corpus: Corpus, recipe: Recipe, distilled: DistilledSet) -> dict[str
     for k in range(recipe.evaluate.networks):
         rng, spec = generator(recipe.seed, "evaluate", "distilled", k), network_spec(corpus, recipe)
         network, _ = train_network(training, spec, recipe, rng, place)
-        for split, images in zip(("val", "test"), shown.values(), strict=True):
+        for split, images in zip(SPLITS[1:], shown.values(), strict=True):
             predicted, truth = probabilities(network, images, spec, recipe, place), corpus.labels[corpus.rows(split)]
             figures.setdefault(f"{split}_auc", []).append(macro_auc(predicted, truth) or 0.0)
             figures.setdefault(f"{split}_accuracy", []).append(float(np.mean(predicted.argmax(axis=1) == truth)))

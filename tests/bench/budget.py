@@ -51,7 +51,8 @@ def pilot(data: str, labels: str | None, name: str, changes: list[str], file: Pa
     """
     if file.is_file():
         return Pilot(**json.loads(file.read_text()))
-    took, experts = [], 0.0
+    took: list[float] = []
+    experts = 0.0
     for steps in SHORT:
         recipe = load_recipe(name, [*changes, f"method.iterations={steps}", f"method.validate_every={steps}"])
         corpus = prepare(data, recipe, labels=labels)

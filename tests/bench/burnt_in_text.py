@@ -75,8 +75,8 @@ def font_of(capitals: float) -> int:
 
 def share_read(read: str, name: str) -> float:
     """Share of the letters of a name that were read, in their order."""
-    plain = ["".join(filter(str.isalnum, text.upper())) for text in (read, name)]
-    return sum(m.size for m in SequenceMatcher(None, *plain, autojunk=False).get_matching_blocks()) / len(plain[1])
+    found, whole = ("".join(filter(str.isalnum, text.upper())) for text in (read, name))
+    return sum(m.size for m in SequenceMatcher(None, found, whole, autojunk=False).get_matching_blocks()) / len(whole)
 
 
 def legibility(images: int) -> None:

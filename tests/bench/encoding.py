@@ -53,7 +53,7 @@ def main() -> None:
         encoder = load_encoder(Path(folder) / "encoder")
         passes: dict[str, Callable[[int], object]] = {
             "`features_of`, with what it writes": lambda number: features_of(
-                cast("Corpus", SimpleNamespace(images=images, content=str(number))), encoder, CPU, Silent()
+                cast("Corpus", SimpleNamespace(images=images, pixels=str(number))), encoder, CPU, Silent()
             )
         }
         for name, network in others().items():

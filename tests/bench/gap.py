@@ -34,7 +34,7 @@ from medistill.evaluate.protocol import scheduled
 from medistill.evaluate.schedule_choice import Candidate
 from medistill.networks.registry import network_spec
 from medistill.progress import Silent
-from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.recipe import OuterStepsRecipe, Recipe, load_recipe, override_recipe
 from medistill.training.context import Context
 from medistill.training.images import LabelledImages
 from medistill.training.randomness import generator
@@ -84,6 +84,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "the same, 16 experts": (*SOFT, "method.experts.count=16"),
     "DDOQ": ("method.name=ddoq",),
     "20 a class": (*SOFT, "method.ipc=20"),
+    "the recipe as it is": (),
+    "the recipe, each image cut into four": ("method.tiles=2",),
 }
 BATCH, RATE, LENGTHS = 32, 0.01, (250, 500, 1000)
 """How networks are trained on the images; the length that is best on the mean over the thirds counts."""
@@ -118,6 +120,7 @@ def one(
 ) -> dict[str, object]:
     """Distil a variant, the base with changes, without a third, and score it there."""
     recipe = override_recipe(base, [*changes, f"seed={third}"], name)
+    assert isinstance(recipe.method, OuterStepsRecipe), "a method without outer steps has no last one"
     last = [f"method.validate_every={recipe.method.iterations}", "method.validate_networks=1"]
     recipe = override_recipe(recipe, [*last, "method.validate_epochs=1"], name)
     rest = without(corpus, base, third)

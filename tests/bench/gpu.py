@@ -19,12 +19,14 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import count
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from medistill.training.device import Precision
 from medistill.workflow.environment import hardware, versions
 from tests.bench.ways import SETTINGS, WAYS, first_steps, made, ready
 
@@ -47,7 +49,7 @@ def pieces() -> list[tuple[str, str, str]]:
     return [(setting, way, name) for way, name in KINDS for setting in SETTINGS]
 
 
-def measure(setting: str, way: str, name: str, folder: Path) -> dict[str, float]:
+def measure(setting: str, way: str, name: Precision, folder: Path) -> dict[str, float]:
     """Median seconds of one outer step's gradient and its peak memory; the gradient is left in ``folder``."""
     from medistill.training.device import precision
 
@@ -97,23 +99,23 @@ def run(folder: Path, command: Command, seconds: float) -> list[tuple[str, str, 
 
 def rows(folder: Path) -> list[tuple[str, ...]]:
     """A row for every piece, beside naive autograd in fp32, in the order of the settings."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for setting, way, name in sorted(pieces(), key=lambda piece: list(SETTINGS).index(piece[0])):
         mine, naive = (_figures(folder, setting, *kind) for kind in ((way, name), ("naive", "fp32")))
         if "failed" in mine:
             found.append((setting, way, name, str(mine["failed"]), "–", "–", "–", "–"))
             continue
-        ratios, off = ("–", "–"), "–"
+        slower, larger, off = "–", "–", "–"
         if "failed" not in naive:
-            ratios = tuple(f"{mine[key] / naive[key]:.3f}" for key in ("seconds", "peak_mb"))
+            slower, larger = (f"{mine[key] / naive[key]:.3f}" for key in ("seconds", "peak_mb"))
             ours, theirs = (np.load(folder / f"{setting}-{one}.npy") for one in (f"{way}-{name}", "naive-fp32"))
             off = f"{np.linalg.norm(ours - theirs) / np.linalg.norm(theirs):.1e}"
         seconds, peak = f"{mine['seconds']:.3f}", f"{mine['peak_mb']:.0f}"
-        found.append((setting, way, name, seconds, ratios[0], peak, ratios[1], off))
+        found.append((setting, way, name, seconds, slower, peak, larger, off))
     return found
 
 
-def _figures(folder: Path, *piece: str) -> dict[str, float]:
+def _figures(folder: Path, *piece: str) -> dict[str, Any]:
     path = folder / f"{'-'.join(piece)}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"failed": "not measured: time was up"}
 
@@ -175,8 +177,8 @@ def main() -> int:
         return NO_GPU
     if asked.piece:
         setting, way, name = asked.piece
-        if setting not in SETTINGS or way not in WAYS:
-            parser.error(f"no setting {setting!r}, or no way {way!r}")
+        if setting not in SETTINGS or way not in WAYS or name not in get_args(Precision):
+            parser.error(f"no setting {setting!r}, no way {way!r}, or no precision {name!r}")
         sys.stdout.write(json.dumps(measure(setting, way, name, asked.folder)) + "\n")
         return 0
     asked.folder.mkdir(parents=True, exist_ok=True)

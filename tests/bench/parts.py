@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ from medistill.engine.problem import DistillationProblem, ValidationScore
 from medistill.engine.state import State
 from medistill.engine.student import Student
 from medistill.method_names import method_names
-from medistill.methods.matching.problem import image_labels, trajectory_matching
-from medistill.methods.optimising.problem import outer_settings, pixels
+from medistill.methods.matching.problem import image_labels, moving_pixels, trajectory_matching
+from medistill.methods.optimising.problem import outer_settings
 from medistill.methods.registry import find_method
 from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
@@ -120,16 +121,16 @@ def measure_methods(rounds: int = 2) -> dict[str, float]:
                 recipe = validate_recipe({**SMALL_RUN, "method": {**SMALL_RUN["method"], "name": method}}, "bench")
                 state, problem = _outer_problem(recipe, Path(folder))
                 started = time.perf_counter()
-                for _ in range(recipe.method.iterations):
+                for _ in range(problem.settings.iterations):
                     step(state, problem)
-                taken = (time.perf_counter() - started) / recipe.method.iterations
+                taken = (time.perf_counter() - started) / problem.settings.iterations
                 seconds[method] = min(taken, seconds.get(method, taken))
     return seconds
 
 
 FOLLOWING = [name for name in method_names() if find_method(name).needs == "experts"]
 """Methods with outer steps on the trajectories of experts."""
-SMALL_RUN = {
+SMALL_RUN: dict[str, dict[str, Any]] = {
     "data": {"image_size": 32},
     "network": {"depth": 3, "width": 32},
     "method": {
@@ -152,13 +153,13 @@ def _outer_problem(recipe: Recipe, folder: Path) -> tuple[State, DistillationPro
     labels = torch.arange(2).repeat_interleave(recipe.method.ipc)
     start = torch.randn(len(labels), 1, recipe.data.image_size, recipe.data.image_size, generator=generator(0, "x"))
     one_hot = F.one_hot(labels, 2).float()
-    logits = 2 * one_hot if recipe.method.whole.labels == "soft" else None
+    whole = whole_matching(recipe.method)
     problem = DistillationProblem(
-        settings=outer_settings(whole_matching(recipe.method)),
+        settings=outer_settings(whole),
         objective=trajectory_matching(recipe, Student(network), store, recipe.augmentation, device),
-        parameterisation=pixels(whole_matching(recipe.method), start),
-        labels=image_labels(recipe.method.whole, one_hot, logits),
-        stage=image_stages([recipe.method.ipc] * 2, recipe.method.whole.stages),
+        parameterisation=moving_pixels(whole, start),
+        labels=image_labels(whole, one_hot, 2 * one_hot if whole.labels == "soft" else None),
+        stage=image_stages([recipe.method.ipc] * 2, whole.stages),
         precision="fp32",
         validate=lambda images, values, iteration: ValidationScore(0.0, 0.0),
         save=lambda state: None,
@@ -169,17 +170,17 @@ def _outer_problem(recipe: Recipe, folder: Path) -> tuple[State, DistillationPro
 
 
 def _random_walk(network: torch.nn.Module, recipe: Recipe, folder: Path) -> Trajectories:
-    flat = FlatParameters(network)
+    flat, epochs = FlatParameters(network), whole_matching(recipe.method).experts.epochs
     meta = {
         "key": "walk",
         "count": 1,
-        "epochs": recipe.method.experts.epochs,
+        "epochs": epochs,
         "names": list(flat.names),
         "shapes": [list(shape) for shape in flat.shapes],
         "normalisation": Normalisation((0.5,), (0.25,)).as_json(),
     }
     store = open_trajectories(folder / "experts", meta)
-    steps = np.random.default_rng(0).standard_normal((recipe.method.experts.epochs + 1, store.parameters), np.float32)
+    steps = np.random.default_rng(0).standard_normal((epochs + 1, store.parameters), np.float32)
     store.save_expert(0, flat.values.numpy() + 0.01 * steps.cumsum(axis=0))
     return store
 

@@ -35,11 +35,15 @@ from rich.table import Table
 from medistill.artifacts.corpus import NOT_STATED, Corpus, load_corpus
 from medistill.data.phantom_drawing import FINDINGS, Exposure, Habitus, draw_phantom
 from medistill.methods.quantising.quantise import quantise as quantise_corpus
+from medistill.networks.registry import network_spec
 from medistill.progress import Silent
 from medistill.quantisation.cells import quantise
 from medistill.quantisation.codes import decoded, encode
 from medistill.quantisation.pca import fit_pca
 from medistill.recipe import Recipe, load_recipe
+from medistill.recipe.method import quantisation_of
+from medistill.recipe.quantise import CentroidsRecipe
+from medistill.training.context import Context
 from medistill.workflow.environment import hardware, versions
 from tests.factories.flat_corpus import save_flat
 
@@ -137,7 +141,12 @@ def recipe_of(corpus: Corpus, ipc: int) -> Recipe:
 
 def measure_parts(corpus: Corpus, ipc: int, folder: Path) -> dict[str, float]:
     """Seconds of each part, all classes together."""
-    settings, place, taken = recipe_of(corpus, ipc).quantise, torch.device("cpu"), dict.fromkeys(PARTS, 0.0)
+    settings, place, taken = (
+        quantisation_of(recipe_of(corpus, ipc).method),
+        torch.device("cpu"),
+        dict.fromkeys(PARTS, 0.0),
+    )
+    assert isinstance(settings, CentroidsRecipe), "the shipped recipe quantises principal components"
     rows, batch, shape = corpus.rows("train"), settings.batch_size, corpus.images.shape[1:]
 
     @contextmanager
@@ -177,8 +186,9 @@ def measure_parts(corpus: Corpus, ipc: int, folder: Path) -> dict[str, float]:
 def measure_whole(corpus: Corpus, ipc: int, folder: Path) -> dict[str, float]:
     """Seconds of everything up to the decoded centroids and their diagnostics."""
     started = time.perf_counter()
-    held = range(len(corpus.class_names))
-    quantise_corpus(corpus, recipe_of(corpus, ipc), held, out=folder, device=torch.device("cpu"), progress=Silent())
+    recipe = recipe_of(corpus, ipc)
+    context = Context(corpus, recipe, network_spec(corpus, recipe), torch.device("cpu"), folder, Silent())
+    quantise_corpus(context, range(len(corpus.class_names)))
     return {"whole": time.perf_counter() - started}
 
 

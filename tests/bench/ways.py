@@ -34,7 +34,8 @@ def made(setting: str, *, steps: int | None = None, device: str = "cpu", dtype: 
     """A setting's network, segment and images, drawn in fp32 and turned to ``dtype``; ``steps`` of its own number."""
     chosen = SETTINGS[setting]
     network, segment, images = problem(torch.float32, **{**chosen, "steps": steps or chosen["steps"]})
-    turned = Images(*(t.to(device, dtype) for t in (images.pixels, images.labels, images.weights)))
+    pixels, labels, weights = (t.to(device, dtype) for t in (images.pixels, images.labels, images.weights))
+    turned = Images(pixels, labels, weights)
     return network.to(device, dtype), segment_on(segment, device, dtype), turned
 
 

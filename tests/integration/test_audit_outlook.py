@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from medistill.artifacts.corpus import LEFT_OUT, Corpus
 from medistill.recipe import Recipe
 from medistill.workflow.audit_outlook import audit_obstacles, say_obstacles
+from tests.factories import audited
 
 
 class Heard:
@@ -26,11 +28,11 @@ def easier(recipe: Recipe, least: int) -> Recipe:
 def test_too_few_held_out_people_are_counted_with_what_would_help(phantom_corpus: Corpus, tiny_recipe: Recipe) -> None:
     apart = np.isin(phantom_corpus.groups, phantom_corpus.groups[phantom_corpus.rows("train")], invert=True)
     people = len(set(phantom_corpus.groups[apart].tolist()))
-    told = audit_obstacles(phantom_corpus, tiny_recipe, attack=False)
+    told = audit_obstacles(phantom_corpus, tiny_recipe, quick=True)
     assert len(told) == 1
     assert f"have {people} patients, and an audit asks for {tiny_recipe.audit.least_held_out}" in told[0]
     assert "data.test_fraction" in told[0]
-    assert audit_obstacles(phantom_corpus, easier(tiny_recipe, people), attack=False) == ()
+    assert audit_obstacles(phantom_corpus, easier(tiny_recipe, people), quick=True) == ()
 
 
 def test_a_class_of_which_half_the_patients_are_too_few_is_named(phantom_corpus: Corpus, tiny_recipe: Recipe) -> None:
@@ -40,8 +42,26 @@ def test_a_class_of_which_half_the_patients_are_too_few_is_named(phantom_corpus:
     splits[of_class[phantom_corpus.groups[of_class] != phantom_corpus.groups[of_class[0]]]] = LEFT_OUT
     few = replace(phantom_corpus, splits=splits)
     said = " ".join(audit_obstacles(few, tiny_recipe))
+    assert f"Class {phantom_corpus.class_names[1]} has training images of one of the patients alone" in said
+    assert f"Class {phantom_corpus.class_names[0]} has" not in said
     assert f"of class {phantom_corpus.class_names[1]}" in said
     assert "What would help: more patients of that class" in said
     heard = Heard()
     say_obstacles(few, tiny_recipe, heard, "Beforehand.")  # type: ignore[arg-type]
     assert heard.lines[0].startswith("Beforehand. The validation and test splits have")
+
+
+def test_held_out_people_whose_images_were_used_are_counted(tmp_path: Path) -> None:
+    """Three copies: plain, brighter, and under noise; a training patient's own further image is none."""
+    corpus = audited.corpus(tmp_path)
+    recipe = easier(audited.RECIPE, 100)
+    assert audit_obstacles(corpus, recipe, quick=True) == ()
+    images, groups = np.array(corpus.images), corpus.groups.copy()
+    train, test = corpus.rows("train"), corpus.rows("test")
+    noise = np.random.default_rng(0).normal(0, 3, images[0].shape)
+    images[test[:4]] = images[train[:4]]
+    images[test[1]] = images[test[1]] // 2 + 40
+    images[test[2]] = np.clip(images[test[2]] + noise, 0, 255)
+    groups[test[3]] = groups[train[3]]
+    (said,) = audit_obstacles(replace(corpus, images=images, groups=groups), recipe, quick=True)
+    assert said.startswith("3 of the validation and test images are nearly a training image of another of the patients")

@@ -20,11 +20,12 @@ from medistill.errors import ArtifactError, RecipeError
 from medistill.evaluate.protocol import random_rows
 from medistill.methods.h_glad import Settings as HGladSettings
 from medistill.methods.latent.decoder import _normalised
-from medistill.methods.registry import find_method, refuse_too_few_steps
+from medistill.methods.registry import find_method, refuse_unmakeable
 from medistill.quantisation.autoencoder import Architecture, Autoencoder
 from medistill.quantisation.decoder_folder import save
 from medistill.quantisation.decoders import bring_decoder
 from medistill.recipe import Recipe, load_recipe, override_recipe, recipe_names
+from medistill.recipe.outer_loop import OuterStepsRecipe
 from medistill.training.randomness import generator
 from medistill.workflow.distill import distill
 from medistill.workflow.run import run
@@ -171,7 +172,7 @@ def test_fewer_steps_than_layers_are_refused_with_both_numbers_before_a_decoder_
         run(few, out=tmp_path / "run", device="cpu")
     assert not {"few", "run"} & {made.name for made in tmp_path.iterdir()}
     assert not (private_cache / "decoders").exists()
-    refuse_too_few_steps(enough)
+    refuse_unmakeable(enough)
     decoder = Autoencoder.drawn(Architecture(1, SIZE, 8, 3, 1), generator(0, "made"))
     assert isinstance(enough.method, HGladSettings)
     assert [turn.steps for turn in find_method("h-glad").turns(decoder, enough.method)] == [1] * 8
@@ -198,12 +199,22 @@ def test_a_shadow_has_a_step_for_each_layer_or_stage_whatever_its_budget(tmp_pat
     assert cut.method.outer_steps == 2
 
 
+def test_a_shadow_has_no_more_steps_than_the_run_whatever_its_budget() -> None:
+    budget = ("audit.shadow_iterations=50", "audit.shadow_experts=5")
+    cut = shadow_recipe(recipe("glad", *budget), 0).method
+    assert isinstance(cut, OuterStepsRecipe)
+    assert (cut.iterations, cut.validate_every) == (4, 4)
+    more = shadow_recipe(recipe("glad", *budget, "method.iterations=60"), 0).method
+    assert isinstance(more, OuterStepsRecipe)
+    assert (more.iterations, more.validate_every) == (50, 50)
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_can_be_a_shadow_of_the_smallest_budget(name: str) -> None:
     least = ["audit.shadow_iterations=1", "audit.shadow_experts=1"]
     cut = shadow_recipe(load_recipe(name, least), 0)
     assert Recipe.model_validate(cut.model_dump()) == cut
-    refuse_too_few_steps(cut)
+    refuse_unmakeable(cut)
 
 
 @pytest.mark.parametrize(
@@ -215,11 +226,15 @@ def test_every_shipped_recipe_can_be_a_shadow_of_the_smallest_budget(name: str) 
         ("h-glad", "method.layers=code,code", "names the layers code, code, which are not in"),
     ],
 )
-def test_a_layer_that_there_is_not_is_refused_with_those_there_are(
-    method: str, setting: str, said: str, corpus: Corpus, tmp_path: Path
+def test_a_layer_that_there_is_not_is_refused_with_those_there_are_before_a_decoder_is_trained(
+    method: str, setting: str, said: str, corpus: Corpus, tmp_path: Path, private_cache: Path
 ) -> None:
+    with pytest.raises(RecipeError):
+        run(recipe(method, *AUTOENCODER, setting), out=tmp_path / "whole", device="cpu")
     with pytest.raises(RecipeError) as refused:
         distill(corpus, None, recipe(method, *AUTOENCODER, setting), out=tmp_path / "run", device="cpu")
+    assert not {"whole", "run"} & {made.name for made in tmp_path.iterdir()}
+    assert not (private_cache / "decoders").exists()
     assert said in refused.value.seen
     assert [name for name in LAYERS if f"{name} (" in refused.value.expected] == LAYERS
     assert "code (16), block_1 (32 x 4 x 4)" in refused.value.expected

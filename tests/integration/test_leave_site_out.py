@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from pydicom import dcmread
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from medistill.artifacts.corpus import Corpus, load_corpus
@@ -20,7 +21,8 @@ from medistill.artifacts.kept import keep_json, read_result
 from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.progress import Silent, SilentTask
-from medistill.recipe import PruneRecipe, Recipe, override_recipe
+from medistill.ranks.joined import Joined
+from medistill.recipe import PruneRecipe, Recipe, load_recipe, override_recipe
 from medistill.report.held_out_sites import load_sites
 from medistill.report.record import HeldOutSite
 from medistill.studies.sites.leave_site_out import leave_site_out
@@ -29,10 +31,18 @@ from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 from medistill_cli.main import app
+from tests.factories.several_ranks import several
 from tests.factories.sited_corpus import ODD, corpus_of, write_sites
 from tests.settings_restored import settings_restored
 
-WHOLE = PruneRecipe()
+
+def asked(*, images: int, smallest_cell: int = 1, prune: float = 0.0, patients: int = 1) -> Recipe:
+    """A recipe that needs so many training images of a class, and so many patients where these are more than one."""
+    means = ["method.init=quantised", f"method.quantise.min_cluster_size={patients}"] if patients > 1 else []
+    sizes = [f"method.ipc={images}", f"evaluate.smallest_cell={smallest_cell}", f"prune.share={prune}"]
+    made = load_recipe("demo", ["method.name=dm", *(means or ["method.init=real"]), *sizes])
+    assert (made.fewest_images, made.fewest_patients) == (images, patients)
+    return made
 
 
 class Heard(Silent):
@@ -65,7 +75,7 @@ def test_a_class_that_one_site_alone_has_takes_no_part_without_it(tmp_path: Path
         (site, name, split, 3) for site in "ns" for name in ("Normal", "Other") for split in ("train", "val", "test")
     ]
     corpus = corpus_of(tmp_path, *cells, *[("n", "COVID", split, 3) for split in ("train", "val", "test")])
-    north, south = plan_sites(corpus, needed=3, smallest_cell=1, prune=WHOLE)
+    north, south = plan_sites(corpus, asked(images=3))
     assert (north.site, north.folder, north.classes) == ("n", "01", ("Normal", "Other"))
     assert (north.images, north.patients, north.reason) == (18, 18, "")
     assert north.note == "Not every class takes part, because no other site has images of COVID."
@@ -75,14 +85,14 @@ def test_a_class_that_one_site_alone_has_takes_no_part_without_it(tmp_path: Path
 def test_what_cannot_be_learnt_without_a_site_is_said(tmp_path: Path) -> None:
     cells = [("n", "COVID", split, 3) for split in ("train", "val", "test")]
     cells += [("s", "Normal", split, 3) for split in ("train", "val", "test")]
-    both = plan_sites(corpus_of(tmp_path, *cells), needed=1, smallest_cell=1, prune=WHOLE)
+    both = plan_sites(corpus_of(tmp_path, *cells), asked(images=1))
     assert [plan.reason for plan in both] == [
         "no other site has images of COVID",
         "no other site has images of Normal",
     ]
     assert [plan.images for plan in both] == [0, 0]
     cells += [("s", "COVID", "train", 2), ("n", "Normal", "train", 4), ("n", "Normal", "val", 1)]
-    few = plan_sites(corpus_of(tmp_path, *cells), needed=3, smallest_cell=1, prune=WHOLE)
+    few = plan_sites(corpus_of(tmp_path, *cells), asked(images=3))
     assert few[0].reason == (
         "the other sites have 2 training and 0 validation images of class COVID, where 3 and 1 are needed"
     )
@@ -99,25 +109,38 @@ def test_a_class_is_taught_by_the_images_that_pruning_leaves(tmp_path: Path) -> 
     corpus = corpus_of(tmp_path, *cells)
     prune = PruneRecipe(share=0.4)
     assert [prune.kept(count) for count in (3, 5, 9)] == [2, 3, 6]
-    north, south = plan_sites(corpus, needed=2, smallest_cell=1, prune=prune)
+    north, south = plan_sites(corpus, asked(images=2, prune=0.4))
     assert (north.classes, south.classes) == (("COVID", "Normal", "Other"),) * 2
-    north, south = plan_sites(corpus, needed=3, smallest_cell=1, prune=prune)
+    north, south = plan_sites(corpus, asked(images=3, prune=0.4))
     assert (north.classes, south.classes) == (("Other",), ("Other",))
     assert north.reason == (
         "the other sites have 2 training and 3 validation images of class COVID after pruning (prune.share = 0.4), "
         "where 3 and 1 are needed and the other sites have 2 training and 3 validation images of class Normal after "
         "pruning (prune.share = 0.4), where 3 and 1 are needed"
     )
-    assert plan_sites(corpus, needed=3, smallest_cell=1, prune=WHOLE)[0].reason == ""
+    assert plan_sites(corpus, asked(images=3))[0].reason == ""
+
+
+def test_a_class_is_taught_by_enough_patients_where_images_are_means_of_them(tmp_path: Path) -> None:
+    """Three images of each class at each site, each of a patient of its own, and six of Other at the second."""
+    cells = [(site, name, split, 3) for site in "ns" for name in ("A", "B") for split in ("train", "val", "test")]
+    corpus = corpus_of(tmp_path, *cells, *[("s", "C", "train", 6), ("s", "C", "val", 1), ("n", "C", "test", 1)])
+    assert [plan.reason for plan in plan_sites(corpus, asked(images=2, patients=3))] == ["", ""]
+    north, south = plan_sites(corpus, asked(images=2, patients=4))
+    few = [
+        f"the other sites have 3 training patients of class {c} by their share of its images, where 4 are needed"
+        for c in "AB"
+    ]
+    assert north.reason == " and ".join(few)
+    assert north.classes == ("C",)
+    assert south.classes == ()
 
 
 def test_a_site_whose_classes_are_its_own_has_nothing_to_be_tested_on(tmp_path: Path) -> None:
     cells = [("s", name, split, 2) for name in ("A", "B") for split in ("train", "val", "test")]
     own = plan_sites(
         corpus_of(tmp_path, *cells, *[("n", "C", split, 2) for split in ("train", "val", "test")]),
-        needed=1,
-        smallest_cell=1,
-        prune=WHOLE,
+        asked(images=1),
     )
     assert own[0].reason == (
         "none of its images is of a class that the other sites can teach; no other site has images of C"
@@ -127,8 +150,8 @@ def test_a_site_whose_classes_are_its_own_has_nothing_to_be_tested_on(tmp_path: 
 def test_a_site_of_few_patients_is_not_shown_by_itself(tmp_path: Path) -> None:
     cells = [(site, name, split, 3) for site in "st" for name in ("A", "B") for split in ("train", "val", "test")]
     corpus = corpus_of(tmp_path, *cells, ("n", "A", "train", 4), ("n", "B", "test", 5))
-    assert plan_sites(corpus, needed=1, smallest_cell=9, prune=WHOLE)[0].reason == ""
-    few, large, _ = plan_sites(corpus, needed=1, smallest_cell=10, prune=WHOLE)
+    assert plan_sites(corpus, asked(images=1, smallest_cell=9))[0].reason == ""
+    few, large, _ = plan_sites(corpus, asked(images=1, smallest_cell=10))
     assert few.reason == "fewer than 10 of its patients could be tested, who might be recognised"
     assert (large.images, large.reason) == (18, "")
 
@@ -136,9 +159,9 @@ def test_a_site_of_few_patients_is_not_shown_by_itself(tmp_path: Path) -> None:
 def test_fewer_than_two_sites_are_refused_and_unknown_ones_do_not_count(tmp_path: Path) -> None:
     cells = [("not stated", name, split, 2) for name in ("A", "B") for split in ("train", "val", "test")]
     with pytest.raises(UsageError, match="the corpus has no site"):
-        plan_sites(corpus_of(tmp_path, *cells), needed=1, smallest_cell=1, prune=WHOLE)
+        plan_sites(corpus_of(tmp_path, *cells), asked(images=1))
     with pytest.raises(UsageError, match=r"the corpus has one site \(n\)"):
-        plan_sites(corpus_of(tmp_path, *cells, ("n", "A", "train", 2)), needed=1, smallest_cell=1, prune=WHOLE)
+        plan_sites(corpus_of(tmp_path, *cells, ("n", "A", "train", 2)), asked(images=1))
 
 
 @dataclass(frozen=True)
@@ -163,7 +186,8 @@ def made(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Made:
         monkeypatch.setenv("MEDISTILL_CACHE", str(place / "cache"))
         corpus = prepare(place / "xray", recipe, labels=place / "labels.csv")
         distill(corpus, train_experts(corpus, recipe), recipe, out=place / "run")
-        shutil.copytree(place / "run", place / "interrupted")
+        for name in ("interrupted", "shared"):
+            shutil.copytree(place / "run", place / name)
         found = leave_site_out(place / "run", data=place / "xray", labels=place / "labels.csv", progress=heard)
     return Made(place / "run", place / "xray", place / "labels.csv", place / "cache", found, heard)
 
@@ -171,6 +195,32 @@ def made(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Made:
 def again(made: Made, monkeypatch: pytest.MonkeyPatch, run: Path, heard: Heard) -> tuple[HeldOutSite, ...]:
     monkeypatch.setenv("MEDISTILL_CACHE", str(made.cache))
     return leave_site_out(run, data=made.data, labels=made.labels, progress=heard)
+
+
+def test_ranks_that_share_the_sites_make_the_same_sets_and_answers(
+    made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From a cache of their own, so that experts and corpora are made by the ranks too."""
+    monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path))
+    run, taken = made.run.with_name("shared"), list[tuple[int, int]]()
+
+    def work(ranks: Joined) -> tuple[HeldOutSite, ...]:
+        heard = Heard()
+        found = leave_site_out(run, data=made.data, labels=made.labels, ranks=ranks, progress=heard)
+        taken.append((ranks.rank, sum(line.startswith("Without site") for line in heard.said)))
+        return found
+
+    told = several(2, work)
+    assert sum(count for _, count in taken) == len(made.found)
+    assert [[one.site for one in of_rank] for of_rank in told] == [[one.site for one in made.found]] * 2
+    for n, (one, alone) in enumerate(zip(told[0], made.found, strict=True), start=1):
+        assert (one.reason, one.note) == (alone.reason, alone.note)
+        mine, theirs = (folder / "sites" / f"{n:02d}" for folder in (run, made.run))
+        pixels = "set/images.safetensors"
+        assert (mine / pixels).read_bytes() == (theirs / pixels).read_bytes()
+        for arm in ("raw", "random", "kmeans", "distilled"):
+            answers = [load_file(place / "evaluation" / f"{arm}.safetensors")["test"] for place in (mine, theirs)]
+            np.testing.assert_array_equal(*answers)
 
 
 def test_every_site_is_tested_by_networks_that_saw_none_of_its_patients(made: Made) -> None:

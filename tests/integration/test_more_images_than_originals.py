@@ -146,6 +146,6 @@ def test_a_class_of_no_training_image_is_refused_also_from_noise(phantom_corpus:
 def test_a_site_is_left_out_by_what_the_start_of_the_images_needs(phantom_corpus: Corpus, tiny_recipe: Recipe) -> None:
     real = override_recipe(tiny_recipe, SETTINGS, "test")
     assert (from_noise(tiny_recipe).fewest_images, real.fewest_images) == (1, IPC)
-    assert all(plan.reason for plan in plan_sites(phantom_corpus, real.fewest_images, 1, real.prune))
+    assert all(plan.reason for plan in plan_sites(phantom_corpus, real))
     noise = from_noise(tiny_recipe)
-    assert any(not plan.reason for plan in plan_sites(phantom_corpus, noise.fewest_images, 1, noise.prune))
+    assert any(not plan.reason for plan in plan_sites(phantom_corpus, noise))

@@ -12,8 +12,8 @@ from medistill.artifacts.corpus import Corpus
 from medistill.data import burnt_in_text, text_policy
 from medistill.progress import Silent
 from medistill.recipe import DataRecipe, Recipe
+from medistill.workflow.built_in_corpus import built_in_corpus
 from medistill.workflow.prepare import prepare
-from medistill.workflow.run import built_in_corpus
 from tests.factories.burnt_in import needs_reader
 from tests.factories.burnt_in_corpus import BANNER, write_banner, write_names
 
@@ -101,10 +101,10 @@ def test_without_the_reader_the_run_goes_on_and_says_what_it_means(
 def test_what_medistill_drew_itself_is_taken_without_a_look(
     monkeypatch: pytest.MonkeyPatch, private_cache: Path
 ) -> None:
-    from medistill.workflow import run
+    from medistill.workflow import built_in_corpus as built_in
 
-    draw = run.write_phantom
-    monkeypatch.setattr(run, "write_phantom", lambda out, progress: draw(out, patients=12, size=64))
+    draw = built_in.write_phantom
+    monkeypatch.setattr(built_in, "write_phantom", lambda out, progress: draw(out, patients=12, size=64))
     monkeypatch.setattr(burnt_in_text, "find_text", lambda *_, **__: pytest.fail("somebody looked"))
     heard = Heard()
     corpus = prepare(built_in_corpus(Silent()), Recipe(data=DataRecipe(image_size=64)), workers=1, progress=heard)

@@ -11,11 +11,11 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import bring_again, bring_encoder_again
 from medistill_cli.corpus import read_corpus
+from medistill_cli.ranks import sharing
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import estimate, print_json, print_next, print_written
 from medistill_cli.source_set import load_set, recipe_of_set, refuse_built_in, run_of
 from medistill_cli.terminal import out_console
-from medistill_cli.working import working
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,11 +46,12 @@ def audit(
     settings: options.Settings = None,
     decoder: options.DecoderAgain = None,
     encoder: options.EncoderAgain = None,
-    no_membership: Annotated[
+    quick: Annotated[
         bool,
         typer.Option(
-            "--no-membership",
-            help="Leave out the attacks on membership, which take longest. Without them no set passes.",
+            "--quick",
+            help="Leave out every attack on membership for which networks or shadow distillations are trained, which "
+            "take longest. Such an audit can fail a set, and cannot pass one.",
         ),
     ] = False,
     show_real: Annotated[
@@ -63,6 +64,8 @@ def audit(
     trust: options.Trust = None,
     allow_large_recipe: options.AllowLargeRecipe = False,
     device: options.Device = "auto",
+    processes: options.Processes = None,
+    rank_timeout: options.RankTimeout = 30.0,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -78,11 +81,15 @@ def audit(
     Examples:
       medistill audit medistill-run
       medistill audit medistill-run --data xray/ --labels table.csv
+      medistill audit medistill-run --data xray/ --quick
       medistill audit received/set --data xray/ --out audits/first --set audit.copy_ratio=0.6
+      medistill audit medistill-run --data xray/ --processes 4
     """
-    with working("repeat") as progress:
+    with sharing("repeat", processes, rank_timeout) as (progress, ranks):
+        from medistill.artifacts.cache import cache_root
         from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.studies.audit.audit import audit as audit_set
+        from medistill.workflow.shared_places import refuse_unlike, refuse_unshared
 
         distilled, run = load_set(source, trust).distilled, run_of(source)
         folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
@@ -90,24 +97,30 @@ def audit(
         if out is not None or run is None:
             _refuse_audit_of_another_set(folder, distilled)
         chosen = recipe_of_set(distilled, source, None, overrides_of(settings), allow_large=allow_large_recipe)
-        bring_again(decoder, chosen)
-        bring_encoder_again(encoder, chosen)
+        ranks.lead(lambda: bring_again(decoder, chosen))
+        ranks.lead(lambda: bring_encoder_again(encoder, chosen))
+        refuse_unlike(ranks, chosen)
+        if ranks.size > 1:
+            refuse_unshared(ranks, {"the cache": cache_root(), "the folder": folder})
         if data is None:
             refuse_built_in(distilled, source, "compare with")
-        corpus = read_corpus(data, labels, chosen, progress)
+        corpus = ranks.first(lambda: read_corpus(data, labels, chosen, progress))
         found = audit_set(
             distilled,
             corpus,
             chosen,
             out=folder,
             run=run,
-            attack=not no_membership,
+            quick=quick,
             show_real=show_real,
             built_in=data is None,
             device=device,
-            command=_command(source, data, labels, settings, attack=not no_membership),
+            command=_command(source, data, labels, settings, quick=quick),
+            ranks=ranks,
             progress=progress,
         )
+    if not ranks.leads:
+        return
     if json:
         print_json({"out": str(folder), **found.as_json()})
     else:
@@ -148,12 +161,12 @@ def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:
         )
 
 
-def _command(source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, *, attack: bool) -> str:
+def _command(source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, *, quick: bool) -> str:
     """The command that makes the audit again; folders by their last name alone, since paths can name people."""
     words = ["medistill", "audit", source.name or "."]
     words += ["--data", data.name or "."] if data is not None else []
     words += ["--labels", labels.name] if labels is not None else []
-    words += [] if attack else ["--no-membership"]
+    words += ["--quick"] if quick else []
     return shlex.join([*words, *(word for setting in settings or () for word in ("--set", setting))])
 
 

@@ -11,10 +11,10 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import bring_again, bring_encoder_again
 from medistill_cli.corpus import on_disk
+from medistill_cli.ranks import sharing
 from medistill_cli.results import estimate, print_json, print_next, print_written
 from medistill_cli.source_set import load_set, recipe_of_set
 from medistill_cli.terminal import out_console
-from medistill_cli.working import working
 
 if TYPE_CHECKING:
     from medistill.report.record import HeldOutSite
@@ -28,6 +28,8 @@ def leave_site_out(
     encoder: options.EncoderAgain = None,
     allow_large_recipe: options.AllowLargeRecipe = False,
     device: options.Device = "auto",
+    processes: options.Processes = None,
+    rank_timeout: options.RankTimeout = 30.0,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -43,23 +45,27 @@ def leave_site_out(
     Examples:
       medistill leave-site-out medistill-run
       medistill leave-site-out medistill-run --data xray/ --labels table.csv
+      medistill leave-site-out medistill-run --data xray/ --processes 4
     """
-    with working("repeat") as progress:
+    with sharing("repeat", processes, rank_timeout) as (progress, ranks):
         from medistill.studies.sites.leave_site_out import leave_site_out as leave_out
 
         if decoder is not None or encoder is not None:
             given = recipe_of_set(load_set(run).distilled, run, None, [], allow_large=allow_large_recipe)
-            bring_again(decoder, given)
-            bring_encoder_again(encoder, given)
-        folder, table = on_disk(data, labels, progress)
+            ranks.lead(lambda: bring_again(decoder, given))
+            ranks.lead(lambda: bring_encoder_again(encoder, given))
+        folder, table = ranks.first(lambda: on_disk(data, labels, progress))
         sites = leave_out(
             run,
             data=folder,
             labels=table,
             large_recipe="allow" if allow_large_recipe else "refuse",
             device=device,
+            ranks=ranks,
             progress=progress,
         )
+    if not ranks.leads:
+        return
     if json:
         print_json({"run": str(run), "sites": [_as_json(site) for site in sites]})
         return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from medistill.artifacts.distilled_set import LIMIT
+from medistill.artifacts.set_problem import LIMIT
 from medistill.engine.coordinates import Coordinate, Range, UpdateRule, Values, largest_magnitude
 
 

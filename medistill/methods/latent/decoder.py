@@ -22,6 +22,7 @@ from medistill.methods.quantising.spaces import code_space
 from medistill.quantisation.autoencoder import Autoencoder, state_of
 from medistill.quantisation.decoders import architecture_of, brought_decoder
 from medistill.quantisation.encoder_decoder import DecoderLayer, EncoderDecoder
+from medistill.quantisation.pca import PrincipalComponents
 from medistill.recipe import Recipe
 from medistill.recipe.latent import LatentRecipe
 from medistill.training.context import Context
@@ -55,19 +56,23 @@ def decoder_of(context: Context, settings: LatentRecipe) -> EncoderDecoder:
     return code_space(context, settings.quantise).encoder
 
 
-def layer_count(recipe: Recipe) -> int:
-    """Return how many layers the decoder of a recipe has; nothing is fitted or trained for it.
+def unfitted_decoder(recipe: Recipe, settings: LatentRecipe) -> EncoderDecoder:
+    """Return a decoder with the layers of a recipe's, to be asked what they are: nothing is fitted or trained for it,
+    and one that is not brought has the shapes of its parameters alone.
 
     Raises:
         UsageError: it was brought, and is not in the cache.
         ArtifactError: the recipe asks for an autoencoder that cannot be built.
     """
-    settings = recipe.method.codes
-    if settings is None or settings.encoder == "pca":
-        return 1
-    if settings.encoder == "autoencoder":
-        return architecture_of(recipe, recipe.data.channels, recipe.data.image_size).decoder_layers
-    return brought_decoder(settings.decoder)[0].architecture.decoder_layers
+    codes, channels, size = settings.quantise, recipe.data.channels, recipe.data.image_size
+    if codes.encoder == "brought":
+        return brought_decoder(codes.decoder)[0]
+    if codes.encoder == "autoencoder":
+        architecture = architecture_of(recipe, channels, size)
+        return Autoencoder(architecture, architecture.empty_network())
+    pixels = channels * size**2
+    mean, basis = torch.empty(pixels, device="meta"), torch.empty(codes.components, pixels, device="meta")
+    return PrincipalComponents(mean, basis, (channels, size, size), explained=1.0)
 
 
 def check_layers(decoder: EncoderDecoder, names: Sequence[str], setting: str) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medistill.methods.comparing.compare import Compared, Sockets
     from medistill.methods.latent.decoder import Turn
     from medistill.quantisation.encoder_decoder import EncoderDecoder
+    from medistill.recipe import Recipe
     from medistill.training.context import Context
 
 Settings = TypeVar("Settings", bound=LatentRecipe)
@@ -75,6 +76,13 @@ class Latent(Comparing[Settings]):
             settings: of the method.
         """
 
+    def check(self, recipe: Recipe) -> None:
+        from medistill.methods.latent.decoder import check_layers, unfitted_decoder
+
+        settings = self.settings_of(recipe)
+        decoder = unfitted_decoder(recipe, settings)
+        check_layers(decoder, [turn.layer for turn in self.turns(decoder, settings)], self.setting)
+
     def objective(self, compared: Compared, settings: Settings) -> Objective[Any]:
         from medistill.methods.latent.losses import LOSSES
 
@@ -88,12 +96,11 @@ class Latent(Comparing[Settings]):
         origin: Mapping[str, Any],
     ) -> Distilled:
         from medistill.methods.comparing.compare import compare
-        from medistill.methods.latent.decoder import check_layers, decoder_of
+        from medistill.methods.latent.decoder import decoder_of
 
         settings = self.settings_of(context.recipe)
         decoder = decoder_of(context, settings)
         turns = self.turns(decoder, settings)
-        check_layers(decoder, [turn.layer for turn in turns], self.setting)
         return compare(
             context, settings, class_ids, origin, lambda compared: self._filled(compared, settings, decoder, turns)
         )

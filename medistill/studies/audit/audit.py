@@ -16,15 +16,17 @@ from medistill.networks.registry import network_spec
 from medistill.privacy import gate
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.attack import Attack, Evidence
-from medistill.privacy.audit import Audit
+from medistill.privacy.audit import Audit, load_audit
 from medistill.privacy.criterion import Criterion
 from medistill.progress import Progress, Silent
+from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe, audit_deviations
 from medistill.studies.audit.context import AuditContext
 from medistill.studies.audit.loop import applicable, run_attacks
 from medistill.studies.audit.membership import membership_record
 from medistill.studies.audit.pages import write_pages
 from medistill.studies.audit.signals import AuditSignals
+from medistill.studies.audit.together import make_together
 from medistill.training.device import choose_device
 from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.audit_seal import seal_audit
@@ -42,12 +44,13 @@ def audit(
     *,
     out: str | Path,
     run: str | Path | None = None,
-    attack: bool = True,
+    quick: bool = False,
     show_real: bool = False,
     built_in: bool = False,
     network: NetworkFactory | None = None,
     device: str = "auto",
     command: str = "",
+    ranks: Ranks = ALONE,
     progress: Progress = Silent(),
 ) -> Audit:
     """Make every attack of `medistill.privacy.attacks` on the set and on its controls; write ``out/audit.json``.
@@ -61,11 +64,12 @@ def audit(
         recipe: of the set; its section ``audit`` holds the thresholds.
         run: folder of the run that made the set. Its record of the making ties the audit to the set; without it, or
             where the two do not agree, only the method is audited, and no set passes.
-        attack: make the attacks on membership too, which take longest; without them no set passes.
+        quick: leave out the attacks on membership for which networks or shadows are trained; then no set passes.
         show_real: write the closest pairs to ``out/pairs.html`` too, which then must not be shared.
         built_in: the corpus is the one that medistill draws (`built_in_corpus`), into which nobody wrote text.
         network: the user's own, where the set was made with it (see `train_experts`).
         command: what made it, for the record.
+        ranks: processes that share networks and shadows, each one at a time; the first does the rest.
 
     Raises:
         DataError: the set was made from another corpus, or has other classes or shapes.
@@ -78,21 +82,33 @@ def audit(
     recipe = with_encoder(recipe, network)
     spec, kept_in = network_spec(corpus, recipe, network), folder / "membership"
     refuse_misfit(MadeOf.of_set(distilled), corpus, "audit", spec=spec)
+    place = choose_device(device)
     signals = AuditSignals(
-        AuditContext(
-            corpus, recipe, spec, choose_device(device), kept_in, progress, distilled, network, built_in=built_in
-        )
+        AuditContext(corpus, recipe, spec, place, kept_in, progress, distilled, network, built_in=built_in)
     )
-    say_obstacles(signals.seen, recipe, progress, "This audit will not be able to pass the set.", attack=attack)
+    seen = ranks.first(lambda: signals.seen)
+    say_obstacles(seen, recipe, progress, "This audit will not be able to pass the set.", quick=quick)
     attacks = applicable(signals.facts)
-    evidence = run_attacks([one for one in attacks if attack or one.family != "membership"], signals)
-    making = _making(signals.context, None if run is None else Path(run), folder)
-    criteria = _criteria(signals, attacks, evidence, making)
-    result = _record(signals, attacks, evidence, criteria, command, started)
-    keep_json(folder / "audit.json", result.as_json(), private=True)
-    seal_audit(distilled, folder)
-    write_pages(folder, signals, show_real=show_real)
-    return result
+    tried = [one for one in attacks if not (quick and _takes_long(one))]
+    if ranks.size > 1:
+        make_together(tried, signals, ranks)
+
+    def conclude() -> Audit:
+        evidence = run_attacks(tried, signals)
+        making = _making(signals.context, None if run is None else Path(run), folder)
+        criteria = _criteria(signals, attacks, evidence, making)
+        result = _record(signals, attacks, evidence, criteria, command, started)
+        keep_json(folder / "audit.json", result.as_json(), private=True)
+        seal_audit(distilled, folder)
+        write_pages(folder, signals, show_real=show_real)
+        return result
+
+    return ranks.first(conclude, lambda: load_audit(folder / "audit.json"))
+
+
+def _takes_long(attack: Attack) -> bool:
+    """Whether networks are trained for it, and for its controls, to tell who was among the patients."""
+    return attack.family == "membership" and attack.needs != "set"
 
 
 def _making(context: AuditContext, run: Path | None, folder: Path) -> tuple[str, str]:

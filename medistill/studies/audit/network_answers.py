@@ -30,7 +30,7 @@ def network_answers(context: AuditContext, people: Population) -> tuple[tuple[Ne
     rows = np.concatenate([people.members, people.others])
     key = digest_of(hashlib.sha256(distilled.training_bytes()).hexdigest(), *what_decides(context))
     folder = private_folder(context.out)
-    encode_corpus(context)
+    context.ranks.first(lambda: encode_corpus(context))
     jobs = attack_jobs(
         Arms(distilled, corpus, context.recipe, context.device, encoder=context.spec.encoder),
         context.recipe.audit.networks,

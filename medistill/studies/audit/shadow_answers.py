@@ -17,12 +17,17 @@ def shadow_signals(context: AuditContext) -> ShadowSignals:
     if reason := no_shadows(plan, context.corpus, context.recipe):
         return ShadowSignals(reason=reason)
     try:
-        private_folder(context.out)
-        told = ask_shadows(plan, context, key=digest_of(*what_decides(context)), network=context.network)
+        told = ask(plan, context)
     except DataError as error:  # half of the patients can be too few to quantise, where all of them are enough
         return ShadowSignals(reason=f"a set of half of the patients is impossible ({error.seen})")
     context.progress.say("Working out the likelihood ratios.")
     return ShadowSignals(_of_ordinary(plan, told, context), _of_canaries(plan, told), seconds=told.seconds)
+
+
+def ask(plan: ShadowPlan, context: AuditContext) -> ShadowAnswers:
+    """Ask the shadows of a plan, after making those that are not there yet (see `ask_shadows`)."""
+    private_folder(context.out)
+    return ask_shadows(plan, context, key=digest_of(*what_decides(context)), network=context.network)
 
 
 def _of_ordinary(plan: ShadowPlan, told: ShadowAnswers, context: AuditContext) -> tuple[NetworkAnswers, ...]:

@@ -39,6 +39,7 @@ from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.training.encoded import encode_corpus
 from medistill.training.images import grey_of
+from medistill.workflow.built_in_corpus import built_in_corpus
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.encoder_choice import with_encoder
@@ -46,7 +47,6 @@ from medistill.workflow.environment import versions
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.pruning import pruned
-from medistill.workflow.run import built_in_corpus
 from medistill.workflow.run_log import RunLog
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
-from medistill.artifacts.corpus import save_without_site
+from medistill.artifacts.corpus import Corpus, save_without_site
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.lock import exclusive_lock
 from medistill.encoders.features import carry_features
@@ -15,6 +17,7 @@ from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import network_spec
 from medistill.progress import Progress, Silent, time_left
+from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe
 from medistill.recipe.limits import LargeRecipe, refuse_large
 from medistill.report.held_out_sites import SitePlan, load_sites
@@ -22,13 +25,16 @@ from medistill.report.record import HeldOutSite
 from medistill.studies.sites.plan import SitesRecord, plan_sites
 from medistill.training.context import Context
 from medistill.training.device import choose_device
+from medistill.training.encoded import encode_corpus
+from medistill.workflow.built_in_corpus import built_in_corpus
 from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
-from medistill.workflow.run import built_in_corpus
+from medistill.workflow.run import log_of
 from medistill.workflow.run_log import RunLog
+from medistill.workflow.shared_places import refuse_unlike, refuse_unshared
 
 
 def leave_site_out(
@@ -39,6 +45,7 @@ def leave_site_out(
     network: NetworkFactory | None = None,
     large_recipe: LargeRecipe = "refuse",
     device: str = "auto",
+    ranks: Ranks = ALONE,
     progress: Progress = Silent(),
 ) -> tuple[HeldOutSite, ...]:
     """For each site of a run's corpus, train experts, distil and evaluate without it, with the run's own recipe.
@@ -52,6 +59,7 @@ def leave_site_out(
         labels: its table of labels, where it had one.
         network: the user's own, where the run was made with it (see `train_experts`).
         large_recipe: what to do where the recipe inside the set asks for more than a received one may.
+        ranks: processes that share the sites, each one at a time.
 
     Raises:
         RecipeError: the recipe asks for more than it may.
@@ -62,29 +70,56 @@ def leave_site_out(
     source = _set_of(run)
     recipe = _recipe_of(source, run, large_recipe)
     folder = private_folder(run / "sites")
-    with exclusive_lock(folder / ".lock", when_taken=lambda: _refuse_second(run), keep=False):
-        log = RunLog(run / "log.jsonl", progress)
-        corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
+    refuse_unlike(ranks, recipe)
+    if ranks.size > 1:
+        refuse_unshared(ranks, {"the cache": cache_root(), "the folder": folder})
+    sole = exclusive_lock(folder / ".lock", when_taken=lambda: _refuse_second(run), keep=False)
+    with sole if ranks.leads else nullcontext():
+        log = RunLog(log_of(run, ranks), progress)
+
+        def read() -> Corpus:
+            return prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
+
+        corpus = ranks.first(read)
         context = Context(
             corpus, recipe, network_spec(corpus, recipe, network), choose_device(device), folder, progress=log
         )
         refuse_misfit(MadeOf.of_set(source), corpus, "leave a site out", spec=context.spec, where=run)
-        plans = plan_sites(corpus, recipe.fewest_images, recipe.evaluate.smallest_cell, recipe.prune)
-        record = SitesRecord(folder / "sites.json", corpus, recipe)
-        waiting = [plan for plan in plans if not record.has(plan.site)]
+        plans = plan_sites(corpus, recipe)
+        record = ranks.first(lambda: SitesRecord(folder / "sites.json", corpus, recipe))
+        unfinished = ranks.told(lambda: [plan.site for plan in plans if not record.has(plan.site)])
+        waiting = [plan for plan in plans if plan.site in unfinished]
         for plan in waiting:
-            if plan.reason:
+            if plan.reason and ranks.leads:
                 log.say(f"Site {plan.site} cannot be left out, because {plan.reason}.")
                 record.add(plan)
-        worked = [plan for plan in waiting if not plan.reason]
-        started = time.monotonic()
-        for n, plan in enumerate(worked):
-            log.say(
-                f"Without site {plan.site}, {n + 1} of {len(worked)} sites to do{time_left(started, n, len(worked))}."
-                + (f" {plan.note}" if plan.note else "")
-            )
-            record.add(_done(plan, context, network))
+        _work([plan for plan in waiting if not plan.reason], record, context, network, ranks)
     return load_sites(run)
+
+
+def _work(
+    plans: Sequence[SitePlan], record: SitesRecord, context: Context, network: NetworkFactory | None, ranks: Ranks
+) -> None:
+    """Do what no other rank does, a site at a time. The first rank records its own at once, those of others at the end:
+    their sets and networks are kept all the same, and found again."""
+    if context.spec.encoder is not None:
+        ranks.first(lambda: encode_corpus(context))
+    started, queue = time.monotonic(), ranks.queue(len(plans))
+    for n in queue:
+        plan = plans[n]
+        context.progress.say(
+            f"Without site {plan.site}, {n + 1} of {len(plans)} sites to do{time_left(started, n, len(plans))}."
+            + (f" {plan.note}" if plan.note else "")
+        )
+        done = _done(plan, context, network)
+        queue.report(n, {"reason": done.reason})
+        if ranks.leads:
+            record.add(done)
+    if ranks.leads:
+        for n, found in sorted(queue.reports.items()):
+            if not record.has(plans[n].site):
+                record.add(plans[n].replaced(reason=found["reason"]))
+    ranks.all_say("recorded")
 
 
 def _done(plan: SitePlan, context: Context, network: NetworkFactory | None) -> SitePlan:

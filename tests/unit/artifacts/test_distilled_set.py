@@ -19,9 +19,11 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from medistill.artifacts.atomic import read_tensors, sha256_file, write_tensors
-from medistill.artifacts.distilled_set import LIMIT, SET_SCHEMA, DistilledSet
+from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.provenance import Provenance
+from medistill.artifacts.set_folder import SET_SCHEMA
+from medistill.artifacts.set_problem import LIMIT
 from medistill.errors import ArtifactError, UsageError
 from medistill.visible import steers
 

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import load, save
 from torch.nn import functional as F
 
-from medistill.artifacts import distilled_set
+from medistill.artifacts import set_problem
 from medistill.artifacts.contact_sheet import LINE, contact_sheet
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
@@ -151,17 +151,17 @@ def test_images_that_cannot_be_cut_so_are_refused(tiles: int) -> None:
 
 def test_tiles_that_would_not_fit_in_memory_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = 4 * 16 * 8 * 8
-    monkeypatch.setattr(distilled_set, "MOST_SHOWN_BYTES", shown)
+    monkeypatch.setattr(set_problem, "MOST_SHOWN_BYTES", shown)
     tensors = tiled().tensors()
     DistilledSet.of_tensors(tensors, ("COVID", "Normal"), tiled().provenance)
     assert len(tiled(1, size=32).images) == 4
-    monkeypatch.setattr(distilled_set, "MOST_SHOWN_BYTES", shown - 1)
+    monkeypatch.setattr(set_problem, "MOST_SHOWN_BYTES", shown - 1)
     with pytest.raises(ArtifactError, match="its tiles would be 4096 bytes of images to train on, and 4095 are the mo"):
         DistilledSet.of_tensors(tensors, ("COVID", "Normal"), tiled(1).provenance)
 
 
 def test_the_most_that_a_bundle_may_hold_is_less_than_its_tiles_may_take() -> None:
-    assert distilled_set.MOST_SHOWN_BYTES == 2 * MOST_BYTES
+    assert set_problem.MOST_SHOWN_BYTES == 2 * MOST_BYTES
 
 
 def test_the_tiles_are_not_copied_once_they_are_made() -> None:

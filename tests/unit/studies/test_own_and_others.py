@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from medistill.artifacts.corpus import Corpus
-from medistill.artifacts.distilled_set import DistilledSet, LabelKind
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.label_kind import LabelKind
 from medistill.artifacts.normalisation import Normalisation
 from medistill.encoders.encoder import Encoder
 from medistill.encoders.features import features_of
