@@ -135,8 +135,10 @@ class MatrixDifference:
     """What networks of one source gain over those of another one, on the same patients.
 
     Attributes:
-        plus: the source: the sets of all sites, or a site's originals beside the sets of the others.
-        of: whose originals; "" of the sets of all sites.
+        plus: the source: the sets of all sites, a site's originals beside the sets of the others, or, of a site that
+            sent nothing, the sets of the others.
+        of: whose originals; "" of the sets of all sites. Where the sets of the others stand first: whose originals
+            are ``minus``.
         site: where they are tested; "" for all sites together.
         minus: the other source; one of a single site is that of ``of``, or, where that is "", of ``site``.
         macro_auc: difference of macro AUC.
@@ -161,7 +163,8 @@ class SiteMatrix:
         test_patients: likewise.
         rows: by source, then by site.
         differences: of the sets of all sites, by where they are tested, all sites together last; then of each site's
-            originals beside the others' sets, likewise; none to a source from which nothing could be learnt.
+            originals beside the others' sets, likewise; last, at each site as if it had sent nothing, of the sets of
+            the others to the originals of each site. None to a source from which nothing could be learnt.
     """
 
     sites: tuple[TestedSite, ...]
@@ -208,8 +211,11 @@ def site_matrix(
             for other in found
             if other.source in BESIDE and other.site in ("", mine.site) and not other.reason
         ]
-        differences = tuple(_difference(*pair, of_site, class_names, recipe, seed) for pair in pairs)
-    return SiteMatrix(tested, pooled.images or 0, pooled.patients or 0, rows, differences)
+        differences = [_difference(*pair, of_site, class_names, recipe, seed) for pair in pairs]
+        for mine, other, site in _unseen(found, tested):
+            told = _difference(mine, other, site, of_site, class_names, recipe, seed)
+            differences.append(replace(told, of=other.site))
+    return SiteMatrix(tested, pooled.images or 0, pooled.patients or 0, rows, tuple(differences))
 
 
 def _figures(
@@ -260,6 +266,20 @@ def _cell(group: Subgroup) -> SiteCell:
 
 def _nothing(reason: str) -> SiteCell:
     return SiteCell(Estimate.impossible(reason), Estimate.impossible(reason))
+
+
+def _unseen(
+    found: Sequence[SourcePredictions], tested: Sequence[TestedSite]
+) -> list[tuple[SourcePredictions, SourcePredictions, TestedSite]]:
+    """Pairs that are compared at a site as if it had sent nothing: the sets of the others, and a site's originals."""
+    return [
+        (mine, other, site)
+        for site in tested
+        for mine in found
+        if (mine.source, mine.site) == ("others_sets", site.name) and not mine.reason
+        for other in found
+        if other.source == "own_raw" and not other.reason
+    ]
 
 
 def _comparable(other: SourcePredictions, site: TestedSite | None) -> bool:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from matplotlib.figure import Figure as Drawn
 
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.site_matrix import (
-    OF_ONE_SITE,
     SOURCES,
     ExchangeSource,
-    MatrixDifference,
     MatrixRow,
     SiteCell,
     TestedSite,
@@ -28,6 +26,7 @@ from medistill.report.exchange import (
     row_name,
     statements,
 )
+from medistill.report.exchange_differences import differences_table, unseen_section
 from medistill.report.exchange_hospital import hospital_headline, hospital_section
 from medistill.report.exchange_sites import sites_section
 from medistill.report.interval_plots import PlotRow, arm_mark, plot
@@ -64,6 +63,7 @@ def exchange_page(study: ExchangeStudy) -> Page:
         _matrix(study),
         _figures(study),
         _beside(study),
+        unseen_section(study),
         hospital_section(study),
         _gains(study),
         sites_section(study),
@@ -239,8 +239,8 @@ def _gains(study: ExchangeStudy) -> Section:
     return Section(
         "gains",
         "What the exchange gains",
-        (Prose(lede), _differences("Differences to the sets of all sites", study, shown, brief=False)),
-        brief=(Heading("Sets of all sites, minus another source"), _differences("", study, shown, brief=True)),
+        (Prose(lede), differences_table("Differences to the sets of all sites", study, shown, brief=False)),
+        brief=(Heading("Sets of all sites, minus another source"), differences_table("", study, shown, brief=True)),
     )
 
 
@@ -259,34 +259,13 @@ def _beside(study: ExchangeStudy) -> Section:
         title,
         (
             Prose(lede),
-            _differences("Differences to own originals and the sets of the others", study, shown, brief=False),
+            differences_table("Differences to own originals and the sets of the others", study, shown, brief=False),
         ),
         brief=(
             Heading("Own originals and the sets of the others, minus another source"),
-            _differences("", study, shown, brief=True),
+            differences_table("", study, shown, brief=True),
         ),
     )
-
-
-def _differences(name: str, study: ExchangeStudy, shown: Sequence[MatrixDifference], *, brief: bool) -> Table:
-    confidence = level(study.confidence)
-    figures = (
-        (Column(f"Macro AUC ({confidence})", "difference"), Column(f"Accuracy ({confidence})", "difference"))
-        if brief
-        else (Column("Macro AUC", "difference"), Column("Accuracy, points", "points"))
-    )
-    written: Callable[[str], str] = str if brief else class_label
-    owners = (Column("Originals of"),) if any(of.of for of in shown) else ()
-    return table(
-        name,
-        (*owners, Column("Tested at"), Column("Minus"), *figures),
-        tuple((*([written(of.of)] if owners else []), *_gain(of, written)) for of in shown),
-    )
-
-
-def _gain(of: MatrixDifference, written: Callable[[str], str]) -> Row:
-    there = "" if of.of or of.minus not in OF_ONE_SITE else " there"
-    return (written(of.site) or "All sites", f"{SOURCE_NAMES[of.minus]}{there}", of.macro_auc, of.accuracy)
 
 
 def _making(study: ExchangeStudy) -> Section:

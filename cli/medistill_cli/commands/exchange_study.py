@@ -95,6 +95,7 @@ def _print(study: ExchangeStudy) -> None:
     from rich.table import Table
 
     from medistill.report.exchange import audit_sentence, headline, row_name, statements
+    from medistill.report.exchange_differences import unseen_sentences
     from medistill.report.exchange_hospital import hospital_headline, hospital_tables
 
     title = f"Macro AUC ({study.confidence:.0%} interval); accuracy in percent where a site has one class"
@@ -113,6 +114,8 @@ def _print(study: ExchangeStudy) -> None:
         lost = "; ".join(row_name(row) for row in study.matrix.rows if row.reason == reason)
         console.print(f"Cannot be estimated, because {reason}: {lost}.", soft_wrap=True)
     console.print(headline(study), soft_wrap=True)
+    for sentence in unseen_sentences(study):
+        console.print(sentence, soft_wrap=True)
     if study.hospital is not None:
         for title, headings, rows in hospital_tables(study.hospital):
             of_few = Table(*headings, title=title, title_justify="left", title_style="bold")

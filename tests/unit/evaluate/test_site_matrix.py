@@ -79,7 +79,7 @@ def test_differences_are_paired_and_a_site_is_compared_with_its_own() -> None:
         ("", "random"),
         ("", "pooled_raw"),
     ]
-    assert [(entry.of, entry.site, entry.minus) for entry in matrix.differences if entry.plus != "all_sets"] == [
+    assert [(entry.of, entry.site, entry.minus) for entry in matrix.differences if entry.plus == "own_and_others"] == [
         (owner, place, minus)
         for owner in SITES
         for place in (*SITES, "")
@@ -103,6 +103,26 @@ def test_differences_are_paired_and_a_site_is_compared_with_its_own() -> None:
     nothing = next(entry for entry in twice.differences if (entry.site, entry.minus) == ("", "random"))
     assert nothing.macro_auc.value == nothing.accuracy.value == 0
     assert nothing.macro_auc.reason == "every resample of the patients gives the same value"
+
+
+def test_the_sets_of_the_others_are_compared_at_a_site_that_sent_nothing() -> None:
+    matrix, test = study().matrix, truth()
+    unseen = [entry for entry in matrix.differences if entry.plus == "others_sets"]
+    assert [(entry.site, entry.of, entry.minus) for entry in unseen] == [
+        (place, owner, "own_raw") for place in SITES for owner in (SITES[0], SITES[3])
+    ]
+    by, rows = {(told.source, told.site): told.test for told in predictions()}, rows_of(SITES[0])
+    sets, elsewhere = (
+        np.mean([naive_auc(one[rows, 0], test.labels[rows]) for one in by[which]])
+        for which in (("others_sets", SITES[0]), ("own_raw", SITES[3]))
+    )
+    assert unseen[1].macro_auc.value == pytest.approx(sets - elsewhere, abs=1e-6)
+    lost = [
+        replace(told, test=told.test[:0], reason="no other site has a set") if told.source == "others_sets" else told
+        for told in predictions()
+    ]
+    without = site_matrix(lost, test, SITES, CLASSES, SETTINGS, seed=3)
+    assert not [entry for entry in without.differences if entry.plus == "others_sets"]
 
 
 def test_a_site_without_test_images_says_so() -> None:

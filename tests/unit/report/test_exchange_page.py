@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 
 from medistill.evaluate.hospital_curve import AsGoodAs
 from medistill.report.exchange import headline, statements
+from medistill.report.exchange_differences import unseen_sentences
 from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.report.wording import difference, number, percent
 from tests.factories.exchange_example import SITES, study
@@ -70,6 +71,26 @@ def test_the_markdown_is_a_table_of_every_row_without_markup_of_a_site() -> None
     whole = next(row for row in study().matrix.rows if row.source == "all_sets")
     assert number(whole.cells[0].macro_auc.value) in first
     assert percent(whole.cells[1].accuracy.value) in first
+
+
+def test_a_hospital_that_sent_nothing_has_a_section_with_every_difference() -> None:
+    shown = MarkdownIt("commonmark").enable("table").render(exchange_markdown(study()))
+    table = shown.partition("At a hospital that sent nothing")[2].split("</table>")[0]
+    unseen = [one for one in study().matrix.differences if one.plus == "others_sets"]
+    assert table.count("<tr>") == 1 + len(unseen)
+    assert "chose that of the sets" in table
+    for one in unseen:
+        if one.macro_auc.value is not None:
+            assert difference(one.macro_auc.value) in table
+    assert "At a hospital that sent nothing" in render_exchange(study())
+    told = [one for one in unseen if one.of != one.site and one.macro_auc.value is not None]
+    said = unseen_sentences(study())
+    assert told
+    for one in told:
+        assert one.macro_auc.value is not None
+        [line] = [line for line in said if line.startswith(f"At {one.site}, ")]
+        assert f"{one.of} {difference(one.macro_auc.value)}" in line
+        assert f"{one.site} " not in line.partition("originals of")[2]
 
 
 def test_the_page_shows_every_figure_and_runs_nothing() -> None:
