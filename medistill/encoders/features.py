@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from medistill.allocator import keep_freed_memory
 from medistill.artifacts.atomic import private_folder, sha256_file, write_atomically
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import Corpus
@@ -133,6 +134,7 @@ def _write(file: Path, corpus: Corpus, encoder: Encoder, device: torch.device, p
     Other shapes may be computed by other kernels, which round otherwise. Then the number of images would decide the
     last bits of their features, and one patient more would change those of others.
     """
+    keep_freed_memory()
     encoder.check_fits(corpus.images.shape[1], corpus.images.shape[-1])
     count, batch = len(corpus.images), min(PIECE, encoder.batch(device))
     with file.open("wb") as stream:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from medistill.allocator import keep_freed_memory
 from medistill.networks.flat import FlatParameters
 from medistill.networks.second_order import SecondOrderKernels
 from medistill.recipe import AugmentationRecipe
-from medistill.training.allocator import keep_freed_memory
 from medistill.training.augmentation import Draw, augment, draw
 from medistill.training.device import sent
 from medistill.training.difficulty import Curriculum

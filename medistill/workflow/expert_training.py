@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medistill.allocator import keep_freed_memory
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import DivergedError, UsageError
@@ -20,7 +21,6 @@ from medistill.privacy.accounting import Guarantee, steps_an_epoch
 from medistill.progress import Task
 from medistill.recipe import Recipe, experts_of
 from medistill.recipe.experts import SelectedExpertsRecipe
-from medistill.training.allocator import keep_freed_memory
 from medistill.training.batched import train_batched
 from medistill.training.context import Context
 from medistill.training.difficulty import Curriculum, by_difficulty, el2n

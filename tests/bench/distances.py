@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from medistill.allocator import keep_freed_memory
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.normalisation import Normalisation
 from medistill.engine.images import Images
@@ -36,7 +37,6 @@ from medistill.engine.sources.originals import Originals
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
-from medistill.training.allocator import keep_freed_memory
 from medistill.training.images import LabelledImages
 from medistill.workflow.environment import hardware, versions
 from tests.factories.flat_corpus import save_flat

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medistill.allocator import keep_freed_memory
 from medistill.artifacts.normalisation import Normalisation
 from medistill.engine.images import Images
 from medistill.engine.loops import Loops
@@ -27,7 +28,6 @@ from medistill.engine.sources.originals import Originals
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
-from medistill.training.allocator import keep_freed_memory
 from medistill.workflow.environment import hardware, versions
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from medistill.allocator import keep_freed_memory
 from medistill.artifacts.normalisation import Normalisation
 from medistill.artifacts.trajectories import Trajectories, open_trajectories
 from medistill.engine.outer import step
@@ -32,7 +33,6 @@ from medistill.networks.flat import FlatParameters
 from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import NetworkRecipe, Recipe, validate_recipe, whole_matching
-from medistill.training.allocator import keep_freed_memory
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from medistill.allocator import keep_freed_memory
 from medistill.engine.images import Images
 from medistill.engine.inner_optimisers import PlainSGD, Rates, StudentState
 from medistill.engine.matching import match
@@ -16,7 +17,6 @@ from medistill.engine.student import Student
 from medistill.engine.unroll import Unroll, step_batch
 from medistill.networks.flat import split
 from medistill.networks.footprint import micro_batch_size
-from medistill.training.allocator import keep_freed_memory
 from tests.factories.student_walk import segment_on, walk, walk_back
 from tests.naive_unroll import naive_gradient, problem
 

@@ -23,6 +23,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
+from medistill.allocator import keep_freed_memory
 from medistill.engine.images import Images
 from medistill.engine.inner_optimisers import MomentumSGD, Rates
 from medistill.engine.segment import StudentSteps
@@ -31,7 +32,6 @@ from medistill.engine.unroll import Unroll
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import NetworkSpec, build_network
 from medistill.recipe import AugmentationRecipe, NetworkRecipe
-from medistill.training.allocator import keep_freed_memory
 from medistill.training.augmentation import draw
 from medistill.training.randomness import generator
 from medistill.workflow.environment import hardware, versions

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from medistill.allocator import keep_freed_memory
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.kept import keep_json
 from medistill.artifacts.local_key import local_key
@@ -38,7 +39,6 @@ from medistill.networks.footprint import micro_batch_size
 from medistill.networks.registry import build_network
 from medistill.quantisation.record import Quantisation
 from medistill.ranks.ranks import Ranks
-from medistill.training.allocator import keep_freed_memory
 from medistill.training.context import Context
 from medistill.training.fresh_network import TrainingSet, train_and_predict
 from medistill.training.images import LabelledImages

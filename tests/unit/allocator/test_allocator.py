@@ -10,7 +10,7 @@ import pytest
 
 PROGRAM = """
 import ctypes, resource, sys
-from medistill.training.allocator import keep_freed_memory
+from medistill.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 library = ctypes.CDLL(None)
