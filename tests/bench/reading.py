@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         for name, (path, codec) in written(Path(folder), phantom(asked.side)).items():
-            alone, whole = in_turns([lambda p=path, c=codec: c(p), lambda p=path: read(p)], asked.rounds)
+            alone, whole = in_turns([partial(codec, path), partial(read, path)], asked.rounds)
             ratio = statistics.median(b / a for a, b in zip(alone, whole, strict=True))
             more = statistics.median(b - a for a, b in zip(alone, whole, strict=True))
             digest = hashlib.sha256(read(path).tobytes()).hexdigest()[:12]

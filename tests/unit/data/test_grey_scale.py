@@ -14,9 +14,9 @@ def images() -> dict[str, np.ndarray]:
         "12 bits": rng.integers(0, 4096, 200_001).astype(np.float32),
         "signed": rng.normal(0, 1000, 70_003).astype(np.float32),
         "narrow": (1 + rng.random(65_537) / 512).astype(np.float32),
-        "two values": np.float32([3.0, -7.5]),
-        "one value": np.float32([5.0]),
-        "both zeros": np.float32([0.0, -0.0, 1.0, -1.0] * 20),
+        "two values": np.array([3.0, -7.5], np.float32),
+        "one value": np.array([5.0], np.float32),
+        "both zeros": np.array([0.0, -0.0, 1.0, -1.0] * 20, np.float32),
         "wide": (rng.normal(0, 1, 1001) * 10.0 ** rng.integers(-30, 30, 1001)).astype(np.float32),
     }
 

@@ -34,7 +34,7 @@ def lut(values: np.ndarray) -> Dataset:
     return item
 
 
-CASES = {
+CASES: dict[str, dict[str, object]] = {
     "nothing said": {},
     "window": {"WindowCenter": 1800, "WindowWidth": 2200, "RescaleSlope": 1.5, "RescaleIntercept": -200},
     "sigmoid": {"WindowCenter": 1800, "WindowWidth": 2200, "VOILUTFunction": "SIGMOID"},
