@@ -107,6 +107,7 @@ def commands(pacs: str, there: Callable[[str], bool] = installed) -> list[tuple[
         ("merge", ["one.zip", "two.zip", "--out", "united"]),
         ("export", ["one.zip", "--format", "dd-ranking", "--out", "files"]),
         ("exchange-study", [*read, *made, *sets(*STUDY), "--out", "study"]),
+        ("flare job", ["job", "--recipe", "demo", "--classes", "COVID,Normal", "--sites", "east,west"]),
         ("benchmark", ["pneumoniamnist", "--ipc", "1", "--data", "official", *sets(), "--out", "bench"]),
     ]
     if there("opacus"):

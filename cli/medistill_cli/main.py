@@ -17,6 +17,7 @@ from medistill_cli.commands.evaluate import evaluate
 from medistill_cli.commands.exchange_study import exchange_study
 from medistill_cli.commands.experts import experts
 from medistill_cli.commands.export import export
+from medistill_cli.commands.flare import flare
 from medistill_cli.commands.init import init
 from medistill_cli.commands.keys import keys
 from medistill_cli.commands.leave_site_out import leave_site_out
@@ -91,6 +92,7 @@ app.command()(guarded(phantom))
 app.command()(guarded(ledger))
 app.command()(guarded(doctor))
 app.command()(guarded(purge))
+app.add_typer(flare, name="flare")
 app.add_typer(encoder, name="encoder")
 app.add_typer(keys, name="keys")
 app.add_typer(recipes, name="recipes")

@@ -102,7 +102,7 @@ class Membership:
     Attributes:
         attacks: every attack on every source.
         canaries: one test a source.
-        networks: attacked networks of each source in the loss attack.
+        networks: attacked networks of each source in the loss attack; 0 where it was left out.
         shadows: shadow distillations.
         shadow_networks: networks of each source for each shadow.
         shadow_experts: experts of each shadow distillation; 0 where the method follows none.

@@ -29,8 +29,11 @@ ONE_IN = (ATTACKED_AT, 1000)
 """False positive rates that the attacks are allowed: one non-member in so many."""
 REDRAWS = 199
 """Random pairings that an attack over shadows is held against; the smallest chance it can show is then 1 / 200."""
-NOT_ATTACKED = "membership inference was not tried, and a set that passes every search for copies can still fall to it"
-NOT_TRIED = "Membership inference was not tried."
+NOT_ATTACKED = (
+    "membership inference was not tried with networks that are trained on the set, and a set that passes everything "
+    "else can still fall to it"
+)
+NOT_TRIED = "Membership inference was not tried with networks that are trained on the set."
 
 
 class MembershipFamily(Attack):

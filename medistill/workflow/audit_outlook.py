@@ -18,13 +18,13 @@ FEWER_IMAGES = (
 )
 
 
-def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> tuple[str, ...]:
+def audit_obstacles(corpus: Corpus, recipe: Recipe, *, quick: bool = False) -> tuple[str, ...]:
     """What an audit will lack, a sentence each with what would help; empty where it can judge.
 
     Args:
         corpus: without what is pruned.
         recipe: of the set, and of its audit.
-        attack: the attacks on membership are to be made.
+        quick: no attack is to be made for which networks are trained.
     """
     held_out = np.concatenate([corpus.rows("val"), corpus.rows("test")])
     people, unit = len(np.unique(corpus.groups[held_out])), UNITS[corpus.split_unit]
@@ -36,7 +36,7 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> t
             f"The validation and test splits have {people} {unit}, and an audit asks for {least}. What would help: "
             f"more {unit}{in_all}, or larger data.val_fraction and data.test_fraction."
         )
-    if not attack:
+    if quick:
         return tuple(found)
     plan = plan_shadows(corpus, recipe)
     others = len(np.unique(corpus.groups[plan.rows[plan.ordinary]]))
@@ -50,7 +50,7 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, attack: bool = True) -> t
     return tuple(found)
 
 
-def say_obstacles(corpus: Corpus, recipe: Recipe, progress: Progress, opening: str, *, attack: bool = True) -> None:
+def say_obstacles(corpus: Corpus, recipe: Recipe, progress: Progress, opening: str, *, quick: bool = False) -> None:
     """Tell what an audit will lack (see `audit_obstacles`), after ``opening``; nothing where it can judge."""
-    if obstacles := audit_obstacles(corpus, recipe, attack=attack):
+    if obstacles := audit_obstacles(corpus, recipe, quick=quick):
         progress.say(" ".join([opening, *obstacles]))

@@ -5,7 +5,7 @@
 
 A cell is a method, a number of images per class and a seed: the run DIR/METHOD-IPC-SEED, with what it cost in the file
 of that name and the ending .cost, and what it said in .log. It is made by `medistill distill` in a process of its own,
-then searched for copies by `medistill audit --no-membership` and asked by distance who is in it. A finished cell is
+then searched for copies by `medistill audit --quick` and asked by distance who is in it. A finished cell is
 not made again, so that this can be stopped and gone on with, and cells of other calls take part. The table is Markdown.
 One thread (OMP_NUM_THREADS=1) makes processor seconds comparable.
 
@@ -160,7 +160,7 @@ def make(cell: Cell, asked: argparse.Namespace) -> None:
             sys.stderr.write(f"{cell.run.name}: ended with {code}; see {cell.beside('log')}\n")
             return
     if not cell.read("audit", "audit.json"):
-        code = medistill(["audit", str(cell.run), *corpus, "--no-membership"], cell.beside("log"))
+        code = medistill(["audit", str(cell.run), *corpus, "--quick"], cell.beside("log"))
         if code not in (0, GATE_FAILED):
             sys.stderr.write(f"{cell.run.name}: its audit ended with {code}; see {cell.beside('log')}\n")
 

@@ -35,7 +35,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def audit_of(distilled: DistilledSet, corpus: Corpus, out: Path, **options: bool) -> Audit:
-    return audit(distilled, corpus, audited.RECIPE, out=out, device="cpu", attack=False, **options)
+    return audit(distilled, corpus, audited.RECIPE, out=out, device="cpu", quick=True, **options)
 
 
 def figures(found: Audit, subject: Subject, space: str) -> CopyFigures:

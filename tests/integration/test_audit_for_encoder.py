@@ -134,7 +134,7 @@ def test_means_of_few_are_found_by_distance_in_features_and_what_copies_nobody_p
 
 
 def test_a_network_has_its_own_features_and_no_attack_in_an_encoders(corpus: Corpus, tmp_path: Path) -> None:
-    found = audit(audited.from_noise(corpus), corpus, audited.RECIPE, out=tmp_path, device="cpu", attack=False)
+    found = audit(audited.from_noise(corpus), corpus, audited.RECIPE, out=tmp_path, device="cpu", quick=True)
     spaces = {rule.space for rule in found.rules}
     assert {"pixels", "structure", "features"} <= spaces
     assert SPACE not in spaces
@@ -150,7 +150,7 @@ def test_other_images_of_the_same_patient_are_no_reference(tmp_path: Path, encod
     groups[held_out] = groups[twins]
     recipe = recipe_for(encoder)
     same, strangers = (
-        audit(audited.from_noise(corpus), one, recipe, out=tmp_path / name, device="cpu", attack=False)
+        audit(audited.from_noise(corpus), one, recipe, out=tmp_path / name, device="cpu", quick=True)
         for name, one in (
             ("same", replace(corpus, images=images, groups=groups)),
             ("strangers", replace(corpus, images=images)),
@@ -178,4 +178,4 @@ def test_features_that_are_not_finite_are_refused(corpus: Corpus, encoder: Encod
     narrow = stored_tiny(tmp_path / "narrow", scale=0.1 * largest / 6e4)
     extreme = replace(audited.from_noise(corpus), images=1e3 * audited.from_noise(corpus).images)
     with pytest.raises(DivergedError, match="features of the set's images that are not finite"):
-        audit(extreme, corpus, recipe_for(narrow), out=tmp_path, device="cpu", attack=False)
+        audit(extreme, corpus, recipe_for(narrow), out=tmp_path, device="cpu", quick=True)

@@ -77,7 +77,7 @@ def test_vectors_that_are_a_patients_features_are_copies_and_others_are_not(
 ) -> None:
     seen, recipe = features(corpus, teacher), recipe_of(teacher)
     planted = with_targets(corpus, teacher, seen[audited.starting_rows(corpus)] + 0.01)
-    found = audit(planted, corpus, recipe, out=tmp_path / "planted", device="cpu", attack=False)
+    found = audit(planted, corpus, recipe, out=tmp_path / "planted", device="cpu", quick=True)
     assert copies(found, "distilled") == copies(found, "random") == (COUNT, COUNT)
     held_out, images = copies(found, "held out")
     assert held_out <= 0.02 * images
@@ -86,12 +86,12 @@ def test_vectors_that_are_a_patients_features_are_copies_and_others_are_not(
     assert verdicts["Copies in pixels"] == "pass"
     drawn = np.random.default_rng(0).normal(seen.mean(axis=0), seen.std(axis=0), (COUNT, seen.shape[1]))
     clean = audit(
-        with_targets(corpus, teacher, drawn), corpus, recipe, out=tmp_path / "clean", device="cpu", attack=False
+        with_targets(corpus, teacher, drawn), corpus, recipe, out=tmp_path / "clean", device="cpu", quick=True
     )
     assert copies(clean, "distilled") == (0, COUNT)
     remove_encoder(teacher.sha256)
     with pytest.raises(UsageError, match=r"the teacher of this set is not on this machine: tiny, SHA-256"):
-        audit(planted, corpus, recipe, out=tmp_path / "gone", device="cpu", attack=False)
+        audit(planted, corpus, recipe, out=tmp_path / "gone", device="cpu", quick=True)
 
 
 def test_means_of_few_are_found_by_their_distance(corpus: Corpus, teacher: Encoder) -> None:

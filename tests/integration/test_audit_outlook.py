@@ -26,11 +26,11 @@ def easier(recipe: Recipe, least: int) -> Recipe:
 def test_too_few_held_out_people_are_counted_with_what_would_help(phantom_corpus: Corpus, tiny_recipe: Recipe) -> None:
     apart = np.isin(phantom_corpus.groups, phantom_corpus.groups[phantom_corpus.rows("train")], invert=True)
     people = len(set(phantom_corpus.groups[apart].tolist()))
-    told = audit_obstacles(phantom_corpus, tiny_recipe, attack=False)
+    told = audit_obstacles(phantom_corpus, tiny_recipe, quick=True)
     assert len(told) == 1
     assert f"have {people} patients, and an audit asks for {tiny_recipe.audit.least_held_out}" in told[0]
     assert "data.test_fraction" in told[0]
-    assert audit_obstacles(phantom_corpus, easier(tiny_recipe, people), attack=False) == ()
+    assert audit_obstacles(phantom_corpus, easier(tiny_recipe, people), quick=True) == ()
 
 
 def test_a_class_of_which_half_the_patients_are_too_few_is_named(phantom_corpus: Corpus, tiny_recipe: Recipe) -> None:

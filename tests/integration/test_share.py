@@ -144,7 +144,7 @@ def sent(phantom_folder: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.Tem
 
         command = f"medistill audit {run} --data {data}"
         distilled = DistilledSet.load(run)
-        audit(distilled, corpus, recipe, out=run / "audit", attack=False, command=command, device="cpu")
+        audit(distilled, corpus, recipe, out=run / "audit", quick=True, command=command, device="cpu")
         share(run, out=base / "bundle.zip", acknowledged_risk="drawn, not taken of anybody", **TEXTS)
     finally:
         patch.undo()

@@ -188,7 +188,7 @@ def test_an_audit_looks_at_tiles_and_at_stored_images(tmp_path: Path) -> None:
     copies = {}
     for name, images in (("none", noise), ("stored", stored), ("tile", tiled)):
         found = audit(
-            replace(plain, images=images), corpus, audited.RECIPE, out=tmp_path / name, device="cpu", attack=False
+            replace(plain, images=images), corpus, audited.RECIPE, out=tmp_path / name, device="cpu", quick=True
         )
         (of_set,) = [one for one in found.copies if (one.subject, one.space) == ("distilled", "pixels")]
         assert of_set.images == 5 * len(noise)

@@ -46,11 +46,12 @@ def audit(
     settings: options.Settings = None,
     decoder: options.DecoderAgain = None,
     encoder: options.EncoderAgain = None,
-    no_membership: Annotated[
+    quick: Annotated[
         bool,
         typer.Option(
-            "--no-membership",
-            help="Leave out the attacks on membership, which take longest. Without them no set passes.",
+            "--quick",
+            help="Leave out every attack on membership for which networks or shadow distillations are trained, which "
+            "take longest. Such an audit can fail a set, and cannot pass one.",
         ),
     ] = False,
     show_real: Annotated[
@@ -78,6 +79,7 @@ def audit(
     Examples:
       medistill audit medistill-run
       medistill audit medistill-run --data xray/ --labels table.csv
+      medistill audit medistill-run --data xray/ --quick
       medistill audit received/set --data xray/ --out audits/first --set audit.copy_ratio=0.6
     """
     with working("repeat") as progress:
@@ -101,11 +103,11 @@ def audit(
             chosen,
             out=folder,
             run=run,
-            attack=not no_membership,
+            quick=quick,
             show_real=show_real,
             built_in=data is None,
             device=device,
-            command=_command(source, data, labels, settings, attack=not no_membership),
+            command=_command(source, data, labels, settings, quick=quick),
             progress=progress,
         )
     if json:
@@ -148,12 +150,12 @@ def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:
         )
 
 
-def _command(source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, *, attack: bool) -> str:
+def _command(source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, *, quick: bool) -> str:
     """The command that makes the audit again; folders by their last name alone, since paths can name people."""
     words = ["medistill", "audit", source.name or "."]
     words += ["--data", data.name or "."] if data is not None else []
     words += ["--labels", labels.name] if labels is not None else []
-    words += [] if attack else ["--no-membership"]
+    words += ["--quick"] if quick else []
     return shlex.join([*words, *(word for setting in settings or () for word in ("--set", setting))])
 
 

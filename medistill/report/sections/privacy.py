@@ -211,7 +211,10 @@ def _how_attacked(tried: Membership, remarks: Sequence[str], facts: Facts) -> st
         "Who was in the training split is guessed from networks trained on the set, and, so that the figures mean "
         "something, on random originals and on all of them. "
         f"{counted(tried.shadows, 'shadow distillation')}, {counted(tried.networks, 'network')} of each source in the "
-        "loss attack.",
+        "loss attack."
+        if tried.networks or tried.shadows
+        else "Who was in the training split is guessed from the set alone. Attacks that train networks on it were left "
+        "out.",
         *remarks,
     ]
     if tried.shadows:

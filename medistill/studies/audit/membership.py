@@ -29,7 +29,7 @@ def membership_record(evidence: Mapping[str, Evidence], signals: AuditSignals) -
     told = Membership(
         attacks=found.membership,
         canaries=found.canaries,
-        networks=budget.networks,
+        networks=signals.networks_trained,
         shadows=signals.shadows_made,
         shadow_networks=budget.shadow_networks,
         shadow_experts=0 if shadow.followed is None else shadow.followed.count,

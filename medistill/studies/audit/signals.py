@@ -28,11 +28,12 @@ class AuditSignals:
 
     Attributes:
         seconds: what the networks and the shadows took that were asked, of all calls together.
+        networks_trained: how many of each source were asked beside those of the shadows.
         shadows_made: how many shadows were asked.
     """
 
     def __init__(self, context: AuditContext) -> None:
-        self.context, self.seconds, self.shadows_made = context, 0.0, 0
+        self.context, self.seconds, self.networks_trained, self.shadows_made = context, 0.0, 0, 0
         self.facts = SetFacts.of(context.distilled, context.corpus, context.spec)
         self.level, self.smallest_cell = context.recipe.evaluate.confidence, context.recipe.evaluate.smallest_cell
 
@@ -83,6 +84,7 @@ class AuditSignals:
         """Answers of networks trained on the set and on each control."""
         told, seconds = network_answers(self.context, self.population)
         self.seconds += seconds
+        self.networks_trained = self.context.recipe.audit.networks
         return told
 
     @cached_property

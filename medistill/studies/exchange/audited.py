@@ -46,7 +46,7 @@ class Auditor:
                     without_exchange(context).recipe,
                     out=run / "audit",
                     run=run,
-                    attack=context.recipe.exchange.audit == "full",
+                    quick=context.recipe.exchange.audit != "full",
                     built_in=self.built_in,
                     network=self.network,
                     device=context.device.type,

@@ -113,7 +113,7 @@ def test_the_root_help_lists_the_commands_in_the_order_of_the_work() -> None:
     verbs = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line.split()]
     expected = (
         "init distill prepare experts evaluate leave-site-out audit share verify train merge export push "
-        "exchange-study benchmark report phantom ledger doctor purge encoder keys recipes"
+        "exchange-study benchmark report phantom ledger doctor purge flare encoder keys recipes"
     )
     assert " ".join(verbs) == expected
     assert "..." not in told

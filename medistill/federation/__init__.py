@@ -1,0 +1,1 @@
+"""Exchange over NVIDIA FLARE: sites send audited, signed bundles; a server unites them, trains, asks for figures."""
