@@ -10,6 +10,9 @@ import numpy as np
 
 from medistill.artifacts.whitening import Whitening
 
+BLOCK = 64
+"""Images that are measured at once; counting takes eight times their bytes."""
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -26,9 +29,19 @@ class Normalisation:
     whitening: Whitening | None = None
 
     @classmethod
-    def of(cls, images: np.ndarray) -> Normalisation:
-        """Measure uint8 images (N, C, H, W). A constant channel gets a deviation of one grey level."""
-        counts = np.stack([np.bincount(images[:, c].reshape(-1), minlength=256) for c in range(images.shape[1])])
+    def of(cls, images: np.ndarray, rows: np.ndarray | None = None) -> Normalisation:
+        """Measure uint8 images (N, C, H, W), in memory that does not grow with their number where they are mapped.
+
+        A constant channel gets a deviation of one grey level.
+
+        Args:
+            images: of which all, or some, are measured.
+            rows: which of them; None is all.
+        """
+        rows, counts = np.arange(len(images)) if rows is None else rows, np.zeros((images.shape[1], 256), np.int64)
+        for start in range(0, len(rows), BLOCK):
+            some = images[rows[start : start + BLOCK]]
+            counts += np.stack([np.bincount(some[:, c].reshape(-1), minlength=256) for c in range(some.shape[1])])
         levels = np.arange(256) / 255
         shares = counts / counts.sum(axis=1, keepdims=True)
         mean = shares @ levels

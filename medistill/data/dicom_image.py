@@ -15,10 +15,10 @@ from pydicom.uid import UID
 from medistill.data.demographics import age_band, age_band_between, settled, sex_of
 from medistill.data.dicom_file import frames_of, read_data_set
 from medistill.data.dicom_view import DESCRIBING, StatedView, lateral_by, stated_view
-from medistill.data.display_transform import display_values, padded
 from medistill.data.examination import examined
 from medistill.data.flagged_headers import screened
 from medistill.data.image import Image, check_size
+from medistill.data.levels import displayed
 from medistill.data.orientation import upright
 from medistill.data.pixel_spacing import with_square_pixels
 from medistill.data.refusal import RejectedFile
@@ -56,8 +56,7 @@ def read_dicom(path: Path, recipe: DataRecipe) -> Image:
     _check_view(view, recipe)
     flags = (*told, *screened(header, recipe))
     stored = stored_values(header, syntax)
-    padding = padded(stored, header)
-    pixels, deep, left_out = display_values(stored, header, padding, recipe)
+    pixels, padding, deep, left_out = displayed(stored, header, recipe)
     image = Image(
         pixels=pixels,
         deep=deep,

@@ -27,6 +27,7 @@ from monai.transforms import (
 from medistill.data.decoded import TOO_MUCH
 from medistill.data.dicom_image import read_dicom
 from medistill.data.equalise import Equalised
+from medistill.data.grey_scale import percentiles, stretched
 from medistill.data.image import FORMATS, Image
 from medistill.data.nifti_image import read_nifti
 from medistill.data.plain_image import format_of, read_pillow
@@ -129,22 +130,27 @@ class GreyScaled(MapTransform):
     def __init__(self, keys: str, recipe: DataRecipe) -> None:
         super().__init__(keys)
         self.recipe = recipe
+        looked_at = recipe.burnt_in_text != "unchecked"  # the reader of letters rounds what it sees, once
+        self.kind = np.float64 if looked_at else np.float32
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """Raises RejectedFile where all pixels are alike."""
         done = dict(data)
         for key in self.key_iterator(done):
-            pixels, meta = np.asarray(done[key], np.float32), done[f"{key}_meta_dict"]
-            seen = pixels[:, ~meta["padding"]]
+            pixels, meta = np.ascontiguousarray(np.asarray(done[key], np.float32)), done[f"{key}_meta_dict"]
+            padding = meta["padding"]
+            seen = pixels[:, ~padding].reshape(-1) if padding.any() else pixels.reshape(-1)
             if seen.size == 0 or np.ptp(seen) == 0:
                 raise RejectedFile("blank", "all of its pixels are alike")
             if meta["deep"]:
-                low, high = np.percentile(seen, [self.recipe.low_percentile, self.recipe.high_percentile])
+                low, high = percentiles(seen, [self.recipe.low_percentile, self.recipe.high_percentile])
                 if high <= low:
                     low, high = float(seen.min()), float(seen.max())
-                pixels = (pixels - low) * (255 / (high - low))
-            pixels = np.clip(pixels, 0, 255)
-            pixels[:, meta["padding"]] = 0
+                pixels = stretched(pixels, low, high, self.kind)
+            else:
+                pixels = np.clip(pixels, 0, 255)
+            if padding.any():
+                pixels[:, padding] = 0
             done[key] = pixels
         return done
 

@@ -32,4 +32,4 @@ def unwhitened(corpus: Corpus, recipe: Recipe) -> Normalisation:
         return Normalisation((recipe.privacy.mean,) * channels, (recipe.privacy.std,) * channels)
     if recipe.data.zca:
         return Normalisation.full_scale(channels)
-    return Normalisation.of(corpus.images[corpus.rows("train")])
+    return Normalisation.of(corpus.images, corpus.rows("train"))

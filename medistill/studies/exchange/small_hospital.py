@@ -189,7 +189,7 @@ class _Hospital:
         store = OutputsFile(context.out / name, key, "predictions of few patients")
         kept = store.load(context.progress.say)
         if kept is None:
-            normalisation = Normalisation.of(context.corpus.images[few.rows])
+            normalisation = Normalisation.of(context.corpus.images, few.rows)
             alone = self._chosen(few, None, (1.0,), normalisation)
             together = self._chosen(few, self.sent, weights, normalisation)
             arrays = {

@@ -144,7 +144,7 @@ class Sources:
     def _own_raw(self, site: ExchangeSite) -> tuple[TrainingData | None, str]:
         if site.reason:
             return None, site.reason
-        normalisation = Normalisation.of(self.corpus.images[site.rows])
+        normalisation = Normalisation.of(self.corpus.images, site.rows)
         return self._of_originals(site.rows, normalisation, self._validation(site)), ""
 
     def _own_set(self, site: ExchangeSite) -> tuple[TrainingData | None, str]:

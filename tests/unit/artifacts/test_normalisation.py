@@ -54,3 +54,13 @@ def test_a_constant_image_is_not_divided_by_zero(level: int) -> None:
     found = Normalisation.of(np.full((3, 1, 4, 4), level, np.uint8))
     assert found.std == (1 / 255,)
     assert np.isfinite(found.apply(np.full((1, 1, 1, 1), 255 - level, np.uint8))).all()
+
+
+@pytest.mark.parametrize("count", [1, 64, 150])
+def test_it_is_measured_block_by_block_as_all_at_once(count: int) -> None:
+    images = np.random.default_rng(count).integers(0, 256, (200, 2, 5, 6), np.uint8)
+    rows = np.sort(np.random.default_rng(0).permutation(200)[:count])
+    found, chosen = Normalisation.of(images, rows), images[rows].astype(np.float64) / 255
+    assert found == Normalisation.of(images[rows])
+    assert found.mean == pytest.approx(tuple(chosen.mean((0, 2, 3))))
+    assert found.std == pytest.approx(tuple(chosen.std((0, 2, 3))))
