@@ -90,7 +90,8 @@ def _bytes_of(image: np.ndarray) -> bytes:
 def _made(corpus: Corpus, encoder: Encoder, progress: Progress, write: Callable[[Path], None]) -> np.ndarray:
     """Return what is kept of a corpus, after writing it where it is missing or damaged."""
     shape = (len(corpus.images), encoder.dimension)
-    made = f"{encoder.identity} {corpus.pixels} {corpus.images.shape} {BATCH}"  # other batches round otherwise
+    # other batches round otherwise; devices do too, and share a key
+    made = f"{encoder.identity} {corpus.pixels} {corpus.images.shape} {BATCH}"
     key = hashlib.sha256(made.encode()).hexdigest()
     folder = private_folder(private_folder(cache_root() / "features") / key)
     with exclusive_lock(

@@ -36,7 +36,7 @@ def answer_apart(task: str, received: object, site: str, asked_to_stop: Callable
     """
     with tempfile.TemporaryDirectory(prefix="medistill-flare-") as name:
         folder = Path(name)
-        _put(folder / SENT, _pieces(received))
+        _put(folder / SENT, pieces_of(received))
         work = subprocess.Popen(  # noqa: S603  # this very interpreter, and words of this file
             [sys.executable, "-P", "-m", __name__, task, site, name],
             stdin=subprocess.DEVNULL,
@@ -56,7 +56,7 @@ def answer_apart(task: str, received: object, site: str, asked_to_stop: Callable
         return {path.name: path.read_bytes() for path in answered.iterdir()}
 
 
-def _pieces(received: object) -> dict[str, bytes]:
+def pieces_of(received: object) -> dict[str, bytes]:
     """The pieces of what arrived that have the form of one; whoever reads them says what is missing."""
     if not isinstance(received, Mapping):
         return {}

@@ -18,6 +18,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from medistill.errors import MedistillError
+from medistill.federation.apart import pieces_of
 from medistill.federation.job import RECIPE_FILE
 from medistill.federation.messages import MAKE, TEST
 from medistill.federation.round import Pieces, Round, exchange
@@ -78,7 +79,7 @@ class ExchangeController(Controller):
         def keep(client_task: ClientTask, fl_ctx: FLContext) -> None:
             result, client_task.result = client_task.result, None  # bundles are kept once
             if isinstance(result, Shareable) and result.get_return_code() == ReturnCode.OK:
-                arrived[client_task.client.name] = result
+                arrived[client_task.client.name] = pieces_of(result)
 
         if targets:
             task = Task(

@@ -28,6 +28,13 @@ class Figure(Record):
     low: Share | None = None
     high: Share | None = None
 
+    @model_validator(mode="after")
+    def _lies_in_its_interval(self) -> Figure:
+        told = [one for one in (self.low, self.value, self.high) if one is not None]
+        if told != sorted(told):
+            raise ValueError("a figure lies outside its interval")
+        return self
+
     @classmethod
     def of(cls, estimate: Estimate) -> Figure:
         """The same without the reason, which is text."""
@@ -62,6 +69,8 @@ class HomeFigures(Record):
     def _hides_all_or_nothing(self) -> HomeFigures:
         if self.hidden and (self.rows or self.class_patients):
             raise ValueError("figures are told that should be hidden")
+        if not self.hidden and not self.rows:
+            raise ValueError("no figure is told, and none is hidden")
         if len({row.learnt_from for row in self.rows}) < len(self.rows):
             raise ValueError("a source is there twice")
         return self
@@ -99,6 +108,7 @@ def home_figures(tested: Evaluation, own: Evaluation | None, recipe: Recipe) -> 
 
 
 def tells_too_much(figures: HomeFigures, recipe: Recipe) -> bool:
-    """Whether a site told of a class with too few patients, or of other classes than the recipe's."""
+    """Whether a site told of a class with too few patients, or of other classes or intervals than the recipe's."""
     few = any(0 < patients < smallest_cell(recipe) for patients in figures.class_patients)
-    return not figures.hidden and (few or len(figures.class_patients) != len(recipe.data.classes))
+    other = len(figures.class_patients) != len(recipe.data.classes) or figures.confidence != recipe.evaluate.confidence
+    return not figures.hidden and (few or other)

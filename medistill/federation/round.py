@@ -273,10 +273,12 @@ def exchange(this: Round, ask: Ask, make: str, test: str) -> FederatedRound:
         for site in asked:
             this.take_set(site, arrived.get(site))
         asked, offer = this.asked, this.conclude()
-        failure = ""
-        arrived = ask(test, offer, asked)
-        for site in asked:
-            this.take_figures(site, arrived.get(site))
+        failure, arrived = "", {}
+        try:
+            arrived = ask(test, offer, asked)
+        finally:  # a site that was not heard is named, whatever ended the asking
+            for site in asked:
+                this.take_figures(site, arrived.get(site))
     except MedistillError as error:
         failure = error.seen
         raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -212,11 +213,21 @@ def _received_classifier(here: Site, parcel: Parcel) -> tuple[Classifier, Path]:
         ArtifactError: it is none, or not of the network, classes and images that the recipe asks for.
     """
     digest = hashlib.sha256(parcel.files[WEIGHTS] + parcel.files[PREPROCESSING]).hexdigest()
-    place = private_folder(here.folder / "classifiers" / digest[:16])
-    _keep(place / WEIGHTS_FILE, parcel.files[WEIGHTS])
-    _keep(place / PREPROCESSING_FILE, parcel.files[PREPROCESSING])
-    classifier = Classifier.load(place)
-    data = here.recipe.data
+    kept = private_folder(here.folder / "classifiers")
+    with tempfile.TemporaryDirectory(dir=kept, prefix="arrived-") as name:  # one that is refused leaves nothing behind
+        arrived = Path(name)
+        _keep(arrived / WEIGHTS_FILE, parcel.files[WEIGHTS])
+        _keep(arrived / PREPROCESSING_FILE, parcel.files[PREPROCESSING])
+        classifier = _as_asked(arrived, here)
+        place = private_folder(kept / digest[:16])
+        for file in (WEIGHTS_FILE, PREPROCESSING_FILE):
+            (arrived / file).replace(place / file)
+    return classifier, place
+
+
+def _as_asked(folder: Path, here: Site) -> Classifier:
+    """Read a classifier, and refuse one that is not of the network, classes and images that the recipe asks for."""
+    classifier, data = Classifier.load(folder), here.recipe.data
     shape = (data.channels, data.image_size, data.image_size)
     if classifier.recipe.network != here.recipe.network or classifier.shape != shape:
         raise _unlike("of another network, or for images of another size")
@@ -224,7 +235,7 @@ def _received_classifier(here: Site, parcel: Parcel) -> tuple[Classifier, Path]:
         raise _unlike(f"for the classes {', '.join(classifier.class_names)}")
     if classifier.normalisation.whitening is not None:
         raise _unlike("for whitened images")
-    return classifier, place
+    return classifier
 
 
 def _unlike(why: str) -> ArtifactError:

@@ -184,6 +184,11 @@ class Audit:
         """Whether any criterion is of this kind."""
         return any(criterion.asked == asked for criterion in self.criteria)
 
+    @property
+    def trained(self) -> bool:
+        """Whether networks were trained to tell who was among the patients, which a quick audit leaves out."""
+        return self.membership is not None and (self.membership.networks > 0 or self.membership.shadows > 0)
+
     def of_subject(self, subject: Subject) -> tuple[CopyFigures, ...]:
         """The search for copies among these images, in every space."""
         return tuple(figures for figures in self.copies if figures.subject == subject)

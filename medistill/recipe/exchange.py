@@ -21,8 +21,8 @@ class ExchangeRecipe(Section):
     weight: Positive = 1.0
     """The same where a site cannot choose, since its validation patients are of one class."""
     audit: Literal["copies", "full", "off"] = "copies"
-    """What is run of `medistill audit` on the set of each site: the search for copies and for what is left of the real
-    images that it began as; the attacks on membership too, which take longest; or nothing."""
+    """What is run of `medistill audit` on the set of each site: `copies` is that of ``--quick``, every attack for which
+    no network is trained to tell who was among the patients; `full` all of it, which takes longest; `off` nothing."""
     hospital: Text = ""
     """Site that is made small: few of its patients are taken, alone and together with the sets of the other sites.
     Empty: none is."""

@@ -307,9 +307,9 @@ def _on_learning(study: ExchangeStudy) -> list[str]:
 def _on_privacy(study: ExchangeStudy) -> list[str]:
     """What was audited, what is promised, and that a study is no exchange."""
     what = {
-        "copies": "The sets were searched for copies of training images, which is a part of an audit: without the "
-        "attacks on membership no set passes the gate. The whole of “medistill audit” comes before any of them leaves "
-        "its site.",
+        "copies": "The sets were searched for copies of training images and asked by distance who was in them, which "
+        "is a part of an audit: without attacks by trained networks no set passes the gate. The whole of “medistill "
+        "audit” comes before any of them leaves its site.",
         "full": "The sets were audited; see what the gate says of each.",
         "off": "The sets of this study were not audited. “medistill audit” comes before any of them leaves its site.",
     }

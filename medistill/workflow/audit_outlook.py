@@ -37,10 +37,12 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, quick: bool = False) -> t
             f"The validation and test splits have {people} {unit}, and an audit asks for {least}. What would help: "
             f"more {unit}{in_all}, or larger data.val_fraction and data.test_fraction."
         )
-    if count := near_duplicates(corpus):
+    near = near_duplicates(corpus)
+    if count := near.found:
         found.append(
-            f"{count} of the validation and test images {'is' if count == 1 else 'are'} nearly a training image of "
-            f"another of the {unit}: nothing is a copy beside {'it' if count == 1 else 'them'}, and whoever is held "
+            f"{count} of {near.images} validation and test images that were looked at {'is' if count == 1 else 'are'} "
+            f"nearly a training image of another of the {unit}: nothing is a copy beside "
+            f"{'it' if count == 1 else 'them'}, and whoever is held "
             "out was used. What would help: one copy of every image, and a table that gives all images of a person one "
             "name."
         )

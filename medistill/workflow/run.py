@@ -119,7 +119,8 @@ def run(
         if benchmark is None:
             spec = network_spec(corpus, recipe, network)
             seen = record.timed("distill", lambda: ranks.first(lambda: pruned(corpus, recipe, spec, place, log)))
-            say_obstacles(seen, recipe, log, "No audit could pass a set of this corpus, which can be made anyway.")
+            if ranks.leads:
+                say_obstacles(seen, recipe, log, "No audit could pass a set of this corpus, which can be made anyway.")
         trajectories = None
         if method_of(recipe).needs == "experts":
             if recipe.method.quantisation is not None and not (out / "set").is_dir():  # before hours are spent, too

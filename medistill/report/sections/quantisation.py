@@ -264,7 +264,7 @@ def means(report: Report) -> Iterator[Caveat]:
         f"{measured} how far these do.",
     )
     if report.facts.centroids and quantised is not None and quantised.labels == "soft":
-        attacked = audit is not None and audit.membership is not None
+        attacked = audit is not None and audit.trained
         tried = (
             "The attacks on membership below had these labels to work with."
             if attacked

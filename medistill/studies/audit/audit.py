@@ -87,7 +87,8 @@ def audit(
         AuditContext(corpus, recipe, spec, place, kept_in, progress, distilled, network, built_in=built_in)
     )
     seen = ranks.first(lambda: signals.seen)
-    say_obstacles(seen, recipe, progress, "This audit will not be able to pass the set.", quick=quick)
+    if ranks.leads:
+        say_obstacles(seen, recipe, progress, "This audit will not be able to pass the set.", quick=quick)
     attacks = applicable(signals.facts)
     tried = [one for one in attacks if not (quick and _takes_long(one))]
     if ranks.size > 1:

@@ -68,7 +68,7 @@ class Auditor:
             return None
         asked = self.context.recipe.exchange.audit == "full"
         same = found.set_digest == distilled.digest() and found.thresholds == self.context.recipe.strictness
-        return found if same and asked == (found.membership is not None) else None
+        return found if same and asked == found.trained else None
 
 
 def _told(found: Audit) -> SetAudit:
