@@ -23,13 +23,13 @@ WORK_TRAINED = 9.6e9
 WORK_MATCHED = 2.3e9
 """The same of an outer step: each student step's images, gradient included. Ledger, "What closed the gap": 400 steps of
 20 student steps on 20 images in 222 s. The engine's section has .963 s a student step of 100 images on two threads at
-width 128: 2.6e9."""
+width 128: 2.6e9; on a wider processor .60 s: 4.2e9."""
 PIXELS_READ = 21 * 1024**2
 """Pixels that one worker decodes a second. Ledger, "DICOM decoding": 21 files/s of 1,024 pixels, its start included."""
 PIXELS_QUANTISED = 100_000 * 112**2 / (2 * 54.9)
 """Pixels a core-second. Ledger, "Speed and memory of the parts": 100,000 images of 112 pixels, whole, 54.9 s on two."""
-PIXELS_ENCODED = 3_280 * 128**2 / 105
-"""Pixels a core-second. Ledger, "A frozen encoder": 3,280 images of 128 pixels in 1 min 45 s on a crowded core."""
+PIXELS_ENCODED = 252 * 128**2
+"""Pixels a core-second. Ledger, "Encoding beside others' own forward": 252 images/s of 128 pixels on one thread."""
 GROWTH = 133e6 / (100 * 32**2 * 128)
 """Bytes by which memory grows an image, pixel and width of a student step. Ledger, the engine: 133 MB, reverse."""
 TRAINED_SHARE, CHOSEN_SHARE, TESTED_SHARE = 0.7, 0.1, 0.2
