@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,9 @@ from medistill.workflow.shadows import plan_shadows, shadow_recipe
 from tests.factories.attacked import attack_membership, distance_attacks, membership_hidden
 from tests.factories.drawn_corpus import drawn_set
 from tests.factories.flat_corpus import save_flat
+
+KINDS_OF_RATIO = ("likelihood ratio", "Bayesian likelihood ratio", "relative")
+"""Attacks over shadows; each is made in and out, and out only."""
 
 
 def noise_corpus(folder: Path, *, train: int = 160, held_out: int = 310, sites: int = 2) -> Corpus:
@@ -117,7 +121,9 @@ def test_canaries_are_repeated_by_networks_on_raw_data(attacked):
 
 def test_every_attack_is_made_on_every_source_by_class_and_site(attacked):
     found = attacked[0]
-    assert len(found.attacks) == 9
+    of_shadows = {f"{kind}, {way}" for kind in KINDS_OF_RATIO for way in ("in and out", "out only")}
+    made = [(one.name, one.source) for one in found.attacks]
+    assert sorted(made) == sorted(product({"loss", *of_shadows}, ("distilled", "random", "raw")))
     assert [cell.name for cell in attack(found, "loss", "raw").cells] == ["", "a", "b", "east", "west"]
     assert all(cell.auc.value is None for cell in attack(found, "loss", "random").cells[1:])  # 3 members each
     ratio = attack(found, "likelihood ratio, out only", "raw").cells[0]
@@ -216,7 +222,7 @@ def test_a_half_that_cannot_be_quantised_is_a_reason_and_no_crash(tmp_path, monk
     corpus, recipe = noise_corpus(tmp_path, train=40), small_recipe(*QUANTISED, "method.quantise.components=30")
     found = attack_membership(drawn_set(corpus, ipc=3), corpus, recipe, out=tmp_path / "out", device="cpu")
     of_shadows = [one for one in found.attacks if one.name != "loss"]
-    assert len(of_shadows) == 6
+    assert len(of_shadows) == len(KINDS_OF_RATIO) * 2 * 3
     assert all("shadow 1 of 4: method.quantise.components = 30" in one.reason for one in of_shadows)
     assert found.shadows == 0
     assert list((tmp_path / "out" / "membership").glob("shadow*")) == []

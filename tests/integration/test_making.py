@@ -109,7 +109,7 @@ def test_a_set_is_not_called_unverified_where_its_own_run_made_it_here(
 
 def test_the_gate_asks_for_it(run: Path, corpus: Corpus, tmp_path: Path) -> None:
     distilled = DistilledSet.load(run)
-    options = {"attack": False, "device": "cpu"}
+    options = {"quick": True, "device": "cpu"}
     for of, verdict, figure in ((run, "pass", 4), (None, "not enough evidence", 0)):
         found = audit(distilled, corpus, recipe_of("noise"), out=tmp_path / "audit", run=of, **options)  # type: ignore[arg-type]
         (one,) = [one for one in found.criteria if one.name == MAKING_NAME]

@@ -109,6 +109,17 @@ def test_the_server_sees_where_a_site_tells_too_much() -> None:
     assert not tells_too_much(shown, RECIPE)
     assert tells_too_much(shown.replaced(class_patients=(9, 30, 0)), RECIPE)
     assert tells_too_much(shown.replaced(class_patients=(12, 30)), RECIPE)
+    assert tells_too_much(shown.replaced(confidence=0.01), RECIPE), (
+        "an interval of another level under the table's head"
+    )
+
+
+@pytest.mark.parametrize("told", [{"low": 0.95, "value": 0.9}, {"value": 0.9, "high": 0.1}, {"low": 0.6, "high": 0.5}])
+def test_a_figure_lies_in_its_interval(told: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="outside its interval"):
+        Figure(**told)
+    with pytest.raises(ValidationError, match="no figure is told"):
+        HomeFigures(hidden=False, confidence=0.95)
 
 
 def test_a_reason_stays_at_home() -> None:

@@ -157,9 +157,14 @@ def test_a_classifier_is_tested_only_where_it_is_what_the_recipe_asks_for(house:
         "shape": replace(whole, shape=(1, 16, 16)),
         "weights": replace(whole, weights={"x": np.ones(4, np.float32)}),
     }
+    tried = {path.name for path in (place / "classifiers").iterdir()}
     for name, classifier in hostile.items():
         answer = answer_to(TEST, offered(classifier, tmp_path / name, sha256), "east")
         assert code(answer) in ("classifier", "figures"), name
+        kept = {path.name for path in (place / "classifiers").iterdir()}
+        assert code(answer) == "figures" or kept == tried, "what is refused leaves nothing behind"
+        tried = kept
     for spoilt in ({WEIGHTS: b"\x80\x04pickle"}, {PREPROCESSING: b"{}"}, {PREPROCESSING: "text"}):
         assert code(answer_to(TEST, {**right, **spoilt}, "east")) == "classifier"
+    assert {path.name for path in (place / "classifiers").iterdir()} == tried
     assert code(answer_to(TEST, offered(whole, tmp_path / "other", "0" * 64), "east")) == "recipe"
