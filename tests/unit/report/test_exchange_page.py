@@ -132,7 +132,7 @@ def test_what_was_weighed_and_audited_is_said() -> None:
     text = " ".join(statements(study()))
     assert "chosen among 1 and 3 by the site's own validation patients: 3 at north_clinic." in text
     assert "could not be chosen, because its validation patients are of one class: the weight is 3." in text
-    assert "without the attacks on membership no set passes the gate" in text
+    assert "without attacks by trained networks no set passes the gate" in text
     assert "Distillation alone promises nothing" in text
     sites = (replace(study().sites[0], guarantee="epsilon 3 for every patient."), *study().sites[1:])
     text = " ".join(statements(replace(study(), sites=sites)))
