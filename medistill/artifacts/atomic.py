@@ -126,13 +126,22 @@ def _standing(folder: Path) -> Path:
     return next((above for above in (folder, *folder.parents) if above.exists()), folder)
 
 
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write bytes atomically."""
+
+    def put(file: Path) -> None:
+        file.write_bytes(content)
+
+    write_atomically(path, put, private=private)
+
+
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Write UTF-8 text atomically."""
-    write_atomically(path, lambda file: _put(file, text), private=private)
 
+    def put(file: Path) -> None:
+        file.write_text(text, encoding="utf-8")
 
-def _put(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8")
+    write_atomically(path, put, private=private)
 
 
 def write_json(path: Path, value: Mapping[str, Any], *, private: bool = False) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medistill.artifacts.atomic import sha256_file, write_atomically, write_json, write_tensors
+from medistill.artifacts.atomic import sha256_file, write_atomically, write_bytes, write_json, write_tensors
 from medistill.artifacts.class_statistics import FILE as STATISTICS
 from medistill.artifacts.class_statistics import ClassStatistics
 from medistill.artifacts.contact_sheet import contact_sheet
@@ -222,8 +222,7 @@ class DistilledSet:
         write_atomically(sheet, lambda file: picture.save(file, format="PNG"))
         files = [tensors, sheet]
         if self.statistics is not None:
-            told = self.statistics.to_bytes()
-            write_atomically(folder / STATISTICS, lambda file: _put(file, told))
+            write_bytes(folder / STATISTICS, self.statistics.to_bytes())
             files.append(folder / STATISTICS)
         write_json(
             folder / "manifest.json",
@@ -313,7 +312,3 @@ def _tiles(stored: np.ndarray | None) -> int:
     if stored.dtype != np.int64 or stored.shape != (1,):
         raise ValueError(f"tiles are {stored.dtype} {stored.shape}, not int64 (1,)")
     return int(stored[0])
-
-
-def _put(file: Path, data: bytes) -> None:
-    file.write_bytes(data)

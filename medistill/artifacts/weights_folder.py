@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from medistill.artifacts.atomic import (
     parse_json,
     private_folder,
     sha256_file,
-    write_atomically,
+    write_bytes,
     write_json,
     write_tensors,
 )
@@ -180,7 +179,7 @@ class FolderForm:
         with new_folder(into / parts.sha256) as copy:
             private_folder(copy)
             for name, content in ((WEIGHTS, parts.weights), (self.description, parts.description)):
-                write_atomically(copy / name, partial(_put, content), private=True)
+                write_bytes(copy / name, content, private=True)
 
     def _refuse_texts(self, folder: Path, known: Mapping[str, Any]) -> None:
         for name in self.texts:
@@ -221,7 +220,3 @@ def flaw_of_tensor(name: str, array: np.ndarray, shape: tuple[int, ...]) -> str:
     if array.shape != shape or array.dtype != np.float32:
         return f"its weights {name} are {array.dtype} of {array.shape}, not float32 of {shape}"
     return "" if np.isfinite(array).all() else f"its weights {name} hold NaN or infinite values"
-
-
-def _put(content: bytes, file: Path) -> None:
-    file.write_bytes(content)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medistill.artifacts.atomic import private_folder, write_atomically, write_json, write_text
+from medistill.artifacts.atomic import private_folder, write_bytes, write_json, write_text
 from medistill.artifacts.classifier import PREPROCESSING as PREPROCESSING_FILE
 from medistill.artifacts.classifier import WEIGHTS as WEIGHTS_FILE
 from medistill.artifacts.classifier import Classifier
@@ -191,7 +191,7 @@ class Round:
             MedistillError: with what is wrong.
         """
         path = private_folder(self.folder / "bundles") / f"{site}.zip"
-        write_atomically(path, lambda file: _put(file, parcel.files[BUNDLE]), private=True)
+        write_bytes(path, parcel.files[BUNDLE], private=True)
         manifest = verify(path, trust=site, today=datetime.now(UTC).date()).manifest
         received = replace(receive(path, trust=[site]), name=site)
         made, agreed = received.distilled, outgoing_recipe(self.recipe.model_dump(mode="json"))
@@ -246,10 +246,6 @@ def _why(answer: Answer) -> str:
     """Why a site did not do what it was asked."""
     reason = WORDS.get(answer.code, BROKEN)
     return f"{reason} ({answer.verdict})" if answer.verdict is not None else reason
-
-
-def _put(file: Path, data: bytes) -> None:
-    file.write_bytes(data)
 
 
 Pieces = Mapping[str, bytes]

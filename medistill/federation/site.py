@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from medistill.artifacts.atomic import private_folder, write_atomically
+from medistill.artifacts.atomic import private_folder, write_bytes
 from medistill.artifacts.classifier import PREPROCESSING as PREPROCESSING_FILE
 from medistill.artifacts.classifier import WEIGHTS as WEIGHTS_FILE
 from medistill.artifacts.classifier import Classifier
@@ -216,8 +216,8 @@ def _received_classifier(here: Site, parcel: Parcel) -> tuple[Classifier, Path]:
     kept = private_folder(here.folder / "classifiers")
     with tempfile.TemporaryDirectory(dir=kept, prefix="arrived-") as name:  # one that is refused leaves nothing behind
         arrived = Path(name)
-        _keep(arrived / WEIGHTS_FILE, parcel.files[WEIGHTS])
-        _keep(arrived / PREPROCESSING_FILE, parcel.files[PREPROCESSING])
+        write_bytes(arrived / WEIGHTS_FILE, parcel.files[WEIGHTS], private=True)
+        write_bytes(arrived / PREPROCESSING_FILE, parcel.files[PREPROCESSING], private=True)
         classifier = _as_asked(arrived, here)
         place = private_folder(kept / digest[:16])
         for file in (WEIGHTS_FILE, PREPROCESSING_FILE):
@@ -242,15 +242,6 @@ def _unlike(why: str) -> ArtifactError:
     return ArtifactError(
         f"{FOREIGN} is {why}", expected="one as the recipe asks for", do="ask whoever runs the server how it was made"
     )
-
-
-def _keep(path: Path, data: bytes) -> None:
-    """Write bytes whole or not at all, for the site alone."""
-
-    def put(file: Path) -> None:
-        file.write_bytes(data)
-
-    write_atomically(path, put, private=True)
 
 
 def _same_version(received: object, *files: str) -> Parcel:
@@ -283,7 +274,7 @@ def _site(site: str, text: str) -> Site:
         values = parse_toml(text, "the server's recipe")
         refuse_large(values, "the server's recipe", "refuse")
         recipe = validate_recipe(values, "the server's recipe")
-        _keep(folder / RECIPE_FILE, text.encode())
+        write_bytes(folder / RECIPE_FILE, text.encode(), private=True)
     return Site(settings, recipe, folder, log)
 
 
@@ -293,4 +284,4 @@ def _keep_trace(site: str) -> None:
         folder = private_folder(read_site_file(site).folder())
     except MedistillError:
         return
-    _keep(folder / "error.txt", traceback.format_exc().encode())
+    write_bytes(folder / "error.txt", traceback.format_exc().encode(), private=True)

@@ -42,9 +42,8 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, quick: bool = False) -> t
         found.append(
             f"{count} of {near.images} validation and test images that were looked at {'is' if count == 1 else 'are'} "
             f"nearly a training image of another of the {unit}: nothing is a copy beside "
-            f"{'it' if count == 1 else 'them'}, and whoever is held "
-            "out was used. What would help: one copy of every image, and a table that gives all images of a person one "
-            "name."
+            f"{'it' if count == 1 else 'them'}, and whoever is held out was used. What would help: one copy of every "
+            "image, and a table that gives all images of a person one name."
         )
     if quick:
         return tuple(found)

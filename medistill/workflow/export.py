@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-from functools import partial
 from pathlib import Path
 
-from medistill.artifacts.atomic import write_atomically
+from medistill.artifacts.atomic import write_bytes
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import new_folder
 from medistill.sharing.dd_ranking import dd_ranking_tensors
@@ -25,9 +24,5 @@ def export_dd_ranking(distilled: DistilledSet, *, out: str | Path, dataset: str 
         for name, tensor in tensors.items():
             content = io.BytesIO()  # written by ourselves: torch does not say why where the disk is full
             torch.save(tensor, content)
-            write_atomically(folder / f"{name}.pt", partial(_put, content.getvalue()))
+            write_bytes(folder / f"{name}.pt", content.getvalue())
     return [Path(out) / f"{name}.pt" for name in tensors]
-
-
-def _put(content: bytes, file: Path) -> None:
-    file.write_bytes(content)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medistill.artifacts.atomic import private_folder, unwritable, write_atomically, write_text
+from medistill.artifacts.atomic import private_folder, unwritable, write_bytes, write_text
 from medistill.artifacts.cache import cache_root
 from medistill.data.dicomweb import Address, DicomwebService, Instance
 from medistill.data.study_list import StudyList, Wanted, file_of, read_study_list
@@ -98,17 +98,10 @@ def _fetch(service: DicomwebService, instances: Sequence[Instance], store: Path,
             if content is None:
                 gone += 1
             else:
-                _keep(store / file_of(one.instance), content)
+                write_bytes(store / file_of(one.instance), content, private=True)
             task.advance()
     if gone:
         progress.say(f"{gone} images that the PACS listed are not in it any more; the list of files says which.")
-
-
-def _keep(path: Path, content: bytes) -> None:
-    def put(file: Path) -> None:
-        file.write_bytes(content)
-
-    write_atomically(path, put, private=True)
 
 
 def _folder_of(root: Path, instances: Sequence[Instance], table: str) -> Pulled:
