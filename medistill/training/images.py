@@ -221,7 +221,7 @@ def on_device(stored: np.ndarray, rows: np.ndarray, device: torch.device) -> tup
     if device.type == "cpu":
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-            return torch.from_numpy(stored), torch.from_numpy(rows)
+            return torch.from_numpy(stored), torch.from_numpy(np.ascontiguousarray(rows))
     return sent_in_pieces(stored, rows, device), None
 
 

@@ -18,6 +18,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -148,14 +149,19 @@ def measured(stage: Callable[[Path], object], at: Path) -> tuple[float, float, f
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    start = sum(os.times()[:4])
+    start = processor_seconds()
     kept = stage(at)
-    seconds = sum(os.times()[:4]) - start
+    seconds = processor_seconds() - start
     most[0] = max(most[0], status("RssAnon"))
     del kept
     over.set()
     watcher.join()
     return seconds, most[0] - before, status("VmHWM")
+
+
+def processor_seconds() -> float:
+    """Of this process and of those that it has waited for."""
+    return time.process_time() + sum(os.times()[2:4])
 
 
 def status(name: str) -> float:
