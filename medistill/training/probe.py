@@ -49,8 +49,8 @@ MOST_STEPS = 1000
 LEAST_CURVATURE = 1e-6
 """Of an image, as a share of its weight: images that are told apart with certainty have none."""
 
-AT_ONCE = 128 * 2**20
-"""Bytes of features in float64 that are in memory at once: of 1,280 features those of 13,000 images."""
+AT_ONCE = 32 * 2**20
+"""Bytes of features in float64 that are in memory at once: of 1,280 features those of 3,270 images."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,17 @@ class Probe:
         self._features, self._rows = features, rows
         count, size = len(targets), features.shape[1]
         self.parts = [slice(0, count)] if 2 * count <= size else pieces(count, size)
-        _refuse_useless((self._seen(part) for part in self.parts), count)
         self.targets, self.weights = targets.double(), weights.double() / weights.double().sum()
-        self.centre = _sum(self.weights[part] @ self._seen(part) for part in self.parts)
+        whole = self._stored(self.parts[0]).double() if len(self.parts) == 1 else None
+        _refuse_useless((self._stored(part) if whole is None else whole for part in self.parts), count)
+        if whole is None:
+            self.centre = _sum(self.weights[part] @ self._stored(part).double() for part in self.parts)
+        else:
+            self.centre = self.weights @ whole
         self.basis: Tensor | None = None
         self._whole: Tensor | None = None
-        if len(self.parts) == 1:
-            centred = self._seen(self.parts[0]) - self.centre
+        if whole is not None:
+            centred = whole - self.centre
             if 2 * len(centred) <= centred.shape[1]:
                 self.basis, upper = torch.linalg.qr(centred.T)
                 centred = upper.T
@@ -131,15 +135,22 @@ class Probe:
         bias = found[-1] - self.centre @ inner
         return ProbeLayer(inner.T.contiguous(), bias - bias.mean())
 
-    def _seen(self, part: slice) -> Tensor:
-        """Return some of the features, float64 (n, D)."""
-        return self._features[part if self._rows is None else self._rows[part]].double()
+    def _stored(self, part: slice) -> Tensor:
+        """Return some of the features as they are stored, (n, D)."""
+        return self._features[part if self._rows is None else self._rows[part]]
 
     def _designs(self) -> Iterator[tuple[slice, Tensor]]:
-        """Return the features in pieces (n, P + 1), less their mean and with a 1 for the bias, and which these are."""
+        """Return which features come next, and these less their mean and with a 1 for the bias, (n, P + 1). One piece
+        lies where the one before it lay."""
         if self._whole is not None:
-            return iter([(self.parts[0], self._whole)])
-        return ((part, _with_ones(self._seen(part) - self.centre)) for part in self.parts)
+            yield self.parts[0], self._whole
+            return
+        room = self.centre.new_ones(len(self.targets[self.parts[0]]), len(self.centre) + 1)
+        for part in self.parts:
+            stored = self._stored(part)
+            design = room[: len(stored)]
+            design[:, :-1].copy_(stored).sub_(self.centre)
+            yield part, design
 
     def _coordinates(self, layer: ProbeLayer | None) -> Tensor:
         """Return a layer (P + 1, C) in the coordinates of the walk, of which the last row is the bias."""
