@@ -13,7 +13,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.recipe import Recipe, load_recipe
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts
-from medistill.workflow.prepare import prepare
+from tests.bench.cell_corpus import CellCorpus
 
 SHORT = (4, 4, 16)
 """Outer steps of the runs. The first also makes what is kept in the cache for the others, as centroids are; the
@@ -39,12 +39,11 @@ class Pilot:
         return max(1, int((seconds - self.experts - self.rest) / self.step))
 
 
-def pilot(data: str, labels: str | None, name: str, changes: list[str], file: Path) -> Pilot:
+def pilot(source: CellCorpus, name: str, changes: list[str], file: Path) -> Pilot:
     """Return what a recipe takes here; it is kept in ``file``, and taken from there the next time.
 
     Args:
-        data: folder of the images.
-        labels: their table.
+        source: of the images.
         name: of the recipe, or its file.
         changes: of its settings, as ``method.ipc=10``.
         file: beside the cells.
@@ -55,7 +54,7 @@ def pilot(data: str, labels: str | None, name: str, changes: list[str], file: Pa
     experts = 0.0
     for steps in SHORT:
         recipe = load_recipe(name, [*changes, f"method.iterations={steps}", f"method.validate_every={steps}"])
-        corpus = prepare(data, recipe, labels=labels)
+        corpus = source.read(recipe)
         trained, made = _run(corpus, recipe)
         experts, took = max(experts, trained), [*took, made]
     step = (took[2] - took[1]) / (SHORT[2] - SHORT[1])
