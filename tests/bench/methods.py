@@ -11,7 +11,7 @@ One thread (OMP_NUM_THREADS=1) makes processor seconds comparable.
 
 With --own each method comes in its own recipe covid-xray-METHOD (with --benchmark NAME-METHOD-ipcN), where there is
 one, and with --seconds in as many outer steps as fit into so many processor seconds after all that comes before them,
-by three short runs (`tests.bench.budget`); a method without outer steps is made as it is. Looks at validation
+by short runs (`tests.bench.budget`); a method without outer steps is made as it is. Looks at validation
 patients, four a run, come on top.
 
 All, random and k-means-chosen originals are arms of the cells that `CONTROLS` names; `ddoq-hard` is the arm `hard` of
@@ -155,6 +155,8 @@ def make(cell: Cell, asked: argparse.Namespace) -> None:
         recipe, words = (recipe, []) if recipe else (asked.recipe or source.shared_recipe(cell.ipc), words)
         if asked.seconds and not again:
             own += _within(cell, asked, recipe, words, own)
+        if asked.pilots:
+            return
         words = ["--recipe", recipe, *words, *chosen, *numbers, *own, "--out", str(cell.run), *again]
         code = medistill([*source.command, *source.options, *words], cell.beside("log"), cell.beside("cost"))
         if code:
@@ -333,6 +335,7 @@ def main() -> None:
     for family in dict.fromkeys(family for family, _ in METHODS.values()):
         parser.add_argument(f"--set-{family}", action="append", default=[], metavar="KEY=VALUE", help="for that family")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cells")
+    parser.add_argument("--pilots", action="store_true", help="make nothing but the short runs that tell the steps")
     parser.add_argument("--table", action="store_true", help="make nothing: the table of what is finished")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
