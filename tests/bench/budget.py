@@ -22,7 +22,7 @@ from medistill.workflow.experts import followed_experts
 from tests.bench.cell_corpus import CellCorpus
 
 SHORT = 4
-"""Outer steps of the first two runs. The first also makes what is kept in the cache for the others, as centroids are."""
+"""Outer steps of the first two runs. The first also makes what is kept for the others, as centroids are."""
 LONGER = (16, 64, 256)
 """Outer steps of the run whose difference to the second tells what a step takes: the first of these that takes
 ``TOLD`` longer, since what is done once takes not quite the same every time."""
