@@ -9,8 +9,8 @@ from pathlib import Path
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache_users import join
 
-KINDS = ("sources", "staging", "pulled", "corpora", "previews", "trajectories", "decoders", "features", "scores",
-    "yardsticks", "tuning.json",
+KINDS = ("sources", "staging", "pulled", "corpora", "previews", "trajectories", "decoders", "denoisers", "features",
+    "scores", "yardsticks", "tuning.json",
 )  # fmt: skip
 """Folders and files of the cache that a purge removes: all that holds, encodes or was measured on what came from
 patients. Encoders (`encoders`) saw none of them, and stay. `yardsticks` holds what networks on originals answered,
