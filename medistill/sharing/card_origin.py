@@ -60,6 +60,7 @@ def origin_text(distilled: DistilledSet, provenance: SharedProvenance, report: R
         f"{_drawn(provenance)}",
         "noise": "Each image began as noise.",
         "quantised": _means(distilled, provenance),
+        "patches": _patches(provenance),
     }.get(provenance.starts_from or "", "")
     apart = report is not None and report.evaluation.originals == "apart"
     split = {
@@ -131,6 +132,31 @@ def statistics_text(distilled: DistilledSet) -> str:
 def _each(distilled: DistilledSet) -> str:
     """What began as one original, or as one mean of several."""
     return "Each image" if distilled.tiles == 1 else "Each tile of an image"
+
+
+def _patches(provenance: SharedProvenance) -> str:
+    """Of how many originals and patients parts are in the images, who scored them, and who gave their labels."""
+    known, unit = provenance.patched, provenance.split_unit or "image"
+    told = ["**Each image is pasted together from parts of original images, none of whose pixels was changed.**"]
+    if known is None:
+        return f"{told[0]} It is not said of how many."
+    of = "" if unit == "image" else f" of {known.groups} {UNITS[unit]}"
+    told.append(
+        f"{known.along**2} parts fill an image, and parts of {known.originals} originals{of} are in the set: whoever "
+        "has it has these."
+    )
+    if known.denoiser:
+        told.append(
+            f"They were chosen by a denoiser with the SHA-256 {known.denoiser} and the licence: "
+            f"{escaped(known.licence)}."
+        )
+    if known.teachers:
+        networks = "a network" if known.teachers == 1 else f"{known.teachers} networks"
+        told.append(
+            f"Its probabilities are the answers of {networks} trained on the originals, at temperature "
+            f"{known.temperature or 1:g}."
+        )
+    return " ".join(told)
 
 
 def _means(distilled: DistilledSet, provenance: SharedProvenance) -> str:
