@@ -25,7 +25,7 @@ class DenoiserRecipe(Section):
     """Learning rate of Adam; it falls to 0 along a cosine."""
     width: Annotated[int, Field(ge=8, le=256, multiple_of=8), AtMost(256)] = 32
     """Channels of its first level; twice as many on the levels below."""
-    depth: Annotated[int, Field(ge=1, le=5), AtMost(5)] = 3
+    depth: Annotated[int, Field(ge=1, le=5), AtMost(5)] = 2
     """Levels, each of half the height and width of the one above; the first has half of the image's already."""
     levels: Annotated[int, Field(ge=1, le=64), AtMost(64)] = 4
     """Fixed noise levels that it knows; the shares of noise in the variance are sin^2(pi/2 k/(levels + 1)) for k = 1,

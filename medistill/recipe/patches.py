@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -51,6 +51,10 @@ class PatchesRecipe(MethodSettings):
     @property
     def scored_by(self) -> DenoiserRecipe | None:
         return self.denoiser
+
+    def cut_down(self, *, experts: int, iterations: int) -> Self:
+        fewer = self.denoiser.model_copy(update={"updates": min(self.denoiser.updates, iterations)})
+        return self.model_copy(update={"denoiser": fewer})
 
     def misfits(self, image_size: int) -> Iterator[str]:
         if image_size % self.patches:

@@ -69,7 +69,8 @@ def origin_text(distilled: DistilledSet, provenance: SharedProvenance, report: R
         + "Not every patient is known: studies of one may be on both sides.",
         "image": "Patients are not known apart: images of one may be both among the originals and the test images.",
     }.get(provenance.split_unit or "", "")
-    unused = shows_centroids(provenance) and distilled.soft_labels is None
+    plain = shows_centroids(provenance) or provenance.starts_from == "patches"
+    unused = plain and distilled.soft_labels is None
     encoder = provenance.encoder
     network = f"A {escaped(provenance.network)} network was used." if provenance.network and not unused else ""
     if encoder is not None and not unused:
