@@ -11,7 +11,7 @@ from tests.factories.flat_corpus import save_flat
 
 
 def planted_corpus(folder: Path, *, each: int = 60, size: int = 16) -> tuple[Corpus, np.ndarray]:
-    """Two classes on the same kind of background, a patient an image; a half of each class is for training.
+    """Two classes on the same kind of noise, a patient an image; a half of each class is for training.
 
     Returns:
         The corpus, and (N, 2) the first line and column of the quarter of each image that shows its class: lines that
@@ -20,9 +20,9 @@ def planted_corpus(folder: Path, *, each: int = 60, size: int = 16) -> tuple[Cor
     rng, half, count = np.random.default_rng(3), size // 2, 2 * each
     images = rng.integers(117, 137, (count, 1, size, size))
     labels, places = np.arange(count) % 2, half * rng.integers(0, 2, (count, 2))
-    lines = np.where(np.arange(half) % 4 < 2, 77, 177)
+    lines = np.where(np.arange(half) % 4 < 2, 77, 177) - 127
     for image, label, (top, left) in zip(images, labels, places, strict=True):
-        image[0, top : top + half, left : left + half] = lines[:, None] if label else lines[None, :]
+        image[0, top : top + half, left : left + half] += lines[:, None] if label else lines[None, :]
     corpus = save_flat(
         folder,
         images=images.astype(np.uint8),
