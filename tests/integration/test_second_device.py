@@ -134,7 +134,8 @@ SMALL = {
     "queue.every": 1, "queue.first": 2, "queue.most": 2, "queue.steps": 2, "trained.count": 1, "trained.epochs": 1,
     "selection.epochs": 1, "selection.networks": 1, "levels": 2, "min_patients": 3,
     "quantise.min_cluster_size": 2, "quantise.components": 8, "quantise.refine": 2, "autoencoder.width": 8,
-    "autoencoder.levels": 2, "autoencoder.epochs": 1, "autoencoder.latent_channels": 1,
+    "denoiser.updates": 2, "denoiser.width": 8, "autoencoder.levels": 2, "autoencoder.epochs": 1,
+    "autoencoder.latent_channels": 1,
 }  # fmt: skip
 """Settings that make a run short, for the methods that have them."""
 OWN = {
