@@ -78,11 +78,7 @@ def train_denoiser(
                 continue
             error = float(total)
             if not np.isfinite(error) or not _finite(denoiser):
-                raise DivergedError(
-                    f"the denoiser diverged before update {at} at method.denoiser.lr = {recipe.lr}",
-                    expected="finite losses and weights",
-                    do="lower method.denoiser.lr by a factor of 3",
-                )
+                raise _diverged(at, recipe)
             if at < recipe.updates:
                 keep_training(path, key, denoiser.network, adam, at, "updates")
             else:
@@ -107,9 +103,8 @@ class _Batches:
     def __init__(
         self, corpus: Corpus, denoiser: Denoiser, recipe: DenoiserRecipe, seed: int, device: torch.device
     ) -> None:
-        self.images, self.denoiser, self.recipe, self.seed, self.device = (
-            corpus.images, denoiser, recipe, seed, device,
-        )  # fmt: skip
+        self.images, self.denoiser, self.recipe = corpus.images, denoiser, recipe
+        self.seed, self.device = seed, device
         train = corpus.rows("train")
         labels = corpus.labels[train]
         self.rows = train[np.argsort(labels, kind="stable")]
@@ -128,6 +123,14 @@ class _Batches:
         level, condition = sent(level, self.device), sent(condition, self.device)
         seen = self.denoiser.predicted(self.denoiser.noisy(grey, noise, level), level, condition)
         return torch.nn.functional.mse_loss(seen.float(), noise)
+
+
+def _diverged(update: int, recipe: DenoiserRecipe) -> DivergedError:
+    return DivergedError(
+        f"the denoiser diverged before update {update} at method.denoiser.lr = {recipe.lr}",
+        expected="finite losses and weights",
+        do="lower method.denoiser.lr by a factor of 3",
+    )
 
 
 def _finite(denoiser: Denoiser) -> bool:
