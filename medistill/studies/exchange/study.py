@@ -106,7 +106,8 @@ def exchange_study(
         rows = _tested(corpus)
         inside = replace(context, out=folder / "sites", ranks=ALONE)
         studied = studied_sites(sites, Auditor(inside, network, built_in=data is None), ranks)
-        sources = _sources(sites, studied, folder / "sites", context)
+        sets, reasons = _sets(sites, studied, folder / "sites")
+        sources = Sources(sites, sets, reasons, context)
         ranks.lead(lambda: sources.united.save(private_folder(folder / "united")))
         predicted = source_predictions(sources.all(), rows, context)
         hospital = _small_hospital(sources, rows, context)
@@ -122,17 +123,18 @@ def _write(study: ExchangeStudy, folder: Path) -> None:
     write_text(folder / "exchange.html", render_exchange(study))
 
 
-def _sources(sites: Sequence[ExchangeSite], studied: Sequence[StudiedSite], folder: Path, context: Context) -> Sources:
-    """Return what networks learn from.
+def _sets(
+    sites: Sequence[ExchangeSite], studied: Sequence[StudiedSite], folder: Path
+) -> tuple[dict[str, MergeSource], dict[str, str]]:
+    """Return the set of each site, by its name, and why the others have none.
 
     Args:
         sites: what each site can give.
         studied: what each gave.
         folder: in which their sets lie.
-        context: of the study.
 
     Raises:
-        UsageError: fewer than two have a set.
+        UsageError: fewer than two have one.
     """
     reasons = {site.name: site.reason for site in studied if site.reason}
     sets: dict[str, MergeSource] = {}
@@ -147,7 +149,7 @@ def _sources(sites: Sequence[ExchangeSite], studied: Sequence[StudiedSite], fold
             do="see to what is said of each, and repeat the command; where a training diverged, lower "
             "method.experts.lr or method.student_lr_lr",
         )
-    return Sources(sites, sets, reasons, context)
+    return sets, reasons
 
 
 def _tested(corpus: Corpus) -> np.ndarray:
