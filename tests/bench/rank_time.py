@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from medistill.data.phantom import write_phantom
 from medistill.ranks.ranks import Ranks
