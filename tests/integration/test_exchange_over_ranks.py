@@ -104,7 +104,7 @@ def test_one_rank_and_two_write_the_same_record(
 
     monkeypatch.setattr(giving, "_studied", counted)
     out, heard = tmp_path / "two", [Heard(), Heard()]
-    found = several(2, lambda ranks: studied(recipe, out, ranks, heard[ranks.rank]))
+    found = several(2, lambda ranks: studied(recipe, out, ranks, heard[ranks.rank]), patience=600)
     assert found == [alone] * 2
     assert (out / "exchange.json").read_bytes() == (tmp_path / "alone" / "exchange.json").read_bytes()
     same_answers(out, tmp_path / "alone")
@@ -134,7 +134,7 @@ def test_what_fails_or_diverges_on_some_rank_is_named_on_all_and_the_others_go_o
     alone = studied(recipe, tmp_path / "alone", ALONE)
     assert [site.reason for site in alone.sites] == ["", "loss is NaN", ""]
     assert alone.row("own_raw", "west").reason == "parameters left the finite numbers"
-    found = several(2, lambda ranks: studied(recipe, tmp_path / "two", ranks))
+    found = several(2, lambda ranks: studied(recipe, tmp_path / "two", ranks), patience=600)
     assert found == [alone] * 2
 
 
