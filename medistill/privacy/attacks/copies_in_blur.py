@@ -51,7 +51,10 @@ class CopiesInBlur(PersonSearch):
         from medistill.privacy.likeness import one_channel
         from medistill.privacy.own_detail import OwnDetail, best_products
 
-        spaces = [OwnDetail(inner(blurred(originals.grey, share)), FLOOR) for share in DEGREES]
+        def space(share: float) -> OwnDetail:
+            return OwnDetail(originals.seen(lambda grey: inner(blurred(grey, share))), FLOOR)
+
+        spaces = [space(share) for share in DEGREES]
         return tuple(partial(best_products, lambda one: inner(one_channel(one))[:, None], space=one) for one in spaces)
 
 

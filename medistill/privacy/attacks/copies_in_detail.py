@@ -21,7 +21,7 @@ class CopiesInDetail(PersonSearch):
         from medistill.privacy.likeness import one_channel
         from medistill.privacy.own_detail import OwnDetail, best_products
 
-        space = OwnDetail(crops(one_channel(originals.grey)).flatten(1))
+        space = OwnDetail(originals.seen(lambda grey: crops(one_channel(grey)).flatten(1)))
         return (lambda images: best_products(lambda some: windows(one_channel(some)).flatten(2), images, space),)
 
 

@@ -35,7 +35,7 @@ class CopiesInGreyCurves(PersonSearch):
         from medistill.privacy.copies import crops, windows
         from medistill.privacy.own_detail import OwnDetail, best_products
 
-        space = OwnDetail(crops(ranked(originals.grey)).flatten(1))
+        space = OwnDetail(originals.seen(lambda grey: crops(ranked(grey)).flatten(1)))
         return (
             lambda images: best_products(
                 lambda some: windows(ranked(some)).flatten(2), images, space, either_sign=True

@@ -35,7 +35,7 @@ class CopiesInMixtures(CopyAttack):
         search = signals.search
         if not search.originals.enough:
             return Evidence()
-        detail = OwnDetail(crops(one_channel(search.originals.grey)).flatten(1))
+        detail = OwnDetail(search.originals.seen(lambda grey: crops(one_channel(grey)).flatten(1)))
         subjects = (search.subjects[0], *(one.first(CONTROLS) for one in search.subjects[1:]))
         found = [_compared(subject, detail, search) for subject in subjects]
         by_chance = _exchanged(subjects[0], detail, search, signals.rng("audit", "exchange", self.name))

@@ -25,7 +25,7 @@ class CopiesInOtherPoses(PersonSearch):
         from medistill.privacy.moved import Poses, middle, moved
         from medistill.privacy.own_detail import OwnDetail, best_products
 
-        space = OwnDetail(middle(originals.grey), FLOOR)
+        space = OwnDetail(originals.seen(middle), FLOOR)
         return tuple(partial(best_products, partial(moved, poses=kind), space=space) for kind in get_args(Poses))
 
 
