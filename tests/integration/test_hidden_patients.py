@@ -19,7 +19,7 @@ from tests.factories.flat_corpus import save_flat
 from tests.factories.hidden_patients import HARMLESS, harmless_set, hidden_set
 
 EACH, RECIPE = 3, load_recipe("demo")
-SEARCHES = {one.name: one for one in all_attacks() if isinstance(one, PersonSearch) or one.name == "copies in mixtures"}
+SEARCHES = {one.name: one for one in all_attacks() if isinstance(one, PersonSearch)}
 FOUND_BY = {
     "class mean and 40 % of a patient": "copies in own detail",
     "high frequencies on the class mean": "copies in own detail",
@@ -119,9 +119,3 @@ def test_too_few_strangers_are_no_evidence(grey: Corpus, tmp_path: Path) -> None
     few = replace(grey, splits=np.where(np.arange(270) < 255, 0, 2))
     for attack in SEARCHES.values():
         assert searched(hidden_set("as it is", few, EACH, 0), few, attack, tmp_path) == Evidence()
-
-
-def test_the_rate_is_shared_by_as_many_searches_as_there_are() -> None:
-    from medistill.privacy.person_search import SEARCHES as SHARING
-
-    assert len(SEARCHES) == SHARING
