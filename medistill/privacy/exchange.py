@@ -44,6 +44,8 @@ MOST_PEOPLE = 1000
 LEAST_EXCESS = 1e-3
 TOGETHER = (0.0, 0.25, 0.5)
 """Share of the images that reach a threshold together; the first is any one image."""
+AT_ONCE = 2**21
+"""Likenesses of exchanges that are held at once: 16 MiB."""
 USUAL = 0.9
 """Share of the exchanges in which a way reaches no more than what it is measured by."""
 ROUNDING = 1e-9
@@ -53,19 +55,22 @@ CLOSEST = 0.9999
 
 
 def evidence(train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    """T of each image, (Q,).
+    """T of each image, (...).
 
     Args:
-        train: (Q, N) likeness to each training patient, -1 to 1.
-        held_out: (Q, M), likewise; M is above `LEAST_TAIL`.
+        train: (..., N) likeness to each training patient, -1 to 1.
+        held_out: (..., M), likewise; M is above `LEAST_TAIL`.
     """
-    people, patients = held_out.shape[1], train.shape[1]
+    return _evidence(_transformed(train), _transformed(held_out))
+
+
+def _evidence(train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    people, patients = held_out.shape[-1], train.shape[-1]
     tail = min(people - 1, max(LEAST_TAIL, people // TAIL))
-    top = -np.partition(-_transformed(held_out), tail, axis=1)[:, : tail + 1]
-    level = top[:, tail]
-    excess = np.maximum((top[:, :tail] - level[:, None]).mean(axis=1), LEAST_EXCESS)
-    nearest = _transformed(train.max(axis=1))
-    farther = np.maximum((nearest - level) / excess, 0)
+    top = -np.partition(-held_out, tail, axis=-1)[..., : tail + 1]
+    level = top[..., tail]
+    excess = np.maximum((top[..., :tail] - level[..., None]).mean(axis=-1), LEAST_EXCESS)
+    farther = np.maximum((train.max(axis=-1) - level) / excess, 0)
     return np.asarray(tail * np.log1p(farther / tail) - np.log(patients * (tail + 1) / (people + 1)))
 
 
@@ -86,12 +91,15 @@ def exchanged(held_out: np.ndarray, level: float, rng: np.random.Generator) -> n
         level: the rate that the `draws` are to show.
     """
     ways, images, people = held_out.shape
-    flat, half, found = held_out.reshape(ways * images, people), min(people, MOST_PEOPLE) // 2, []
-    for _ in range(draws(level)):
-        train, rest = rng.permutation(people)[: 2 * half].reshape(2, half)
-        told = evidence(flat[:, train], flat[:, rest]).reshape(ways, images)
-        found.append([reached(way) for way in told])
-    return np.array(found)
+    half, found = min(people, MOST_PEOPLE) // 2, []
+    drawn = np.stack([rng.permutation(people)[: 2 * half] for _ in range(draws(level))])
+    flat = _transformed(held_out.reshape(ways * images, people))
+    pieces = min(len(drawn), -(-drawn.size * len(flat) // AT_ONCE))
+    for some in np.array_split(drawn, pieces):
+        here = flat[:, some]
+        told = _evidence(here[..., :half], here[..., half:])
+        found.append(reached(told.reshape(ways, images, len(some)).transpose(2, 0, 1)))
+    return np.concatenate(found)
 
 
 def counts_together(images: int) -> np.ndarray:
@@ -100,8 +108,8 @@ def counts_together(images: int) -> np.ndarray:
 
 
 def reached(told: np.ndarray) -> np.ndarray:
-    """The evidence (Q,) that any, a quarter and half of the images reach, (3,)."""
-    return np.asarray(np.sort(told)[::-1][counts_together(len(told)) - 1])
+    """The evidence (..., Q) that any, a quarter and half of the images reach, (..., 3)."""
+    return np.asarray(-np.sort(-told, axis=-1)[..., counts_together(told.shape[-1]) - 1])
 
 
 def thresholds(by_chance: np.ndarray, images: int, level: float) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from medistill.privacy.attack import Evidence
 from medistill.privacy.audit import CopyRule
 from medistill.privacy.copy_search import CopyAttack, copy_figures
-from medistill.privacy.exchange import exchanged, thresholds
+from medistill.privacy.exchange import LEAST_PEOPLE, exchanged, thresholds
 from medistill.privacy.signals import Signals
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ FALSE_ALARMS = 0.05
 """Rate at which all searches of this kind together call an image a copy where the set holds nobody."""
 CONTROLS = 10
 """Images of each control that are searched at most."""
+NOT_SEARCHED = (
+    f"Copies that are turned, shifted, zoomed, blurred, cut into parts, mixed or bent by a grey curve were not looked "
+    f"for: chance is told by {LEAST_PEOPLE} held-out patients or more, none of whom has a training image."
+)
+"""What an audit says in place of these searches."""
 
 
 def rate_of_each() -> float:
@@ -44,6 +49,10 @@ class PersonSearch(CopyAttack):
     def limit(self, copy_ratio: float) -> float:
         """Ratio of distances of a copy at most: half of what sets an image apart from strangers is one person's."""
         return float(np.sqrt(copy_ratio))
+
+    def leaves_open(self, evidence: Evidence | None) -> str:
+        """That it was not made, where there were too few people to tell chance by."""
+        return "" if evidence is None or evidence.copies else NOT_SEARCHED
 
     def run(self, signals: Signals) -> Evidence:
         """What is a copy among the distilled images, and among some of each control."""
