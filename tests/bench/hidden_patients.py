@@ -26,6 +26,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.data.phantom import write_phantom
 from medistill.privacy.attack import Attack
 from medistill.privacy.attack_registry import all_attacks
+from medistill.privacy.attacks.copies_in_mixtures import CopiesInMixtures
 from medistill.privacy.exact import exact_proportion
 from medistill.privacy.likeness import Originals
 from medistill.privacy.person_search import PersonSearch, WaysSearch
@@ -74,6 +75,9 @@ def remember(attacks: Sequence[Attack], originals: Originals) -> None:
         if isinstance(attack, WaysSearch):
             ways = attack.ways(originals)
             attack.__dict__["ways"] = lambda _, ways=ways: ways
+        if isinstance(attack, CopiesInMixtures):
+            detail = attack.detail(originals)
+            attack.__dict__["detail"] = lambda _, detail=detail: detail
 
 
 def say(line: str) -> None:

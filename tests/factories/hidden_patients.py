@@ -100,8 +100,12 @@ def _in_low_bits(material: Material) -> np.ndarray:
 
 
 def _invented(material: Material) -> np.ndarray:
-    """Somebody who is in no corpus, drawn as the phantoms are."""
-    rng, (channels, height, width) = material.rng, material.mean.shape
+    return invented(material.mean.shape, material.rng)
+
+
+def invented(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Somebody who is in no corpus, drawn as the phantoms are, (C, H, W)."""
+    channels, height, width = shape
     habitus, exposure = Habitus.draw(rng, sex="F" if rng.random() < 0.5 else "M"), Exposure.draw(rng, supine=False)
     large = draw_phantom(habitus, exposure, "Normal", 0.5, 2 * max(height, width), rng, rng)
     small = large.reshape(max(height, width), 2, -1, 2).mean(axis=(1, 3))[:height, :width]
@@ -181,6 +185,28 @@ OF_TRAINING: dict[str, Make] = {
 }
 """Likewise what holds a little of many training patients and no one of them outright."""
 HARMLESS = NOBODY | OF_TRAINING
+
+
+def nobody_of(
+    shape: tuple[int, ...], count: int, rng: np.random.Generator, others: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Kind -> images (count, C, H, W) that know of no corpus; of ``others`` (3 count, C, H, W), three kinds more."""
+    invented_people = np.stack([invented(shape, rng) for _ in range(3 * count)])
+    found = {
+        "noise": rng.normal(0.5, 0.25, (count, *shape)),
+        "smooth noise": 0.5 + _blurred(rng.normal(0, 1, (count, *shape)), 2),
+        "very smooth noise": 0.5 + _blurred(rng.normal(0, 2, (count, *shape)), 4),
+    }
+    for name, people in {"invented people": invented_people, "other people": others}.items():
+        if people is not None:
+            found[name] = people[:count]
+            found[f"{name}, blurred"] = _blurred(people[count : 2 * count], 1.5)
+            found[f"{name}, mixtures of three"] = people.reshape(3, count, *shape).mean(axis=0)
+    return found
+
+
+def _blurred(images: np.ndarray, pixels: float) -> np.ndarray:
+    return np.asarray(gaussian_filter(images, (0, 0, pixels, pixels)))
 
 
 def hidden_set(kind: str, corpus: Corpus, each: int, draw: int) -> np.ndarray:

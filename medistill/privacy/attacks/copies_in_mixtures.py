@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from medistill.privacy.copy_search import AuditSubject, CopySignals
     from medistill.privacy.likeness import Likenesses, Originals
+    from medistill.privacy.own_detail import OwnDetail
 
 
 class CopiesInMixtures(PersonSearch):
@@ -31,6 +32,14 @@ class CopiesInMixtures(PersonSearch):
         """What is left is a distance already."""
         return copy_ratio
 
+    def detail(self, originals: Originals) -> OwnDetail:
+        """The space in which images are mixed."""
+        from medistill.privacy.copies import crops
+        from medistill.privacy.likeness import one_channel
+        from medistill.privacy.own_detail import OwnDetail
+
+        return OwnDetail(crops(one_channel(originals.grey)).flatten(1))
+
     def likenesses(self, subject: AuditSubject, search: CopySignals) -> Likenesses:
         """One way for each original that is taken from the image before the rest is compared."""
         import torch
@@ -38,10 +47,9 @@ class CopiesInMixtures(PersonSearch):
         from medistill.privacy.copies import crops
         from medistill.privacy.likeness import at_working_size, likenesses_of, one_channel
         from medistill.privacy.mixtures import stages
-        from medistill.privacy.own_detail import OwnDetail
 
         originals = search.originals
-        detail = OwnDetail(crops(one_channel(originals.grey)).flatten(1))
+        detail = self.detail(originals)
         images = detail(crops(one_channel(at_working_size(subject.grey))).flatten(1))
         own = torch.from_numpy(subject.own[:, None] == originals.groups[originals.people][None]).to(images.device)
         left = stages(images, detail.units, own)
