@@ -133,12 +133,12 @@ def main(words: Sequence[str]) -> None:
         for kind, images in kinds(corpus, others, asked.images).items():
             small = at_working_size(torch.from_numpy(np.clip(images, -0.5, 1.5).astype(np.float32)))
             found = np.stack(list(draws(small, people, originals, asked)))
-            say(told(kind, found.any(axis=1)))
+            say(told(kind, np.asarray(found.any(axis=1))))
             every.append(found)
     found = np.concatenate(every)
     for k, one in enumerate(people):
         say(told(f"Search in {one.display_name}", found[:, k]))
-    say(told("All searches", found.any(axis=1)))
+    say(told("All searches", np.asarray(found.any(axis=1))))
 
 
 if __name__ == "__main__":

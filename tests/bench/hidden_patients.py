@@ -117,7 +117,8 @@ def summary(found: Sequence[tuple[str, list[int]]], attacks: Sequence[Attack]) -
             continue
         lines.append(f"Sets that {kind}: {len(copied)}; copies are found in")
         by = {one.display_name: copied[:, k] for k, one in enumerate(attacks)}
-        by |= {"any search for people": copied[:, people].any(axis=1), "any search": copied.any(axis=1)}
+        for which, some in {"any search for people": people, "any search": people | True}.items():
+            by[which] = np.asarray(copied[:, some].any(axis=1))
         for name, of in by.items():
             rate = exact_proportion(float(of.mean()), len(of), 0.95)
             lines.append(f"  {name}: {of.sum()} ({rate.low:.3f} to {rate.high:.3f})")
