@@ -2,7 +2,7 @@
 
 The audit makes signals once (`medistill.privacy.signals`): images side by side, what networks answer, what is read.
 An attack is a function of these. Most derive from `ScoreAttack` (a score for every person, higher for a member),
-`CopySearch` (a distance from every image to the nearest original) or `PersonSearch` (a likeness to every original),
+`CopySearch` (a distance from every image to the nearest original) or `WaysSearch` (a likeness to every original),
 and then hold little more than that function; their controls, intervals, criteria and tables come with the class. A
 file ends in ``ATTACKS``, its attacks.
 

@@ -86,7 +86,7 @@ def not_tested(attacks: Sequence[Attack], evidence: Mapping[str, Evidence]) -> t
         attacks: those that apply to the set.
         evidence: as in `judge`.
     """
-    closed = {gap for attack in attacks if attack.name in evidence for gap in attack.closes}
+    closed = {gap for attack in attacks if evidence.get(attack.name, Evidence()) != Evidence() for gap in attack.closes}
     made_first = sorted(attacks, key=lambda attack: attack.name not in evidence)
     left = (attack.leaves_open(evidence.get(attack.name)) for attack in made_first)
     gaps = (sentence for gap, sentence in GAPS.items() if gap not in closed)

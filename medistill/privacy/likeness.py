@@ -141,6 +141,17 @@ def likenesses(subject: AuditSubject, originals: Originals, ways: tuple[Way, ...
 
 def _some(grey: Tensor, own: np.ndarray, originals: Originals, ways: tuple[Way, ...]) -> Likenesses:
     images = np.stack([way(grey).cpu().numpy() for way in ways])
+    return likenesses_of(images, own, originals)
+
+
+def likenesses_of(images: np.ndarray, own: np.ndarray, originals: Originals) -> Likenesses:
+    """What follows from likeness.
+
+    Args:
+        images: (W, Q, N) likeness to every original; what is of an image's own patient is set to the least there is.
+        own: (Q,) patient whose images each is not compared with.
+        originals: of whom the N are.
+    """
     images[:, own[:, None] == originals.groups[originals.people][None]] = -1
     people = np.stack([originals.by_person(one) for one in images])
     train, held_out = people[:, :, originals.of_train], people[:, :, ~originals.of_train]
