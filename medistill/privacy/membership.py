@@ -103,7 +103,7 @@ class OneRunBound:
         source: what was made once more.
         attack: by whose scores, as records know it.
         beside: whether these are less what the same attack says of the set itself, which knows nothing of the coins.
-        rule: who is guessed, such as "all, half as in".
+        rule: who is guessed, such as "a tenth as in".
         guesses: coins that were guessed.
         right: of these.
         tests: ways that were tried, for which the bound is corrected.

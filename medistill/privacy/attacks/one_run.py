@@ -42,11 +42,12 @@ class Rule:
 
 
 RULES = (
-    Rule("all, half as in", 0.5, 0.5),
+    Rule("two fifths as in, two fifths as out", 0.4, 0.4),
     Rule("a fifth as in, a fifth as out", 0.2, 0.2),
     Rule("a tenth as in", 0.1, 0.0),
 )
-"""For a trace that all leave, one that some leave, and one that few leave; fixed before anything is looked at."""
+"""For a trace that all leave, one that some leave, and one that few leave; fixed before anything is looked at. Whoever
+is in the middle is never guessed: coins seldom put just half of the patients in, so some of them would be wrong."""
 
 
 def guessed(values: np.ndarray, inside: np.ndarray, rule: Rule) -> tuple[int, int]:
