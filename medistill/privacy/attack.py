@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from medistill.privacy.audit import CopyFigures, CopyRule, LeakageFigures
 from medistill.privacy.criterion import Asked, Criterion
 from medistill.privacy.letters import TextFigures
-from medistill.privacy.membership import CanaryTest, MembershipAttack
+from medistill.privacy.membership import CanaryTest, MembershipAttack, OneRun
 from medistill.recipe import AuditRecipe
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Family = Literal["copies", "initialisation", "membership", "letters"]
 """What is sought: images, starting images, people, text. Each has its tables in the report."""
-Needs = Literal["set", "networks", "shadows"]
-"""The set alone; networks trained on it and on its controls; these on shadow distillations."""
+Needs = Literal["set", "networks", "shadows", "one run"]
+"""The set alone; networks trained on it and on its controls; these on shadow distillations; the set made once more."""
 GAPS = {
     "reconstruction": "Reconstruction of training images from the set with outside knowledge or a generator was not "
     "tried.",
@@ -51,6 +51,7 @@ class Evidence:
         leakage: what is left of the starting images.
         membership: scores of people, one record a source.
         canaries: tests of wrong labels, likewise.
+        one_run: what the set that was made once more says.
         text: what was looked for of text.
         reason: why there is nothing, or not all of it; else empty.
     """
@@ -60,11 +61,12 @@ class Evidence:
     leakage: tuple[LeakageFigures, ...] = ()
     membership: tuple[MembershipAttack, ...] = ()
     canaries: tuple[CanaryTest, ...] = ()
+    one_run: OneRun | None = None
     text: TextFigures | None = None
     reason: str = ""
 
     def __add__(self, other: Evidence) -> Evidence:
-        """Both; of text and reason the first that is there."""
+        """Both; of one run, text and reason the first that is there."""
         mine = {one.name: getattr(self, one.name) for one in fields(self)}
         theirs = {name: getattr(other, name) for name in mine}
         joined = {n: mine[n] + theirs[n] if isinstance(mine[n], tuple) else mine[n] or theirs[n] for n in mine}

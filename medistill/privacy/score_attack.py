@@ -113,6 +113,10 @@ class ScoreAttack(MembershipFamily):
     def scores(self, signals: Signals) -> tuple[Scores, ...]:
         """Scores on the set, and on each control."""
 
+    def scores_one_run(self, facts: SetFacts) -> bool:
+        """Whether its scores can tell who is in a set that is made once: they must not need shadows."""
+        return self.needs != "shadows" and self.applies(facts)
+
     def run(self, signals: Signals) -> Evidence:
         """Score everybody on every source; the chance of as many is worked out where it can be."""
         reason = signals.shadows.reason if self.needs == "shadows" else ""

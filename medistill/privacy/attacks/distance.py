@@ -71,6 +71,10 @@ class Distance(ScoreAttack):
         """Images that began as means can be nearer to each image that they are the mean of."""
         return facts.initialisation == "quantised"
 
+    def scores_one_run(self, facts: SetFacts) -> bool:
+        """On any set: an image that began as an original, and any other, may lie nearest to whom it was made of."""
+        return True
+
     def scores(self, signals: Signals) -> tuple[Scores, ...]:
         """Of the set, and of as many random training images.
 

@@ -55,6 +55,10 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Net benefit", "Cases found less false alarms, these weighed by how probable a case must be before one acts."),
     ("Non-inferior", "The whole interval of distilled minus all originals lies above the negative margin."),
     ("NPV", "Share of the images left alone that are rightly so, at the prevalence of the test split."),
+    (
+        "One run",
+        "The set made once more, where coins decided which patients are in; guessing them bounds epsilon from below.",
+    ),
     ("Original", "An image of the training split: what a distilled image stands in for."),
     ("Outer step", "One change of the distilled images."),
     (
