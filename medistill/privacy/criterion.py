@@ -48,6 +48,7 @@ class Criterion:
         verdict: what follows.
         reason: why nothing follows, or what to know of it; else empty.
         asked: the kind of criterion that it is: direction, setting, how the figure reads.
+        attack: name of the attack that asks for it; empty where the audit asks it of itself.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Criterion:
     verdict: Verdict
     reason: str
     asked: Asked
+    attack: str = ""
 
     @property
     def can_pass(self) -> bool:

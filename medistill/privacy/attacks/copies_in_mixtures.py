@@ -23,6 +23,7 @@ class CopiesInMixtures(CopyAttack):
     """Finds an image that is mixed of up to three patients, whatever their shares."""
 
     name, space, display_name, rank = "copies in mixtures", "mixtures", "mixtures of three", 16
+    plain_words = "Up to three pictures laid over each other"
 
     def run(self, signals: Signals) -> Evidence:
         """By what is left of the image, in units of what strangers leave; the exchange tells what chance leaves."""
