@@ -192,7 +192,7 @@ class CopyAttack(Attack):
 
 
 def _share(found: CopyFigures) -> Estimate:
-    return Estimate(found.copies / found.images, reason=COUNTED)
+    return Estimate(found.copies / found.images, reason=COUNTED) if found.images else NOT_MADE
 
 
 class CopySearch(CopyAttack):

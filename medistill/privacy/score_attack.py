@@ -141,16 +141,29 @@ class ScoreAttack(MembershipFamily):
         return Figures(*(_of_everybody(found.get(source), asked) for source in SOURCES))
 
     def _of_cell(self, cell: AttackCell, settings: AuditRecipe) -> list[Criterion]:
-        of = f"{self.display_name} attack{f', {cell.trait} {cell.name}' if cell.name else ''}"
+        end = _of_cell_words(cell)
+        of = f"({self.display_name} attack{end}"
         found = [
             *(
-                _limited(f"Patients found ({of})", one.rate, FOUND, settings)
+                _limited(f"Patients found {of}", one.rate, FOUND, settings)
                 for one in cell.detections
                 if one.one_in == ATTACKED_AT
             ),
-            _limited(f"AUC ({of})", cell.auc, AUC, settings),
+            _limited(f"AUC {of}", cell.auc, AUC, settings),
         ]
         return [one for one in found if cell.trait == "all" or one.verdict == "fail"]
+
+
+def of_site(name: str) -> str:
+    """How the name of a criterion ends that is about one site."""
+    return f", site {name})"
+
+
+def _of_cell_words(cell: AttackCell) -> str:
+    """How it ends that is about a cell."""
+    if cell.trait == "site":
+        return of_site(cell.name)
+    return f", {cell.trait} {cell.name})" if cell.name else ")"
 
 
 def _of_everybody(attack: MembershipAttack | None, asked: Asked) -> Estimate:

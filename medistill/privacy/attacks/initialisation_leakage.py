@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medistill.privacy.attack import Attack, Evidence, Figures
+from medistill.privacy.attack import NOT_MADE, Attack, Evidence, Figures
 from medistill.privacy.audit import LeakageFigures
 from medistill.privacy.copy_search import AuditSubject
 from medistill.privacy.criterion import Asked, Criterion, Verdict
@@ -126,9 +126,9 @@ class InitialisationLeakage(Attack):
     def figures(self, evidence: Evidence, asked: Asked) -> Figures:
         """Shares that single out, and that are traceable to, what they began as; originals began as themselves."""
         found = {one.subject: one.recovered if asked == RECOVERED else one.traced for one in evidence.leakage}
-        if asked == SMALLEST_MEAN or not found:
+        if asked == SMALLEST_MEAN:
             return Figures()
-        return Figures(found["distilled"], found["random"])
+        return Figures(found.get("distilled", NOT_MADE), found.get("random", NOT_MADE))
 
 
 def _figures(subject: AuditSubject, initial_rows: np.ndarray, signals: Signals) -> LeakageFigures:
