@@ -10,7 +10,7 @@ from medistill.recipe import AuditRecipe
 
 Verdict = Literal["pass", "fail", "not enough evidence"]
 Bound = Literal["at least", "at most"]
-Reading = Literal["count", "share"]
+Reading = Literal["count", "share", "number"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Asked:
     Attributes:
         key: by which the kind is known again, such as "copies".
         bound: whether the figure must reach the threshold, or must not pass it.
-        reads_as: the figure is a whole number, or a share or probability.
+        reads_as: the figure is a whole number, a share or probability, or any other number, such as an epsilon.
         setting: setting of the section ``audit`` that is the threshold; empty where it is fixed.
         passes_unseen: it may pass without a look, where its reason says why none was needed.
     """

@@ -10,7 +10,7 @@ from medistill.privacy.copy_search import ITSELF
 from medistill.privacy.criterion import Asked, Criterion, Reading
 from medistill.privacy.findings import Finding
 from medistill.report.estimates import interval
-from medistill.report.wording import NARROW, NO_BREAK, count, counted, listed, percent, short
+from medistill.report.wording import NARROW, NO_BREAK, count, counted, listed, number, percent, short
 
 KNOWLEDGE: Mapping[Knowledge, str] = {
     "set": "the set",
@@ -53,18 +53,20 @@ def counted_words(asked: Asked) -> str:
 
 def figure_text(value: float, reads_as: Reading) -> str:
     """A figure as the page has it: a share in percent, a number as it is."""
+    if reads_as == "number":
+        return number(value)
     return count(round(value)) if reads_as == "count" else percent(value)
 
 
 def limits_text(estimate: Estimate, reads_as: Reading) -> str:
     """The interval behind a figure, in brackets; empty where there is none."""
-    limits = "" if reads_as == "count" else interval(estimate, "share")
+    limits = "" if reads_as == "count" else interval(estimate, "share" if reads_as == "share" else "number")
     return f"({limits})" if limits else ""
 
 
 def limit_text(asked: Asked, threshold: float) -> str:
     """What a figure is held against: "at most 5 %"."""
-    value = count(round(threshold)) if asked.reads_as == "count" else f"{short(100 * threshold)}{NARROW}%"
+    value = f"{short(100 * threshold)}{NARROW}%" if asked.reads_as == "share" else short(threshold)
     return f"{asked.bound}{NO_BREAK}{value}"
 
 

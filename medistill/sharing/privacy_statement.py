@@ -67,7 +67,7 @@ class StatedCriterion(Record):
     counts: Plain
     """Key of the kind of criterion, such as "copies"."""
     reads_as: Reading
-    """A share or probability, from 0 to 1, or a whole number."""
+    """A share or probability, from 0 to 1; a whole number; or another number, such as an epsilon."""
     bound: Bound
     """Whether the figure must reach the threshold, or must not pass it."""
     threshold: Number

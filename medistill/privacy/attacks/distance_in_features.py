@@ -141,7 +141,7 @@ class WhitenedDistance(InFeatures):
 
     name, display_name, rank = "whitened distance in features", "whitened distance in features", 64
     share: ClassVar[float | None] = None
-    knows = ("set", "person", "others", "encoder")
+    knows: ClassVar[tuple[Knowledge, ...]] = ("set", "person", "others", "encoder")
     plain_words = "The same, against how people differ"
     remark = (
         "Whitened, wholly or in part, it is measured in units of how people of a class differ, which half of the "

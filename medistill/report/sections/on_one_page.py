@@ -74,7 +74,7 @@ def _table(audit: Audit) -> Table:
         "Pairs told apart: of one person who was used and one who was not, the former is named; guessing gives 50 %.",
     )
     return Table(
-        "What was tried, and what it found",
+        "Every attempt, its limit and its controls",
         (
             Column("What was tried"),
             Column("What is counted"),

@@ -28,6 +28,8 @@ def test_every_attack_of_the_package_says_what_it_looks_for_and_who_can(attack: 
     assert attack.plain_words != attack.display_name
     assert "set" in attack.knows
     assert len(set(attack.knows)) == len(attack.knows)
+    for asked in attack.asks:
+        assert asked.reads_as == "number" or "epsilon" not in asked.key  # which is no share of anything
 
 
 def test_every_attack_has_a_row_for_all_that_it_asks() -> None:
@@ -73,7 +75,7 @@ def test_classes_that_fail_stand_with_the_attack_and_make_it_fail() -> None:
 
 
 def test_an_attack_that_is_not_known_here_has_what_its_criterion_says() -> None:
-    asked = Asked("epsilon", "at most", "count")
+    asked = Asked("epsilon", "at most", "number")
     unknown = Criterion("Lower bound", 3.0, 8.0, "pass", "", asked, "of tomorrow")
     found = findings(with_criteria(AUDIT, unknown))[-1]
     assert (found.name, found.plain_words, found.knows) == ("of tomorrow", "of tomorrow", ())

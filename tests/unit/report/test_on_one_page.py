@@ -105,5 +105,9 @@ def test_figures_are_percentages_and_whole_numbers() -> None:
     asked = Asked("copies", "at most", "share", "most_copies")
     assert limit_text(asked, 0.05) == "at most\u00a05\u202f%"
     assert figure_text(12000, "count") == "12\u202f000"
+    assert (figure_text(3.2, "number"), limit_text(replace(asked, reads_as="number"), 8.0)) == (
+        "3.200",
+        "at most\u00a08",
+    )
     assert limits_text(Estimate(3.0, reason="counted"), "count") == ""
     assert COUNTED[asked.key] == "images that are copies"

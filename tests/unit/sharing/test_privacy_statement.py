@@ -222,7 +222,7 @@ def test_what_medistill_does_not_write_is_refused(data: bytes) -> None:
 
 
 def test_of_an_attack_of_another_version_the_controls_are_the_senders_word_and_the_figure_is_not() -> None:
-    asked = Asked("epsilon", "at most", "count")
+    asked = Asked("epsilon", "at most", "number")
     unknown = Criterion("Lower bound", 3.0, 8.0, "pass", "", asked, "of tomorrow")
     whole = replace(audit(), criteria=(*audit().criteria, unknown))
     value = json.loads(privacy_statement(whole, DIGEST, GUARANTEE).to_bytes())
