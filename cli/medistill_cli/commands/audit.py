@@ -128,6 +128,7 @@ def audit(
         print_written(
             {
                 "audit": folder / "audit.json",
+                "the same to read, print and sign by": folder / "audit.html",
                 **({"closest pairs: DO NOT SHARE": folder / "pairs.html"} if show_real else {}),
                 **({"what sites share: DO NOT SHARE": folder / "overlays.html"} if _shows_overlays(found) else {}),
             }

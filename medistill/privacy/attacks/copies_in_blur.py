@@ -45,6 +45,7 @@ class CopiesInBlur(WaysSearch):
     """Finds blurred copies: there is less of them, and all of it is one person's."""
 
     name, space, display_name, rank = "copies in blur", "blurred originals", "blurred originals", 13
+    plain_words = "A blurred picture"
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """One a degree of blur."""

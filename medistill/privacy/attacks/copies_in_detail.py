@@ -14,6 +14,7 @@ class CopiesInDetail(WaysSearch):
     """Finds a patient under the mean of a class, or mixed with one or two others, or by edges alone."""
 
     name, space, display_name, rank = "copies in own detail", "own detail", "own detail", 11
+    plain_words = "What one person alone has"
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """At the best shift of up to one pixel."""

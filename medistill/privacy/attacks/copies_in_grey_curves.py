@@ -29,6 +29,7 @@ class CopiesInGreyCurves(WaysSearch):
     """Finds negatives, and copies under gamma or another curve."""
 
     name, space, display_name, rank = "copies under grey curves", "grey curves", "the order of grey values", 12
+    plain_words = "A picture with other shades, or a negative"
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """At the best shift of up to one pixel; a negative counts as much."""

@@ -27,6 +27,7 @@ class CopiesInMixtures(PersonSearch):
     """
 
     name, space, display_name, rank = "copies in mixtures", "mixtures", "mixtures of three", 16
+    plain_words = "Up to three pictures laid over each other"
 
     def limit(self, copy_ratio: float) -> float:
         """What is left is a distance already."""

@@ -18,6 +18,7 @@ class CopiesInOtherPoses(WaysSearch):
     """Finds what was moved, by holding every pose of an image against the middle of the originals."""
 
     name, space, display_name, rank = "copies in other poses", "other poses", "other poses", 14
+    plain_words = "A picture turned, mirrored or moved"
     closes = ("transformed copies", "shifts")
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:

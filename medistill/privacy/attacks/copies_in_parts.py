@@ -31,6 +31,7 @@ class CopiesInParts(WaysSearch):
     """Finds halves, quarters and chequered pieces of patients."""
 
     name, space, display_name, rank = "copies in parts", "parts", "parts of the image", 15
+    plain_words = "A part of one person’s picture"
 
     def limit(self, copy_ratio: float) -> float:
         """A copied part is one person's altogether, and a square holds little: the mean of ten may do well in some."""

@@ -103,6 +103,7 @@ class OneRunAttack(MembershipFamily):
     """Made on a set that is made once more, and on the originals that it is made of."""
 
     name, display_name, needs, rank = "one run", "one run", "one run", 95
+    knows, plain_words = ("set", "recipe", "person", "others"), "Who was in, of patients drawn by coin"
     asks = (WITHIN_PROMISE,)
 
     def run(self, signals: Signals) -> Evidence:
