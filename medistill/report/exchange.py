@@ -251,6 +251,7 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
             "at such a set, and audit it, before it goes out.",
             "quantised": " Their images are means of several patients' images, or began as such: look at such a set, "
             "and audit it, before it goes out.",
+            "patches": " Their images are parts of patients' images, unchanged, and do not go out.",
         }.get(study.starts_from, "")
         found.append(
             f"The {'sets' if len(made_of_one) > 1 else 'set'} of {listed(made_of_one)} "
