@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from medistill.evaluate.between_runs import paired_difference
+from medistill.evaluate.home_guard import HomeGuard
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import TRAITS, ArmPredictions, Truth
 from medistill.evaluate.subgroup import Subgroup
@@ -49,9 +50,11 @@ class SourcePredictions:
         images: images that they learnt from; 0 where they could not learn.
         test: float32 (S, N, C), probabilities of S networks for N test images; (0, N, C) where they could not learn.
         reason: why they could not learn, as the end of "cannot be estimated, because ..."; else empty.
-        weight: of an image that was sent, where one's own have 1; None where the two do not stand beside each other.
+        weight: of an image that was sent, where one's own have 1, 0 where what was sent is left aside; None where the
+            two do not stand beside each other.
         penalty: of probes; None of other networks.
         not_chosen: why the site's own patients could not choose these; empty where they did, or need not.
+        guard: what the guard for home saw; None where it had no part.
     """
 
     source: ExchangeSource
@@ -62,6 +65,7 @@ class SourcePredictions:
     weight: float | None = None
     penalty: float | None = None
     not_chosen: str = ""
+    guard: HomeGuard | None = None
 
     def as_arm(self) -> ArmPredictions:
         """The same as an arm of an evaluation."""
@@ -113,9 +117,10 @@ class MatrixRow:
         reason: why they could not learn; else empty.
         cells: one a site.
         pooled: the test images of all sites together.
-        weight: as in `SourcePredictions`, and the next two.
+        weight: as in `SourcePredictions`, and the next three.
         penalty: of probes.
         not_chosen: why these were not chosen.
+        guard: what the guard saw.
     """
 
     source: ExchangeSource
@@ -128,6 +133,7 @@ class MatrixRow:
     weight: float | None = None
     penalty: float | None = None
     not_chosen: str = ""
+    guard: HomeGuard | None = None
 
 
 @dataclass(frozen=True)
@@ -250,7 +256,7 @@ def _row(
     seed: int,
 ) -> MatrixRow:
     row = (predictions.source, predictions.site, predictions.images, len(predictions.test), predictions.reason)
-    way = (predictions.weight, predictions.penalty, predictions.not_chosen)
+    way = (predictions.weight, predictions.penalty, predictions.not_chosen, predictions.guard)
     if predictions.reason:
         nothing = _nothing(predictions.reason)
         return MatrixRow(*row, tuple(nothing for _ in tested), nothing, *way)

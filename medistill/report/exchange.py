@@ -11,6 +11,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
 from medistill.recipe.arms import ArmName
 from medistill.report.estimates import with_interval
+from medistill.report.exchange_learning import learning_statements
 from medistill.report.wording import class_label, counted, listed, plural_of
 
 EXCHANGE_SCHEMA = 2
@@ -74,12 +75,14 @@ class SmallHospital:
         draws: of its patients.
         curves: at the hospital, then over all sites.
         notes: numbers of patients that were left out, and why.
+        guard: of these few patients, "home" or "off".
     """
 
     site: str
     draws: int
     curves: tuple[HospitalCurve, ...]
     notes: tuple[str, ...]
+    guard: str = "off"
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ class ExchangeStudy:
         versions: package -> version.
         audited: what of an audit was run on the sets, "copies", "full" or "off".
         weights: that an image that was sent could have beside own originals.
+        guard: of own patients, "home" or "off".
         method: by which the sets were made.
         hospital: a site with few of its patients; None where none was asked for.
     """
@@ -156,6 +160,7 @@ class ExchangeStudy:
     versions: Mapping[str, str]
     audited: str = "off"
     weights: tuple[float, ...] = (1.0,)
+    guard: str = "off"
     method: str = ""
     hospital: SmallHospital | None = None
 
@@ -270,38 +275,12 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
             f"Not every patient is known: {plural_of(study.split_unit)} count as patients, and intervals can be too "
             "narrow."
         )
-    found += _on_learning(study)
+    found += learning_statements(study.matrix.rows, study.weights, study.guard)
     found += _on_privacy(study)
     found.append("The figures are research results, not clinical evidence.")
     if study.synthetic:
         found.append("The images are of invented patients: the figures show that the program works, and nothing else.")
     return tuple(found)
-
-
-def _on_learning(study: ExchangeStudy) -> list[str]:
-    """How own originals and what was sent were weighed, and who could not choose."""
-    found = []
-    joined = [row for row in study.rows("own_and_others") if row.weight is not None]
-    chosen = [f"{row.weight:g} at {row.site}" for row in joined if not row.not_chosen]
-    lost = [row for row in joined if row.not_chosen]
-    if chosen:
-        tried = listed([f"{weight:g}" for weight in study.weights])
-        found.append(
-            f"How much an image that was sent counts beside an own original was chosen among {tried} by the site's own "
-            f"validation patients: {listed(chosen)}."
-        )
-    if lost:
-        found.append(
-            f"At {listed([row.site for row in lost])} it could not be chosen, because {lost[0].not_chosen}: the weight "
-            f"is {lost[0].weight:g}."
-        )
-    if any(row.penalty is not None for row in study.matrix.rows):
-        found.append(
-            "The penalty of each probe was chosen likewise, of what belongs to no site by the validation patients of "
-            "all, which real sites could not pool. A probe is fitted, without random numbers: of most sources there "
-            "is one."
-        )
-    return found
 
 
 def _on_privacy(study: ExchangeStudy) -> list[str]:

@@ -58,7 +58,9 @@ def few_answers() -> HospitalAnswers:
         score = np.array(skills)[:, None, None] * (test.labels == 0) + noise
         first = 1 / (1 + np.exp(-score))
         found.append(np.stack([first, 1 - first], axis=3).astype(np.float32))
-    return HospitalAnswers(SITES[0], (10, 20, 40), found[0], found[1], np.full((3, 3), 3.0))
+    return HospitalAnswers(
+        SITES[0], (10, 20, 40), found[0], found[1], np.full((3, 3), 3.0), np.array([[0.0] * 3] * 2 + [[3.0] * 3])
+    )
 
 
 def hospital() -> SmallHospital:

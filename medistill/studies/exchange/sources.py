@@ -17,6 +17,7 @@ from medistill.evaluate.site_matrix import SOURCES, ExchangeSource
 from medistill.sharing.merge_source import MergeSource
 from medistill.sharing.merging import merge_sets
 from medistill.studies.exchange.blend import Sent, blended, unblendable
+from medistill.studies.exchange.choice import tried_weights
 from medistill.studies.exchange.sites import ExchangeSite
 from medistill.training.context import Context
 from medistill.training.encoded import seen_by
@@ -36,7 +37,7 @@ class TrainingData:
         training: number of a network, weight of an image that was sent -> what that one is trained on.
         chosen_on: int64, rows of the corpus by which weight and penalty are chosen; of one class where none can be.
         weights: of the images that were sent, to choose among; (1,) where nothing was sent beside originals.
-        joined: images that were sent stand beside originals.
+        sent: of the images, those that were sent and stand beside originals; 0 where none does.
     """
 
     labels: np.ndarray
@@ -46,7 +47,12 @@ class TrainingData:
     training: Callable[[int, float], TrainingSet]
     chosen_on: np.ndarray
     weights: tuple[float, ...] = (1.0,)
-    joined: bool = False
+    sent: int = 0
+
+    @property
+    def joined(self) -> bool:
+        """Whether images that were sent stand beside originals."""
+        return self.sent > 0
 
 
 @dataclass(frozen=True)
@@ -176,13 +182,14 @@ class Sources:
             data = blended(site.rows, sent(), weight, alone.normalisation, self.context)
             return TrainingSet(data, raw_schedule(self.recipe.evaluate))
 
+        theirs = others.expanded().labels
         return replace(
             alone,
-            labels=np.concatenate([alone.labels, others.expanded().labels]),
+            labels=np.concatenate([alone.labels, theirs]),
             decides=alone.decides + others.training_bytes(),
             training=training,
-            weights=self.recipe.exchange.weights,
-            joined=True,
+            weights=tried_weights(self.recipe.exchange),
+            sent=len(theirs),
         ), ""
 
     def _of_set(self, distilled: DistilledSet, chosen_on: np.ndarray) -> TrainingData:
