@@ -25,6 +25,10 @@ class ExchangeRecipe(Section):
     tells what the guard would take."""
     weight: Positive = 1.0
     """The same where a site cannot choose, since its validation patients are of one class."""
+    left_out: Literal["each", "none"] = "each"
+    """Sites that are taken to have sent nothing: `each` in turn, where there are three sets at least. At every other
+    site with two classes, networks learn from its originals and the sets without that of the one that is left out,
+    where they are tested. `none` saves their training."""
     audit: Literal["copies", "full", "off"] = "copies"
     """What is run of `medistill audit` on the set of each site: `copies` is that of ``--quick``, every attack for which
     no network is trained to tell who was among the patients; `full` all of it, which takes longest; `off` nothing."""

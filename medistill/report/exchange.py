@@ -23,6 +23,7 @@ SOURCE_NAMES: dict[ExchangeSource, str] = {
     "all_sets": "Sets of all sites",
     "random": "Random originals of all sites",
     "pooled_raw": "All originals pooled",
+    "own_and_unseen": "Own originals and the sets of the others but one",
 }
 SOURCE_MEANING: dict[ExchangeSource, str] = {
     "own_raw": "what a site has without any exchange",
@@ -32,6 +33,7 @@ SOURCE_MEANING: dict[ExchangeSource, str] = {
     "all_sets": "the exchange",
     "random": "as many real images of each class and site as the sets hold; sending them is forbidden",
     "pooled_raw": "forbidden: the upper bound, for which every site would have to send its patients' images",
+    "own_and_unseen": "tested at the site that is left out: what others gain where nobody sent from",
 }
 SOURCE_LOOKS: dict[ExchangeSource, tuple[ArmName, bool]] = {
     "own_raw": ("kmeans", True),
@@ -41,6 +43,7 @@ SOURCE_LOOKS: dict[ExchangeSource, tuple[ArmName, bool]] = {
     "all_sets": ("distilled", True),
     "random": ("random", True),
     "pooled_raw": ("raw", True),
+    "own_and_unseen": ("hard", False),
 }
 """Source -> the arm whose colour and point it has in figures, and whether the point is full."""
 
@@ -179,8 +182,13 @@ class ExchangeStudy:
 
 def row_name(row: MatrixRow) -> str:
     """What a row is called where it stands by itself: "Own originals, north"."""
+    return f"{SOURCE_NAMES[row.source]}{f', {row_site(row, row.site)}' if row.site else ''}"
+
+
+def row_site(row: MatrixRow, name: str, without: str = "") -> str:
+    """Whose a row is, as its site is written, "without north" of the others' sets, and "south, without north"."""
     left_out = "without " if row.source == "others_sets" else ""
-    return f"{SOURCE_NAMES[row.source]}{f', {left_out}{row.site}' if row.site else ''}"
+    return f"{left_out}{name}{f', without {without or row.without}' if row.without else ''}"
 
 
 def audit_sentence(site: StudiedSite) -> str:

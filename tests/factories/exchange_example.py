@@ -46,6 +46,10 @@ def predictions() -> tuple[SourcePredictions, ...]:
             weight = 3.0 if source == "own_and_others" else None
             free = "" if site in ("", SITES[0]) else "its validation patients are of one class"
             found.append(SourcePredictions(source, site, 40, answers, weight=weight, not_chosen=free))
+    for site, without in ((SITES[0], "south"), (SITES[0], "<b>west</b>"), (SITES[3], SITES[0])):
+        first = 1 / (1 + np.exp(-numbers.normal(0.5 * (test.labels == 0), 1, (2, len(test.labels)))))
+        answers = np.stack([first, 1 - first], axis=2).astype(np.float32)
+        found.append(SourcePredictions("own_and_unseen", site, 30, answers, weight=0.1, without=without))
     return tuple(found)
 
 

@@ -83,6 +83,7 @@ def source_predictions(sources: Sequence[SourceData], rows: np.ndarray, context:
                 penalty=None if way is None else way.penalty,
                 not_chosen="" if way is None else way.reason,
                 guard=None if way is None else way.guard,
+                without=source.without,
             )
         )
     return predicted
@@ -164,7 +165,7 @@ class _Choice:
         """Try what was not tried yet."""
         data, context, source = self.data, self.context, self.source
         shown = LabelledImages.of_corpus(context.corpus, data.chosen_on, data.normalisation, context.device)
-        rng = partial(generator, context.recipe.seed, "exchange choice", source.source, source.site)
+        rng = partial(generator, context.recipe.seed, "exchange choice", *source.random_names)
 
         def tried(number: int) -> np.ndarray:
             return losses_of(answers(data.training(0, data.weights[number]), shown, context, rng), self.own.labels)
@@ -198,7 +199,8 @@ def _job(
         return found if way.penalty is None else TrainingSet(found.data, Penalty(way.penalty))
 
     chosen = json.dumps([way.weight, way.penalty]).encode()
-    named = "own_raw" if _aside(way) else source.source  # the very networks of own originals alone
+    # where what was sent is left aside, the very networks of own originals alone
+    names = ("own_raw", source.site) if _aside(way) else source.random_names
     key = hashlib.sha256(what_decides(context) + rows.tobytes() + data.decides + chosen).hexdigest()
     return TrainingJob(
         group=source.name,
@@ -207,7 +209,7 @@ def _job(
         epochs=data.epochs,
         steps=len(data.labels),
         training=training,
-        rng=lambda: generator(context.recipe.seed, "exchange", named, source.site, number),
+        rng=lambda: generator(context.recipe.seed, "exchange", *names, number),
         outputs=predicting(shown, context),
         store=OutputsFile(context.out / f"{source.name}_{number:03d}.safetensors", key),
     )

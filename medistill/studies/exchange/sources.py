@@ -24,6 +24,9 @@ from medistill.training.encoded import seen_by
 from medistill.training.fresh_network import TrainingSet
 from medistill.training.images import LabelledImages
 
+LEAST_SETS = 3
+"""Sets without whom nothing is left beside a site's originals once one is left out."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -65,6 +68,7 @@ class SourceData:
         name: of the networks' files.
         data: the images; None where nothing can be learnt.
         reason: why nothing can be learnt; else empty.
+        without: as in `SourcePredictions`.
     """
 
     source: ExchangeSource
@@ -72,11 +76,18 @@ class SourceData:
     name: str
     data: TrainingData | None
     reason: str = ""
+    without: str = ""
 
     @property
     def display_name(self) -> str:
         """What the terminal calls it."""
-        return f"{self.source.replace('_', ' ')}{f' of {self.site}' if self.site else ''}"
+        without = f" without {self.without}" if self.without else ""
+        return f"{self.source.replace('_', ' ')}{f' of {self.site}' if self.site else ''}{without}"
+
+    @property
+    def random_names(self) -> tuple[str, ...]:
+        """Names of its random numbers."""
+        return (self.source, self.site, *((self.without,) if self.without else ()))
 
 
 class Sources:
@@ -102,16 +113,22 @@ class Sources:
     @cached_property
     def united(self) -> DistilledSet:
         """The sets of all sites."""
-        return _united(list(self.sets.values()))
+        return self._united(list(self.sets.values()))
 
     def all(self) -> list[SourceData]:
-        """Return the data of every source, by source and then by site."""
-        return [data for source in SOURCES for data in self._of(source)]
+        """Return the data of every source, by source and then by site; last those without one site's set."""
+        return [data for source in SOURCES for data in self._of(source)] + self._unseen()
 
-    def others_of(self, site: str) -> DistilledSet | None:
-        """The sets of all other sites, united; None where none has one."""
-        others = [source for name, source in self.sets.items() if name != site]
-        return _united(others) if others else None
+    def others_of(self, site: str, without: str = "") -> DistilledSet | None:
+        """The sets of all other sites, without that of one of them, united; None where none has one."""
+        others = [source for name, source in self.sets.items() if name not in (site, without)]
+        return self._united(others) if others else None
+
+    def _united(self, sources: Sequence[MergeSource]) -> DistilledSet:
+        """Sets as one."""
+        if len(sources) == 1:
+            return sources[0].distilled
+        return merge_sets(sources)
 
     def _of(self, source: ExchangeSource) -> list[SourceData]:
         if source == "own_raw":
@@ -129,6 +146,19 @@ class Sources:
         everything = np.concatenate([site.rows for site in self.sites])
         pooled = self._of_originals(everything, self.united.normalisation, self._validation())
         return [self._data(source, None, pooled)]
+
+    def _unseen(self) -> list[SourceData]:
+        """Each site's originals beside the sets of the others but one, which is left out in turn."""
+        if self.recipe.exchange.left_out == "none" or len(self.sets) < LEAST_SETS:
+            return []
+        found = []
+        for site in self.sites:
+            for other in self.sites:
+                if len(site.classes) > 1 and other.name in self.sets and other.name != site.name:
+                    beside = self._own_beside(site, self.others_of(site.name, other.name))
+                    one = self._data("own_and_unseen", site, *beside)
+                    found.append(replace(one, name=f"{one.name}_{other.folder}", without=other.name))
+        return found
 
     def _data(
         self, source: ExchangeSource, site: ExchangeSite | None, data: TrainingData | None, reason: str = ""
@@ -167,8 +197,11 @@ class Sources:
 
     def _own_and_others(self, site: ExchangeSite) -> tuple[TrainingData | None, str]:
         """A site's originals beside what the others sent."""
+        return self._own_beside(site, self.others_of(site.name))
+
+    def _own_beside(self, site: ExchangeSite, others: DistilledSet | None) -> tuple[TrainingData | None, str]:
+        """A site's originals beside some set."""
         alone, reason = self._own_raw(site)
-        others = self.others_of(site.name)
         if alone is None or others is None:
             return None, reason or "no other site has a set"
         if why := unblendable(others):
@@ -242,7 +275,3 @@ class Sources:
             training=training,
             chosen_on=self._validation(),
         )
-
-
-def _united(sources: Sequence[MergeSource]) -> DistilledSet:
-    return merge_sets(sources) if len(sources) > 1 else sources[0].distilled

@@ -75,22 +75,28 @@ def test_the_markdown_is_a_table_of_every_row_without_markup_of_a_site() -> None
 
 def test_a_hospital_that_sent_nothing_has_a_section_with_every_difference() -> None:
     shown = MarkdownIt("commonmark").enable("table").render(exchange_markdown(study()))
-    table = shown.partition("At a hospital that sent nothing")[2].split("</table>")[0]
-    unseen = [one for one in study().matrix.differences if one.plus == "others_sets"]
-    assert table.count("<tr>") == 1 + len(unseen)
-    assert "chose that of the sets" in table
-    for one in unseen:
-        if one.macro_auc.value is not None:
-            assert difference(one.macro_auc.value) in table
+    tables = shown.partition("At a hospital that sent nothing")[2].split("</table>")
+    assert "chose that of the sets" in tables[1]
+    assert "chosen anew for each" in tables[0]
     assert "At a hospital that sent nothing" in render_exchange(study())
-    told = [one for one in unseen if one.of != one.site and one.macro_auc.value is not None]
     said = unseen_sentences(study())
-    assert told
-    for one in told:
-        assert one.macro_auc.value is not None
-        [line] = [line for line in said if line.startswith(f"At {one.site}, ")]
-        assert f"{one.of} {difference(one.macro_auc.value)}" in line
-        assert f"{one.site} " not in line.partition("originals of")[2]
+    for table, source, words, minus in (
+        (tables[0], "own_and_unseen", "the sets of the rest add to the macro AUC of", "own_raw"),
+        (tables[1], "others_sets", "macro AUC of the sets of the others minus that of", "own_raw"),
+    ):
+        unseen = [one for one in study().matrix.differences if one.plus == source]
+        assert table.count("<tr>") == 1 + len(unseen)
+        for one in unseen:
+            if one.macro_auc.value is not None:
+                assert difference(one.macro_auc.value) in table
+        told = [one for one in unseen if one.of != one.site and one.minus == minus and one.macro_auc.value is not None]
+        assert told
+        for one in told:
+            assert one.macro_auc.value is not None
+            [line] = [line for line in said if line.startswith(f"At {one.site}, ") and words in line]
+            assert f"{one.of} {difference(one.macro_auc.value)}" in line
+            assert f"{one.site} " not in line.partition("originals of")[2]
+    assert "Own originals and the sets of the others but one, north_clinic, without south" in shown
 
 
 def test_the_page_shows_every_figure_and_runs_nothing() -> None:
