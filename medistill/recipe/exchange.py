@@ -25,6 +25,9 @@ class ExchangeRecipe(Section):
     tells what the guard would take."""
     weight: Positive = 1.0
     """The same where a site cannot choose, since its validation patients are of one class."""
+    balance: Literal["sites", "images"] = "sites"
+    """Who counts alike in united sets: `sites` weighs the images of a class so that every site that sent some counts
+    alike, however many it sent; `images` lets a site with twice as many count twice."""
     left_out: Literal["each", "none"] = "each"
     """Sites that are taken to have sent nothing: `each` in turn, where there are three sets at least. At every other
     site with two classes, networks learn from its originals and the sets without that of the one that is left out,

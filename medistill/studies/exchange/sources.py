@@ -14,6 +14,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.evaluate.protocol import distilled_training, random_rows, raw_schedule, small_schedule
 from medistill.evaluate.site_matrix import SOURCES, ExchangeSource
+from medistill.sharing.balance import balanced_weights
 from medistill.sharing.merge_source import MergeSource
 from medistill.sharing.merging import merge_sets
 from medistill.studies.exchange.blend import Sent, blended, unblendable
@@ -125,10 +126,14 @@ class Sources:
         return self._united(others) if others else None
 
     def _united(self, sources: Sequence[MergeSource]) -> DistilledSet:
-        """Sets as one."""
+        """Sets as one, in which each site counts alike if the recipe says so."""
         if len(sources) == 1:
             return sources[0].distilled
-        return merge_sets(sources)
+        merged = merge_sets(sources)
+        if self.recipe.exchange.balance == "images":
+            return merged
+        senders = np.repeat(np.arange(len(sources)), [len(source.distilled.labels) for source in sources])
+        return replace(merged, weights=balanced_weights(merged.weights, merged.labels, senders))
 
     def _of(self, source: ExchangeSource) -> list[SourceData]:
         if source == "own_raw":

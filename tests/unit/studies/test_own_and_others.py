@@ -22,7 +22,7 @@ from medistill.errors import DivergedError, UsageError
 from medistill.evaluate.home_guard import HomeGuard, balanced_mean
 from medistill.networks.registry import network_spec
 from medistill.progress import Silent
-from medistill.recipe import Recipe, load_recipe
+from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.recipe.exchange import ExchangeRecipe
 from medistill.sharing.merge_source import MergeSource
 from medistill.studies.exchange.blend import Sent, blended, unblendable
@@ -180,6 +180,45 @@ def test_labels_that_are_no_classes_never_stand_beside_originals(
         sites, {**sets, "e": replace(sets["e"], distilled=labelled(corpus, "probabilities"))}, {}, context
     )._own_and_others(sites[1])
     assert data is not None
+
+
+def test_united_sets_count_alike_by_site_unless_the_recipe_counts_images(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    cells = [(site, name, split, 4) for site in "enw" for name in "AB" for split in ("train", "val", "test")]
+    corpus = corpus_of(tmp_path / "corpus", *cells)
+    sites = plan_exchange(corpus, images=2)
+    counts = {"e": 1, "n": 2, "w": 6}  # images of each class
+    sets = {name: MergeSource(name, drawn_set(corpus, ipc=n), f"{n:064d}", sender=name) for name, n in counts.items()}
+
+    def sums(united: DistilledSet, *names: str) -> list[float]:
+        """Of the weights of each site and class, site after site."""
+        senders = np.repeat(np.arange(len(names)), [2 * counts[name] for name in names])
+        return [united.weights[(senders == k) & (united.labels == c)].sum() for k in range(len(names)) for c in (0, 1)]
+
+    for balance, whole, others in (("sites", [3.0] * 6, [4.0] * 4), ("images", [1.0, 1, 2, 2, 6, 6], [2.0, 2, 6, 6])):
+        recipe = override_recipe(tiny_recipe, [f"exchange.balance={balance}"], "test")
+        sources = Sources(sites, sets, {}, context_of(corpus, recipe, tmp_path))
+        np.testing.assert_allclose(sums(sources.united, *"enw"), whole, rtol=1e-6)
+        given = sources.others_of("e")
+        assert given is not None
+        np.testing.assert_allclose(sums(given, *"nw"), others, rtol=1e-6)
+        alone = sources.others_of("e", "n")
+        assert alone is not None
+        assert alone is sets["w"].distilled
+    unseen = [one for one in sources.all() if one.without]
+    assert [(one.site, one.without, one.name) for one in unseen] == [
+        (mine, other, f"own_and_unseen_{names[mine]}_{names[other]}")
+        for names in ({site.name: site.folder for site in sites},)
+        for mine in "enw"
+        for other in "enw"
+        if other != mine
+    ]
+    [first, *_] = unseen
+    assert first.data is not None
+    [third] = {"e", "n", "w"} - {first.site, first.without}
+    assert first.data.sent == 2 * counts[third]
+    assert len({one.random_names for one in unseen}) == 6
+    none = override_recipe(tiny_recipe, ["exchange.left_out=none"], "test")
+    assert not [one for one in Sources(sites, sets, {}, context_of(corpus, none, tmp_path)).all() if one.without]
 
 
 @pytest.mark.parametrize(("recipe", "name"), [("covid-xray-krr-st", "KRR-ST"), ("covid-xray-frepo", "FRePo")])
