@@ -28,6 +28,7 @@ from medistill.report.exchange import ExchangeStudy, SmallHospital, StudiedSite
 from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.sharing.merge_source import MergeSource
 from medistill.studies.exchange.audited import Auditor
+from medistill.studies.exchange.choice import offered_weights
 from medistill.studies.exchange.giving import studied_sites
 from medistill.studies.exchange.networks import source_predictions
 from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
@@ -181,7 +182,7 @@ def _small_hospital(sources: Sources, rows: np.ndarray, context: Context) -> Sma
         hospital_curve(answers, test, place, corpus.class_names, recipe.evaluate, seed=recipe.seed)
         for place in (name, "")
     )
-    return SmallHospital(name, recipe.exchange.draws, curves, answers.notes)
+    return SmallHospital(name, recipe.exchange.draws, curves, answers.notes, recipe.exchange.guard)
 
 
 def _study(
@@ -211,7 +212,8 @@ def _study(
         corpus=corpus.content,
         versions=versions(),
         audited=recipe.exchange.audit,
-        weights=recipe.exchange.weights,
+        weights=offered_weights(recipe.exchange),
+        guard=recipe.exchange.guard,
         method=recipe_facts(recipe).display_name,
     )
 
