@@ -11,6 +11,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
 from medistill.recipe.arms import ArmName
 from medistill.report.estimates import with_interval
+from medistill.report.exchange_received import SentSet, received_sentences
 from medistill.report.wording import class_label, counted, listed, plural_of
 
 EXCHANGE_SCHEMA = 2
@@ -136,6 +137,7 @@ class ExchangeStudy:
         weights: that an image that was sent could have beside own originals.
         method: by which the sets were made.
         hospital: a site with few of its patients; None where none was asked for.
+        received: sets that other hospitals really sent, those that were left out too.
     """
 
     class_names: tuple[str, ...]
@@ -158,6 +160,7 @@ class ExchangeStudy:
     weights: tuple[float, ...] = (1.0,)
     method: str = ""
     hospital: SmallHospital | None = None
+    received: tuple[SentSet, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""
@@ -196,7 +199,7 @@ def headline(study: ExchangeStudy) -> str:
     for column, site in enumerate(study.matrix.sites):
         cells = [(source, study.row(source, site.name).cells[column].macro_auc) for source in sources]
         parts += [f"at {site.name} {_stated(cells)}"] if any(area.value is not None for _, area in cells) else []
-    pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site]
+    pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site and not row.reason]
     parts.append(f"over the test images of all sites together {_stated(pooled)}")
     return " ".join(filter(None, (f"Macro AUC {'; '.join(parts)}.", _gained(study))))
 
@@ -257,10 +260,12 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
     found += [f"{site.name}: {site.note}" for site in study.sites if site.note]
     hidden = [site for site in study.matrix.sites if site.reason]
     found += [f"Figures at {site.name} are not shown: {site.reason}." for site in hidden]
-    found.append(
-        "“All originals pooled” is the upper bound that privacy forbids: nothing but this study, in which all images "
-        "lie on one machine, may train on it. The random originals are forbidden likewise."
-    )
+    found += received_sentences(study.received)
+    if any(not row.reason for row in study.rows("pooled_raw")):
+        found.append(
+            "“All originals pooled” is the upper bound that privacy forbids: nothing but this study, in which all "
+            "images lie on one machine, may train on it. The random originals are forbidden likewise."
+        )
     found.append(
         f"Each site distilled once, and each figure is the mean over {counted(study.networks, 'network')}. Intervals "
         "are of the test patients; another distillation, or other networks, could move a figure further."

@@ -32,6 +32,7 @@ from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.sharing.merge_source import MergeSource
 from medistill.studies.exchange.audited import Auditor, without_exchange
 from medistill.studies.exchange.networks import source_predictions
+from medistill.studies.exchange.received import Senders, at_home
 from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
 from medistill.studies.exchange.small_hospital import hospital_answers, refuse_hospital
 from medistill.studies.exchange.sources import Sources
@@ -56,6 +57,8 @@ def exchange_study(
     *,
     out: str | Path,
     labels: str | Path | None = None,
+    received: Sequence[str | Path] = (),
+    trust: Sequence[str] = (),
     network: NetworkFactory | None = None,
     device: str = "auto",
     progress: Progress = Silent(),
@@ -66,7 +69,9 @@ def exchange_study(
     sets are audited, as far as the recipe says, and united. Networks are trained on each source of `SOURCES` and tested
     on every site's test patients. Where ``exchange.hospital`` names a site, it is tried with few of its patients too.
     Sets and networks are kept in ``out``: a call that was interrupted goes on where it was when it is repeated, and a
-    site that makes no set, or whose set was damaged, is named and left out. Ends with
+    site that makes no set, or whose set was damaged, is named and left out. Sets that other hospitals really sent stand
+    beside those of the sites, or in their place where the corpus has one site: they are checked as `receive` checks
+    them, and one that is refused or does not fit is named and left out. Ends with
     ``exchange.html``, ``exchange.json`` and ``exchange.md``, and the united set in ``out/united``.
 
     Args:
@@ -74,10 +79,13 @@ def exchange_study(
         recipe: how each site distils, and how networks are trained and tested.
         out: folder of the study.
         labels: table of labels and sites.
+        received: bundles, folders of sets or of runs.
+        trust: keys of which one must have signed each of them.
         network: a network of the user's own (see `train_experts`); None takes the recipe's.
 
     Raises:
-        UsageError: fewer than two sites can distil; a class comes from none; the recipe asks for whitening, or for
+        UsageError: fewer than two sites can distil, or none where sets were received; none of these can be taken, and
+            there is one site; ``trust`` names no key; a class comes from none; the recipe asks for whitening, or for
             networks under differential privacy; ``exchange.hospital`` is no site with two classes, or the method's
             labels are values or target vectors; ``out`` holds the study of something else, or another process works
             there; no test image is of a known site.
@@ -89,24 +97,28 @@ def exchange_study(
     with exclusive_lock(folder / ".lock", when_taken=lambda: _refuse_second(folder), keep=False):
         log = RunLog(folder / "log.jsonl", progress)
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
+        corpus = at_home(corpus) if received else corpus
         spec = network_spec(corpus, recipe, network)
         context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log)
         check_image_size(spec)
+        senders = Senders.of(received, trust, context)
         encode_corpus(context)
         needed = max(recipe.method.ipc, recipe.fewest_images)
-        sites = plan_exchange(corpus, needed, recipe.fewest_patients, recipe.prune)
+        fewest = 1 if senders.names else 2
+        sites = plan_exchange(corpus, needed, recipe.fewest_patients, recipe.prune, fewest=fewest)
         if recipe.exchange.hospital:
             refuse_hospital(recipe.exchange.hospital, sites)
         rows = _tested(corpus)
         inside = replace(context, out=folder / "sites")
-        sets, reasons = _sets(sites, without_exchange(inside), network)
+        sets, reasons = _sets(sites, without_exchange(inside), network, fewest=0 if senders.names else 2)
+        senders = senders.beside(sets, context)
         studied = _studied_sites(sites, sets, reasons, Auditor(inside, network, built_in=data is None))
-        sources = Sources(sites, sets, reasons, context)
+        sources = Sources(sites, {**sets, **(senders.sets or {})}, reasons, context)
         sources.united.save(private_folder(folder / "united"))
         predicted = source_predictions(sources.all(), rows, context)
         hospital = _small_hospital(sources, rows, context)
         log.say("Comparing the sources at every site.")
-        study = replace(_study(predicted, rows, studied, context), hospital=hospital)
+        study = replace(_study(predicted, rows, studied, context), hospital=hospital, received=senders.told)
         write_json(folder / "exchange.json", study.as_json())
         write_text(folder / "exchange.md", exchange_markdown(study))
         write_text(folder / "exchange.html", render_exchange(study))
@@ -114,7 +126,7 @@ def exchange_study(
 
 
 def _sets(
-    sites: Sequence[ExchangeSite], context: Context, network: NetworkFactory | None
+    sites: Sequence[ExchangeSite], context: Context, network: NetworkFactory | None, *, fewest: int = 2
 ) -> tuple[dict[str, MergeSource], dict[str, str]]:
     """Return the set of each site, by its name, and why the others have none.
 
@@ -122,9 +134,10 @@ def _sets(
         sites: what each site can give.
         context: corpus of all sites, and the folder in which each site's lies.
         network: a network of the user's own.
+        fewest: sites that must have one.
 
     Raises:
-        UsageError: fewer than two have one.
+        UsageError: fewer have one.
     """
     log = context.progress
     reasons = {site.name: site.reason for site in sites if site.reason}
@@ -145,7 +158,7 @@ def _sets(
             continue
         digest = sha256_file(folder / "set" / "images.safetensors")
         sets[site.name] = MergeSource(site.name, distilled, digest, sender=site.name)
-    if len(sets) < 2:
+    if len(sets) < fewest:
         raise UsageError(
             f"{len(sets)} of {len(sites)} sites made a set; {'; '.join(f'{k}: {why}' for k, why in reasons.items())}",
             expected="two at least, or nothing can be exchanged",
