@@ -11,6 +11,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
 from medistill.recipe.arms import ArmName
 from medistill.report.estimates import with_interval
+from medistill.report.exchange_invented import InventedHospital, invented_sentence
 from medistill.report.exchange_received import SentSet, received_sentences
 from medistill.report.wording import class_label, counted, listed, plural_of
 
@@ -138,6 +139,7 @@ class ExchangeStudy:
         method: by which the sets were made.
         hospital: a site with few of its patients; None where none was asked for.
         received: sets that other hospitals really sent, those that were left out too.
+        invented: the sites, where these are no hospitals but parts of one with other grey curves.
     """
 
     class_names: tuple[str, ...]
@@ -161,6 +163,7 @@ class ExchangeStudy:
     method: str = ""
     hospital: SmallHospital | None = None
     received: tuple[SentSet, ...] = ()
+    invented: tuple[InventedHospital, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""
@@ -226,7 +229,7 @@ def _stated(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
 
 def statements(study: ExchangeStudy) -> tuple[str, ...]:
     """What must be read beside the figures, a sentence or two each."""
-    found = []
+    found = list(filter(None, (invented_sentence(study.invented),)))
     single = [site for site in study.matrix.sites if site.only_class]
     if single:
         where = listed([f"{site.name} (every test image {class_label(site.only_class)})" for site in single])

@@ -89,10 +89,10 @@ def exchange_page(study: ExchangeStudy) -> Page:
 
 def _who(study: ExchangeStudy) -> str:
     """How many sites there are, and how many sets came from elsewhere."""
-    taken = sum(not one.reason for one in study.received)
+    taken, kind = sum(not one.reason for one in study.received), "invented hospital" if study.invented else "site"
     if taken:
-        return f"{counted(len(study.sites), 'site')} and {counted(taken, 'received set')}"
-    return f"{counted(len(study.sites), 'site')} that exchange distilled sets"
+        return f"{counted(len(study.sites), kind)} and {counted(taken, 'received set')}"
+    return f"{counted(len(study.sites), kind)} that exchange distilled sets"
 
 
 def _headline(study: ExchangeStudy) -> str:

@@ -31,8 +31,10 @@ from medistill.report.exchange import ExchangeStudy, SmallHospital, StudiedSite
 from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.sharing.merge_source import MergeSource
 from medistill.studies.exchange.audited import Auditor, without_exchange
+from medistill.studies.exchange.invented import invented_hospitals, with_invented
 from medistill.studies.exchange.networks import source_predictions
 from medistill.studies.exchange.received import Senders, at_home
+from medistill.studies.exchange.refusals import refuse_recipe
 from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
 from medistill.studies.exchange.small_hospital import hospital_answers, refuse_hospital
 from medistill.studies.exchange.sources import Sources
@@ -91,13 +93,13 @@ def exchange_study(
             there; no test image is of a known site.
         DataError: there is nothing to read, or what was read makes no corpus.
     """
-    _refuse_recipe(recipe)
+    refuse_recipe(recipe)
     recipe = with_encoder(recipe, network)
     folder = private_folder(Path(out))
     with exclusive_lock(folder / ".lock", when_taken=lambda: _refuse_second(folder), keep=False):
         log = RunLog(folder / "log.jsonl", progress)
         corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
-        corpus = at_home(corpus) if received else corpus
+        corpus = with_invented(at_home(corpus) if received else corpus, recipe, log)
         spec = network_spec(corpus, recipe, network)
         context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log)
         check_image_size(spec)
@@ -118,7 +120,12 @@ def exchange_study(
         predicted = source_predictions(sources.all(), rows, context)
         hospital = _small_hospital(sources, rows, context)
         log.say("Comparing the sources at every site.")
-        study = replace(_study(predicted, rows, studied, context), hospital=hospital, received=senders.told)
+        study = replace(
+            _study(predicted, rows, studied, context),
+            hospital=hospital,
+            received=senders.told,
+            invented=invented_hospitals(recipe.exchange),
+        )
         write_json(folder / "exchange.json", study.as_json())
         write_text(folder / "exchange.md", exchange_markdown(study))
         write_text(folder / "exchange.html", render_exchange(study))
@@ -315,30 +322,6 @@ def _study(
         weights=recipe.exchange.weights,
         method=recipe_facts(recipe).display_name,
     )
-
-
-def _refuse_recipe(recipe: Recipe) -> None:
-    if recipe.privacy.mode == "dp" and not recipe.method.one_release:
-        raise UsageError(
-            "the recipe asks for experts under differential privacy",
-            expected="a recipe without it, or with a method that releases once (private-means), whose sets alone the "
-            "budget is of",
-            do="set privacy.mode = none for the study, or choose --method private-means",
-        )
-    if recipe.data.zca:
-        raise UsageError(
-            "the recipe whitens the images",
-            expected="data.zca = false, since sets with a whitening of each site's own cannot be united",
-            do="add --set data.zca=false",
-        )
-    facts = recipe_facts(recipe)
-    if recipe.exchange.hospital and (facts.label_values or facts.target_vectors):
-        raise UsageError(
-            f"{facts.display_name} makes sets whose labels are values or target vectors, which cannot stand beside the "
-            "few originals of exchange.hospital",
-            expected="sets with classes or probabilities",
-            do="leave exchange.hospital empty, or take another --method",
-        )
 
 
 def _refuse_second(folder: Path) -> None:
