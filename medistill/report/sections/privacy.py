@@ -73,11 +73,8 @@ def _gate(audit: Audit, report: Report) -> Iterator[Block]:
         tuple(row for one in audit.criteria for row in _criterion(one)),
         style="gate",
     )
-    laxer = (
-        ""
-        if audit.deviations
-        else (" They, and the budget of the attacks, are no laxer than those that medistill ships.")
-    )
+    budget = ", and the budget of the attacks," if audit.trained else ""
+    laxer = "" if audit.deviations else f" They{budget} are no laxer than those that medistill ships."
     yield Prose(f"The thresholds are the recipe’s (section audit). No standard gives any.{laxer}", small=True)
 
 
