@@ -97,7 +97,7 @@ def _refuse(united: DistilledSet) -> None:
     if known is None or united.provenance.starts_from != "quantised" or not known.weights:
         raise DataError(
             "not all sets state images that are centroids, unchanged, and weights of one kind",
-            expected="sets of a method whose images are means of patients' images, as ddoq makes them, weighted by mass",
+            expected="images that are means of patients' images, as ddoq makes them, weighted by mass",
             do="leave out --ipc: the images are then united as they are",
         )
     if known.encoder != "pca":

@@ -55,9 +55,15 @@ class Senders:
             context: of the study; its progress is told of each set, whether it is taken or left out.
 
         Raises:
-            UsageError: ``trust`` names no key, or one site alone would be left.
+            UsageError: ``trust`` names no key, or nothing was received that it could be asked of; or one site alone
+                would be left.
         """
-        demanded_keys(trust)
+        if demanded_keys(trust) and not paths:
+            raise UsageError(
+                "--trust was given, and nothing was received",
+                expected="bundles that one of these keys must have signed",
+                do="name them with --received, or leave out --trust",
+            )
         told, taken = [], set(context.corpus.site_names)
         sets: dict[str, MergeSource] = {}
         for path in paths:

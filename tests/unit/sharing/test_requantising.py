@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
+from typer.testing import CliRunner
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
@@ -22,6 +24,8 @@ from medistill.sharing.merging import merge_sets
 from medistill.sharing.requantising import requantised
 from medistill.sharing.statement import Statement
 from medistill.workflow.merge import merge
+from medistill_cli.main import app
+from tests.settings_restored import settings_restored
 
 STATED = {"min_cluster_size": 2, "smallest_cluster": 3, "encoder": "pca", "weights": "mass", "labels": "soft"}
 EAST, WEST = Normalisation((0.4,), (0.2,)), Normalisation((0.6,), (0.3,))
@@ -171,3 +175,17 @@ def test_the_workflow_unites_folders(tmp_path: Path) -> None:
     assert np.bincount(united.labels).tolist() == [4, 4]
     np.testing.assert_array_equal(DistilledSet.load(tmp_path / "out").images, united.images)
     assert len(merge(folders, out=tmp_path / "all").labels) == 20
+
+
+def test_the_command_says_of_how_many_images_they_are_the_means(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        (tmp_path / str(seed)).mkdir()
+        centroids(seed).save(tmp_path / str(seed))
+    words = ["merge", str(tmp_path / "1"), str(tmp_path / "2"), "--ipc", "3", "--out"]
+    with settings_restored():
+        plain = CliRunner().invoke(app, [*words, str(tmp_path / "out")])
+        told = CliRunner().invoke(app, [*words, str(tmp_path / "again"), "--json"])
+    assert plain.exit_code == told.exit_code == 0, plain.stderr + told.stderr
+    assert "6 images of 2 sets, the means of 20 by their masses" in plain.stdout
+    assert "10 to 19" in plain.stdout
+    assert json.loads(told.stdout)["images"] == 6

@@ -219,6 +219,8 @@ def test_only_the_demanded_key_will_do_and_who_signed_is_told(context: Context, 
     assert of_west.names == ()
     assert "is not signed, and --trust was given" in of_west.told[0].reason
     assert "is signed by the key" in of_west.told[1].reason
+    with pytest.raises(UsageError, match="nothing was received"):
+        Senders.of([], ["st-east"], context)
     with pytest.raises(UsageError, match="st-north"):
         Senders.of([signed], ["st-north"], context)
 
