@@ -197,7 +197,8 @@ def audit_sentence(site: StudiedSite) -> str:
 def headline(study: ExchangeStudy) -> str:
     """Macro AUC of own originals, alone and beside the others' sets, of the sets of all sites and of all originals
     pooled, where there is one."""
-    sources: tuple[ExchangeSource, ...] = ("own_raw", "own_and_others", "all_sets", "pooled_raw")
+    sources: list[ExchangeSource] = ["own_raw", "own_and_others", "all_sets"]
+    sources += ["pooled_raw"] if any(not row.reason for row in study.rows("pooled_raw")) else []
     parts = []
     for column, site in enumerate(study.matrix.sites):
         cells = [(source, study.row(source, site.name).cells[column].macro_auc) for source in sources]
