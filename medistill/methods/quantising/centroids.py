@@ -9,11 +9,10 @@ import numpy as np
 
 from medistill.artifacts.local_key import local_key
 from medistill.artifacts.making import Chain
-from medistill.artifacts.normalisation import Normalisation
 from medistill.methods.base import Distilled
 from medistill.methods.quantising.quantise import quantise
 from medistill.methods.quantising.teacher import soft_labels
-from medistill.recipe import CentroidsRecipe, quantisation_of
+from medistill.recipe import CentroidsRecipe, Recipe, quantisation_of
 from medistill.training.context import Context
 from medistill.training.fitted_normalisation import fitted_normalisation
 
@@ -36,6 +35,7 @@ def centroid_set(context: Context, class_ids: Sequence[int], origin: Mapping[str
     centroids = quantise(context, class_ids)
     normalisation = fitted_normalisation(corpus, recipe, progress)
     images = centroids.images(normalisation)
+    taught = recipe.method.learns_labels
     return Distilled(
         images=images,
         labels=centroids.labels,
@@ -43,15 +43,20 @@ def centroid_set(context: Context, class_ids: Sequence[int], origin: Mapping[str
         stage=np.zeros(len(images), np.int64),
         student_lr=recipe.evaluate.lr,
         normalisation=normalisation,
-        soft_labels=_soft_labels(images, normalisation, context) if recipe.method.learns_labels else None,
+        soft_labels=soft_labels(images, normalisation, context, teaching_of(recipe)) if taught else None,
         chain=chain,
         origin=origin,
         quantisation=centroids.record,
     )
 
 
-def _soft_labels(images: np.ndarray, normalisation: Normalisation, context: Context) -> np.ndarray:
-    settings = quantisation_of(context.recipe.method)
+def teaching_of(recipe: Recipe) -> CentroidsRecipe:
+    """How soft labels come to the centroids of a recipe.
+
+    Raises:
+        TypeError: its method has none.
+    """
+    settings = quantisation_of(recipe.method)
     if not isinstance(settings, CentroidsRecipe):
-        raise TypeError(f"method {context.recipe.method.name} has no teachers")
-    return soft_labels(images, normalisation, context, settings)
+        raise TypeError(f"method {recipe.method.name} has no teachers")
+    return settings
