@@ -13,7 +13,8 @@ Sizes = Annotated[tuple[Annotated[int, Field(ge=4, le=MOST_NUMBER)], ...], Field
 
 
 class ExchangeRecipe(Section):
-    """What sites do with the sets of others, and what is asked about it. It decides nothing about any set."""
+    """What sites do with the sets of others, and what is asked about it. It decides nothing about the set of a site,
+    except whose images these are where hospitals are invented."""
 
     weights: Weights = (0.1, 0.3, 1.0, 3.0, 10.0)
     """Weights to try for an image that was sent, where one of a site's own originals has the weight 1; a site chooses
@@ -44,3 +45,13 @@ class ExchangeRecipe(Section):
     """How often they are drawn anew; the larger numbers of a draw hold the smaller ones."""
     folds: Annotated[int, Field(ge=2, le=20), AtMost(20)] = 5
     """Parts of these few patients that are left out in turn to choose the weight, and a probe's penalty, by."""
+    invented: Annotated[int, Field(ge=0, le=20), AtMost(20)] = 0
+    """Hospitals that are invented: the patients of the one site of the corpus are divided among so many, each of which
+    has another exposure, or equalises. Everything that is written calls them invented. 0 invents none."""
+    invented_exposure: Annotated[float, Field(ge=0, le=3)] = 0.5
+    """How far their exposures lie apart, in stops: their gammas go from 2^-x, the brightest, to 2^x."""
+    invented_level: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    """Grey that is added to the brightest and taken from the darkest, as a share of full scale; between them in even
+    steps."""
+    invented_equalised: Annotated[int, Field(ge=0, le=20), AtMost(20)] = 1
+    """How many of them, the last ones, equalise the histogram of every image instead."""

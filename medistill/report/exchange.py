@@ -11,7 +11,9 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
 from medistill.recipe.arms import ArmName
 from medistill.report.estimates import with_interval
+from medistill.report.exchange_invented import InventedHospital, invented_sentence
 from medistill.report.exchange_learning import learning_statements
+from medistill.report.exchange_received import SentSet, received_sentences
 from medistill.report.wording import class_label, counted, listed, plural_of
 
 EXCHANGE_SCHEMA = 2
@@ -154,6 +156,8 @@ class ExchangeStudy:
         guard: of own patients, "home" or "off".
         method: by which the sets were made.
         hospital: a site with few of its patients; None where none was asked for.
+        received: sets that other hospitals really sent, those that were left out too.
+        invented: the sites, where these are no hospitals but parts of one with other grey curves.
     """
 
     class_names: tuple[str, ...]
@@ -177,6 +181,8 @@ class ExchangeStudy:
     guard: str = "off"
     method: str = ""
     hospital: SmallHospital | None = None
+    received: tuple[SentSet, ...] = ()
+    invented: tuple[InventedHospital, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""
@@ -215,12 +221,13 @@ def audit_sentence(site: StudiedSite) -> str:
 def headline(study: ExchangeStudy) -> str:
     """Macro AUC of own originals, alone and beside the others' sets, of the sets of all sites and of all originals
     pooled, where there is one."""
-    sources: tuple[ExchangeSource, ...] = ("own_raw", "own_and_others", "all_sets", "pooled_raw")
+    sources: list[ExchangeSource] = ["own_raw", "own_and_others", "all_sets"]
+    sources += ["pooled_raw"] if any(not row.reason for row in study.rows("pooled_raw")) else []
     parts = []
     for column, site in enumerate(study.matrix.sites):
         cells = [(source, study.row(source, site.name).cells[column].macro_auc) for source in sources]
         parts += [f"at {site.name} {_stated(cells)}"] if any(area.value is not None for _, area in cells) else []
-    pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site]
+    pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site and not row.reason]
     parts.append(f"over the test images of all sites together {_stated(pooled)}")
     return " ".join(filter(None, (f"Macro AUC {'; '.join(parts)}.", _gained(study))))
 
@@ -247,7 +254,7 @@ def _stated(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
 
 def statements(study: ExchangeStudy) -> tuple[str, ...]:
     """What must be read beside the figures, a sentence or two each."""
-    found = []
+    found = list(filter(None, (invented_sentence(study.invented),)))
     single = [site for site in study.matrix.sites if site.only_class]
     if single:
         where = listed([f"{site.name} (every test image {class_label(site.only_class)})" for site in single])
@@ -264,6 +271,7 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
             "at such a set, and audit it, before it goes out.",
             "quantised": " Their images are means of several patients' images, or began as such: look at such a set, "
             "and audit it, before it goes out.",
+            "patches": " Their images are parts of patients' images, unchanged, and do not go out.",
         }.get(study.starts_from, "")
         found.append(
             f"The {'sets' if len(made_of_one) > 1 else 'set'} of {listed(made_of_one)} "
@@ -281,10 +289,12 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
     found += [f"{site.name}: {site.note}" for site in study.sites if site.note]
     hidden = [site for site in study.matrix.sites if site.reason]
     found += [f"Figures at {site.name} are not shown: {site.reason}." for site in hidden]
-    found.append(
-        "“All originals pooled” is the upper bound that privacy forbids: nothing but this study, in which all images "
-        "lie on one machine, may train on it. The random originals are forbidden likewise."
-    )
+    found += received_sentences(study.received)
+    if any(not row.reason for row in study.rows("pooled_raw")):
+        found.append(
+            "“All originals pooled” is the upper bound that privacy forbids: nothing but this study, in which all "
+            "images lie on one machine, may train on it. The random originals are forbidden likewise."
+        )
     found.append(
         f"Each site distilled once, and each figure is the mean over {counted(study.networks, 'network')}. Intervals "
         "are of the test patients; another distillation, or other networks, could move a figure further."

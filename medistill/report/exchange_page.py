@@ -29,6 +29,7 @@ from medistill.report.exchange import (
 )
 from medistill.report.exchange_differences import differences_table, unseen_section
 from medistill.report.exchange_hospital import hospital_headline, hospital_section
+from medistill.report.exchange_received import received_section
 from medistill.report.exchange_sites import sites_section
 from medistill.report.interval_plots import PlotRow, arm_mark, plot
 from medistill.report.page import Masthead, Page
@@ -68,6 +69,7 @@ def exchange_page(study: ExchangeStudy) -> Page:
         hospital_section(study),
         _gains(study),
         sites_section(study),
+        received_section(study.received),
         _making(study),
     )
     said = statements(study)
@@ -75,7 +77,7 @@ def exchange_page(study: ExchangeStudy) -> Page:
         title=f"{title} · medistill",
         header=Masthead(
             "medistill exchange study",
-            f"{counted(len(study.sites), 'site')} that exchange distilled sets",
+            _who(study),
             _headline(study),
         ),
         sections=(*sections, Section("statements", "", brief=(Heading("Read with the figures"), Bullets(said)))),
@@ -84,6 +86,14 @@ def exchange_page(study: ExchangeStudy) -> Page:
         brief_title=title,
         brief=(Prose(_headline(study)),),
     )
+
+
+def _who(study: ExchangeStudy) -> str:
+    """How many sites there are, and how many sets came from elsewhere."""
+    taken, kind = sum(not one.reason for one in study.received), "invented hospital" if study.invented else "site"
+    if taken:
+        return f"{counted(len(study.sites), kind)} and {counted(taken, 'received set')}"
+    return f"{counted(len(study.sites), kind)} that exchange distilled sets"
 
 
 def _headline(study: ExchangeStudy) -> str:

@@ -283,7 +283,7 @@ def test_a_class_too_small_for_tiles_or_for_pruning_takes_no_part_there(
     class Planned(Exception):
         pass
 
-    def stop(sites: list[ExchangeSite], *rest: object) -> None:
+    def stop(sites: list[ExchangeSite], *rest: object, **options: object) -> None:
         raise Planned({site.name: (site.classes, site.note) for site in sites})
 
     monkeypatch.setattr(workflow, "prepare", lambda *_, **__: corpus)

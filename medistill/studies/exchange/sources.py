@@ -14,6 +14,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.evaluate.protocol import distilled_training, random_rows, raw_schedule, small_schedule
 from medistill.evaluate.site_matrix import SOURCES, ExchangeSource
+from medistill.report.wording import listed
 from medistill.sharing.balance import balanced_weights
 from medistill.sharing.merge_source import MergeSource
 from medistill.sharing.merging import merge_sets
@@ -96,7 +97,7 @@ class Sources:
 
     Args:
         sites: what each site can give.
-        sets: site -> its set, where it has one.
+        sets: site -> its set, where it has one; and sender -> what was received, of which no originals are here.
         reasons: site -> why it has none.
         context: corpus of all sites, schedules and seed, and where the images go.
     """
@@ -110,6 +111,11 @@ class Sources:
     ) -> None:
         self.sites, self.sets, self.reasons = sites, sets, reasons
         self.corpus, self.recipe, self.device, self.context = context.corpus, context.recipe, context.device, context
+
+    @property
+    def received(self) -> list[str]:
+        """Senders whose originals are not here."""
+        return [name for name in self.sets if all(site.name != name for site in self.sites)]
 
     @cached_property
     def united(self) -> DistilledSet:
@@ -146,6 +152,8 @@ class Sources:
             return [self._data(source, site, *self._others_sets(site)) for site in self.sites]
         if source == "all_sets":
             return [self._data(source, None, self._of_set(self.united, self._validation()))]
+        if self.received:
+            return [self._data(source, None, None, f"the originals of {listed(self.received)} are not here")]
         if source == "random":
             return [self._data(source, None, self._random())]
         everything = np.concatenate([site.rows for site in self.sites])
