@@ -111,6 +111,17 @@ class StudiedSite:
     audit: SetAudit | None = None
     guarantee: str = ""
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> StudiedSite:
+        """Read what `dataclasses.asdict` made of one, before or after JSON."""
+        audit = value["audit"]
+        return cls(**{**_tuples(value), "audit": None if audit is None else SetAudit(**_tuples(audit))})
+
+
+def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields with tuples in the place of lists."""
+    return {name: tuple(field) if isinstance(field, list) else field for name, field in value.items()}
+
 
 @dataclass(frozen=True)
 class ExchangeStudy:

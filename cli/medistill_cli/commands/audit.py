@@ -128,6 +128,7 @@ def audit(
         print_written(
             {
                 "audit": folder / "audit.json",
+                "the same to read, print and sign by": folder / "audit.html",
                 **({"closest pairs: DO NOT SHARE": folder / "pairs.html"} if show_real else {}),
                 **({"what sites share: DO NOT SHARE": folder / "overlays.html"} if _shows_overlays(found) else {}),
             }
@@ -182,6 +183,7 @@ def _print(found: Audit) -> None:
         found_text,
         verdict_sentence,
     )
+    from medistill.report.one_run_statements import one_run_sentences
     from medistill.report.text_statements import text_sentences
     from medistill_cli.lines import duration
 
@@ -204,6 +206,9 @@ def _print(found: Audit) -> None:
         console.print(copies)
     if found.membership is not None:
         console.print(_attacks(found))
+        if found.membership.one_run is not None:
+            for said in one_run_sentences(found.membership.one_run, found.split_unit):
+                console.print(said, soft_wrap=True)
     for one in found.criteria:
         if one.reason and one.asked != LAXER and not one.not_looked_for:  # the sentences below tell these
             console.print(f"{one.name}: {one.reason}.", soft_wrap=True)

@@ -44,9 +44,7 @@ def soft_labels(images: np.ndarray, normalisation: Normalisation, context: Conte
         DivergedError: a teacher left the finite numbers.
     """
     recipe, spec, device = context.recipe, context.spec, context.device
-    jobs = _jobs(normalisation, context)
-    runner = JobRunner(jobs, context.progress.say)
-    runner.run(context, "Training teachers")
+    trained = train_teachers(normalisation, context)
     shown = LabelledImages.of_floats(
         torch.from_numpy(images).to(device),
         torch.zeros(len(images), dtype=torch.int64, device=device),
@@ -54,12 +52,27 @@ def soft_labels(images: np.ndarray, normalisation: Normalisation, context: Conte
     )
     temperature = _settings(recipe).temperature
     total = torch.zeros(len(images), spec.classes, device=device)
-    for job in jobs:
+    for job in trained.jobs:
         network = build_network(spec, job.rng(), device)
-        FlatParameters(network).load(torch.from_numpy(runner.done[job].arrays["parameters"]).to(device))
+        FlatParameters(network).load(torch.from_numpy(trained.done[job].arrays["parameters"]).to(device))
         total += torch.softmax(logits(network, shown, spec, recipe, device) / temperature, dim=1)
-    mean: np.ndarray = (total / len(jobs)).cpu().numpy()
+    mean: np.ndarray = (total / len(trained.jobs)).cpu().numpy()
     return mean
+
+
+def train_teachers(normalisation: Normalisation, context: Context) -> JobRunner:
+    """Train the teachers that are not there yet, all ranks of the context together, and return them.
+
+    Args:
+        normalisation: what they see of the originals.
+        context: as for `soft_labels`.
+
+    Raises:
+        DivergedError: a teacher left the finite numbers.
+    """
+    runner = JobRunner(_jobs(normalisation, context), context.progress.say)
+    runner.run(context, "Training teachers")
+    return runner
 
 
 def _jobs(normalisation: Normalisation, context: Context) -> list[TrainingJob]:
