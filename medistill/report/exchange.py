@@ -12,6 +12,7 @@ from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRo
 from medistill.recipe.arms import ArmName
 from medistill.report.estimates import with_interval
 from medistill.report.exchange_invented import InventedHospital, invented_sentence
+from medistill.report.exchange_learning import learning_statements
 from medistill.report.exchange_received import SentSet, received_sentences
 from medistill.report.wording import class_label, counted, listed, plural_of
 
@@ -24,6 +25,7 @@ SOURCE_NAMES: dict[ExchangeSource, str] = {
     "all_sets": "Sets of all sites",
     "random": "Random originals of all sites",
     "pooled_raw": "All originals pooled",
+    "own_and_unseen": "Own originals and the sets of the others but one",
 }
 SOURCE_MEANING: dict[ExchangeSource, str] = {
     "own_raw": "what a site has without any exchange",
@@ -33,6 +35,7 @@ SOURCE_MEANING: dict[ExchangeSource, str] = {
     "all_sets": "the exchange",
     "random": "as many real images of each class and site as the sets hold; sending them is forbidden",
     "pooled_raw": "forbidden: the upper bound, for which every site would have to send its patients' images",
+    "own_and_unseen": "tested at the site that is left out: what others gain where nobody sent from",
 }
 SOURCE_LOOKS: dict[ExchangeSource, tuple[ArmName, bool]] = {
     "own_raw": ("kmeans", True),
@@ -42,6 +45,7 @@ SOURCE_LOOKS: dict[ExchangeSource, tuple[ArmName, bool]] = {
     "all_sets": ("distilled", True),
     "random": ("random", True),
     "pooled_raw": ("raw", True),
+    "own_and_unseen": ("hard", False),
 }
 """Source -> the arm whose colour and point it has in figures, and whether the point is full."""
 
@@ -76,12 +80,14 @@ class SmallHospital:
         draws: of its patients.
         curves: at the hospital, then over all sites.
         notes: numbers of patients that were left out, and why.
+        guard: of these few patients, "home" or "off".
     """
 
     site: str
     draws: int
     curves: tuple[HospitalCurve, ...]
     notes: tuple[str, ...]
+    guard: str = "off"
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,7 @@ class ExchangeStudy:
         versions: package -> version.
         audited: what of an audit was run on the sets, "copies", "full" or "off".
         weights: that an image that was sent could have beside own originals.
+        guard: of own patients, "home" or "off".
         method: by which the sets were made.
         hospital: a site with few of its patients; None where none was asked for.
         received: sets that other hospitals really sent, those that were left out too.
@@ -171,6 +178,7 @@ class ExchangeStudy:
     versions: Mapping[str, str]
     audited: str = "off"
     weights: tuple[float, ...] = (1.0,)
+    guard: str = "off"
     method: str = ""
     hospital: SmallHospital | None = None
     received: tuple[SentSet, ...] = ()
@@ -191,8 +199,13 @@ class ExchangeStudy:
 
 def row_name(row: MatrixRow) -> str:
     """What a row is called where it stands by itself: "Own originals, north"."""
+    return f"{SOURCE_NAMES[row.source]}{f', {row_site(row, row.site)}' if row.site else ''}"
+
+
+def row_site(row: MatrixRow, name: str, without: str = "") -> str:
+    """Whose a row is, as its site is written, "without north" of the others' sets, and "south, without north"."""
     left_out = "without " if row.source == "others_sets" else ""
-    return f"{SOURCE_NAMES[row.source]}{f', {left_out}{row.site}' if row.site else ''}"
+    return f"{left_out}{name}{f', without {without or row.without}' if row.without else ''}"
 
 
 def audit_sentence(site: StudiedSite) -> str:
@@ -258,6 +271,7 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
             "at such a set, and audit it, before it goes out.",
             "quantised": " Their images are means of several patients' images, or began as such: look at such a set, "
             "and audit it, before it goes out.",
+            "patches": " Their images are parts of patients' images, unchanged, and do not go out.",
         }.get(study.starts_from, "")
         found.append(
             f"The {'sets' if len(made_of_one) > 1 else 'set'} of {listed(made_of_one)} "
@@ -290,38 +304,12 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
             f"Not every patient is known: {plural_of(study.split_unit)} count as patients, and intervals can be too "
             "narrow."
         )
-    found += _on_learning(study)
+    found += learning_statements(study.matrix.rows, study.weights, study.guard)
     found += _on_privacy(study)
     found.append("The figures are research results, not clinical evidence.")
     if study.synthetic:
         found.append("The images are of invented patients: the figures show that the program works, and nothing else.")
     return tuple(found)
-
-
-def _on_learning(study: ExchangeStudy) -> list[str]:
-    """How own originals and what was sent were weighed, and who could not choose."""
-    found = []
-    joined = [row for row in study.rows("own_and_others") if row.weight is not None]
-    chosen = [f"{row.weight:g} at {row.site}" for row in joined if not row.not_chosen]
-    lost = [row for row in joined if row.not_chosen]
-    if chosen:
-        tried = listed([f"{weight:g}" for weight in study.weights])
-        found.append(
-            f"How much an image that was sent counts beside an own original was chosen among {tried} by the site's own "
-            f"validation patients: {listed(chosen)}."
-        )
-    if lost:
-        found.append(
-            f"At {listed([row.site for row in lost])} it could not be chosen, because {lost[0].not_chosen}: the weight "
-            f"is {lost[0].weight:g}."
-        )
-    if any(row.penalty is not None for row in study.matrix.rows):
-        found.append(
-            "The penalty of each probe was chosen likewise, of what belongs to no site by the validation patients of "
-            "all, which real sites could not pool. A probe is fitted, without random numbers: of most sources there "
-            "is one."
-        )
-    return found
 
 
 def _on_privacy(study: ExchangeStudy) -> list[str]:

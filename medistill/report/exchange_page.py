@@ -24,6 +24,7 @@ from medistill.report.exchange import (
     ExchangeStudy,
     headline,
     row_name,
+    row_site,
     statements,
 )
 from medistill.report.exchange_differences import differences_table, unseen_section
@@ -113,7 +114,7 @@ def _matrix(study: ExchangeStudy) -> Section:
     in_brief = (
         f"Macro AUC, or accuracy (in percent) where every test image has one class, with its {level(study.confidence)}."
     )
-    meaning = tuple(f"{name}: {SOURCE_MEANING[source]}." for source, name in SOURCE_NAMES.items())
+    meaning = tuple(f"{name}: {SOURCE_MEANING[source]}." for source, name in SOURCE_NAMES.items() if study.rows(source))
     return Section(
         "matrix",
         "Site by site",
@@ -139,6 +140,7 @@ def _matrix_table(study: ExchangeStudy) -> Table:
                 (_mark(source), f" {SOURCE_NAMES[source]} ", Small(SOURCE_MEANING[source])),
             )
             for source in SOURCE_NAMES
+            if study.rows(source)
         ),
         style="wide",
     )
@@ -154,8 +156,8 @@ def _site_heading(site: TestedSite) -> Text:
 
 
 def _matrix_row(row: MatrixRow, sites: int) -> Row:
-    left_out = "without " if row.source == "others_sets" else ""
-    first = (f"{left_out}{class_label(row.site)}" if row.site else "all sites", row.images or "–")
+    of = row_site(row, class_label(row.site), class_label(row.without)) if row.site else "all sites"
+    first = (of, row.images or "–")
     if row.reason:
         return (*first, Span(sites + 1, Absent(row.reason)))
     return (*first, *map(_matrix_cell, (*row.cells, row.pooled)))
@@ -197,7 +199,7 @@ def _figures(study: ExchangeStudy) -> Section:
         "“Own” is what was learnt at the site where it is tested; “other sites” are all but that one. With "
         f"{level(study.confidence)}s."
     )
-    legend = Legend(tuple((_mark(source), name) for source, name in SOURCE_NAMES.items()))
+    legend = Legend(tuple((_mark(source), SOURCE_NAMES[source]) for source in SOURCES))
     return Section("figures", "At each site", (Prose(lede), legend, Beside(tuple(filter(None, figures)))))
 
 

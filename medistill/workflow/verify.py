@@ -112,6 +112,7 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
         ),
         *_tile_check(opened.distilled),
         *_quantisation_check(manifest),
+        *_patches_check(manifest),
         *_statistics_check(opened.distilled.statistics),
         *_encoder_check(manifest),
         *_teacher_check(manifest),
@@ -211,6 +212,18 @@ def _quantisation_check(manifest: BundleManifest) -> tuple[Check, ...]:
         return ()
     unit = UNITS[manifest.provenance.split_unit or "patient"]
     told = f"each image is, or began as, a mean of {known.smallest_cluster} {unit} or more; it agrees with itself"
+    return (Check(name, "declared", told),)
+
+
+def _patches_check(manifest: BundleManifest) -> tuple[Check, ...]:
+    """Of how many originals parts are said to be in the images."""
+    known, name = manifest.provenance.patched, "Patches"
+    if manifest.provenance.starts_from != "patches":
+        return ()
+    if known is None:
+        return (Check(name, "missing", "the images are parts of patients' images; of how many is not said"),)
+    unit = UNITS[manifest.provenance.split_unit or "patient"]
+    told = f"the images are unchanged parts of {known.originals} original images, of {known.groups} {unit}"
     return (Check(name, "declared", told),)
 
 

@@ -115,6 +115,11 @@ WAITS = {
     "quantisation.autoencoder.state_of": RUN,
     "quantisation.autoencoder_training._step": "the loss of a batch, since a diverged one must not be kept",
     "quantisation.autoencoder_training._finite": "once an epoch, whether it may be kept",
+    "denoising.denoiser.state_of": RUN,
+    "denoising.denoiser_training.train_denoiser": "once in fifty updates, whether their losses were finite",
+    "denoising.denoiser_training._finite": "once in fifty updates, whether they may be kept",
+    "selection.region_scores.NoiseErrors.maps": "once a batch of originals, whether the scores are finite",
+    "selection.region_scores.best_regions": PIECE,
     "training.encoded.seen_by": "once a set, whether its features are finite",
     "training.images.LabelledImages.stages": "once a network, which images join in which stage",
     "training.fresh_network.finished": TRAINED,
@@ -132,7 +137,8 @@ SMALL = {
     "queue.every": 1, "queue.first": 2, "queue.most": 2, "queue.steps": 2, "trained.count": 1, "trained.epochs": 1,
     "selection.epochs": 1, "selection.networks": 1, "levels": 2, "min_patients": 3,
     "quantise.min_cluster_size": 2, "quantise.components": 8, "quantise.refine": 2, "autoencoder.width": 8,
-    "autoencoder.levels": 2, "autoencoder.epochs": 1, "autoencoder.latent_channels": 1,
+    "denoiser.updates": 2, "denoiser.width": 8, "autoencoder.levels": 2, "autoencoder.epochs": 1,
+    "autoencoder.latent_channels": 1,
 }  # fmt: skip
 """Settings that make a run short, for the methods that have them."""
 OWN = {

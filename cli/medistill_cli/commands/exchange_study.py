@@ -72,8 +72,8 @@ def exchange_study(
       medistill exchange-study --out runs/exchange
       medistill exchange-study --data chest/ --labels chest/manifest.csv --out runs/exchange
       medistill exchange-study --data chest/ --recipe exchange-encoded --encoder NAME --out runs/exchange
-      medistill exchange-study --data own/ --received east.zip --received west.zip --out runs/received
       medistill exchange-study --data chest/ --out runs/exchange --processes 4
+      medistill exchange-study --data own/ --received east.zip --received west.zip --out runs/received
     """
     with sharing("repeat", processes, rank_timeout) as (progress, ranks):
         from medistill.artifacts.new_folder import refuse_unwritable

@@ -28,6 +28,7 @@ from medistill.report.exchange import ExchangeStudy, SmallHospital, StudiedSite
 from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.sharing.merge_source import MergeSource
 from medistill.studies.exchange.audited import Auditor
+from medistill.studies.exchange.choice import offered_weights
 from medistill.studies.exchange.giving import studied_sites
 from medistill.studies.exchange.invented import invented_hospitals, with_invented
 from medistill.studies.exchange.networks import source_predictions
@@ -102,8 +103,8 @@ def exchange_study(
         say_ranks(ranks, log)
 
         def read() -> Corpus:
-            found = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
-            return with_invented(at_home(found) if received else found, recipe, log)
+            whole = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
+            return with_invented(at_home(whole) if received else whole, recipe, log)
 
         corpus = ranks.first(read)
         spec = network_spec(corpus, recipe, network)
@@ -144,7 +145,7 @@ def _write(study: ExchangeStudy, folder: Path) -> None:
 
 
 def _sets(
-    sites: Sequence[ExchangeSite], studied: Sequence[StudiedSite], folder: Path, *, fewest: int = 2
+    sites: Sequence[ExchangeSite], studied: Sequence[StudiedSite], folder: Path, *, fewest: int
 ) -> tuple[dict[str, MergeSource], dict[str, str]]:
     """Return the set of each site, by its name, and why the others have none.
 
@@ -202,7 +203,7 @@ def _small_hospital(sources: Sources, rows: np.ndarray, context: Context) -> Sma
         hospital_curve(answers, test, place, corpus.class_names, recipe.evaluate, seed=recipe.seed)
         for place in (name, "")
     )
-    return SmallHospital(name, recipe.exchange.draws, curves, answers.notes)
+    return SmallHospital(name, recipe.exchange.draws, curves, answers.notes, recipe.exchange.guard)
 
 
 def _study(
@@ -232,7 +233,8 @@ def _study(
         corpus=corpus.content,
         versions=versions(),
         audited=recipe.exchange.audit,
-        weights=recipe.exchange.weights,
+        weights=offered_weights(recipe.exchange),
+        guard=recipe.exchange.guard,
         method=recipe_facts(recipe).display_name,
     )
 
