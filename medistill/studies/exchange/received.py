@@ -45,6 +45,11 @@ class Senders:
         """Of the senders whose sets are taken."""
         return tuple(self.sets or ())
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """What was named -> the SHA-256 of its set; "" where it was left out."""
+        return {one.name: one.sha256 for one in self.told}
+
     @classmethod
     def of(cls, paths: Sequence[str | Path], trust: Sequence[str], context: Context) -> Senders:
         """Open sets and check them: whole, signed as `receive` asks, and fit for the study's corpus and network.

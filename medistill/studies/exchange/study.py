@@ -110,7 +110,8 @@ def exchange_study(
         spec = network_spec(corpus, recipe, network)
         context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log, ranks=ranks)
         check_image_size(spec)
-        senders = Senders.of(received, trust, context)
+        senders = ranks.first(lambda: Senders.of(received, trust, context))
+        ranks.agree(senders.digests, "give every rank the same files with --received")
         ranks.first(lambda: encode_corpus(context))
         needed = max(recipe.method.ipc, recipe.fewest_images)
         fewest = 1 if senders.names else 2
@@ -121,7 +122,7 @@ def exchange_study(
         inside = replace(context, out=folder / "sites", ranks=ALONE)
         studied = studied_sites(sites, Auditor(inside, network, built_in=data is None), ranks)
         sets, reasons = _sets(sites, studied, folder / "sites", fewest=0 if senders.names else 2)
-        senders = senders.beside(sets, context)
+        senders = ranks.first(lambda: senders.beside(sets, context))
         sources = Sources(sites, {**sets, **(senders.sets or {})}, reasons, context)
         ranks.lead(lambda: sources.united.save(private_folder(folder / "united")))
         predicted = source_predictions(sources.all(), rows, context)
