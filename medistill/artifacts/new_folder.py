@@ -22,7 +22,7 @@ def refuse_taken(out: Path) -> None:
     """
     if os.path.lexists(out) and not (os.path.isdir(out) and not any(out.iterdir())):
         raise UsageError(
-            f"{out} holds something already", expected="a folder that is new or empty", do="choose another --out"
+            f"{out} holds something already", expected="a folder that is new or empty", do="name another folder"
         )
     refuse_unwritable(out)
 
@@ -35,9 +35,7 @@ def refuse_taken_file(out: Path) -> None:
         ArtifactError: it could not be written.
     """
     if os.path.lexists(out):
-        raise UsageError(
-            f"{out} exists already", expected="a file that is new", do="remove it, or choose another --out"
-        )
+        raise UsageError(f"{out} exists already", expected="a file that is new", do="remove it, or name another file")
     refuse_unwritable(out)
 
 
@@ -49,7 +47,7 @@ def refuse_unwritable(out: Path) -> None:
         ArtifactError: with the reason that the system gives.
     """
     if os.path.lexists(out) and not os.path.isdir(out):
-        raise UsageError(f"{out} is no folder", expected="a folder, or nothing there", do="choose another --out")
+        raise UsageError(f"{out} is no folder", expected="a folder, or nothing there", do="name another folder")
     there = os.path.isdir(out)  # `Path.is_dir` raises where a name is too long
     missing = [] if there else [out.name]
     folder = out if there else out.absolute().parent
@@ -64,7 +62,7 @@ def refuse_unwritable(out: Path) -> None:
     except OSError as error:
         raise unwritable(out, error) from error
     except ValueError as error:  # a null byte
-        raise UsageError(f"--out cannot be a path: {error}", expected="a path", do="choose another --out") from None
+        raise UsageError(f"the output cannot be a path: {error}", expected="a path", do="name another folder") from None
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, Validation
 
 from medistill.artifacts.encoder_summary import EncoderSummary
 from medistill.artifacts.field_kinds import Count, Digest, Fingerprint, Line, Name, Settings, Version, Whole
+from medistill.artifacts.patched_summary import PatchedSummary
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.artifacts.record import Record
 from medistill.artifacts.text_check import TextCheck
@@ -110,8 +111,10 @@ class SharedProvenance(Record):
     versions: dict[Name, Version] | None = None
     corpus: Digest | None = None
     """Content hash of the corpus; left out under differential privacy, whose guarantee does not cover it."""
-    starts_from: Literal["real", "noise", "quantised"] | None = None
+    starts_from: Literal["real", "noise", "quantised", "patches"] | None = None
     quantisation: QuantisedSummary | None = None
+    patched: PatchedSummary | None = None
+    """What the images are pasted together from; none where they are not."""
     text_check: TextCheckRecord | None = None
     """What looked for text in the originals; none where an earlier version did not say."""
     synthetic_source: bool | None = None
@@ -132,6 +135,8 @@ class SharedProvenance(Record):
         known = {name: value for name, value in super().as_json().items() if value is not None}
         if self.quantisation is not None:
             known["quantisation"] = self.quantisation.sparse_json()
+        if self.patched is not None:
+            known["patched"] = self.patched.sparse_json()
         if self.text_check is not None:
             known["text_check"] = self.text_check.sparse_json()
         return known

@@ -82,7 +82,12 @@ def write_job(recipe: Recipe, sites: Sequence[str], *, out: str | Path, hours: f
 
 
 def _checked_sites(sites: Sequence[str]) -> list[str]:
-    names = [checked_name(name) for name in sites]
+    names = []
+    for number, name in enumerate(sites, 1):
+        try:
+            names.append(checked_name(name))
+        except UsageError as error:
+            raise UsageError(f"--sites, name {number}: {error.seen}", expected=error.expected, do=error.do) from error
     if not 2 <= len(names) <= MOST_SITES or len(set(names)) < len(names) or SERVER in names:
         raise UsageError(
             f"--sites names {', '.join(names) or 'nobody'}",

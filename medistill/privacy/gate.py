@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from medistill.privacy.attack import GAPS, Attack, Evidence
 from medistill.privacy.attack_registry import all_attacks
@@ -74,8 +75,10 @@ def judge(
     told: list[Criterion] = []
     for attack in attacks:
         found = evidence.get(attack.name)
-        criteria = attack.skipped(settings) if found is None else attack.judge(found, facts, settings)
-        told += [one for one in criteria if found is not None or one not in told]
+        if found is None:
+            told += [one for one in attack.skipped(settings) if one not in told]
+        else:
+            told += [replace(one, attack=attack.name) for one in attack.judge(found, facts, settings)]
     return tuple(told)
 
 

@@ -12,15 +12,18 @@ from torch import Tensor
 
 from medistill.privacy.copies import NOTHING, Compared
 from medistill.privacy.copy_search import AuditSubject, CopySignals
-from medistill.privacy.encoder_space import pieces
+from medistill.privacy.encoder_space import PIECE, pieces
 from medistill.privacy.exchange import LEAST_PEOPLE, beyond_chance, beyond_tail, evidence
+from medistill.privacy.gathered import gathered
 
 Way = Callable[[Tensor], Tensor]
 """Images (q, C, H, W) -> their likeness to every original (q, N), -1 to 1."""
 WORKING_SIDE = 32
 """Height and width above which images are averaged down: what makes a person is seen at this size."""
 AT_ONCE = 64
-"""Images whose likeness to all originals is held at once."""
+"""Images whose likeness to all originals is held at once, at most."""
+LARGEST_BLOCK = 2**23
+"""Numbers held at once of one kind, beyond those of one image: 32 MiB in float32."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,15 @@ class Originals:
     def of(cls, search: CopySignals) -> Originals:
         """Read both splits, in pieces."""
         rows = np.concatenate([search.train, search.held_out])
-        grey = torch.cat([at_working_size(search.read(piece)) for piece in pieces(rows)])
+        grey = gathered((at_working_size(search.read(piece)) for piece in pieces(rows)), len(rows))
         groups, people = np.unique(search.corpus.groups[rows], return_inverse=True)
         of_train = np.zeros(len(groups), bool)
         of_train[people[: len(search.train)]] = True
         return cls(grey, rows, people, of_train, groups)
+
+    def seen(self, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what a function makes of all images (N, C, H, W), some at a time: (N, ...)."""
+        return gathered((of(some) for some in self.grey.split(PIECE)), len(self.grey))
 
     @property
     def strangers(self) -> int:
@@ -127,8 +134,9 @@ class Likenesses:
 def likenesses(subject: AuditSubject, originals: Originals, ways: tuple[Way, ...]) -> Likenesses:
     """Hold the images of a subject against all originals, some at once."""
     grey, parts = at_working_size(subject.grey), []
-    for start in range(0, len(grey), AT_ONCE):
-        some = slice(start, start + AT_ONCE)
+    step = max(1, min(AT_ONCE, LARGEST_BLOCK // len(originals.rows)))
+    for start in range(0, len(grey), step):
+        some = slice(start, start + step)
         parts.append(_some(grey[some], subject.own[some], originals, ways))
     return Likenesses(
         np.concatenate([one.distances for one in parts], axis=2),

@@ -109,6 +109,17 @@ class StudiedSite:
     audit: SetAudit | None = None
     guarantee: str = ""
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> StudiedSite:
+        """Read what `dataclasses.asdict` made of one, before or after JSON."""
+        audit = value["audit"]
+        return cls(**{**_tuples(value), "audit": None if audit is None else SetAudit(**_tuples(audit))})
+
+
+def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields with tuples in the place of lists."""
+    return {name: tuple(field) if isinstance(field, list) else field for name, field in value.items()}
+
 
 @dataclass(frozen=True)
 class ExchangeStudy:
@@ -240,6 +251,7 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
             "at such a set, and audit it, before it goes out.",
             "quantised": " Their images are means of several patients' images, or began as such: look at such a set, "
             "and audit it, before it goes out.",
+            "patches": " Their images are parts of patients' images, unchanged, and do not go out.",
         }.get(study.starts_from, "")
         found.append(
             f"The {'sets' if len(made_of_one) > 1 else 'set'} of {listed(made_of_one)} "

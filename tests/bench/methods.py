@@ -9,10 +9,10 @@ then searched for copies by `medistill audit --quick` and asked by distance who 
 not made again, so that this can be stopped and gone on with, and cells of other calls take part. The table is Markdown.
 One thread (OMP_NUM_THREADS=1) makes processor seconds comparable.
 
-With --own each method comes in its own recipe covid-xray-METHOD, where there is one, and with --seconds in as many
-outer steps as fit into so many processor seconds after all that comes before them, by three short runs
-(`tests.bench.budget`); a method without outer steps is made as it is. Looks at validation patients, four a run, come
-on top.
+With --own each method comes in its own recipe covid-xray-METHOD (with --benchmark NAME-METHOD-ipcN), where there is
+one, and with --seconds in as many outer steps as fit into so many processor seconds after all that comes before them,
+by short runs (`tests.bench.budget`); a method without outer steps is made as it is. Looks at validation
+patients, four a run, come on top.
 
 All, random and k-means-chosen originals are arms of the cells that `CONTROLS` names; `ddoq-hard` is the arm `hard` of
 ddoq: the same images and weights with their classes for labels.
@@ -37,9 +37,10 @@ from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.method_names import method_names
-from medistill.recipe import load_recipe, recipe_names
+from medistill.recipe import load_recipe
 from medistill.workflow.environment import hardware, versions
 from tests.bench.budget import pilot
+from tests.bench.cell_corpus import CellCorpus
 from tests.factories.attacked import distance_attacks
 
 METHODS: dict[str, tuple[str, list[str]]] = {
@@ -138,7 +139,7 @@ def medistill(words: Sequence[str], log: Path, cost: Path | None = None) -> int:
 def make(cell: Cell, asked: argparse.Namespace) -> None:
     """Distil, evaluate and audit a cell, as far as that is not done."""
     family, words = METHODS[cell.method]
-    corpus = ["--data", asked.data, *(["--labels", asked.labels] if asked.labels else [])]
+    source = CellCorpus.asked(asked)
     if not cell.cost:
         controls = [arm for arm in CONTROLS if arm in asked.methods and _source(arm, asked.methods) == cell.method]
         own = [word for setting in getattr(asked, f"set_{family.replace('-', '_')}") for word in ("--set", setting)]
@@ -150,17 +151,19 @@ def make(cell: Cell, asked: argparse.Namespace) -> None:
         ]
         numbers = ["--ipc", str(cell.ipc), "--seed", str(cell.seed), "--set", f"evaluate.arms=[{_quoted(controls)}]"]
         again = ["--resume"] if (cell.run / "recipe.toml").is_file() else []
-        recipe = f"covid-xray-{cell.method}" if asked.own else ""
-        recipe, words = (recipe, []) if recipe in recipe_names() else (asked.recipe, words)
+        recipe = source.own_recipe(cell.method, cell.ipc) if asked.own else None
+        recipe, words = (recipe, []) if recipe else (asked.recipe or source.shared_recipe(cell.ipc), words)
         if asked.seconds and not again:
             own += _within(cell, asked, recipe, words, own)
-        words = ["distill", *corpus, "--recipe", recipe, *words, *chosen, *numbers, *own, "--out", str(cell.run)]
-        code = medistill([*words, *again], cell.beside("log"), cell.beside("cost"))
+        if asked.pilots:
+            return
+        words = ["--recipe", recipe, *words, *chosen, *numbers, *own, "--out", str(cell.run), *again]
+        code = medistill([*source.command, *source.options, *words], cell.beside("log"), cell.beside("cost"))
         if code:
             sys.stderr.write(f"{cell.run.name}: ended with {code}; see {cell.beside('log')}\n")
             return
-    if not cell.read("audit", "audit.json"):
-        code = medistill(["audit", str(cell.run), *corpus, "--quick"], cell.beside("log"))
+    if source.benchmark is None and not cell.read("audit", "audit.json"):
+        code = medistill(["audit", str(cell.run), *source.options, "--quick"], cell.beside("log"))
         if code not in (0, GATE_FAILED):
             sys.stderr.write(f"{cell.run.name}: its audit ended with {code}; see {cell.beside('log')}\n")
 
@@ -177,7 +180,7 @@ def _within(cell: Cell, asked: argparse.Namespace, recipe: str, words: Sequence[
     if not load_recipe(recipe, changes).method.outer_steps:
         return []
     file = asked.out / f"{cell.method}-{cell.ipc}.pilot"
-    steps = pilot(asked.data, asked.labels, recipe, changes, file).steps(asked.seconds)
+    steps = pilot(CellCorpus.asked(asked), recipe, changes, file).steps(asked.seconds)
     return ["--set", f"method.iterations={steps}", "--set", f"method.validate_every={-(-steps // 4)}"]
 
 
@@ -317,12 +320,11 @@ def table(asked: argparse.Namespace) -> str:
 def main() -> None:
     """Make what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--labels")
+    CellCorpus.add_arguments(parser)
     parser.add_argument("--sites")
     parser.add_argument("--classes")
     parser.add_argument("--encoder", help="what the networks are probes of; the recipe should be of its images' size")
-    parser.add_argument("--recipe", default="covid-xray-cpu", help="what every method is applied to")
+    parser.add_argument("--recipe", help="what every method is applied to; covid-xray-cpu, or NAME-ipcN")
     parser.add_argument("--own", action="store_true", help="take a method's own recipe, where there is one")
     parser.add_argument("--seconds", type=float, help="processor seconds in which each set is made")
     parser.add_argument("--ipc", type=_numbers, default=[1, 10, 50], metavar="A,B")
@@ -333,6 +335,7 @@ def main() -> None:
     for family in dict.fromkeys(family for family, _ in METHODS.values()):
         parser.add_argument(f"--set-{family}", action="append", default=[], metavar="KEY=VALUE", help="for that family")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cells")
+    parser.add_argument("--pilots", action="store_true", help="make nothing but the short runs that tell the steps")
     parser.add_argument("--table", action="store_true", help="make nothing: the table of what is finished")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)

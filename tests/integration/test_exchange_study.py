@@ -212,16 +212,16 @@ def test_stopped_and_repeated_it_ends_as_if_undisturbed(
 def test_a_site_whose_training_diverges_has_no_set_and_the_others_go_on(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medistill.studies.exchange import study as workflow
+    from medistill.studies.exchange import giving
 
-    real, lost = workflow.followed_experts, made.study.sites[0].name
+    real, lost = giving.followed_experts, made.study.sites[0].name
 
     def diverging(corpus: Corpus, *args: object, **options: object) -> object:
         if (corpus.site_names[int(corpus.sites[corpus.rows("train")][0])]) == lost:
             raise DivergedError("expert 0 diverged in epoch 1", expected="finite parameters", do="lower experts.lr")
         return real(corpus, *args, **options)
 
-    monkeypatch.setattr(workflow, "followed_experts", diverging)
+    monkeypatch.setattr(giving, "followed_experts", diverging)
     study = again(made, monkeypatch, tmp_path / "study", Heard())
     assert study.sites[0].reason == study.row("own_set", lost).reason == "expert 0 diverged in epoch 1"
     assert study.row("all_sets", "").images == sum(site.set_images for site in study.sites[1:])
@@ -285,7 +285,7 @@ def test_a_class_too_small_for_tiles_or_for_pruning_takes_no_part_there(
         raise Planned({site.name: (site.classes, site.note) for site in sites})
 
     monkeypatch.setattr(workflow, "prepare", lambda *_, **__: corpus)
-    monkeypatch.setattr(workflow, "_sets", stop)
+    monkeypatch.setattr(workflow, "studied_sites", stop)
     small = ["data.image_size=8", "network.depth=2"]
     for settings, few in (
         (["method.ipc=7"], ""),

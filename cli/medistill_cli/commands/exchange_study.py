@@ -10,10 +10,10 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import drawn_space, named_encoder, with_space
 from medistill_cli.corpus import on_disk
+from medistill_cli.ranks import sharing
 from medistill_cli.recipe_choice import choose_recipe, method_for, overrides_of
 from medistill_cli.results import estimate, print_json, print_next, print_written
 from medistill_cli.terminal import out_console
-from medistill_cli.working import working
 
 if TYPE_CHECKING:
     from medistill.evaluate.site_matrix import SiteCell
@@ -42,6 +42,8 @@ def exchange_study(
     seed: options.Seed = None,
     dp_epsilon: options.DpEpsilon = None,
     device: options.Device = "auto",
+    processes: options.Processes = None,
+    rank_timeout: options.RankTimeout = 30.0,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -57,13 +59,14 @@ def exchange_study(
       medistill exchange-study --out runs/exchange
       medistill exchange-study --data chest/ --labels chest/manifest.csv --out runs/exchange
       medistill exchange-study --data chest/ --recipe exchange-encoded --encoder NAME --out runs/exchange
+      medistill exchange-study --data chest/ --out runs/exchange --processes 4
     """
-    with working("repeat") as progress:
+    with sharing("repeat", processes, rank_timeout) as (progress, ranks):
         from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.studies.exchange.study import exchange_study as study_exchange
 
         name = recipe or ("demo" if data is None else "exchange-xray")
-        seen_by = named_encoder(encoder)
+        seen_by = ranks.first(lambda: named_encoder(encoder))
         method = method_for(method, seen_by, name, settings, stored=None, private=dp_epsilon is not None)
         overrides = overrides_of(
             settings,
@@ -77,9 +80,12 @@ def exchange_study(
         )
         chosen = choose_recipe(name, overrides, data=data, device=device, progress=progress, encoder=seen_by)
         refuse_unwritable(out)
-        chosen = with_space(chosen, drawn_space(chosen, device, progress))  # one space for all sites
-        folder, table = on_disk(data, labels, progress)
-        study = study_exchange(folder, chosen, out=out, labels=table, device=device, progress=progress)
+        space = ranks.told(lambda: drawn_space(chosen, device, progress))  # one for all sites
+        chosen = with_space(chosen, space)
+        folder, table = ranks.first(lambda: on_disk(data, labels, progress))
+        study = study_exchange(folder, chosen, out=out, labels=table, device=device, ranks=ranks, progress=progress)
+    if not ranks.leads:
+        return
     if json:
         print_json({"out": str(out), "study": study.as_json()})
         return

@@ -45,13 +45,17 @@ class CopiesInBlur(WaysSearch):
     """Finds blurred copies: there is less of them, and all of it is one person's."""
 
     name, space, display_name, rank = "copies in blur", "blurred originals", "blurred originals", 13
+    plain_words = "A blurred picture"
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """One a degree of blur."""
         from medistill.privacy.likeness import one_channel
         from medistill.privacy.own_detail import OwnDetail, best_products
 
-        spaces = [OwnDetail(inner(blurred(originals.grey, share)), FLOOR) for share in DEGREES]
+        def space(share: float) -> OwnDetail:
+            return OwnDetail(originals.seen(lambda grey: inner(blurred(grey, share))), FLOOR)
+
+        spaces = [space(share) for share in DEGREES]
         return tuple(partial(best_products, lambda one: inner(one_channel(one))[:, None], space=one) for one in spaces)
 
 

@@ -29,13 +29,14 @@ class CopiesInGreyCurves(WaysSearch):
     """Finds negatives, and copies under gamma or another curve."""
 
     name, space, display_name, rank = "copies under grey curves", "grey curves", "the order of grey values", 12
+    plain_words = "A picture with other shades, or a negative"
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """At the best shift of up to one pixel; a negative counts as much."""
         from medistill.privacy.copies import crops, windows
         from medistill.privacy.own_detail import OwnDetail, best_products
 
-        space = OwnDetail(crops(ranked(originals.grey)).flatten(1))
+        space = OwnDetail(originals.seen(lambda grey: crops(ranked(grey)).flatten(1)))
         return (
             lambda images: best_products(
                 lambda some: windows(ranked(some)).flatten(2), images, space, either_sign=True

@@ -27,6 +27,7 @@ class CopiesInMixtures(PersonSearch):
     """
 
     name, space, display_name, rank = "copies in mixtures", "mixtures", "mixtures of three", 16
+    plain_words = "Up to three pictures laid over each other"
 
     def limit(self, copy_ratio: float) -> float:
         """What is left is a distance already."""
@@ -38,7 +39,7 @@ class CopiesInMixtures(PersonSearch):
         from medistill.privacy.likeness import one_channel
         from medistill.privacy.own_detail import OwnDetail
 
-        return OwnDetail(crops(one_channel(originals.grey)).flatten(1))
+        return OwnDetail(originals.seen(lambda grey: crops(one_channel(grey)).flatten(1)))
 
     def likenesses(self, subject: AuditSubject, search: CopySignals) -> Likenesses:
         """One way for each original that is taken from the image before the rest is compared."""

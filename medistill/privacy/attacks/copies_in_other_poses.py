@@ -18,6 +18,7 @@ class CopiesInOtherPoses(WaysSearch):
     """Finds what was moved, by holding every pose of an image against the middle of the originals."""
 
     name, space, display_name, rank = "copies in other poses", "other poses", "other poses", 14
+    plain_words = "A picture turned, mirrored or moved"
     closes = ("transformed copies", "shifts")
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:
@@ -25,7 +26,7 @@ class CopiesInOtherPoses(WaysSearch):
         from medistill.privacy.moved import Poses, middle, moved
         from medistill.privacy.own_detail import OwnDetail, best_products
 
-        space = OwnDetail(middle(originals.grey), FLOOR)
+        space = OwnDetail(originals.seen(middle), FLOOR)
         return tuple(partial(best_products, partial(moved, poses=kind), space=space) for kind in get_args(Poses))
 
 

@@ -28,6 +28,7 @@ from medistill.report.audit_statements import (
 )
 from medistill.report.blocks import Beside, Block, Bullets, Drawing, Figure, Fold, Heading, Prose, arm_legend
 from medistill.report.caveat import Caveat
+from medistill.report.one_run_statements import one_run_sentences, one_run_table
 from medistill.report.record import Report
 from medistill.report.section import Section
 from medistill.report.selection_statements import not_attacked
@@ -74,11 +75,8 @@ def _gate(audit: Audit, report: Report) -> Iterator[Block]:
         tuple(row for one in audit.criteria for row in _criterion(one)),
         style="gate",
     )
-    laxer = (
-        ""
-        if audit.deviations
-        else (" They, and the budget of the attacks, are no laxer than those that medistill ships.")
-    )
+    budget = ", and the budget of the attacks," if audit.trained else ""
+    laxer = "" if audit.deviations else f" They{budget} are no laxer than those that medistill ships."
     yield Prose(f"The thresholds are the recipe’s (section audit). No standard gives any.{laxer}", small=True)
 
 
@@ -205,6 +203,9 @@ def _membership(audit: Audit, report: Report) -> Iterator[Block]:
         yield Fold("Attacks on the distilled images, by class and site", (table_of_groups,))
     if tried.canaries:
         yield _canaries(tried)
+    if tried.one_run is not None:
+        yield Prose(sentences(*one_run_sentences(tried.one_run, audit.split_unit)))
+        yield one_run_table(tried.one_run)
 
 
 def _how_attacked(tried: Membership, remarks: Sequence[str], facts: Facts) -> str:

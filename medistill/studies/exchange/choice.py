@@ -18,7 +18,7 @@ from medistill.training.encoded import seen_by
 from medistill.training.ensemble import Outputs, OutputsFile
 from medistill.training.fresh_network import TrainingSet, train_and_predict
 from medistill.training.images import LabelledImages
-from medistill.training.probe import Probe, targets_of
+from medistill.training.probe import Probe, pieces
 
 LEAST = 1e-12
 """Probability below which an answer is taken for this one, so that one wrong answer does not decide everything."""
@@ -80,11 +80,13 @@ def answers(
     if spec.encoder is None:
         return train_and_predict(training, shown, spec, context.recipe, rng(), device)[None].astype(np.float64)
     data, asked = (seen_by(spec.encoder, images, device) for images in (training.data, shown))
-    probe, layer, found = Probe(data.pixels, targets_of(data, spec.classes), data.weights), None, []
+    probe, layer, found = Probe.of(data, spec.classes), None, []
     for penalty in penalties_of(context):
         layer = probe.fit(float(penalty or 0), layer)
-        logits = asked.pixels.double() @ layer.weight.T + layer.bias
-        found.append(torch.softmax(logits, dim=1).cpu().numpy())
+        logits = [
+            asked.stored(some).double() @ layer.weight.T + layer.bias for some in pieces(len(asked), spec.shape[0])
+        ]
+        found.append(torch.softmax(torch.cat(logits), dim=1).cpu().numpy())
     return np.stack(found)
 
 

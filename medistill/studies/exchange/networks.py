@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder
-from medistill.errors import DivergedError
+from medistill.errors import ArtifactError, DivergedError
 from medistill.evaluate.network_keys import what_decides
 from medistill.evaluate.site_matrix import SourcePredictions
 from medistill.studies.exchange.choice import (
@@ -43,7 +43,8 @@ def source_predictions(sources: Sequence[SourceData], rows: np.ndarray, context:
     Args:
         sources: what networks learn from.
         rows: int64 (N,), the test images, as rows of the corpus.
-        context: corpus of all sites, number of networks, augmentation and seed, network and device.
+        context: corpus of all sites, number of networks, augmentation and seed, network and device; of several ranks
+            each takes a choice, and then a network, at a time.
     """
     private_folder(context.out)
     by_site = sorted((one for one in sources if one.data is not None), key=lambda one: (one.site == "", one.site))
@@ -109,12 +110,7 @@ def _ways(sources: Sequence[SourceData], context: Context) -> tuple[dict[str, Wa
     """Name of a source -> how its networks learn, or why none can."""
     choices = [_Choice(source, source.data, context) for source in sources if source.data is not None]
     lost: dict[str, DivergedError] = {}
-    if waiting := [choice for choice in choices if not choice.settled]:
-        with context.progress.task("Choosing weights and penalties", len(waiting)) as task:
-            for choice in waiting:
-                task.advance(0, figures=choice.source.display_name)
-                choice.make()
-                task.advance(1, figures=choice.source.display_name)
+    _choose(choices, context)
     ways = {}
     for choice in choices:
         try:
@@ -123,6 +119,21 @@ def _ways(sources: Sequence[SourceData], context: Context) -> tuple[dict[str, Wa
             lost[choice.source.name] = error
             context.progress.say(f"{choice.source.display_name}: {error}")
     return ways, lost
+
+
+def _choose(choices: Sequence[_Choice], context: Context) -> None:
+    """Try what was not tried yet, source by source; several ranks take a source each at a time."""
+    waiting = context.ranks.told(lambda: [n for n, choice in enumerate(choices) if not choice.settled])
+    if not waiting:
+        return
+    with context.progress.task("Choosing weights and penalties", len(waiting)) as task:
+        for place in context.ranks.queue(len(waiting), elsewhere=task.advance):
+            choice = choices[waiting[place]]
+            task.advance(0, figures=choice.source.display_name)
+            choice.make()
+            task.advance(1, figures=choice.source.display_name)
+    for n in waiting:
+        choices[n].take_what_others_tried()
 
 
 class _Choice:
@@ -157,6 +168,21 @@ class _Choice:
             return mean_losses(answers(data.training(0, data.weights[number]), shown, context, rng), self.labels)
 
         self.losses.make(tried)
+
+    def take_what_others_tried(self) -> None:
+        """Read the losses that another rank kept.
+
+        Raises:
+            ArtifactError: they cannot be read.
+        """
+        if not self.settled:
+            self.losses = KeptLosses(self.losses.store, self.losses.count, self.context)
+        if not self.settled:
+            raise ArtifactError(
+                f"what another rank tried for {self.source.display_name} cannot be read",
+                expected="losses of a choice on a disk that all ranks share",
+                do="repeat the command",
+            )
 
     def way(self) -> Way:
         """Return the best way.

@@ -128,7 +128,7 @@ def hospital_answers(site: ExchangeSite, others: DistilledSet, rows: np.ndarray,
     """Return what networks say that learnt from few patients of a site, alone and beside what the others sent.
 
     Weight and penalty are chosen by leaving out parts of these few patients in turn: nobody else of the site is looked
-    at. What is done is kept in ``context.out``, draw by draw.
+    at. What is done is kept in ``context.out``, draw by draw; of several ranks each takes a draw at a time.
 
     Args:
         site: the hospital.
@@ -152,10 +152,14 @@ def hospital_answers(site: ExchangeSite, others: DistilledSet, rows: np.ndarray,
         raise UsageError(" ".join(notes), expected="fewer", do="give smaller numbers with exchange.patients")
     work = _Hospital(others, rows, context)
     with context.progress.task(f"Few patients of {site.name}", len(taken)) as task:
-        for few in taken:
+        for number in context.ranks.queue(len(taken), elsewhere=task.advance):
+            few = taken[number]
             task.advance(0, figures=f"{few.size} patients, draw {few.draw + 1} of {settings.draws}")
             work.do(few)
             task.advance(1, figures=f"{few.size} patients, draw {few.draw + 1} of {settings.draws}")
+    for few in taken:
+        if (few.size, few.draw) not in work.done:
+            work.do(few)  # another rank did, and kept it
     sizes = sorted({few.size for few in taken})
 
     def table(name: str) -> np.ndarray:

@@ -102,3 +102,9 @@ def test_the_command_needs_no_engine(tmp_path: Path) -> None:
     words = ["flare", "job", str(tmp_path / "job"), "--recipe", "demo-ddoq", "--sites", "a,b", "--classes", "x,y"]
     found = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
+
+
+def test_a_name_that_no_client_can_have_is_said_by_its_place(tmp_path: Path) -> None:
+    with pytest.raises(MedistillError, match="--sites, name 2: the name of a key"):
+        write_job(recipe(), ["east", "a/../b"], out=tmp_path / "job")
+    assert not (tmp_path / "job").exists()
