@@ -15,8 +15,9 @@ b are of few people.
 A set that holds nobody is called a copy at the rate of false alarms that is allowed, or less: an image has to pass both
 of two thresholds, since neither is enough.
 
-- What the tail allows. By Markov's inequality e^-T is a p-value. Of Q images in W ways, c of them reach t together at
-  a rate of Q W e^-t / c at most, however much they have to do with each other (Rueger 1978).
+- What the tail allows. Q e^-t training patients are to be expected by chance to whom an image of Q is as near as t.
+  Patients are drawn one by one, whatever images have to do with each other, so that as many as c different patients are
+  met at the rate at which a Poisson variable of that mean is c or more.
 - What strangers reach. Half of the held-out patients, drawn at random, take the place of the training patients, and
   the other half stays, many times; the threshold lies above what was reached at the rate that is allowed. By itself it
   is passed too often: all draws share the nearest of the held-out patients, and when one training patient in two is
@@ -112,26 +113,17 @@ def reached(told: np.ndarray) -> np.ndarray:
     return np.asarray(-np.sort(-told, axis=-1)[..., counts_together(told.shape[-1]) - 1])
 
 
-def thresholds(by_chance: np.ndarray, images: int, level: float) -> np.ndarray:
-    """What images have to reach in each way, (W, 3); a set that holds nobody does so in any at most at this rate.
+def thresholds(by_chance: np.ndarray, level: float) -> np.ndarray:
+    """What images have to reach in each way, (W, 3), so that few enough of the exchanges do.
+
+    The p-value of a permutation test is (1 + how many draws reach as much) over (1 + how many there are).
 
     Args:
         by_chance: (B, W, 3), from `exchanged`.
-        images: Q, how many are searched.
         level: the rate.
 
     Raises:
         ValueError: too few exchanges to show it.
-    """
-    together = counts_together(images)
-    by_the_tail = np.log(images * by_chance.shape[1] * len(TOGETHER) / (level * together))
-    return np.maximum(_by_exchange(by_chance, level), by_the_tail)
-
-
-def _by_exchange(by_chance: np.ndarray, level: float) -> np.ndarray:
-    """The least that is passed in few enough of the exchanges, (W, 3).
-
-    The p-value of a permutation test is (1 + how many draws reach as much) over (1 + how many there are).
     """
     allowed = int(np.floor(level / len(TOGETHER) * (len(by_chance) + 1) + ROUNDING)) - 1
     if allowed < 0:
@@ -142,14 +134,37 @@ def _by_exchange(by_chance: np.ndarray, level: float) -> np.ndarray:
 
 
 def beyond_chance(told: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Which images are surer in which way than chance makes them, bool (W, Q).
+    """Which images are surer in which way than strangers are in exchanges, bool (W, Q).
 
     Args:
         told: (W, Q), evidence.
         asked: (W, 3), from `thresholds`; an image needs the least of those that the images reach, or the first.
     """
-    least = []
-    for way, levels in zip(told, asked, strict=True):
-        passed = levels[reached(way) >= levels]
-        least.append(passed.min() if len(passed) else levels[0])
+    least = [_least_reached(levels, reached(way)) for way, levels in zip(told, asked, strict=True)]
     return np.asarray(told >= np.array(least)[:, None])
+
+
+def beyond_tail(told: np.ndarray, nearest: np.ndarray, level: float) -> np.ndarray:
+    """Which images are surer in which way than the tail allows, bool (W, Q); of a set of nobody any at most at a rate.
+
+    Args:
+        told: (W, Q), evidence.
+        nearest: int (W, Q), the training patient to whom each is nearest.
+        level: the rate.
+    """
+    from scipy.special import gammaincinv  # here, since whoever reads an audit loads this file
+
+    ways, images = told.shape
+    counts = counts_together(images)
+    asked, least = np.log(images / gammaincinv(counts, level / (len(TOGETHER) * ways))), []
+    for way, patients in zip(told, nearest, strict=True):
+        best = np.full(images, -np.inf)
+        _, number = np.unique(patients, return_inverse=True)
+        np.maximum.at(best, number, way)
+        least.append(_least_reached(asked, -np.sort(-best)[counts - 1]))
+    return np.asarray(told >= np.array(least)[:, None])
+
+
+def _least_reached(levels: np.ndarray, found: np.ndarray) -> float:
+    passed = levels[found >= levels]
+    return float(passed.min() if len(passed) else levels[0])

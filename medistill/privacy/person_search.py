@@ -61,11 +61,10 @@ class PersonSearch(CopyAttack):
             return Evidence()
         subjects = (search.subjects[0], *(one.first(CONTROLS) for one in search.subjects[1:]))
         found = [self.likenesses(subject, search) for subject in subjects]
-        held_out = found[0].held_out
-        by_chance = exchanged(held_out, level, signals.rng("audit", "exchange", self.name))
-        asked, limit = thresholds(by_chance, held_out.shape[1], level), self.limit(search.copy_ratio)
+        by_chance = exchanged(found[0].held_out, level, signals.rng("audit", "exchange", self.name))
+        asked, limit = thresholds(by_chance, level), self.limit(search.copy_ratio)
         figures = tuple(
-            copy_figures(subject, self.space, *one.judged(asked, limit), search)
+            copy_figures(subject, self.space, *one.judged(asked, level, limit), search)
             for subject, one in zip(subjects, found, strict=True)
         )
         rule = CopyRule(self.space, limit, search.originals.strangers, level)

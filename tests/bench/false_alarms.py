@@ -31,7 +31,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.data.phantom import write_phantom
 from medistill.privacy.copy_search import AuditSubject, CopySignals
 from medistill.privacy.exact import exact_proportion
-from medistill.privacy.exchange import beyond_chance, exchanged, thresholds
+from medistill.privacy.exchange import exchanged, thresholds
 from medistill.privacy.likeness import Likenesses, Originals, at_working_size, likenesses_of
 from medistill.privacy.person_search import PersonSearch, WaysSearch, rate_of_each
 from medistill.recipe import load_recipe
@@ -64,9 +64,9 @@ def found_by(search: PersonSearch, images: torch.Tensor, like: np.ndarray | None
 def judged(search: PersonSearch, found: Likenesses, rng: np.random.Generator) -> tuple[bool, bool]:
     """Whether the search is sure of somebody, and whether it calls an image a copy."""
     by_chance = exchanged(found.held_out, rate_of_each(), rng)
-    asked = thresholds(by_chance, found.held_out.shape[1], rate_of_each())
-    _, copied = found.judged(asked, search.limit(COPY_RATIO))
-    return bool(beyond_chance(found.evidence, asked).any()), bool(copied.any())
+    asked = thresholds(by_chance, rate_of_each())
+    _, copied = found.judged(asked, rate_of_each(), search.limit(COPY_RATIO))
+    return bool(found.sure(asked, rate_of_each()).any()), bool(copied.any())
 
 
 def draws(

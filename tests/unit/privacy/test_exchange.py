@@ -69,40 +69,39 @@ def test_few_sets_of_nobody_pass_however_many_there_are_of_either_split(kind: st
     for draw in range(sets):
         rng = np.random.default_rng([draw, 9])
         known, strange = in_tail(kind, rng, 10, train), in_tail(kind, rng, 10, held_out)
-        by_chance = exchange.exchanged(strange[None], level, rng)
-        asked = exchange.thresholds(by_chance, 10, level)
-        passed += bool(exchange.beyond_chance(exchange.evidence(known, strange)[None], asked).any())
+        asked = exchange.thresholds(exchange.exchanged(strange[None], level, rng), level)
+        told, nearest = exchange.evidence(known, strange)[None], known.argmax(axis=1)[None]
+        passed += bool((exchange.beyond_chance(told, asked) & exchange.beyond_tail(told, nearest, level)).any())
     assert passed <= 17  # 99.9 % of binomial draws at the level
 
 
-def test_images_that_are_all_the_same_pass_no_oftener() -> None:
-    """Any number of images may agree by depending on each other: a quarter or half of them together show no more."""
-    level, sets, rng = 0.2, 2000, np.random.default_rng(1)
-    known, strange = (in_tail("exponential", rng, sets, n) for n in (100, 100))
-    told = np.repeat(exchange.evidence(known, strange)[:, None], 12, axis=1)
-    asked = exchange.thresholds(np.zeros((exchange.draws(level), 1, 3)), 12, level)
-    passed = np.mean([exchange.beyond_chance(one[None], asked).any() for one in told])
-    assert passed <= level / 3 + 3 * np.sqrt(level / 3 / sets)  # half of them is all of them, with a third of the rate
+@pytest.mark.parametrize("alike", [0.0, 0.9, 1.0])
+def test_images_that_are_much_alike_pass_what_the_tail_allows_no_oftener(alike: float) -> None:
+    """Each with its own likeness to everybody, or mostly or altogether with that of the first."""
+    level, sets, passed, rng = 0.2, 400, 0, np.random.default_rng(1)
+    for _ in range(sets):
+        scores = rng.exponential(size=(12, 250))
+        mixed = np.where(rng.random((12, 250)) < alike, scores[:1], scores)
+        known, strange = np.tanh(0.05 * mixed[:, :150]), np.tanh(0.05 * mixed[:, 150:])
+        told = exchange.evidence(known, strange)[None]
+        passed += bool(exchange.beyond_tail(told, known.argmax(axis=1)[None], level).any())
+    assert passed <= sets * level + 3 * np.sqrt(sets * level)
 
 
-def test_where_people_look_much_alike_the_exchange_asks_for_more() -> None:
-    by_chance = np.full((exchange.draws(0.05), 1, 3), 40.0)
-    assert (exchange.thresholds(by_chance, 10, 0.05) > 40).all()
-    expected = np.log(10 * 3 / 0.05 / np.array([1, 3, 5]))
-    np.testing.assert_allclose(exchange.thresholds(0 * by_chance, 10, 0.05)[0], expected)
-
-
-def test_an_image_counts_from_the_least_threshold_that_the_images_reach() -> None:
-    asked = np.array([[9.0, 5.0, 2.0], [9.0, 5.0, 2.0]])
-    told = np.array([[6.0, 6.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], [3.0, 3.0, 3.0, 3.0, 2.5, 1.0, 1.0, 1.0]])
-    expected = [[True, True, *[False] * 6], [*[True] * 5, *[False] * 3]]
-    np.testing.assert_array_equal(exchange.beyond_chance(told, asked), expected)
-    np.testing.assert_array_equal(exchange.beyond_chance(told[:, 5:], asked), np.zeros((2, 3), bool))
+def test_different_patients_count_and_one_met_twice_does_not() -> None:
+    """Of four images two, and one, make up a half and a quarter: P(Poisson(4 e^-t) >= c) is a third of the rate."""
+    t, images = 3.0, 4
+    rate = images * np.exp(-t)
+    at_least_two = 1 - np.exp(-rate) * (1 + rate)
+    for patients, expected in (([0, 1, 2, 3], True), ([0, 0, 2, 3], False)):
+        told = np.array([[t, t, 0.0, 0.0]])
+        found = [exchange.beyond_tail(told, np.array([patients]), 3 * at_least_two * by) for by in (0.99, 1.01)]
+        assert [one.tolist() for one in found] == [[[False] * 4], [[expected, expected, False, False]]]
 
 
 def test_ways_are_measured_by_what_they_usually_reach_and_share_the_rate() -> None:
-    by_chance = np.random.default_rng(6).exponential(size=(399, 2, 3)) * np.array([1e3, 1e4])[:, None]
-    asked = exchange.thresholds(by_chance, 1, 0.15)
+    by_chance = np.random.default_rng(6).exponential(size=(399, 2, 3)) * np.array([1.0, 10.0])[:, None]
+    asked = exchange.thresholds(by_chance, 0.15)
     assert asked[1] == pytest.approx(10 * asked[0], rel=0.35)
     assert ((by_chance >= asked).any(axis=1).mean(axis=0) <= 0.05).all()
     assert ((by_chance >= asked).any(axis=1).mean(axis=0) >= 0.04).all()
@@ -111,10 +110,10 @@ def test_ways_are_measured_by_what_they_usually_reach_and_share_the_rate() -> No
 @pytest.mark.parametrize("searches", range(1, 40))
 def test_any_number_of_searches_has_exchanges_enough(searches: int) -> None:
     level = 0.05 / searches
-    asked = exchange.thresholds(np.zeros((exchange.draws(level), 1, 3)), 5, level)
+    asked = exchange.thresholds(np.zeros((exchange.draws(level), 1, 3)), level)
     assert np.isfinite(asked).all()
     with pytest.raises(ValueError, match="exchanges cannot show a rate of"):
-        exchange.thresholds(np.zeros((exchange.draws(level) - 1, 1, 3)), 5, level)
+        exchange.thresholds(np.zeros((exchange.draws(level) - 1, 1, 3)), level)
 
 
 def test_a_search_more_lowers_the_rate_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
