@@ -86,3 +86,37 @@ class Silent:
 
     def say(self, message: str) -> None:
         """Do nothing."""
+
+
+class StepsInside:
+    """Progress of the steps of one part, told on the bar of all of them; each step stays a safe point to stop at."""
+
+    def __init__(self, outer: Task, which: str) -> None:
+        self.outer, self.which = outer, which
+
+    def task(self, title: str, total: int, *, done: int = 0) -> _StepInside:
+        """A step of the part."""
+        return _StepInside(self.outer, f"{self.which}: {title.lower()}", total, done)
+
+    def say(self, message: str) -> None:
+        """Nothing: the lines of a part are those of the whole."""
+
+
+class _StepInside:
+    """A step of one part."""
+
+    def __init__(self, outer: Task, title: str, total: int, done: int) -> None:
+        self.outer, self.title, self.total, self.done = outer, title, total, done
+
+    def advance(self, steps: int = 1, *, figures: str = "") -> None:
+        """Tell how far it is."""
+        self.done += steps
+        self.outer.advance(0, figures=f"{self.title}, {self.done} of {self.total}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing: the bar is the outer task's."""

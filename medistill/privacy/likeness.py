@@ -13,7 +13,7 @@ from torch import Tensor
 from medistill.privacy.copies import NOTHING, Compared
 from medistill.privacy.copy_search import AuditSubject, CopySignals
 from medistill.privacy.encoder_space import PIECE, pieces
-from medistill.privacy.exchange import LEAST_PEOPLE, beyond_chance, evidence
+from medistill.privacy.exchange import LEAST_PEOPLE, beyond_chance, beyond_tail, evidence
 from medistill.privacy.gathered import gathered
 
 Way = Callable[[Tensor], Tensor]
@@ -101,22 +101,29 @@ class Likenesses:
         rows: int64 (2, W, Q), of these images in the corpus.
         evidence: (W, Q).
         held_out: (W, Q, M), likeness to each held-out patient.
+        nearest: int (W, Q), the training patient who is nearest, numbered among these.
     """
 
     distances: np.ndarray
     rows: np.ndarray
     evidence: np.ndarray
     held_out: np.ndarray
+    nearest: np.ndarray
 
-    def judged(self, asked: np.ndarray, limit: float) -> tuple[Compared, np.ndarray]:
+    def sure(self, asked: np.ndarray, level: float) -> np.ndarray:
+        """Which images are surer in which way than chance makes them, bool (W, Q); arguments as in `judged`."""
+        return beyond_chance(self.evidence, asked) & beyond_tail(self.evidence, self.nearest, level)
+
+    def judged(self, asked: np.ndarray, level: float, limit: float) -> tuple[Compared, np.ndarray]:
         """Each image in the way in which it is most of a copy, and whether it is one: bool (Q,).
 
         Args:
-            asked: thresholds of the evidence (W, 3).
+            asked: thresholds of the evidence (W, 3), from exchanges.
+            level: rate of false alarms.
             limit: ratio of distances of a copy at most.
         """
         ratio = self.distances[0] / np.maximum(self.distances[1], NOTHING)
-        sure = beyond_chance(self.evidence, asked)
+        sure = self.sure(asked, level)
         way, every = np.where(sure, ratio - ratio.max() - 1, ratio).argmin(axis=0), np.arange(ratio.shape[1])
         unknown = np.full(len(every), np.nan)
         (train, held_out), (of_train, of_held_out) = self.distances[:, way, every], self.rows[:, way, every]
@@ -136,11 +143,23 @@ def likenesses(subject: AuditSubject, originals: Originals, ways: tuple[Way, ...
         np.concatenate([one.rows for one in parts], axis=2),
         np.concatenate([one.evidence for one in parts], axis=1),
         np.concatenate([one.held_out for one in parts], axis=1),
+        np.concatenate([one.nearest for one in parts], axis=1),
     )
 
 
 def _some(grey: Tensor, own: np.ndarray, originals: Originals, ways: tuple[Way, ...]) -> Likenesses:
     images = np.stack([way(grey).cpu().numpy() for way in ways])
+    return likenesses_of(images, own, originals)
+
+
+def likenesses_of(images: np.ndarray, own: np.ndarray, originals: Originals) -> Likenesses:
+    """What follows from likeness.
+
+    Args:
+        images: (W, Q, N) likeness to every original; what is of an image's own patient is set to the least there is.
+        own: (Q,) patient whose images each is not compared with.
+        originals: of whom the N are.
+    """
     images[:, own[:, None] == originals.groups[originals.people][None]] = -1
     people = np.stack([originals.by_person(one) for one in images])
     train, held_out = people[:, :, originals.of_train], people[:, :, ~originals.of_train]
@@ -149,4 +168,4 @@ def _some(grey: Tensor, own: np.ndarray, originals: Originals, ways: tuple[Way, 
     nearest = [np.flatnonzero(side)[images[:, :, side].argmax(axis=2)] for side in (inside, ~inside)]
     likest = np.stack([np.take_along_axis(images, at[:, :, None], axis=2)[:, :, 0] for at in nearest])
     distances = np.sqrt(np.maximum(2 - 2 * likest, 0))
-    return Likenesses(distances, originals.rows[np.stack(nearest)], told, held_out)
+    return Likenesses(distances, originals.rows[np.stack(nearest)], told, held_out, train.argmax(axis=2))

@@ -96,6 +96,62 @@ class CanaryTest:
 
 
 @dataclass(frozen=True)
+class OneRunBound:
+    """What the best of several ways to guess coins says of epsilon, on one source.
+
+    Attributes:
+        source: what was made once more.
+        attack: by whose scores, as records know it.
+        beside: whether these are less what the same attack says of the set itself, which knows nothing of the coins.
+        rule: who is guessed, such as "a tenth as in".
+        guesses: coins that were guessed.
+        right: of these.
+        tests: ways that were tried, for which the bound is corrected.
+        epsilon: that the making exceeds at the level of `OneRun`, 0 where nothing follows.
+    """
+
+    source: Source
+    attack: str
+    beside: bool
+    rule: str
+    guesses: int
+    right: int
+    tests: int
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """The set made once more, with a coin for each of some patients that decides whether they are in.
+
+    Attributes:
+        canaries: patients whose coin was tossed, each with all training images.
+        inside: how many of these were in.
+        delta: at which epsilon is bounded.
+        confidence: of each bound by itself.
+        bounds: one a source; a random one and all of the originals are controls.
+        stated_epsilon: what the set promises at this delta for the same unit; None where it promises nothing of that.
+        stated_reason: why it is None; else empty.
+        seconds: what all of it took.
+        reason: why it was not made, as the end of "cannot be made, because ..."; else empty.
+    """
+
+    canaries: int
+    inside: int
+    delta: float
+    confidence: float
+    bounds: tuple[OneRunBound, ...]
+    stated_epsilon: float | None
+    stated_reason: str
+    seconds: float
+    reason: str = ""
+
+    def of(self, source: Source) -> OneRunBound | None:
+        """What follows of one source."""
+        return next((bound for bound in self.bounds if bound.source == source), None)
+
+
+@dataclass(frozen=True)
 class Membership:
     """What the attacks on membership found, and what they were made with.
 
@@ -109,6 +165,7 @@ class Membership:
         shadow_iterations: outer steps of each, likewise.
         confidence: level of every interval.
         seconds: the time it took, of all calls together.
+        one_run: what the set that was made once more says; None where none was asked for.
     """
 
     attacks: tuple[MembershipAttack, ...]
@@ -120,6 +177,7 @@ class Membership:
     shadow_iterations: int
     confidence: float
     seconds: float
+    one_run: OneRun | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is missing."""

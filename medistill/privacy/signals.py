@@ -33,7 +33,7 @@ class SetFacts:
 
     Attributes:
         unit: "patient", "study" or "image": whom the corpus tells apart.
-        initialisation: "real", "noise" or "quantised", how its images began; empty where it does not say.
+        initialisation: "real", "noise", "quantised" or "patches", how its images began; empty where it does not say.
         smallest_cluster: patients of the smallest cell of a quantised set; None where it does not say.
         for_encoder: its images were made for what a frozen encoder sees in them.
         by_targets: its labels are target vectors, learned from a frozen teacher's features.
@@ -119,6 +119,46 @@ class ShadowSignals:
 
 
 @dataclass(frozen=True)
+class CoinScores:
+    """What an attack says of people whose coin decided whether they are in.
+
+    Attributes:
+        attack: its name.
+        source: what was made once more.
+        beside: whether what the same attack says of the set itself is taken off.
+        values: (m,), mean over a person's images, higher for who seems to be in; NaN where none can be given.
+    """
+
+    attack: str
+    source: Source
+    beside: bool
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class OneRunSignals:
+    """A set made once more, or why there is none.
+
+    Attributes:
+        inside: bool (m,), by the coins.
+        scores: of every attack that gives some; none of them knows the coins.
+        delta: at which epsilon is bounded.
+        stated_epsilon: as in `OneRun`.
+        stated_reason: likewise.
+        seconds: what all of it took.
+        reason: why it could not be made, as the end of "cannot be made, because ..."; else empty.
+    """
+
+    inside: np.ndarray
+    scores: tuple[CoinScores, ...]
+    delta: float
+    stated_epsilon: float | None
+    stated_reason: str
+    seconds: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Population:
     """Those about whom is asked: members, and people of whom no image is in the training split.
 
@@ -190,6 +230,10 @@ class Signals(Protocol):
     @property
     def shadows(self) -> ShadowSignals:
         """Answers of networks on shadow distillations."""
+
+    @property
+    def one_run(self) -> OneRunSignals | None:
+        """The set made once more with a coin for each of some people; None where none is asked for."""
 
     @property
     def text(self) -> TextFigures:

@@ -130,6 +130,9 @@ class AuditRecipe(Section):
     or layer (h-glad) of the method."""
     canaries: Annotated[CountOrNone, Laxer("below"), AtMost(10_000)] = 10
     """Training images that get a wrong label in about half of the shadows; never more than one patient in 20."""
+    one_run_canaries: Annotated[CountOrNone, Laxer("below", later=True), AtMost(10_000)] = 0
+    """Training patients for each of whom a coin decides whether they are in the one set that is made once more, to
+    bound epsilon from below; all of them where there are fewer. 0 makes none: it takes as long as the set itself."""
 
 
 class ComputeRecipe(Section):

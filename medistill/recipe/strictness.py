@@ -17,10 +17,12 @@ class Laxer:
     Attributes:
         when: "above" or "below".
         than: the reference, where it is not the default: the laxest value of the recipes that are shipped.
+        later: audits that do not tell of it are of versions without the setting, which did what is shipped now.
     """
 
     when: Literal["above", "below"]
     than: float | None = None
+    later: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def strictness(sections: Mapping[str, BaseModel]) -> dict[str, float]:
 
 
 def deviations(values: Mapping[str, float], sections: Mapping[str, type[BaseModel]]) -> tuple[Deviation, ...]:
-    """Every setting in which an audit differs from the shipped one; one that it does not tell of counts as laxer.
+    """Every setting in which an audit differs from the shipped one; one that it does not tell of counts as laxer, but
+    where it came later.
 
     Args:
         values: as `strictness` gives them; names that no section declares are not looked at.
@@ -71,8 +74,8 @@ def deviations(values: Mapping[str, float], sections: Mapping[str, type[BaseMode
     found = []
     for section, kind in sections.items():
         for name, field, mark in declared(kind):
-            setting, value = f"{section}.{name}", values.get(_key(section, name))
             shipped = float(field.default if mark.than is None else mark.than)
+            setting, value = f"{section}.{name}", values.get(_key(section, name), shipped if mark.later else None)
             laxer = value is None or (value > shipped if mark.when == "above" else value < shipped)
             if laxer or (value != shipped and mark.than is None):
                 found.append(Deviation(setting, value, shipped, laxer=laxer))

@@ -13,6 +13,7 @@ from medistill.report import audit_statements
 from medistill.report.arm_style import arm_name
 from medistill.report.blocks import Block, Prose
 from medistill.report.estimates import interval
+from medistill.report.one_run_statements import one_run_sentences
 from medistill.report.record import Report
 from medistill.report.text import Strong
 from medistill.report.text_statements import first_screen_text
@@ -112,6 +113,9 @@ def opening(report: Report) -> Iterator[Block]:
     if report.audit is not None:
         heading = audit_statements.heading(report.audit)
         yield Prose((Strong(f"Privacy: {heading}."), f" {audit_statements.consequence(report.audit)}"))
+        if report.audit.membership is not None and report.audit.membership.one_run is not None:
+            said = one_run_sentences(report.audit.membership.one_run, report.audit.split_unit)
+            yield Prose(" ".join(said))
     elif report.benchmark is None:
         state = "not audited" if report.distilled is not None else "not judged here"
         yield Prose((Strong(f"Privacy: {state}."), f" {report.missing['audit']}."))

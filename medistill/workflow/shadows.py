@@ -8,20 +8,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import LEFT_OUT, Corpus
+from medistill.denoising.denoisers import forget_denoiser
 from medistill.errors import ArtifactError, DataError, DivergedError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.protocol import random_beside
 from medistill.methods.registry import method_of, recipe_facts
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.membership import SOURCES, Source
-from medistill.progress import Progress, Task
+from medistill.progress import Progress, StepsInside
 from medistill.quantisation.cells import patients_by_share
 from medistill.quantisation.decoders import forget_autoencoder
 from medistill.ranks.ranks import ALONE
@@ -130,12 +129,19 @@ def shadow_obstacle(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
 
 def no_shadows(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
     """Why no shadow can be made of this corpus under this recipe, likewise; else empty."""
-    unchosen = not recipe_facts(recipe).outer_steps or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
-    if not len(corpus.rows("val")) and not unchosen:
-        return "a shadow is chosen on validation images, and the corpus has none"
+    if reason := unchoosable(corpus, recipe):
+        return reason
     if recipe.audit.shadows < LEAST_SHADOWS:
         return f"audit.shadows is {recipe.audit.shadows}, and {LEAST_SHADOWS} are needed"
     return shadow_obstacle(plan, corpus, recipe)
+
+
+def unchoosable(corpus: Corpus, recipe: Recipe) -> str:
+    """Why the images of what is made for an audit cannot be chosen, likewise; else empty."""
+    unchosen = not recipe_facts(recipe).outer_steps or (recipe.privacy.mode == "dp" and recipe.privacy.choose == "off")
+    if len(corpus.rows("val")) or unchosen:
+        return ""
+    return "what is made for the audit is chosen on validation images, and the corpus has none"
 
 
 def _too_few_for_a_cell(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
@@ -198,7 +204,7 @@ def ask_shadows(plan: ShadowPlan, context: Context, *, key: str, network: Networ
                 continue
             shadow = missing[place]
             which, run = f"shadow {shadow + 1} of {count}", _run_folder(context.out, shadow, key)
-            inside = replace(context, out=run, progress=_Inside(task, which), ranks=ALONE)
+            inside = replace(context, out=run, progress=StepsInside(task, which), ranks=ALONE)
             try:
                 stores[shadow].save(_asked(plan, shadow, inside, network))
             except (DivergedError, DataError) as error:
@@ -274,39 +280,6 @@ def _asked(plan: ShadowPlan, shadow: int, whole: Context, network: NetworkFactor
     if trajectories is not None:
         shutil.rmtree(trajectories.path)
     forget_autoencoder(corpus, recipe)
+    forget_denoiser(corpus, recipe)
     shutil.rmtree(context.out)
     return Outputs(arrays, time.monotonic() - started)
-
-
-class _Inside:
-    """Progress of the steps of one shadow, told on the bar of all of them; each step stays a safe point to stop at."""
-
-    def __init__(self, outer: Task, which: str) -> None:
-        self.outer, self.which = outer, which
-
-    def task(self, title: str, total: int, *, done: int = 0) -> _InsideTask:
-        """A step of the shadow."""
-        return _InsideTask(self.outer, f"{self.which}: {title.lower()}", total, done)
-
-    def say(self, message: str) -> None:
-        """Nothing: a shadow's lines are those of the set's own making."""
-
-
-class _InsideTask:
-    """A step of one shadow."""
-
-    def __init__(self, outer: Task, title: str, total: int, done: int) -> None:
-        self.outer, self.title, self.total, self.done = outer, title, total, done
-
-    def advance(self, steps: int = 1, *, figures: str = "") -> None:
-        """Tell how far it is."""
-        self.done += steps
-        self.outer.advance(0, figures=f"{self.title}, {self.done} of {self.total}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing: the bar is the outer task's."""

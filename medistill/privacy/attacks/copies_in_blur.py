@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from medistill.privacy.person_search import PersonSearch
+from medistill.privacy.person_search import WaysSearch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,10 +41,11 @@ def inner(images: Tensor) -> Tensor:
     return images[:, :, top : images.shape[2] - top, left : images.shape[3] - left].flatten(1)
 
 
-class CopiesInBlur(PersonSearch):
+class CopiesInBlur(WaysSearch):
     """Finds blurred copies: there is less of them, and all of it is one person's."""
 
     name, space, display_name, rank = "copies in blur", "blurred originals", "blurred originals", 13
+    plain_words = "A blurred picture"
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """One a degree of blur."""

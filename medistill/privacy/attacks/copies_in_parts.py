@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING
 
-from medistill.privacy.person_search import PersonSearch
+from medistill.privacy.person_search import WaysSearch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,10 +27,11 @@ def squares(images: Tensor) -> Tensor:
     return cut.reshape(len(images), -1, side * side).transpose(0, 1)
 
 
-class CopiesInParts(PersonSearch):
+class CopiesInParts(WaysSearch):
     """Finds halves, quarters and chequered pieces of patients."""
 
     name, space, display_name, rank = "copies in parts", "parts", "parts of the image", 15
+    plain_words = "A part of one person’s picture"
 
     def limit(self, copy_ratio: float) -> float:
         """A copied part is one person's altogether, and a square holds little: the mean of ten may do well in some."""

@@ -63,6 +63,7 @@ class Distance(ScoreAttack):
     """Made on the images alone, of a set whose images began as means; random training images must be found by it."""
 
     name, display_name, needs, rank = "distance", "distance", "set", 60
+    plain_words = "A picture that lies near to the set"
     remark = (
         "The distance attack trains none: it asks how near a person's image lies to the distilled images themselves."
     )
@@ -70,6 +71,10 @@ class Distance(ScoreAttack):
     def applies(self, facts: SetFacts) -> bool:
         """Images that began as means can be nearer to each image that they are the mean of."""
         return facts.initialisation == "quantised"
+
+    def scores_one_run(self, facts: SetFacts) -> bool:
+        """On any set: an image that began as an original, and any other, may lie nearest to whom it was made of."""
+        return True
 
     def scores(self, signals: Signals) -> tuple[Scores, ...]:
         """Of the set, and of as many random training images.

@@ -55,12 +55,17 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Net benefit", "Cases found less false alarms, these weighed by how probable a case must be before one acts."),
     ("Non-inferior", "The whole interval of distilled minus all originals lies above the negative margin."),
     ("NPV", "Share of the images left alone that are rightly so, at the prevalence of the test split."),
+    (
+        "One run",
+        "The set made once more, where coins decided which patients are in; guessing them bounds epsilon from below.",
+    ),
     ("Original", "An image of the training split: what a distilled image stands in for."),
     ("Outer step", "One change of the distilled images."),
     (
         "Paired difference",
         "Difference of two arms on the same patients; it is known better than either arm's own figure.",
     ),
+    ("Positive control", "What an attack must find something in, so that finding nothing elsewhere means something."),
     ("PPV", "Share of the called images that are of the class, at the prevalence of the test split."),
     ("Prevalence", "Share of a class in the test split; in a hospital it is another one, and PPV and NPV with it."),
     ("ROC curve", "Sensitivity against false alarms over all thresholds."),

@@ -28,6 +28,7 @@ from medistill.report.audit_statements import (
 )
 from medistill.report.blocks import Beside, Block, Bullets, Drawing, Figure, Fold, Heading, Prose, arm_legend
 from medistill.report.caveat import Caveat
+from medistill.report.one_run_statements import one_run_sentences, one_run_table
 from medistill.report.record import Report
 from medistill.report.section import Section
 from medistill.report.selection_statements import not_attacked
@@ -40,9 +41,10 @@ from medistill.report.wording import class_label, count, counted, level, listed,
 SEARCHED_FOR_PEOPLE = (
     "Some searches ask whether an image holds what is one person’s own: the mean of all originals is taken off, and "
     "what varies much among people counts little. They look under grey curves and blur, in other poses, in parts and "
-    "in mixtures of up to three patients. In these a copy must also be surer than chance makes any image when half of "
-    "the held-out patients take the place of the training patients; together they are meant to be wrong about one set "
-    "in twenty at most. Of each control some images are searched."
+    "in mixtures of up to three patients. In these a copy must also be surer than chance makes any image: by how alike "
+    "the images are to the held-out patients, and by what they reach when half of these take the place of the training "
+    "patients. Together they are meant to be wrong about one set in twenty at most. Of each control some images are "
+    "searched."
 )
 """How the searches that compare with people decide."""
 
@@ -201,6 +203,9 @@ def _membership(audit: Audit, report: Report) -> Iterator[Block]:
         yield Fold("Attacks on the distilled images, by class and site", (table_of_groups,))
     if tried.canaries:
         yield _canaries(tried)
+    if tried.one_run is not None:
+        yield Prose(sentences(*one_run_sentences(tried.one_run, audit.split_unit)))
+        yield one_run_table(tried.one_run)
 
 
 def _how_attacked(tried: Membership, remarks: Sequence[str], facts: Facts) -> str:

@@ -29,6 +29,7 @@ def membership_record(evidence: Mapping[str, Evidence], signals: AuditSignals) -
     told = Membership(
         attacks=found.membership,
         canaries=found.canaries,
+        one_run=found.one_run,
         networks=signals.networks_trained,
         shadows=signals.shadows_made,
         shadow_networks=budget.shadow_networks,

@@ -13,9 +13,17 @@ from medistill.privacy.encoder_space import EncoderSpace
 from medistill.privacy.initialisation import initial_rows
 from medistill.privacy.letters import TextFigures
 from medistill.privacy.overlays import SharedPattern
-from medistill.privacy.signals import Initialisation, NetworkAnswers, Population, SetFacts, ShadowSignals
+from medistill.privacy.signals import (
+    Initialisation,
+    NetworkAnswers,
+    OneRunSignals,
+    Population,
+    SetFacts,
+    ShadowSignals,
+)
 from medistill.studies.audit.context import AuditContext
 from medistill.studies.audit.network_answers import network_answers
+from medistill.studies.audit.one_run import one_run_signals
 from medistill.studies.audit.shadow_answers import shadow_signals
 from medistill.studies.audit.subjects import copy_signals, encoder_space, feature_space, held_out_rows, target_space
 from medistill.studies.audit.text import text_figures
@@ -27,13 +35,15 @@ class AuditSignals:
     """`medistill.privacy.signals.Signals` of a set and its corpus.
 
     Attributes:
-        seconds: what the networks and the shadows took that were asked, of all calls together.
+        context: of the audit.
+        seconds: what the networks, the shadows and the set made once more took that were asked, of all calls together.
         networks_trained: how many of each source were asked beside those of the shadows.
         shadows_made: how many shadows were asked.
     """
 
-    def __init__(self, context: AuditContext) -> None:
+    def __init__(self, context: AuditContext, population: Population | None = None) -> None:
         self.context, self.seconds, self.networks_trained, self.shadows_made = context, 0.0, 0, 0
+        self._population = population
         self.facts = SetFacts.of(context.distilled, context.corpus, context.spec)
         self.level, self.smallest_cell = context.recipe.evaluate.confidence, context.recipe.evaluate.smallest_cell
 
@@ -51,8 +61,12 @@ class AuditSignals:
 
     @cached_property
     def population(self) -> Population:
-        """Those about whom is asked."""
-        return Population.of(self.context.corpus, self.seen)
+        """Those about whom is asked: everybody, where nobody was named."""
+        return self._population or Population.of(self.context.corpus, self.seen)
+
+    def on(self, context: AuditContext, population: Population) -> AuditSignals:
+        """The same of another set, or of some people."""
+        return AuditSignals(context, population)
 
     @cached_property
     def search(self) -> CopySignals:
@@ -93,6 +107,13 @@ class AuditSignals:
         told = shadow_signals(replace(self.context, corpus=self.seen))
         self.seconds += told.seconds
         self.shadows_made = 0 if told.reason else self.context.recipe.audit.shadows
+        return told
+
+    @cached_property
+    def one_run(self) -> OneRunSignals | None:
+        """The set made once more, of the patients whom the method saw, but for those whom coins leave out."""
+        told = one_run_signals(self)
+        self.seconds += 0.0 if told is None else told.seconds
         return told
 
     @property

@@ -1,0 +1,122 @@
+"""What one private release of class means says of epsilon, by an auditor who knows everybody but the coins.
+
+    python -m tests.bench.one_run_release --data FOLDER --labels TABLE --set network.encoder=SHA256 [--sites SITE]
+        [--epsilons 1 3 100] [--canaries 100 700] [--seeds 0 1 2]
+
+No image is rendered: the release itself, of which a private set is made, is drawn with each canary in or out by a coin.
+The auditor holds the features of all patients, takes those without a coin off the sums, and decodes the coins by ridge
+regression, with the ridge that the noise asks for. That is more than a recipient knows. A row is a draw: right guesses
+of the best rule, the bound, and what was promised. Nothing is released: what is drawn is forgotten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+
+from medistill.artifacts.corpus import Corpus
+from medistill.encoders.encoder import Encoder
+from medistill.encoders.features import features_of
+from medistill.encoders.projecting import encoder_projection
+from medistill.encoders.store import stored_encoder
+from medistill.privacy.attacks.one_run import best_bound
+from medistill.privacy.signals import CoinScores
+from medistill.progress import Silent
+from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.statistics.contributions import Blocks
+from medistill.statistics.gaussian_mechanism import sigma_for
+from medistill.statistics.release import release
+from medistill.training.device import choose_device
+from medistill.workflow.one_run import OneRunPlan, plan_one_run
+from medistill.workflow.prepare import prepare
+from tests.bench.one_run import say
+
+
+def contributions(seen: np.ndarray, corpus: Corpus, rows: np.ndarray, patients: np.ndarray, clip: float) -> np.ndarray:
+    """What each patient adds to the sums (m, C K), as the definition of the release has it."""
+    norms = np.linalg.norm(seen[rows], axis=1, keepdims=True)
+    clipped = seen[rows] * np.minimum(1.0, clip / np.maximum(norms, 1e-300))
+    found = np.zeros((len(patients), len(corpus.class_names), seen.shape[1]))
+    for place, patient in enumerate(patients):
+        own = corpus.groups[rows] == patient
+        for c in range(len(corpus.class_names)):
+            found[place, c] = clipped[own & (corpus.labels[rows] == c)].sum(axis=0) / own.sum()
+    return found.reshape(len(patients), -1)
+
+
+def decoded(sums: np.ndarray, own: np.ndarray, others: np.ndarray, noise: float) -> np.ndarray:
+    """The coins (m,), as numbers around 0, by ridge regression: mean of a normal of variance 1/4 given the sums.
+
+    Args:
+        sums: (L,), noisy, of everybody who is in.
+        own: (m, L), what each canary would add.
+        others: (L,), what all who have no coin add.
+        noise: standard deviation of a number of the sums.
+    """
+    left = sums - others - own.sum(axis=0) / 2
+    return np.asarray(np.linalg.solve(own @ own.T + 4 * noise**2 * np.eye(len(own)), own @ left))
+
+
+def draw(corpus: Corpus, recipe: Recipe, encoder: Encoder, features: np.ndarray, plan: OneRunPlan) -> tuple[float, str]:
+    """One release, and what follows from it; epsilon at least, and the right guesses in words."""
+    privacy, projection = recipe.privacy, encoder_projection(encoder)
+    seen, train = projection.apply(features), corpus.rows("train")
+    blocks = Blocks(len(corpus.class_names), projection.dimension, privacy.clip, counts=0.05, second=0.0)
+    sigma, made_of = sigma_for(privacy.epsilon, privacy.delta), plan.corpus(corpus).rows("train")
+    drawn = release(
+        lambda some: features[made_of[some]],
+        corpus.labels[made_of],
+        corpus.groups[made_of],
+        class_names=corpus.class_names,
+        projection=projection,
+        blocks=blocks,
+        sigma=sigma,
+        unit=privacy.unit,
+    )
+    own = contributions(seen, corpus, plan.rows, plan.patients, privacy.clip)
+    rest = train[~np.isin(train, plan.rows)]
+    others = contributions(seen, corpus, rest, np.unique(corpus.groups[rest]), privacy.clip).sum(axis=0)
+    guesses = decoded(drawn.sums.ravel(), own, others, sigma / blocks.scales[0])
+    scores = [CoinScores("decoded", "distilled", False, guesses)]
+    found = best_bound(scores, plan.inside, delta=privacy.delta, confidence=0.95)
+    if found is None:
+        return 0.0, "nothing guessed"
+    return found.epsilon, f"{found.right} of {found.guesses} right ({found.rule}; best of {found.tests})"
+
+
+def main() -> None:
+    """Read the arguments and print the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--sites", nargs="*", default=[])
+    parser.add_argument("--set", nargs="*", default=[], dest="settings")
+    parser.add_argument("--epsilons", nargs="+", type=float, default=[1.0, 3.0, 100.0])
+    parser.add_argument("--canaries", nargs="+", type=int, default=[100])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    told = parser.parse_args()
+    sites = [f"data.sites={list(told.sites)}".replace("'", '"')] if told.sites else []
+    recipe = load_recipe("covid-xray-private", [*sites, "method.space=encoder", *told.settings])
+    corpus, encoder = prepare(told.data, recipe, labels=told.labels), stored_encoder(recipe.network.encoder)
+    features = np.asarray(features_of(corpus, encoder, choose_device("cpu"), Silent()))
+    patients = len(np.unique(corpus.groups[corpus.rows("train")]))
+    say(f"{len(corpus.rows('train'))} training images of {patients} patients")
+    for epsilon in told.epsilons:
+        for count in told.canaries:
+            for seed in told.seeds:
+                started = time.process_time()
+                settings = [f"privacy.epsilon={epsilon:g}", f"audit.one_run_canaries={count}", f"seed={seed}"]
+                asked = override_recipe(recipe, settings, "bench")
+                plan = plan_one_run(corpus, asked)
+                bound, words = draw(corpus, asked, encoder, features, plan)
+                say(
+                    f"promised {epsilon:g}, {len(plan.patients)} canaries, seed {seed}: epsilon at least {bound:.2f}, "
+                    f"{words}; {time.process_time() - started:.1f} s"
+                )
+
+
+if __name__ == "__main__":
+    main()
