@@ -153,7 +153,10 @@ def _gradient(
 def predict_logits(network: nn.Module, data: LabelledImages, *, micro_batch: int) -> Tensor:
     """Logits float32 (N, classes) of a network, without augmentation."""
     network.eval()
-    pieces = [
-        network(data.batch(slice(start, start + micro_batch))).float() for start in range(0, len(data), micro_batch)
-    ]
-    return torch.cat(pieces)
+    first = network(data.batch(slice(0, micro_batch))).float()
+    found = first.new_empty(len(data), first.shape[1])  # pieces that are kept would keep the memory between them
+    found[:micro_batch] = first
+    for start in range(micro_batch, len(data), micro_batch):
+        some = slice(start, start + micro_batch)
+        found[some] = network(data.batch(some))
+    return found
