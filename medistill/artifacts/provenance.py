@@ -33,7 +33,7 @@ class MergedPart(Record):
     set_digest: Digest
     """SHA-256 of its ``images.safetensors``."""
     first: Count
-    """Index of its first image in the united set."""
+    """Index of its first image in the united set, or among the images that its images are means of."""
     images: Whole
     privacy: Line
     epsilon: float | None
@@ -129,6 +129,9 @@ class SharedProvenance(Record):
     statistics: Digest | None = None
     """SHA-256 of the noisy class statistics that travel with the set; none where there are none."""
     sources: tuple[MergedPart, ...] | None = None
+    united_images: Whole | None = None
+    """Images that the sources have together, where those of the set are means of them by mass; left out where they are
+    the images of the sources themselves."""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values; what is not known does not appear."""

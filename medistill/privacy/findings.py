@@ -89,6 +89,7 @@ def evidence_of(audit: Audit) -> Evidence:
         leakage=audit.residue,
         membership=() if tried is None else tried.attacks,
         canaries=() if tried is None else tried.canaries,
+        one_run=None if tried is None else tried.one_run,
         text=audit.text,
     )
 

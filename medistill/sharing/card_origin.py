@@ -49,7 +49,8 @@ def origin_text(distilled: DistilledSet, provenance: SharedProvenance, report: R
             for k, source in enumerate(provenance.sources, 1)
         ]
         head = ["| | Sender | Images | Epsilon | SHA-256 begins |", "|---|---|---|---|---|"]
-        told = [sentence for source in provenance.sources for sentence in _selected(source)]
+        told = [] if provenance.united_images is None else [_by_mass(distilled, provenance.united_images)]
+        told += [sentence for source in provenance.sources for sentence in _selected(source)]
         table = "\n".join([f"Sets of {len(rows)} sources, united:", "", *head, *rows])
         return f"{table}\n\n{' '.join(told)}" if told else table
     kind = {True: "Synthetic images, drawn by a program: no patient at all", False: "Real medical images"}
@@ -78,6 +79,15 @@ def origin_text(distilled: DistilledSet, provenance: SharedProvenance, report: R
     if provenance.teacher is not None:
         network = f"{network} {escaped(taught_by(provenance.teacher))}".strip()
     return " ".join(text for text in (f"{made}.", _pruning(provenance), began, split, network) if text)
+
+
+def _by_mass(distilled: DistilledSet, before: int) -> str:
+    """How the images of the sources became those of the set."""
+    return (
+        f"The {before} images of the sources were united into {len(distilled.labels)} by their masses, class by class: "
+        "each is the mean, by weight, of those that are nearest to it, and its weight the sum of theirs. The table "
+        "counts images of the sources."
+    )
 
 
 def _selected(source: MergedPart) -> Iterator[str]:

@@ -4,7 +4,7 @@ The same recipe on the same phantoms, once by a process alone and then by ranks,
 of its own. Told are the processor seconds of a command with all processes that it started, of which a process that does
 nothing but import has its share; the wall seconds, which tell something on a quiet machine alone; what the log says of
 exchange and of waiting; and whether both made the same images. Then the processor seconds of one exchange by itself,
-through a store and gloo on the loopback interface, of as many numbers as a step has. Needs Linux.
+of as many numbers as a step has, by threads with gloo on the loopback interface and a store in memory. Needs Linux.
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ import hashlib
 import os
 import re
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from medistill.data.phantom import write_phantom
 from medistill.ranks.ranks import Ranks
@@ -93,9 +90,7 @@ def _timed(words: list[str], folder: Path, name: str) -> tuple[float, float]:
 
 def _exchange(size: int) -> str:
     """Exchange what a step of 15 images of 32 pixels has, so many times, and return the processor seconds of one."""
-    images, listening = torch.zeros(15, 1, 32, 32), socket.create_server(("127.0.0.1", 0))
-    port, patience = listening.getsockname()[1], timedelta(seconds=60)
-    store = TCPStore("127.0.0.1", port, is_master=True, timeout=patience, master_listen_fd=listening.detach())
+    images = torch.zeros(15, 1, 32, 32)
 
     def work(ranks: Ranks) -> None:
         mine = [{"images": images, "labels": torch.zeros(15, 3), "rate": torch.zeros(())} for _ in ranks.share(size)]
@@ -103,7 +98,7 @@ def _exchange(size: int) -> str:
             ranks.gathered(mine, size, alike=[images])
 
     started = time.process_time()
-    several(size, work, store=store)
+    several(size, work)
     each = (time.process_time() - started) / EXCHANGES / size
     return f"An exchange by itself: {1000 * each:.2f} ms of processor time a rank, of {size} ranks."
 

@@ -142,11 +142,13 @@ def _given_away(made: Made, site: str, distilled: DistilledSet) -> int:
 def test_a_site_of_one_class_teaches_nothing_by_itself_and_is_tested_all_the_same(made: Made) -> None:
     matrix = made.study.matrix
     names = [site.name for site in made.study.sites]
-    assert [(row.source, row.site) for row in matrix.rows] == [
+    assert [(row.source, row.site) for row in matrix.rows if not row.without] == [
         (source, name) for source in SOURCES for name in (names if source in OF_ONE_SITE else [""])
     ]
     for source in ("own_raw", "own_set"):
         assert made.study.row(source, ODD).reason == "all that there is to learn from is of class COVID"
+    pairs = [(row.site, row.without) for row in made.study.rows("own_and_unseen")]
+    assert pairs == [(mine, other) for mine in names if mine != ODD for other in names if other != mine]
     column = [site.name for site in matrix.sites].index(ODD)
     assert matrix.sites[column].only_class == "COVID"
     cell = made.study.row("others_sets", ODD).cells[column]
@@ -281,7 +283,7 @@ def test_a_class_too_small_for_tiles_or_for_pruning_takes_no_part_there(
     class Planned(Exception):
         pass
 
-    def stop(sites: list[ExchangeSite], *rest: object) -> None:
+    def stop(sites: list[ExchangeSite], *rest: object, **options: object) -> None:
         raise Planned({site.name: (site.classes, site.note) for site in sites})
 
     monkeypatch.setattr(workflow, "prepare", lambda *_, **__: corpus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from medistill.networks.registry import network_spec
 from medistill.privacy.attacks.one_run import OneRunAttack
 from medistill.privacy.signals import OneRunSignals
 from medistill.progress import Silent
-from medistill.recipe import Recipe, load_recipe
+from medistill.recipe import AuditRecipe, Recipe, load_recipe
 from medistill.studies.audit.context import AuditContext
 from medistill.studies.audit.signals import AuditSignals
 from medistill.training.device import choose_device
 from medistill.workflow.distill import distill
 from medistill.workflow.one_run import one_run_recipe, plan_one_run
+from tests.factories.drawn_corpus import CLASSES, drawn_corpus
 from tests.factories.flat_corpus import save_flat
+from tests.factories.tiny_encoder import stored_tiny, tiny_architecture
 
 CANARIES, PATIENTS = 60, 80
 
@@ -172,3 +175,32 @@ def test_none_is_made_unasked_and_too_few_canaries_are_told(
     assert found is not None
     assert found.bounds == ()
     assert found.reason == "coins were tossed for 12 patients, and 20 are needed"
+
+
+def test_a_private_set_is_asked_in_features_and_held_to_its_promise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "cache"))
+    with tiny_architecture():
+        encoder = stored_tiny(tmp_path / "encoder")
+        recipe = load_recipe(
+            "covid-xray-private",
+            [
+                f"data.classes={json.dumps(CLASSES)}", "data.image_size=16", f"network.encoder={encoder.sha256}",
+                "method.iterations=3", "method.levels=2", "method.space=encoder", "privacy.epsilon=4",
+                "privacy.units=40", "privacy.delta=0.001", "audit.networks=1", "audit.one_run_canaries=30",
+            ],
+        )  # fmt: skip
+        corpus = drawn_corpus(tmp_path / "corpus")
+        made = distill(corpus, None, recipe, out=tmp_path / "run", device="cpu", use="shadow")
+        spec, out = network_spec(corpus, recipe), tmp_path / "membership"
+        context = AuditContext(corpus, recipe, spec, choose_device("cpu"), out, Silent(), made, None, built_in=False)
+        signals = AuditSignals(context)
+        evidence = OneRunAttack().run(signals)
+        found, scored = evidence.one_run, {one.attack for one in signals.one_run.scores}
+    assert scored >= {"distance", "distance in features", "whitened distance in features", "loss"}
+    assert (found.canaries, found.delta, found.stated_reason) == (30, 0.001, "")
+    assert found.stated_epsilon == pytest.approx(4, abs=0.01)
+    assert {one.source for one in found.bounds} == {"distilled", "random", "raw"}
+    (asked,) = OneRunAttack().judge(evidence, signals.facts, AuditRecipe())
+    assert (asked.verdict, asked.figure) == ("pass", found.of("distilled").epsilon)

@@ -33,6 +33,18 @@ def exchange_study(
             show_default=False,
         ),
     ] = None,
+    received: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--received",
+            metavar="BUNDLE|SET|RUN",
+            help="A set that another hospital really sent: it stands beside those of the sites, or in their place "
+            "where --data has one site. A bundle is checked as by `medistill verify`; what is refused or does not fit "
+            "is named and left out. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    trust: options.Trust = None,
     settings: options.Settings = None,
     method: options.Method = None,
     encoder: options.EncoderName = None,
@@ -52,7 +64,8 @@ def exchange_study(
     All sites' images lie in one folder, so this is a study, not an exchange. Each site distils its own set, which is
     audited, and the sets are united. Networks that are trained on a site's own originals together with the sets of the
     others are tested at every site, beside networks trained on either alone, on all sets, on random originals, and on
-    all originals pooled. Ctrl-C saves; the same command goes on.
+    all originals pooled. --received takes sets that others really sent, beside or in place of other sites. Ctrl-C
+    saves; the same command goes on.
 
     \b
     Examples:
@@ -60,6 +73,7 @@ def exchange_study(
       medistill exchange-study --data chest/ --labels chest/manifest.csv --out runs/exchange
       medistill exchange-study --data chest/ --recipe exchange-encoded --encoder NAME --out runs/exchange
       medistill exchange-study --data chest/ --out runs/exchange --processes 4
+      medistill exchange-study --data own/ --received east.zip --received west.zip --out runs/received
     """
     with sharing("repeat", processes, rank_timeout) as (progress, ranks):
         from medistill.artifacts.new_folder import refuse_unwritable
@@ -83,7 +97,17 @@ def exchange_study(
         space = ranks.told(lambda: drawn_space(chosen, device, progress))  # one for all sites
         chosen = with_space(chosen, space)
         folder, table = ranks.first(lambda: on_disk(data, labels, progress))
-        study = study_exchange(folder, chosen, out=out, labels=table, device=device, ranks=ranks, progress=progress)
+        study = study_exchange(
+            folder,
+            chosen,
+            out=out,
+            labels=table,
+            received=received or (),
+            trust=trust or (),
+            device=device,
+            ranks=ranks,
+            progress=progress,
+        )
     if not ranks.leads:
         return
     if json:

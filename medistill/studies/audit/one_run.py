@@ -181,6 +181,7 @@ def _random_originals(made: AuditContext) -> DistilledSet:
         soft_labels=None,
         label_kind="probabilities",
         statistics=None,
+        provenance=distilled.provenance.replaced(statistics=None),
         tiles=1,
     )
 

@@ -28,8 +28,12 @@ from medistill.report.exchange import ExchangeStudy, SmallHospital, StudiedSite
 from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.sharing.merge_source import MergeSource
 from medistill.studies.exchange.audited import Auditor
+from medistill.studies.exchange.choice import offered_weights
 from medistill.studies.exchange.giving import studied_sites
+from medistill.studies.exchange.invented import invented_hospitals, with_invented
 from medistill.studies.exchange.networks import source_predictions
+from medistill.studies.exchange.received import Senders, at_home
+from medistill.studies.exchange.refusals import refuse_recipe
 from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
 from medistill.studies.exchange.small_hospital import hospital_answers, refuse_hospital
 from medistill.studies.exchange.sources import Sources
@@ -51,6 +55,8 @@ def exchange_study(
     *,
     out: str | Path,
     labels: str | Path | None = None,
+    received: Sequence[str | Path] = (),
+    trust: Sequence[str] = (),
     network: NetworkFactory | None = None,
     device: str = "auto",
     ranks: Ranks = ALONE,
@@ -62,7 +68,9 @@ def exchange_study(
     sets are audited, as far as the recipe says, and united. Networks are trained on each source of `SOURCES` and tested
     on every site's test patients. Where ``exchange.hospital`` names a site, it is tried with few of its patients too.
     Sets and networks are kept in ``out``: a call that was interrupted goes on where it was when it is repeated, and a
-    site that makes no set, or whose set was damaged, is named and left out. Ends with
+    site that makes no set, or whose set was damaged, is named and left out. Sets that other hospitals really sent stand
+    beside those of the sites, or in their place where the corpus has one site: they are checked as `receive` checks
+    them, and one that is refused or does not fit is named and left out. Ends with
     ``exchange.html``, ``exchange.json`` and ``exchange.md``, and the united set in ``out/united``.
 
     Args:
@@ -70,17 +78,20 @@ def exchange_study(
         recipe: how each site distils, and how networks are trained and tested.
         out: folder of the study.
         labels: table of labels and sites.
+        received: bundles, folders of sets or of runs.
+        trust: keys of which one must have signed each of them.
         network: a network of the user's own (see `train_experts`); None takes the recipe's.
         ranks: processes that share sites, networks and draws of the small hospital, each one at a time.
 
     Raises:
-        UsageError: fewer than two sites can distil; a class comes from none; the recipe asks for whitening, or for
+        UsageError: fewer than two sites can distil, or none where sets were received; none of these can be taken, and
+            there is one site; ``trust`` names no key; a class comes from none; the recipe asks for whitening, or for
             networks under differential privacy; ``exchange.hospital`` is no site with two classes, or the method's
             labels are values or target vectors; ``out`` holds the study of something else, or another process works
             there; no test image is of a known site.
         DataError: there is nothing to read, or what was read makes no corpus.
     """
-    _refuse_recipe(recipe)
+    refuse_recipe(recipe)
     recipe = with_encoder(recipe, network)
     refuse_unlike(ranks, recipe)
     folder = private_folder(Path(out))
@@ -92,27 +103,37 @@ def exchange_study(
         say_ranks(ranks, log)
 
         def read() -> Corpus:
-            return prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
+            whole = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
+            return with_invented(at_home(whole) if received else whole, recipe, log)
 
         corpus = ranks.first(read)
         spec = network_spec(corpus, recipe, network)
         context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log, ranks=ranks)
         check_image_size(spec)
+        senders = ranks.first(lambda: Senders.of(received, trust, context))
+        ranks.agree(senders.digests, "give every rank the same files with --received")
         ranks.first(lambda: encode_corpus(context))
         needed = max(recipe.method.ipc, recipe.fewest_images)
-        sites = plan_exchange(corpus, needed, recipe.fewest_patients, recipe.prune)
+        fewest = 1 if senders.names else 2
+        sites = plan_exchange(corpus, needed, recipe.fewest_patients, recipe.prune, fewest=fewest)
         if recipe.exchange.hospital:
             refuse_hospital(recipe.exchange.hospital, sites)
         rows = _tested(corpus)
         inside = replace(context, out=folder / "sites", ranks=ALONE)
         studied = studied_sites(sites, Auditor(inside, network, built_in=data is None), ranks)
-        sets, reasons = _sets(sites, studied, folder / "sites")
-        sources = Sources(sites, sets, reasons, context)
+        sets, reasons = _sets(sites, studied, folder / "sites", fewest=0 if senders.names else 2)
+        senders = ranks.first(lambda: senders.beside(sets, context))
+        sources = Sources(sites, {**sets, **(senders.sets or {})}, reasons, context)
         ranks.lead(lambda: sources.united.save(private_folder(folder / "united")))
         predicted = source_predictions(sources.all(), rows, context)
         hospital = _small_hospital(sources, rows, context)
         log.say("Comparing the sources at every site.")
-        study = replace(_study(predicted, rows, studied, context), hospital=hospital)
+        study = replace(
+            _study(predicted, rows, studied, context),
+            hospital=hospital,
+            received=senders.told,
+            invented=invented_hospitals(recipe.exchange),
+        )
         ranks.lead(lambda: _write(study, folder))
     return study
 
@@ -124,7 +145,7 @@ def _write(study: ExchangeStudy, folder: Path) -> None:
 
 
 def _sets(
-    sites: Sequence[ExchangeSite], studied: Sequence[StudiedSite], folder: Path
+    sites: Sequence[ExchangeSite], studied: Sequence[StudiedSite], folder: Path, *, fewest: int
 ) -> tuple[dict[str, MergeSource], dict[str, str]]:
     """Return the set of each site, by its name, and why the others have none.
 
@@ -132,9 +153,10 @@ def _sets(
         sites: what each site can give.
         studied: what each gave.
         folder: in which their sets lie.
+        fewest: sites that must have one.
 
     Raises:
-        UsageError: fewer than two have one.
+        UsageError: fewer have one.
     """
     reasons = {site.name: site.reason for site in studied if site.reason}
     sets: dict[str, MergeSource] = {}
@@ -142,7 +164,7 @@ def _sets(
         place = folder / site.folder / "set"
         digest = sha256_file(place / "images.safetensors")
         sets[site.name] = MergeSource(site.name, DistilledSet.load(place), digest, sender=site.name)
-    if len(sets) < 2:
+    if len(sets) < fewest:
         raise UsageError(
             f"{len(sets)} of {len(sites)} sites made a set; {'; '.join(f'{k}: {why}' for k, why in reasons.items())}",
             expected="two at least, or nothing can be exchanged",
@@ -181,7 +203,7 @@ def _small_hospital(sources: Sources, rows: np.ndarray, context: Context) -> Sma
         hospital_curve(answers, test, place, corpus.class_names, recipe.evaluate, seed=recipe.seed)
         for place in (name, "")
     )
-    return SmallHospital(name, recipe.exchange.draws, curves, answers.notes)
+    return SmallHospital(name, recipe.exchange.draws, curves, answers.notes, recipe.exchange.guard)
 
 
 def _study(
@@ -211,33 +233,10 @@ def _study(
         corpus=corpus.content,
         versions=versions(),
         audited=recipe.exchange.audit,
-        weights=recipe.exchange.weights,
+        weights=offered_weights(recipe.exchange),
+        guard=recipe.exchange.guard,
         method=recipe_facts(recipe).display_name,
     )
-
-
-def _refuse_recipe(recipe: Recipe) -> None:
-    if recipe.privacy.mode == "dp" and not recipe.method.one_release:
-        raise UsageError(
-            "the recipe asks for experts under differential privacy",
-            expected="a recipe without it, or with a method that releases once (private-means), whose sets alone the "
-            "budget is of",
-            do="set privacy.mode = none for the study, or choose --method private-means",
-        )
-    if recipe.data.zca:
-        raise UsageError(
-            "the recipe whitens the images",
-            expected="data.zca = false, since sets with a whitening of each site's own cannot be united",
-            do="add --set data.zca=false",
-        )
-    facts = recipe_facts(recipe)
-    if recipe.exchange.hospital and (facts.label_values or facts.target_vectors):
-        raise UsageError(
-            f"{facts.display_name} makes sets whose labels are values or target vectors, which cannot stand beside the "
-            "few originals of exchange.hospital",
-            expected="sets with classes or probabilities",
-            do="leave exchange.hospital empty, or take another --method",
-        )
 
 
 def _refuse_second(folder: Path) -> None:

@@ -14,6 +14,7 @@ from medistill.privacy.audit import Audit
 from medistill.privacy.criterion import Asked, Criterion
 from medistill.privacy.findings import asked_of_audit, contradicted, evidence_of, findings
 from medistill.privacy.gate import judge
+from medistill.privacy.membership import SOURCES
 from medistill.privacy.score_attack import AUC, FOUND
 from medistill.recipe import AuditRecipe
 from tests.factories import full_audit, report_example
@@ -52,6 +53,17 @@ def test_figures_and_controls_are_those_of_the_record() -> None:
     (pixels,) = (one for one in findings(AUDIT) if one.name == "copies in pixels")
     figures = pixels.findings[0].figures
     assert (figures.of_set.value, figures.control.value, figures.originals.value) == (0, 1, None)
+
+
+def test_bounds_of_one_run_stand_beside_each_other() -> None:
+    (found,) = (one for one in findings(AUDIT) if one.name == "one run")
+    assert AUDIT.membership is not None
+    assert AUDIT.membership.one_run is not None
+    bounds = {one.source: one.epsilon for one in AUDIT.membership.one_run.bounds}
+    figures = found.findings[0].figures
+    shown = (figures.of_set.value, figures.control.value, figures.originals.value)
+    assert shown == tuple(bounds.get(source) for source in SOURCES)
+    assert shown[0] is not None
 
 
 def test_the_gate_says_which_attack_asks() -> None:
