@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medistill.artifacts.distilled_set import DistilledSet as DistilledSet
     from medistill.artifacts.trajectories import Trajectories as Trajectories
     from medistill.data.phantom import write_phantom as write_phantom
+    from medistill.denoising.denoisers import bring_denoiser as bring_denoiser
     from medistill.encoders.conversion import add_timm_encoder as add_timm_encoder
     from medistill.encoders.conversion import convert_encoder as convert_encoder
     from medistill.encoders.store import add_encoder as add_encoder
@@ -52,6 +53,7 @@ _HOME = {
     "prepare": "medistill.workflow.prepare",
     "train_experts": "medistill.workflow.experts",
     "bring_decoder": "medistill.quantisation.decoders",
+    "bring_denoiser": "medistill.denoising.denoisers",
     "add_encoder": "medistill.encoders.store",
     "add_timm_encoder": "medistill.encoders.conversion",
     "convert_encoder": "medistill.encoders.conversion",

@@ -1,4 +1,4 @@
-"""What --decoder and --encoder bring to a command: networks of others, checked and copied into the cache."""
+"""What --decoder, --denoiser and --encoder bring to a command: networks of others, checked and cached."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ def brought(folder: Path | None) -> str | None:
     from medistill.quantisation.decoders import bring_decoder
 
     return bring_decoder(folder)
+
+
+def brought_denoiser(folder: Path | None) -> str | None:
+    """Bring what --denoiser names into the private cache; its SHA-256, or None without the option."""
+    if folder is None:
+        return None
+    from medistill.denoising.denoisers import bring_denoiser
+
+    return bring_denoiser(folder)
 
 
 def named_encoder(name: str | None) -> str | None:
@@ -68,6 +77,21 @@ def bring_again(folder: Path | None, recipe: Recipe) -> None:
             f"--decoder is {decoder[:12]}, but the set was made {made}",
             expected="the folder that was given when it was distilled",
             do="give that one" if given else "leave --decoder out",
+        )
+
+
+def bring_denoiser_again(folder: Path | None, recipe: Recipe) -> None:
+    """Bring what --denoiser names, which must be what the recipe of a finished run or set was given."""
+    from medistill.errors import UsageError
+
+    denoiser, settings = brought_denoiser(folder), recipe.method.scored_by
+    given = "" if settings is None else settings.sha256
+    if denoiser is not None and denoiser != given:
+        made = f"with the denoiser {given[:12]}" if given else "without a denoiser that was brought"
+        raise UsageError(
+            f"--denoiser is {denoiser[:12]}, but the set was made {made}",
+            expected="the folder that was given when it was distilled",
+            do="give that one" if given else "leave --denoiser out",
         )
 
 

@@ -21,7 +21,7 @@ P = ParamSpec("P")
 FAILED = 1
 INTERRUPTED = 130
 REFUSED = 3
-SHARED = ("audit", "distill", "experts", "leave_site_out")
+SHARED = ("audit", "distill", "exchange_study", "experts", "leave_site_out")
 """Commands whose work ranks share."""
 _NETWORK = (
     "room for the network and the images that pass it at once",

@@ -74,6 +74,26 @@ DecoderAgain = Annotated[
         show_default=False,
     ),
 ]
+Denoiser = Annotated[
+    Path | None,
+    typer.Option(
+        "--denoiser",
+        metavar="FOLDER",
+        help="A denoiser that others made: denoiser.json and weights.safetensors. It is checked, copied to the private "
+        "cache, and scores the regions that --method diffusion-patches chooses from (method.denoiser.source=brought, "
+        "method.denoiser.sha256 its SHA-256), whatever --set says.",
+        show_default=False,
+    ),
+]
+DenoiserAgain = Annotated[
+    Path | None,
+    typer.Option(
+        "--denoiser",
+        metavar="FOLDER",
+        help="The denoiser that the run was given, where it is not in the private cache any more.",
+        show_default=False,
+    ),
+]
 EncoderName = Annotated[
     str | None,
     typer.Option(

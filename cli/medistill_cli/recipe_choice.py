@@ -159,11 +159,12 @@ def overrides_of(
     dp_epsilon: float | None = None,
     dp_delta: float | None = None,
     decoder: str | None = None,
+    denoiser: str | None = None,
     encoder: str | None = None,
 ) -> list[str]:
     """Write the options that stand for a setting as ``section.key=value``: the method, --set, then the others.
 
-    ``decoder`` and ``encoder`` are the SHA-256 of what was brought.
+    ``decoder``, ``denoiser`` and ``encoder`` are the SHA-256 of what was brought.
     """
     overrides = [*([] if method is None else [f"method.name={method}"]), *(settings or ())]
     if ipc is not None:
@@ -183,6 +184,8 @@ def overrides_of(
             overrides.append(f"{key}={value!r}")
     if decoder is not None:
         overrides += ["method.quantise.encoder=brought", f'method.quantise.decoder="{decoder}"']
+    if denoiser is not None:
+        overrides += ["method.denoiser.source=brought", f'method.denoiser.sha256="{denoiser}"']
     if encoder is not None:
         overrides += ["network.name=probe", f'network.encoder="{encoder}"']
     return overrides

@@ -9,8 +9,8 @@ from pathlib import Path
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache_users import join
 
-KINDS = ("sources", "staging", "pulled", "corpora", "previews", "trajectories", "decoders", "features", "scores",
-    "yardsticks", "tuning.json",
+KINDS = ("sources", "staging", "pulled", "corpora", "previews", "trajectories", "decoders", "denoisers", "features",
+    "scores", "yardsticks", "tuning.json",
 )  # fmt: skip
 """Folders and files of the cache that a purge removes: all that holds, encodes or was measured on what came from
 patients. Encoders (`encoders`) saw none of them, and stay. `yardsticks` holds what networks on originals answered,
@@ -45,7 +45,7 @@ class Held:
         bytes: of all that a purge removes.
         corpora: how many.
         trajectories: how many stores of experts.
-        decoders: how many encoder-decoders, trained here or brought.
+        decoders: how many encoder-decoders and denoisers, trained here or brought.
         features: how many corpora as frozen encoders see them.
         built_in_bytes: of the built-in corpus.
     """
@@ -61,8 +61,8 @@ class Held:
     def words(self) -> str:
         """What a purge removes, for a reader."""
         return (
-            f"{self.corpora} corpora, {self.trajectories} sets of experts, {self.decoders} encoder-decoders and the "
-            f"features of {self.features} corpora"
+            f"{self.corpora} corpora, {self.trajectories} sets of experts, {self.decoders} encoder-decoders or "
+            f"denoisers and the features of {self.features} corpora"
         )
 
     def __sub__(self, other: Held) -> Held:
@@ -76,7 +76,7 @@ def held(root: Path) -> Held:
         bytes=sum(_bytes(root / kind) for kind in KINDS),
         corpora=_folders(root / "corpora"),
         trajectories=_folders(root / "trajectories"),
-        decoders=_folders(root / "decoders"),
+        decoders=_folders(root / "decoders") + _folders(root / "denoisers"),
         features=_folders(root / "features"),
         built_in_bytes=_bytes(root / BUILT_IN),
     )

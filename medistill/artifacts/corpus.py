@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,8 @@ from medistill.recipe import Unit
 CORPUS_SCHEMA = 1
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+PIECE = 256
+"""Images that are read at once where a corpus is written."""
 LEFT_OUT = len(SPLITS)
 """Number of the split of images that take no part; no corpus on disk has it."""
 TABLE = ("labels", "groups", "sites", "splits", "views", "class_names", "site_names")
@@ -177,32 +179,41 @@ class Corpus:
 
 
 def save_corpus(
-    folder: Path, images: np.ndarray, columns: Columns, facts: CorpusFacts, manifest: Iterable[ManifestRow]
+    folder: Path,
+    images: np.ndarray,
+    columns: Columns,
+    facts: CorpusFacts,
+    manifest: Iterable[ManifestRow],
+    taken: np.ndarray | None = None,
 ) -> Corpus:
     """Write a corpus to ``folder/<content>`` (content-addressed; an equal corpus is left as it is) and load it.
 
     Args:
         folder: where corpora lie.
-        images: uint8 (N, C, H, W), 0 black, 255 white.
+        images: uint8 (N, C, H, W), 0 black, 255 white; read in pieces, so that a map need not fit into memory.
         columns: what is known of each image.
         facts: what is known of all.
         manifest: what became of every file.
+        taken: which of the images are written, in which order; None is all. The others are as if they were not there.
     """
+    taken = np.arange(len(images)) if taken is None else taken
     told = facts.sparse_json()
     covered = {name: told.pop(name) for name in (*TABLE, *STATED) if name in told}
     table: dict[str, Any] = {**columns.table(facts.split_unit), **covered}
-    pixels = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
-    content = _content(images.shape, pixels, table)
+    pixels = hashlib.sha256()
+    for piece in _pieces(images, taken):
+        pixels.update(piece.data)
+    content = _content((len(taken), *images.shape[1:]), pixels.hexdigest(), table)
     rows = list(manifest)
     path = private_folder(folder) / content
     private_folder(path)
-    write_atomically(path / "images.npy", lambda file: _save_npy(file, images), private=True)
+    write_atomically(path / "images.npy", lambda file: _save_npy(file, images, taken), private=True)
     lines = csv_text(MANIFEST_COLUMNS, ([row.file, str(row.row), row.category, row.reason] for row in rows))
     write_text(path / "manifest.csv", lines, private=True)
     index: dict[str, Any] = {
         "schema": CORPUS_SCHEMA,
         "content": content,
-        "pixels": pixels,
+        "pixels": pixels.hexdigest(),
         **table,
         **told,
         "found": len(rows),
@@ -242,7 +253,7 @@ def save_without_site(folder: Path, corpus: Corpus, site: str, class_names: Sequ
     columns = replace(corpus.columns.of_rows(rows.tolist()), labels=labels, splits=splits.tolist())
     note = f"Site {site} is the test split; the other sites' test images take no part."
     facts = corpus.facts.replaced(class_names=tuple(class_names), notes=(*corpus.notes, note))
-    return save_corpus(folder, corpus.images[rows], columns, facts, manifest)
+    return save_corpus(folder, corpus.images, columns, facts, manifest, rows)
 
 
 def rows_without_site(corpus: Corpus, site: str) -> tuple[np.ndarray, np.ndarray]:
@@ -263,12 +274,18 @@ def _content(shape: Sequence[int], pixels: str, table: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps([list(shape), pixels, {**table, **check}], sort_keys=True).encode()).hexdigest()
 
 
-def _save_npy(file: Path, images: np.ndarray) -> None:
+def _save_npy(file: Path, images: np.ndarray, taken: np.ndarray) -> None:
     """Write .npy; ``np.save`` would not say why where the disk is full."""
-    images = np.ascontiguousarray(images)
+    header = np.lib.format.header_data_from_array_1_0(images[:0]) | {"shape": (len(taken), *images.shape[1:])}
     with file.open("wb") as handle:
-        np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(images))
-        handle.write(images.data)
+        np.lib.format.write_array_header_1_0(handle, header)
+        for piece in _pieces(images, taken):
+            handle.write(piece.data)
+
+
+def _pieces(images: np.ndarray, taken: np.ndarray) -> Iterator[np.ndarray]:
+    """Some images, a few at a time, each piece in one run of memory."""
+    return (np.ascontiguousarray(images[taken[at : at + PIECE]]) for at in range(0, len(taken), PIECE))
 
 
 def load_corpus(path: Path) -> Corpus:

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, Validation
 
 from medistill.artifacts.encoder_summary import EncoderSummary
 from medistill.artifacts.field_kinds import Count, Digest, Fingerprint, Line, Name, Settings, Version, Whole
+from medistill.artifacts.patched_summary import PatchedSummary
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.artifacts.record import Record
 from medistill.artifacts.text_check import TextCheck
@@ -32,7 +33,7 @@ class MergedPart(Record):
     set_digest: Digest
     """SHA-256 of its ``images.safetensors``."""
     first: Count
-    """Index of its first image in the united set."""
+    """Index of its first image in the united set, or among the images that its images are means of."""
     images: Whole
     privacy: Line
     epsilon: float | None
@@ -110,8 +111,10 @@ class SharedProvenance(Record):
     versions: dict[Name, Version] | None = None
     corpus: Digest | None = None
     """Content hash of the corpus; left out under differential privacy, whose guarantee does not cover it."""
-    starts_from: Literal["real", "noise", "quantised"] | None = None
+    starts_from: Literal["real", "noise", "quantised", "patches"] | None = None
     quantisation: QuantisedSummary | None = None
+    patched: PatchedSummary | None = None
+    """What the images are pasted together from; none where they are not."""
     text_check: TextCheckRecord | None = None
     """What looked for text in the originals; none where an earlier version did not say."""
     synthetic_source: bool | None = None
@@ -126,12 +129,17 @@ class SharedProvenance(Record):
     statistics: Digest | None = None
     """SHA-256 of the noisy class statistics that travel with the set; none where there are none."""
     sources: tuple[MergedPart, ...] | None = None
+    united_images: Whole | None = None
+    """Images that the sources have together, where those of the set are means of them by mass; left out where they are
+    the images of the sources themselves."""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values; what is not known does not appear."""
         known = {name: value for name, value in super().as_json().items() if value is not None}
         if self.quantisation is not None:
             known["quantisation"] = self.quantisation.sparse_json()
+        if self.patched is not None:
+            known["patched"] = self.patched.sparse_json()
         if self.text_check is not None:
             known["text_check"] = self.text_check.sparse_json()
         return known

@@ -58,24 +58,34 @@ class Whitening:
             raise _unusable("this whitening", problem)
 
     @classmethod
-    def of(cls, images: np.ndarray, regularisation: float) -> Whitening:
-        """Fit the whitening of uint8 images (N, C, H, W), in float64.
+    def of(cls, images: np.ndarray, regularisation: float, rows: np.ndarray | None = None) -> Whitening:
+        """Fit the whitening of uint8 images (N, C, H, W), in float64, in memory that does not grow with their number
+        where they are mapped.
+
+        Args:
+            images: of which all, or some, are whitened.
+            regularisation: r, in squared units of full scale.
+            rows: which of them; None is all.
 
         Raises:
             RecipeError: the images have too many values for a matrix of their square.
         """
-        count, values = len(images), int(np.prod(images.shape[1:]))
+        rows = np.arange(len(images)) if rows is None else rows
+        count, values = len(rows), int(np.prod(images.shape[1:]))
         if values > LARGEST:
             raise RecipeError(
                 f"data.zca with images of {values} values, whose covariance would take {values**2 * 8 / 2**30:.1f} GiB",
                 expected=f"at most {LARGEST} values (channels x height x width)",
                 do="choose a smaller data.image_size, or set data.zca=false",
             )
-        rows = images.reshape(count, values)
-        mean = rows.mean(axis=0, dtype=np.float64) / 255
+        pieces = [rows[start : start + ROWS] for start in range(0, count, ROWS)]
+        total = sum(
+            (images[piece].sum(axis=0, dtype=np.int64) for piece in pieces), np.zeros(images.shape[1:], np.int64)
+        )
+        mean = total.reshape(values) / count / 255
         covariance = np.zeros((values, values))
-        for start in range(0, count, ROWS):
-            centred = rows[start : start + ROWS] / 255 - mean
+        for piece in pieces:
+            centred = images[piece].reshape(len(piece), values) / 255 - mean
             covariance += centred.T @ centred
         covariance /= max(count - 1, 1)
         variances, directions = np.linalg.eigh(covariance)

@@ -46,6 +46,7 @@ class CurvePoint:
         gain: ``together`` minus ``alone``, paired.
         as_good_as: patients who alone would be as good as ``together``.
         weight: of an image that was sent, the median over the draws.
+        aside: draws in which the guard for home lets nothing pass that was sent, whether or not it is obeyed.
     """
 
     patients: int
@@ -54,6 +55,7 @@ class CurvePoint:
     gain: Estimate
     as_good_as: AsGoodAs
     weight: float
+    aside: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class HospitalAnswers:
         sizes: numbers of patients, K of them, ascending.
         alone: float32 (K, D, N, C), probabilities, for each of D draws.
         together: the same beside the others' sets.
-        weights: float64 (K, D), chosen for an image that was sent.
+        weights: float64 (K, D), chosen for an image that was sent; 0 leaves them aside.
+        guarded: float64 (K, D), those that the guard for home lets pass.
         notes: sizes that were left out, and why.
     """
 
@@ -89,6 +92,7 @@ class HospitalAnswers:
     alone: np.ndarray
     together: np.ndarray
     weights: np.ndarray
+    guarded: np.ndarray
     notes: tuple[str, ...] = ()
 
 
@@ -171,7 +175,8 @@ def _points(found: HospitalAnswers, areas: np.ndarray, patients: int, confidence
             for of in (alone[k], together[k], together[k] - alone[k])
         )
         as_good_as, weight = _interval(np.array(equal), confidence), float(np.median(found.weights[k]))
-        points.append(CurvePoint(size, first, second, gain, as_good_as, weight))
+        aside = int(np.sum(found.guarded[k] == 0))
+        points.append(CurvePoint(size, first, second, gain, as_good_as, weight, aside))
     return points
 
 

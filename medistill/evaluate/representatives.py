@@ -11,6 +11,7 @@ import numpy as np
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.scratch import scratch
 from medistill.errors import DataError
 
 SetState = Literal["to be made", "made"]
@@ -132,6 +133,7 @@ def class_features(corpus: Corpus, rows: np.ndarray, normalisation: Normalisatio
     components = min(COMPONENTS, len(fitted), corpus.images[0].size)
     with threadpool_limits(1), np.errstate(all="ignore"):  # equal images have no variance to divide by
         reduction = PCA(components, random_state=0).fit(pixels(fitted))
-        pieces = [reduction.transform(pixels(rows[start : start + FITTED])) for start in range(0, len(rows), FITTED)]
-    features: np.ndarray = np.concatenate(pieces).astype(np.float32)
+        features = scratch((len(rows), components), np.float32)
+        for start in range(0, len(rows), FITTED):
+            features[start : start + FITTED] = reduction.transform(pixels(rows[start : start + FITTED]))
     return features

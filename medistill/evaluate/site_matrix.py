@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from medistill.evaluate.between_runs import paired_difference
+from medistill.evaluate.home_guard import HomeGuard
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import TRAITS, ArmPredictions, Truth
 from medistill.evaluate.subgroup import Subgroup
@@ -17,12 +18,15 @@ from medistill.evaluate.subgroups import shown, subgroups
 from medistill.recipe import EvaluateRecipe
 from medistill.recipe.arms import ArmName
 
-ExchangeSource = Literal["own_raw", "own_and_others", "own_set", "others_sets", "all_sets", "random", "pooled_raw"]
+ExchangeSource = Literal[
+    "own_raw", "own_and_others", "own_set", "others_sets", "all_sets", "random", "pooled_raw", "own_and_unseen"
+]
 """What networks learn from: a site's originals; these beside the sets of all other sites; the set that was distilled
 from them; the sets of all other sites; the sets of all sites; as many originals of each class and site as these hold,
-drawn at random; the originals of all sites, pooled, which is what sites that exchange sets may not do."""
-SOURCES: tuple[ExchangeSource, ...] = get_args(ExchangeSource)
-"""Every source, in the order in which results are shown."""
+drawn at random; the originals of all sites, pooled, which is what sites that exchange sets may not do; a site's
+originals beside the sets of the others without one, to be tested where that one is from."""
+SOURCES: tuple[ExchangeSource, ...] = tuple(one for one in get_args(ExchangeSource) if one != "own_and_unseen")
+"""Sources of which there is one, or one of each site, in the order in which results are shown."""
 AS_ARMS: dict[ExchangeSource, ArmName] = {
     "own_raw": "raw",
     "own_and_others": "raw",
@@ -31,10 +35,14 @@ AS_ARMS: dict[ExchangeSource, ArmName] = {
     "all_sets": "distilled",
     "random": "random",
     "pooled_raw": "raw",
+    "own_and_unseen": "raw",
 }
 """The arm of an evaluation that each source is like."""
-OF_ONE_SITE: tuple[ExchangeSource, ...] = ("own_raw", "own_and_others", "own_set", "others_sets")
+OF_ONE_SITE: tuple[ExchangeSource, ...] = ("own_raw", "own_and_others", "own_set", "others_sets", "own_and_unseen")
 """Sources that differ from site to site."""
+AT_UNSEEN: tuple[ExchangeSource, ...] = ("own_raw", "own_and_others")
+"""What a site's originals beside the sets without the tested site's are compared with: without any exchange, and with
+that site's set too."""
 BESIDE: tuple[ExchangeSource, ...] = ("own_raw", "others_sets", "pooled_raw")
 """What a site's originals beside the others' sets are compared with: what it has, what it gets, what nobody may."""
 
@@ -49,9 +57,12 @@ class SourcePredictions:
         images: images that they learnt from; 0 where they could not learn.
         test: float32 (S, N, C), probabilities of S networks for N test images; (0, N, C) where they could not learn.
         reason: why they could not learn, as the end of "cannot be estimated, because ..."; else empty.
-        weight: of an image that was sent, where one's own have 1; None where the two do not stand beside each other.
+        weight: of an image that was sent, where one's own have 1, 0 where what was sent is left aside; None where the
+            two do not stand beside each other.
         penalty: of probes; None of other networks.
         not_chosen: why the site's own patients could not choose these; empty where they did, or need not.
+        guard: what the guard for home saw; None where it had no part.
+        without: the other site whose set is left out; "" where none is.
     """
 
     source: ExchangeSource
@@ -62,6 +73,8 @@ class SourcePredictions:
     weight: float | None = None
     penalty: float | None = None
     not_chosen: str = ""
+    guard: HomeGuard | None = None
+    without: str = ""
 
     def as_arm(self) -> ArmPredictions:
         """The same as an arm of an evaluation."""
@@ -113,9 +126,11 @@ class MatrixRow:
         reason: why they could not learn; else empty.
         cells: one a site.
         pooled: the test images of all sites together.
-        weight: as in `SourcePredictions`, and the next two.
+        weight: as in `SourcePredictions`, and the next three.
         penalty: of probes.
         not_chosen: why these were not chosen.
+        guard: what the guard saw.
+        without: the other site whose set is left out.
     """
 
     source: ExchangeSource
@@ -128,6 +143,8 @@ class MatrixRow:
     weight: float | None = None
     penalty: float | None = None
     not_chosen: str = ""
+    guard: HomeGuard | None = None
+    without: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,8 +152,8 @@ class MatrixDifference:
     """What networks of one source gain over those of another one, on the same patients.
 
     Attributes:
-        plus: the source: the sets of all sites, a site's originals beside the sets of the others, or, of a site that
-            sent nothing, the sets of the others.
+        plus: the source: the sets of all sites, a site's originals beside the sets of the others, and, where the tested
+            site sent nothing, the sets of the others, or these beside the originals of one of them.
         of: whose originals; "" of the sets of all sites. Where the sets of the others stand first: whose originals
             are ``minus``.
         site: where they are tested; "" for all sites together.
@@ -163,8 +180,9 @@ class SiteMatrix:
         test_patients: likewise.
         rows: by source, then by site.
         differences: of the sets of all sites, by where they are tested, all sites together last; then of each site's
-            originals beside the others' sets, likewise; last, at each site as if it had sent nothing, of the sets of
-            the others to the originals of each site. None to a source from which nothing could be learnt.
+            originals beside the others' sets, likewise; then, where one sent nothing, of each site's originals beside
+            the rest of the sets to these alone and beside all; last, at such a site, of the sets of the others to the
+            originals of each site. None to a source from which nothing could be learnt.
     """
 
     sites: tuple[TestedSite, ...]
@@ -206,10 +224,10 @@ def site_matrix(
         pairs += [
             (mine, other, site)
             for mine in found
-            if mine.source == "own_and_others" and not mine.reason
+            if not mine.reason
             for site in (*tested, None)
             for other in found
-            if other.source in BESIDE and other.site in ("", mine.site) and not other.reason
+            if other.source in _opposite(mine, site) and other.site in ("", mine.site) and not other.reason
         ]
         differences = [_difference(*pair, of_site, class_names, recipe, seed) for pair in pairs]
         for mine, other, site in _unseen(found, tested):
@@ -250,7 +268,7 @@ def _row(
     seed: int,
 ) -> MatrixRow:
     row = (predictions.source, predictions.site, predictions.images, len(predictions.test), predictions.reason)
-    way = (predictions.weight, predictions.penalty, predictions.not_chosen)
+    way = (predictions.weight, predictions.penalty, predictions.not_chosen, predictions.guard, predictions.without)
     if predictions.reason:
         nothing = _nothing(predictions.reason)
         return MatrixRow(*row, tuple(nothing for _ in tested), nothing, *way)
@@ -280,6 +298,14 @@ def _unseen(
         for other in found
         if other.source == "own_raw" and not other.reason
     ]
+
+
+def _opposite(mine: SourcePredictions, site: TestedSite | None) -> tuple[ExchangeSource, ...]:
+    """What a site's originals beside sets are compared with at a site, or at all together."""
+    if mine.source == "own_and_others":
+        return BESIDE
+    at_unseen = mine.source == "own_and_unseen" and site is not None and site.name == mine.without
+    return AT_UNSEEN if at_unseen else ()
 
 
 def _comparable(other: SourcePredictions, site: TestedSite | None) -> bool:

@@ -147,6 +147,18 @@ class Method(ABC, Generic[Settings]):
             origin: what it is made from, for the record of its making.
         """
 
+    def train_together(self, context: Context, class_ids: Sequence[int]) -> None:
+        """Have the ranks train, each the next one, the networks that it trains on its way to a set, where one rank
+        distils and the others wait. Each is kept in a file of the run, in which `distil` finds it. Here there is none.
+
+        Args:
+            context: as for `distil`, with the ranks.
+            class_ids: as for `distil`.
+
+        Raises:
+            DivergedError: a network left the finite numbers.
+        """
+
     def least_steps(self, recipe: Recipe) -> int:
         """The fewest outer steps with which it can be made: one for each stage."""
         return recipe.method.stage_count

@@ -2,7 +2,7 @@
 
 The audit makes signals once (`medistill.privacy.signals`): images side by side, what networks answer, what is read.
 An attack is a function of these. Most derive from `ScoreAttack` (a score for every person, higher for a member),
-`CopySearch` (a distance from every image to the nearest original) or `PersonSearch` (a likeness to every original),
+`CopySearch` (a distance from every image to the nearest original) or `WaysSearch` (a likeness to every original),
 and then hold little more than that function; their controls, intervals, criteria and tables come with the class. A
 file ends in ``ATTACKS``, its attacks.
 
@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from medistill.evaluate.intervals import Estimate
 from medistill.privacy.audit import CopyFigures, CopyRule, LeakageFigures
 from medistill.privacy.criterion import Asked, Criterion
 from medistill.privacy.letters import TextFigures
@@ -28,6 +29,10 @@ Family = Literal["copies", "initialisation", "membership", "letters"]
 """What is sought: images, starting images, people, text. Each has its tables in the report."""
 Needs = Literal["set", "networks", "shadows", "one run"]
 """The set alone; networks trained on it and on its controls; these on shadow distillations; the set made once more."""
+Knowledge = Literal["set", "recipe", "person", "others", "encoder", "teacher", "insertion"]
+"""What an attacker has: the set; its recipe; an image of the person who is asked about; images of other people of the
+kind; the encoder that the set was made for; the teacher of its target vectors; a say in what the originals are."""
+NOT_MADE = Estimate.impossible("it was not made there")
 GAPS = {
     "reconstruction": "Reconstruction of training images from the set with outside knowledge or a generator was not "
     "tried.",
@@ -73,6 +78,21 @@ class Evidence:
         return Evidence(**joined)
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What an attack found under one of its criteria, and beside it what it finds where there is something to find.
+
+    Attributes:
+        of_set: on the distilled set.
+        control: the positive control: the same on as many random originals, or whatever the attack must find.
+        originals: the same on all originals.
+    """
+
+    of_set: Estimate = NOT_MADE
+    control: Estimate = NOT_MADE
+    originals: Estimate = NOT_MADE
+
+
 class Attack(ABC):
     """One attack.
 
@@ -85,6 +105,8 @@ class Attack(ABC):
         rank: its place in tables, from 0; the package's own leave gaps of ten.
         closes: keys of `GAPS` that do not stand under "not tested" where it was made.
         remark: a sentence for the report on how it works, as HTML; may be empty.
+        knows: what the attacker has whom it stands for.
+        plain_words: what it looks for, for a reader who knows nothing of networks; empty where the display name does.
     """
 
     name: ClassVar[str]
@@ -95,6 +117,8 @@ class Attack(ABC):
     rank: ClassVar[int]
     closes: ClassVar[tuple[str, ...]] = ()
     remark: ClassVar[str] = ""
+    knows: ClassVar[tuple[Knowledge, ...]] = ("set",)
+    plain_words: ClassVar[str] = ""
 
     def applies(self, facts: SetFacts) -> bool:
         """Whether it can be made on such a set at all."""
@@ -107,6 +131,15 @@ class Attack(ABC):
     @abstractmethod
     def judge(self, evidence: Evidence, facts: SetFacts, settings: AuditRecipe) -> tuple[Criterion, ...]:
         """Hold what it found against the thresholds."""
+
+    def figures(self, evidence: Evidence, asked: Asked) -> Figures:
+        """What is behind its criterion of this kind; where it gives nothing, tables have the criterion's own figure.
+
+        Args:
+            evidence: of all attacks of an audit.
+            asked: one of what it asks.
+        """
+        return Figures()
 
     def skipped(self, settings: AuditRecipe) -> tuple[Criterion, ...]:
         """What the gate says where it was left out on request."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from medistill.artifacts.corpus import Corpus
+from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.subgroups import hidden_cells
-from medistill.privacy.attack import Attack, Evidence, Family, Needs
+from medistill.privacy.attack import NOT_MADE, Attack, Evidence, Family, Figures, Needs
 from medistill.privacy.audit import CopyFigures, CopyRule, GroupCopies, Subject
 from medistill.privacy.criterion import Asked, Criterion, Verdict
 from medistill.privacy.signals import Read, SetFacts, Signals
@@ -31,6 +32,9 @@ ALIKE = (
     "1 in 100 held-out images is itself as near to a training image of another patient as a copy is; look for "
     "duplicates in the corpus, and for patients under two numbers"
 )
+COUNTED = "every image was compared"
+ITSELF = Estimate.impossible("an original is a copy of itself")
+OF_FIGURES: tuple[Subject, Subject] = ("distilled", "random")
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,16 @@ class CopyAttack(Attack):
                 verdict, reason = "not enough evidence", ALIKE
             told.append(Criterion(f"Copies in {self.display_name}", share, most, verdict, reason, COPIES))
         return tuple(told)
+
+    def figures(self, evidence: Evidence, asked: Asked) -> Figures:
+        """Shares that are copies; every image was compared, so that nothing is estimated."""
+        found = {one.subject: one for one in evidence.copies if one.space == self.space}
+        of_set, control = (_share(found[subject]) if subject in found else NOT_MADE for subject in OF_FIGURES)
+        return Figures(of_set, control, ITSELF)
+
+
+def _share(found: CopyFigures) -> Estimate:
+    return Estimate(found.copies / found.images, reason=COUNTED) if found.images else NOT_MADE
 
 
 class CopySearch(CopyAttack):

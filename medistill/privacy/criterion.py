@@ -10,7 +10,7 @@ from medistill.recipe import AuditRecipe
 
 Verdict = Literal["pass", "fail", "not enough evidence"]
 Bound = Literal["at least", "at most"]
-Reading = Literal["count", "share"]
+Reading = Literal["count", "share", "number"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Asked:
     Attributes:
         key: by which the kind is known again, such as "copies".
         bound: whether the figure must reach the threshold, or must not pass it.
-        reads_as: the figure is a whole number, or a share or probability.
+        reads_as: the figure is a whole number, a share or probability, or any other number, such as an epsilon.
         setting: setting of the section ``audit`` that is the threshold; empty where it is fixed.
         passes_unseen: it may pass without a look, where its reason says why none was needed.
     """
@@ -48,6 +48,7 @@ class Criterion:
         verdict: what follows.
         reason: why nothing follows, or what to know of it; else empty.
         asked: the kind of criterion that it is: direction, setting, how the figure reads.
+        attack: name of the attack that asks for it; empty where the audit asks it of itself.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Criterion:
     verdict: Verdict
     reason: str
     asked: Asked
+    attack: str = ""
 
     @property
     def can_pass(self) -> bool:

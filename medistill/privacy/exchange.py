@@ -5,15 +5,25 @@ upper tail is taken for exponential (in Fisher's transform of a correlation, who
 follows how many of the training patients would be expected to be as near as the nearest is. The evidence is minus the
 logarithm of that number,
 
-    T = (z_1 - u) / b - log(N k / M),
+    T = k log(1 + x / k) - log(N (k + 1) / (M + 1)),    x = (z_1 - u) / b,
 
 where z_1 belongs to the nearest of N training patients, u is the (k + 1)th largest of M held-out ones, and b the mean
-excess of the k that are larger.
+excess of the k that are larger. One patient more lies beyond u with a chance of (k + 1) / (M + 1), and beyond x b above
+it with (1 + x / k)^-k, since k b is a sum of k exponentials, drawn as that patient is: the chance counts in that u and
+b are of few people.
 
-How large T becomes by chance, over all images and all that was tried of each, is seen where nobody can be a copy: half
-of the held-out patients, drawn at random, take the place of the training patients, and the other half stays. The
-labels are exchanged many times, and thresholds lie so high that they are passed at the rate of false alarms that is
-allowed. Held-out patients alone are exchanged, since training patients, if they are in the set, would show again.
+A set that holds nobody is called a copy at the rate of false alarms that is allowed, or less: an image has to pass both
+of two thresholds, since neither is enough.
+
+- What the tail allows. Q e^-t training patients are to be expected by chance to whom an image of Q is as near as t.
+  Patients are drawn one by one, whatever images have to do with each other, so that as many as c different patients are
+  met at the rate at which a Poisson variable of that mean is c or more.
+- What strangers reach. Half of the held-out patients, drawn at random, take the place of the training patients, and
+  the other half stays, many times; the threshold lies above what was reached at the rate that is allowed. By itself it
+  is passed too often: all draws share the nearest of the held-out patients, and when one training patient in two is
+  nearer than that the draws do not show it. Where tails are heavier than exponential, as some people look much alike,
+  the first is passed too often, and this one shows it. Held-out patients alone are exchanged, since training patients,
+  if they are in the set, would show again.
 
 One image that is a copy is found by the largest T, many that are less clearly so by what a quarter, or half, of the
 images reach together. So each of these three has its threshold, and a third of the rate. Where images are compared in
@@ -23,12 +33,8 @@ the largest of them all is held against chance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-DRAWS = 399
-"""Exchanges of labels."""
 TAIL = 5
 """One in so many of the held-out patients makes up the tail."""
 LEAST_TAIL = 5
@@ -39,83 +45,126 @@ MOST_PEOPLE = 1000
 LEAST_EXCESS = 1e-3
 TOGETHER = (0.0, 0.25, 0.5)
 """Share of the images that reach a threshold together; the first is any one image."""
+AT_ONCE = 2**21
+"""Likenesses of exchanges that are held at once: 16 MiB."""
 USUAL = 0.9
 """Share of the exchanges in which a way reaches no more than what it is measured by."""
+ROUNDING = 1e-9
+"""By how much a number of exchanges may fall short of a whole one."""
 CLOSEST = 0.9999
 """Likeness that counts as the largest, so that its transform is finite."""
 
 
 def evidence(train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    """T of each image, (Q,).
+    """T of each image, (...).
 
     Args:
-        train: (Q, N) likeness to each training patient, -1 to 1.
-        held_out: (Q, M), likewise; M is above `LEAST_TAIL`.
+        train: (..., N) likeness to each training patient, -1 to 1.
+        held_out: (..., M), likewise; M is above `LEAST_TAIL`.
     """
-    people = held_out.shape[1]
+    return _evidence(_transformed(train), _transformed(held_out))
+
+
+def _evidence(train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    people, patients = held_out.shape[-1], train.shape[-1]
     tail = min(people - 1, max(LEAST_TAIL, people // TAIL))
-    top = -np.partition(-_transformed(held_out), tail, axis=1)[:, : tail + 1]
-    level = top[:, tail]
-    excess = np.maximum((top[:, :tail] - level[:, None]).mean(axis=1), LEAST_EXCESS)
-    nearest = _transformed(train.max(axis=1))
-    return np.asarray((nearest - level) / excess - np.log(train.shape[1] * tail / people))
+    top = -np.partition(-held_out, tail, axis=-1)[..., : tail + 1]
+    level = top[..., tail]
+    excess = np.maximum((top[..., :tail] - level[..., None]).mean(axis=-1), LEAST_EXCESS)
+    farther = np.maximum((train.max(axis=-1) - level) / excess, 0)
+    return np.asarray(tail * np.log1p(farther / tail) - np.log(patients * (tail + 1) / (people + 1)))
 
 
 def _transformed(likeness: np.ndarray) -> np.ndarray:
     return np.arctanh(np.clip(likeness, -CLOSEST, CLOSEST))
 
 
-def halves(people: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """`DRAWS` times int64 (2, half): who takes the place of the training patients, and who stays held out."""
-    half = min(people, MOST_PEOPLE) // 2
-    for _ in range(DRAWS):
-        yield rng.permutation(people)[: 2 * half].reshape(2, half)
+def draws(level: float) -> int:
+    """How many exchanges show a rate: the fewest of which one in so many, of each threshold, is one."""
+    return int(np.ceil(len(TOGETHER) / level - ROUNDING)) - 1
 
 
-def exchanged(held_out: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What images reach by chance at every exchange: `reached` of their evidence, (`DRAWS`, W, 3).
+def exchanged(held_out: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
+    """What images reach by chance at every exchange: `reached` of their evidence, (B, W, 3).
 
     Args:
         held_out: (W, Q, M) likeness to held-out patients, in W ways.
+        level: the rate that the `draws` are to show.
     """
     ways, images, people = held_out.shape
-    flat = held_out.reshape(ways * images, people)
-    found = (evidence(flat[:, drawn[0]], flat[:, drawn[1]]) for drawn in halves(people, rng))
-    return np.stack([[reached(way) for way in one.reshape(ways, images)] for one in found])
+    half, found = min(people, MOST_PEOPLE) // 2, []
+    drawn = np.stack([rng.permutation(people)[: 2 * half] for _ in range(draws(level))])
+    flat = _transformed(held_out.reshape(ways * images, people))
+    pieces = min(len(drawn), -(-drawn.size * len(flat) // AT_ONCE))
+    for some in np.array_split(drawn, pieces):
+        here = flat[:, some]
+        told = _evidence(here[..., :half], here[..., half:])
+        found.append(reached(told.reshape(ways, images, len(some)).transpose(2, 0, 1)))
+    return np.concatenate(found)
+
+
+def counts_together(images: int) -> np.ndarray:
+    """How many of the images have to reach each threshold, (3,)."""
+    return np.array([max(1, int(np.ceil(share * images))) for share in TOGETHER])
 
 
 def reached(told: np.ndarray) -> np.ndarray:
-    """The evidence (Q,) that any, a quarter and half of the images reach, (3,)."""
-    counts = [max(1, int(np.ceil(share * len(told)))) for share in TOGETHER]
-    return np.asarray(np.sort(told)[::-1][np.array(counts) - 1])
+    """The evidence (..., Q) that any, a quarter and half of the images reach, (..., 3)."""
+    return np.asarray(-np.sort(-told, axis=-1)[..., counts_together(told.shape[-1]) - 1])
 
 
 def thresholds(by_chance: np.ndarray, level: float) -> np.ndarray:
-    """What images have to reach in each way, (W, 3); a set that holds nobody does so in any at most at this rate.
+    """What images have to reach in each way, (W, 3), so that few enough of the exchanges do.
 
     The p-value of a permutation test is (1 + how many draws reach as much) over (1 + how many there are).
 
     Args:
         by_chance: (B, W, 3), from `exchanged`.
-        level: the rate; where there are too few draws to show it, nothing reaches the thresholds.
+        level: the rate.
+
+    Raises:
+        ValueError: too few exchanges to show it.
     """
-    allowed = int(level / len(TOGETHER) * (len(by_chance) + 1)) - 1
+    allowed = int(np.floor(level / len(TOGETHER) * (len(by_chance) + 1) + ROUNDING)) - 1
     if allowed < 0:
-        return np.full(by_chance.shape[1:], np.inf)
+        raise ValueError(f"{len(by_chance)} exchanges cannot show a rate of {level:.4g}, which takes {draws(level)}")
     usual = np.maximum(np.quantile(by_chance, USUAL, axis=0), LEAST_EXCESS)
     together = np.sort((by_chance / usual).max(axis=1), axis=0)[::-1][allowed]
     return np.asarray(np.nextafter(together * usual, np.inf))
 
 
 def beyond_chance(told: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Which images are surer in which way than chance makes them, bool (W, Q).
+    """Which images are surer in which way than strangers are in exchanges, bool (W, Q).
 
     Args:
         told: (W, Q), evidence.
         asked: (W, 3), from `thresholds`; an image needs the least of those that the images reach, or the first.
     """
-    least = []
-    for way, levels in zip(told, asked, strict=True):
-        passed = levels[reached(way) >= levels]
-        least.append(passed.min() if len(passed) else levels[0])
+    least = [_least_reached(levels, reached(way)) for way, levels in zip(told, asked, strict=True)]
     return np.asarray(told >= np.array(least)[:, None])
+
+
+def beyond_tail(told: np.ndarray, nearest: np.ndarray, level: float) -> np.ndarray:
+    """Which images are surer in which way than the tail allows, bool (W, Q); of a set of nobody any at most at a rate.
+
+    Args:
+        told: (W, Q), evidence.
+        nearest: int (W, Q), the training patient to whom each is nearest.
+        level: the rate.
+    """
+    from scipy.special import gammaincinv  # here, since whoever reads an audit loads this file
+
+    ways, images = told.shape
+    counts = counts_together(images)
+    asked, least = np.log(images / gammaincinv(counts, level / (len(TOGETHER) * ways))), []
+    for way, patients in zip(told, nearest, strict=True):
+        best = np.full(images, -np.inf)
+        _, number = np.unique(patients, return_inverse=True)
+        np.maximum.at(best, number, way)
+        least.append(_least_reached(asked, -np.sort(-best)[counts - 1]))
+    return np.asarray(told >= np.array(least)[:, None])
+
+
+def _least_reached(levels: np.ndarray, found: np.ndarray) -> float:
+    passed = levels[found >= levels]
+    return float(passed.min() if len(passed) else levels[0])

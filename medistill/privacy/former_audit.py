@@ -1,11 +1,12 @@
 """Former audits: what earlier versions wrote into ``audit.json``, as this version would write it.
 
-Schema 1 did not look for text. Up to schema 2 a criterion did not say what it asks for; its name began with words from
-which that follows. The table is of those versions, and does not change.
+Schema 1 did not look for text. Up to schema 2 a criterion did not say what it asks for, and at first none of schema 3
+said which attack asks; both follow from its name. The tables are of those versions, and do not change.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,29 @@ _ASKED = {
     "Sites whose overlay ": ("overlays", "at most", "count", "", False),
 }
 """How the name of a criterion began -> `Asked`, field by field."""
+_ATTACKS = {
+    "Copies in pixels": "copies in pixels",
+    "Copies in structural similarity": "copies in structure",
+    "Copies in own detail": "copies in own detail",
+    "Copies in the order of grey values": "copies under grey curves",
+    "Copies in blurred originals": "copies in blur",
+    "Copies in other poses": "copies in other poses",
+    "Copies in parts of the image": "copies in parts",
+    "Copies in mixtures of three": "copies in mixtures",
+    "Copies in network features": "copies in features",
+    "Copies in the encoder’s features": "copies in the encoder's features",
+    "Copies in target vectors": "copies in target vectors",
+    "Images that single out ": "initialisation leakage",
+    "Images traceable ": "initialisation leakage",
+    "Fewest ": "initialisation leakage",
+    "Chance of as many ": "canaries",
+    "Share of the originals looked through ": "letters",
+    "Images, or means of them, ": "letters",
+    "Sites whose overlay ": "letters",
+}
+"""How the name of a criterion began -> the attack that asks for it."""
+_OF_PEOPLE = re.compile(r"(?:Patients found|AUC) \((.+?) attack[,)]")
+"""How it names one on membership."""
 _FIELDS = ("key", "bound", "reads_as", "setting", "passes_unseen")
 _UNKNOWN = ("other", "at most", "share", "", False)
 
@@ -36,6 +60,9 @@ _UNKNOWN = ("other", "at most", "share", "", False)
 def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
     """A record of an earlier schema as this version would write it; any other as it is."""
     schema, criteria, rules = known.get("schema"), known.get("criteria"), known.get("rules")
+    if isinstance(criteria, list | tuple):
+        criteria = [_with_attack(one) for one in criteria]
+        known = {**known, "criteria": criteria}
     if isinstance(rules, list | tuple):
         known = {**known, "rules": [_with_false_alarms(one) for one in rules]}
     if schema not in (WITHOUT_TEXT, BY_NAME) or isinstance(schema, bool) or not isinstance(criteria, list | tuple):
@@ -56,6 +83,16 @@ def asks_otherwise(name: str, bound: str, setting: str) -> bool:
     """
     known = next((asked for start, asked in _ASKED.items() if name.startswith(start)), _UNKNOWN)
     return bool(known[3]) and (known[1], known[3]) != (bound, setting)
+
+
+def _with_attack(criterion: Any) -> Any:
+    """The criterion, with the attack that asks for it."""
+    if not isinstance(criterion, Mapping) or "attack" in criterion:
+        return criterion
+    name = str(criterion.get("name"))
+    of_people = _OF_PEOPLE.match(name)
+    named = next((attack for start, attack in _ATTACKS.items() if name.startswith(start)), "")
+    return {**criterion, "attack": of_people[1] if of_people else named}
 
 
 def _with_asked(criterion: Any) -> Any:

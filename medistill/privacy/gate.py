@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from medistill.privacy.attack import GAPS, Attack, Evidence
 from medistill.privacy.attack_registry import all_attacks
@@ -74,8 +75,10 @@ def judge(
     told: list[Criterion] = []
     for attack in attacks:
         found = evidence.get(attack.name)
-        criteria = attack.skipped(settings) if found is None else attack.judge(found, facts, settings)
-        told += [one for one in criteria if found is not None or one not in told]
+        if found is None:
+            told += [one for one in attack.skipped(settings) if one not in told]
+        else:
+            told += [replace(one, attack=attack.name) for one in attack.judge(found, facts, settings)]
     return tuple(told)
 
 
@@ -86,7 +89,7 @@ def not_tested(attacks: Sequence[Attack], evidence: Mapping[str, Evidence]) -> t
         attacks: those that apply to the set.
         evidence: as in `judge`.
     """
-    closed = {gap for attack in attacks if attack.name in evidence for gap in attack.closes}
+    closed = {gap for attack in attacks if evidence.get(attack.name, Evidence()) != Evidence() for gap in attack.closes}
     made_first = sorted(attacks, key=lambda attack: attack.name not in evidence)
     left = (attack.leaves_open(evidence.get(attack.name)) for attack in made_first)
     gaps = (sentence for gap, sentence in GAPS.items() if gap not in closed)

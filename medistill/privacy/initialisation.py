@@ -23,6 +23,8 @@ def initial_rows(distilled: DistilledSet, corpus: Corpus) -> Initialisation:
         return Initialisation(None, "the images began as noise")
     if known.starts_from == "quantised":
         return Initialisation(None, "no image began as one real image: each began as the mean of several")
+    if known.starts_from == "patches":
+        return Initialisation(None, "no image began as one real image: each is pasted together from parts of several")
     if known.pruned_to not in (None, corpus.content):
         return Initialisation(None, "other originals are pruned here than when the set was made")
     try:

@@ -12,15 +12,18 @@ from torch import Tensor
 
 from medistill.privacy.copies import NOTHING, Compared
 from medistill.privacy.copy_search import AuditSubject, CopySignals
-from medistill.privacy.encoder_space import pieces
-from medistill.privacy.exchange import LEAST_PEOPLE, beyond_chance, evidence
+from medistill.privacy.encoder_space import PIECE, pieces
+from medistill.privacy.exchange import LEAST_PEOPLE, beyond_chance, beyond_tail, evidence
+from medistill.privacy.gathered import gathered
 
 Way = Callable[[Tensor], Tensor]
 """Images (q, C, H, W) -> their likeness to every original (q, N), -1 to 1."""
 WORKING_SIDE = 32
 """Height and width above which images are averaged down: what makes a person is seen at this size."""
 AT_ONCE = 64
-"""Images whose likeness to all originals is held at once."""
+"""Images whose likeness to all originals is held at once, at most."""
+LARGEST_BLOCK = 2**23
+"""Numbers held at once of one kind, beyond those of one image: 32 MiB in float32."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,15 @@ class Originals:
     def of(cls, search: CopySignals) -> Originals:
         """Read both splits, in pieces."""
         rows = np.concatenate([search.train, search.held_out])
-        grey = torch.cat([at_working_size(search.read(piece)) for piece in pieces(rows)])
+        grey = gathered((at_working_size(search.read(piece)) for piece in pieces(rows)), len(rows))
         groups, people = np.unique(search.corpus.groups[rows], return_inverse=True)
         of_train = np.zeros(len(groups), bool)
         of_train[people[: len(search.train)]] = True
         return cls(grey, rows, people, of_train, groups)
+
+    def seen(self, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what a function makes of all images (N, C, H, W), some at a time: (N, ...)."""
+        return gathered((of(some) for some in self.grey.split(PIECE)), len(self.grey))
 
     @property
     def strangers(self) -> int:
@@ -94,22 +101,29 @@ class Likenesses:
         rows: int64 (2, W, Q), of these images in the corpus.
         evidence: (W, Q).
         held_out: (W, Q, M), likeness to each held-out patient.
+        nearest: int (W, Q), the training patient who is nearest, numbered among these.
     """
 
     distances: np.ndarray
     rows: np.ndarray
     evidence: np.ndarray
     held_out: np.ndarray
+    nearest: np.ndarray
 
-    def judged(self, asked: np.ndarray, limit: float) -> tuple[Compared, np.ndarray]:
+    def sure(self, asked: np.ndarray, level: float) -> np.ndarray:
+        """Which images are surer in which way than chance makes them, bool (W, Q); arguments as in `judged`."""
+        return beyond_chance(self.evidence, asked) & beyond_tail(self.evidence, self.nearest, level)
+
+    def judged(self, asked: np.ndarray, level: float, limit: float) -> tuple[Compared, np.ndarray]:
         """Each image in the way in which it is most of a copy, and whether it is one: bool (Q,).
 
         Args:
-            asked: thresholds of the evidence (W, 3).
+            asked: thresholds of the evidence (W, 3), from exchanges.
+            level: rate of false alarms.
             limit: ratio of distances of a copy at most.
         """
         ratio = self.distances[0] / np.maximum(self.distances[1], NOTHING)
-        sure = beyond_chance(self.evidence, asked)
+        sure = self.sure(asked, level)
         way, every = np.where(sure, ratio - ratio.max() - 1, ratio).argmin(axis=0), np.arange(ratio.shape[1])
         unknown = np.full(len(every), np.nan)
         (train, held_out), (of_train, of_held_out) = self.distances[:, way, every], self.rows[:, way, every]
@@ -120,19 +134,32 @@ class Likenesses:
 def likenesses(subject: AuditSubject, originals: Originals, ways: tuple[Way, ...]) -> Likenesses:
     """Hold the images of a subject against all originals, some at once."""
     grey, parts = at_working_size(subject.grey), []
-    for start in range(0, len(grey), AT_ONCE):
-        some = slice(start, start + AT_ONCE)
+    step = max(1, min(AT_ONCE, LARGEST_BLOCK // len(originals.rows)))
+    for start in range(0, len(grey), step):
+        some = slice(start, start + step)
         parts.append(_some(grey[some], subject.own[some], originals, ways))
     return Likenesses(
         np.concatenate([one.distances for one in parts], axis=2),
         np.concatenate([one.rows for one in parts], axis=2),
         np.concatenate([one.evidence for one in parts], axis=1),
         np.concatenate([one.held_out for one in parts], axis=1),
+        np.concatenate([one.nearest for one in parts], axis=1),
     )
 
 
 def _some(grey: Tensor, own: np.ndarray, originals: Originals, ways: tuple[Way, ...]) -> Likenesses:
     images = np.stack([way(grey).cpu().numpy() for way in ways])
+    return likenesses_of(images, own, originals)
+
+
+def likenesses_of(images: np.ndarray, own: np.ndarray, originals: Originals) -> Likenesses:
+    """What follows from likeness.
+
+    Args:
+        images: (W, Q, N) likeness to every original; what is of an image's own patient is set to the least there is.
+        own: (Q,) patient whose images each is not compared with.
+        originals: of whom the N are.
+    """
     images[:, own[:, None] == originals.groups[originals.people][None]] = -1
     people = np.stack([originals.by_person(one) for one in images])
     train, held_out = people[:, :, originals.of_train], people[:, :, ~originals.of_train]
@@ -141,4 +168,4 @@ def _some(grey: Tensor, own: np.ndarray, originals: Originals, ways: tuple[Way, 
     nearest = [np.flatnonzero(side)[images[:, :, side].argmax(axis=2)] for side in (inside, ~inside)]
     likest = np.stack([np.take_along_axis(images, at[:, :, None], axis=2)[:, :, 0] for at in nearest])
     distances = np.sqrt(np.maximum(2 - 2 * likest, 0))
-    return Likenesses(distances, originals.rows[np.stack(nearest)], told, held_out)
+    return Likenesses(distances, originals.rows[np.stack(nearest)], told, held_out, train.argmax(axis=2))

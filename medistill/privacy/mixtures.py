@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ ATOMS = 3
 """Originals of which an image may be mixed."""
 RIDGE = 1e-4
 """Added to the products of originals of length 1 with themselves, so that one that is chosen twice does no harm."""
+NOTHING_LEFT = 0.05
+"""Length of what is left of an image of length 1 below which it is rounding, and like nobody."""
 
 
 def left_unexplained(images: Tensor, originals: Tensor, forbidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -24,6 +28,26 @@ def left_unexplained(images: Tensor, originals: Tensor, forbidden: Tensor | None
     Returns:
         (Q,) and int64 (Q,).
     """
+    for left, chosen in _pursued(images, originals, forbidden):
+        last, first = left, chosen
+    return last.norm(dim=1), first[:, 0]
+
+
+def stages(images: Tensor, originals: Tensor, forbidden: Tensor) -> Tensor:
+    """The images, then what is left of them when one original is taken from them, then two, at length 1.
+
+    Returns:
+        (`ATOMS`, Q, D); zeros where nothing is left.
+    """
+    found = [images]
+    for left, _ in _pursued(images, originals, forbidden):
+        lengths = left.norm(dim=1, keepdim=True)
+        found.append(torch.where(lengths > NOTHING_LEFT, left / lengths.clamp(min=NOTHING_LEFT), 0))
+    return torch.stack(found[:ATOMS])
+
+
+def _pursued(images: Tensor, originals: Tensor, forbidden: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """What is left (Q, D) after each original that is taken, and which were chosen so far (Q, 1), (Q, 2), ..."""
     left, chosen = images, torch.empty(len(images), 0, dtype=torch.long, device=images.device)
     for _ in range(min(ATOMS, len(originals))):
         product = left @ originals.T
@@ -34,4 +58,4 @@ def left_unexplained(images: Tensor, originals: Tensor, forbidden: Tensor | None
         eye = torch.eye(chosen.shape[1], device=images.device)
         shares = torch.linalg.solve(atoms @ atoms.transpose(1, 2) + RIDGE * eye, (atoms @ images[:, :, None]))
         left = images - (atoms * shares).sum(dim=1)
-    return left.norm(dim=1), chosen[:, 0]
+        yield left, chosen

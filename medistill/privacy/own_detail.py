@@ -21,6 +21,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from medistill.privacy.gathered import gathered
+
 FLOOR = 0.03
 """What is added to the variance of every direction, as a share of the mean variance: rounding, and noise."""
 ROUNDING = 1e-12
@@ -77,7 +79,8 @@ class OwnDetail:
     @cached_property
     def units(self) -> Tensor:
         """(N, D), u of the originals."""
-        return torch.cat([self(block) for block in self.originals.split(max(1, LARGEST_BLOCK // len(self._common)))])
+        blocks = self.originals.split(max(1, LARGEST_BLOCK // len(self._common)))
+        return gathered((self(block) for block in blocks), len(self.originals))
 
 
 def best_products(

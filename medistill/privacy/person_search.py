@@ -14,47 +14,72 @@ import numpy as np
 from medistill.privacy.attack import Evidence
 from medistill.privacy.audit import CopyRule
 from medistill.privacy.copy_search import CopyAttack, copy_figures
-from medistill.privacy.exchange import exchanged, thresholds
+from medistill.privacy.exchange import LEAST_PEOPLE, exchanged, thresholds
 from medistill.privacy.signals import Signals
 
 if TYPE_CHECKING:
-    from medistill.privacy.likeness import Originals, Way
+    from medistill.privacy.copy_search import AuditSubject, CopySignals
+    from medistill.privacy.likeness import Likenesses, Originals, Way
 
 FALSE_ALARMS = 0.05
 """Rate at which all searches of this kind together call an image a copy where the set holds nobody."""
-SEARCHES = 6
-"""Those that share it: the attacks ``copies_in_`` detail, grey curves, blur, other poses, parts and mixtures."""
 CONTROLS = 10
 """Images of each control that are searched at most."""
+NOT_SEARCHED = (
+    f"Copies that are turned, shifted, zoomed, blurred, cut into parts, mixed or bent by a grey curve were not looked "
+    f"for: chance is told by {LEAST_PEOPLE} held-out patients or more, none of whom has a training image."
+)
+"""What an audit says in place of these searches."""
+
+
+def rate_of_each() -> float:
+    """Rate of false alarms of one search: all that there are share `FALSE_ALARMS` evenly."""
+    from medistill.privacy.attack_registry import all_attacks
+
+    return FALSE_ALARMS / sum(isinstance(attack, PersonSearch) for attack in all_attacks())
 
 
 class PersonSearch(CopyAttack):
-    """A search by likeness to people; what derives from it says how alike images are, and all else follows."""
+    """A search for people; what derives from it says how alike images are to them, and all else follows."""
 
     @abstractmethod
-    def ways(self, originals: Originals) -> tuple[Way, ...]:
-        """The ways in which images are held against the originals: (q, C, H, W) at the working size -> (q, N)."""
+    def likenesses(self, subject: AuditSubject, search: CopySignals) -> Likenesses:
+        """How alike the images of a subject are to every patient of both splits."""
 
     def limit(self, copy_ratio: float) -> float:
         """Ratio of distances of a copy at most: half of what sets an image apart from strangers is one person's."""
         return float(np.sqrt(copy_ratio))
 
+    def leaves_open(self, evidence: Evidence | None) -> str:
+        """That it was not made, where there were too few people to tell chance by."""
+        return "" if evidence is None or evidence.copies else NOT_SEARCHED
+
     def run(self, signals: Signals) -> Evidence:
         """What is a copy among the distilled images, and among some of each control."""
-        from medistill.privacy.likeness import likenesses
-
-        search = signals.search
-        originals = search.originals
-        if not originals.enough:
+        search, level = signals.search, rate_of_each()
+        if not search.originals.enough:
             return Evidence()
-        ways = self.ways(originals)
         subjects = (search.subjects[0], *(one.first(CONTROLS) for one in search.subjects[1:]))
-        found = [likenesses(subject, originals, ways) for subject in subjects]
-        by_chance = exchanged(found[0].held_out, signals.rng("audit", "exchange", self.name))
-        asked, limit = thresholds(by_chance, FALSE_ALARMS / SEARCHES), self.limit(search.copy_ratio)
+        found = [self.likenesses(subject, search) for subject in subjects]
+        by_chance = exchanged(found[0].held_out, level, signals.rng("audit", "exchange", self.name))
+        asked, limit = thresholds(by_chance, level), self.limit(search.copy_ratio)
         figures = tuple(
-            copy_figures(subject, self.space, *one.judged(asked, limit), search)
+            copy_figures(subject, self.space, *one.judged(asked, level, limit), search)
             for subject, one in zip(subjects, found, strict=True)
         )
-        rule = CopyRule(self.space, limit, originals.strangers, FALSE_ALARMS / SEARCHES)
+        rule = CopyRule(self.space, limit, search.originals.strangers, level)
         return Evidence(rules=(rule,), copies=figures)
+
+
+class WaysSearch(PersonSearch):
+    """A search for people that holds images against originals as they are, in one or more ways."""
+
+    @abstractmethod
+    def ways(self, originals: Originals) -> tuple[Way, ...]:
+        """The ways: images (q, C, H, W) at the working size -> (q, N)."""
+
+    def likenesses(self, subject: AuditSubject, search: CopySignals) -> Likenesses:
+        """The likeness of each image to each original in each of the ways."""
+        from medistill.privacy.likeness import likenesses
+
+        return likenesses(subject, search.originals, self.ways(search.originals))

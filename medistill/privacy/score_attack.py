@@ -11,7 +11,7 @@ import numpy as np
 
 from medistill.evaluate.delong import Components
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy.attack import Attack, Evidence, Family
+from medistill.privacy.attack import NOT_MADE, Attack, Evidence, Family, Figures, Knowledge
 from medistill.privacy.criterion import Asked, Criterion
 from medistill.privacy.exact import chance_of_as_many, exact_proportion
 from medistill.privacy.membership import SOURCES, AttackCell, CellTrait, Detection, MembershipAttack, Source
@@ -40,6 +40,7 @@ class MembershipFamily(Attack):
     """An attack that asks who was a member."""
 
     family: ClassVar[Family] = "membership"
+    knows: ClassVar[tuple[Knowledge, ...]] = ("set", "person")
 
     def skipped(self, settings: AuditRecipe) -> tuple[Criterion, ...]:
         """One criterion for the whole family: no set passes without it."""
@@ -138,17 +139,44 @@ class ScoreAttack(MembershipFamily):
             told += asked
         return tuple(told)
 
+    def figures(self, evidence: Evidence, asked: Asked) -> Figures:
+        """The same of everybody, on each source."""
+        found = {one.source: one for one in evidence.membership if one.name == self.name}
+        return Figures(*(_of_everybody(found.get(source), asked) for source in SOURCES))
+
     def _of_cell(self, cell: AttackCell, settings: AuditRecipe) -> list[Criterion]:
-        of = f"{self.display_name} attack{f', {cell.trait} {cell.name}' if cell.name else ''}"
+        end = _of_cell_words(cell)
+        of = f"({self.display_name} attack{end}"
         found = [
             *(
-                _limited(f"Patients found ({of})", one.rate, FOUND, settings)
+                _limited(f"Patients found {of}", one.rate, FOUND, settings)
                 for one in cell.detections
                 if one.one_in == ATTACKED_AT
             ),
-            _limited(f"AUC ({of})", cell.auc, AUC, settings),
+            _limited(f"AUC {of}", cell.auc, AUC, settings),
         ]
         return [one for one in found if cell.trait == "all" or one.verdict == "fail"]
+
+
+def of_site(name: str) -> str:
+    """How the name of a criterion ends that is about one site."""
+    return f", site {name})"
+
+
+def _of_cell_words(cell: AttackCell) -> str:
+    """How it ends that is about a cell."""
+    if cell.trait == "site":
+        return of_site(cell.name)
+    return f", {cell.trait} {cell.name})" if cell.name else ")"
+
+
+def _of_everybody(attack: MembershipAttack | None, asked: Asked) -> Estimate:
+    """What a criterion of this kind is about, of all patients."""
+    if attack is None or not attack.cells:
+        return Estimate.impossible(attack.reason) if attack is not None and attack.reason else NOT_MADE
+    everybody = attack.cells[0]
+    rates = (one.rate for one in everybody.detections if one.one_in == ATTACKED_AT)
+    return everybody.auc if asked == AUC else next(rates, NOT_MADE)
 
 
 def _limited(name: str, found: Estimate, asked: Asked, settings: AuditRecipe) -> Criterion:

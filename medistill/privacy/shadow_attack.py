@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 
-from medistill.privacy.attack import Needs
+from medistill.privacy.attack import Knowledge, Needs
 from medistill.privacy.score_attack import Pairing, ScoreAttack, Scores
 from medistill.privacy.signals import NetworkAnswers, Signals
 from medistill.privacy.trials import Trials
@@ -58,6 +58,7 @@ class ShadowAttack(ScoreAttack):
     """
 
     needs: ClassVar[Needs] = "shadows"
+    knows: ClassVar[tuple[Knowledge, ...]] = ("set", "recipe", "person", "others")
     variant: ClassVar[Variant]
     pairings: ClassVar[str]
     """Names the random numbers of its randomisation test."""

@@ -33,7 +33,7 @@ class SetFacts:
 
     Attributes:
         unit: "patient", "study" or "image": whom the corpus tells apart.
-        initialisation: "real", "noise" or "quantised", how its images began; empty where it does not say.
+        initialisation: "real", "noise", "quantised" or "patches", how its images began; empty where it does not say.
         smallest_cluster: patients of the smallest cell of a quantised set; None where it does not say.
         for_encoder: its images were made for what a frozen encoder sees in them.
         by_targets: its labels are target vectors, learned from a frozen teacher's features.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +11,18 @@ import torch
 from torch import Tensor
 
 from medistill.artifacts.atomic import private_folder
-from medistill.artifacts.kept import keep_tensors, read_kept
 from medistill.errors import DivergedError
 from medistill.progress import Progress, Silent
 from medistill.quantisation.autoencoder import Architecture, Autoencoder
 from medistill.quantisation.decoder_folder import save
 from medistill.recipe import AutoencoderRecipe
+from medistill.training.adam_state import keep_training, restore_training
 from medistill.training.device import sent
 from medistill.training.randomness import generator
 
 STATE = "state.safetensors"
 OWN_LICENCE = "none: fitted to the images of this cache, which it must not leave"
 OWN_CORPUS = "the training images of a corpus in this cache"
-MOMENTS = ("exp_avg", "exp_avg_sq")
-"""Adam's running means of the gradient and of its square, as PyTorch names them."""
 
 
 def train_autoencoder(
@@ -58,7 +55,7 @@ def train_autoencoder(
     path = private_folder(folder) / STATE
     key = _key(images, rows, architecture, recipe, seed)
     updates = -(-len(rows) // recipe.batch_size)
-    done = _restore(path, key, autoencoder, adam, updates, progress.say)
+    done = restore_training(path, key, autoencoder.network, adam, "autoencoder's state", progress.say, updates=updates)
     with progress.task("Training the autoencoder", recipe.epochs * len(rows), done=done * len(rows)) as task:
         for epoch in range(done + 1, recipe.epochs + 1):
             numbers = generator(seed, "autoencoder", epoch)
@@ -77,7 +74,7 @@ def train_autoencoder(
                         do="lower method.autoencoder.lr by a factor of 3",
                     )
                 if last and epoch < recipe.epochs:
-                    _keep(path, key, autoencoder, adam, epoch)
+                    keep_training(path, key, autoencoder.network, adam, epoch)
                 elif last:
                     save(folder, autoencoder, OWN_LICENCE, OWN_CORPUS)
                     path.unlink(missing_ok=True)
@@ -122,33 +119,3 @@ def _key(images: np.ndarray, rows: np.ndarray, architecture: Architecture, recip
         "seed": seed,
     }
     return json.dumps(made_with, sort_keys=True)
-
-
-def _keep(path: Path, key: str, autoencoder: Autoencoder, adam: torch.optim.Adam, epochs: int) -> None:
-    """Write weights, moments and the number of finished epochs, readable by the owner alone."""
-    arrays = {"epochs": np.asarray(epochs)}
-    for name, parameter in autoencoder.network.named_parameters():
-        arrays[f"weights.{name}"] = parameter.detach().cpu().numpy()
-        for moment in MOMENTS:
-            arrays[f"{moment}.{name}"] = adam.state[parameter][moment].cpu().numpy()
-    keep_tensors(path, arrays, {"key": key})
-
-
-def _restore(
-    path: Path,
-    key: str,
-    autoencoder: Autoencoder,
-    adam: torch.optim.Adam,
-    updates: int,
-    say: Callable[[str], None],
-) -> int:
-    """Go on from the file, where it is there and of the same training; the number of finished epochs."""
-    kept = read_kept(path, key, "autoencoder's state", say)
-    if kept is None:
-        return 0
-    epochs = int(kept["epochs"])
-    for name, parameter in autoencoder.network.named_parameters():
-        parameter.data.copy_(torch.from_numpy(kept[f"weights.{name}"]))
-        moments = {moment: torch.from_numpy(kept[f"{moment}.{name}"]).to(parameter.device) for moment in MOMENTS}
-        adam.state[parameter] = {"step": torch.tensor(float(epochs * updates)), **moments}
-    return epochs

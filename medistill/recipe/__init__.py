@@ -2,6 +2,7 @@
 
 from medistill.recipe.data import DataRecipe as DataRecipe
 from medistill.recipe.data import PatientIds as PatientIds
+from medistill.recipe.denoiser import DenoiserRecipe as DenoiserRecipe
 from medistill.recipe.exchange import ExchangeRecipe as ExchangeRecipe
 from medistill.recipe.experts import ExpertsRecipe as ExpertsRecipe
 from medistill.recipe.experts import FlatExpertsRecipe as FlatExpertsRecipe
@@ -25,6 +26,7 @@ from medistill.recipe.outer_loop import Nested as Nested
 from medistill.recipe.outer_loop import OuterLoopRecipe as OuterLoopRecipe
 from medistill.recipe.outer_loop import OuterStepsRecipe as OuterStepsRecipe
 from medistill.recipe.outer_loop import SharpSteps as SharpSteps
+from medistill.recipe.patches import PatchesRecipe as PatchesRecipe
 from medistill.recipe.privacy import UNITS as UNITS
 from medistill.recipe.privacy import PrivacyRecipe as PrivacyRecipe
 from medistill.recipe.privacy import Unit as Unit

@@ -14,13 +14,14 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from medistill.errors import UsageError
 from medistill.method_names import DEFAULT_METHOD, method_module, method_names
+from medistill.recipe.denoiser import DenoiserRecipe
 from medistill.recipe.experts import FlatExpertsRecipe
 from medistill.recipe.privacy import PrivacyRecipe
 from medistill.recipe.quantise import AnyCells, AutoencoderRecipe, QuantiseRecipe
 from medistill.recipe.section import AtMost, Count, Section
 
-Start = Literal["real", "noise", "quantised"]
-"""What images begin as."""
+Start = Literal["real", "noise", "quantised", "patches"]
+"""What images begin as; patches of originals they stay."""
 Draw = Literal["random", "leverage", "distance"]
 """How training images are drawn that images begin as."""
 
@@ -74,6 +75,11 @@ class MethodSettings(Section):
         return None
 
     @property
+    def scored_by(self) -> DenoiserRecipe | None:
+        """The denoiser that scores regions of the originals; None where none does."""
+        return None
+
+    @property
     def learns_labels(self) -> bool:
         """Whether the set has soft labels."""
         return False
@@ -91,7 +97,7 @@ class MethodSettings(Section):
 
     @property
     def begun(self) -> int:
-        """Originals or centroids of each class that the images begin as: one for each of their tiles."""
+        """Originals or centroids of each class that the images begin as: one for each of their tiles or patches."""
         return self.ipc * self.tile_factor**2
 
     @property

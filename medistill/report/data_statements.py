@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from medistill.methods.registry import facts_of
 from medistill.report.outer_step_statements import outer_steps
+from medistill.report.patch_statements import patches
 from medistill.report.quantisation_statements import centroids, taught, weighting
 from medistill.report.record import Report
 from medistill.report.selection_statements import beginning, pruning, united
@@ -260,6 +261,8 @@ def distillation(report: Report) -> str:
         return sentences(made(report), united(report), "How each of them was made, its own report tells.")
     if report.distilled is None or not distill:
         return made(report)
+    if report.distilled.starts_from == "patches":
+        return sentences(made(report), pruning(report), patches(report))
     if report.facts.centroids:
         return sentences(made(report), pruning(report), centroids(report), taught(report))
     kinds = {"hard": "one class each", "soft": "class probabilities, learned with the images"}

@@ -11,6 +11,9 @@ from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
 from medistill.recipe.arms import ArmName
 from medistill.report.estimates import with_interval
+from medistill.report.exchange_invented import InventedHospital, invented_sentence
+from medistill.report.exchange_learning import learning_statements
+from medistill.report.exchange_received import SentSet, received_sentences
 from medistill.report.wording import class_label, counted, listed, plural_of
 
 EXCHANGE_SCHEMA = 2
@@ -22,6 +25,7 @@ SOURCE_NAMES: dict[ExchangeSource, str] = {
     "all_sets": "Sets of all sites",
     "random": "Random originals of all sites",
     "pooled_raw": "All originals pooled",
+    "own_and_unseen": "Own originals and the sets of the others but one",
 }
 SOURCE_MEANING: dict[ExchangeSource, str] = {
     "own_raw": "what a site has without any exchange",
@@ -31,6 +35,7 @@ SOURCE_MEANING: dict[ExchangeSource, str] = {
     "all_sets": "the exchange",
     "random": "as many real images of each class and site as the sets hold; sending them is forbidden",
     "pooled_raw": "forbidden: the upper bound, for which every site would have to send its patients' images",
+    "own_and_unseen": "tested at the site that is left out: what others gain where nobody sent from",
 }
 SOURCE_LOOKS: dict[ExchangeSource, tuple[ArmName, bool]] = {
     "own_raw": ("kmeans", True),
@@ -40,6 +45,7 @@ SOURCE_LOOKS: dict[ExchangeSource, tuple[ArmName, bool]] = {
     "all_sets": ("distilled", True),
     "random": ("random", True),
     "pooled_raw": ("raw", True),
+    "own_and_unseen": ("hard", False),
 }
 """Source -> the arm whose colour and point it has in figures, and whether the point is full."""
 
@@ -74,12 +80,14 @@ class SmallHospital:
         draws: of its patients.
         curves: at the hospital, then over all sites.
         notes: numbers of patients that were left out, and why.
+        guard: of these few patients, "home" or "off".
     """
 
     site: str
     draws: int
     curves: tuple[HospitalCurve, ...]
     notes: tuple[str, ...]
+    guard: str = "off"
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,17 @@ class StudiedSite:
     audit: SetAudit | None = None
     guarantee: str = ""
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> StudiedSite:
+        """Read what `dataclasses.asdict` made of one, before or after JSON."""
+        audit = value["audit"]
+        return cls(**{**_tuples(value), "audit": None if audit is None else SetAudit(**_tuples(audit))})
+
+
+def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields with tuples in the place of lists."""
+    return {name: tuple(field) if isinstance(field, list) else field for name, field in value.items()}
+
 
 @dataclass(frozen=True)
 class ExchangeStudy:
@@ -134,8 +153,11 @@ class ExchangeStudy:
         versions: package -> version.
         audited: what of an audit was run on the sets, "copies", "full" or "off".
         weights: that an image that was sent could have beside own originals.
+        guard: of own patients, "home" or "off".
         method: by which the sets were made.
         hospital: a site with few of its patients; None where none was asked for.
+        received: sets that other hospitals really sent, those that were left out too.
+        invented: the sites, where these are no hospitals but parts of one with other grey curves.
     """
 
     class_names: tuple[str, ...]
@@ -156,8 +178,11 @@ class ExchangeStudy:
     versions: Mapping[str, str]
     audited: str = "off"
     weights: tuple[float, ...] = (1.0,)
+    guard: str = "off"
     method: str = ""
     hospital: SmallHospital | None = None
+    received: tuple[SentSet, ...] = ()
+    invented: tuple[InventedHospital, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""
@@ -174,8 +199,13 @@ class ExchangeStudy:
 
 def row_name(row: MatrixRow) -> str:
     """What a row is called where it stands by itself: "Own originals, north"."""
+    return f"{SOURCE_NAMES[row.source]}{f', {row_site(row, row.site)}' if row.site else ''}"
+
+
+def row_site(row: MatrixRow, name: str, without: str = "") -> str:
+    """Whose a row is, as its site is written, "without north" of the others' sets, and "south, without north"."""
     left_out = "without " if row.source == "others_sets" else ""
-    return f"{SOURCE_NAMES[row.source]}{f', {left_out}{row.site}' if row.site else ''}"
+    return f"{left_out}{name}{f', without {without or row.without}' if row.without else ''}"
 
 
 def audit_sentence(site: StudiedSite) -> str:
@@ -191,12 +221,13 @@ def audit_sentence(site: StudiedSite) -> str:
 def headline(study: ExchangeStudy) -> str:
     """Macro AUC of own originals, alone and beside the others' sets, of the sets of all sites and of all originals
     pooled, where there is one."""
-    sources: tuple[ExchangeSource, ...] = ("own_raw", "own_and_others", "all_sets", "pooled_raw")
+    sources: list[ExchangeSource] = ["own_raw", "own_and_others", "all_sets"]
+    sources += ["pooled_raw"] if any(not row.reason for row in study.rows("pooled_raw")) else []
     parts = []
     for column, site in enumerate(study.matrix.sites):
         cells = [(source, study.row(source, site.name).cells[column].macro_auc) for source in sources]
         parts += [f"at {site.name} {_stated(cells)}"] if any(area.value is not None for _, area in cells) else []
-    pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site]
+    pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site and not row.reason]
     parts.append(f"over the test images of all sites together {_stated(pooled)}")
     return " ".join(filter(None, (f"Macro AUC {'; '.join(parts)}.", _gained(study))))
 
@@ -223,7 +254,7 @@ def _stated(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
 
 def statements(study: ExchangeStudy) -> tuple[str, ...]:
     """What must be read beside the figures, a sentence or two each."""
-    found = []
+    found = list(filter(None, (invented_sentence(study.invented),)))
     single = [site for site in study.matrix.sites if site.only_class]
     if single:
         where = listed([f"{site.name} (every test image {class_label(site.only_class)})" for site in single])
@@ -240,6 +271,7 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
             "at such a set, and audit it, before it goes out.",
             "quantised": " Their images are means of several patients' images, or began as such: look at such a set, "
             "and audit it, before it goes out.",
+            "patches": " Their images are parts of patients' images, unchanged, and do not go out.",
         }.get(study.starts_from, "")
         found.append(
             f"The {'sets' if len(made_of_one) > 1 else 'set'} of {listed(made_of_one)} "
@@ -257,10 +289,12 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
     found += [f"{site.name}: {site.note}" for site in study.sites if site.note]
     hidden = [site for site in study.matrix.sites if site.reason]
     found += [f"Figures at {site.name} are not shown: {site.reason}." for site in hidden]
-    found.append(
-        "“All originals pooled” is the upper bound that privacy forbids: nothing but this study, in which all images "
-        "lie on one machine, may train on it. The random originals are forbidden likewise."
-    )
+    found += received_sentences(study.received)
+    if any(not row.reason for row in study.rows("pooled_raw")):
+        found.append(
+            "“All originals pooled” is the upper bound that privacy forbids: nothing but this study, in which all "
+            "images lie on one machine, may train on it. The random originals are forbidden likewise."
+        )
     found.append(
         f"Each site distilled once, and each figure is the mean over {counted(study.networks, 'network')}. Intervals "
         "are of the test patients; another distillation, or other networks, could move a figure further."
@@ -270,38 +304,12 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
             f"Not every patient is known: {plural_of(study.split_unit)} count as patients, and intervals can be too "
             "narrow."
         )
-    found += _on_learning(study)
+    found += learning_statements(study.matrix.rows, study.weights, study.guard)
     found += _on_privacy(study)
     found.append("The figures are research results, not clinical evidence.")
     if study.synthetic:
         found.append("The images are of invented patients: the figures show that the program works, and nothing else.")
     return tuple(found)
-
-
-def _on_learning(study: ExchangeStudy) -> list[str]:
-    """How own originals and what was sent were weighed, and who could not choose."""
-    found = []
-    joined = [row for row in study.rows("own_and_others") if row.weight is not None]
-    chosen = [f"{row.weight:g} at {row.site}" for row in joined if not row.not_chosen]
-    lost = [row for row in joined if row.not_chosen]
-    if chosen:
-        tried = listed([f"{weight:g}" for weight in study.weights])
-        found.append(
-            f"How much an image that was sent counts beside an own original was chosen among {tried} by the site's own "
-            f"validation patients: {listed(chosen)}."
-        )
-    if lost:
-        found.append(
-            f"At {listed([row.site for row in lost])} it could not be chosen, because {lost[0].not_chosen}: the weight "
-            f"is {lost[0].weight:g}."
-        )
-    if any(row.penalty is not None for row in study.matrix.rows):
-        found.append(
-            "The penalty of each probe was chosen likewise, of what belongs to no site by the validation patients of "
-            "all, which real sites could not pool. A probe is fitted, without random numbers: of most sources there "
-            "is one."
-        )
-    return found
 
 
 def _on_privacy(study: ExchangeStudy) -> list[str]:

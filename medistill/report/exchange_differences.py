@@ -14,35 +14,75 @@ from medistill.report.wording import class_label, count, level, listed
 
 
 def unseen_section(study: ExchangeStudy) -> Section:
-    """What the sets of the others are worth at a hospital that sent nothing."""
-    shown = [of for of in study.matrix.differences if of.plus == "others_sets"]
+    """What the exchange is worth at a hospital that sent nothing: to itself, and to a network that comes there."""
     title = "At a hospital that sent nothing"
-    if not shown:
+    parts = [part for part in (_coming(study), _without_originals(study)) if part is not None]
+    if not parts:
         return Section("unseen", title)
+    body = tuple(block for lede, whole, _ in parts for block in (lede, whole))
+    brief = tuple(block for lede, _, short in parts for block in (lede, short))
+    return Section("unseen", title, body, brief=(Heading(title), *brief))
+
+
+def _coming(study: ExchangeStudy) -> tuple[Prose, Table, Table] | None:
+    """Own originals beside the sets of all but the site where they are tested."""
+    shown = sorted(
+        (of for of in study.matrix.differences if of.plus == "own_and_unseen"),
+        key=lambda of: [site.name for site in study.matrix.sites].index(of.site),
+    )
+    if not shown:
+        return None
+    lede = (
+        "Each site in turn is taken to have sent nothing: networks that learnt at another site from its originals and "
+        "the sets of the rest are tested there, minus networks that learnt from the same originals alone, or beside "
+        f"the set of the tested site too, on the same patients in each of {count(study.replicates)} draws. The weight "
+        "of what was sent was chosen anew for each, by the patients of the site whose originals they are."
+    )
+    name = "Own originals and the sets of the others, where nothing was sent"
+    return Prose(lede), *_both(name, study, shown)
+
+
+def _without_originals(study: ExchangeStudy) -> tuple[Prose, Table, Table] | None:
+    """The sets of the others alone, as a hospital without images to learn from has them."""
+    shown = [of for of in study.matrix.differences if of.plus == "others_sets"]
+    if not shown:
+        return None
     lede = (
         "Each site in turn is left out: networks that learnt from the sets of the other sites alone are tested there, "
         "minus networks that learnt from the originals of one site, on the same patients in each of "
         f"{count(study.replicates)} draws. No image of the site was learnt from, except where its own originals are "
         "the other side. Where a probe's penalty was chosen, the site's validation patients chose that of the sets."
     )
-    return Section(
-        "unseen",
-        title,
-        (Prose(lede), differences_table("Sets of the others where nothing was sent", study, shown, brief=False)),
-        brief=(Heading(title), Prose(lede), differences_table("", study, shown, brief=True)),
-    )
+    return Prose(lede), *_both("Sets of the others where nothing was sent", study, shown)
+
+
+def _both(name: str, study: ExchangeStudy, shown: Sequence[MatrixDifference]) -> tuple[Table, Table]:
+    return differences_table(name, study, shown, brief=False), differences_table("", study, shown, brief=True)
 
 
 def unseen_sentences(study: ExchangeStudy) -> tuple[str, ...]:
-    """For each site that is left out: by how much the sets of the others are better there than originals elsewhere."""
-    found: dict[str, list[str]] = {}
+    """For each site that is left out: what the sets of the others are worth there, alone and beside originals."""
+    alone: dict[str, list[str]] = {}
+    beside: dict[str, list[str]] = {}
     for one in study.matrix.differences:
-        if one.plus == "others_sets" and one.of != one.site and one.macro_auc.value is not None:
-            found.setdefault(one.site, []).append(f"{one.of} {with_interval(one.macro_auc, 'difference')}")
-    return tuple(
-        f"At {site}, had it sent nothing: macro AUC of the sets of the others minus that of the originals of "
-        f"{listed(minus)}."
-        for site, minus in found.items()
+        if one.of == one.site or one.macro_auc.value is None:
+            continue
+        told = f"{one.of} {with_interval(one.macro_auc, 'difference')}"
+        if one.plus == "others_sets":
+            alone.setdefault(one.site, []).append(told)
+        if (one.plus, one.minus) == ("own_and_unseen", "own_raw"):
+            beside.setdefault(one.site, []).append(told)
+    return (
+        *(
+            f"At {site}, had it sent nothing: macro AUC of the sets of the others minus that of the originals of "
+            f"{listed(minus)}."
+            for site, minus in alone.items()
+        ),
+        *(
+            f"At {site}, had it sent nothing: the sets of the rest add to the macro AUC of the originals of "
+            f"{listed(added)}."
+            for site, added in beside.items()
+        ),
     )
 
 

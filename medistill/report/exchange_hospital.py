@@ -37,10 +37,10 @@ def hospital_section(study: ExchangeStudy) -> Section:
         f"{class_label(hospital.site)} with few of its patients, alone and beside the sets of the other sites: means "
         f"over {draws}, with {level(study.confidence)}s over test patients and draws. “As good as” is how many of its "
         "patients alone reach the same area, read off the curve alone, which is first made monotone. Weight and "
-        "penalty were chosen within these few patients by leaving parts of them out."
+        f"penalty were chosen within these few patients by leaving parts of them out. {_guard(hospital)}"
     )
     figures = tuple(filter(None, (_figure(curve) for curve in hospital.curves)))
-    tables = tuple(_table(curve) for curve in hospital.curves)
+    tables = tuple(_table(curve, hospital) for curve in hospital.curves)
     said = (
         "The draws are of one pool of patients and overlap where they are large, and each site made its set once: the "
         "intervals do not hold what other sets would change.",
@@ -80,7 +80,7 @@ def hospital_tables(hospital: SmallHospital) -> list[tuple[str, tuple[str, ...],
                     with_interval(point.together),
                     with_interval(point.gain, "difference"),
                     _patients(point.as_good_as, curve),
-                    f"{point.weight:g}",
+                    _weight(point, hospital),
                 )
                 for point in curve.points
             ],
@@ -94,7 +94,25 @@ def _place(curve: HospitalCurve) -> str:
     return f"tested at {class_label(curve.tested_at)}" if curve.tested_at else "tested at all sites"
 
 
-def _table(curve: HospitalCurve) -> Table:
+def _guard(hospital: SmallHospital) -> str:
+    """What the guard for home is, and whether it is obeyed."""
+    rule = (
+        "least weight that these patients do not show to be worse than the best one, by one standard error, 0 among "
+        "them, whatever would be gained at other sites"
+    )
+    if hospital.guard == "home":
+        return f"The guard for home is obeyed: it takes the {rule}."
+    return f"The guard for home (exchange.guard) is not obeyed; it would take the {rule}."
+
+
+def _weight(point: CurvePoint, hospital: SmallHospital) -> str:
+    """Such as "0 (nothing used in 4 of 5)"."""
+    words = "nothing used in" if hospital.guard == "home" else "the guard would use nothing in"
+    aside = f" ({words} {point.aside} of {hospital.draws})" if point.aside else ""
+    return f"{point.weight:g}{aside}"
+
+
+def _table(curve: HospitalCurve, hospital: SmallHospital) -> Table:
     columns = (
         Column("Own patients", "count"),
         Column("Alone", "estimate"),
@@ -104,12 +122,12 @@ def _table(curve: HospitalCurve) -> Table:
         Column("Weight"),
     )
     name = f"Macro AUC, {_place(curve)}"
-    return table(name, columns, tuple(_row(point, curve) for point in curve.points))
+    return table(name, columns, tuple(_row(point, curve, hospital) for point in curve.points))
 
 
-def _row(point: CurvePoint, curve: HospitalCurve) -> Row:
+def _row(point: CurvePoint, curve: HospitalCurve, hospital: SmallHospital) -> Row:
     as_good: Text = _patients(point.as_good_as, curve)
-    return (point.patients, point.alone, point.together, point.gain, as_good, f"{point.weight:g}")
+    return (point.patients, point.alone, point.together, point.gain, as_good, _weight(point, hospital))
 
 
 def _patients(found: AsGoodAs, curve: HospitalCurve) -> str:

@@ -24,10 +24,12 @@ from medistill.report.exchange import (
     ExchangeStudy,
     headline,
     row_name,
+    row_site,
     statements,
 )
 from medistill.report.exchange_differences import differences_table, unseen_section
 from medistill.report.exchange_hospital import hospital_headline, hospital_section
+from medistill.report.exchange_received import received_section
 from medistill.report.exchange_sites import sites_section
 from medistill.report.interval_plots import PlotRow, arm_mark, plot
 from medistill.report.page import Masthead, Page
@@ -67,6 +69,7 @@ def exchange_page(study: ExchangeStudy) -> Page:
         hospital_section(study),
         _gains(study),
         sites_section(study),
+        received_section(study.received),
         _making(study),
     )
     said = statements(study)
@@ -74,7 +77,7 @@ def exchange_page(study: ExchangeStudy) -> Page:
         title=f"{title} · medistill",
         header=Masthead(
             "medistill exchange study",
-            f"{counted(len(study.sites), 'site')} that exchange distilled sets",
+            _who(study),
             _headline(study),
         ),
         sections=(*sections, Section("statements", "", brief=(Heading("Read with the figures"), Bullets(said)))),
@@ -83,6 +86,14 @@ def exchange_page(study: ExchangeStudy) -> Page:
         brief_title=title,
         brief=(Prose(_headline(study)),),
     )
+
+
+def _who(study: ExchangeStudy) -> str:
+    """How many sites there are, and how many sets came from elsewhere."""
+    taken, kind = sum(not one.reason for one in study.received), "invented hospital" if study.invented else "site"
+    if taken:
+        return f"{counted(len(study.sites), kind)} and {counted(taken, 'received set')}"
+    return f"{counted(len(study.sites), kind)} that exchange distilled sets"
 
 
 def _headline(study: ExchangeStudy) -> str:
@@ -103,7 +114,7 @@ def _matrix(study: ExchangeStudy) -> Section:
     in_brief = (
         f"Macro AUC, or accuracy (in percent) where every test image has one class, with its {level(study.confidence)}."
     )
-    meaning = tuple(f"{name}: {SOURCE_MEANING[source]}." for source, name in SOURCE_NAMES.items())
+    meaning = tuple(f"{name}: {SOURCE_MEANING[source]}." for source, name in SOURCE_NAMES.items() if study.rows(source))
     return Section(
         "matrix",
         "Site by site",
@@ -129,6 +140,7 @@ def _matrix_table(study: ExchangeStudy) -> Table:
                 (_mark(source), f" {SOURCE_NAMES[source]} ", Small(SOURCE_MEANING[source])),
             )
             for source in SOURCE_NAMES
+            if study.rows(source)
         ),
         style="wide",
     )
@@ -144,8 +156,8 @@ def _site_heading(site: TestedSite) -> Text:
 
 
 def _matrix_row(row: MatrixRow, sites: int) -> Row:
-    left_out = "without " if row.source == "others_sets" else ""
-    first = (f"{left_out}{class_label(row.site)}" if row.site else "all sites", row.images or "–")
+    of = row_site(row, class_label(row.site), class_label(row.without)) if row.site else "all sites"
+    first = (of, row.images or "–")
     if row.reason:
         return (*first, Span(sites + 1, Absent(row.reason)))
     return (*first, *map(_matrix_cell, (*row.cells, row.pooled)))
@@ -187,7 +199,7 @@ def _figures(study: ExchangeStudy) -> Section:
         "“Own” is what was learnt at the site where it is tested; “other sites” are all but that one. With "
         f"{level(study.confidence)}s."
     )
-    legend = Legend(tuple((_mark(source), name) for source, name in SOURCE_NAMES.items()))
+    legend = Legend(tuple((_mark(source), SOURCE_NAMES[source]) for source in SOURCES))
     return Section("figures", "At each site", (Prose(lede), legend, Beside(tuple(filter(None, figures)))))
 
 

@@ -24,6 +24,7 @@ BEGINNINGS = {
     "real": "training images",
     "noise": "Gaussian noise",
     "quantised": "the centroids of an optimal quantisation (Tan and Slade 2026)",
+    "patches": "patches of training images, which they still are",
 }
 """What images began as -> the words of a methods section."""
 

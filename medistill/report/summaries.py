@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from medistill.artifacts.corpus import Split
 from medistill.artifacts.encoder_summary import EncoderSummary
+from medistill.artifacts.patched_summary import PatchedSummary
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import first_complaint
 from medistill.methods.base import Facts
@@ -50,7 +51,8 @@ class SetSummary:
         shape: of one image, (channels, height, width).
         student_lr: the learning rate to train with.
         method: name of the method in capitals, as "IADD"; empty where not known.
-        starts_from: "real", "noise", or "quantised" (means of several patients' images); empty where not known.
+        starts_from: "real", "noise", "quantised" (means of several patients' images) or "patches" (parts of them);
+            empty where not known.
         chosen_step: the outer step whose images were kept; None where not known, or where there is none.
         training_images: class -> real images that it was distilled from.
         training_groups: how many patients (or studies, or images) these are of; None where not known.
@@ -62,6 +64,7 @@ class SetSummary:
         spent: what was spent in all on the same people, as far as its maker knows; None where it does not say.
         uneven: some class has fewer images than ``ipc``.
         quantised: the centroids that its images are, or began as; None where there are none or it does not say.
+        patched: the patches that its images are; None where there are none or it does not say.
         encoder: the frozen encoder whose features its network takes; None where that sees pixels.
         teacher: the frozen encoder whose features its target vectors come from; None where it has none.
         tiles: parts of each side of a stored image, each enlarged to a whole image to train on.
@@ -86,6 +89,7 @@ class SetSummary:
     spent: Spent | None = None
     uneven: bool = False
     quantised: QuantisedSummary | None = None
+    patched: PatchedSummary | None = None
     encoder: EncoderSummary | None = None
     tiles: int = 1
     pruned: Mapping[str, int] = field(default_factory=dict)

@@ -66,8 +66,9 @@ class Group:
     title: Text = ""
 
 
-Style = Literal["", "wide", "gate", "items", "confusion", "confusion many"]
-"""Small letters for many columns; rows that have a remark; columns of sentences; shares on coloured grounds."""
+Style = Literal["", "wide", "gate", "items", "sheet", "confusion", "confusion many"]
+"""Small letters for many columns; rows that have a remark; columns of sentences; many rows that stay on one sheet of
+paper; shares on coloured grounds."""
 
 
 @dataclass(frozen=True)

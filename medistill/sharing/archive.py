@@ -25,10 +25,10 @@ MOST_BYTES = 2**31
 MOST_ENTRIES = 20_000
 MOST_JSON_BYTES = 2**23
 """Size of the largest file that is parsed as JSON when a bundle is opened: parsed, it takes some 50 times this."""
-PARSED = (b"manifest.json", b"manifest.sig", b"audit.json")
+PARSED = (b"manifest.json", b"manifest.sig", b"audit.json", b"privacy.json")
 NAME = re.compile(
-    rb"README\.md|audit\.json|contact_sheet\.png|croissant\.json|images\.safetensors|labels\.csv|manifest\.json"
-    rb"|manifest\.sig|statistics\.safetensors|report\.html|report\.json|previews/[0-9]{4,5}\.png|dicom/[0-9]{4,5}\.dcm"
+    rb"README\.md|audit\.html|audit\.json|contact_sheet\.png|croissant\.json|images\.safetensors|labels\.csv"
+    rb"|manifest\.json|manifest\.sig|privacy\.json|statistics\.safetensors|report\.html|report\.json|previews/[0-9]{4,5}\.png|dicom/[0-9]{4,5}\.dcm"
 )
 """The names that a file of a bundle may have."""
 _ANY_CASE = re.compile(NAME.pattern, re.IGNORECASE)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
-import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +15,11 @@ import numpy as np
 from medistill.artifacts.class_statistics import FILE as STATISTICS
 from medistill.artifacts.class_statistics import ClassStatistics
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.artifacts.provenance import Provenance, SharedProvenance
+from medistill.artifacts.provenance import Provenance
 from medistill.errors import ArtifactError
 from medistill.evaluate.evaluation import Evaluation
-from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import Audit
+from medistill.report.audit_page import render_audit
 from medistill.report.pictures import class_pictures
 from medistill.report.record import Report
 from medistill.report.report_page import render_html
@@ -31,6 +29,7 @@ from medistill.sharing.audit_file import audit_bytes, audit_of_bytes, audit_reco
 from medistill.sharing.claims import check_claims
 from medistill.sharing.croissant import TENSORS, croissant
 from medistill.sharing.data_card import CARD, data_card
+from medistill.sharing.guarantee import check_guarantee, privacy_record
 from medistill.sharing.labels import LABELS, labels_csv
 from medistill.sharing.manifest import (
     MANIFEST,
@@ -38,19 +37,19 @@ from medistill.sharing.manifest import (
     UNLISTED,
     BundleManifest,
     FileRecord,
-    PrivacyRecord,
     SetRecord,
     printable,
+    refusal,
 )
 from medistill.sharing.outgoing import outgoing_audit, outgoing_provenance, outgoing_report, site_names
+from medistill.sharing.privacy_statement import PRIVACY, PrivacyStatement, privacy_statement, read_statement
 from medistill.sharing.signature import check_signature
 from medistill.sharing.statement import Statement
 
-AUDIT, CROISSANT, PAGE, RECORD = "audit.json", "croissant.json", "report.html", "report.json"
+AUDIT, AUDIT_PAGE, CROISSANT = "audit.json", "audit.html", "croissant.json"
+PAGE, RECORD = "report.html", "report.json"
 ALWAYS = (CARD, previews.SHEET, CROISSANT, TENSORS, LABELS)
 """Files of every bundle, beside the previews."""
-EPSILON = re.compile(r"epsilon *= *([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)", re.IGNORECASE)
-"""How medistill tells one in a sentence."""
 PLAIN_DICOM = "1.2.840.10008.1.2.1"
 """Explicit VR Little Endian: pixels as they are."""
 
@@ -64,6 +63,7 @@ class Bundle:
         distilled: the set.
         files: every entry by its name, manifest and signature too.
         audit: what the sender's audit found, as the sender says; None where none was made.
+        statement: the same for programs; None in a bundle of a version that wrote none.
         viewable: the images as uint8 (N, C, H, W).
     """
 
@@ -71,6 +71,7 @@ class Bundle:
     distilled: DistilledSet
     files: Mapping[str, bytes]
     audit: Audit | None
+    statement: PrivacyStatement | None
     viewable: np.ndarray
 
     @classmethod
@@ -107,10 +108,11 @@ class Bundle:
         _check_dicom(files, viewable)
         if files[CROISSANT] != croissant(distilled, Statement.of(manifest), files[TENSORS], files[LABELS]):
             raise refusal(CROISSANT, "it describes something else, and loaders go where it says")
-        _check_privacy(manifest)
+        check_guarantee(manifest)
         audit = _read_audit(manifest, files)
+        statement = read_statement(files, audit, manifest.files[TENSORS].sha256, manifest.privacy)
         check_claims(manifest, distilled)
-        return cls(manifest, distilled, files, audit, viewable)
+        return cls(manifest, distilled, files, audit, statement, viewable)
 
 
 def pack(
@@ -142,7 +144,8 @@ def pack(
         TENSORS: tensors,
         LABELS: labels,
         CROISSANT: croissant(distilled, statement, tensors, labels),
-        CARD: data_card(distilled, statement, provenance, audit, report, dicom=bool(dicom)),
+        PRIVACY: privacy_statement(audit, _digest(tensors), privacy_record(provenance)).to_bytes(),
+        CARD: data_card(distilled, statement, provenance, audit, report, dicom=bool(dicom), stated=True),
         previews.SHEET: previews.png(previews.sheet(distilled)),
         **previews.previews(viewable),
         **(dicom or {}),
@@ -151,6 +154,7 @@ def pack(
         files[STATISTICS] = distilled.statistics.to_bytes()
     if audit is not None:
         files[AUDIT] = audit_bytes(audit)
+        files[AUDIT_PAGE] = render_audit(audit).encode()
     if report is not None:
         files[RECORD] = json_bytes(report.as_json())
         files[PAGE] = page(report, distilled, viewable)
@@ -193,30 +197,6 @@ def set_record(distilled: DistilledSet) -> SetRecord:
         shape=(count, channels, height, width),
         ipc=distilled.ipc,
         per_class={name: int(images) for name, images in zip(distilled.class_names, found, strict=True)},
-    )
-
-
-def privacy_record(provenance: SharedProvenance) -> PrivacyRecord | None:
-    """What the manifest says of the set's differential privacy; None where it has none."""
-    stated = provenance.differential_privacy
-    if stated is None:
-        return None
-    known = Guarantee.from_json(stated)
-    return PrivacyRecord(
-        epsilon=known.epsilon,
-        delta=known.delta,
-        unit=known.unit,
-        mechanism=known.mechanism,
-        accountant=known.accountant,
-    )
-
-
-def refusal(name: str, why: str) -> ArtifactError:
-    """Why a file of a bundle is refused."""
-    return ArtifactError(
-        f"{name} of the bundle cannot be used: {why}",
-        expected="a bundle as `medistill share` wrote it",
-        do="do not use the bundle; have it sent again",
     )
 
 
@@ -279,6 +259,8 @@ def _read_audit(manifest: BundleManifest, files: Mapping[str, bytes]) -> Audit |
     if (manifest.audit is None) != (AUDIT not in files):
         raise refusal(AUDIT, "the manifest tells of an audit, or the bundle holds one, but not both")
     if manifest.audit is None:
+        if AUDIT_PAGE in files:
+            raise refusal(AUDIT_PAGE, "there is no audit that it could show")
         return None
     try:
         audit = audit_of_bytes(files[AUDIT])
@@ -289,32 +271,6 @@ def _read_audit(manifest: BundleManifest, files: Mapping[str, bytes]) -> Audit |
     if audit.set_digest != manifest.files[TENSORS].sha256:
         raise refusal(AUDIT, "it is of another set")
     return audit
-
-
-def _check_privacy(manifest: BundleManifest) -> None:
-    try:
-        stated = privacy_record(manifest.provenance)
-    except (ArtifactError, ValueError) as error:
-        raise refusal(MANIFEST, f"its differential privacy: {getattr(error, 'seen', 'out of range')}") from None
-    spent = manifest.provenance.privacy_spent
-    if spent is not None and stated is None:
-        raise refusal(MANIFEST, "it tells what was spent in all, and states no guarantee of privacy for the set")
-    if stated != manifest.privacy:
-        raise refusal(MANIFEST, "it states one guarantee of privacy for the bundle and another for the set")
-    sources = manifest.provenance.sources or ()
-    ends = [0, *(source.first + source.images for source in sources)]
-    if sources and [*(source.first for source in sources), manifest.set.shape[0]] != ends:
-        raise refusal(MANIFEST, "the sets that it was united from do not make up its images")
-    promised = [source.epsilon for source in sources] or [None if stated is None else stated.epsilon]
-    told = [(manifest.provenance.privacy or "", promised), *((source.privacy, [source.epsilon]) for source in sources)]
-    if any(not _keeps(text, epsilons) for text, epsilons in told):
-        raise refusal(MANIFEST, "its words on privacy tell a smaller epsilon than its figures")
-
-
-def _keeps(text: str, promised: Sequence[float | None]) -> bool:
-    """Whether no epsilon that a text tells is smaller than the largest that was promised, if all were."""
-    least = math.inf if None in promised else 0.99 * max(one for one in promised if one is not None)
-    return all(float(told) >= least for told in EPSILON.findall(text))
 
 
 def _check_dicom(files: Mapping[str, bytes], viewable: np.ndarray) -> None:

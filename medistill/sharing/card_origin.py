@@ -49,7 +49,8 @@ def origin_text(distilled: DistilledSet, provenance: SharedProvenance, report: R
             for k, source in enumerate(provenance.sources, 1)
         ]
         head = ["| | Sender | Images | Epsilon | SHA-256 begins |", "|---|---|---|---|---|"]
-        told = [sentence for source in provenance.sources for sentence in _selected(source)]
+        told = [] if provenance.united_images is None else [_by_mass(distilled, provenance.united_images)]
+        told += [sentence for source in provenance.sources for sentence in _selected(source)]
         table = "\n".join([f"Sets of {len(rows)} sources, united:", "", *head, *rows])
         return f"{table}\n\n{' '.join(told)}" if told else table
     kind = {True: "Synthetic images, drawn by a program: no patient at all", False: "Real medical images"}
@@ -60,6 +61,7 @@ def origin_text(distilled: DistilledSet, provenance: SharedProvenance, report: R
         f"{_drawn(provenance)}",
         "noise": "Each image began as noise.",
         "quantised": _means(distilled, provenance),
+        "patches": _patches(provenance),
     }.get(provenance.starts_from or "", "")
     apart = report is not None and report.evaluation.originals == "apart"
     split = {
@@ -68,7 +70,8 @@ def origin_text(distilled: DistilledSet, provenance: SharedProvenance, report: R
         + "Not every patient is known: studies of one may be on both sides.",
         "image": "Patients are not known apart: images of one may be both among the originals and the test images.",
     }.get(provenance.split_unit or "", "")
-    unused = shows_centroids(provenance) and distilled.soft_labels is None
+    plain = shows_centroids(provenance) or provenance.starts_from == "patches"
+    unused = plain and distilled.soft_labels is None
     encoder = provenance.encoder
     network = f"A {escaped(provenance.network)} network was used." if provenance.network and not unused else ""
     if encoder is not None and not unused:
@@ -76,6 +79,15 @@ def origin_text(distilled: DistilledSet, provenance: SharedProvenance, report: R
     if provenance.teacher is not None:
         network = f"{network} {escaped(taught_by(provenance.teacher))}".strip()
     return " ".join(text for text in (f"{made}.", _pruning(provenance), began, split, network) if text)
+
+
+def _by_mass(distilled: DistilledSet, before: int) -> str:
+    """How the images of the sources became those of the set."""
+    return (
+        f"The {before} images of the sources were united into {len(distilled.labels)} by their masses, class by class: "
+        "each is the mean, by weight, of those that are nearest to it, and its weight the sum of theirs. The table "
+        "counts images of the sources."
+    )
 
 
 def _selected(source: MergedPart) -> Iterator[str]:
@@ -131,6 +143,31 @@ def statistics_text(distilled: DistilledSet) -> str:
 def _each(distilled: DistilledSet) -> str:
     """What began as one original, or as one mean of several."""
     return "Each image" if distilled.tiles == 1 else "Each tile of an image"
+
+
+def _patches(provenance: SharedProvenance) -> str:
+    """Of how many originals and patients parts are in the images, who scored them, and who gave their labels."""
+    known, unit = provenance.patched, provenance.split_unit or "image"
+    told = ["**Each image is pasted together from parts of original images, none of whose pixels was changed.**"]
+    if known is None:
+        return f"{told[0]} It is not said of how many."
+    of = "" if unit == "image" else f" of {known.groups} {UNITS[unit]}"
+    told.append(
+        f"{known.along**2} parts fill an image, and parts of {known.originals} originals{of} are in the set: whoever "
+        "has it has these."
+    )
+    if known.denoiser:
+        told.append(
+            f"They were chosen by a denoiser with the SHA-256 {known.denoiser} and the licence: "
+            f"{escaped(known.licence)}."
+        )
+    if known.teachers:
+        networks = "a network" if known.teachers == 1 else f"{known.teachers} networks"
+        told.append(
+            f"Its probabilities are the answers of {networks} trained on the originals, at temperature "
+            f"{known.temperature or 1:g}."
+        )
+    return " ".join(told)
 
 
 def _means(distilled: DistilledSet, provenance: SharedProvenance) -> str:

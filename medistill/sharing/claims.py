@@ -11,9 +11,12 @@ from medistill.artifacts.encoder_summary import SHORT
 from medistill.artifacts.provenance import SharedProvenance
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import ArtifactError
+from medistill.method_names import method_names
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
+from medistill.recipe import PatchesRecipe
 from medistill.recipe.former import as_written_now
+from medistill.recipe.method import settings_kind
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.manifest import BundleManifest
 from medistill.sharing.promise import check_promise, check_recipe_keeps
@@ -52,6 +55,7 @@ def check_claims(manifest: BundleManifest, distilled: DistilledSet) -> None:
     _check_teacher(manifest.provenance, distilled)
     _check_tiles(manifest.provenance, distilled)
     _check_selection(manifest.provenance)
+    _check_patches(manifest.provenance)
     check_statistics(manifest.provenance, distilled)
     known = manifest.provenance.quantisation
     seen = "" if known is None else _unlike(manifest.provenance, known, distilled)
@@ -122,6 +126,21 @@ def _check_selection(provenance: SharedProvenance) -> None:
             f"real images (method.init = {init})",
             expected="the beginning that its recipe has",
             do="take its images for real ones that were changed; ask the sender for the set as it was made",
+        )
+
+
+def _check_patches(provenance: SharedProvenance) -> None:
+    """Refuse a set that says it began as anything else than patches of originals, beside a recipe whose method pastes
+    these, or a statement of how many there are."""
+    method = as_written_now(provenance.recipe or {}).get("method")
+    named = method.get("name") if isinstance(method, dict) else None
+    pasted = named in method_names() and issubclass(settings_kind(str(named)), PatchesRecipe)
+    if provenance.starts_from != "patches" and (pasted or provenance.patched is not None):
+        raise ArtifactError(
+            f"the bundle says that its images began as {provenance.starts_from or 'it does not say what'}, and also "
+            "that they are pasted together from patches of originals",
+            expected="the beginning that its method has",
+            do="take its images for parts of real ones; ask the sender for the set as it was made",
         )
 
 

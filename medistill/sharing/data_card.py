@@ -68,6 +68,7 @@ def data_card(
     report: Report | None,
     *,
     dicom: bool,
+    stated: bool = False,
 ) -> bytes:
     """The card in Markdown, UTF-8.
 
@@ -76,6 +77,7 @@ def data_card(
         audit: what of the audit leaves, or None.
         report: what of the report leaves, or None.
         dicom: the bundle holds DICOM objects too.
+        stated: it holds what it says of its privacy for programs, and of an audit as a page.
     """
     count, classes = len(distilled.labels), distilled.class_names
     title = f"{count} synthetic medical images in {len(classes)} {'class' if len(classes) == 1 else 'classes'}"
@@ -100,7 +102,7 @@ def data_card(
         "## What it is not for",
         _limits(distilled, provenance),
         "## What lies in the bundle",
-        _files(distilled, audit, report, dicom=dicom),
+        _files(distilled, audit, report, dicom=dicom, stated=stated),
         "## Licence",
         f"{escaped(statement.licence)}, chosen by the sender.",
     ]
@@ -295,7 +297,7 @@ def _limits(distilled: DistilledSet, provenance: SharedProvenance) -> str:
     )  # fmt: skip
 
 
-def _files(distilled: DistilledSet, audit: Audit | None, report: Report | None, *, dicom: bool) -> str:
+def _files(distilled: DistilledSet, audit: Audit | None, report: Report | None, *, dicom: bool, stated: bool) -> str:
     rows = {
         "`images.safetensors`": "images, labels, weights and learning rate in full precision",
         "`labels.csv`": "a line an image",
@@ -305,6 +307,8 @@ def _files(distilled: DistilledSet, audit: Audit | None, report: Report | None, 
         if distilled.statistics is not None
         else "",
         "`audit.json`": "what the audit tried and found" if audit is not None else "",
+        "`audit.html`": "the same on a page, to print and sign by" if audit is not None and stated else "",
+        "`privacy.json`": "the guarantee, and what was tried and found, for programs" if stated else "",
         "`report.html`, `report.json`": "the whole report" if report is not None else "",
         "`croissant.json`": "a description for catalogues and loaders of data sets",
         "`manifest.json`": "SHA-256 of every file, and what the sender declares",

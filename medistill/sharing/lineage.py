@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.provenance import MergedPart, Provenance
 from medistill.artifacts.quantised_summary import QuantisedSummary
 from medistill.errors import ArtifactError
@@ -49,6 +50,7 @@ def united_provenance(
         stages=stages,
         soft_labels=soft,
         sources=listed,
+        united_images=_before(sources),
         privacy=joint_privacy(listed),
         label_maps=tuple(dict(source.label_map) for source in sources),
         resized_from=tuple(
@@ -102,8 +104,19 @@ def _listed(sources: Sequence[MergeSource]) -> tuple[MergedPart, ...]:
         for part in source_parts(source):
             sender = part.sender or source.sender
             listed.append(part.replaced(first=first + part.first, sender=sender, signer=source.signer))
-        first += len(source.distilled.labels)
+        first += united_images(source.distilled)
     return tuple(listed)
+
+
+def united_images(distilled: DistilledSet) -> int:
+    """Images that the sources of a set have together: its own, unless these are means of them."""
+    return distilled.provenance.united_images or len(distilled.labels)
+
+
+def _before(sources: Sequence[MergeSource]) -> int | None:
+    """Images that all sources of the united set have together; None where they are its images."""
+    before = sum(united_images(source.distilled) for source in sources)
+    return before if before != sum(len(source.distilled.labels) for source in sources) else None
 
 
 def source_parts(source: MergeSource) -> tuple[MergedPart, ...]:
@@ -112,7 +125,7 @@ def source_parts(source: MergeSource) -> tuple[MergedPart, ...]:
     Raises:
         ArtifactError: what it says of that, or of its privacy, cannot be.
     """
-    known, images = source.distilled.provenance, len(source.distilled.labels)
+    known, images = source.distilled.provenance, united_images(source.distilled)
     if not known.states("sources"):
         return (_itself(source),)
     parts = known.sources or ()

@@ -123,3 +123,12 @@ class BundleManifest(Record):
 def printable(complaint: str) -> str:
     """A complaint that can be printed: a record names its own fields, and may name them anything."""
     return re.sub(r"[^ -~]", "?", complaint)[:300]
+
+
+def refusal(name: str, why: str) -> ArtifactError:
+    """Why a file of a bundle is refused."""
+    return ArtifactError(
+        f"{name} of the bundle cannot be used: {why}",
+        expected="a bundle as `medistill share` wrote it",
+        do="do not use the bundle; have it sent again",
+    )

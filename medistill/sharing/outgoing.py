@@ -17,6 +17,7 @@ from medistill.artifacts.provenance import SharedProvenance
 from medistill.errors import RecipeError
 from medistill.evaluate.evaluation import Evaluation
 from medistill.privacy.audit import Audit
+from medistill.privacy.score_attack import of_site
 from medistill.recipe import DataRecipe, validate_recipe
 from medistill.report.record import Making, Report
 from medistill.report.verdict import verdict
@@ -74,6 +75,7 @@ def _may_leave(name: str, value: object) -> bool:
 def outgoing_audit(audit: Audit, sites: Mapping[str, str]) -> Audit:
     """An audit with the sites renamed, without the corpus' hash, which the provenance tells where it may be told, and
     without the command that made it."""
+    criteria = tuple(replace(one, name=_without_site(one.name, sites)) for one in audit.criteria)
     membership = audit.membership
     if membership is not None:
         attacks = tuple(
@@ -92,7 +94,15 @@ def outgoing_audit(audit: Audit, sites: Mapping[str, str]) -> Audit:
     text = audit.text
     if text is not None:
         text = replace(text, overlays=tuple(replace(one, site=sites[one.site]) for one in text.overlays))
-    return replace(audit, copies=copies, membership=membership, text=text, corpus="", command="")
+    return replace(audit, criteria=criteria, copies=copies, membership=membership, text=text, corpus="", command="")
+
+
+def _without_site(name: str, sites: Mapping[str, str]) -> str:
+    """The name of a criterion, with the site that it is about renamed."""
+    for own, outside in sites.items():
+        if name.endswith(end := of_site(own)):
+            return f"{name.removesuffix(end)}{of_site(outside)}"
+    return name
 
 
 def site_names(report: Report | None, audit: Audit | None) -> dict[str, str]:

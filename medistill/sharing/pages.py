@@ -9,13 +9,17 @@ from pydantic import TypeAdapter
 
 from medistill.artifacts.atomic import parse_json
 from medistill.errors import ArtifactError, UsageError
+from medistill.privacy.audit import Audit
 from medistill.privacy.former_audit import brought_up
+from medistill.report.audit_page import render_audit
 from medistill.report.record import Report
 from medistill.sharing.archive import MOST_JSON_BYTES
 from medistill.sharing.audit_file import json_bytes
-from medistill.sharing.bundle import PAGE, RECORD, Bundle, page, refusal
+from medistill.sharing.bundle import AUDIT_PAGE, PAGE, RECORD, Bundle, page
 from medistill.sharing.data_card import CARD, data_card
+from medistill.sharing.manifest import refusal
 from medistill.sharing.previews import SHEET, png, sheet
+from medistill.sharing.privacy_statement import PRIVACY
 from medistill.sharing.statement import Statement
 
 DICOM = "dicom/"
@@ -41,13 +45,31 @@ def _unconfirmed(bundle: Bundle) -> Iterator[str]:
             same = False
         if not same:
             yield PAGE
-    card = data_card(distilled, Statement.of(manifest), manifest.provenance, bundle.audit, report, dicom=bool(objects))
+    if bundle.audit is not None and AUDIT_PAGE in files and not _shows(bundle.audit, files[AUDIT_PAGE]):
+        yield AUDIT_PAGE
+    card = data_card(
+        distilled,
+        Statement.of(manifest),
+        manifest.provenance,
+        bundle.audit,
+        report,
+        dicom=bool(objects),
+        stated=PRIVACY in files,
+    )
     if card != files[CARD]:
         yield CARD
     if png(sheet(distilled)) != files[SHEET]:
         yield SHEET
     if objects and objects != _objects(bundle):
         yield DICOM
+
+
+def _shows(audit: Audit, page: bytes) -> bool:
+    """Whether a page is what this version draws of the audit."""
+    try:
+        return render_audit(audit).encode() == page
+    except Exception:  # noqa: BLE001  # as of a report
+        return False
 
 
 def report_of_bytes(data: bytes) -> Report:

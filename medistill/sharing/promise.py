@@ -19,7 +19,7 @@ from medistill.recipe import validate_recipe
 from medistill.recipe.former import as_written_now, upgrade
 from medistill.recipe.method import settings_kind
 
-BEGINNINGS = {"real": "real images", "quantised": "means of real images"}
+BEGINNINGS = {"real": "real images", "quantised": "means of real images", "patches": "parts of real images"}
 """What images of a private set cannot have begun as."""
 DO = "do not rely on the guarantee; ask the sender how it was accounted"
 

@@ -10,7 +10,8 @@ alone. To add or remove one unit moves the sum by C at most, however many images
 Everything made of the updates (momentum, weight decay, snapshots) is post-processing.
 
 Sampling and noise come from the operating system's secret numbers: whoever could foresee them could take them off.
-The augmentation of each update starts anew from one of them.
+The augmentation of each update starts anew from one of them. Who is taken is known on the host, where all is counted
+that hangs on it: a device is sent rows and noise, and never waited for.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from medistill.errors import UsageError
 from medistill.networks.flat import FlatParameters, split
 from medistill.recipe import AugmentationRecipe
 from medistill.training.augmentation import Draw, augment, draw
+from medistill.training.device import sent
 from medistill.training.images import LabelledImages
 from medistill.training.secret import secret_generator, secret_normal, secret_uniform
 from medistill.training.sgd import sgd_step_
@@ -77,7 +79,7 @@ def train_privately(
     Args:
         network: without batch statistics, on the device of the images; its parameters do not depend on the data.
         data: the images, with hard labels and equal weights, normalised by public constants.
-        units: int64 (N,) on that device, the patient (or image) that each image is of, numbered from 0.
+        units: int64 (N,) on the host, the patient (or image) that each image is of, numbered from 0.
         schedule: how long, how fast and how private.
         augmentation: drawn anew for every image of every update, apart from the data.
         micro_batch: images that pass the network at once.
@@ -90,18 +92,19 @@ def train_privately(
         UsageError: the network cannot be differentiated image by image.
     """
     flat = FlatParameters(network)
+    device = flat.values.device
     velocity = torch.zeros_like(flat.values)
     count = int(units.max()) + 1 if len(units) else 0
     network.train()
     for epoch in range(schedule.epochs):
         for _ in range(schedule.steps):
-            taken = (secret_uniform(count) < schedule.sample_rate).to(units.device)
+            taken = secret_uniform(count) < schedule.sample_rate
             rows = torch.nonzero(taken[units]).flatten()
             rows = rows[units[rows].argsort(stable=True)]
-            drawn = draw(augmentation, len(rows), secret_generator(), rows.device)
-            gradients = _image_gradients(network, data, rows, drawn)
+            drawn = draw(augmentation, len(rows), secret_generator(), device)
+            gradients = _image_gradients(network, data, sent(rows, device), drawn)
             clipped = clipped_sum(flat.values, units[rows], gradients, schedule.clip, micro_batch)
-            noise = schedule.noise_multiplier * schedule.clip * secret_normal(len(clipped)).to(clipped.device)
+            noise = schedule.noise_multiplier * schedule.clip * sent(secret_normal(len(clipped)), device)
             update = (clipped + noise) / schedule.expected_batch
             sgd_step_(
                 flat.values,
@@ -124,7 +127,8 @@ def clipped_sum(values: Tensor, units: Tensor, gradients: ImageGradients, clip: 
 
     Args:
         values: (P,) the parameters.
-        units: int64 (B,) ascending, the unit of each image of this update, which has all images of each of its units.
+        units: int64 (B,) ascending, on the host, the unit of each image of this update, which has all images of each of
+            its units.
         gradients: gives those of single images.
         clip: C.
         micro_batch: images at once.
@@ -140,7 +144,8 @@ def clipped_sum(values: Tensor, units: Tensor, gradients: ImageGradients, clip: 
         for start in range(ends[first], end, at_once):
             piece = slice(start, min(start + at_once, end))
             owner = owners[piece] - first
-            of_units.index_add_(0, owner, gradients(values, piece) / some[owner, None])
+            shares = sent(some[owner, None], values.device)
+            of_units.index_add_(0, sent(owner, values.device), gradients(values, piece) / shares)
         total += _clipped(of_units, clip).sum(dim=0)
     return total
 

@@ -14,7 +14,7 @@ from medistill.errors import DivergedError
 from medistill.progress import Progress, Silent
 from medistill.training.context import Context
 from medistill.training.device import precision
-from medistill.training.images import LabelledImages
+from medistill.training.images import LabelledImages, on_device
 
 
 def seen_by(
@@ -46,8 +46,9 @@ def seen_by(
             )
     else:
         corpus, rows = images.origin
-        seen = torch.from_numpy(_kept(corpus, encoder, device, progress)[rows]).to(device)
-    return replace(images, pixels=seen)
+        pixels, at = on_device(_kept(corpus, encoder, device, progress), rows, device)
+        return replace(images, pixels=pixels, rows=at)
+    return replace(images, pixels=seen, rows=None)
 
 
 def encode_corpus(context: Context) -> None:
@@ -64,8 +65,8 @@ def encode_corpus(context: Context) -> None:
 
 def features_at(corpus: Corpus, rows: np.ndarray, encoder: Encoder, device: torch.device) -> LabelledImages:
     """Return what an encoder sees in rows of a corpus, whose pixels are then not read."""
-    seen = torch.from_numpy(_kept(corpus, encoder, device, Silent())[rows]).to(device)
-    return LabelledImages.of_floats(seen, torch.from_numpy(corpus.labels[rows]).to(device))
+    pixels, at = on_device(_kept(corpus, encoder, device, Silent()), rows, device)
+    return replace(LabelledImages.of_floats(pixels, torch.from_numpy(corpus.labels[rows]).to(device)), rows=at)
 
 
 def _kept(corpus: Corpus, encoder: Encoder, device: torch.device, progress: Progress) -> np.ndarray:

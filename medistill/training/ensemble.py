@@ -8,7 +8,8 @@ where and in which order they are done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -178,7 +179,7 @@ class JobRunner:
                 Without it the first that diverges ends the work.
 
         Where the context has several ranks, each takes the next job that none has; all of them have the outputs of all
-        jobs at the end. Jobs that keep nothing on disk, or may be left out, cannot be shared like this.
+        jobs at the end. Jobs that keep nothing on disk cannot be shared like this.
 
         Raises:
             DivergedError: a network left the finite numbers; with the job's name.
@@ -186,7 +187,7 @@ class JobRunner:
         total = sum(job.length for job in self.jobs)
         if context.ranks.size > 1:
             with context.progress.task(title, total, done=sum(job.length for job in self.done)) as task:
-                self._run_shared(context, task, after_group)
+                self._run_shared(context, task, after_group, leave_out)
             return
         with context.progress.task(title, total, done=sum(job.length for job in self.done)) as task:
             for group, jobs in groupby(self.jobs, key=lambda job: job.group):
@@ -203,31 +204,65 @@ class JobRunner:
                 if missing:
                     after_group(group, len(missing), time.perf_counter() - started)
 
-    def _run_shared(self, context: Context, task: Task, after_group: Callable[[str, int, float], None]) -> None:
-        """Do what is missing together with the other ranks."""
+    def _run_shared(
+        self,
+        context: Context,
+        task: Task,
+        after_group: Callable[[str, int, float], None],
+        leave_out: Callable[[TrainingJob, DivergedError], None] | None,
+    ) -> None:
+        """Do what is missing together with the other ranks. Jobs are given out in order, so of a group's jobs that
+        diverge the first is tried by some rank, whatever the number of ranks."""
         ranks, jobs = context.ranks, self.jobs
-        missing = ranks.told(lambda: [number for number, job in enumerate(jobs) if job not in self.done])
-        length = sum(jobs[number].length for number in missing) / max(1, len(missing))
+        missing = [jobs[n] for n in ranks.told(lambda: [n for n, job in enumerate(jobs) if job not in self.done])]
+        length = sum(job.length for job in missing) / max(1, len(missing))
         queue = ranks.queue(len(missing), elsewhere=lambda count: task.advance(round(count * length)))
+        over = self._over(missing, after_group)
+        lost = set[str]()
         for place in queue:
-            job, number = jobs[missing[place]], missing[place]
+            job = missing[place]
+            if job.group in lost:
+                continue
             try:
                 self.done[job] = do(job, context, task)
             except DivergedError as error:
-                told = _of_job(job, error)
-                queue.report(number, {"seen": told.seen, "expected": told.expected, "do": told.do})
-        for _, words in sorted(queue.reports.items()):
-            raise DivergedError(words["seen"], expected=words["expected"], do=words["do"])
+                lost.add(job.group)
+                queue.report(place, {"seen": error.seen, "expected": error.expected, "do": error.do})
+            over(lost)
+        for place, words in sorted(queue.reports.items()):
+            job, why = missing[place], DivergedError(words["seen"], expected=words["expected"], do=words["do"])
+            if leave_out is None:
+                raise _of_job(job, why)
+            if job.group not in self.diverged:
+                self.diverged[job.group] = why
+                leave_out(job, why)
+        over(set(self.diverged))
         for job in jobs:
-            if job not in self.done and not self._stored(job):
+            if job.group not in self.diverged and not self._there(job):
                 raise ArtifactError(
                     f"what another rank made of {job.display_name} cannot be read",
                     expected="outputs on a disk that all ranks share",
                     do="repeat the command with --resume",
                 )
-        for group, of_group in groupby((jobs[number] for number in missing), key=lambda job: job.group):
-            seconds = [self.done[job].seconds for job in of_group]
-            after_group(group, len(seconds), sum(seconds))
+
+    def _over(
+        self, missing: Sequence[TrainingJob], after_group: Callable[[str, int, float], None]
+    ) -> Callable[[Collection[str]], None]:
+        """Return what tells of groups that are over, in their order: of their jobs all are done, by whichever rank, or
+        they are among those that it is given, which are left out."""
+        waiting = deque((group, list(of_group)) for group, of_group in groupby(missing, key=lambda job: job.group))
+
+        def tell(left_out: Collection[str]) -> None:
+            while waiting and (waiting[0][0] in left_out or all(map(self._there, waiting[0][1]))):
+                group, of_group = waiting.popleft()
+                seconds = [self.done[job].seconds for job in of_group if job in self.done]
+                after_group(group, len(seconds), sum(seconds))
+
+        return tell
+
+    def _there(self, job: TrainingJob) -> bool:
+        """Return whether a job is done, here or by another rank."""
+        return job in self.done or self._stored(job)
 
     def _stored(self, job: TrainingJob) -> bool:
         """Take what lies in the store of a job; return whether anything does."""

@@ -22,7 +22,7 @@ def fitted_normalisation(corpus: Corpus, recipe: Recipe, progress: Progress) -> 
 def fitted_whitening(corpus: Corpus, recipe: Recipe, progress: Progress) -> Whitening:
     """Fit the whitening to the training images."""
     progress.say("The whitening of the training images is fitted, once for this corpus.")
-    return Whitening.of(corpus.images[corpus.rows("train")], recipe.data.zca_regularisation)
+    return Whitening.of(corpus.images, recipe.data.zca_regularisation, corpus.rows("train"))
 
 
 def unwhitened(corpus: Corpus, recipe: Recipe) -> Normalisation:

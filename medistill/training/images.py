@@ -1,7 +1,13 @@
-"""Labelled images on a device: raw ones stay bytes until a batch is asked for, distilled ones are floats."""
+"""Labelled images on a device: raw ones stay bytes until a batch is asked for, distilled ones are floats.
+
+On a CPU those of a corpus stay where they are, mapped from its file: a batch is gathered from there, and no memory
+grows with their number but that of labels, weights and rows.
+"""
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,10 +19,14 @@ from medistill.artifacts.corpus import Corpus, Split
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.label_kind import LabelKind
 from medistill.artifacts.normalisation import Normalisation
+from medistill.artifacts.scratch import scratch
 from medistill.artifacts.tiles import enlarged, of_each
 from medistill.artifacts.whitening import ROWS, Whitening
 from medistill.training.device import sent
 from medistill.training.squared_error import mean_squares, squared_errors
+
+SENT = 64 * 2**20
+"""Bytes that are read and sent to a device at once."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,8 @@ class LabelledImages:
     """Images, labels and weights on one device.
 
     Attributes:
-        pixels: uint8 or float32 (N, C, H, W).
+        pixels: uint8 or float32 (N, C, H, W), or features (N, D); or (M, ...), those of a whole corpus, of which
+            ``rows`` says which the images are.
         labels: int64 (N,).
         weights: float32 (N,), weight of each image in the loss.
         scale: (1, C, 1, 1) multiplied to uint8 pixels.
@@ -34,6 +45,7 @@ class LabelledImages:
         label_kind: what soft labels are.
         stage: int64 (N,), when each image joins the training; None is all at once.
         origin: the corpus and the rows of it that these are; None where they come from elsewhere.
+        rows: int64 (N,), which of ``pixels`` these are; None where they are all of them, in their order.
     """
 
     pixels: Tensor
@@ -45,20 +57,25 @@ class LabelledImages:
     label_kind: LabelKind = "probabilities"
     stage: Tensor | None = None
     origin: tuple[Corpus, np.ndarray] | None = None
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.labels)
+
+    def stored(self, rows: Tensor | slice) -> Tensor:
+        """Some of the images as they are stored: bytes, floats, or features in float16 or float32."""
+        return self.pixels[rows if self.rows is None else self.rows[rows]]
 
     def batch(self, rows: Tensor | slice) -> Tensor:
         """Normalised float32 (B, C, H, W); of features, which an encoder saw, float32 (B, D)."""
-        picked = self.pixels[rows]
+        picked = self.stored(rows)
         if picked.dtype == torch.float16:
             return picked.float()
         return picked if picked.is_floating_point() else picked.float() * self.scale + self.shift
 
     def grey(self, rows: Tensor | slice) -> Tensor:
         """Grey values float32 (B, C, H, W) in units of full scale; the images must not be whitened."""
-        picked = self.pixels[rows]
+        picked = self.stored(rows)
         if picked.is_floating_point():
             return (picked - self.shift) / (255 * self.scale)
         return picked.float() / 255
@@ -140,19 +157,23 @@ class LabelledImages:
     def of_corpus(
         cls, corpus: Corpus, rows: np.ndarray, normalisation: Normalisation, device: torch.device
     ) -> LabelledImages:
-        """The rows of a corpus, moved to the device once: as bytes, or whitened, which takes four times the memory.
+        """The rows of a corpus, where they lie, or moved to the device once where it is another than the CPU: as bytes,
+        or whitened, which takes four times the room.
 
         Whitening each batch anew would take .4 to .9 ms an image of 3 x 32 x 32 (a CPU thread, batches of 256 to 12
-        images) beside the 2 ms in which a ConvNet of width 128 learns from it; here it is .4 ms, once.
+        images) beside the 2 ms in which a ConvNet of width 128 learns from it; here it is .4 ms, once. Many that are
+        whitened lie in a file (`medistill.artifacts.scratch`).
         """
         scale, shift = _scale_and_shift(normalisation, device)
+        pixels, at = on_device(corpus.images, rows, device)
         grey = cls(
-            pixels=sent(torch.from_numpy(corpus.images[rows]), device),
+            pixels=pixels,
             labels=sent(torch.from_numpy(corpus.labels[rows]), device),
             weights=torch.ones(len(rows), device=device),
             scale=scale,
             shift=shift,
             origin=(corpus, rows),
+            rows=at,
         )
         if normalisation.whitening is None:
             return grey
@@ -162,7 +183,7 @@ class LabelledImages:
     def of_split(
         cls, corpus: Corpus, split: Split, normalisation: Normalisation, device: torch.device
     ) -> LabelledImages:
-        """A split of a corpus, moved to the device once, as bytes."""
+        """A split of a corpus, likewise."""
         return cls.of_corpus(corpus, corpus.rows(split), normalisation, device)
 
     @classmethod
@@ -187,11 +208,43 @@ def _scale_and_shift(normalisation: Normalisation, device: torch.device) -> tupl
     return sent((1 / (255 * std)).view(1, -1, 1, 1), device), sent((-mean / std).view(1, -1, 1, 1), device)
 
 
+def on_device(stored: np.ndarray, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Return some rows of an array that is mapped from a file, as `LabelledImages.pixels` and its ``rows``.
+
+    On a CPU they stay where they are. Another device gets them in pieces, so that the host never holds them all.
+
+    Args:
+        stored: (M, ...), which nobody changes.
+        rows: int64 (N,).
+        device: where they are to be.
+    """
+    if device.type == "cpu":
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+            return torch.from_numpy(stored), torch.from_numpy(np.ascontiguousarray(rows))
+    return sent_in_pieces(stored, rows, device), None
+
+
+def sent_in_pieces(stored: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor:
+    """Return some rows of an array on a device; `SENT` bytes of them are read at once."""
+    each = max(1, SENT // max(1, stored.itemsize * math.prod(stored.shape[1:])))
+    pieces = (sent(torch.from_numpy(stored[rows[at : at + each]]), device) for at in range(0, max(1, len(rows)), each))
+    first = next(pieces)
+    if len(first) == len(rows):
+        return first
+    moved = torch.empty((len(rows), *stored.shape[1:]), dtype=first.dtype, device=device)
+    moved[:each] = first
+    for number, piece in enumerate(pieces, start=1):
+        moved[number * each : (number + 1) * each] = piece
+    return moved
+
+
 def _whitened(grey: LabelledImages, whitening: Whitening) -> Tensor:
     """Float32 (N, C, H, W) of all images, whitened on their device."""
-    device = grey.pixels.device
+    device, shape = grey.pixels.device, (len(grey), *grey.pixels.shape[1:])
     mean, matrix = torch.from_numpy(whitening.mean).to(device), torch.from_numpy(whitening.matrix).to(device)
-    whitened = torch.empty(grey.pixels.shape, device=device)
+    on_cpu = device.type == "cpu"
+    whitened = torch.from_numpy(scratch(shape, np.float32)) if on_cpu else torch.empty(shape, device=device)
     for start in range(0, len(grey), ROWS):
         some = slice(start, start + ROWS)
         torch.mm(grey.batch(some).flatten(1) - mean, matrix, out=whitened[some].flatten(1))

@@ -26,10 +26,12 @@ sought in the N coordinates of Q, which takes milliseconds for a distilled set.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -46,6 +48,9 @@ MOST_STEPS = 1000
 """Steps after which a fit is given up."""
 LEAST_CURVATURE = 1e-6
 """Of an image, as a share of its weight: images that are told apart with certainty have none."""
+
+AT_ONCE = 32 * 2**20
+"""Bytes of features in float64 that are in memory at once: of 1,280 features those of 3,270 images."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,13 @@ class ProbeLayer:
 class Probe:
     """The fit of a probe to some features, whose preparation serves every penalty.
 
+    Many features are read anew, in pieces, whenever they are asked for: they may be mapped from a file.
+
     Args:
-        features: (N, D), of any kind of float; N numbers of float64 a feature are kept while it is used.
+        features: (N, D), of any kind of float; or (M, D), of which ``rows`` says which they are.
         targets: (N, C), probabilities of each class.
         weights: (N,), not negative, some above 0.
+        rows: int64 (N,); None where the features are these.
 
     Raises:
         DivergedError: a feature is not finite.
@@ -75,20 +83,42 @@ class Probe:
     """
 
     def __init__(
-        self, features: Float[Tensor, "N D"], targets: Float[Tensor, "N C"], weights: Float[Tensor, " N"]
+        self,
+        features: Float[Tensor, "M D"],
+        targets: Float[Tensor, "N C"],
+        weights: Float[Tensor, " N"],
+        rows: Int[Tensor, " N"] | None = None,
     ) -> None:
-        seen = features.double()
-        _refuse_useless(seen)
+        self._features, self._rows = features, rows
+        count, size = len(targets), features.shape[1]
+        self.parts = [slice(0, count)] if 2 * count <= size else pieces(count, size)
         self.targets, self.weights = targets.double(), weights.double() / weights.double().sum()
-        self.centre = self.weights @ seen
-        centred = seen - self.centre
+        whole = self._stored(self.parts[0]).double() if len(self.parts) == 1 else None
+        _refuse_useless((self._stored(part) if whole is None else whole for part in self.parts), count)
+        if whole is None:
+            self.centre = _sum(self.weights[part] @ self._stored(part).double() for part in self.parts)
+        else:
+            self.centre = self.weights @ whole
         self.basis: Tensor | None = None
-        if 2 * len(centred) <= centred.shape[1]:
-            self.basis, upper = torch.linalg.qr(centred.T)
-            centred = upper.T
-        self.design = torch.cat([centred, torch.ones_like(centred[:, :1])], dim=1)
-        self.penalised = torch.ones_like(self.design[0])
+        self._whole: Tensor | None = None
+        if whole is not None:
+            centred = whole - self.centre
+            if 2 * len(centred) <= centred.shape[1]:
+                self.basis, upper = torch.linalg.qr(centred.T)
+                centred = upper.T
+            size, self._whole = centred.shape[1], _with_ones(centred)
+        self.penalised = self.centre.new_ones(size + 1)
         self.penalised[-1] = 0
+
+    @classmethod
+    def of(cls, data: LabelledImages, classes: int) -> Probe:
+        """Return the fit to features in place of images.
+
+        Raises:
+            UsageError: their labels are values or target vectors.
+            DivergedError, DataError: as above.
+        """
+        return cls(data.pixels, targets_of(data, classes), data.weights, data.rows)
 
     def fit(self, penalty: float, start: ProbeLayer | None = None) -> ProbeLayer:
         """Return the minimum of F.
@@ -105,25 +135,47 @@ class Probe:
         bias = found[-1] - self.centre @ inner
         return ProbeLayer(inner.T.contiguous(), bias - bias.mean())
 
+    def _stored(self, part: slice) -> Tensor:
+        """Return some of the features as they are stored, (n, D)."""
+        return self._features[part if self._rows is None else self._rows[part]]
+
+    def _designs(self) -> Iterator[tuple[slice, Tensor]]:
+        """Return which features come next, and these less their mean and with a 1 for the bias, (n, P + 1). One piece
+        lies where the one before it lay."""
+        if self._whole is not None:
+            yield self.parts[0], self._whole
+            return
+        room = self.centre.new_ones(len(self.targets[self.parts[0]]), len(self.centre) + 1)
+        for part in self.parts:
+            stored = self._stored(part)
+            design = room[: len(stored)]
+            design[:, :-1].copy_(stored).sub_(self.centre)
+            yield part, design
+
     def _coordinates(self, layer: ProbeLayer | None) -> Tensor:
         """Return a layer (P + 1, C) in the coordinates of the walk, of which the last row is the bias."""
         if layer is None:
-            return self.design.new_zeros(self.design.shape[1], self.targets.shape[1])
+            return self.targets.new_zeros(len(self.penalised), self.targets.shape[1])
         inner = layer.weight.T if self.basis is None else self.basis.T @ layer.weight.T
         return torch.cat([inner, (layer.bias + layer.weight @ self.centre)[None]])
 
     def _value(self, layer: Tensor, penalty: float) -> tuple[float, Tensor, Tensor]:
         """Return F, its gradient (P + 1, C), and the probabilities (N, C)."""
-        logs = torch.log_softmax(self.design @ layer, dim=1)
-        found, penalised = logs.exp(), self.penalised[:, None] * layer
-        loss = -(self.weights @ (self.targets * logs).sum(dim=1)) + penalty / 2 * (penalised * layer).sum()
-        gradient = self.design.T @ (self.weights[:, None] * (found - self.targets)) + penalty * penalised
-        return float(loss), gradient, found
+        likelihoods, gradients, found = [], [], []
+        for part, design in self._designs():
+            logs, targets, weights = torch.log_softmax(design @ layer, dim=1), self.targets[part], self.weights[part]
+            found.append(logs.exp())
+            likelihoods.append(weights @ (targets * logs).sum(dim=1))
+            gradients.append(design.T @ (weights[:, None] * (found[-1] - targets)))
+        penalised = self.penalised[:, None] * layer
+        loss = -_sum(likelihoods) + penalty / 2 * (penalised * layer).sum()
+        return float(loss), _sum(gradients) + penalty * penalised, torch.cat(found)
 
     def _curvature(self, found: Tensor, penalty: float) -> Tensor:
         """Return the Cholesky factor of M where the probabilities are ``found``."""
         share = (1 - found.square().sum(dim=1)) / (found.shape[1] - 1)
-        block = (self.design.T * (self.weights * share.clamp_min(LEAST_CURVATURE))) @ self.design
+        curved = self.weights * share.clamp_min(LEAST_CURVATURE)
+        block = _sum((design.T * curved[part]) @ design for part, design in self._designs())
         block.diagonal().add_(penalty * self.penalised)
         return torch.linalg.cholesky(block)
 
@@ -150,6 +202,21 @@ class Probe:
             if step % RENEWED == 0:
                 factor = self._curvature(found, penalty)
         raise _unsettled(penalty, MOST_STEPS)
+
+
+def pieces(count: int, width: int) -> list[slice]:
+    """Cut ``count`` rows of ``width`` numbers into pieces whose float64 take `AT_ONCE` bytes at most."""
+    each = max(1, AT_ONCE // (8 * (width + 1)))
+    return [slice(start, start + each) for start in range(0, max(1, count), each)]
+
+
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    """Return the sum of some tensors, of one that one."""
+    return reduce(torch.add, terms)
+
+
+def _with_ones(features: Tensor) -> Tensor:
+    return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
 
 
 def targets_of(data: LabelledImages, classes: int) -> Float[Tensor, "N C"]:
@@ -189,24 +256,26 @@ def _direction(gradient: Tensor, factor: Tensor, pairs: deque[tuple[Tensor, Tens
     return direction
 
 
-def _refuse_useless(features: Tensor) -> None:
-    """Refuse features by which nothing can be told.
+def _refuse_useless(features: Iterable[Tensor], images: int) -> None:
+    """Refuse features, given in pieces, by which nothing can be told.
 
     Raises:
         DivergedError: some are not finite.
         DataError: those of all images are the same.
     """
-    differ = (features.amax(dim=0) != features.amin(dim=0)).any()
-    finite, told_apart = torch.stack([torch.isfinite(features).all(), differ]).tolist()
+    found = [(some.amax(dim=0), some.amin(dim=0), torch.isfinite(some).all()) for some in features]
+    most, least, all_finite = (torch.stack(of) for of in zip(*found, strict=True))
+    differ = (most.amax(dim=0) != least.amin(dim=0)).any()
+    finite, told_apart = torch.stack([all_finite.all(), differ]).tolist()
     if not finite:
         raise DivergedError(
             "an encoder gives features that are not finite",
             expected="finite features of every image",
             do="use another encoder (medistill encoder list); of a distilled set, see whether its images are finite",
         )
-    if len(features) > 1 and not told_apart:
+    if images > 1 and not told_apart:
         raise DataError(
-            f"the features of all {len(features)} images are the same (constant, of norm 0 about their mean)",
+            f"the features of all {images} images are the same (constant, of norm 0 about their mean)",
             expected="an encoder that tells images apart, and images that are not all alike",
             do="look at the images (medistill preview), or use another encoder (medistill encoder list)",
         )
@@ -232,8 +301,7 @@ def fit_probe(layer: nn.Linear, data: LabelledImages, penalty: float) -> None:
         DataError: all features are the same.
         DivergedError: some are not finite, or the fit does not come to its end.
     """
-    targets = targets_of(data, layer.out_features)
-    load_probe(layer, Probe(data.pixels, targets, data.weights).fit(penalty))
+    load_probe(layer, Probe.of(data, layer.out_features).fit(penalty))
 
 
 @torch.no_grad()

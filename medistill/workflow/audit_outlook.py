@@ -7,6 +7,8 @@ import math
 import numpy as np
 
 from medistill.artifacts.corpus import Corpus
+from medistill.privacy.exchange import LEAST_PEOPLE
+from medistill.privacy.person_search import NOT_SEARCHED
 from medistill.privacy.score_attack import ATTACKED_AT
 from medistill.progress import Progress
 from medistill.recipe import UNITS, Recipe
@@ -37,6 +39,8 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, quick: bool = False) -> t
             f"The validation and test splits have {people} {unit}, and an audit asks for {least}. What would help: "
             f"more {unit}{in_all}, or larger data.val_fraction and data.test_fraction."
         )
+    if len(set(corpus.groups[held_out]) - set(corpus.groups[corpus.rows("train")])) < LEAST_PEOPLE:
+        found.append(NOT_SEARCHED)
     near = near_duplicates(corpus)
     if count := near.found:
         found.append(
@@ -45,13 +49,13 @@ def audit_obstacles(corpus: Corpus, recipe: Recipe, *, quick: bool = False) -> t
             f"{'it' if count == 1 else 'them'}, and whoever is held out was used. What would help: one copy of every "
             "image, and a table that gives all images of a person one name."
         )
-    if quick:
-        return tuple(found)
     found += [
         f"Class {name} has training images of one of the {unit} alone, so that whatever a set shows of the class it "
         f"shows of that one. What would help: {FEWER_IMAGES}."
         for name in classes_of_one(corpus)
     ]
+    if quick:
+        return tuple(found)
     plan = plan_shadows(corpus, recipe)
     others = len(np.unique(corpus.groups[plan.rows[plan.ordinary]]))
     if others < ATTACKED_AT:

@@ -99,6 +99,7 @@ def distill(
         elif ranks.size == 1:
             return _keep(made_with, _distil(made_with))
         elif alone:
+            method_of(recipe).train_together(replace(context, ranks=ranks), class_ids)
             ranks.lead(lambda: _keep(made_with, _distil(made_with)))
         else:
             made = _distil(made_with)

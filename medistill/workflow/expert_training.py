@@ -49,7 +49,7 @@ class ExpertTraining:
         data: the training images.
         micro_batch: images that pass a network at once.
         at_once: experts trained side by side.
-        units: int64 (N,) the unit of each training image.
+        units: int64 (N,) the unit of each training image, on the host.
         guarantee: what each unit has; None where nothing is promised.
         curriculum: which images an epoch trains on; None takes all.
     """
@@ -83,7 +83,7 @@ class ExpertTraining:
             data=data,
             micro_batch=micro_batch,
             at_once=max(1, min(TOGETHER, SNAPSHOT_BYTES // one)) if batched else 1,
-            units=torch.from_numpy(_units(corpus, recipe)).to(device),
+            units=torch.from_numpy(_units(corpus, recipe)),
             guarantee=guarantee,
             curriculum=curriculum,
         )

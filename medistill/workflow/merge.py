@@ -12,6 +12,7 @@ from medistill.errors import UsageError
 from medistill.recipe.limits import LargeRecipe, refuse_large
 from medistill.sharing.merge_source import MergeSource
 from medistill.sharing.merging import merge_sets
+from medistill.sharing.requantising import requantised
 from medistill.workflow.received import ReceivedSet, receive
 
 
@@ -22,6 +23,7 @@ def merge(
     label_maps: Mapping[str, Mapping[str, str]] | None = None,
     image_size: int | None = None,
     statistics: Literal["add", "leave out"] = "add",
+    ipc: int | None = None,
     trust: Sequence[str] = (),
     large_recipe: LargeRecipe = "refuse",
 ) -> DistilledSet:
@@ -33,13 +35,14 @@ def merge(
         label_maps: source, written as in ``sources`` -> class there -> class of the united set.
         image_size: size to which images of another size are resized, in pixels; None refuses other sizes.
         statistics: what to do about class statistics that every source carries.
+        ipc: images a class to which centroids are united by their masses (`requantised`); None keeps all images.
         trust: keys of which one must have signed each source (see `receive`).
         large_recipe: what to do about a recipe in a source that asks for more than a received one may.
 
     Raises:
         UsageError: ``out`` holds something already, a label map is for none of the sources, or a recipe asks for more.
         ArtifactError: a source is refused.
-        DataError: the sets do not fit together.
+        DataError: the sets do not fit together, or their images are no centroids that masses unite.
     """
     refuse_taken(Path(out))
     received = [one if isinstance(one, ReceivedSet) else receive(one, trust=trust) for one in sources]
@@ -61,6 +64,8 @@ def merge(
         image_size=image_size,
         statistics=statistics,
     )
+    if ipc is not None:
+        united = requantised(united, ipc)
     with new_folder(Path(out)) as folder:
         united.save(folder)
     return united

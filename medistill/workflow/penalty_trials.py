@@ -17,7 +17,7 @@ from medistill.training.context import Context
 from medistill.training.encoded import seen_by
 from medistill.training.images import LabelledImages
 from medistill.training.penalty import Penalty
-from medistill.training.probe import Probe, ProbeLayer, targets_of
+from medistill.training.probe import Probe, ProbeLayer, pieces
 from medistill.workflow.trials import Trials
 
 
@@ -38,8 +38,9 @@ class _Path:
         except DivergedError as error:
             self.scores[penalty] = error
             return
-        logits = torch.addmm(self.layer.bias.float(), self.shown.pixels.float(), self.layer.weight.float().T)
-        found = torch.softmax(logits, dim=1).cpu().numpy()
+        bias, weight, shown = self.layer.bias.float(), self.layer.weight.float().T, self.shown
+        logits = [torch.addmm(bias, shown.batch(some), weight) for some in pieces(len(shown), len(weight))]
+        found = torch.softmax(torch.cat(logits), dim=1).cpu().numpy()
         self.scores[penalty] = macro_auc(found, self.shown.labels.cpu().numpy()) or 0.0
 
 
@@ -94,6 +95,5 @@ class PenaltyTrials(Trials[Penalty]):
         if number not in self._paths:
             spec, device = self.context.spec, self.context.device
             data, shown = (seen_by(spec.encoder, images, device) for images in self.posed(number))
-            targets = targets_of(data, spec.classes)
-            self._paths[number] = _Path(Probe(data.pixels, targets, data.weights), shown)
+            self._paths[number] = _Path(Probe.of(data, spec.classes), shown)
         return self._paths[number]

@@ -43,6 +43,8 @@ class ReceivedSet:
         bundled: it came as a bundle, which is whole; a folder says nothing of its way.
         schedules: network in words -> the training on the set that did best on its maker's validation patients, as the
             report beside it says; empty where none was chosen, or the report is of another version.
+        verdict: of the audit that the sender declares; "" where the bundle tells of none.
+        risk: why it was sent without an audit that passes, in the sender's words; "" where that is not told.
     """
 
     name: str
@@ -52,6 +54,8 @@ class ReceivedSet:
     signer: str | None = None
     bundled: bool = False
     schedules: Mapping[str, Way] = field(default_factory=dict)
+    verdict: str = ""
+    risk: str = ""
 
     @property
     def origin(self) -> str:
@@ -101,14 +105,17 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
     if path.is_file():
         bundle, key = open_received(source, trust=trust, today=today or datetime.now(UTC).date())
         _keep_space(bundle.distilled)
+        said = bundle.manifest
         return ReceivedSet(
             str(source),
             bundle.distilled,
-            bundle.manifest.files[TENSORS].sha256,
-            bundle.manifest.sender,
+            said.files[TENSORS].sha256,
+            said.sender,
             None if key is None else key.fingerprint,
             bundled=True,
             schedules=_schedules(evaluations_of(bundle.files)),
+            verdict="" if said.audit is None else said.audit.verdict,
+            risk=said.acknowledged_risk or "",
         )
     folder = set_folder(path)
     if trust:

@@ -15,9 +15,10 @@ from medistill.artifacts.local_key import find_local_key
 from medistill.artifacts.making import load_making
 from medistill.errors import MedistillError
 from medistill.methods.optimising.start import start_digest
+from medistill.methods.patching.patches import patched_images
 from medistill.methods.quantising.quantise import quantise
 from medistill.methods.registry import method_of, recipe_facts
-from medistill.recipe import Recipe, recipe_differences
+from medistill.recipe import PatchesRecipe, Recipe, recipe_differences
 from medistill.training.context import Context
 from medistill.workflow.pruning import pruned
 
@@ -99,8 +100,13 @@ def _made_again(distilled: DistilledSet, context: Context, run: Path) -> tuple[s
     means = made_with.method.starts_from == "quantised"
     if means and made_with.method.trained_autoencoder is not None:
         return "", "Its record is sealed here; its autoencoder was not trained again"
+    scored_by = made_with.method.scored_by
+    if scored_by is not None and scored_by.source == "corpus":
+        return "", "Its record is sealed here; its denoiser was not trained again"
     context.progress.say("Making again what the run began with, to see whether this set came of it.")
     with tempfile.TemporaryDirectory(dir=private_folder(context.out)) as scratch:
+        if isinstance(made_with.method, PatchesRecipe):
+            return _patches_again(distilled, replace(context, out=Path(scratch)), class_ids, made_with.method)
         if recipe_facts(made_with).centroids:
             return _centroids_again(distilled, replace(context, out=Path(scratch)), class_ids)
         again = replace(context, out=Path(scratch))
@@ -123,3 +129,15 @@ def _centroids_again(distilled: DistilledSet, context: Context, class_ids: list[
         return "its images, made again from the corpus and its recipe, are others", ""
     bits = "the same bits" if np.array_equal(images, distilled.images) else f"the same within {OFF:g} of full scale"
     return "", f"Its record is sealed here; its images, made again, are {bits}"
+
+
+def _patches_again(
+    distilled: DistilledSet, context: Context, class_ids: list[int], settings: PatchesRecipe
+) -> tuple[str, str]:
+    again = patched_images(context, class_ids, settings)
+    images = distilled.normalisation.apply(again.images)
+    if np.array_equal(images, distilled.images) and np.array_equal(again.labels, distilled.labels):
+        return "", "Its record is sealed here; its images, made again, are the same bits"
+    if distilled.provenance.device == context.device.type:
+        return "its images, made again from the corpus and its recipe, are others", ""
+    return "", "Its record is sealed here; its images were not compared, since other hardware scores otherwise"

@@ -94,7 +94,7 @@ def run(
         log = RunLog(log_of(out, ranks), progress)
         record = RunRecord(out / "run.json", recipe, place.type, ranks, data=data, labels=labels, benchmark=benchmark)
         ranks.lead(lambda: write_text(out / "recipe.toml", recipe_toml(recipe)))
-        _say_ranks(ranks, log)
+        say_ranks(ranks, log)
         if benchmark is not None:
             studied = benchmark
             corpus = record.timed("prepare", lambda: ranks.first(lambda: studied.corpus(recipe, log)))
@@ -174,7 +174,7 @@ def log_of(out: Path, ranks: Ranks) -> Path:
     return out / "log.jsonl" if ranks.leads else private_folder(out / RANKS) / f"{ranks.rank}.jsonl"
 
 
-def _say_ranks(ranks: Ranks, progress: Progress) -> None:
+def say_ranks(ranks: Ranks, progress: Progress) -> None:
     """Say how many ranks there are, where there are several, and whether they are more than the processors."""
     if ranks.size == 1:
         return

@@ -21,7 +21,7 @@ from medistill.report.summaries import CorpusSummary, PartSummary, SetSummary
 
 SUMMARISED = (
     "chosen_step", "training_images", "training_groups", "split_unit", "synthetic_source", "quantisation", "encoder",
-    "pruned", "sources", "teacher",
+    "pruned", "sources", "teacher", "patched",
 )  # fmt: skip
 """What a set says of its making that a report repeats, and so does not pass over where it cannot be read."""
 
@@ -53,6 +53,7 @@ def set_summary(folder: Path, distilled: DistilledSet) -> SetSummary:
         spent=Spent.of_set(known),
         uneven=bool((per_class[per_class > 0] < distilled.ipc).any()),
         quantised=known.quantisation,
+        patched=known.patched,
         encoder=known.encoder,
         teacher=known.teacher,
         tiles=distilled.tiles,

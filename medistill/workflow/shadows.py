@@ -13,6 +13,7 @@ import numpy as np
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import LEFT_OUT, Corpus
+from medistill.denoising.denoisers import forget_denoiser
 from medistill.errors import ArtifactError, DataError, DivergedError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.protocol import random_beside
@@ -279,5 +280,6 @@ def _asked(plan: ShadowPlan, shadow: int, whole: Context, network: NetworkFactor
     if trajectories is not None:
         shutil.rmtree(trajectories.path)
     forget_autoencoder(corpus, recipe)
+    forget_denoiser(corpus, recipe)
     shutil.rmtree(context.out)
     return Outputs(arrays, time.monotonic() - started)

@@ -49,6 +49,7 @@ def refuse_unshared(ranks: Ranks, places: Mapping[str, Path]) -> None:
         UsageError: a rank does not see what the leader wrote.
     """
     token = ranks.told(lambda: f"{SEEN_BY_ALL}{secrets.token_hex(8)}")
+    leaders = ranks.told(lambda: {name: str(folder) for name, folder in places.items()})
     try:
         ranks.lead(lambda: _write(places, token))
         missing = [] if ranks.leads else _unseen(places, token)
@@ -60,7 +61,7 @@ def refuse_unshared(ranks: Ranks, places: Mapping[str, Path]) -> None:
     if rank is not None:
         name = said[rank][0]
         raise UsageError(
-            f"rank {rank} does not see {name} of rank 0, {places[name]}, or sees another folder under that name",
+            f"rank {rank} does not see {name} of rank 0, {leaders[name]}, or sees another folder under that name",
             expected="folders on a disk that all machines share",
             do="name one with --out, and with MEDISTILL_CACHE for the cache, the same on every machine",
         )

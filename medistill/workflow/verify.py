@@ -14,6 +14,7 @@ from medistill.data.burnt_in_text import can_carry_letters, too_small_for_letter
 from medistill.encoders.presence import has_encoder
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.audit import MAKING, Audit
+from medistill.privacy.findings import AttackFindings, findings
 from medistill.privacy.letters import TextFigures
 from medistill.privacy.spent import Spent
 from medistill.recipe import UNITS
@@ -24,6 +25,7 @@ from medistill.report.wording import sentences
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.manifest import BundleManifest
 from medistill.sharing.pages import unconfirmed_pages
+from medistill.sharing.privacy_statement import PrivacyStatement
 from medistill.sharing.public_key import PublicKey
 from medistill.sharing.statement import sender_words
 from medistill.workflow.received import open_received
@@ -57,12 +59,16 @@ class Verification:
         signer: name of the key here, or none where the bundle is not signed.
         fingerprint: of that key.
         manifest: what the sender declares.
+        findings: what every attack of the declared audit found; empty where there is none.
+        statement: the same for programs, held to the audit and the guarantee; None where a former version wrote none.
     """
 
     checks: tuple[Check, ...]
     signer: str | None
     fingerprint: str | None
     manifest: BundleManifest
+    findings: tuple[AttackFindings, ...]
+    statement: PrivacyStatement | None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -71,6 +77,7 @@ class Verification:
             "checks": [asdict(check) for check in self.checks],
             "signer": self.signer,
             "fingerprint": self.fingerprint,
+            "privacy": None if self.statement is None else self.statement.as_json(),
             "not_shown": list(NOT_SHOWN),
         }
 
@@ -105,19 +112,33 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
         ),
         *_tile_check(opened.distilled),
         *_quantisation_check(manifest),
+        *_patches_check(manifest),
         *_statistics_check(opened.distilled.statistics),
         *_encoder_check(manifest),
         *_teacher_check(manifest),
         _pages_check(unconfirmed_pages(opened)),
         _signature_check(key),
         *_declared(manifest, opened.audit, key),
+        _statement_check(opened.statement),
     )
     return Verification(
         checks,
         signer=None if key is None else key.name,
         fingerprint=None if key is None else key.fingerprint,
         manifest=manifest,
+        findings=() if opened.audit is None else findings(opened.audit),
+        statement=opened.statement,
     )
+
+
+def _statement_check(statement: PrivacyStatement | None) -> Check:
+    """What the bundle says of its privacy for programs, which `Bundle.open` has held to audit and guarantee."""
+    name = "Privacy statement"
+    if statement is None:
+        return Check(name, "missing", "none: the version that wrote the bundle did not write any")
+    found = [finding.verdict for attack in statement.attacks for finding in attack.findings]
+    tried = f"{len(statement.attacks)} attacks, {found.count('fail')} of {len(found)} figures fail" if found else "none"
+    return Check(name, "declared", f"attacks: {tried}; figure by figure what audit and guarantee beside it say")
 
 
 def _tile_check(distilled: DistilledSet) -> tuple[Check, ...]:
@@ -191,6 +212,18 @@ def _quantisation_check(manifest: BundleManifest) -> tuple[Check, ...]:
         return ()
     unit = UNITS[manifest.provenance.split_unit or "patient"]
     told = f"each image is, or began as, a mean of {known.smallest_cluster} {unit} or more; it agrees with itself"
+    return (Check(name, "declared", told),)
+
+
+def _patches_check(manifest: BundleManifest) -> tuple[Check, ...]:
+    """Of how many originals parts are said to be in the images."""
+    known, name = manifest.provenance.patched, "Patches"
+    if manifest.provenance.starts_from != "patches":
+        return ()
+    if known is None:
+        return (Check(name, "missing", "the images are parts of patients' images; of how many is not said"),)
+    unit = UNITS[manifest.provenance.split_unit or "patient"]
+    told = f"the images are unchanged parts of {known.originals} original images, of {known.groups} {unit}"
     return (Check(name, "declared", told),)
 
 

@@ -32,6 +32,8 @@ PIXELS_ENCODED = 252 * 128**2
 """Pixels a core-second. Ledger, "Encoding beside others' own forward": 252 images/s of 128 pixels on one thread."""
 GROWTH = 133e6 / (100 * 32**2 * 128)
 """Bytes by which memory grows an image, pixel and width of a student step. Ledger, the engine: 133 MB, reverse."""
+INDEX = 240.0
+"""Bytes of memory an image while a corpus is opened. Ledger, "Memory of large corpora"."""
 TRAINED_SHARE, CHOSEN_SHARE, TESTED_SHARE = 0.7, 0.1, 0.2
 """Shares of the images in the splits; the recipe's defaults."""
 FORWARD_SHARE = 1 / 3
@@ -199,9 +201,9 @@ def sizes(plan: Plan, ranks: int) -> dict[str, float]:
     return {
         "corpus on disk": corpus,
         "trajectories on disk, fp32": plan.experts * (plan.epochs + 1) * plan.parameters * 4.0,
-        "training images, a rank's copy": copied,
-        f"the same, {ranks} ranks of a machine": copied * ranks,
-        "corpus without a site, in memory": (1 - TESTED_SHARE) * corpus,
+        "training images, on each GPU": copied,
+        f"index in memory, {ranks} ranks of a machine": INDEX * plan.images * ranks,
+        "corpus without a site, on disk": (1 - TESTED_SHARE) * corpus,
         "growth of an outer step": GROWTH * plan.batch_syn * pixels * plan.width,
         "gathered a step, 64 segments": 64.0 * plan.small * pixels * 4,
     }

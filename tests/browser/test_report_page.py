@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from itertools import pairwise, product
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medistill.report.audit_page import render_audit
 from medistill.report.comparison_page import render_comparison
 from medistill.report.exchange_page import render_exchange
 from medistill.report.pairs import Pair, render_pairs
 from medistill.report.report_page import render_html
-from tests.factories import exchange_example, report_example
+from tests.factories import exchange_example, full_audit, report_example
 
 pytestmark = pytest.mark.browser
 
@@ -31,7 +33,7 @@ PAPER = 690
 """Width of an A4 page in pixels, less margins of 14 mm."""
 BETWEEN_DOWNLOADS = 200
 """Milliseconds: Chromium drops, in silence, the eleventh download that a page starts within one second."""
-NAMES = ("report", "quantised", "alone", "comparison", "pairs", "exchange")
+NAMES = ("report", "quantised", "alone", "comparison", "pairs", "exchange", "audit", "every attack")
 RULES = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]},
     "resultTypes": ["violations"],
@@ -50,6 +52,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "comparison": render_comparison(report_example.comparison()),
         "pairs": render_pairs([Pair("Lung_Opacity", (image, image, image), (0.4, 0.8))]),
         "exchange": render_exchange(exchange_example.study()),
+        "audit": render_audit(full_audit.usual_audit()),
+        "every attack": render_audit(full_audit.full_audit()),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
@@ -98,6 +102,8 @@ def violations(page: Any) -> list[str]:
         ("pairs", 390, "light"),
         ("exchange", 1280, "light"),
         ("exchange", 390, "dark"),
+        ("audit", 1280, "light"),
+        ("audit", 390, "dark"),
     ],
 )
 def test_axe_finds_nothing(browser: Any, pages: dict[str, Path], name: str, width: int, scheme: str) -> None:
@@ -188,6 +194,55 @@ def test_print_has_every_fold_and_fits_the_paper(browser: Any, pages: dict[str, 
     assert pdf.startswith(b"%PDF")
     assert 8 <= pdf.count(b"/Type /Page\n") <= 40
     page.close()
+
+
+@pytest.mark.parametrize("name", ["audit", "every attack", "report"])
+def test_the_table_of_attacks_is_printed_on_one_sheet_and_nothing_of_it_is_cut(
+    browser: Any, pages: dict[str, Path], name: str
+) -> None:
+    page = browser.new_page(viewport={"width": PAPER, "height": 1000})
+    page.goto(pages[name].as_uri())
+    page.emulate_media(media="print")
+    cut = page.evaluate(
+        """[...document.querySelectorAll('.sheet th, .sheet td, #on-one-page p, #on-one-page li')]
+           .filter(cell => cell.getBoundingClientRect().right > innerWidth + 1
+                           || cell.scrollWidth > cell.clientWidth + 1)
+           .map(cell => cell.textContent)"""
+    )
+    assert cut == []
+    page.evaluate(
+        """() => { const rows = document.querySelector('table.sheet').rows;
+                   for (const [row, name] of [[rows[0], 'first'], [rows[rows.length - 1], 'last']])
+                       row.cells[0].innerHTML = `<a href="https://${name}.invalid/">${name}</a>`; }"""
+    )
+    pdf = page.pdf(format="A4", print_background=True, margin=dict.fromkeys(("top", "right", "bottom", "left"), "14mm"))
+    assert sheet_of(pdf, "first") == sheet_of(pdf, "last")
+    if name == "audit":
+        assert pdf.count(b"/Type /Page\n") == 2  # the words are on the second
+    page.close()
+
+
+def sheet_of(pdf: bytes, name: str) -> int:
+    """Which page of a PDF, counted from 0, holds the link of that name."""
+    objects = {int(of[1]): of[2] for of in re.finditer(rb"(?s)\n(\d+) 0 obj\n(.*?)\nendobj", pdf)}
+    links = {number for number, held in objects.items() if f"https://{name}.invalid/".encode() in held}
+    sheets = [held for held in objects.values() if b"/Type /Page\n" in held]
+    (found,) = (
+        k
+        for k, held in enumerate(sheets)
+        if links & {int(of) for part in annotations(held, objects) for of in re.findall(rb"(\d+) 0 R", part)}
+        or any(f"https://{name}.invalid/".encode() in part for part in annotations(held, objects))
+    )
+    return found
+
+
+def annotations(sheet: bytes, objects: dict[int, bytes]) -> list[bytes]:
+    """What a page lists under /Annots, which may stand in an object of its own."""
+    listed = re.search(rb"(?s)/Annots (\[.*?\]|\d+ 0 R)", sheet)
+    if listed is None:
+        return []
+    named = re.fullmatch(rb"(\d+) 0 R", listed[1])
+    return [objects[int(named[1])] if named else listed[1]]
 
 
 def test_a_keyboard_reaches_every_region_and_fold(browser: Any, pages: dict[str, Path]) -> None:

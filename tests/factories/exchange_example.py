@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from medistill.evaluate.home_guard import HomeGuard
 from medistill.evaluate.hospital_curve import HospitalAnswers, hospital_curve
 from medistill.evaluate.predictions import Truth
 from medistill.evaluate.site_matrix import OF_ONE_SITE, SOURCES, SourcePredictions, site_matrix
@@ -45,7 +46,12 @@ def predictions() -> tuple[SourcePredictions, ...]:
             answers = np.stack([first, 1 - first], axis=2).astype(np.float32)
             weight = 3.0 if source == "own_and_others" else None
             free = "" if site in ("", SITES[0]) else "its validation patients are of one class"
-            found.append(SourcePredictions(source, site, 40, answers, weight=weight, not_chosen=free))
+            seen = HomeGuard(0.0, 3.0, 0.0214, 0.0305) if weight and not free else None
+            found.append(SourcePredictions(source, site, 40, answers, weight=weight, not_chosen=free, guard=seen))
+    for site, without in ((SITES[0], "south"), (SITES[0], "<b>west</b>"), (SITES[3], SITES[0])):
+        first = 1 / (1 + np.exp(-numbers.normal(0.5 * (test.labels == 0), 1, (2, len(test.labels)))))
+        answers = np.stack([first, 1 - first], axis=2).astype(np.float32)
+        found.append(SourcePredictions("own_and_unseen", site, 30, answers, weight=0.1, without=without))
     return tuple(found)
 
 
@@ -58,7 +64,9 @@ def few_answers() -> HospitalAnswers:
         score = np.array(skills)[:, None, None] * (test.labels == 0) + noise
         first = 1 / (1 + np.exp(-score))
         found.append(np.stack([first, 1 - first], axis=3).astype(np.float32))
-    return HospitalAnswers(SITES[0], (10, 20, 40), found[0], found[1], np.full((3, 3), 3.0))
+    return HospitalAnswers(
+        SITES[0], (10, 20, 40), found[0], found[1], np.full((3, 3), 3.0), np.array([[0.0] * 3] * 2 + [[3.0] * 3])
+    )
 
 
 def hospital() -> SmallHospital:

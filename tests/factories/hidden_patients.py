@@ -9,8 +9,10 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 from scipy.ndimage import affine_transform, gaussian_filter, shift
+from sklearn.cluster import KMeans
 
 from medistill.artifacts.corpus import Corpus
+from medistill.data.phantom_drawing import Exposure, Habitus, draw_phantom
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Material:
 
     Attributes:
         patients: (4, C, H, W) of four training patients of the class.
-        strangers: (3, C, H, W) of three held-out patients.
+        strangers: (N, C, H, W), up to 20 held-out patients.
         many: (N, C, H, W) of all training images of the class, in random order.
         mean: (C, H, W) of all training images of the class.
         rng: of this image.
@@ -97,6 +99,27 @@ def _in_low_bits(material: Material) -> np.ndarray:
     return (upper | lower) / 255
 
 
+def _invented(material: Material) -> np.ndarray:
+    return invented(material.mean.shape, material.rng)
+
+
+def invented(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Somebody who is in no corpus, drawn as the phantoms are, (C, H, W)."""
+    channels, height, width = shape
+    habitus, exposure = Habitus.draw(rng, sex="F" if rng.random() < 0.5 else "M"), Exposure.draw(rng, supine=False)
+    large = draw_phantom(habitus, exposure, "Normal", 0.5, 2 * max(height, width), rng, rng)
+    small = large.reshape(max(height, width), 2, -1, 2).mean(axis=(1, 3))[:height, :width]
+    return np.repeat(small[None], channels, axis=0)
+
+
+def _centre(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The mean of one cluster of about 20 images; of those with 10 or more, one at random."""
+    means = KMeans(max(2, len(images) // 20), n_init=1, max_iter=10, random_state=int(rng.integers(2**31)))
+    found = means.fit_predict(images.reshape(len(images), -1))
+    roomy = np.flatnonzero(np.bincount(found) >= 10)
+    return np.asarray(images[found == rng.choice(roomy)].mean(axis=0))
+
+
 HIDDEN: dict[str, Make] = {
     "as it is": lambda m: m.one,
     "JPEG, quality 50": _compressed,
@@ -137,21 +160,53 @@ HIDDEN: dict[str, Make] = {
 """How a patient is hidden -> an image (C, H, W)."""
 NOT_IN_PIXELS = ("pixels permuted", "XOR with a pattern", "low three bits of the class mean")
 """Those of `HIDDEN` that no search of pixels is expected to find: the making of the set speaks of them."""
-HARMLESS: dict[str, Make] = {
-    "class mean": lambda m: m.mean,
-    "class mean under noise": lambda m: m.mean + m.rng.normal(0, 0.1, m.mean.shape),
-    "class mean under smooth noise": lambda m: m.mean + _smooth(m.rng.normal(0, 0.4, m.mean.shape), 1.5),
+NOBODY: dict[str, Make] = {
     "noise": lambda m: m.rng.normal(0.5, 0.25, m.mean.shape),
     "smooth noise": lambda m: 0.5 + _smooth(m.rng.normal(0, 1, m.mean.shape), 2),
     "very smooth noise": lambda m: 0.5 + _smooth(m.rng.normal(0, 2, m.mean.shape), 4),
+    "strangers": lambda m: m.strangers[0],
+    "strangers under noise": lambda m: m.strangers[0] + m.rng.normal(0, 0.1, m.mean.shape),
+    "mixtures of strangers": lambda m: m.strangers[:3].mean(axis=0),
+    "means of 20 strangers": lambda m: m.strangers.mean(axis=0),
+    "invented people": lambda m: _invented(m),
+    "invented people, blurred": lambda m: _smooth(_invented(m), 1.5),
+    "mixtures of invented people": lambda m: (_invented(m) + _invented(m) + _invented(m)) / 3,
+}
+"""Likewise what no training patient has any part in: what a search finds there, it finds by chance."""
+OF_TRAINING: dict[str, Make] = {
+    "class mean": lambda m: m.mean,
+    "class mean under noise": lambda m: m.mean + m.rng.normal(0, 0.1, m.mean.shape),
+    "class mean under smooth noise": lambda m: m.mean + _smooth(m.rng.normal(0, 0.4, m.mean.shape), 1.5),
+    "means of 10": lambda m: m.many[:10].mean(axis=0),
     "means of 20": lambda m: m.many[:20].mean(axis=0),
     "means of 20 under noise": lambda m: m.many[:20].mean(axis=0) + m.rng.normal(0, 0.05, m.mean.shape),
-    "means of 10": lambda m: m.many[:10].mean(axis=0),
     "means of half of a class": lambda m: m.many[: len(m.many) // 2].mean(axis=0),
-    "strangers": lambda m: m.strangers[0],
-    "mixtures of strangers": lambda m: m.strangers.mean(axis=0),
+    "k-means means": lambda m: _centre(m.many, m.rng),
 }
-"""Likewise what holds no one of the training patients outright."""
+"""Likewise what holds a little of many training patients and no one of them outright."""
+HARMLESS = NOBODY | OF_TRAINING
+
+
+def nobody_of(
+    shape: tuple[int, ...], count: int, rng: np.random.Generator, others: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Kind -> images (count, C, H, W) that know of no corpus; of ``others`` (3 count, C, H, W), three kinds more."""
+    invented_people = np.stack([invented(shape, rng) for _ in range(3 * count)])
+    found = {
+        "noise": rng.normal(0.5, 0.25, (count, *shape)),
+        "smooth noise": 0.5 + _blurred(rng.normal(0, 1, (count, *shape)), 2),
+        "very smooth noise": 0.5 + _blurred(rng.normal(0, 2, (count, *shape)), 4),
+    }
+    for name, people in {"invented people": invented_people, "other people": others}.items():
+        if people is not None:
+            found[name] = people[:count]
+            found[f"{name}, blurred"] = _blurred(people[count : 2 * count], 1.5)
+            found[f"{name}, mixtures of three"] = people.reshape(3, count, *shape).mean(axis=0)
+    return found
+
+
+def _blurred(images: np.ndarray, pixels: float) -> np.ndarray:
+    return np.asarray(gaussian_filter(images, (0, 0, pixels, pixels)))
 
 
 def hidden_set(kind: str, corpus: Corpus, each: int, draw: int) -> np.ndarray:
@@ -160,7 +215,7 @@ def hidden_set(kind: str, corpus: Corpus, each: int, draw: int) -> np.ndarray:
 
 
 def harmless_set(kind: str, corpus: Corpus, each: int, draw: int) -> np.ndarray:
-    """``each`` images a class that hold nobody."""
+    """``each`` images a class that hold no one of the training patients outright."""
     return _set(HARMLESS[kind], corpus, each, draw)
 
 
@@ -180,8 +235,8 @@ def _material(corpus: Corpus, label: int, rng: np.random.Generator) -> Material:
     def grey(some: np.ndarray) -> np.ndarray:
         return np.asarray(corpus.images[some]) / 255
 
-    of_four, of_strangers = (_of_each(corpus, one)[:4] for one in (many, others))
-    return Material(grey(of_four), grey(of_strangers[:3]), grey(many), grey(rows).mean(axis=0), rng)
+    of_four, of_strangers = _of_each(corpus, many)[:4], _of_each(corpus, others)[:20]
+    return Material(grey(of_four), grey(of_strangers), grey(many), grey(rows).mean(axis=0), rng)
 
 
 def _of_each(corpus: Corpus, rows: np.ndarray) -> np.ndarray:

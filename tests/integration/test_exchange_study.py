@@ -142,11 +142,13 @@ def _given_away(made: Made, site: str, distilled: DistilledSet) -> int:
 def test_a_site_of_one_class_teaches_nothing_by_itself_and_is_tested_all_the_same(made: Made) -> None:
     matrix = made.study.matrix
     names = [site.name for site in made.study.sites]
-    assert [(row.source, row.site) for row in matrix.rows] == [
+    assert [(row.source, row.site) for row in matrix.rows if not row.without] == [
         (source, name) for source in SOURCES for name in (names if source in OF_ONE_SITE else [""])
     ]
     for source in ("own_raw", "own_set"):
         assert made.study.row(source, ODD).reason == "all that there is to learn from is of class COVID"
+    pairs = [(row.site, row.without) for row in made.study.rows("own_and_unseen")]
+    assert pairs == [(mine, other) for mine in names if mine != ODD for other in names if other != mine]
     column = [site.name for site in matrix.sites].index(ODD)
     assert matrix.sites[column].only_class == "COVID"
     cell = made.study.row("others_sets", ODD).cells[column]
@@ -212,16 +214,16 @@ def test_stopped_and_repeated_it_ends_as_if_undisturbed(
 def test_a_site_whose_training_diverges_has_no_set_and_the_others_go_on(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medistill.studies.exchange import study as workflow
+    from medistill.studies.exchange import giving
 
-    real, lost = workflow.followed_experts, made.study.sites[0].name
+    real, lost = giving.followed_experts, made.study.sites[0].name
 
     def diverging(corpus: Corpus, *args: object, **options: object) -> object:
         if (corpus.site_names[int(corpus.sites[corpus.rows("train")][0])]) == lost:
             raise DivergedError("expert 0 diverged in epoch 1", expected="finite parameters", do="lower experts.lr")
         return real(corpus, *args, **options)
 
-    monkeypatch.setattr(workflow, "followed_experts", diverging)
+    monkeypatch.setattr(giving, "followed_experts", diverging)
     study = again(made, monkeypatch, tmp_path / "study", Heard())
     assert study.sites[0].reason == study.row("own_set", lost).reason == "expert 0 diverged in epoch 1"
     assert study.row("all_sets", "").images == sum(site.set_images for site in study.sites[1:])
@@ -281,11 +283,11 @@ def test_a_class_too_small_for_tiles_or_for_pruning_takes_no_part_there(
     class Planned(Exception):
         pass
 
-    def stop(sites: list[ExchangeSite], *rest: object) -> None:
+    def stop(sites: list[ExchangeSite], *rest: object, **options: object) -> None:
         raise Planned({site.name: (site.classes, site.note) for site in sites})
 
     monkeypatch.setattr(workflow, "prepare", lambda *_, **__: corpus)
-    monkeypatch.setattr(workflow, "_sets", stop)
+    monkeypatch.setattr(workflow, "studied_sites", stop)
     small = ["data.image_size=8", "network.depth=2"]
     for settings, few in (
         (["method.ipc=7"], ""),

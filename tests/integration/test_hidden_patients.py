@@ -9,17 +9,18 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from medistill.artifacts.corpus import Corpus
-from medistill.privacy.attack import Attack, Evidence
+from medistill.privacy import gate
+from medistill.privacy.attack import GAPS, Attack, Evidence
 from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.audit import CopyFigures, Subject
-from medistill.privacy.person_search import PersonSearch
+from medistill.privacy.person_search import NOT_SEARCHED, PersonSearch
 from medistill.recipe import AuditRecipe, load_recipe
 from tests.factories.audit_signals import signals_of
 from tests.factories.flat_corpus import save_flat
 from tests.factories.hidden_patients import HARMLESS, harmless_set, hidden_set
 
 EACH, RECIPE = 3, load_recipe("demo")
-SEARCHES = {one.name: one for one in all_attacks() if isinstance(one, PersonSearch) or one.name == "copies in mixtures"}
+SEARCHES = {one.name: one for one in all_attacks() if isinstance(one, PersonSearch)}
 FOUND_BY = {
     "class mean and 40 % of a patient": "copies in own detail",
     "high frequencies on the class mean": "copies in own detail",
@@ -118,10 +119,9 @@ def test_too_few_strangers_are_no_evidence(grey: Corpus, tmp_path: Path) -> None
 
     few = replace(grey, splits=np.where(np.arange(270) < 255, 0, 2))
     for attack in SEARCHES.values():
-        assert searched(hidden_set("as it is", few, EACH, 0), few, attack, tmp_path) == Evidence()
-
-
-def test_the_rate_is_shared_by_as_many_searches_as_there_are() -> None:
-    from medistill.privacy.person_search import SEARCHES as SHARING
-
-    assert len(SEARCHES) == SHARING
+        found = searched(hidden_set("as it is", few, EACH, 0), few, attack, tmp_path)
+        assert found == Evidence()
+        assert attack.leaves_open(found) == NOT_SEARCHED
+        assert attack.leaves_open(None) == ""
+    told = gate.not_tested(tuple(SEARCHES.values()), dict.fromkeys(SEARCHES, Evidence()))
+    assert set(told) == {*GAPS.values(), NOT_SEARCHED}

@@ -124,18 +124,23 @@ def test_what_two_began_and_ctrl_c_stopped_one_and_three_finish(folder: Path, un
         assert "processors for 3 of them here" in three.said
 
 
-def agent(folder: Path, out: Path, cache: Path, port: int, log: str) -> AbstractContextManager[Started]:
+def agent(
+    folder: Path, out: Path, cache: Path, port: int, log: str, *more: str, **known: str
+) -> AbstractContextManager[Started]:
     """One node of torchrun: an agent with one rank."""
     torchrun = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
     torchrun += ["--rdzv-id", "two-nodes", "--rdzv-endpoint", f"127.0.0.1:{port}", "--local-addr", "127.0.0.1"]
-    command = [*torchrun, "-m", "medistill", *words(folder, out)]
-    return started(command, folder / log, MEDISTILL_CACHE=str(cache), **QUICK)
+    command = [*torchrun, "-m", "medistill", *words(folder, out, *more)]
+    return started(command, folder / log, **{"MEDISTILL_CACHE": str(cache), **QUICK, **known})
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 def test_two_agents_of_torchrun_are_one_run(folder: Path, undisturbed: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    out, cache = folder / "two-nodes", folder / "cache-two-nodes"
+    out, cache, port = folder / "two-nodes", folder / "cache-two-nodes", free_port()
     with (
         agent(folder, out, cache, port, "node-0.log") as first,
         agent(folder, out, cache, port, "node-1.log") as second,
@@ -144,6 +149,40 @@ def test_two_agents_of_torchrun_are_one_run(folder: Path, undisturbed: Path) -> 
     assert codes == [0, 0], first.said + second.said
     same(out, undisturbed)
     assert (first.said + second.said).count("Written:") == 1
+
+
+@pytest.mark.parametrize(
+    ("differs", "named"),
+    [
+        ("recipe", "has another recipe than rank 0: "),
+        ("version", "has another version of medistill than rank 0: "),
+        ("cache", "does not see the cache of rank 0, "),
+        ("out", "does not see the folder of rank 0, "),
+    ],
+)
+def test_a_node_that_differs_is_named_before_anything_is_trained(
+    folder: Path, tmp_path: Path, differs: str, named: str
+) -> None:
+    """Of two nodes, whichever is rank 0; one has another seed, another version, or a folder that is not shared."""
+    other = tmp_path / "medistill-0.0.1.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: medistill\nVersion: 0.0.1\n", encoding="utf-8")
+    port, out = free_port(), tmp_path / "out"
+    more = ["--seed", "7"] if differs == "recipe" else []
+    first_found = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    known = first_found if differs == "version" else {}
+    place = tmp_path / "another" if differs == "out" else out
+    caches = [tmp_path / "cache", tmp_path / ("cache-of-its-own" if differs == "cache" else "cache")]
+    with (
+        agent(folder, out, caches[0], port, f"{differs}-0.log") as first,
+        agent(folder, place, caches[1], port, f"{differs}-1.log", *more, **known) as second,
+    ):
+        codes = [first.end(), second.end()]
+    said = first.said + second.said
+    assert codes == [1, 1], said  # torchrun's own
+    assert f"rank 1 {named}" in said
+    assert said.count("What to do: ") == 1
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("rank", [1, 0])

@@ -2,7 +2,7 @@
 
 It is torch's ``meta`` (`tests.factories.second_device`): a CPU tensor that strayed, or a wait for the device that
 `WAITS` does not name, fails here as it would fail, or cost, on CUDA. Numbers are made up: nothing is said of results.
-What cannot be had here: DP-SGD, in which the shapes of an update hang on who was drawn; compiled steps; bfloat16.
+What cannot be had here: compiled steps; bfloat16.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.normalisation import Normalisation
@@ -28,8 +30,9 @@ from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe
 from medistill.recipe.method import field_of, settings_kind
 from medistill.recipe.rendering import RenderingRecipe
-from medistill.training import loop
+from medistill.training import dp, loop
 from medistill.training.context import Context
+from medistill.training.dp import PrivateSchedule, train_privately
 from medistill.training.fresh_network import TrainingSet, train_and_predict
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
@@ -112,6 +115,11 @@ WAITS = {
     "quantisation.autoencoder.state_of": RUN,
     "quantisation.autoencoder_training._step": "the loss of a batch, since a diverged one must not be kept",
     "quantisation.autoencoder_training._finite": "once an epoch, whether it may be kept",
+    "denoising.denoiser.state_of": RUN,
+    "denoising.denoiser_training.train_denoiser": "once in fifty updates, whether their losses were finite",
+    "denoising.denoiser_training._finite": "once in fifty updates, whether they may be kept",
+    "selection.region_scores.NoiseErrors.maps": "once a batch of originals, whether the scores are finite",
+    "selection.region_scores.best_regions": PIECE,
     "training.encoded.seen_by": "once a set, whether its features are finite",
     "training.images.LabelledImages.stages": "once a network, which images join in which stage",
     "training.fresh_network.finished": TRAINED,
@@ -129,7 +137,8 @@ SMALL = {
     "queue.every": 1, "queue.first": 2, "queue.most": 2, "queue.steps": 2, "trained.count": 1, "trained.epochs": 1,
     "selection.epochs": 1, "selection.networks": 1, "levels": 2, "min_patients": 3,
     "quantise.min_cluster_size": 2, "quantise.components": 8, "quantise.refine": 2, "autoencoder.width": 8,
-    "autoencoder.levels": 2, "autoencoder.epochs": 1, "autoencoder.latent_channels": 1,
+    "denoiser.updates": 2, "denoiser.width": 8, "autoencoder.levels": 2, "autoencoder.epochs": 1,
+    "autoencoder.latent_channels": 1,
 }  # fmt: skip
 """Settings that make a run short, for the methods that have them."""
 OWN = {
@@ -228,6 +237,41 @@ def test_an_expert_is_not_waited_for_at_all(encoder: Encoder, corpus: Corpus) ->
         with Watched({}) as watched:
             trained_on(META, corpus, recipe_of("mtt", encoder), batch, sharpness=0.01, tail=True)
         assert not watched.waits
+
+
+def trained_privately(network: nn.Module, corpus: Corpus, recipe: Recipe, data: LabelledImages) -> Tensor:
+    """Train for an epoch of two updates, which take about half of the patients each, and no more at once than 8."""
+    units = torch.from_numpy(np.unique(corpus.units("train", "patient"), return_inverse=True)[1])
+    schedule = PrivateSchedule(1, 2, len(units) // 2, 0.5, 0.01, 1.0, 0.5, momentum=0.9, weight_decay=1e-4)
+    return train_privately(
+        network, data, units, schedule, recipe.augmentation, micro_batch=8, after_epoch=lambda *_: None
+    ).values
+
+
+def test_an_update_under_differential_privacy_is_not_waited_for_at_all(encoder: Encoder, corpus: Corpus) -> None:
+    recipe = recipe_of("mtt", encoder)
+    normalisation = Normalisation.of(corpus.images[corpus.rows("train")])
+    data = LabelledImages.of_split(corpus, "train", normalisation, META)
+    network = build_network(network_spec(corpus, recipe), generator(0), META)
+    with Watched({}) as watched:
+        after = trained_privately(network, corpus, recipe, data)
+    assert after.device == META
+    assert not watched.waits
+    assert not watched.sent
+
+
+@pytest.mark.parametrize("stray", ["rows", "noise"])
+def test_an_update_whose_rows_or_noise_stayed_behind_is_refused(
+    stray: str, encoder: Encoder, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {"rows": torch.int64, "noise": torch.float32}
+    moved = dp.sent
+    monkeypatch.setattr(dp, "sent", lambda one, device: one if one.dtype == kinds[stray] else moved(one, device))
+    recipe = recipe_of("mtt", encoder)
+    data = LabelledImages.of_split(corpus, "train", Normalisation.of(corpus.images[corpus.rows("train")]), META)
+    network = build_network(network_spec(corpus, recipe), generator(0), META)
+    with Watched({}), pytest.raises(RefusedError, match="takes a CPU tensor"):
+        trained_privately(network, corpus, recipe, data)
 
 
 def test_an_epoch_that_would_wait_for_its_order_is_refused(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.brought import bring_again, bring_encoder_again
+from medistill_cli.brought import bring_again, bring_denoiser_again, bring_encoder_again
 from medistill_cli.corpus import read_corpus
 from medistill_cli.ranks import sharing
 from medistill_cli.recipe_choice import overrides_of
@@ -45,6 +45,7 @@ def audit(
     ] = None,
     settings: options.Settings = None,
     decoder: options.DecoderAgain = None,
+    denoiser: options.DenoiserAgain = None,
     encoder: options.EncoderAgain = None,
     quick: Annotated[
         bool,
@@ -98,6 +99,7 @@ def audit(
             _refuse_audit_of_another_set(folder, distilled)
         chosen = recipe_of_set(distilled, source, None, overrides_of(settings), allow_large=allow_large_recipe)
         ranks.lead(lambda: bring_again(decoder, chosen))
+        ranks.lead(lambda: bring_denoiser_again(denoiser, chosen))
         ranks.lead(lambda: bring_encoder_again(encoder, chosen))
         refuse_unlike(ranks, chosen)
         if ranks.size > 1:
@@ -128,6 +130,7 @@ def audit(
         print_written(
             {
                 "audit": folder / "audit.json",
+                "the same to read, print and sign by": folder / "audit.html",
                 **({"closest pairs: DO NOT SHARE": folder / "pairs.html"} if show_real else {}),
                 **({"what sites share: DO NOT SHARE": folder / "overlays.html"} if _shows_overlays(found) else {}),
             }

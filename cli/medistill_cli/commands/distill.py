@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.brought import brought, named_encoder, public_space, refuse_unused, with_space
+from medistill_cli.brought import brought, brought_denoiser, named_encoder, public_space, refuse_unused, with_space
 from medistill_cli.corpus import on_disk
 from medistill_cli.ranks import sharing
 from medistill_cli.recipe_choice import choose_recipe, method_for, overrides_of
@@ -33,6 +33,7 @@ def distill(
     burnt_in_text: options.BurntInText = None,
     settings: options.Settings = None,
     decoder: options.Decoder = None,
+    denoiser: options.Denoiser = None,
     encoder: options.EncoderName = None,
     public: options.Public = None,
     public_labels: options.PublicLabels = None,
@@ -64,6 +65,7 @@ def distill(
       medistill distill --data xray/ --recipe covid-xray-cpu --set method.iterations=1000 --out runs/long
       medistill distill --data xray/ --method ftd --out runs/flat
       medistill distill --data xray/ --method ddoq --decoder public-decoder/ --out runs/quantised
+      medistill distill --data xray/ --method diffusion-patches --denoiser public-denoiser/ --out runs/patches
       medistill distill --data xray/ --encoder 1f3a9c --out runs/encoded
       medistill distill --data xray/ --recipe covid-xray-dp --dp-epsilon 3 --out runs/private
       medistill distill --data xray/ --recipe covid-xray-private --public open-xrays/ --out runs/private
@@ -75,7 +77,9 @@ def distill(
     with sharing("resume", processes, rank_timeout) as (progress, ranks):
         if resume and data is None:
             _refuse_other_data(out)
-        own, seen_by = ranks.first(lambda: (brought(decoder), named_encoder(encoder)))
+        own, scored_by, seen_by = ranks.first(
+            lambda: (brought(decoder), brought_denoiser(denoiser), named_encoder(encoder))
+        )
         stored = out / "recipe.toml" if resume or ranks.attempt else None
         method = method_for(method, seen_by, recipe, settings, stored=stored, private=dp_epsilon is not None)
         chosen = choose_recipe(
@@ -92,6 +96,7 @@ def distill(
                 dp_epsilon=dp_epsilon,
                 dp_delta=dp_delta,
                 decoder=own,
+                denoiser=scored_by,
                 encoder=seen_by,
             ),
             data=data,

@@ -10,10 +10,10 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import drawn_space, named_encoder, with_space
 from medistill_cli.corpus import on_disk
+from medistill_cli.ranks import sharing
 from medistill_cli.recipe_choice import choose_recipe, method_for, overrides_of
 from medistill_cli.results import estimate, print_json, print_next, print_written
 from medistill_cli.terminal import out_console
-from medistill_cli.working import working
 
 if TYPE_CHECKING:
     from medistill.evaluate.site_matrix import SiteCell
@@ -33,6 +33,18 @@ def exchange_study(
             show_default=False,
         ),
     ] = None,
+    received: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--received",
+            metavar="BUNDLE|SET|RUN",
+            help="A set that another hospital really sent: it stands beside those of the sites, or in their place "
+            "where --data has one site. A bundle is checked as by `medistill verify`; what is refused or does not fit "
+            "is named and left out. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    trust: options.Trust = None,
     settings: options.Settings = None,
     method: options.Method = None,
     encoder: options.EncoderName = None,
@@ -42,6 +54,8 @@ def exchange_study(
     seed: options.Seed = None,
     dp_epsilon: options.DpEpsilon = None,
     device: options.Device = "auto",
+    processes: options.Processes = None,
+    rank_timeout: options.RankTimeout = 30.0,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -50,20 +64,23 @@ def exchange_study(
     All sites' images lie in one folder, so this is a study, not an exchange. Each site distils its own set, which is
     audited, and the sets are united. Networks that are trained on a site's own originals together with the sets of the
     others are tested at every site, beside networks trained on either alone, on all sets, on random originals, and on
-    all originals pooled. Ctrl-C saves; the same command goes on.
+    all originals pooled. --received takes sets that others really sent, beside or in place of other sites. Ctrl-C
+    saves; the same command goes on.
 
     \b
     Examples:
       medistill exchange-study --out runs/exchange
       medistill exchange-study --data chest/ --labels chest/manifest.csv --out runs/exchange
       medistill exchange-study --data chest/ --recipe exchange-encoded --encoder NAME --out runs/exchange
+      medistill exchange-study --data chest/ --out runs/exchange --processes 4
+      medistill exchange-study --data own/ --received east.zip --received west.zip --out runs/received
     """
-    with working("repeat") as progress:
+    with sharing("repeat", processes, rank_timeout) as (progress, ranks):
         from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.studies.exchange.study import exchange_study as study_exchange
 
         name = recipe or ("demo" if data is None else "exchange-xray")
-        seen_by = named_encoder(encoder)
+        seen_by = ranks.first(lambda: named_encoder(encoder))
         method = method_for(method, seen_by, name, settings, stored=None, private=dp_epsilon is not None)
         overrides = overrides_of(
             settings,
@@ -77,9 +94,22 @@ def exchange_study(
         )
         chosen = choose_recipe(name, overrides, data=data, device=device, progress=progress, encoder=seen_by)
         refuse_unwritable(out)
-        chosen = with_space(chosen, drawn_space(chosen, device, progress))  # one space for all sites
-        folder, table = on_disk(data, labels, progress)
-        study = study_exchange(folder, chosen, out=out, labels=table, device=device, progress=progress)
+        space = ranks.told(lambda: drawn_space(chosen, device, progress))  # one for all sites
+        chosen = with_space(chosen, space)
+        folder, table = ranks.first(lambda: on_disk(data, labels, progress))
+        study = study_exchange(
+            folder,
+            chosen,
+            out=out,
+            labels=table,
+            received=received or (),
+            trust=trust or (),
+            device=device,
+            ranks=ranks,
+            progress=progress,
+        )
+    if not ranks.leads:
+        return
     if json:
         print_json({"out": str(out), "study": study.as_json()})
         return

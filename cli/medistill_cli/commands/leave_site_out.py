@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medistill_cli import options
-from medistill_cli.brought import bring_again, bring_encoder_again
+from medistill_cli.brought import bring_again, bring_denoiser_again, bring_encoder_again
 from medistill_cli.corpus import on_disk
 from medistill_cli.ranks import sharing
 from medistill_cli.results import estimate, print_json, print_next, print_written
@@ -25,6 +25,7 @@ def leave_site_out(
     data: options.Data = None,
     labels: options.Labels = None,
     decoder: options.DecoderAgain = None,
+    denoiser: options.DenoiserAgain = None,
     encoder: options.EncoderAgain = None,
     allow_large_recipe: options.AllowLargeRecipe = False,
     device: options.Device = "auto",
@@ -50,9 +51,10 @@ def leave_site_out(
     with sharing("repeat", processes, rank_timeout) as (progress, ranks):
         from medistill.studies.sites.leave_site_out import leave_site_out as leave_out
 
-        if decoder is not None or encoder is not None:
+        if decoder is not None or denoiser is not None or encoder is not None:
             given = recipe_of_set(load_set(run).distilled, run, None, [], allow_large=allow_large_recipe)
             ranks.lead(lambda: bring_again(decoder, given))
+            ranks.lead(lambda: bring_denoiser_again(denoiser, given))
             ranks.lead(lambda: bring_encoder_again(encoder, given))
         folder, table = ranks.first(lambda: on_disk(data, labels, progress))
         sites = leave_out(

@@ -45,6 +45,18 @@ def merge(
             show_default=False,
         ),
     ] = None,
+    ipc: Annotated[
+        int | None,
+        typer.Option(
+            "--ipc",
+            metavar="N",
+            min=1,
+            max=10_000,
+            help="Unite the centroids of sets by ddoq into N images a class, by their masses. Left out: all images "
+            "stay.",
+            show_default=False,
+        ),
+    ] = None,
     without_statistics: Annotated[
         bool,
         typer.Option(
@@ -67,6 +79,7 @@ def merge(
     Examples:
       medistill merge east.zip west.zip --out merged/
       medistill merge east.zip west.zip --out merged/ --label-map "west.zip:Covid-19=COVID" --image-size 32
+      medistill merge east.zip west.zip --out merged/ --ipc 10
     """
     from medistill.workflow.merge import merge as merge_sets
 
@@ -76,6 +89,7 @@ def merge(
         out=out,
         label_maps=_label_maps(label_map or (), received),
         image_size=image_size,
+        ipc=ipc,
         statistics="leave out" if without_statistics else "add",
         large_recipe="allow" if allow_large_recipe else "refuse",
     )
@@ -121,13 +135,16 @@ def _print(united: DistilledSet, sources: Sequence[Path]) -> None:
 
     from medistill.sharing.statement import sender_words
 
-    console = out_console()
-    table = Table(title=f"{len(united.labels)} images of {len(sources)} sets", title_justify="left", title_style="bold")
-    for heading in ("Images", "Sender", "Epsilon", *united.class_names):
+    console, before = out_console(), united.provenance.united_images
+    made = "" if before is None else f", the means of {before} by their masses"
+    title, class_names = f"{len(united.labels)} images of {len(sources)} sets{made}", united.class_names
+    class_names = class_names if before is None else ()
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in ("Images", "Sender", "Epsilon", *class_names):
         table.add_column(heading, justify="left" if heading in ("Images", "Sender") else "right")
     for part in united.provenance.sources or ():
         first, last = part.first, part.first + part.images - 1
-        counts = np.bincount(united.labels[first : last + 1], minlength=len(united.class_names))
+        counts = [np.sum(united.labels[first : last + 1] == label) for label in range(len(class_names))]
         epsilon = "none" if part.epsilon is None else f"{part.epsilon:.3g}"
         table.add_row(f"{first} to {last}", sender_words(part.sender, part.signer), epsilon, *map(str, counts))
     console.print(table)

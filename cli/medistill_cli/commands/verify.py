@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,13 @@ from medistill_cli.clock import today
 from medistill_cli.results import print_json
 from medistill_cli.terminal import out_console
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from medistill.privacy.findings import AttackFindings
+
 STYLES = {"passed": "green", "declared": "", "missing": "yellow"}
+HEADINGS = ("Whoever", "What was tried", "Counted", "In the set", "Limit", "In real ones", "In all", "Verdict")
 
 
 def verify(
@@ -57,6 +63,30 @@ def verify(
         table.add_row(check.name, Text(check.state, STYLES[check.state]), Text(check.told))
     console = out_console()
     console.print(table)
+    if found.findings:
+        console.print(_attacks(found.findings))
     console.print("\nThis does not show", style="bold")
     for one in NOT_SHOWN:
         console.print(f"  {one}.")
+
+
+def _attacks(found: tuple[AttackFindings, ...]) -> Table:
+    """What every attack of the declared audit found, beside its controls, by what its attacker has."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from medistill.report.attack_words import counted_words, figure_text, limit_text, verdict_text, who
+    from medistill.visible import visible
+
+    table = Table(title="What the sender's audit tried", title_justify="left", title_style="bold")
+    for heading in HEADINGS:
+        table.add_column(heading)
+    for attack in found:
+        for one in attack.findings:
+            figures = (one.figures.of_set, one.figures.control, one.figures.originals)
+            told = ("" if of.value is None else figure_text(of.value, one.asked.reads_as) for of in figures)
+            in_set, control, originals = told
+            limit, verdict = limit_text(one.asked, one.threshold), verdict_text(one)
+            row = (who(attack.knows), attack.plain_words, counted_words(one.asked), in_set, limit, control, originals)
+            table.add_row(*(Text(visible(cell)) for cell in (*row, verdict)))
+    return table

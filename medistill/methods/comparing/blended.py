@@ -33,7 +33,7 @@ def blended(
         DivergedError: one of the networks left the finite numbers.
     """
     context = compared.context
-    ends, digest = trained_networks(compared, settings.trained)
+    ends, digest = trained_networks(context, compared.class_ids, compared.normalisation, settings.trained)
     whose = (context.spec, ends, context.recipe.seed, context.device)
     distance = features(BlendedNetworks(*whose))
     term = ClassTerm(

@@ -9,11 +9,14 @@ from medistill.methods.comparing.method import Comparing
 from medistill.recipe.comparing import BlendingRecipe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medistill.engine.objectives.base import Objective
     from medistill.engine.objectives.compared_features import ComparedFeatures
     from medistill.engine.parameterisations.base import Parameterisation
     from medistill.engine.sources.blend import BlendedNetworks
     from medistill.methods.comparing.compare import Compared, Sockets
+    from medistill.training.context import Context
 
 Settings = TypeVar("Settings", bound=BlendingRecipe)
 
@@ -46,6 +49,14 @@ class Blending(Comparing[Settings]):
             settings: of the method.
             networks: source of the networks in whose eyes they are compared.
         """
+
+    def train_together(self, context: Context, class_ids: Sequence[int]) -> None:
+        """Train the networks in whose eyes images are compared."""
+        from medistill.methods.comparing.trained_networks import trained_networks
+        from medistill.training.fitted_normalisation import fitted_normalisation
+
+        normalisation = fitted_normalisation(context.corpus, context.recipe, context.progress)
+        trained_networks(context, class_ids, normalisation, self.settings_of(context.recipe).trained)
 
     def parameterisation(self, compared: Compared, settings: Settings) -> Parameterisation:
         """Return what the images are made of: pixels that move by SGD."""

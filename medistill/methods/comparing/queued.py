@@ -26,7 +26,7 @@ def queued(compared: Compared, settings: QueueRecipe, weight: float) -> Queued:
     network = build_network(spec, generator(seed, "student"))
     queue = Queue(
         fresh=compared.fresh,
-        originals=training_images(compared),
+        originals=training_images(compared.context, compared.class_ids, compared.normalisation),
         settings=QueueSettings(
             first=settings.first,
             most=settings.most,

@@ -12,6 +12,7 @@ from medistill.artifacts.making import Chain
 from medistill.methods.base import Distilled
 from medistill.methods.quantising.quantise import quantise
 from medistill.methods.quantising.teacher import soft_labels
+from medistill.recipe import CentroidsRecipe, Recipe, quantisation_of
 from medistill.training.context import Context
 from medistill.training.fitted_normalisation import fitted_normalisation
 
@@ -34,6 +35,7 @@ def centroid_set(context: Context, class_ids: Sequence[int], origin: Mapping[str
     centroids = quantise(context, class_ids)
     normalisation = fitted_normalisation(corpus, recipe, progress)
     images = centroids.images(normalisation)
+    taught = recipe.method.learns_labels
     return Distilled(
         images=images,
         labels=centroids.labels,
@@ -41,8 +43,20 @@ def centroid_set(context: Context, class_ids: Sequence[int], origin: Mapping[str
         stage=np.zeros(len(images), np.int64),
         student_lr=recipe.evaluate.lr,
         normalisation=normalisation,
-        soft_labels=soft_labels(images, normalisation, context) if recipe.method.learns_labels else None,
+        soft_labels=soft_labels(images, normalisation, context, teaching_of(recipe)) if taught else None,
         chain=chain,
         origin=origin,
         quantisation=centroids.record,
     )
+
+
+def teaching_of(recipe: Recipe) -> CentroidsRecipe:
+    """How soft labels come to the centroids of a recipe.
+
+    Raises:
+        TypeError: its method has none.
+    """
+    settings = quantisation_of(recipe.method)
+    if not isinstance(settings, CentroidsRecipe):
+        raise TypeError(f"method {recipe.method.name} has no teachers")
+    return settings

@@ -25,6 +25,19 @@ class Quantising(Method[Settings]):
     def facts(self, settings: Settings | None = None) -> Facts:
         return replace(super().facts(settings), centroids=True)
 
+    def train_together(self, context: Context, class_ids: Sequence[int]) -> None:
+        """Train the teachers, after the leader has made the centroids: what cannot be quantised is refused first."""
+        if not self.settings_of(context.recipe).learns_labels:
+            return
+        from medistill.methods.quantising.centroids import teaching_of
+        from medistill.methods.quantising.quantise import quantise
+        from medistill.methods.quantising.teacher import train_teachers
+        from medistill.training.fitted_normalisation import fitted_normalisation
+
+        context.ranks.lead(lambda: quantise(context, class_ids))
+        seen = fitted_normalisation(context.corpus, context.recipe, context.progress)
+        train_teachers(seen, context, teaching_of(context.recipe))
+
     def distil(
         self,
         context: Context,

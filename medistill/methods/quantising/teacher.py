@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from medistill.evaluate.network_keys import what_decides
 from medistill.evaluate.protocol import raw_schedule
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import build_network
-from medistill.recipe import CentroidsRecipe, Recipe, quantisation_of
 from medistill.training.context import Context
 from medistill.training.ensemble import JobRunner, OutputsFile, TrainingJob
 from medistill.training.fresh_network import TrainingSet, logits
@@ -29,7 +29,22 @@ from medistill.training.randomness import generator
 FOLDER = "teacher"
 
 
-def soft_labels(images: np.ndarray, normalisation: Normalisation, context: Context) -> np.ndarray:
+class Teaching(Protocol):
+    """How many teachers there are, and how their answers are tempered.
+
+    Attributes:
+        teachers: how many.
+        temperature: what their logits are divided by.
+    """
+
+    @property
+    def teachers(self) -> int: ...
+
+    @property
+    def temperature(self) -> float: ...
+
+
+def soft_labels(images: np.ndarray, normalisation: Normalisation, context: Context, teaching: Teaching) -> np.ndarray:
     """Return probabilities float32 (N, classes): the mean over the teachers of softmax(logits / temperature).
 
     Each teacher is trained as a network of the evaluation is on all originals, with numbers of its own, and kept in
@@ -39,32 +54,46 @@ def soft_labels(images: np.ndarray, normalisation: Normalisation, context: Conte
         images: normalised float32 (N, C, H, W).
         normalisation: what the teachers see of the originals.
         context: corpus, recipe, network and device, and the folder of the run.
+        teaching: of the recipe's method.
 
     Raises:
         DivergedError: a teacher left the finite numbers.
     """
     recipe, spec, device = context.recipe, context.spec, context.device
-    jobs = _jobs(normalisation, context)
-    runner = JobRunner(jobs, context.progress.say)
-    runner.run(context, "Training teachers")
+    trained = train_teachers(normalisation, context, teaching)
     shown = LabelledImages.of_floats(
         torch.from_numpy(images).to(device),
         torch.zeros(len(images), dtype=torch.int64, device=device),
         normalisation=normalisation,
     )
-    temperature = _settings(recipe).temperature
     total = torch.zeros(len(images), spec.classes, device=device)
-    for job in jobs:
+    for job in trained.jobs:
         network = build_network(spec, job.rng(), device)
-        FlatParameters(network).load(torch.from_numpy(runner.done[job].arrays["parameters"]).to(device))
-        total += torch.softmax(logits(network, shown, spec, recipe, device) / temperature, dim=1)
-    mean: np.ndarray = (total / len(jobs)).cpu().numpy()
+        FlatParameters(network).load(torch.from_numpy(trained.done[job].arrays["parameters"]).to(device))
+        total += torch.softmax(logits(network, shown, spec, recipe, device) / teaching.temperature, dim=1)
+    mean: np.ndarray = (total / len(trained.jobs)).cpu().numpy()
     return mean
 
 
-def _jobs(normalisation: Normalisation, context: Context) -> list[TrainingJob]:
+def train_teachers(normalisation: Normalisation, context: Context, teaching: Teaching) -> JobRunner:
+    """Train the teachers that are not there yet, all ranks of the context together, and return them.
+
+    Args:
+        normalisation: what they see of the originals.
+        context: as for `soft_labels`.
+        teaching: likewise.
+
+    Raises:
+        DivergedError: a teacher left the finite numbers.
+    """
+    runner = JobRunner(_jobs(normalisation, context, teaching.teachers), context.progress.say)
+    runner.run(context, "Training teachers")
+    return runner
+
+
+def _jobs(normalisation: Normalisation, context: Context, asked: int) -> list[TrainingJob]:
     recipe, folder = context.recipe, private_folder(context.out / FOLDER)
-    teachers = 1 if context.spec.encoder is not None else _settings(recipe).teachers
+    teachers = 1 if context.spec.encoder is not None else asked
     key = hashlib.sha256(what_decides(context) + repr(normalisation.as_json()).encode()).hexdigest()
 
     @cache
@@ -89,10 +118,3 @@ def _jobs(normalisation: Normalisation, context: Context) -> list[TrainingJob]:
         )
 
     return [job(number) for number in range(teachers)]
-
-
-def _settings(recipe: Recipe) -> CentroidsRecipe:
-    settings = quantisation_of(recipe.method)
-    if not isinstance(settings, CentroidsRecipe):
-        raise TypeError(f"method {recipe.method.name} has no teachers")
-    return settings

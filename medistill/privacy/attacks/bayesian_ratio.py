@@ -140,6 +140,7 @@ class BayesianInAndOut(BayesianRatio):
     """An image that no other shadow holds is scored by what holding does to the others."""
 
     name, rank, variant = "Bayesian likelihood ratio, in and out", 82, "in and out"
+    plain_words = "With and without, steadied by all answers"
     display_name, pairings = name, f"bayesian {variant}"
 
 
@@ -147,6 +148,7 @@ class BayesianOutOnly(BayesianRatio):
     """Needs no shadow that holds the image."""
 
     name, rank, variant = "Bayesian likelihood ratio, out only", 84, "out only"
+    plain_words = "Without, steadied by all answers"
     display_name, pairings = name, f"bayesian {variant}"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from medistill.evaluate.intervals import Estimate
-from medistill.privacy.attack import Evidence
+from medistill.privacy.attack import NOT_MADE, Evidence, Figures
 from medistill.privacy.criterion import Asked, Criterion, Verdict
 from medistill.privacy.exact import drawn_of, exact_proportion, sum_at_least
-from medistill.privacy.membership import CanaryTest
+from medistill.privacy.membership import SOURCES, CanaryTest
 from medistill.privacy.score_attack import MembershipFamily
 from medistill.privacy.signals import SetFacts, Signals
 from medistill.recipe import AuditRecipe
@@ -18,6 +18,9 @@ CHANCE = Asked("repeated canaries", "at least", "share", "canary_chance")
 NO_CANARY = (
     "no training image was given a wrong label: audit.canaries is 0, or there are fewer than 20 training patients"
 )
+
+
+NO_INTERVAL = "a chance has no interval"
 
 
 def canary_test(repeats: np.ndarray, inserted: np.ndarray, source: str, *, level: float) -> CanaryTest:
@@ -53,10 +56,15 @@ def _share(repeats: np.ndarray, taken: np.ndarray, level: float) -> Estimate:
     return exact_proportion(float(repeats[taken].mean()), int(taken.any(axis=0).sum()), level)
 
 
+def _chance(chance: float | None) -> Estimate:
+    return NOT_MADE if chance is None else Estimate(chance, reason=NO_INTERVAL)
+
+
 class Canaries(MembershipFamily):
     """Made on the shadows: about half of them hold each canary."""
 
     name, display_name, needs, rank = "canaries", "canaries", "shadows", 90
+    knows, plain_words = ("set", "recipe", "insertion"), "False answers put in that come out again"
     asks = (CHANCE,)
 
     def run(self, signals: Signals) -> Evidence:
@@ -79,6 +87,11 @@ class Canaries(MembershipFamily):
                 verdict, reason = "not enough evidence", "every shadow held every canary, or none did"
             told.append(Criterion(name, test.chance, least, verdict, reason, CHANCE))
         return tuple(told)
+
+    def figures(self, evidence: Evidence, asked: Asked) -> Figures:
+        """The chance on each source: where wrong labels are learnt by heart it is next to nothing."""
+        chances = {one.source: one.chance for one in evidence.canaries}
+        return Figures(*(_chance(chances.get(source)) for source in SOURCES))
 
 
 ATTACKS = (Canaries(),)

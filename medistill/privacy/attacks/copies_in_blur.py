@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from medistill.privacy.person_search import PersonSearch
+from medistill.privacy.person_search import WaysSearch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,17 +41,21 @@ def inner(images: Tensor) -> Tensor:
     return images[:, :, top : images.shape[2] - top, left : images.shape[3] - left].flatten(1)
 
 
-class CopiesInBlur(PersonSearch):
+class CopiesInBlur(WaysSearch):
     """Finds blurred copies: there is less of them, and all of it is one person's."""
 
     name, space, display_name, rank = "copies in blur", "blurred originals", "blurred originals", 13
+    plain_words = "A blurred picture"
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """One a degree of blur."""
         from medistill.privacy.likeness import one_channel
         from medistill.privacy.own_detail import OwnDetail, best_products
 
-        spaces = [OwnDetail(inner(blurred(originals.grey, share)), FLOOR) for share in DEGREES]
+        def space(share: float) -> OwnDetail:
+            return OwnDetail(originals.seen(lambda grey: inner(blurred(grey, share))), FLOOR)
+
+        spaces = [space(share) for share in DEGREES]
         return tuple(partial(best_products, lambda one: inner(one_channel(one))[:, None], space=one) for one in spaces)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medistill.privacy.person_search import PersonSearch
+from medistill.privacy.person_search import WaysSearch
 
 if TYPE_CHECKING:
     from medistill.privacy.likeness import Originals, Way
 
 
-class CopiesInDetail(PersonSearch):
+class CopiesInDetail(WaysSearch):
     """Finds a patient under the mean of a class, or mixed with one or two others, or by edges alone."""
 
     name, space, display_name, rank = "copies in own detail", "own detail", "own detail", 11
+    plain_words = "What one person alone has"
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """At the best shift of up to one pixel."""
@@ -21,7 +22,7 @@ class CopiesInDetail(PersonSearch):
         from medistill.privacy.likeness import one_channel
         from medistill.privacy.own_detail import OwnDetail, best_products
 
-        space = OwnDetail(crops(one_channel(originals.grey)).flatten(1))
+        space = OwnDetail(originals.seen(lambda grey: crops(one_channel(grey)).flatten(1)))
         return (lambda images: best_products(lambda some: windows(one_channel(some)).flatten(2), images, space),)
 
 

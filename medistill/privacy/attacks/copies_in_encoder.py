@@ -16,6 +16,7 @@ class CopiesInEncoder(CopySearch):
 
     name, space, display_name = "copies in the encoder's features", "encoder features", "the encoder’s features"
     rank = 25
+    knows, plain_words = ("set", "encoder"), "The same picture, as the encoder sees it"
 
     def applies(self, facts: SetFacts) -> bool:
         """Of a set that was made for an encoder."""

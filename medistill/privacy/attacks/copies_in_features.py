@@ -15,6 +15,7 @@ class CopiesInFeatures(CopySearch):
     """Finds copies that pixels do not show, such as shifted ones."""
 
     name, space, display_name, rank = "copies in features", "features", "network features", 20
+    plain_words = "The same picture, as a program sees it"
 
     def applies(self, facts: SetFacts) -> bool:
         """Of a set that was made for no encoder: a probe's own features are that encoder's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medistill.privacy.person_search import PersonSearch
+from medistill.privacy.person_search import WaysSearch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,17 +25,18 @@ def ranked(images: Tensor) -> Tensor:
     return (below.float() / (2 * flat.shape[1])).view(len(images), 1, *images.shape[2:])
 
 
-class CopiesInGreyCurves(PersonSearch):
+class CopiesInGreyCurves(WaysSearch):
     """Finds negatives, and copies under gamma or another curve."""
 
     name, space, display_name, rank = "copies under grey curves", "grey curves", "the order of grey values", 12
+    plain_words = "A picture with other shades, or a negative"
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """At the best shift of up to one pixel; a negative counts as much."""
         from medistill.privacy.copies import crops, windows
         from medistill.privacy.own_detail import OwnDetail, best_products
 
-        space = OwnDetail(crops(ranked(originals.grey)).flatten(1))
+        space = OwnDetail(originals.seen(lambda grey: crops(ranked(grey)).flatten(1)))
         return (
             lambda images: best_products(
                 lambda some: windows(ranked(some)).flatten(2), images, space, either_sign=True

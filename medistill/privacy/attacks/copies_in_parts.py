@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
-from medistill.privacy.person_search import PersonSearch
+from medistill.privacy.person_search import WaysSearch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,10 +27,11 @@ def squares(images: Tensor) -> Tensor:
     return cut.reshape(len(images), -1, side * side).transpose(0, 1)
 
 
-class CopiesInParts(PersonSearch):
+class CopiesInParts(WaysSearch):
     """Finds halves, quarters and chequered pieces of patients."""
 
     name, space, display_name, rank = "copies in parts", "parts", "parts of the image", 15
+    plain_words = "A part of one person’s picture"
 
     def limit(self, copy_ratio: float) -> float:
         """A copied part is one person's altogether, and a square holds little: the mean of ten may do well in some."""
@@ -39,18 +41,19 @@ class CopiesInParts(PersonSearch):
         """By the mean likeness in the best squares."""
         import torch
 
-        from medistill.privacy.own_detail import OwnDetail
+        from medistill.privacy.own_detail import LARGEST_BLOCK, OwnDetail
 
-        spaces = [OwnDetail(square) for square in squares(originals.grey)]
-        votes = max(1, round(VOTING * len(spaces)))
+        spaces = [OwnDetail(square) for square in originals.seen(lambda grey: squares(grey).transpose(0, 1)).unbind(1)]
+        votes, step = max(1, round(VOTING * len(spaces))), max(1, LARGEST_BLOCK // len(spaces))
 
         def like(images: Tensor) -> Tensor:
             mine = [space(part) for part, space in zip(squares(images), spaces, strict=True)]
-            rows = (
-                torch.stack([part[k] @ space.units.T for part, space in zip(mine, spaces, strict=True)])
-                for k in range(len(images))
-            )
-            return torch.stack([one.topk(votes, dim=0).values.mean(dim=0) for one in rows])
+            found = torch.empty(len(images), len(originals.rows), device=images.device)
+            for k, start in product(range(len(images)), range(0, len(originals.rows), step)):
+                some = slice(start, start + step)
+                one = torch.stack([part[k] @ space.units[some].T for part, space in zip(mine, spaces, strict=True)])
+                found[k, some] = one.topk(votes, dim=0).values.mean(dim=0)
+            return found
 
         return (like,)
 

@@ -15,6 +15,7 @@ class CopiesInPixels(CopySearch):
     """The plainest search, from which others take their shortlist."""
 
     name, space, display_name, rank = "copies in pixels", "pixels", "pixels", 0
+    plain_words = "The same picture, point by point"
 
     def compare(self, signals: Signals) -> Compared:
         """By the L2 distance after contrast normalisation."""

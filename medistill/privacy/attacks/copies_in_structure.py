@@ -15,6 +15,7 @@ class CopiesInStructure(CopySearch):
     """Finds copies whose brightness was bent."""
 
     name, space, display_name, rank = "copies in structure", "structure", "structural similarity", 10
+    plain_words = "The same structure, brighter or darker"
 
     def compare(self, signals: Signals) -> Compared:
         """By sqrt(1 - SSIM)."""

@@ -17,6 +17,7 @@ class CopiesInTargets(CopySearch):
 
     name, space, display_name = "copies in target vectors", "target vectors", "target vectors"
     rank = 27
+    knows, plain_words = ("set", "teacher"), "Numbers beside an image that are one person’s"
 
     def applies(self, facts: SetFacts) -> bool:
         """Of a set that has them."""

@@ -63,6 +63,7 @@ class Distance(ScoreAttack):
     """Made on the images alone, of a set whose images began as means; random training images must be found by it."""
 
     name, display_name, needs, rank = "distance", "distance", "set", 60
+    plain_words = "A picture that lies near to the set"
     remark = (
         "The distance attack trains none: it asks how near a person's image lies to the distilled images themselves."
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from medistill.privacy.attack import Knowledge
 from medistill.privacy.attacks.distance import distance_scores
 from medistill.privacy.copy_search import AuditSubject
 from medistill.privacy.membership import Source
@@ -48,6 +49,8 @@ class InFeatures(ScoreAttack):
     """Made on features alone, of a set for an encoder; random training images must be found by it."""
 
     needs = "set"
+    knows: ClassVar[tuple[Knowledge, ...]] = ("set", "person", "encoder")
+    plain_words = "Near to the set as the encoder sees it"
 
     def applies(self, facts: SetFacts) -> bool:
         """Of a set that was made for an encoder."""
@@ -138,6 +141,8 @@ class WhitenedDistance(InFeatures):
 
     name, display_name, rank = "whitened distance in features", "whitened distance in features", 64
     share: ClassVar[float | None] = None
+    knows: ClassVar[tuple[Knowledge, ...]] = ("set", "person", "others", "encoder")
+    plain_words = "The same, against how people differ"
     remark = (
         "Whitened, wholly or in part, it is measured in units of how people of a class differ, which half of the "
         "patients tell of the other."
@@ -161,6 +166,7 @@ class PartlyWhitenedDistance(WhitenedDistance):
 
     name, display_name, rank = "partly whitened distance in features", "partly whitened distance in features", 66
     share = 0.9
+    plain_words = "The same, in part against how people differ"
     remark = ""
 
 

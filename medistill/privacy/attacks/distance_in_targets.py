@@ -27,6 +27,8 @@ class DistanceInTargets(InTargets, DistanceInFeatures):
     """By the teacher's own scale."""
 
     name, display_name, rank = "distance in target vectors", "distance in target vectors", 68
+    knows = ("set", "person", "teacher")
+    plain_words = "Near to the set as the teacher sees it"
     remark = (
         "The distance in target vectors trains no network: it asks how near what the teacher sees in a person’s image "
         "lies to the vectors of the set."
@@ -37,6 +39,8 @@ class WhitenedDistanceInTargets(InTargets, WhitenedDistance):
     """By how people of one class differ in the teacher's features."""
 
     name, display_name, rank = "whitened distance in target vectors", "whitened distance in target vectors", 69
+    knows = ("set", "person", "others", "teacher")
+    plain_words = "The same, against how people differ"
     remark = ""
 
 

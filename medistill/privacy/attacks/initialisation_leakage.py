@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medistill.privacy.attack import Attack, Evidence
+from medistill.privacy.attack import NOT_MADE, Attack, Evidence, Figures
 from medistill.privacy.audit import LeakageFigures
 from medistill.privacy.copy_search import AuditSubject
 from medistill.privacy.criterion import Asked, Criterion, Verdict
@@ -104,6 +104,7 @@ class InitialisationLeakage(Attack):
 
     name, display_name, family = "initialisation leakage", "initialisation leakage", "initialisation"
     needs, rank = "set", 30
+    knows, plain_words = ("set", "person"), "Remains of the picture an image began as"
     asks = (RECOVERED, TRACED, SMALLEST_MEAN)
 
     def run(self, signals: Signals) -> Evidence:
@@ -121,6 +122,13 @@ class InitialisationLeakage(Attack):
         remains = _no_remains(figures, facts.initialisation, evidence.reason, settings)
         means = (_means_of_several(facts, settings),) if facts.initialisation == "quantised" else ()
         return (*remains, *means)
+
+    def figures(self, evidence: Evidence, asked: Asked) -> Figures:
+        """Shares that single out, and that are traceable to, what they began as; originals began as themselves."""
+        found = {one.subject: one.recovered if asked == RECOVERED else one.traced for one in evidence.leakage}
+        if asked == SMALLEST_MEAN:
+            return Figures()
+        return Figures(found.get("distilled", NOT_MADE), found.get("random", NOT_MADE))
 
 
 def _figures(subject: AuditSubject, initial_rows: np.ndarray, signals: Signals) -> LeakageFigures:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from medistill.data.burnt_in_text import too_small_for_letters
-from medistill.privacy.attack import Attack, Evidence
+from medistill.evaluate.intervals import Estimate
+from medistill.privacy.attack import Attack, Evidence, Figures
 from medistill.privacy.criterion import Asked, Criterion
 from medistill.privacy.letters import TextFigures, legible_in_set, sees
 from medistill.privacy.signals import SetFacts, Signals
@@ -30,6 +31,7 @@ DRAWN_HERE = "medistill drew the originals itself, and writes no text into them"
 OVERLOOKED = (
     "Letters that the reader of text does not see, such as handwriting or mirrored ones, are not looked for in the set."
 )
+PLANTED_IN = "images in which a planted word was found"
 UNREAD = "Letters were not looked for in the set: no reader of text was installed."
 
 
@@ -38,6 +40,7 @@ class LettersAttack(Attack):
 
     name, display_name, family = "letters", "letters", "letters"
     needs, rank = "set", 100
+    plain_words = "Names and other writing"
     asks = (ORIGINALS_READ, LETTERS, OVERLAYS)
 
     def run(self, signals: Signals) -> Evidence:
@@ -47,6 +50,12 @@ class LettersAttack(Attack):
     def judge(self, evidence: Evidence, facts: SetFacts, settings: AuditRecipe) -> tuple[Criterion, ...]:
         """By what was read."""
         return () if evidence.text is None else no_text(evidence.text)
+
+    def figures(self, evidence: Evidence, asked: Asked) -> Figures:
+        """Of letters in the set in how many images the strongest planted word was found."""
+        planted = () if evidence.text is None or asked != LETTERS else evidence.text.planted
+        strongest = max(planted, key=lambda one: one.contrast, default=None)
+        return Figures() if strongest is None else Figures(control=Estimate(strongest.found, reason=PLANTED_IN))
 
     def leaves_open(self, evidence: Evidence | None) -> str:
         """What no reader sees, or that there was none."""

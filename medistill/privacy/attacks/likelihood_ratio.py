@@ -56,6 +56,7 @@ class InAndOut(LikelihoodRatio):
     """Does better with many shadows."""
 
     name, rank, variant = "likelihood ratio, in and out", 70, "in and out"
+    plain_words = "Sets made with and without the person"
     display_name, pairings = name, variant
 
 
@@ -63,6 +64,7 @@ class OutOnly(LikelihoodRatio):
     """Does better with few."""
 
     name, rank, variant = "likelihood ratio, out only", 80, "out only"
+    plain_words = "Sets made without the person"
     display_name, pairings = name, variant
 
 

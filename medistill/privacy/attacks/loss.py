@@ -21,6 +21,7 @@ class Loss(ScoreAttack):
     """Made on networks that are trained on the set itself."""
 
     name, display_name, needs, rank = "loss", "loss", "networks", 50
+    knows, plain_words = ("set", "recipe", "person"), "Recognised by a program trained on the set"
 
     def scores(self, signals: Signals) -> tuple[Scores, ...]:
         """Of every source."""

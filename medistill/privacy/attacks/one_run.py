@@ -13,16 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medistill.privacy.attack import Evidence
+from medistill.evaluate.intervals import Estimate
+from medistill.privacy.attack import NOT_MADE, Evidence, Figures
 from medistill.privacy.criterion import Asked, Criterion, Verdict
-from medistill.privacy.membership import OneRun, OneRunBound, Source
+from medistill.privacy.membership import SOURCES, OneRun, OneRunBound
 from medistill.privacy.one_run_bound import epsilon_at_least
 from medistill.privacy.score_attack import MembershipFamily
 from medistill.privacy.signals import CoinScores, OneRunSignals, SetFacts, Signals
 from medistill.recipe import AuditRecipe
 
-WITHIN_PROMISE = Asked("one run epsilon", "at most", "share")
+WITHIN_PROMISE = Asked("one run epsilon", "at most", "number")
 """What the set promises, where it promises something; else nothing is asked."""
+FROM_BELOW = "it is a bound from below"
 NAME = "Epsilon that one run shows to be exceeded"
 
 
@@ -103,6 +105,7 @@ class OneRunAttack(MembershipFamily):
     """Made on a set that is made once more, and on the originals that it is made of."""
 
     name, display_name, needs, rank = "one run", "one run", "one run", 95
+    knows, plain_words = ("set", "recipe", "person", "others"), "Who was in, of patients drawn by coin"
     asks = (WITHIN_PROMISE,)
 
     def run(self, signals: Signals) -> Evidence:
@@ -126,10 +129,15 @@ class OneRunAttack(MembershipFamily):
         verdict: Verdict = "fail" if bound.epsilon > most else "pass"
         return (Criterion(NAME, bound.epsilon, most, verdict, "", WITHIN_PROMISE),)
 
+    def figures(self, evidence: Evidence, asked: Asked) -> Figures:
+        """The bound on each source; of originals, which promise nothing, it shows what there is to find."""
+        found = evidence.one_run
+        bounds = (None if found is None else found.of(source) for source in SOURCES)
+        return Figures(*(NOT_MADE if one is None else Estimate(one.epsilon, reason=FROM_BELOW) for one in bounds))
+
 
 def _record(made: OneRunSignals, confidence: float) -> OneRun:
     """What follows from every source."""
-    sources: tuple[Source, ...] = ("distilled", "random", "raw")
     bounds = (
         best_bound(
             [one for one in made.scores if one.source == source],
@@ -137,7 +145,7 @@ def _record(made: OneRunSignals, confidence: float) -> OneRun:
             delta=made.delta,
             confidence=confidence,
         )
-        for source in sources
+        for source in SOURCES
     )
     return OneRun(
         canaries=len(made.inside),

@@ -82,6 +82,7 @@ class RelativeInAndOut(Relative):
     """Expects the mean of what networks with and without an image say."""
 
     name, rank, variant = "relative, in and out", 86, "in and out"
+    plain_words = "With and without, beside other people"
     display_name, pairings = name, f"relative {variant}"
 
 
@@ -89,6 +90,7 @@ class RelativeOutOnly(Relative):
     """Needs no shadow that holds the image, and one that does not."""
 
     name, rank, variant = "relative, out only", 88, "out only"
+    plain_words = "Without, beside other people"
     display_name, pairings = name, f"relative {variant}"
 
 

@@ -65,6 +65,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "Paired difference",
         "Difference of two arms on the same patients; it is known better than either arm's own figure.",
     ),
+    ("Positive control", "What an attack must find something in, so that finding nothing elsewhere means something."),
     ("PPV", "Share of the called images that are of the class, at the prevalence of the test split."),
     ("Prevalence", "Share of a class in the test split; in a hospital it is another one, and PPV and NPV with it."),
     ("ROC curve", "Sensitivity against false alarms over all thresholds."),

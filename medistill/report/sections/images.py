@@ -84,7 +84,8 @@ def _facts(view: ReportView, distilled: SetSummary) -> Facts:
         means = f"noise, and rendered from {means}"
     drawn = drawn_by(view.report) or ("not all drawn alike" if unusual(view.report) else "")
     real = f"original training images, {drawn}" if drawn else "original training images"
-    begun = {"real": real, "noise": "noise", "quantised": means}
+    patches = "patches of original training images, unchanged"
+    begun = {"real": real, "noise": "noise", "quantised": means, "patches": patches}
     return facts(
         ("Method", distilled.method),
         ("Started from", begun[distilled.starts_from] if distilled.starts_from else ""),
@@ -118,6 +119,12 @@ def _images(view: ReportView, of_class: Mapping[str, int]) -> str:
 def began_as_real(report: Report) -> Iterator[Caveat]:
     """Whether distilled images may show what real ones show."""
     distilled = report.distilled
+    if distilled is not None and report.shows_people and distilled.starts_from == "patches":
+        yield Caveat(
+            "Images are parts of real ones",
+            "The distilled images are pasted together from regions of real training images, none of whose pixels was "
+            "changed. They are as confidential as the originals. No audit passes such a set.",
+        )
     if distilled is None or not report.shows_people or not (distilled.starts_from == "real" or unusual(report)):
         return
     which = "The distilled images" if distilled.starts_from == "real" else "Some of the distilled images"

@@ -41,9 +41,10 @@ from medistill.report.wording import class_label, count, counted, level, listed,
 SEARCHED_FOR_PEOPLE = (
     "Some searches ask whether an image holds what is one person’s own: the mean of all originals is taken off, and "
     "what varies much among people counts little. They look under grey curves and blur, in other poses, in parts and "
-    "in mixtures of up to three patients. In these a copy must also be surer than chance makes any image when half of "
-    "the held-out patients take the place of the training patients; together they are meant to be wrong about one set "
-    "in twenty at most. Of each control some images are searched."
+    "in mixtures of up to three patients. In these a copy must also be surer than chance makes any image: by how alike "
+    "the images are to the held-out patients, and by what they reach when half of these take the place of the training "
+    "patients. Together they are meant to be wrong about one set in twenty at most. Of each control some images are "
+    "searched."
 )
 """How the searches that compare with people decide."""
 

@@ -55,6 +55,8 @@ def audit(
 ) -> Audit:
     """Make every attack of `medistill.privacy.attacks` on the set and on its controls; write ``out/audit.json``.
 
+    ``out/audit.html`` is the same on a sheet of paper.
+
     The search for copies runs on as many random training images too, in which it must find copies, and on held-out
     images of other patients, in which it should find none; other attacks have controls of their own. What networks say
     in attacks on membership is kept in ``out/membership`` (mode 0700): a call that was interrupted trains only what is
@@ -101,7 +103,7 @@ def audit(
         result = _record(signals, attacks, evidence, criteria, command, started)
         keep_json(folder / "audit.json", result.as_json(), private=True)
         seal_audit(distilled, folder)
-        write_pages(folder, signals, show_real=show_real)
+        write_pages(folder, result, signals, show_real=show_real)
         return result
 
     return ranks.first(conclude, lambda: load_audit(folder / "audit.json"))

@@ -1,4 +1,4 @@
-"""Pages for the auditor's eyes, which show the originals and stay where they are."""
+"""Pages of an audit: one that goes wherever the audit does, and those that show originals and stay where they are."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from pathlib import Path
 import numpy as np
 
 from medistill.artifacts.atomic import write_text
+from medistill.privacy.audit import Audit
+from medistill.report.audit_page import render_audit
 from medistill.report.overlays import render_overlays
 from medistill.report.pairs import Pair, render_pairs
 from medistill.studies.audit.looked_at import looked_at
 from medistill.studies.audit.signals import AuditSignals
 
-OVERLAYS_PAGE, PAIRS_PAGE = "overlays.html", "pairs.html"
+AUDIT_PAGE, OVERLAYS_PAGE, PAIRS_PAGE = "audit.html", "overlays.html", "pairs.html"
 PAIRS = 50
 """Closest pairs that are shown."""
 
 
-def write_pages(folder: Path, signals: AuditSignals, *, show_real: bool) -> None:
-    """Write what the originals of a site share, and with ``show_real`` the closest pairs; remove an earlier audit's."""
+def write_pages(folder: Path, audit: Audit, signals: AuditSignals, *, show_real: bool) -> None:
+    """Write the audit itself, what the originals of a site share, and with ``show_real`` the closest pairs.
+
+    Of an earlier audit none stays.
+    """
+    write_text(folder / AUDIT_PAGE, render_audit(audit), private=True)
     for page in (PAIRS_PAGE, OVERLAYS_PAGE):
         (folder / page).unlink(missing_ok=True)
     if signals.patterns:

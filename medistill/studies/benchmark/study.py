@@ -259,6 +259,7 @@ def _check_recipe(benchmark: Benchmark, recipe: Recipe, limit: int | None) -> No
     held_out = 0 if benchmark.val else 1
     needed = max(recipe.fewest_images, recipe.fewest_patients)
     start = {"real": f"the images start from {needed} of them", "noise": "the method has to see every class"}
+    start["patches"] = f"the images are made of patches of {needed} of them"
     why = start.get(recipe.method.starts_from, f"the images start from means of {needed} of them")
     if limit is not None and limit < needed + held_out:
         raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.errors import ArtifactError, MedistillError
+from medistill.errors import ArtifactError, MedistillError, RankError, SaidElsewhere
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.audit import Audit, load_audit
 from medistill.report.exchange import SetAudit
@@ -53,6 +53,8 @@ class Auditor:
                     command="medistill exchange-study",
                     progress=context.progress,
                 )
+        except (RankError, SaidElsewhere):
+            raise  # it is not of this set
         except MedistillError as error:
             context.progress.say(f"The set of {site.name} could not be audited: {error.seen}.")
             return SetAudit("not audited", (), (), error.seen)

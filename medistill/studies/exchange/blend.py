@@ -56,7 +56,7 @@ def blended(
     Args:
         rows: of the corpus.
         sent: what others sent, of which `unblendable` has nothing to say; None leaves the originals alone.
-        weight: above 0.
+        weight: 0 leaves them alone too.
         normalisation: that the originals get, and into which what was sent is moved through its grey values.
         context: corpus, network and device.
     """
@@ -65,7 +65,7 @@ def blended(
         own = LabelledImages.of_corpus(corpus, rows, normalisation, device)
     else:
         own = features_at(corpus, rows, encoder, device)
-    if sent is None:
+    if sent is None or weight == 0:
         return own
     distilled = sent.distilled
     images = sent.seen

@@ -10,17 +10,19 @@ from functools import partial
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder
-from medistill.errors import DivergedError
+from medistill.errors import ArtifactError, DivergedError
 from medistill.evaluate.network_keys import what_decides
 from medistill.evaluate.site_matrix import SourcePredictions
 from medistill.studies.exchange.choice import (
     KeptLosses,
+    OwnPatients,
     Way,
     answers,
     best_way,
     fixed_way,
-    mean_losses,
+    losses_of,
     penalties_of,
+    way_beside,
 )
 from medistill.studies.exchange.sources import SourceData, TrainingData
 from medistill.training.context import Context
@@ -43,7 +45,8 @@ def source_predictions(sources: Sequence[SourceData], rows: np.ndarray, context:
     Args:
         sources: what networks learn from.
         rows: int64 (N,), the test images, as rows of the corpus.
-        context: corpus of all sites, number of networks, augmentation and seed, network and device.
+        context: corpus of all sites, number of networks, augmentation and seed, network and device; of several ranks
+            each takes a choice, and then a network, at a time.
     """
     private_folder(context.out)
     by_site = sorted((one for one in sources if one.data is not None), key=lambda one: (one.site == "", one.site))
@@ -64,11 +67,12 @@ def source_predictions(sources: Sequence[SourceData], rows: np.ndarray, context:
     )
     nothing, predicted = np.empty((0, len(rows), len(context.corpus.class_names)), np.float32), []
     for source in sources:
-        images, way = 0 if source.data is None else len(source.data.labels), ways.get(source.name)
+        way = ways.get(source.name)
         lost = diverged.get(source.name) or runner.diverged.get(source.name)
         reason = source.reason if lost is None else lost.seen
         test = nothing if reason else np.stack([one.arrays["test"] for one in runner.of(source.name)])
         joined = way is not None and source.data is not None and source.data.joined
+        images = 0 if source.data is None else len(source.data.labels) - (source.data.sent if _aside(way) else 0)
         predicted.append(
             SourcePredictions(
                 source.source,
@@ -79,9 +83,16 @@ def source_predictions(sources: Sequence[SourceData], rows: np.ndarray, context:
                 weight=way.weight if way is not None and joined else None,
                 penalty=None if way is None else way.penalty,
                 not_chosen="" if way is None else way.reason,
+                guard=None if way is None else way.guard,
+                without=source.without,
             )
         )
     return predicted
+
+
+def _aside(way: Way | None) -> bool:
+    """Whether what was sent is left aside, so that networks learn from originals alone."""
+    return way is not None and way.weight == 0
 
 
 def _networks(source: SourceData, context: Context) -> int:
@@ -109,12 +120,7 @@ def _ways(sources: Sequence[SourceData], context: Context) -> tuple[dict[str, Wa
     """Name of a source -> how its networks learn, or why none can."""
     choices = [_Choice(source, source.data, context) for source in sources if source.data is not None]
     lost: dict[str, DivergedError] = {}
-    if waiting := [choice for choice in choices if not choice.settled]:
-        with context.progress.task("Choosing weights and penalties", len(waiting)) as task:
-            for choice in waiting:
-                task.advance(0, figures=choice.source.display_name)
-                choice.make()
-                task.advance(1, figures=choice.source.display_name)
+    _choose(choices, context)
     ways = {}
     for choice in choices:
         try:
@@ -125,14 +131,31 @@ def _ways(sources: Sequence[SourceData], context: Context) -> tuple[dict[str, Wa
     return ways, lost
 
 
+def _choose(choices: Sequence[_Choice], context: Context) -> None:
+    """Try what was not tried yet, source by source; several ranks take a source each at a time."""
+    waiting = context.ranks.told(lambda: [n for n, choice in enumerate(choices) if not choice.settled])
+    if not waiting:
+        return
+    with context.progress.task("Choosing weights and penalties", len(waiting)) as task:
+        for place in context.ranks.queue(len(waiting), elsewhere=task.advance):
+            choice = choices[waiting[place]]
+            task.advance(0, figures=choice.source.display_name)
+            choice.make()
+            task.advance(1, figures=choice.source.display_name)
+    for n in waiting:
+        choices[n].take_what_others_tried()
+
+
 class _Choice:
     """How the networks of a source learn: chosen by patients who had no part in it, where that can be."""
 
     def __init__(self, source: SourceData, data: TrainingData, context: Context) -> None:
         self.source, self.data, self.context = source, data, context
-        self.penalties, self.labels = penalties_of(context), context.corpus.labels[data.chosen_on]
+        corpus, chosen_on = context.corpus, data.chosen_on
+        self.penalties = penalties_of(context)
+        self.own = OwnPatients(corpus.labels[chosen_on], corpus.groups[chosen_on])
         self.free = len(data.weights) * len(self.penalties) > 1
-        said = [data.weights, self.penalties, data.chosen_on.tolist(), "choice"]
+        said = [data.weights, self.penalties, data.chosen_on.tolist(), "choice by patient"]
         key = hashlib.sha256(what_decides(context) + data.decides + json.dumps(said).encode()).hexdigest()
         store = OutputsFile(context.out / f"choice_{source.name}.safetensors", key, "losses of a choice")
         self.losses = KeptLosses(store, len(data.weights), context)
@@ -140,7 +163,7 @@ class _Choice:
     @property
     def possible(self) -> bool:
         """Whether there is something to choose, and somebody to choose by."""
-        return self.free and len(np.unique(self.labels)) > 1
+        return self.free and len(np.unique(self.own.labels)) > 1
 
     @property
     def settled(self) -> bool:
@@ -151,12 +174,27 @@ class _Choice:
         """Try what was not tried yet."""
         data, context, source = self.data, self.context, self.source
         shown = LabelledImages.of_corpus(context.corpus, data.chosen_on, data.normalisation, context.device)
-        rng = partial(generator, context.recipe.seed, "exchange choice", source.source, source.site)
+        rng = partial(generator, context.recipe.seed, "exchange choice", *source.random_names)
 
         def tried(number: int) -> np.ndarray:
-            return mean_losses(answers(data.training(0, data.weights[number]), shown, context, rng), self.labels)
+            return losses_of(answers(data.training(0, data.weights[number]), shown, context, rng), self.own.labels)
 
-        self.losses.make(tried)
+        self.losses.make(tried, len(data.chosen_on))
+
+    def take_what_others_tried(self) -> None:
+        """Read the losses that another rank kept.
+
+        Raises:
+            ArtifactError: they cannot be read.
+        """
+        if not self.settled:
+            self.losses = KeptLosses(self.losses.store, self.losses.count, self.context)
+        if not self.settled:
+            raise ArtifactError(
+                f"what another rank tried for {self.source.display_name} cannot be read",
+                expected="losses of a choice on a disk that all ranks share",
+                do="repeat the command",
+            )
 
     def way(self) -> Way:
         """Return the best way.
@@ -165,7 +203,10 @@ class _Choice:
             DivergedError: every network diverged.
         """
         if self.possible:
-            return best_way(np.stack(self.losses.found), self.data.weights, self.penalties)
+            losses = np.stack(self.losses.found)
+            if self.data.joined:
+                return way_beside(losses, self.own, self.penalties, self.context.recipe.exchange)
+            return best_way(losses, self.own, self.data.weights, self.penalties)
         if not self.free:
             return Way(self.data.weights[0], self.penalties[0])
         return fixed_way(self.context, ONE_CLASS, sent=self.data.joined)
@@ -182,6 +223,8 @@ def _job(
         return found if way.penalty is None else TrainingSet(found.data, Penalty(way.penalty))
 
     chosen = json.dumps([way.weight, way.penalty]).encode()
+    # Where what was sent is left aside, these are the very networks of own originals alone.
+    names = ("own_raw", source.site) if _aside(way) else source.random_names
     key = hashlib.sha256(what_decides(context) + rows.tobytes() + data.decides + chosen).hexdigest()
     return TrainingJob(
         group=source.name,
@@ -190,7 +233,7 @@ def _job(
         epochs=data.epochs,
         steps=len(data.labels),
         training=training,
-        rng=lambda: generator(context.recipe.seed, "exchange", source.source, source.site, number),
+        rng=lambda: generator(context.recipe.seed, "exchange", *names, number),
         outputs=predicting(shown, context),
         store=OutputsFile(context.out / f"{source.name}_{number:03d}.safetensors", key),
     )

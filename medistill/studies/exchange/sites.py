@@ -50,7 +50,9 @@ class ExchangeSite:
         return replace(corpus, content=hashlib.sha256(said.encode()).hexdigest(), splits=splits)
 
 
-def plan_exchange(corpus: Corpus, images: int, patients: int = 1, prune: PruneRecipe = UNPRUNED) -> list[ExchangeSite]:
+def plan_exchange(
+    corpus: Corpus, images: int, patients: int = 1, prune: PruneRecipe = UNPRUNED, *, fewest: int = 2
+) -> list[ExchangeSite]:
     """What each site of a corpus can give: a class of which it has enough training images and a validation image.
 
     Args:
@@ -58,18 +60,21 @@ def plan_exchange(corpus: Corpus, images: int, patients: int = 1, prune: PruneRe
         images: fewest training images of a class that a site needs to give it.
         patients: likewise training patients, by their share of its images.
         prune: what share of a site's images goes before they are counted.
+        fewest: sites that must give something; one where others sent sets.
 
     Raises:
-        UsageError: fewer than two sites can give anything, or a class comes from none of them.
+        UsageError: fewer sites can give anything, or a class comes from none of them.
     """
     names = [name for name in corpus.site_names if name != NOT_STATED]
     sites = [_site(corpus, name, f"{n:02d}", images, patients, prune) for n, name in enumerate(names, start=1)]
     giving = [site for site in sites if not site.reason]
-    if len(giving) < 2:
+    if len(giving) < fewest:
         raise UsageError(
             f"{len(giving)} of {len(sites)} sites can distil a set that takes {images} training images a class"
             f"{_after(prune)}",
-            expected="at least two, or nothing can be exchanged",
+            expected="at least two, or nothing can be exchanged"
+            if fewest > 1
+            else "one, whose originals others' sets join",
             do="sort the files as SITE/CLASS/file, or name a table with a column for the site with --labels; or lower "
             "method.ipc",
         )

@@ -20,7 +20,16 @@ from medistill.evaluate.network_keys import what_decides
 from medistill.evaluate.protocol import small_schedule
 from medistill.recipe import EvaluateRecipe
 from medistill.studies.exchange.blend import Sent, blended, unblendable
-from medistill.studies.exchange.choice import Way, answers, best_way, mean_losses, penalties_of
+from medistill.studies.exchange.choice import (
+    OwnPatients,
+    Way,
+    answers,
+    best_way,
+    losses_of,
+    penalties_of,
+    tried_weights,
+    way_beside,
+)
 from medistill.studies.exchange.sites import ExchangeSite
 from medistill.training.context import Context
 from medistill.training.encoded import features_at
@@ -128,7 +137,8 @@ def hospital_answers(site: ExchangeSite, others: DistilledSet, rows: np.ndarray,
     """Return what networks say that learnt from few patients of a site, alone and beside what the others sent.
 
     Weight and penalty are chosen by leaving out parts of these few patients in turn: nobody else of the site is looked
-    at. What is done is kept in ``context.out``, draw by draw.
+    at. So is what the guard for home lets pass. What is done is kept in ``context.out``, draw by draw; of several ranks
+    each takes a draw at a time.
 
     Args:
         site: the hospital.
@@ -152,17 +162,27 @@ def hospital_answers(site: ExchangeSite, others: DistilledSet, rows: np.ndarray,
         raise UsageError(" ".join(notes), expected="fewer", do="give smaller numbers with exchange.patients")
     work = _Hospital(others, rows, context)
     with context.progress.task(f"Few patients of {site.name}", len(taken)) as task:
-        for few in taken:
+        for number in context.ranks.queue(len(taken), elsewhere=task.advance):
+            few = taken[number]
             task.advance(0, figures=f"{few.size} patients, draw {few.draw + 1} of {settings.draws}")
             work.do(few)
             task.advance(1, figures=f"{few.size} patients, draw {few.draw + 1} of {settings.draws}")
+    for few in taken:
+        if (few.size, few.draw) not in work.done:
+            work.do(few)  # another rank did, and kept it
     sizes = sorted({few.size for few in taken})
 
     def table(name: str) -> np.ndarray:
         return np.array([[work.done[size, draw][name] for draw in range(settings.draws)] for size in sizes])
 
     return HospitalAnswers(
-        site.name, tuple(sizes), table("alone"), table("together"), table("weight")[..., 0], tuple(notes)
+        site.name,
+        tuple(sizes),
+        table("alone"),
+        table("together"),
+        table("weight")[..., 0],
+        table("guarded")[..., 0],
+        tuple(notes),
     )
 
 
@@ -182,55 +202,60 @@ class _Hospital:
 
     def do(self, few: FewPatients) -> None:
         """Train on one draw, unless that was done."""
-        context, weights = self.context, self.context.recipe.exchange.weights
-        said = json.dumps([few.rows.tolist(), few.fold.tolist(), weights, penalties_of(context)])
+        context, settings = self.context, self.context.recipe.exchange
+        tried = [settings.weights, penalties_of(context), settings.guard]
+        said = json.dumps([few.rows.tolist(), few.fold.tolist(), *tried])
         key = hashlib.sha256(self.decides + said.encode()).hexdigest()
         name = f"few_{few.size:06d}_{few.draw:03d}.safetensors"
         store = OutputsFile(context.out / name, key, "predictions of few patients")
         kept = store.load(context.progress.say)
         if kept is None:
             normalisation = Normalisation.of(context.corpus.images, few.rows)
-            alone = self._chosen(few, None, (1.0,), normalisation)
-            together = self._chosen(few, self.sent, weights, normalisation)
+            alone, together = self._ways(few, normalisation)
+            first = self._predicted(few, alone, normalisation)
             arrays = {
-                "alone": self._predicted(few, None, alone, normalisation),
-                "together": self._predicted(few, self.sent, together, normalisation),
+                "alone": first,
+                "together": self._predicted(few, together, normalisation) if together.weight > 0 else first,
                 "weight": np.array([together.weight]),
+                "guarded": np.array([0.0 if together.guard is None else together.guard.taken]),
                 "penalties": np.array([way.penalty or np.nan for way in (alone, together)]),
             }
             kept = Outputs(arrays, 0.0)
             store.save(kept)
         self.done[few.size, few.draw] = dict(kept.arrays)
 
-    def _chosen(
-        self, few: FewPatients, sent: Sent | None, weights: Sequence[float], normalisation: Normalisation
-    ) -> Way:
-        """Return the best way, by each part of the patients in turn."""
-        penalties, labels = penalties_of(self.context), self.context.corpus.labels[few.rows]
-        if len(weights) * len(penalties) == 1:
-            return Way(weights[0], penalties[0])
-        found = np.zeros((len(weights), len(penalties), len(labels), len(self.context.corpus.class_names)))
-        for number in np.unique(few.fold):
-            out = few.fold == number
-            shown = self._shown(few.rows[out], normalisation)
-            for w, weight in enumerate(weights):
-                training = self._training(few.rows[~out], sent, weight, normalisation)
-                found[w][:, out] = answers(training, shown, self.context, self._rng(few, "fold", int(number), w))
-        return best_way(mean_losses(found, labels), weights, penalties)
+    def _ways(self, few: FewPatients, normalisation: Normalisation) -> tuple[Way, Way]:
+        """Return the best way of these patients alone, and beside what was sent, by each part of them in turn."""
+        corpus, settings, penalties = self.context.corpus, self.context.recipe.exchange, penalties_of(self.context)
+        own = OwnPatients(corpus.labels[few.rows], corpus.groups[few.rows])
+        losses = np.stack(
+            [self._losses(few, weight, n, normalisation) for n, weight in enumerate(tried_weights(settings))]
+        )
+        return best_way(losses[:1], own, (0.0,), penalties), way_beside(losses, own, penalties, settings)
 
-    def _predicted(self, few: FewPatients, sent: Sent | None, way: Way, normalisation: Normalisation) -> np.ndarray:
+    def _losses(self, few: FewPatients, weight: float, number: int, normalisation: Normalisation) -> np.ndarray:
+        """Losses (P, M) of each patient's images under each penalty, of networks that learnt from other parts."""
+        labels = self.context.corpus.labels[few.rows]
+        found = np.zeros((len(penalties_of(self.context)), len(labels)))
+        for part in np.unique(few.fold):
+            out = few.fold == part
+            shown = self._shown(few.rows[out], normalisation)
+            training = self._training(few.rows[~out], weight, normalisation)
+            rng = self._rng(few, "fold", int(part), number)
+            found[:, out] = losses_of(answers(training, shown, self.context, rng), labels[out])
+        return found
+
+    def _predicted(self, few: FewPatients, way: Way, normalisation: Normalisation) -> np.ndarray:
         context = self.context
-        training = self._training(few.rows, sent, way.weight, normalisation)
+        training = self._training(few.rows, way.weight, normalisation)
         if way.penalty is not None:
             training = TrainingSet(training.data, Penalty(way.penalty))
         shown = self._shown(self.rows, normalisation) if self.tested is None else self.tested
-        rng = self._rng(few, "alone" if sent is None else "together")()
+        rng = self._rng(few, "together" if way.weight > 0 else "alone")()
         return train_and_predict(training, shown, context.spec, context.recipe, rng, context.device)
 
-    def _training(
-        self, rows: np.ndarray, sent: Sent | None, weight: float, normalisation: Normalisation
-    ) -> TrainingSet:
-        data = blended(rows, sent, weight, normalisation, self.context)
+    def _training(self, rows: np.ndarray, weight: float, normalisation: Normalisation) -> TrainingSet:
+        data = blended(rows, self.sent, weight, normalisation, self.context)
         settings = self.context.recipe.evaluate
         return TrainingSet(data, small_schedule(settings, lr=settings.raw_lr, epochs=_epochs(len(data), settings)))
 

@@ -14,14 +14,20 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.evaluate.protocol import distilled_training, random_rows, raw_schedule, small_schedule
 from medistill.evaluate.site_matrix import SOURCES, ExchangeSource
+from medistill.report.wording import listed
+from medistill.sharing.balance import balanced_weights
 from medistill.sharing.merge_source import MergeSource
 from medistill.sharing.merging import merge_sets
 from medistill.studies.exchange.blend import Sent, blended, unblendable
+from medistill.studies.exchange.choice import tried_weights
 from medistill.studies.exchange.sites import ExchangeSite
 from medistill.training.context import Context
 from medistill.training.encoded import seen_by
 from medistill.training.fresh_network import TrainingSet
 from medistill.training.images import LabelledImages
+
+LEAST_SETS = 3
+"""Sets without whom nothing is left beside a site's originals once one is left out."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class TrainingData:
         training: number of a network, weight of an image that was sent -> what that one is trained on.
         chosen_on: int64, rows of the corpus by which weight and penalty are chosen; of one class where none can be.
         weights: of the images that were sent, to choose among; (1,) where nothing was sent beside originals.
-        joined: images that were sent stand beside originals.
+        sent: of the images, those that were sent and stand beside originals; 0 where none does.
     """
 
     labels: np.ndarray
@@ -46,7 +52,12 @@ class TrainingData:
     training: Callable[[int, float], TrainingSet]
     chosen_on: np.ndarray
     weights: tuple[float, ...] = (1.0,)
-    joined: bool = False
+    sent: int = 0
+
+    @property
+    def joined(self) -> bool:
+        """Whether images that were sent stand beside originals."""
+        return self.sent > 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ class SourceData:
         name: of the networks' files.
         data: the images; None where nothing can be learnt.
         reason: why nothing can be learnt; else empty.
+        without: as in `SourcePredictions`.
     """
 
     source: ExchangeSource
@@ -66,11 +78,18 @@ class SourceData:
     name: str
     data: TrainingData | None
     reason: str = ""
+    without: str = ""
 
     @property
     def display_name(self) -> str:
         """What the terminal calls it."""
-        return f"{self.source.replace('_', ' ')}{f' of {self.site}' if self.site else ''}"
+        without = f" without {self.without}" if self.without else ""
+        return f"{self.source.replace('_', ' ')}{f' of {self.site}' if self.site else ''}{without}"
+
+    @property
+    def random_names(self) -> tuple[str, ...]:
+        """Names of its random numbers."""
+        return (self.source, self.site, *((self.without,) if self.without else ()))
 
 
 class Sources:
@@ -78,7 +97,7 @@ class Sources:
 
     Args:
         sites: what each site can give.
-        sets: site -> its set, where it has one.
+        sets: site -> its set, where it has one; and sender -> what was received, of which no originals are here.
         reasons: site -> why it has none.
         context: corpus of all sites, schedules and seed, and where the images go.
     """
@@ -93,19 +112,34 @@ class Sources:
         self.sites, self.sets, self.reasons = sites, sets, reasons
         self.corpus, self.recipe, self.device, self.context = context.corpus, context.recipe, context.device, context
 
+    @property
+    def received(self) -> list[str]:
+        """Senders whose originals are not here."""
+        return [name for name in self.sets if all(site.name != name for site in self.sites)]
+
     @cached_property
     def united(self) -> DistilledSet:
         """The sets of all sites."""
-        return _united(list(self.sets.values()))
+        return self._united(list(self.sets.values()))
 
     def all(self) -> list[SourceData]:
-        """Return the data of every source, by source and then by site."""
-        return [data for source in SOURCES for data in self._of(source)]
+        """Return the data of every source, by source and then by site; last those without one site's set."""
+        return [data for source in SOURCES for data in self._of(source)] + self._unseen()
 
-    def others_of(self, site: str) -> DistilledSet | None:
-        """The sets of all other sites, united; None where none has one."""
-        others = [source for name, source in self.sets.items() if name != site]
-        return _united(others) if others else None
+    def others_of(self, site: str, without: str = "") -> DistilledSet | None:
+        """The sets of all other sites, without that of one of them, united; None where none has one."""
+        others = [source for name, source in self.sets.items() if name not in (site, without)]
+        return self._united(others) if others else None
+
+    def _united(self, sources: Sequence[MergeSource]) -> DistilledSet:
+        """Sets as one, in which each site counts alike if the recipe says so."""
+        if len(sources) == 1:
+            return sources[0].distilled
+        merged = merge_sets(sources)
+        if self.recipe.exchange.balance == "images":
+            return merged
+        senders = np.repeat(np.arange(len(sources)), [len(source.distilled.labels) for source in sources])
+        return replace(merged, weights=balanced_weights(merged.weights, merged.labels, senders))
 
     def _of(self, source: ExchangeSource) -> list[SourceData]:
         if source == "own_raw":
@@ -118,11 +152,26 @@ class Sources:
             return [self._data(source, site, *self._others_sets(site)) for site in self.sites]
         if source == "all_sets":
             return [self._data(source, None, self._of_set(self.united, self._validation()))]
+        if self.received:
+            return [self._data(source, None, None, f"the originals of {listed(self.received)} are not here")]
         if source == "random":
             return [self._data(source, None, self._random())]
         everything = np.concatenate([site.rows for site in self.sites])
         pooled = self._of_originals(everything, self.united.normalisation, self._validation())
         return [self._data(source, None, pooled)]
+
+    def _unseen(self) -> list[SourceData]:
+        """Each site's originals beside the sets of the others but one, which is left out in turn."""
+        if self.recipe.exchange.left_out == "none" or len(self.sets) < LEAST_SETS:
+            return []
+        found = []
+        for site in self.sites:
+            for other in self.sites:
+                if len(site.classes) > 1 and other.name in self.sets and other.name != site.name:
+                    beside = self._own_beside(site, self.others_of(site.name, other.name))
+                    one = self._data("own_and_unseen", site, *beside)
+                    found.append(replace(one, name=f"{one.name}_{other.folder}", without=other.name))
+        return found
 
     def _data(
         self, source: ExchangeSource, site: ExchangeSite | None, data: TrainingData | None, reason: str = ""
@@ -161,8 +210,11 @@ class Sources:
 
     def _own_and_others(self, site: ExchangeSite) -> tuple[TrainingData | None, str]:
         """A site's originals beside what the others sent."""
+        return self._own_beside(site, self.others_of(site.name))
+
+    def _own_beside(self, site: ExchangeSite, others: DistilledSet | None) -> tuple[TrainingData | None, str]:
+        """A site's originals beside some set."""
         alone, reason = self._own_raw(site)
-        others = self.others_of(site.name)
         if alone is None or others is None:
             return None, reason or "no other site has a set"
         if why := unblendable(others):
@@ -176,13 +228,14 @@ class Sources:
             data = blended(site.rows, sent(), weight, alone.normalisation, self.context)
             return TrainingSet(data, raw_schedule(self.recipe.evaluate))
 
+        theirs = others.expanded().labels
         return replace(
             alone,
-            labels=np.concatenate([alone.labels, others.expanded().labels]),
+            labels=np.concatenate([alone.labels, theirs]),
             decides=alone.decides + others.training_bytes(),
             training=training,
-            weights=self.recipe.exchange.weights,
-            joined=True,
+            weights=tried_weights(self.recipe.exchange),
+            sent=len(theirs),
         ), ""
 
     def _of_set(self, distilled: DistilledSet, chosen_on: np.ndarray) -> TrainingData:
@@ -235,7 +288,3 @@ class Sources:
             training=training,
             chosen_on=self._validation(),
         )
-
-
-def _united(sources: Sequence[MergeSource]) -> DistilledSet:
-    return merge_sets(sources) if len(sources) > 1 else sources[0].distilled

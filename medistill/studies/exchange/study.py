@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from medistill.artifacts.atomic import private_folder, sha256_file, write_json, write_text
+from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import NOT_STATED, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.lock import exclusive_lock
-from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
+from medistill.errors import UsageError
 from medistill.evaluate.hospital_curve import hospital_curve
-from medistill.evaluate.network_keys import STATISTICS
 from medistill.evaluate.predictions import Truth
 from medistill.evaluate.site_matrix import SourcePredictions, site_matrix
 from medistill.methods.registry import recipe_facts
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import check_image_size, network_spec
-from medistill.privacy.accounting import Guarantee
-from medistill.privacy.attacks.initialisation_leakage import leakage
-from medistill.privacy.initialisation import initial_rows
-from medistill.progress import Progress, Silent, time_left
-from medistill.recipe import Recipe, refuse_another_recipe
+from medistill.progress import Progress, Silent
+from medistill.ranks.ranks import ALONE, Ranks
+from medistill.recipe import Recipe
 from medistill.report.exchange import ExchangeStudy, SmallHospital, StudiedSite
 from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.sharing.merge_source import MergeSource
-from medistill.studies.exchange.audited import Auditor, without_exchange
+from medistill.studies.exchange.audited import Auditor
+from medistill.studies.exchange.choice import offered_weights
+from medistill.studies.exchange.giving import studied_sites
+from medistill.studies.exchange.invented import invented_hospitals, with_invented
 from medistill.studies.exchange.networks import source_predictions
+from medistill.studies.exchange.received import Senders, at_home
+from medistill.studies.exchange.refusals import refuse_recipe
 from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
 from medistill.studies.exchange.small_hospital import hospital_answers, refuse_hospital
 from medistill.studies.exchange.sources import Sources
 from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.training.encoded import encode_corpus
-from medistill.training.images import grey_of
 from medistill.workflow.built_in_corpus import built_in_corpus
-from medistill.workflow.compatibility import MadeOf, refuse_misfit
-from medistill.workflow.distill import distill
 from medistill.workflow.encoder_choice import with_encoder
 from medistill.workflow.environment import versions
-from medistill.workflow.experts import followed_experts
 from medistill.workflow.prepare import prepare
-from medistill.workflow.pruning import pruned
+from medistill.workflow.run import log_of, say_ranks
 from medistill.workflow.run_log import RunLog
+from medistill.workflow.shared_places import refuse_unlike, refuse_unshared
 
 
 def exchange_study(
@@ -56,8 +55,11 @@ def exchange_study(
     *,
     out: str | Path,
     labels: str | Path | None = None,
+    received: Sequence[str | Path] = (),
+    trust: Sequence[str] = (),
     network: NetworkFactory | None = None,
     device: str = "auto",
+    ranks: Ranks = ALONE,
     progress: Progress = Silent(),
 ) -> ExchangeStudy:
     """Find out what the sites of a corpus would gain by exchanging distilled sets.
@@ -66,7 +68,9 @@ def exchange_study(
     sets are audited, as far as the recipe says, and united. Networks are trained on each source of `SOURCES` and tested
     on every site's test patients. Where ``exchange.hospital`` names a site, it is tried with few of its patients too.
     Sets and networks are kept in ``out``: a call that was interrupted goes on where it was when it is repeated, and a
-    site that makes no set, or whose set was damaged, is named and left out. Ends with
+    site that makes no set, or whose set was damaged, is named and left out. Sets that other hospitals really sent stand
+    beside those of the sites, or in their place where the corpus has one site: they are checked as `receive` checks
+    them, and one that is refused or does not fit is named and left out. Ends with
     ``exchange.html``, ``exchange.json`` and ``exchange.md``, and the united set in ``out/united``.
 
     Args:
@@ -74,78 +78,93 @@ def exchange_study(
         recipe: how each site distils, and how networks are trained and tested.
         out: folder of the study.
         labels: table of labels and sites.
+        received: bundles, folders of sets or of runs.
+        trust: keys of which one must have signed each of them.
         network: a network of the user's own (see `train_experts`); None takes the recipe's.
+        ranks: processes that share sites, networks and draws of the small hospital, each one at a time.
 
     Raises:
-        UsageError: fewer than two sites can distil; a class comes from none; the recipe asks for whitening, or for
+        UsageError: fewer than two sites can distil, or none where sets were received; none of these can be taken, and
+            there is one site; ``trust`` names no key; a class comes from none; the recipe asks for whitening, or for
             networks under differential privacy; ``exchange.hospital`` is no site with two classes, or the method's
             labels are values or target vectors; ``out`` holds the study of something else, or another process works
             there; no test image is of a known site.
         DataError: there is nothing to read, or what was read makes no corpus.
     """
-    _refuse_recipe(recipe)
+    refuse_recipe(recipe)
     recipe = with_encoder(recipe, network)
+    refuse_unlike(ranks, recipe)
     folder = private_folder(Path(out))
-    with exclusive_lock(folder / ".lock", when_taken=lambda: _refuse_second(folder), keep=False):
-        log = RunLog(folder / "log.jsonl", progress)
-        corpus = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
+    if ranks.size > 1:
+        refuse_unshared(ranks, {"the cache": cache_root(), "the folder": folder})
+    sole = exclusive_lock(folder / ".lock", when_taken=lambda: _refuse_second(folder), keep=False)
+    with sole if ranks.leads else nullcontext():
+        log = RunLog(log_of(folder, ranks), progress)
+        say_ranks(ranks, log)
+
+        def read() -> Corpus:
+            whole = prepare(built_in_corpus(log) if data is None else data, recipe, labels=labels, progress=log)
+            return with_invented(at_home(whole) if received else whole, recipe, log)
+
+        corpus = ranks.first(read)
         spec = network_spec(corpus, recipe, network)
-        context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log)
+        context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log, ranks=ranks)
         check_image_size(spec)
-        encode_corpus(context)
+        senders = ranks.first(lambda: Senders.of(received, trust, context))
+        ranks.agree(senders.digests, "give every rank the same files with --received")
+        ranks.first(lambda: encode_corpus(context))
         needed = max(recipe.method.ipc, recipe.fewest_images)
-        sites = plan_exchange(corpus, needed, recipe.fewest_patients, recipe.prune)
+        fewest = 1 if senders.names else 2
+        sites = plan_exchange(corpus, needed, recipe.fewest_patients, recipe.prune, fewest=fewest)
         if recipe.exchange.hospital:
             refuse_hospital(recipe.exchange.hospital, sites)
         rows = _tested(corpus)
-        inside = replace(context, out=folder / "sites")
-        sets, reasons = _sets(sites, without_exchange(inside), network)
-        studied = _studied_sites(sites, sets, reasons, Auditor(inside, network, built_in=data is None))
-        sources = Sources(sites, sets, reasons, context)
-        sources.united.save(private_folder(folder / "united"))
+        inside = replace(context, out=folder / "sites", ranks=ALONE)
+        studied = studied_sites(sites, Auditor(inside, network, built_in=data is None), ranks)
+        sets, reasons = _sets(sites, studied, folder / "sites", fewest=0 if senders.names else 2)
+        senders = ranks.first(lambda: senders.beside(sets, context))
+        sources = Sources(sites, {**sets, **(senders.sets or {})}, reasons, context)
+        ranks.lead(lambda: sources.united.save(private_folder(folder / "united")))
         predicted = source_predictions(sources.all(), rows, context)
         hospital = _small_hospital(sources, rows, context)
         log.say("Comparing the sources at every site.")
-        study = replace(_study(predicted, rows, studied, context), hospital=hospital)
-        write_json(folder / "exchange.json", study.as_json())
-        write_text(folder / "exchange.md", exchange_markdown(study))
-        write_text(folder / "exchange.html", render_exchange(study))
+        study = replace(
+            _study(predicted, rows, studied, context),
+            hospital=hospital,
+            received=senders.told,
+            invented=invented_hospitals(recipe.exchange),
+        )
+        ranks.lead(lambda: _write(study, folder))
     return study
 
 
+def _write(study: ExchangeStudy, folder: Path) -> None:
+    write_json(folder / "exchange.json", study.as_json())
+    write_text(folder / "exchange.md", exchange_markdown(study))
+    write_text(folder / "exchange.html", render_exchange(study))
+
+
 def _sets(
-    sites: Sequence[ExchangeSite], context: Context, network: NetworkFactory | None
+    sites: Sequence[ExchangeSite], studied: Sequence[StudiedSite], folder: Path, *, fewest: int
 ) -> tuple[dict[str, MergeSource], dict[str, str]]:
     """Return the set of each site, by its name, and why the others have none.
 
     Args:
         sites: what each site can give.
-        context: corpus of all sites, and the folder in which each site's lies.
-        network: a network of the user's own.
+        studied: what each gave.
+        folder: in which their sets lie.
+        fewest: sites that must have one.
 
     Raises:
-        UsageError: fewer than two have one.
+        UsageError: fewer have one.
     """
-    log = context.progress
-    reasons = {site.name: site.reason for site in sites if site.reason}
+    reasons = {site.name: site.reason for site in studied if site.reason}
     sets: dict[str, MergeSource] = {}
-    giving = [site for site in sites if not site.reason]
-    started = time.monotonic()
-    for n, site in enumerate(giving):
-        left = time_left(started, n, len(giving))
-        log.say(f"Set of site {site.name}, {n + 1} of {len(giving)} sites{left}." + f" {site.note}".rstrip())
-        folder = private_folder(context.out / site.folder)
-        try:
-            distilled = _finished(folder, site, context)
-            if distilled is None:
-                distilled = _distilled(folder, site, context, network)
-        except (ArtifactError, DataError, DivergedError) as error:
-            log.say(f"Site {site.name} sends nothing. {error}")
-            reasons[site.name] = error.seen
-            continue
-        digest = sha256_file(folder / "set" / "images.safetensors")
-        sets[site.name] = MergeSource(site.name, distilled, digest, sender=site.name)
-    if len(sets) < 2:
+    for site in (one for one in sites if one.name not in reasons):
+        place = folder / site.folder / "set"
+        digest = sha256_file(place / "images.safetensors")
+        sets[site.name] = MergeSource(site.name, DistilledSet.load(place), digest, sender=site.name)
+    if len(sets) < fewest:
         raise UsageError(
             f"{len(sets)} of {len(sites)} sites made a set; {'; '.join(f'{k}: {why}' for k, why in reasons.items())}",
             expected="two at least, or nothing can be exchanged",
@@ -153,41 +172,6 @@ def _sets(
             "method.experts.lr or method.student_lr_lr",
         )
     return sets, reasons
-
-
-def _distilled(folder: Path, site: ExchangeSite, context: Context, network: NetworkFactory | None) -> DistilledSet:
-    """Distil what a site can give."""
-    share, recipe, device, log = site.share(context.corpus), context.recipe, context.device.type, context.progress
-    experts = followed_experts(share, recipe, network=network, device=device, progress=log)
-    return distill(
-        share,
-        experts,
-        recipe,
-        out=folder,
-        classes=site.classes,
-        network=network,
-        device=device,
-        resume=True,
-        progress=log,
-    )
-
-
-def _finished(folder: Path, site: ExchangeSite, context: Context) -> DistilledSet | None:
-    """Return the set that an earlier call made, if it did. Settings that decide nothing of it may have changed since.
-
-    Raises:
-        UsageError: it was made from other images, with another network or under another recipe.
-    """
-    if not (folder / "set" / "manifest.json").is_file():
-        return None
-    done = DistilledSet.load(folder / "set")
-    refuse_misfit(MadeOf.of_set(done), site.share(context.corpus), "exchange", spec=context.spec, where=folder)
-    stored = done.provenance.made_with(str(folder / "set"))
-    statistics = {name: getattr(stored.evaluate, name) for name in STATISTICS}
-    evaluate = context.recipe.evaluate.model_copy(update=statistics)
-    mine = context.recipe.model_copy(update={"evaluate": evaluate, "audit": stored.audit})
-    refuse_another_recipe(mine, stored, folder)
-    return done
 
 
 def _tested(corpus: Corpus) -> np.ndarray:
@@ -202,27 +186,6 @@ def _tested(corpus: Corpus) -> np.ndarray:
             do="set data.test_fraction above 0, or give images the split 'test'",
         )
     return rows
-
-
-def _studied_sites(
-    sites: Sequence[ExchangeSite], sets: Mapping[str, MergeSource], reasons: Mapping[str, str], auditor: Auditor
-) -> list[StudiedSite]:
-    """Return what each site gave, audited."""
-    log, studied = auditor.context.progress, []
-    for n, site in enumerate(sites, start=1):
-        source = sets.get(site.name)
-        if source is not None and auditor.context.recipe.exchange.audit != "off":
-            log.say(f"Audit of the set of site {site.name}, {n} of {len(sites)} sites.")
-        found = _studied(site, source, reasons.get(site.name, ""), auditor.context)
-        if source is not None:
-            promised = Guarantee.of_set(source.distilled.provenance)
-            found = replace(
-                found,
-                audit=auditor.of(site, source.distilled),
-                guarantee="" if promised is None else promised.sentence,
-            )
-        studied.append(found)
-    return studied
 
 
 def _small_hospital(sources: Sources, rows: np.ndarray, context: Context) -> SmallHospital | None:
@@ -240,36 +203,7 @@ def _small_hospital(sources: Sources, rows: np.ndarray, context: Context) -> Sma
         hospital_curve(answers, test, place, corpus.class_names, recipe.evaluate, seed=recipe.seed)
         for place in (name, "")
     )
-    return SmallHospital(name, recipe.exchange.draws, curves, answers.notes)
-
-
-def _studied(site: ExchangeSite, source: MergeSource | None, reason: str, context: Context) -> StudiedSite:
-    """Return what a site gave, and how many of its images give away the real ones that they began as."""
-    recovered = None
-    if source is not None:
-        distilled, share, device = source.distilled.expanded(), site.share(context.corpus), context.device
-        seen = pruned(share, context.recipe, context.spec, device, context.progress)
-        began_as = initial_rows(source.distilled, seen).rows
-        if began_as is not None:
-            rows = share.rows("train")
-            found = leakage(
-                torch.from_numpy(distilled.normalisation.grey(distilled.images)).flatten(1).to(device),
-                distilled.labels,
-                began_as,
-                rows,
-                share.labels[rows],
-                lambda some: grey_of(share, some, device).flatten(1),
-            )
-            recovered = int(found.recovered.sum())
-    return StudiedSite(
-        name=site.name,
-        classes=site.classes,
-        originals=len(site.rows),
-        set_images=0 if source is None else source.distilled.shown,
-        recovered=recovered,
-        reason=reason,
-        note=site.note,
-    )
+    return SmallHospital(name, recipe.exchange.draws, curves, answers.notes, recipe.exchange.guard)
 
 
 def _study(
@@ -299,33 +233,10 @@ def _study(
         corpus=corpus.content,
         versions=versions(),
         audited=recipe.exchange.audit,
-        weights=recipe.exchange.weights,
+        weights=offered_weights(recipe.exchange),
+        guard=recipe.exchange.guard,
         method=recipe_facts(recipe).display_name,
     )
-
-
-def _refuse_recipe(recipe: Recipe) -> None:
-    if recipe.privacy.mode == "dp" and not recipe.method.one_release:
-        raise UsageError(
-            "the recipe asks for experts under differential privacy",
-            expected="a recipe without it, or with a method that releases once (private-means), whose sets alone the "
-            "budget is of",
-            do="set privacy.mode = none for the study, or choose --method private-means",
-        )
-    if recipe.data.zca:
-        raise UsageError(
-            "the recipe whitens the images",
-            expected="data.zca = false, since sets with a whitening of each site's own cannot be united",
-            do="add --set data.zca=false",
-        )
-    facts = recipe_facts(recipe)
-    if recipe.exchange.hospital and (facts.label_values or facts.target_vectors):
-        raise UsageError(
-            f"{facts.display_name} makes sets whose labels are values or target vectors, which cannot stand beside the "
-            "few originals of exchange.hospital",
-            expected="sets with classes or probabilities",
-            do="leave exchange.hospital empty, or take another --method",
-        )
 
 
 def _refuse_second(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 import tempfile
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medistill.artifacts import corpus as record
 from medistill.artifacts.corpus import (
     SPLITS,
     TEXT_MASKED,
@@ -21,6 +23,7 @@ from medistill.artifacts.corpus import (
     TextCheck,
     load_corpus,
     rows_without_site,
+    save_corpus,
     save_without_site,
 )
 from medistill.errors import ArtifactError, MedistillError
@@ -188,6 +191,19 @@ def test_leaving_a_site_out_keeps_its_patients_apart(tmp_path: Path) -> None:
     assert (without.found, without.refused) == (11, {"empty": 1, "left out with a site": 3})
     assert [row.row for row in without.manifest] == [-1, 0, 1, 2, 3, 4, 5, -1, -1, -1, 6]
     assert "north is the test split" in without.notes[-1]
+
+
+def test_a_corpus_is_the_same_however_many_of_its_images_are_read_at_once(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = np.array([4, 0, 3])
+    columns = corpus.columns.of_rows(taken.tolist())
+    whole = save_corpus(tmp_path / "whole", corpus.images[taken], columns, corpus.facts, [])
+    monkeypatch.setattr(record, "PIECE", 2)
+    parts = save_corpus(tmp_path / "parts", corpus.images, columns, corpus.facts, [], taken)
+    assert parts.content == whole.content
+    assert parts.pixels == hashlib.sha256(np.ascontiguousarray(corpus.images[taken]).tobytes()).hexdigest()
+    assert (parts.path / "images.npy").read_bytes() == (whole.path / "images.npy").read_bytes()
 
 
 def test_leaving_a_site_out_may_leave_out_classes_too(corpus: Corpus) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.decomposition import PCA
 
+from medistill.artifacts import whitening
 from medistill.artifacts.atomic import read_tensors, sha256_file, write_tensors
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
@@ -53,6 +54,17 @@ def test_every_variance_s_becomes_s_by_s_plus_r(regularisation: float) -> None:
     np.testing.assert_allclose(told.mean(axis=0), 0, atol=1e-4)
     if regularisation == 1e-9:
         np.testing.assert_allclose(np.cov(told, rowvar=False), np.eye(48), atol=1e-4)
+
+
+def test_it_is_fitted_piece_by_piece_to_the_mean_and_covariance_of_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, taken = photographs(), np.random.default_rng(1).permutation(400)[:301]
+    whole = Whitening.of(images[taken], 0.1)
+    assert Whitening.of(images, 0.1, taken) == whole
+    monkeypatch.setattr(whitening, "ROWS", 7)
+    found = Whitening.of(images, 0.1, taken)
+    variances, directions = np.linalg.eigh(np.cov(rows(images[taken]) / 255, rowvar=False))
+    np.testing.assert_array_equal(found.mean, (rows(images[taken]) / 255).mean(axis=0).astype(np.float32))
+    np.testing.assert_allclose(found.matrix, (directions / np.sqrt(variances + 0.1)) @ directions.T, rtol=0, atol=3e-7)
 
 
 def test_it_is_whitened_pca_turned_back() -> None:

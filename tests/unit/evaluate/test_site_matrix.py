@@ -24,7 +24,7 @@ def rows_of(site: str) -> np.ndarray:
 
 def test_every_cell_is_what_counting_gives() -> None:
     test, matrix = truth(), study().matrix
-    assert [(row.source, row.site) for row in matrix.rows] == [
+    assert [(row.source, row.site) for row in matrix.rows if not row.without] == [
         (source, site) for source in SOURCES for site in (SITES if source in OF_ONE_SITE else ("",))
     ]
     for row, told in zip(matrix.rows, predictions(), strict=True):
@@ -123,6 +123,26 @@ def test_the_sets_of_the_others_are_compared_at_a_site_that_sent_nothing() -> No
     ]
     without = site_matrix(lost, test, SITES, CLASSES, SETTINGS, seed=3)
     assert not [entry for entry in without.differences if entry.plus == "others_sets"]
+
+
+def test_own_originals_beside_the_rest_are_compared_where_nothing_was_sent() -> None:
+    matrix, test = study().matrix, truth()
+    found = [entry for entry in matrix.differences if entry.plus == "own_and_unseen"]
+    assert [(entry.of, entry.site, entry.minus) for entry in found] == [
+        (owner, place, minus)
+        for owner, place in ((SITES[0], SITES[1]), (SITES[0], SITES[2]), (SITES[3], SITES[0]))
+        for minus in ("own_raw", "own_and_others")
+    ]
+    mine = next(told for told in predictions() if (told.site, told.without) == (SITES[3], SITES[0]))
+    by, rows = {(told.source, told.site): told.test for told in predictions()}, rows_of(SITES[0])
+    for entry in found[4:]:
+        areas = [
+            np.mean([naive_auc(one[rows, 0], test.labels[rows]) for one in side])
+            for side in (mine.test, by[entry.minus, SITES[3]])
+        ]
+        assert entry.macro_auc.value == pytest.approx(areas[0] - areas[1], abs=1e-6)
+    assert [entry.macro_auc.value for entry in found[:2]] == [None, None]  # every patient there is of one class
+    assert found[0].accuracy.value is not None
 
 
 def test_a_site_without_test_images_says_so() -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from medistill.errors import ArtifactError
+from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.audit import audit_from_json
+from medistill.privacy.findings import contradicted
 from medistill.privacy.former_audit import AUDIT_SCHEMA, brought_up
 from medistill.privacy.gate import decide, declared
 from medistill.sharing.audit_file import audit_bytes
@@ -46,6 +48,27 @@ def test_what_their_criteria_ask_for_is_what_this_version_asks_under_that_name(f
             assert (one.asked.bound == "at least") == one.name.startswith(AT_LEAST), one.name
             assert (one.asked.reads_as == "count") == one.name.startswith(COUNTED), one.name
             assert not one.contradicted(audit.thresholds, kinds), one.name
+
+
+def test_which_attack_asked_is_what_its_name_said(former: dict[str, Any]) -> None:
+    asks = {attack.name: attack.asks for attack in all_attacks()}
+    for known in former.values():
+        audit = audit_from_json(known, "a former audit")
+        for one in audit.criteria:
+            own = one.asked.key in ("making", "laxer settings", "held out") or one.name == "Membership inference"
+            assert bool(one.attack) != own, one.name
+            assert one.asked in asks.get(one.attack, (one.asked,)), one.name
+        assert contradicted(audit) == ()
+
+
+def test_every_search_for_copies_and_every_attack_on_people_is_known_by_the_name_of_its_criterion() -> None:
+    for attack in all_attacks():
+        name = (
+            f"Copies in {attack.display_name}" if attack.family == "copies" else f"AUC ({attack.display_name} attack)"
+        )
+        if attack.family in ("copies", "membership") and attack.name != "canaries":
+            (told,) = brought_up({"schema": 3, "criteria": [{"name": name}]})["criteria"]
+            assert told["attack"] == attack.name
 
 
 def test_an_audit_that_did_not_look_for_text_is_read_and_does_not_pass(former: dict[str, Any]) -> None:

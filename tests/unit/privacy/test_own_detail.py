@@ -1,18 +1,16 @@
-"""Own detail, poses, mixtures and the exchange of labels against plain numpy, SciPy and every split there is."""
+"""Own detail, poses and mixtures against plain numpy and SciPy."""
 
 from __future__ import annotations
-
-from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter, shift
 
-from medistill.privacy import exchange, own_detail
+from medistill.privacy import own_detail
 from medistill.privacy.attacks.copies_in_blur import blurred
 from medistill.privacy.attacks.copies_in_grey_curves import ranked
-from medistill.privacy.mixtures import ATOMS, left_unexplained
+from medistill.privacy.mixtures import ATOMS, left_unexplained, stages
 from medistill.privacy.moved import middle, moved, poses_of
 from medistill.privacy.own_detail import FLOOR, OwnDetail, best_products
 
@@ -126,59 +124,16 @@ def test_a_mixture_is_explained_and_its_greedy_choice_is_that_of_a_loop() -> Non
     )
 
 
-def test_the_evidence_is_what_its_equation_says() -> None:
-    held_out, train = RNG.uniform(-0.5, 0.5, (3, 50)), RNG.uniform(-0.5, 0.9, (3, 80))
-    for row, found in enumerate(exchange.evidence(train, held_out)):
-        z = np.sort(np.arctanh(held_out[row]))[::-1]
-        excess = np.mean(z[:10] - z[10])
-        assert found == pytest.approx((np.arctanh(train[row].max()) - z[10]) / excess - np.log(80 * 10 / 50))
-
-
-def test_exchanges_are_drawn_from_every_split_there_is() -> None:
-    """Of 12 people there are 924 halves; the drawn ones give the same distribution."""
-    held_out = np.random.default_rng(4).uniform(-0.6, 0.6, (2, 3, 12))
-    flat = held_out.reshape(6, 12)
-    every = []
-    for side in combinations(range(12), 6):
-        other = [k for k in range(12) if k not in side]
-        told = exchange.evidence(flat[:, list(side)], flat[:, other]).reshape(2, 3)
-        every.append([exchange.reached(way) for way in told])
-    drawn = exchange.exchanged(held_out, np.random.default_rng(0))
-    assert len(drawn) == exchange.DRAWS
-    for share in (0.5, 0.8, 0.9):
-        low, high = (np.quantile(every, q, axis=0) for q in (share - 0.08, share + 0.08))
-        found = np.quantile(drawn, share, axis=0)
-        assert ((low <= found) & (found <= high)).all()
-
-
-def test_where_nobody_is_held_few_sets_pass_the_threshold() -> None:
-    """Twelve in a hundred are allowed here; of 100 sets of 10 images, all strangers to all, few more pass."""
-    level, passed = 0.12, 0
-    for draw in range(100):
-        rng = np.random.default_rng([draw, 9])
-        quality = rng.normal(size=(10, 1))  # images differ in how like people they are
-        train, held_out = (np.tanh(0.3 * quality + 0.2 * rng.normal(size=(2, 10, n))) for n in (150, 100))
-        asked = exchange.thresholds(exchange.exchanged(held_out, rng), level)
-        found = np.stack([exchange.evidence(*both) for both in zip(train, held_out, strict=True)])
-        passed += bool(exchange.beyond_chance(found, asked).any())
-    assert passed <= 21  # 99.9 % of binomial draws at the level
-
-
-def test_an_image_counts_from_the_least_threshold_that_the_images_reach() -> None:
-    asked = np.array([[9.0, 5.0, 2.0], [9.0, 5.0, 2.0]])
-    told = np.array([[6.0, 6.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], [3.0, 3.0, 3.0, 3.0, 2.5, 1.0, 1.0, 1.0]])
-    expected = [[True, True, *[False] * 6], [*[True] * 5, *[False] * 3]]
-    np.testing.assert_array_equal(exchange.beyond_chance(told, asked), expected)
-    np.testing.assert_array_equal(exchange.beyond_chance(told[:, 5:], asked), np.zeros((2, 3), bool))
-
-
-def test_ways_are_measured_by_what_they_usually_reach_and_share_the_rate() -> None:
-    by_chance = np.random.default_rng(6).exponential(size=(399, 2, 3)) * np.array([1.0, 10.0])[:, None]
-    asked = exchange.thresholds(by_chance, 0.15)
-    assert asked[1] == pytest.approx(10 * asked[0], rel=0.35)
-    assert ((by_chance >= asked).any(axis=1).mean(axis=0) <= 0.05).all()
-    assert ((by_chance >= asked).any(axis=1).mean(axis=0) >= 0.04).all()
-
-
-def test_too_few_draws_show_nothing() -> None:
-    assert (exchange.thresholds(np.zeros((10, 1, 3)), 0.01) == float("inf")).all()
+def test_what_a_mixture_leaves_is_its_other_parts() -> None:
+    originals = np.linalg.qr(RNG.normal(size=(40, 20)))[0].T
+    image = np.array([0.7, 0.5, 0.3]) @ originals[[4, 9, 2]]
+    images = torch.from_numpy(np.stack([image / np.linalg.norm(image), originals[7]])).float()
+    units, mine = torch.from_numpy(originals).float(), torch.zeros(2, 20, dtype=torch.bool)
+    left = stages(images, units, mine)
+    expected = [[0.7, 0.5, 0.3], [0, 0.5, 0.3], [0, 0, 0.3]]
+    for found, shares in zip(left[:, 0] @ units[[4, 9, 2]].T, expected, strict=True):
+        np.testing.assert_allclose(found, np.array(shares) / np.linalg.norm(shares), atol=2e-3)
+    assert (left[1:, 1] == 0).all()
+    mine[0, 4] = True  # its own patient is not taken from an image
+    np.testing.assert_allclose(stages(images, units, mine)[1, 0] @ units[9], 0, atol=1e-4)
+    assert float(stages(images, units, mine)[1, 0] @ units[4]) > 0.9

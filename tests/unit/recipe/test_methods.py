@@ -47,6 +47,7 @@ PROMISED: dict[str, dict[str, Any]] = {
     "datm": {"labels": "soft", "start_growth": 0.5},
     "ddoq": {"labels": "soft", "quantise.weights": "mass"},
     "d4m": {"labels": "soft", "quantise.weights": "uniform"},
+    "diffusion-patches": {"patches": 2, "labels": "soft"},
     "hop-tm": {"kept.threshold": 1e-10, "shape": 1.0},
     "att": {"closest": "l1"},
     "pad": {
@@ -436,6 +437,7 @@ ARXIV = {
     "idm": ["2307.09742"], "m3d": ["2312.15927"], "dance": ["2406.01063"], "ncfm": ["2502.20653"],
     "dc": ["2006.05929"], "dsa": ["2102.08259"], "dcc": ["2202.02916"], "doscond": ["2206.07746"],
     "idc": ["2205.14959"], "frepo": ["2206.00719"], "krr-st": ["2310.06511"],
+    "diffusion-patches": ["2412.09959"],
 }  # fmt: skip
 """Method -> the number of the paper that describes it."""
 

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 from markdown_it import MarkdownIt
 
+from medistill.evaluate.home_guard import HomeGuard
 from medistill.evaluate.hospital_curve import AsGoodAs
 from medistill.report.exchange import headline, statements
 from medistill.report.exchange_differences import unseen_sentences
+from medistill.report.exchange_learning import guard_words
 from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.report.wording import difference, number, percent
 from tests.factories.exchange_example import SITES, study
@@ -75,22 +77,28 @@ def test_the_markdown_is_a_table_of_every_row_without_markup_of_a_site() -> None
 
 def test_a_hospital_that_sent_nothing_has_a_section_with_every_difference() -> None:
     shown = MarkdownIt("commonmark").enable("table").render(exchange_markdown(study()))
-    table = shown.partition("At a hospital that sent nothing")[2].split("</table>")[0]
-    unseen = [one for one in study().matrix.differences if one.plus == "others_sets"]
-    assert table.count("<tr>") == 1 + len(unseen)
-    assert "chose that of the sets" in table
-    for one in unseen:
-        if one.macro_auc.value is not None:
-            assert difference(one.macro_auc.value) in table
+    tables = shown.partition("At a hospital that sent nothing")[2].split("</table>")
+    assert "chose that of the sets" in tables[1]
+    assert "chosen anew for each" in tables[0]
     assert "At a hospital that sent nothing" in render_exchange(study())
-    told = [one for one in unseen if one.of != one.site and one.macro_auc.value is not None]
     said = unseen_sentences(study())
-    assert told
-    for one in told:
-        assert one.macro_auc.value is not None
-        [line] = [line for line in said if line.startswith(f"At {one.site}, ")]
-        assert f"{one.of} {difference(one.macro_auc.value)}" in line
-        assert f"{one.site} " not in line.partition("originals of")[2]
+    for table, source, words, minus in (
+        (tables[0], "own_and_unseen", "the sets of the rest add to the macro AUC of", "own_raw"),
+        (tables[1], "others_sets", "macro AUC of the sets of the others minus that of", "own_raw"),
+    ):
+        unseen = [one for one in study().matrix.differences if one.plus == source]
+        assert table.count("<tr>") == 1 + len(unseen)
+        for one in unseen:
+            if one.macro_auc.value is not None:
+                assert difference(one.macro_auc.value) in table
+        told = [one for one in unseen if one.of != one.site and one.minus == minus and one.macro_auc.value is not None]
+        assert told
+        for one in told:
+            assert one.macro_auc.value is not None
+            [line] = [line for line in said if line.startswith(f"At {one.site}, ") and words in line]
+            assert f"{one.of} {difference(one.macro_auc.value)}" in line
+            assert f"{one.site} " not in line.partition("originals of")[2]
+    assert "Own originals and the sets of the others but one, north_clinic, without south" in shown
 
 
 def test_the_page_shows_every_figure_and_runs_nothing() -> None:
@@ -132,6 +140,24 @@ def test_what_was_weighed_and_audited_is_said() -> None:
     text = " ".join(statements(study()))
     assert "chosen among 1 and 3 by the site's own validation patients: 3 at north_clinic." in text
     assert "could not be chosen, because its validation patients are of one class: the weight is 3." in text
+    assert (
+        "is told of and not obeyed (exchange.guard = off). north_clinic: the loss is smallest with weight 3, " in text
+    )
+    assert "0.021 below that of own originals alone (standard error 0.030), and the guard takes 0." in text
+    assert "Here it is obeyed (exchange.guard = home)." in " ".join(statements(replace(study(), guard="home")))
+    seen = next(row for row in study().matrix.rows if row.guard is not None)
+    for guard, words in (
+        (HomeGuard(0.0, 0.0, 0.0, 0.0), "own patients do best with nothing that was sent"),
+        (HomeGuard(0.0, 3.0, 0.1, None), "(standard error without bound), and the guard takes 0"),
+        (HomeGuard(3.0, 3.0, None, None), "could not be learnt from, and the guard takes 3"),
+    ):
+        assert words in guard_words(replace(seen, guard=guard))
+    found = study().hospital
+    assert found is not None
+    assert "3 (the guard would use nothing in 3 of 3)" in render_exchange(study())
+    obeyed = replace(study(), hospital=replace(found, guard="home"))
+    assert "3 (nothing used in 3 of 3)" in exchange_markdown(obeyed)
+    assert "The guard for home is obeyed: it takes the least weight" in exchange_markdown(obeyed)
     assert "without attacks by trained networks no set passes the gate" in text
     assert "Distillation alone promises nothing" in text
     sites = (replace(study().sites[0], guarantee="epsilon 3 for every patient."), *study().sites[1:])

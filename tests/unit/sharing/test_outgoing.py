@@ -10,7 +10,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.recipe import Recipe, load_recipe, validate_recipe
+from medistill.evaluate.intervals import Estimate
+from medistill.privacy.attack import Evidence
+from medistill.privacy.attacks.loss import Loss
+from medistill.privacy.membership import AttackCell, Detection
+from medistill.recipe import AuditRecipe, Recipe, load_recipe, validate_recipe
 from medistill.recipe.load import sections_of
 from medistill.recipe.method import settings_kind
 from medistill.report.record import HeldOutSite, Report
@@ -23,6 +27,7 @@ from medistill.sharing.outgoing import (
     site_names,
 )
 from tests.factories import report_example
+from tests.factories.attacked import FACTS
 from tests.factories.sent_bundle import small_set
 
 SECRET = "Quarksmann"
@@ -190,6 +195,25 @@ def test_a_report_leaves_with_its_figures_and_without_the_senders_words() -> Non
     assert left.corpus.sites == ("Site 1", "Site 2", "Site 3", "Site 4")
     assert list(left.corpus.counts_by_site.values()) == list(report.corpus.counts_by_site.values())  # type: ignore[union-attr]
     assert "Site 1" in render_html(left)
+
+
+def test_a_criterion_that_a_site_fails_leaves_without_its_name() -> None:
+    audit = report_example.audited()
+    assert audit.membership is not None
+    loss = audit.membership.attacks[0]
+    share = Estimate(0.9, 0.8, 1.0)
+    by_site = AttackCell("site", SECRET, 30, 30, share, (Detection(100, share, None),))
+    found = (replace(loss, cells=(*loss.cells[:1], by_site)),)
+    failing = Loss().judge(Evidence(membership=found), FACTS, AuditRecipe())
+    assert any(SECRET in one.name for one in failing)
+    whole = replace(audit, criteria=failing, membership=replace(audit.membership, attacks=found))
+    left = outgoing_audit(whole, site_names(None, whole))
+    assert SECRET not in json.dumps(left.as_json())
+    assert [one.name for one in left.criteria if "site" in one.name] == [
+        "Patients found (loss attack, site Site 5)",
+        "AUC (loss attack, site Site 5)",
+    ]
+    assert [(one.figure, one.verdict) for one in left.criteria] == [(one.figure, one.verdict) for one in failing]
 
 
 def test_an_audit_leaves_with_its_figures() -> None:

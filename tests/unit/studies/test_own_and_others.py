@@ -19,12 +19,24 @@ from medistill.artifacts.normalisation import Normalisation
 from medistill.encoders.encoder import Encoder
 from medistill.encoders.features import features_of
 from medistill.errors import DivergedError, UsageError
+from medistill.evaluate.home_guard import HomeGuard, balanced_mean
 from medistill.networks.registry import network_spec
 from medistill.progress import Silent
-from medistill.recipe import Recipe, load_recipe
+from medistill.recipe import Recipe, load_recipe, override_recipe
+from medistill.recipe.exchange import ExchangeRecipe
 from medistill.sharing.merge_source import MergeSource
 from medistill.studies.exchange.blend import Sent, blended, unblendable
-from medistill.studies.exchange.choice import Way, answers, best_way, mean_losses, penalties_of
+from medistill.studies.exchange.choice import (
+    OwnPatients,
+    Way,
+    answers,
+    best_way,
+    losses_of,
+    offered_weights,
+    penalties_of,
+    tried_weights,
+    way_beside,
+)
 from medistill.studies.exchange.sites import plan_exchange
 from medistill.studies.exchange.small_hospital import hospital_answers
 from medistill.studies.exchange.sources import Sources
@@ -101,16 +113,44 @@ def test_losses_are_those_of_scikit_learn_with_classes_alike_often() -> None:
     rng = np.random.default_rng(0)
     labels, found = rng.integers(0, 3, 30), rng.dirichlet(np.ones(3), (2, 30))
     alike = (1 / np.bincount(labels))[labels]
-    for told, one in zip(mean_losses(found, labels), found, strict=True):
+    for told, one in zip(balanced_mean(losses_of(found, labels), labels), found, strict=True):
         assert told == pytest.approx(log_loss(labels, one, sample_weight=alike))
 
 
 def test_the_smallest_loss_is_chosen_and_what_diverged_is_not() -> None:
-    losses = np.array([[0.5, np.nan], [0.4, 0.3]])
-    assert best_way(losses, (0.1, 1.0), (10.0, 0.1)) == Way(1.0, 0.1)
-    assert best_way(np.array([[0.3], [np.nan]]), (0.1, 1.0), (None,)) == Way(0.1, None)
+    own = OwnPatients(np.array([0, 0, 0, 1]), np.arange(4))
+
+    def four(*means: list[float]) -> np.ndarray:
+        """Losses of four patients with these means, where the one of the rare class weighs as much as the others."""
+        return np.array(means)[..., None] + np.array([0.1, -0.1, 0, 0])
+
+    losses = four([0.5, np.nan], [0.4, 0.3])
+    assert best_way(losses, own, (0.1, 1.0), (10.0, 0.1)) == Way(1.0, 0.1)
+    assert best_way(four([0.3], [np.nan]), own, (0.1, 1.0), (None,)) == Way(0.1, None)
+    rare = four([0.5], [0.5]) + np.array([[[0.0, 0, 0, 0.3]], [[0.2, 0.2, 0.2, 0]]])
+    assert best_way(rare, own, (0.1, 1.0), (None,)) == Way(1.0, None)
     with pytest.raises(DivergedError, match=r"every weight .* makes a network diverge"):
-        best_way(np.full((1, 2), np.nan), (1.0,), (10.0, 0.1))
+        best_way(np.full((1, 2, 4), np.nan), own, (1.0,), (10.0, 0.1))
+
+
+def test_the_guard_tries_to_use_nothing_and_each_weight_under_its_best_penalty() -> None:
+    own = OwnPatients(np.arange(6) % 2, np.arange(6))
+    spread = np.array([0.1, -0.1, 0, 0, -0.1, 0.1])
+    losses = np.array([[0.9, 0.5], [0.2, np.nan], [0.21, 0.19]])[..., None] + np.zeros(6)
+    losses[2] += spread  # which cannot be told from the row above
+    settings = ExchangeRecipe(weights=(1.0, 0.3), guard="home")
+    assert tried_weights(settings) == offered_weights(settings) == (0.0, 0.3, 1.0)
+    found = way_beside(losses, own, (10.0, 0.1), settings)
+    seen = HomeGuard(0.3, 1.0, pytest.approx(0.31), pytest.approx(0.05, abs=0.02))
+    assert found == Way(0.3, 10.0, guard=seen)
+    told = ExchangeRecipe(weights=(1.0, 0.3), guard="off")
+    assert offered_weights(told) == (1.0, 0.3)
+    assert way_beside(losses, own, (10.0, 0.1), told) == Way(1.0, 0.1, guard=seen)
+    harm = losses[[2, 1, 0]]
+    assert way_beside(harm, own, (10.0, 0.1), settings).weight == 0
+    assert way_beside(harm, own, (10.0, 0.1), told).weight == 0.3  # of what is on offer
+    nothing = ExchangeRecipe(weights=(1.0, 0.0), guard="off")
+    assert way_beside(harm[[0, 2]], own, (10.0, 0.1), nothing).weight == 0
 
 
 def labelled(corpus: Corpus, kind: LabelKind) -> DistilledSet:
@@ -140,6 +180,45 @@ def test_labels_that_are_no_classes_never_stand_beside_originals(
         sites, {**sets, "e": replace(sets["e"], distilled=labelled(corpus, "probabilities"))}, {}, context
     )._own_and_others(sites[1])
     assert data is not None
+
+
+def test_united_sets_count_alike_by_site_unless_the_recipe_counts_images(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    cells = [(site, name, split, 4) for site in "enw" for name in "AB" for split in ("train", "val", "test")]
+    corpus = corpus_of(tmp_path / "corpus", *cells)
+    sites = plan_exchange(corpus, images=2)
+    counts = {"e": 1, "n": 2, "w": 6}  # images of each class
+    sets = {name: MergeSource(name, drawn_set(corpus, ipc=n), f"{n:064d}", sender=name) for name, n in counts.items()}
+
+    def sums(united: DistilledSet, *names: str) -> list[float]:
+        """Of the weights of each site and class, site after site."""
+        senders = np.repeat(np.arange(len(names)), [2 * counts[name] for name in names])
+        return [united.weights[(senders == k) & (united.labels == c)].sum() for k in range(len(names)) for c in (0, 1)]
+
+    for balance, whole, others in (("sites", [3.0] * 6, [4.0] * 4), ("images", [1.0, 1, 2, 2, 6, 6], [2.0, 2, 6, 6])):
+        recipe = override_recipe(tiny_recipe, [f"exchange.balance={balance}"], "test")
+        sources = Sources(sites, sets, {}, context_of(corpus, recipe, tmp_path))
+        np.testing.assert_allclose(sums(sources.united, *"enw"), whole, rtol=1e-6)
+        given = sources.others_of("e")
+        assert given is not None
+        np.testing.assert_allclose(sums(given, *"nw"), others, rtol=1e-6)
+        alone = sources.others_of("e", "n")
+        assert alone is not None
+        assert alone is sets["w"].distilled
+    unseen = [one for one in sources.all() if one.without]
+    assert [(one.site, one.without, one.name) for one in unseen] == [
+        (mine, other, f"own_and_unseen_{names[mine]}_{names[other]}")
+        for names in ({site.name: site.folder for site in sites},)
+        for mine in "enw"
+        for other in "enw"
+        if other != mine
+    ]
+    [first, *_] = unseen
+    assert first.data is not None
+    [third] = {"e", "n", "w"} - {first.site, first.without}
+    assert first.data.sent == 2 * counts[third]
+    assert len({one.random_names for one in unseen}) == 6
+    none = override_recipe(tiny_recipe, ["exchange.left_out=none"], "test")
+    assert not [one for one in Sources(sites, sets, {}, context_of(corpus, none, tmp_path)).all() if one.without]
 
 
 @pytest.mark.parametrize(("recipe", "name"), [("covid-xray-krr-st", "KRR-ST"), ("covid-xray-frepo", "FRePo")])

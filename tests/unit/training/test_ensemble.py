@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from medistill.errors import DivergedError
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import build_network, network_spec
 from medistill.progress import Silent, SilentTask
+from medistill.ranks.joined import Joined
 from medistill.recipe import load_recipe
 from medistill.training import ensemble
 from medistill.training.context import Context
@@ -24,6 +26,7 @@ from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
 from medistill.training.randomness import generator
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.several_ranks import several
 
 EPOCHS = 3
 CPU = torch.device("cpu")
@@ -185,6 +188,32 @@ def test_or_its_group_is_left_out_and_the_others_go_on(context: Context) -> None
     assert [(name, "diverged" in seen) for name, seen in told] == [("wild, network 1", True)]
     assert set(runner.diverged) == {"wild"}
     assert [len(runner.of(group)) for group in ("a", "wild", "b")] == [2, 0, 2]
+
+
+def test_ranks_leave_the_same_groups_out_for_the_same_reasons_and_tell_of_groups_in_order(context: Context) -> None:
+    rates = {"a": 0.05, "wild": 1e30, "b": 0.02}
+    told: dict[int, list[str]] = {0: [], 1: []}
+
+    def shared(ranks: Joined) -> JobRunner:
+        inside, heard = replace(context, ranks=ranks), told[ranks.rank]
+        return run(
+            inside,
+            jobs(inside, rates, count=3),
+            leave_out=lambda job, error: heard.append(f"{job.display_name} {error.seen}"),
+            after_group=lambda group, *_: heard.append(group),
+        )
+
+    found = several(2, shared)
+    alone = run(replace(context, out=context.out / "alone"), jobs(context, rates, count=3), leave_out=lambda *_: None)
+    for rank, runner in enumerate(found):
+        assert {group: str(why) for group, why in runner.diverged.items()} == {"wild": str(alone.diverged["wild"])}
+        for group in ("a", "b"):
+            for mine, theirs in zip(arrays(runner, group), arrays(alone, group), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+        assert [words for words in told[rank] if "network" not in words] == ["a", "wild", "b"]
+        assert [words for words in told[rank] if "network" in words] == [
+            f"wild, network 1 {alone.diverged['wild'].seen}"
+        ]
 
 
 def test_outputs_that_are_not_finite_are_not_kept(context: Context) -> None:

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from medistill.errors import DataError, DivergedError, UsageError
+from medistill.training import probe
 from medistill.training.images import LabelledImages
 from medistill.training.probe import Probe, ProbeLayer, targets_of
 
@@ -90,9 +91,26 @@ def test_it_is_the_same_to_the_bit_every_time_and_whatever_the_scale_of_the_weig
     assert torch.equal(first.bias, again.bias)
     other = fitted(features, labels, 7 * weights, 0.1)
     torch.testing.assert_close(other.weight, first.weight, atol=1e-6, rtol=0)
-    probe = Probe(features, targets(labels, 3), weights)
-    from_near = probe.fit(0.1, probe.fit(3.0))
+    same = Probe(features, targets(labels, 3), weights)
+    from_near = same.fit(0.1, same.fit(3.0))
     torch.testing.assert_close(from_near.weight, first.weight, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("count", [30, 300])
+def test_features_that_are_read_in_pieces_out_of_others_give_the_same_layer(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, labels, weights = drawn(count, 40, 3)
+    at = torch.from_numpy(np.random.default_rng(3).permutation(2 * count)[:count])
+    among = torch.full((2 * count, 40), torch.nan, dtype=torch.float64)
+    among[at] = features
+    first = fitted(features, labels, weights, 0.1)
+    for bytes_at_once, exact in ((probe.AT_ONCE, True), (8 * 41 * 7, False)):
+        monkeypatch.setattr(probe, "AT_ONCE", bytes_at_once)
+        found = Probe(among, targets(labels, 3), weights, at).fit(0.1)
+        torch.testing.assert_close(found.weight, first.weight, atol=0 if exact else 1e-6, rtol=0)
+        torch.testing.assert_close(found.bias, first.bias, atol=0 if exact else 1e-6, rtol=0)
+    assert [len(features[part]) for part in probe.pieces(count, 40)][:4] == [7] * 4
 
 
 def test_an_image_of_weight_0_has_no_part_and_one_of_weight_2_counts_twice() -> None:

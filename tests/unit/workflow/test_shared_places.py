@@ -25,8 +25,14 @@ def test_a_rank_that_sees_another_folder_is_named(tmp_path: Path, monkeypatch: p
     places = [tmp_path / "0", tmp_path / "1"]
     for place in places:
         place.mkdir()
-    with pytest.raises(UsageError, match="rank 1 does not see the folder of rank 0"):
-        several(2, lambda ranks: refuse_unshared(ranks, {"the folder": places[ranks.rank]}))
+
+    def refused(ranks: Joined) -> str:
+        with pytest.raises(UsageError) as caught:
+            refuse_unshared(ranks, {"the folder": places[ranks.rank]})
+        return caught.value.seen
+
+    told = f"rank 1 does not see the folder of rank 0, {places[0]}, or sees another folder under that name"
+    assert several(2, refused) == [told] * 2  # one text, so that it is told once
     assert [list(place.iterdir()) for place in places] == [[], []]
 
 

@@ -1,0 +1,1 @@
+"""Patching: how images are pasted together from patches of originals that a scorer chose."""

@@ -1,0 +1,128 @@
+"""On one page: what a data protection officer signs by. Who could find what, the gate's rule, what was not shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from medistill.evaluate.intervals import Estimate
+from medistill.privacy.attack import Knowledge
+from medistill.privacy.audit import Audit
+from medistill.privacy.criterion import Reading
+from medistill.privacy.findings import AttackFindings, Finding, asked_of_audit, findings
+from medistill.report.attack_words import (
+    NOT_ASKED,
+    counted_words,
+    figure_text,
+    limit_text,
+    limits_text,
+    self_asked_text,
+    verdict_text,
+    who,
+)
+from medistill.report.audit_statements import deviations_sentence
+from medistill.report.blocks import Block, Bullets, Heading, Prose
+from medistill.report.section import Section
+from medistill.report.table import Cell, Column, Group, Row, Table
+from medistill.report.text import Link, Missing, Note, Small, Strong, Unavailable
+from medistill.report.view import ReportView
+from medistill.report.wording import level, sentences
+
+READ = (
+    "Each row is something that was tried on the set. What it found stands beside its limit, and beside what the same "
+    "attempt finds in as many real pictures, drawn at random, and in all originals. There it has to find people: where "
+    "it does not, that it finds none in the set says little."
+)
+RULE = (
+    "The set passes only if every row passes and the audit itself was sound. One row that fails fails the set; one "
+    "that could not be judged keeps it from passing. A figure that is an estimate fails only if its whole interval "
+    "lies beyond the limit; if the figure alone does, the row is not judged. The limits are in the recipe. No standard "
+    "gives any."
+)
+"""The gate's rule (`medistill.privacy.gate`), for those who sign by it."""
+NOT_SHOWN = (
+    "That nothing can be found: other attempts, or longer ones, may find more.",
+    "That the set is free of personal data, which is a legal judgement and not a measurement.",
+)
+"""What no audit shows."""
+
+
+def section(view: ReportView) -> Section | None:
+    """Of the audit of a report, if it has one."""
+    return None if view.report.audit is None else one_page(view.report.audit)
+
+
+def one_page(audit: Audit) -> Section:
+    """An audit as its officer reads it; printed, the section begins a page, and its table is not torn."""
+    blocks = (*_tried(audit), *_rule(audit), *_not_shown(audit))
+    return Section("on-one-page", "What was tried, and what it found", blocks, contents="Privacy on one page")
+
+
+def _tried(audit: Audit) -> Iterator[Block]:
+    yield Prose((READ, " ", Link("What the words mean.", "glossary")))
+    yield _table(audit)
+
+
+def _table(audit: Audit) -> Table:
+    """Rows by what the attacker has."""
+    groups: dict[tuple[Knowledge, ...], list[Row]] = {}
+    for attack in findings(audit):
+        groups.setdefault(attack.knows, []).extend(_row(attack, one) for one in attack.findings)
+    told = () if audit.membership is None else (f"In brackets: {level(audit.membership.confidence)}.",)
+    caption = (
+        *told,
+        "People found: by an attempt that may be wrong about one other person in a hundred.",
+        "Pairs told apart: of one person who was used and one who was not, the former is named; guessing gives 50 %.",
+    )
+    return Table(
+        "Every attempt, its limit and its controls",
+        (
+            Column("What was tried"),
+            Column("What is counted"),
+            Column("In the set"),
+            Column("Limit"),
+            Column("In real pictures"),
+            Column("In all originals"),
+            Column("Verdict"),
+        ),
+        tuple(Group(tuple(rows), who(knows)) for knows, rows in groups.items()),
+        caption=" ".join(caption),
+        style="sheet",
+    )
+
+
+def _row(attack: AttackFindings, finding: Finding) -> Row:
+    figures, reads_as = finding.figures, finding.asked.reads_as
+    verdict: Cell = verdict_text(finding)
+    if finding.verdict != "pass":
+        said = Strong(verdict_text(finding))
+        verdict = (said, Note(finding.reason)) if finding.reason else said
+    return (
+        attack.plain_words,
+        counted_words(finding.asked),
+        _cell(figures.of_set, reads_as),
+        limit_text(finding.asked, finding.threshold),
+        _cell(figures.control, reads_as),
+        _cell(figures.originals, reads_as),
+        verdict,
+    )
+
+
+def _cell(estimate: Estimate, reads_as: Reading) -> Cell:
+    if estimate.value is None:
+        return Unavailable("not asked") if estimate.reason in NOT_ASKED else Missing(estimate.reason)
+    limits = limits_text(estimate, reads_as)
+    figure = figure_text(estimate.value, reads_as)
+    return (f"{figure} ", Small(limits)) if limits else figure
+
+
+def _rule(audit: Audit) -> Iterator[Block]:
+    yield Heading("The rule")
+    asked = "; ".join(map(self_asked_text, asked_of_audit(audit)))
+    of_itself = f"Of itself the audit asks: {asked}." if asked else ""
+    yield Prose(sentences(RULE, of_itself, deviations_sentence(audit)))
+    yield Prose(("Formal guarantee: ", audit.guarantee))
+
+
+def _not_shown(audit: Audit) -> Iterator[Block]:
+    yield Heading("What was not shown")
+    yield Bullets((*NOT_SHOWN, *audit.not_tested))

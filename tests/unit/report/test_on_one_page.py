@@ -1,0 +1,113 @@
+"""An audit on one page: every attack under what its attacker has, its controls beside it, its words everyday ones."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from medistill.evaluate.intervals import Estimate
+from medistill.privacy.criterion import Asked, Criterion
+from medistill.report.attack_words import COUNTED, figure_text, limit_text, limits_text, who
+from medistill.report.audit_page import WORDS, render_audit
+from medistill.report.notes import Notes
+from medistill.report.render.html_table import table_html
+from medistill.report.render.html_text import Writer
+from medistill.report.report_page import render_html
+from medistill.report.sections import sections
+from medistill.report.sections.glossary import GLOSSARY
+from medistill.report.sections.on_one_page import RULE, one_page
+from medistill.report.table import Table
+from medistill.report.view import ReportView
+from tests.factories import full_audit, report_example
+
+AUDIT = full_audit.full_audit()
+
+
+def the_table(audit: object = AUDIT) -> Table:
+    (found,) = (block for block in one_page(audit).blocks if isinstance(block, Table))  # type: ignore[arg-type]
+    return found
+
+
+def test_rows_stand_under_what_the_attacker_has() -> None:
+    groups = {group.title: [row[0] for row in group.rows] for group in the_table().groups}
+    assert "The same picture, point by point" in groups["Whoever has the set"]
+    assert "Names and other writing" in groups["Whoever has the set"]
+    assert groups["Whoever has the set, its recipe and a picture of the person"] == 2 * [
+        "Recognised by a program trained on the set"
+    ]
+    assert sum(map(len, groups.values())) == sum(len(one.findings) for one in one_findings())
+
+
+def one_findings() -> tuple:  # type: ignore[type-arg]
+    from medistill.privacy.findings import findings
+
+    return findings(AUDIT)
+
+
+def test_a_row_has_the_figure_its_limit_and_both_controls() -> None:
+    (row,) = (row for row in the_table().rows if row[0] == the_loss() and row[1] == "pairs told apart")
+    html = re.sub(r"<[^>]+>", "", table_html(replace(the_table(), groups=the_table().groups[:0]), Writer(Notes())))
+    assert "In all originals" in html
+    text = [cell if isinstance(cell, str) else "".join(getattr(part, "text", part) for part in cell) for cell in row]
+    plain = [one.replace("\u202f", " ").replace("\u00a0", " ") for one in text]
+    assert plain[2:] == [
+        "51.2 % (46.6 to 55.8 %)", "at most 60 %", "93.4 % (88.8 to 98.0 %)", "66.1 % (61.5 to 70.7 %)", "pass",
+    ]  # fmt: skip
+
+
+def the_loss() -> str:
+    return "Recognised by a program trained on the set"
+
+
+def test_a_new_attack_has_its_row_without_a_word_here() -> None:
+    asked = Asked("at least epsilon", "at most", "count")
+    audit = replace(AUDIT, criteria=(*AUDIT.criteria, Criterion("x", 3, 8, "pass", "", asked, "<b>of tomorrow</b>")))
+    (group,) = the_table(audit).groups[-1:]
+    assert group.title == who(())
+    assert group.rows[0][:3] == ("<b>of tomorrow</b>", "at least epsilon", "3")
+    page = render_audit(audit)
+    assert "<b>of tomorrow" not in page
+    assert "&lt;b&gt;of tomorrow" in page
+
+
+def test_what_was_not_judged_leads_to_its_reason() -> None:
+    criteria = tuple(
+        replace(one, verdict="not enough evidence", reason="too few <people>") if one.attack == "loss" else one
+        for one in AUDIT.criteria
+    )
+    page = render_audit(replace(AUDIT, criteria=criteria))
+    assert page.count("<strong>not judged</strong>") == 2
+    assert '<li id="note-1">too few &lt;people&gt;.</li>' in page
+
+
+def test_the_page_has_the_rule_what_was_not_shown_and_its_words_and_no_picture() -> None:
+    page = render_audit(AUDIT)
+    assert RULE[:60] in page
+    for said in full_audit.NOT_TESTED:
+        assert said in page
+    assert set(WORDS) <= {term for term, _ in GLOSSARY}
+    assert 'href="#glossary"' in page
+    assert 'id="glossary"' in page
+    assert "<img" not in page
+    assert "<script" not in page
+
+
+def test_it_is_a_section_of_the_report_where_there_is_an_audit() -> None:
+    report = report_example.whole()
+    anchors = [one.anchor for one in sections(ReportView(report))]
+    assert anchors.index("on-one-page") + 1 == anchors.index("privacy")
+    assert 'id="on-one-page"' in render_html(report)
+    without = replace(report, audit=None, missing={**report.missing, "audit": "none was made"})
+    assert "on-one-page" not in [one.anchor for one in sections(ReportView(without))]
+
+
+def test_figures_are_percentages_and_whole_numbers() -> None:
+    asked = Asked("copies", "at most", "share", "most_copies")
+    assert limit_text(asked, 0.05) == "at most\u00a05\u202f%"
+    assert figure_text(12000, "count") == "12\u202f000"
+    assert (figure_text(3.2, "number"), limit_text(replace(asked, reads_as="number"), 8.0)) == (
+        "3.200",
+        "at most\u00a08",
+    )
+    assert limits_text(Estimate(3.0, reason="counted"), "count") == ""
+    assert COUNTED[asked.key] == "images that are copies"
