@@ -24,6 +24,7 @@ KNOWLEDGE: Mapping[Knowledge, str] = {
 """What an attacker has -> its name in a sentence."""
 COUNTED: Mapping[str, str] = {
     "copies": "images that are copies",
+    "pasted": "images made of them",
     "recovered": "images that give it away",
     "traced": "images traceable to it",
     "smallest mean": "fewest people in a mean",

@@ -10,6 +10,7 @@ import numpy as np
 
 from medistill.artifacts.corpus import LEFT_OUT, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.denoising.denoisers import forget_denoiser
 from medistill.networks.own import NetworkFactory
 from medistill.quantisation.decoders import forget_autoencoder
 from medistill.recipe import UNITS, AuditRecipe, PruneRecipe, Recipe
@@ -107,4 +108,5 @@ def make_once_more(context: Context, network: NetworkFactory | None) -> Distille
     if trajectories is not None:
         shutil.rmtree(trajectories.path, ignore_errors=True)
     forget_autoencoder(corpus, recipe)
+    forget_denoiser(corpus, recipe)
     return made

@@ -53,8 +53,10 @@ def full_audit(*without: str) -> Audit:
 
 
 def usual_audit() -> Audit:
-    """Of a set that has neither encoder nor target vectors, and was not quantised."""
-    return full_audit("distance", *(one.name for one in all_attacks() if {"encoder", "teacher"} & set(one.knows)))
+    """Of a set that has neither encoder nor target vectors, and was neither quantised nor pasted together."""
+    return full_audit(
+        "distance", "real patches", *(one.name for one in all_attacks() if {"encoder", "teacher"} & set(one.knows))
+    )
 
 
 def _copies(shape: CopyFigures, space: str, subject: str) -> CopyFigures:

@@ -19,6 +19,7 @@ class RealPatches(Attack):
 
     name, display_name, family = "real patches", "real patches", "copies"
     needs, rank = "set", 5
+    plain_words = "Parts of real pictures, pasted together"
     asks = (PASTED,)
 
     def applies(self, facts: SetFacts) -> bool:

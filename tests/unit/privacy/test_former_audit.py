@@ -12,9 +12,11 @@ import pytest
 from medistill.errors import ArtifactError
 from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.audit import audit_from_json
+from medistill.privacy.copy_search import CopyAttack
 from medistill.privacy.findings import contradicted
 from medistill.privacy.former_audit import AUDIT_SCHEMA, brought_up
 from medistill.privacy.gate import decide, declared
+from medistill.privacy.score_attack import ScoreAttack
 from medistill.sharing.audit_file import audit_bytes
 from medistill.sharing.bundle import Bundle
 from medistill.sharing.pages import report_of_bytes, unconfirmed_pages
@@ -63,10 +65,9 @@ def test_which_attack_asked_is_what_its_name_said(former: dict[str, Any]) -> Non
 
 def test_every_search_for_copies_and_every_attack_on_people_is_known_by_the_name_of_its_criterion() -> None:
     for attack in all_attacks():
-        name = (
-            f"Copies in {attack.display_name}" if attack.family == "copies" else f"AUC ({attack.display_name} attack)"
-        )
-        if attack.family in ("copies", "membership") and attack.name != "canaries":
+        called = attack.display_name
+        if isinstance(attack, CopyAttack | ScoreAttack):
+            name = f"Copies in {called}" if isinstance(attack, CopyAttack) else f"AUC ({called} attack)"
             (told,) = brought_up({"schema": 3, "criteria": [{"name": name}]})["criteria"]
             assert told["attack"] == attack.name
 
