@@ -63,6 +63,8 @@ def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(criteria, list | tuple):
         criteria = [_with_attack(one) for one in criteria]
         known = {**known, "criteria": criteria}
+    if isinstance(tried := known.get("membership"), Mapping):
+        known = {**known, "membership": {"one_run": None, **tried}}
     if isinstance(rules, list | tuple):
         known = {**known, "rules": [_with_false_alarms(one) for one in rules]}
     if isinstance(tried := known.get("membership"), Mapping):
