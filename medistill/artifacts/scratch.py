@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import tempfile
@@ -15,6 +16,8 @@ from medistill.artifacts.cache import cache_root
 
 SMALL = 4 * 2**20
 """Bytes up to which an array is in memory; some searches hold 64 of them."""
+NO_SUCH_RESERVATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+"""How a file system says that it cannot take room beforehand."""
 
 
 def scratch(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
@@ -40,4 +43,6 @@ def scratch(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
             os.posix_fallocate(file.fileno(), 0, size)
             return np.memmap(file, dtype, "r+", shape=tuple(shape))
     except OSError as error:
+        if error.errno in NO_SUCH_RESERVATION:
+            return np.empty(shape, dtype)
         raise unwritable(folder / "scratch", error) from error

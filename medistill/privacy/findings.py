@@ -73,6 +73,18 @@ def asked_of_audit(audit: Audit) -> tuple[Criterion, ...]:
     return tuple(one for one in audit.criteria if not one.attack)
 
 
+def unasked(audit: Audit) -> tuple[str, ...]:
+    """Names of attacks that are known here, whose record holds a figure that no criterion of theirs is about."""
+    evidence = evidence_of(audit)
+    told = {(one.attack, one.asked) for one in audit.criteria}
+    return tuple(
+        attack.name
+        for attack in all_attacks()
+        for asked in attack.asks
+        if (attack.name, asked) not in told and attack.figures(evidence, asked).of_set.value is not None
+    )
+
+
 def contradicted(audit: Audit) -> tuple[str, ...]:
     """Names of criteria whose figure is not the one that the attack's own record tells."""
     told = ((one, one.figures.of_set.value) for attack in findings(audit) for one in attack.findings)

@@ -67,8 +67,6 @@ def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
         known = {**known, "membership": {"one_run": None, **tried}}
     if isinstance(rules, list | tuple):
         known = {**known, "rules": [_with_false_alarms(one) for one in rules]}
-    if isinstance(tried := known.get("membership"), Mapping):
-        known = {**known, "membership": {"one_run": None, **tried}}
     if schema not in (WITHOUT_TEXT, BY_NAME) or isinstance(schema, bool) or not isinstance(criteria, list | tuple):
         return known
     text = {"text": None} if schema == WITHOUT_TEXT else {}

@@ -47,6 +47,8 @@ def check_guarantee(manifest: BundleManifest) -> None:
         raise refusal(MANIFEST, "it states one guarantee of privacy for the bundle and another for the set")
     sources = manifest.provenance.sources or ()
     ends = [0, *(source.first + source.images for source in sources)]
+    if not sources and manifest.provenance.united_images is not None:
+        raise refusal(MANIFEST, "it counts the images of sets that it was united from, and names none")
     before = manifest.provenance.united_images or manifest.set.shape[0]
     if before < manifest.set.shape[0] or (sources and [*(source.first for source in sources), before] != ends):
         raise refusal(MANIFEST, "the sets that it was united from do not make up its images")

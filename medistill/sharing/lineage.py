@@ -126,7 +126,7 @@ def source_parts(source: MergeSource) -> tuple[MergedPart, ...]:
         ArtifactError: what it says of that, or of its privacy, cannot be.
     """
     known, images = source.distilled.provenance, united_images(source.distilled)
-    if not known.states("sources"):
+    if not known.states("sources") and known.united_images is None:
         return (_itself(source),)
     parts = known.sources or ()
     ends = [0, *(part.first + part.images for part in parts)]

@@ -52,6 +52,7 @@ def merge_sets(
     _refuse_other_tiles(sources)
     _refuse_other_encoders(sources)
     _refuse_equalised_in_part(sources)
+    _refuse_patches_in_part(sources)
     _refuse_other_labels(sources, class_names)
     resized = [source if image_size is None else _resized(source, image_size) for source in sources]
     normalisation = _united_normalisation(resized)
@@ -204,6 +205,18 @@ def _refuse_equalised_in_part(sources: Sequence[MergeSource]) -> None:
             f"the originals of {named} had their histograms equalised, those of the other sets not",
             expected="all or none, since a network that learns from one is shown other grey values by the other",
             do="merge sets that were distilled with the same data.equalise",
+        )
+
+
+def _refuse_patches_in_part(sources: Sequence[MergeSource]) -> None:
+    """Refuse patients' patches beside other images: what is united would no longer be named for what it is."""
+    patched = {source.name: source.distilled.provenance.starts_from == "patches" for source in sources}
+    if len(set(patched.values())) > 1:
+        named = " and ".join(name for name, is_so in patched.items() if is_so)
+        raise DataError(
+            f"the images of {named} are pasted together from parts of originals, those of the other sets not",
+            expected="all or none, since a set of real parts is named for what it is, and fails its audit for it",
+            do="leave those sets out",
         )
 
 

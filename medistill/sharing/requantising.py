@@ -6,7 +6,8 @@ the optimal quantisation of the sum (Pagès and Yu 2013, arXiv:1401.0192):
 
     m_k = sum_{i in k} w_i,    y_k = sum_{i in k} w_i x_i / m_k
 
-So a mean of means by masses is the mean of the patients behind them. It holds where an image is linear in its code.
+So within one set a mean of means by masses is the mean of the patients behind them; sets count alike, however many
+patients stand behind each. It holds where an image is linear in its code.
 """
 
 from __future__ import annotations
@@ -93,6 +94,12 @@ def _distributions(means: np.ndarray) -> np.ndarray:
 
 
 def _refuse(united: DistilledSet) -> None:
+    if united.soft_labels is not None and united.label_kind != "probabilities":
+        raise DataError(
+            "the labels are values or target vectors, which have no mean by masses",
+            expected="classes or probabilities",
+            do="merge the sets without --ipc",
+        )
     known = united.provenance.quantisation
     if known is None or united.provenance.starts_from != "quantised" or not known.weights:
         raise DataError(

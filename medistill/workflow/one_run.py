@@ -10,7 +10,9 @@ import numpy as np
 
 from medistill.artifacts.corpus import LEFT_OUT, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.trajectories import Trajectories
 from medistill.denoising.denoisers import forget_denoiser
+from medistill.errors import DataError
 from medistill.networks.own import NetworkFactory
 from medistill.quantisation.decoders import forget_autoencoder
 from medistill.recipe import UNITS, AuditRecipe, PruneRecipe, Recipe
@@ -94,19 +96,29 @@ def make_once_more(context: Context, network: NetworkFactory | None) -> Distille
     """
     corpus, recipe, device, progress = context.corpus, context.recipe, context.device.type, context.progress
     trajectories = followed_experts(corpus, recipe, network=network, use="shadow", device=device, progress=progress)
-    made = distill(
-        corpus,
-        trajectories,
-        recipe,
-        out=context.out,
-        network=network,
-        device=device,
-        resume=True,
-        use="shadow",
-        progress=progress,
-    )
+    try:
+        made = distill(
+            corpus,
+            trajectories,
+            recipe,
+            out=context.out,
+            network=network,
+            device=device,
+            resume=True,
+            use="shadow",
+            progress=progress,
+        )
+    except DataError:
+        shutil.rmtree(context.out, ignore_errors=True)
+        _forget(trajectories, corpus, recipe)
+        raise
+    _forget(trajectories, corpus, recipe)
+    return made
+
+
+def _forget(trajectories: Trajectories | None, corpus: Corpus, recipe: Recipe) -> None:
+    """Remove what was trained for the set alone."""
     if trajectories is not None:
         shutil.rmtree(trajectories.path, ignore_errors=True)
     forget_autoencoder(corpus, recipe)
     forget_denoiser(corpus, recipe)
-    return made

@@ -3,7 +3,7 @@
     python -m tests.bench.corpora [--images 1000 10000] [--size 64] [--prepared 1000] [--stages "an epoch" ...]
 
 A corpus is made of a few phantoms, each image with noise of its own, and every stage of `tests.bench.corpora_stages`
-runs in a process of its own, on one thread. Anonymous memory is the highest RssAnon of /proc/self/status, read every 20
+runs in a process of its own, on one thread. Unmapped memory is the highest RssAnon of /proc/self/status, read every 20
 ms, above what the process had when the stage began: what the kernel cannot take back. VmHWM is the peak of all that is
 resident, pages of mapped files and the libraries with it. `prepare` reads as many PNG files, at most `--prepared`, with
 one worker, whose time is in the figures and whose memory is not. "A probe" finds the features that "encoding" left.
@@ -34,7 +34,7 @@ from tests.bench.corpora_stages import STAGES
 
 DRAWN, NOISE, BLOCK, EVERY = 12, 6, 256, 0.02
 """Phantoms that are drawn; grey levels of the noise; images made at once; seconds between two looks at memory."""
-HEAD = "| stage | images | a processor-second | anonymous, MiB | VmHWM, MiB |\n|---|---|---|---|---|\n"
+HEAD = "| stage | images | a processor-second | unmapped, MiB | VmHWM, MiB |\n|---|---|---|---|---|\n"
 
 
 def main() -> None:
@@ -53,8 +53,8 @@ def main() -> None:
             for stage in asked.stages:
                 number = min(count, asked.prepared) if stage == "prepare" else count
                 at = files(Path(folder), number, asked.size) if stage == "prepare" else corpus
-                seconds, anonymous, peak = in_a_process(stage, at, Path(folder) / "cache")
-                sys.stdout.write(f"| {stage} | {number} | {number / seconds:.0f} | {anonymous:.0f} | {peak:.0f} |\n")
+                seconds, unmapped, peak = in_a_process(stage, at, Path(folder) / "cache")
+                sys.stdout.write(f"| {stage} | {number} | {number / seconds:.0f} | {unmapped:.0f} | {peak:.0f} |\n")
                 sys.stdout.flush()
 
 
@@ -140,7 +140,7 @@ def files(folder: Path, count: int, size: int) -> Path:
 
 
 def measured(stage: Callable[[Path], object], at: Path) -> tuple[float, float, float]:
-    """Processor seconds of a stage, MiB of anonymous memory that it added at most, and the peak of all."""
+    """Processor seconds of a stage, MiB of unmapped memory that it added at most, and the peak of all."""
     before, over, most = status("RssAnon"), threading.Event(), [0.0]
 
     def watch() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,8 +120,9 @@ def test_the_report_says_that_probes_were_fitted(corpus: Corpus, recipe: Recipe,
 def test_a_search_that_was_interrupted_goes_on_and_networks_on_originals_are_kept_for_all_sets(
     corpus: Corpus, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, real = [], penalty_trials.Probe
-    monkeypatch.setattr(penalty_trials, "Probe", lambda *args: begun.append(len(args[0])) or real(*args))
+    begun, real = [], penalty_trials.Probe.of
+    counted = SimpleNamespace(of=lambda data, classes: begun.append(len(data)) or real(data, classes))
+    monkeypatch.setattr(penalty_trials, "Probe", counted)
     made = drawn_set(corpus)
     first = evaluate(made, corpus, recipe, out=tmp_path / "run")
     assert begun == [36, 36, 36] + [6] * 3 + [6] * 3 + [6], "three folds, three draws, three draws, the one set"

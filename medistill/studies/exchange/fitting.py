@@ -38,8 +38,8 @@ def fitted(name: str, distilled: DistilledSet, context: Context) -> DistilledSet
 
 
 def _refuse_classes(name: str, distilled: DistilledSet, class_names: Sequence[str]) -> None:
-    held = [distilled.class_names[label] for label in np.unique(distilled.labels)]
-    if len(held) == 1:
+    held = [distilled.class_names[label] for label in np.unique(distilled.labels[distilled.weights > 0])]
+    if len(held) < 2 and distilled.weights.any():
         raise DataError(
             f"{name} holds images of one class, {held[0]}",
             expected="images of two classes at least, or its sender's look tells the class",

@@ -7,15 +7,14 @@ They are spread evenly, t_k from -1 to 1: gamma_k = 2^(x t_k) and level_k = -l t
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import SPLITS, Corpus, save_corpus
+from medistill.artifacts.scratch import scratch
 from medistill.data.equalise import LEVELS, equalised_batch
 from medistill.errors import UsageError
 from medistill.progress import Progress
@@ -75,15 +74,13 @@ def with_invented(corpus: Corpus, recipe: Recipe, progress: Progress) -> Corpus:
     _refuse_several(corpus, recipe)
     sites, said = divided(corpus, len(hospitals), recipe.seed), invented_sentence(hospitals)
     folder = private_folder(cache_root() / "corpora")
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".invented-") as staging:
-        images = _shown(corpus, sites, hospitals, Path(staging) / "images.npy")
-        found = save_corpus(
-            folder,
-            images,
-            replace(corpus.columns, sites=sites.tolist()),
-            corpus.facts.replaced(site_names=tuple(one.name for one in hospitals), notes=(*corpus.notes, said)),
-            corpus.manifest,
-        )
+    found = save_corpus(
+        folder,
+        _shown(corpus, sites, hospitals),
+        replace(corpus.columns, sites=sites.tolist()),
+        corpus.facts.replaced(site_names=tuple(one.name for one in hospitals), notes=(*corpus.notes, said)),
+        corpus.manifest,
+    )
     progress.say(said)
     return found
 
@@ -111,9 +108,9 @@ def grey_curve(hospital: InventedHospital) -> np.ndarray:
     return np.rint((LEVELS - 1) * np.clip(grey**hospital.gamma + hospital.level, 0, 1)).astype(np.uint8)
 
 
-def _shown(corpus: Corpus, sites: np.ndarray, hospitals: tuple[InventedHospital, ...], file: Path) -> np.ndarray:
-    """Return the images as the hospitals show them, a memory map of ``file``, uint8 (N, C, H, W)."""
-    images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=corpus.images.shape)
+def _shown(corpus: Corpus, sites: np.ndarray, hospitals: tuple[InventedHospital, ...]) -> np.ndarray:
+    """Return the images as the hospitals show them, uint8 (N, C, H, W)."""
+    images = scratch(corpus.images.shape, np.uint8)
     curves = np.stack([grey_curve(one) for one in hospitals])
     even = np.array([one.equalised for one in hospitals])
     for start in range(0, len(sites), BATCH):
@@ -121,7 +118,6 @@ def _shown(corpus: Corpus, sites: np.ndarray, hospitals: tuple[InventedHospital,
         shown = curves[here[:, None, None, None], some]
         shown[even[here]] = equalised_batch(some[even[here]])
         images[start : start + BATCH] = shown
-    images.flush()
     return images
 
 

@@ -6,15 +6,17 @@ reads of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medistill.artifacts.corpus import NOT_STATED, Corpus
-from medistill.errors import DataError, MedistillError, UsageError
+from medistill.errors import MedistillError, UsageError
 from medistill.privacy.accounting import Guarantee
 from medistill.recipe.limits import refuse_large
 from medistill.report.exchange_received import SentSet
+from medistill.sharing.lineage import source_parts
 from medistill.sharing.merge_source import MergeSource
 from medistill.sharing.merging import merge_sets
 from medistill.sharing.signer import demanded_keys
@@ -79,6 +81,7 @@ class Senders:
                 refuse_large(received.distilled.provenance.recipe, f"the recipe inside {name}", "refuse")
                 one = replace(received, name=name, distilled=fitted(name, received.distilled, context))
                 source = MergeSource(name, one.distilled, one.set_digest, one.sender, one.signer)
+                source_parts(source)
                 if sets:
                     merge_sets([*sets.values(), source])  # refused here, not later
             except MedistillError as error:
@@ -96,13 +99,16 @@ class Senders:
             UsageError: one site alone would be left.
         """
         told, sets = list(self.told), dict(self.sets or {})
+        taken = list(own.values())
         for n, one in enumerate(told):
             if own and one.name in sets:
                 try:
-                    merge_sets([*own.values(), *(sets[name] for name in sets if name != one.name), sets[one.name]])
-                except DataError as error:
+                    merge_sets([*taken, sets[one.name]])
+                except MedistillError as error:
                     told[n] = _left_out(one.name, one.name, error, context)
                     del sets[one.name]
+                else:
+                    taken.append(sets[one.name])
         return Senders(tuple(told), sets).enough(context.corpus)
 
     def enough(self, corpus: Corpus) -> Senders:
@@ -129,7 +135,7 @@ def at_home(corpus: Corpus) -> Corpus:
 
 def _name(path: Path, taken: set[str]) -> str:
     """What a sender is called: by its file or folder, and by a number where there is another one of that name."""
-    named = path.resolve()
+    named = Path(os.path.realpath(path))
     name = visible(named.parent.name if named.name == "set" else named.name, most=MOST_NAME)
     number = 2
     while (found := name if number == 2 and name not in taken else f"{name} ({number})") in taken:
@@ -139,7 +145,7 @@ def _name(path: Path, taken: set[str]) -> str:
 
 def _left_out(name: str, path: str | Path, error: MedistillError, context: Context) -> SentSet:
     """Say that a set is left out, without the folders in which it lies."""
-    seen, do = (text.replace(str(path), name) for text in (error.seen, error.do))
+    seen, do = (text.replace(str(Path(path)), name) for text in (error.seen, error.do))
     context.progress.say(f"{name} is left out: {seen.rstrip('.')}. What to do: {do.rstrip('.')}.")
     return SentSet(name, reason=seen, do=f"What to do: {do.rstrip('.')}.")
 

@@ -252,7 +252,7 @@ block = np.zeros((50, 1, 32, 32), np.uint8)
 writers = [
     lambda: write_text(path, "x" * 50_000),
     lambda: write_tensors(path, {"x": block}),
-    lambda: write_atomically(path, lambda file: _save_npy(file, block)),
+    lambda: write_atomically(path, lambda file: _save_npy(file, block, np.arange(len(block)))),
 ]
 for write in writers:
     try:

@@ -16,18 +16,18 @@ from medistill.errors import ArtifactError
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="this system has no /proc")
 
 
-def anonymous() -> int:
+def unmapped() -> int:
     """Bytes of this process that the kernel cannot take back."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith("RssAnon:")))
 
 
 def test_a_large_array_takes_no_anonymous_memory_and_leaves_no_name() -> None:
-    before, rows = anonymous(), 16 * SMALL // 4096
+    before, rows = unmapped(), 16 * SMALL // 4096
     array = scratch((rows, 1024), np.float32)
     for start in range(0, rows, 1024):
         array[start : start + 1024] = np.arange(start, min(start + 1024, rows), dtype=np.float32)[:, None]
-    assert anonymous() - before < 4 * SMALL
+    assert unmapped() - before < 4 * SMALL
     assert array.nbytes == 16 * SMALL
     np.testing.assert_array_equal(array[:, 1023], np.arange(rows))
     folder = cache_root() / "corpora"

@@ -181,7 +181,7 @@ def test_the_loss_on_features_of_originals_is_unrolled_exactly(
     inner = unrolled(spec, tmp_path)
     asked, given = encoded(inner, spec), images()
     values, drawn = starting(asked), asked.draw(3, SHOWN)
-    assert drawn.inner.originals.pixels.shape == (12, 22), "features"
+    assert drawn.inner.originals.stored(slice(None)).shape == (12, 22), "features"
     leaves = {
         name: value.clone().requires_grad_()
         for name, value in {"images": given.pixels, "labels": given.labels, **values}.items()

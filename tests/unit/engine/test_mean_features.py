@@ -103,7 +103,9 @@ def test_originals_and_images_of_a_class_are_augmented_alike(corpus):
     drawn = asked.draw(3, torch.arange(CLASSES))
     firsts = [int((drawn.originals.labels == c).nonzero()[0]) for c in range(CLASSES)]
     alone = replace(drawn, originals=LabelledImages.of_floats(drawn.originals.batch(firsts), torch.arange(CLASSES)))
-    same = Images(alone.originals.pixels.double(), torch.eye(CLASSES, dtype=torch.float64), torch.ones(CLASSES))
+    same = Images(
+        alone.originals.stored(slice(None)).double(), torch.eye(CLASSES, dtype=torch.float64), torch.ones(CLASSES)
+    )
     assert asked.evaluate(same, {}, alone, 2).loss == pytest.approx(0, abs=1e-20)
     rows = [drawn.augmentation.numbers[name] for name in ("brightness", "crop", "rotate")]
     assert all(len(of.unique(dim=0)) == CLASSES for of in rows), "and each class has its own"
@@ -117,8 +119,8 @@ def test_what_is_drawn_depends_on_the_iteration_alone(corpus):
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert not any(one.requires_grad for one in first.network.parameters())
-    assert torch.equal(first.originals.pixels, again.originals.pixels)
-    assert not torch.equal(first.originals.pixels, other.originals.pixels)
+    assert torch.equal(first.originals.stored(slice(None)), again.originals.stored(slice(None)))
+    assert not torch.equal(first.originals.stored(slice(None)), other.originals.stored(slice(None)))
 
 
 def problem(corpus: Corpus, path: Path | None = None) -> DistillationProblem:

@@ -242,7 +242,7 @@ def test_what_may_promise_is_what_does_not_always_break_it() -> None:
         name
         for name in method_names()
         for breach in settings_kind(name)().breaches(load_recipe("covid-xray-dp").privacy)
-        if re.match(f"method {name} (sees|averages) patients' images without noise", breach)
+        if re.match(f"method {name} (sees|averages|hands out parts of) patients' images without noise", breach)
     }
     assert never == {name for name in method_names() if not settings_kind(name).MAY_PROMISE}
     assert "iadd" not in never
