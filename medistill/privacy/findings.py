@@ -73,15 +73,20 @@ def asked_of_audit(audit: Audit) -> tuple[Criterion, ...]:
     return tuple(one for one in audit.criteria if not one.attack)
 
 
-def unasked(audit: Audit) -> tuple[str, ...]:
-    """Names of attacks that are known here, whose record holds a figure that no criterion of theirs is about."""
-    evidence = evidence_of(audit)
+def disowned(audit: Audit) -> tuple[str, ...]:
+    """Names of criteria under no attack that is known here, where one that asks the same found something and has no
+    criterion: what it found would be told under another name."""
+    evidence, known = evidence_of(audit), all_attacks()
     told = {(one.attack, one.asked) for one in audit.criteria}
-    return tuple(
-        attack.name
-        for attack in all_attacks()
+    hidden = {
+        asked
+        for attack in known
         for asked in attack.asks
         if (attack.name, asked) not in told and attack.figures(evidence, asked).of_set.value is not None
+    }
+    names = {attack.name for attack in known}
+    return tuple(
+        one.name for one in audit.criteria if one.attack not in names and one.figure is not None and one.asked in hidden
     )
 
 

@@ -9,7 +9,7 @@ from medistill.artifacts.atomic import parse_json
 from medistill.errors import ArtifactError
 from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.audit import Audit, audit_from_json
-from medistill.privacy.findings import contradicted, unasked
+from medistill.privacy.findings import contradicted, disowned
 from medistill.privacy.former_audit import asks_otherwise, brought_up
 from medistill.privacy.gate import decide, declared
 from medistill.sharing.manifest import AuditRecord
@@ -54,19 +54,19 @@ def audit_of_bytes(data: bytes) -> Audit:
 
 
 def _check_attacks(audit: Audit) -> None:
-    """Refuse criteria that tell another figure than their attack found, that their attack does not ask, or that lack
-    one whose figure is in the record."""
+    """Refuse criteria that tell another figure than their attack found, that their attack does not ask, or that tell
+    under another name what an attack found."""
     asks = {attack.name: attack.asks for attack in all_attacks()}
     if any(one.asked not in asks.get(one.attack, (one.asked,)) for one in audit.criteria):
         raise _refused("a criterion names an attack that does not ask for it")
     try:
-        otherwise, missing = contradicted(audit), unasked(audit)
+        otherwise, renamed = contradicted(audit), disowned(audit)
     except (OverflowError, TypeError, ValueError):  # numbers that no attack gives
         raise _refused("a figure is out of range") from None
     if otherwise:
         raise _refused("a criterion tells another figure than its attack found")
-    if missing:
-        raise _refused(f"no criterion of its own is about what {missing[0]} found")
+    if renamed:
+        raise _refused("a criterion is under no attack that is known, and what such an attack found has none")
 
 
 def _refused(why: str) -> ArtifactError:

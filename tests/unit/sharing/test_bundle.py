@@ -8,7 +8,7 @@ import json
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -102,6 +102,13 @@ def passing(criterion: Criterion) -> Files:
     return pack(small_set(), PLAIN, audit=replace(audit_of(small_set(), "pass"), criteria=(criterion,)))
 
 
+def renamed(attack: str) -> Files:
+    """A bundle whose criterion on copies in pixels is under another attack, which has no record to be held to."""
+    audit = audit_of(small_set(), "fail")
+    criteria = [replace(one, attack=attack) if one.attack == "copies in pixels" else one for one in audit.criteria]
+    return altered_audit(criteria=[asdict(one) for one in criteria])
+
+
 def elsewhere() -> bytes:
     return unsigned()["croissant.json"].replace(b'"contentUrl": "', b'"contentUrl": "https://example.org/')
 
@@ -126,6 +133,8 @@ def elsewhere() -> bytes:
         (lambda: altered_audit(verdict="pass"), "says 'pass', and its criteria give 'fail'"),
         (lambda: altered_audit(note="hidden"), "more than an audit"),
         (lambda: passing(Criterion("Copies in pixels", 0.9, 0.0, "pass", "", COPIES)), "passes whose figure does not"),
+        (lambda: renamed(""), "under no attack that is known"),
+        (lambda: renamed("copies in  pixels"), "under no attack that is known"),
         (lambda: passing(Criterion("Held-out patients", 3, 100, "pass", "", HELD_OUT)), "passes whose figure does not"),
         (
             lambda: passing(Criterion("Membership", None, 0.05, "pass", "so it is", FOUND)),
