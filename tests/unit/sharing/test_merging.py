@@ -107,6 +107,20 @@ def test_sets_of_equalised_originals_are_merged_with_their_like_alone() -> None:
     assert united.provenance.recipe["data"]["equalise"] is True
 
 
+def test_patches_of_patients_are_merged_with_their_like_alone() -> None:
+    patched, plain = {"starts_from": "patches"}, {"starts_from": "noise"}
+    with pytest.raises(DataError, match="the images of west are pasted together from parts of originals"):
+        merge_sets([_source("east", _set(1, provenance=plain)), _source("west", _set(2, provenance=patched))])
+    united = merge_sets([_source("east", _set(1, provenance=patched)), _source("west", _set(2, provenance=patched))])
+    assert united.provenance.starts_from == "patches"
+
+
+def test_a_count_of_united_images_without_their_sets_is_refused() -> None:
+    counted = _set(1, provenance={"united_images": 1000})
+    with pytest.raises(ArtifactError, match="what west says of the sets that it was united from cannot be"):
+        merge_sets([_source("east", _set(2)), _source("west", counted)])
+
+
 def test_grey_values_survive_a_change_of_normalisation() -> None:
     one, other = _set(1), _set(2, normalisation=WEST)
     united = merge_sets([_source("east", one), _source("west", other)])

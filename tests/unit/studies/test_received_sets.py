@@ -260,6 +260,8 @@ def test_a_set_that_does_not_fit_those_made_here_falls_out_then(context: Context
     left = found.beside(own, context)
     assert left.names == ("2.zip",)
     assert "the same set" in left.told[0].reason
+    last = {"east": MergeSource("east", found.sets["2.zip"].distilled, found.sets["2.zip"].set_digest, sender="east")}
+    assert found.beside(last, context).names == ("1.zip",), "one that is left out takes no other with it"
     assert found.beside({}, context) == found
 
 
