@@ -130,6 +130,8 @@ def _finding(criteria: list[Criterion], attack: Attack | None, evidence: Evidenc
         figures = Figures(
             Estimate(first.figure, reason="its record has no interval"), figures.control, figures.originals
         )
+    if first.not_looked_for:
+        figures = Figures(Estimate.impossible(first.reason), figures.control, figures.originals)
     verdict = decide(criteria)
     return Finding(first.name, first.asked, first.threshold, figures, len(groups), verdict, first.reason)
 
