@@ -66,32 +66,29 @@ def refuse_unused(decoder: str | None, recipe: Recipe) -> None:
 
 def bring_again(folder: Path | None, recipe: Recipe) -> None:
     """Bring what --decoder names, which must be what the recipe of a finished run or set was given."""
-    from medistill.errors import UsageError
-
     decoder = brought(folder)
     codes = recipe.method.codes
     given = "" if codes is None else codes.decoder
-    if decoder is not None and decoder != given:
-        made = f"with the decoder {given[:12]}" if given else "without a decoder"
-        raise UsageError(
-            f"--decoder is {decoder[:12]}, but the set was made {made}",
-            expected="the folder that was given when it was distilled",
-            do="give that one" if given else "leave --decoder out",
-        )
+    _refuse_another("decoder", decoder, given, without="without a decoder")
 
 
 def bring_denoiser_again(folder: Path | None, recipe: Recipe) -> None:
     """Bring what --denoiser names, which must be what the recipe of a finished run or set was given."""
-    from medistill.errors import UsageError
-
     denoiser, settings = brought_denoiser(folder), recipe.method.scored_by
     given = "" if settings is None else settings.sha256
-    if denoiser is not None and denoiser != given:
-        made = f"with the denoiser {given[:12]}" if given else "without a denoiser that was brought"
+    _refuse_another("denoiser", denoiser, given, without="without a denoiser that was brought")
+
+
+def _refuse_another(noun: str, named: str | None, given: str, *, without: str) -> None:
+    """Refuse another network than the recipe of a finished run or set was given; none brought is right."""
+    from medistill.errors import UsageError
+
+    if named is not None and named != given:
+        made = f"with the {noun} {given[:12]}" if given else without
         raise UsageError(
-            f"--denoiser is {denoiser[:12]}, but the set was made {made}",
+            f"--{noun} is {named[:12]}, but the set was made {made}",
             expected="the folder that was given when it was distilled",
-            do="give that one" if given else "leave --denoiser out",
+            do="give that one" if given else f"leave --{noun} out",
         )
 
 

@@ -62,6 +62,29 @@ class NetworkStore(Generic[Network]):
                         do="repeat the command",
                     )
 
+    def bring_foreign(self, path: Path, *, own_licence: str, made_by: str, do: str) -> str:
+        """Check one that somebody else made, and copy it into the cache; return its SHA-256.
+
+        Args:
+            path: its folder.
+            own_licence: what those say that were trained here, and would pass for ones that saw no patient.
+            made_by: how these came to be, as "fitted to a corpus by SETTING".
+            do: what to do in place of bringing such a one.
+
+        Raises:
+            ArtifactError: it is damaged, states no licence, or its weights are not finite or of another network.
+            UsageError: it was trained on a corpus here.
+        """
+        _, licence, sha256 = self.load(path)
+        if licence == own_licence:
+            raise UsageError(
+                f"the {self.noun} in {path} was {made_by}",
+                expected="one that was not trained on patients of this house, which is what sets say of it",
+                do=do,
+            )
+        self.keep_brought(path, sha256)
+        return sha256
+
     def brought(self, sha256: str) -> tuple[Network, str]:
         """One that was brought, on the CPU, and its licence.
 

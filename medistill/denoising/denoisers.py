@@ -33,15 +33,12 @@ def bring_denoiser(path: str | Path) -> str:
         ArtifactError: it is damaged, states no licence, or its weights are not finite or of another network.
         UsageError: it is one that medistill trained on a corpus here, which would pass for one that saw no patient.
     """
-    _, licence, sha256 = load(Path(path))
-    if licence == OWN_LICENCE:
-        raise UsageError(
-            f"the denoiser in {path} was trained on a corpus by method.denoiser.source = corpus",
-            expected="one that was not trained on patients of this house, which is what sets say of it",
-            do="leave --denoiser out: one is trained on the corpus at hand",
-        )
-    STORE.keep_brought(Path(path), sha256)
-    return sha256
+    return STORE.bring_foreign(
+        Path(path),
+        own_licence=OWN_LICENCE,
+        made_by="trained on a corpus by method.denoiser.source = corpus",
+        do="leave --denoiser out: one is trained on the corpus at hand",
+    )
 
 
 def denoiser_for(

@@ -9,7 +9,6 @@ import torch
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.network_store import NetworkStore
-from medistill.errors import UsageError
 from medistill.progress import Progress, Silent
 from medistill.quantisation.autoencoder import Architecture, Autoencoder
 from medistill.quantisation.autoencoder_training import OWN_LICENCE, train_autoencoder
@@ -33,15 +32,12 @@ def bring_decoder(path: str | Path) -> str:
         ArtifactError: it is damaged, states no licence, or its weights are not finite or of another network.
         UsageError: it is one that medistill trained on a corpus here, which would pass for one that saw no patient.
     """
-    _, licence, sha256 = load(Path(path))
-    if licence == OWN_LICENCE:
-        raise UsageError(
-            f"the decoder in {path} was fitted to a corpus by method.quantise.encoder = autoencoder",
-            expected="one that was not trained on patients of this house, which is what sets say of it",
-            do="set method.quantise.encoder=autoencoder: it is trained on the corpus at hand",
-        )
-    STORE.keep_brought(Path(path), sha256)
-    return sha256
+    return STORE.bring_foreign(
+        Path(path),
+        own_licence=OWN_LICENCE,
+        made_by="fitted to a corpus by method.quantise.encoder = autoencoder",
+        do="set method.quantise.encoder=autoencoder: it is trained on the corpus at hand",
+    )
 
 
 def brought_decoder(sha256: str) -> tuple[Autoencoder, str]:
