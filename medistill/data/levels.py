@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from pydicom import Dataset
 
 from medistill.data.display_transform import display_values, padded
@@ -20,7 +21,7 @@ from medistill.recipe import DataRecipe
 MOST_BITS = 16
 """Values of more bits are seldom used twice."""
 BLOCK = 1 << 16
-"""Pixels that are looked up at once; so many stay in the processor's cache."""
+"""Pixels whose values are marked at once; so many stay in the processor's cache."""
 
 
 class Displayed(NamedTuple):
@@ -70,5 +71,4 @@ def _look_up(found: np.ndarray, occurs: np.ndarray, places: np.ndarray, out: np.
     """Write what was found for the values that occur to every pixel that has them."""
     table = np.zeros(len(occurs), found.dtype)
     table[occurs] = found
-    for start in range(0, places.size, BLOCK):
-        out[start : start + BLOCK] = table[places[start : start + BLOCK]]
+    torch.index_select(torch.from_numpy(table), 0, torch.from_numpy(places), out=torch.from_numpy(out))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medistill.data.grey_scale import percentiles, stretched
+from medistill.data.grey_scale import STEP, percentiles, stretched
 
 PERCENTS = [0.0, 0.5, 1.0, 33.3, 50.0, 99.0, 99.5, 100.0]
 
@@ -16,6 +16,9 @@ def images() -> dict[str, np.ndarray]:
         "narrow": (1 + rng.random(65_537) / 512).astype(np.float32),
         "two values": np.array([3.0, -7.5], np.float32),
         "one value": np.array([5.0], np.float32),
+        "a column that no sample sees": np.where(np.arange(122_000) % STEP == 0, 4095.0, 7.0).astype(np.float32),
+        "a column that the sample sees alone": np.where(np.arange(122_000) % STEP, 4095.0, 7.0).astype(np.float32),
+        "dark but for one row": np.concatenate([np.zeros(90_000), np.arange(1.0, 400.0)]).astype(np.float32),
         "both zeros": np.array([0.0, -0.0, 1.0, -1.0] * 20, np.float32),
         "wide": (rng.normal(0, 1, 1001) * 10.0 ** rng.integers(-30, 30, 1001)).astype(np.float32),
     }
