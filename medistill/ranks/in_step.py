@@ -1,7 +1,9 @@
-"""Progress among ranks: every safe point is a sign of life, and where ranks go in step they stop at the same one."""
+"""Progress among ranks: every safe point is a sign of life; those that go in step stop at the same one, and one that
+works while it would wait stops when it is called."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -78,6 +80,46 @@ class _TaskInStep(_TaskAround):
             self.ranks.wants_stop = True
         if self.ranks.stops:
             raise KeyboardInterrupt
+
+
+class CalledError(Exception):
+    """What was done while another rank worked is no longer wanted. Nothing is half done."""
+
+
+class UntilCalled:
+    """A progress whose tasks stop once this rank is called.
+
+    Args:
+        inner: of this rank.
+        called: whether it is.
+    """
+
+    def __init__(self, inner: Progress, called: Callable[[], bool]) -> None:
+        self.inner, self.called = inner, called
+
+    def task(self, title: str, total: int, *, done: int = 0) -> Task:
+        """Start a task."""
+        return _TaskUntilCalled(self.inner.task(title, total, done=done), self.called)
+
+    def say(self, message: str) -> None:
+        """Pass a line on."""
+        self.inner.say(message)
+
+
+class _TaskUntilCalled(_TaskAround):
+    def __init__(self, inner: Task, called: Callable[[], bool]) -> None:
+        super().__init__(inner)
+        self.called = called
+
+    def advance(self, steps: int = 1, *, figures: str = "") -> None:
+        """Pass on.
+
+        Raises:
+            CalledError: this rank is called.
+        """
+        super().advance(steps, figures=figures)
+        if self.called():
+            raise CalledError
 
 
 class Heard:

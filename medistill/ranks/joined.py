@@ -23,7 +23,7 @@ from medistill.ranks.in_step import Heard, InStep
 from medistill.ranks.launch import Launch
 from medistill.ranks.life import BEAT, GRACE, LONG_GRACE, Life, reachable
 from medistill.ranks.packing import Layout, layout_of, length, packed, unpacked
-from medistill.ranks.ranks import Found, Queue, Ranks, Result
+from medistill.ranks.ranks import Found, Meanwhile, Queue, Ranks, Result
 
 DRIFTED = (
     "run all ranks on machines of one kind with the same PyTorch, or give one rank alone its command with --resume"
@@ -66,12 +66,12 @@ class Joined(Ranks):
         self._outcome()
         return (then or work)()
 
-    def lead(self, work: Callable[[], object]) -> None:
-        """Have the leader do it, while the others wait."""
+    def lead(self, work: Callable[[], object], meanwhile: Meanwhile | None = None) -> None:
+        """Have the leader do it, while the others do something else, or wait."""
         if self.leads:
             self._led(work, lambda _: None)
         else:
-            self._outcome()
+            self._outcome(meanwhile)
 
     def told(self, work: Callable[[], Result]) -> Result:
         """Return what the leader's work gives."""
@@ -169,13 +169,18 @@ class Joined(Ranks):
         self.put(key, json.dumps({"value": told(made)}))
         return made
 
-    def _outcome(self) -> object:
+    def _outcome(self, meanwhile: Meanwhile | None = None) -> object:
         """Wait until the leader has done its work, and return what it told.
+
+        Args:
+            meanwhile: as for `Ranks.lead`.
 
         Raises:
             MedistillError: what it raised.
         """
         key = self._key("led")
+        if meanwhile is not None:
+            meanwhile(lambda: self.has([key]))
         self.life.wait({0: [key]}, self.has)
         answer = json.loads(self.get(key))
         if "error" in answer:

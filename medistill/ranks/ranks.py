@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Found = Mapping[str, Any]
 """Plain values, as JSON gives them back."""
+Meanwhile = Callable[[Callable[[], bool]], None]
+"""What is done while another rank works, given what says whether that one is done."""
 
 
 class Queue:
@@ -77,8 +79,13 @@ class Ranks:
         """
         return work()
 
-    def lead(self, work: Callable[[], object]) -> None:
+    def lead(self, work: Callable[[], object], meanwhile: Meanwhile | None = None) -> None:
         """Have the leader alone do some work, while the others wait.
+
+        Args:
+            work: what the leader does.
+            meanwhile: what each of the others does before it waits. It is given what says whether the leader is done,
+                and returns soon after that.
 
         Raises:
             MedistillError: on all ranks, what the leader raised.

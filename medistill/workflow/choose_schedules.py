@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
+from medistill.errors import DivergedError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.network_keys import ArmStore
 from medistill.evaluate.schedule_choice import ScheduleChoice
-from medistill.recipe.arms import ArmName
+from medistill.recipe.arms import OF_THE_SET, ArmName
 from medistill.training.context import Context
 from medistill.workflow.course_trials import CourseTrials
 from medistill.workflow.penalty_trials import PenaltyTrials
@@ -17,7 +19,7 @@ def choose_schedules(arms: Arms, stores: Mapping[ArmName, ArmStore], context: Co
     """Choose how each arm's networks are trained, by the settings of the recipe's section ``schedule``.
 
     Every candidate that was tried is kept in the arm's store when it is done; a search that was interrupted goes on
-    from there.
+    from there. Several ranks search an arm each, those of the set first; then all read what was found.
 
     Args:
         arms: what the networks are trained on.
@@ -27,18 +29,30 @@ def choose_schedules(arms: Arms, stores: Mapping[ArmName, ArmStore], context: Co
     Raises:
         DivergedError: every candidate of an arm left the finite numbers.
     """
-    kind = CourseTrials if context.spec.encoder is None else PenaltyTrials
+    if context.ranks.size > 1:
+        in_turn = sorted(arms.names, key=lambda arm: arm not in OF_THE_SET)
+        for place in context.ranks.queue(len(in_turn)):
+            with suppress(DivergedError):  # which all ranks find again below
+                choose_schedule(in_turn[place], arms, stores[in_turn[place]], context)
     choices = []
     for arm in arms.names:
-        with context.progress.task(f"Choosing how to train {arm}", kind.most(arms, arm)) as task:
-            trials_of = kind(arm, arms, stores[arm], context, task)
-            chosen, trials, rising = trials_of.search()
-        choice = ScheduleChoice(
-            arm, chosen, trials, rising, trials_of.patients, trials_of.scored_on, round(trials_of.seconds, 2)
-        )
+        choice = choose_schedule(arm, arms, stores[arm], context)
         choices.append(choice)
-        context.progress.say(f"Arm {arm}: {chosen.words}, the best of {len(trials)} ways tried{_caution(choice)}.")
+        context.progress.say(
+            f"Arm {arm}: {choice.chosen.words}, the best of {len(choice.trials)} ways tried{_caution(choice)}."
+        )
     return tuple(choices)
+
+
+def choose_schedule(arm: ArmName, arms: Arms, store: ArmStore, context: Context) -> ScheduleChoice:
+    """Choose how one arm's networks are trained, likewise."""
+    kind = CourseTrials if context.spec.encoder is None else PenaltyTrials
+    with context.progress.task(f"Choosing how to train {arm}", kind.most(arms, arm)) as task:
+        trials_of = kind(arm, arms, store, context, task)
+        chosen, trials, rising = trials_of.search()
+    return ScheduleChoice(
+        arm, chosen, trials, rising, trials_of.patients, trials_of.scored_on, round(trials_of.seconds, 2)
+    )
 
 
 def _caution(choice: ScheduleChoice) -> str:

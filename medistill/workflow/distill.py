@@ -20,7 +20,7 @@ from medistill.methods.registry import method_of, refuse_unmakeable
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import network_spec
 from medistill.progress import Progress, Silent
-from medistill.ranks.ranks import ALONE, Ranks
+from medistill.ranks.ranks import ALONE, Meanwhile, Ranks
 from medistill.recipe import Recipe, refuse_another_recipe
 from medistill.training.context import Context
 from medistill.training.device import choose_device
@@ -49,6 +49,7 @@ def distill(
     resume: bool = False,
     use: Use = "release",
     ranks: Ranks = ALONE,
+    meanwhile: Meanwhile | None = None,
     progress: Progress = Silent(),
 ) -> DistilledSet:
     """Distil into ``out/set``; the state on the way lies in ``out/state``, how the set was made in ``out/making.json``.
@@ -65,6 +66,7 @@ def distill(
         use: as for `train_experts`.
         ranks: processes that share the outer steps, where these fall into pieces (`Method.pieces`); else one distils,
             and the others wait for its set.
+        meanwhile: what these do before they wait (see `Ranks.lead`).
 
     Raises:
         ArtifactError: the experts are of another corpus, network, normalisation or recipe, or some are missing.
@@ -87,7 +89,7 @@ def distill(
         refuse_other_experts(trajectories, learnt, recipe, network)
     if not out.is_dir():
         private_folder(out)
-    alone = _divided(recipe, ranks, progress) == 1
+    alone = _divided(recipe, ranks, progress, waiting=meanwhile is None) == 1
     context = Context(learnt, recipe, spec, place, out, progress, ranks=ALONE if alone else ranks)
     if recipe.method.one_release and use == "release":
         context = replace(context, before_draw=lambda: mark_drawn(out / "state"))
@@ -100,7 +102,7 @@ def distill(
             return _keep(made_with, _distil(made_with))
         elif alone:
             method_of(recipe).train_together(replace(context, ranks=ranks), class_ids)
-            ranks.lead(lambda: _keep(made_with, _distil(made_with)))
+            ranks.lead(lambda: _keep(made_with, _distil(made_with)), meanwhile)
         else:
             made = _distil(made_with)
             ranks.lead(lambda: _keep(made_with, made))
@@ -126,16 +128,17 @@ class _MadeWith:
     use: Use
 
 
-def _divided(recipe: Recipe, ranks: Ranks, progress: Progress) -> int:
+def _divided(recipe: Recipe, ranks: Ranks, progress: Progress, *, waiting: bool) -> int:
     """Return into how many pieces a step falls, and say what ranks have nothing to do in it."""
     method = method_of(recipe)
     pieces = method.pieces(method.settings_of(recipe))
     if ranks.size == 1:
         return pieces
     if pieces == 1:
+        others = "wait for it" if waiting else "train networks on originals, to compare its set with"
         progress.say(
             f"A step of {method.display_name} under this recipe is one piece of work: rank 0 distils, and the other "
-            f"{ranks.size - 1} wait for it. They share what networks are trained before and after."
+            f"{ranks.size - 1} {others}. They share what networks are trained before and after."
         )
     elif pieces < ranks.size:
         progress.say(

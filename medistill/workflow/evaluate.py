@@ -105,7 +105,7 @@ def evaluate(
         progress.say(shortage)
     choices: tuple[ScheduleChoice, ...] = ()
     if context.recipe.schedule.choose == "validation":
-        choices = ranks.first(lambda: choose_schedules(arms, stores, context))
+        choices = choose_schedules(arms, stores, context)
         arms.schedules = {choice.arm: choice.chosen for choice in choices}
     elif recipe.schedule.choose == "validation" and (own := told_way(schedules, context.spec)) is not None:
         arms.schedules = dict.fromkeys(OF_THE_SET, own)
@@ -203,7 +203,7 @@ def _predictions(arms: Arms, stores: Mapping[ArmName, ArmStore], context: Contex
     spec = context.spec
     runner = JobRunner(
         [
-            _job(arm, number, arms, stores[arm], shown, context)
+            arm_job(arm, number, arms, stores[arm], shown, context)
             for arm in arms.names
             for number in range(arms.networks(arm))
         ],
@@ -222,7 +222,7 @@ def _predictions(arms: Arms, stores: Mapping[ArmName, ArmStore], context: Contex
     return [_arm_predictions(arm, runner.of(arm), arms) for arm in arms.names]
 
 
-def _job(
+def arm_job(
     arm: ArmName,
     number: int,
     arms: Arms,
@@ -230,6 +230,7 @@ def _job(
     shown: Callable[[], Mapping[str, LabelledImages]],
     context: Context,
 ) -> TrainingJob:
+    """Return the job that trains network ``number`` of an arm and keeps what it says of the images ``shown``."""
     recipe = context.recipe
     return TrainingJob(
         group=arm,

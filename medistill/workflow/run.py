@@ -24,6 +24,7 @@ from medistill.report.record import Report
 from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.workflow.across import check_across, evaluate_across
+from medistill.workflow.ahead import train_ahead
 from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.built_in_corpus import built_in_corpus
 from medistill.workflow.distill import DISTILLING, distill, refuse_second
@@ -141,6 +142,9 @@ def run(
                 device=device,
                 resume=True,
                 ranks=ranks,
+                meanwhile=lambda called: train_ahead(
+                    corpus, recipe, out=out, ranks=ranks, called=called, network=network, device=device, progress=log
+                ),
                 progress=log,
             ),
         )

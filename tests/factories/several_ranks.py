@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import TypeVar
 
 from torch.distributed import HashStore, PrefixStore, ProcessGroupGloo, Store
@@ -24,11 +25,12 @@ def several(
     """Have every rank do the work; what each returned, by its number. The first error is raised when all have ended."""
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
-    shared = store or HashStore()
+    shared, all_joined = store or HashStore(), Barrier(size)
 
     def rank(number: int) -> Result:
         life = Life(shared, number, size, patience)
         group = ProcessGroupGloo(PrefixStore("gloo", shared), number, size, timedelta(seconds=60))
+        all_joined.wait(60)  # one that ended early would close connections that others have yet to make
         return work(Joined(Launch(number, size, number, size, 0, "test"), shared, life, group))
 
     with ThreadPoolExecutor(size) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -101,6 +102,25 @@ def test_two_processes_make_the_same_bytes_as_one(folder: Path, undisturbed: Pat
     same(out, undisturbed)
     assert (out / "ranks" / "1.jsonl").stat().st_size > 0
     assert two.said.count("Written:") == 1
+
+
+def test_a_rank_that_would_wait_trains_what_the_set_is_compared_with(folder: Path) -> None:
+    chosen = ["--set", "method.segments=1", "--set", "schedule.choose=validation", "--set", "schedule.most_updates=20"]
+    chosen += ["--set", "schedule.updates=10", "--set", "schedule.networks=1", "--set", "method.iterations=150"]
+    finish(folder, folder / "one-segment", folder / "cache-one-segment", *chosen)
+    out = folder / "one-segment-by-two"
+    command = ["-m", "medistill", *words(folder, out, "--processes", "2", *chosen)]
+    with started(command, folder / "by-two.log", MEDISTILL_CACHE=str(folder / "cache-by-two"), **QUICK) as two:
+        assert two.end() == 0, two.said
+    same(out, folder / "one-segment")
+    assert "train networks on originals" in two.said
+    assert "While rank 0 distils" in (out / "ranks" / "1.jsonl").read_text()
+    chosen_by = [
+        json.loads((run / "evaluation" / "evaluation.json").read_text())["schedules"]
+        for run in (out, folder / "one-segment")
+    ]
+    for one, other in zip(*chosen_by, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
 
 def test_what_two_began_and_ctrl_c_stopped_one_and_three_finish(folder: Path, undisturbed: Path) -> None:

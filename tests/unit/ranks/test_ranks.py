@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch.distributed import HashStore
 
 from medistill.errors import DataError, RankError, SaidElsewhere, UsageError
-from medistill.progress import Silent
+from medistill.progress import Silent, Task
+from medistill.ranks.in_step import CalledError, UntilCalled
 from medistill.ranks.launch import launched
 from medistill.ranks.life import FAILED, RanksStopped
 from medistill.ranks.local import _prepare_environment
@@ -45,6 +47,45 @@ def test_what_the_leader_refuses_all_refuse_and_one_tells_it():
     told = several(3, work)
     assert len({words for words, _ in told}) == 1
     assert [elsewhere for _, elsewhere in told] == [False, True, True]
+
+
+def test_others_do_something_else_until_the_leader_is_done():
+    begun = threading.Event()
+
+    def work_on(task: Task, steps: list[int]) -> None:
+        for step in range(10**5):
+            steps.append(step)
+            begun.set()
+            time.sleep(0.001)
+            task.advance()
+
+    def work(ranks: Ranks) -> int:
+        steps = list[int]()
+
+        def otherwise(called: Callable[[], bool]) -> None:
+            task = UntilCalled(Silent(), called).task("other work", 10**5)
+            with pytest.raises(CalledError):
+                work_on(task, steps)
+
+        ranks.lead(begun.wait, otherwise)
+        return len(steps)
+
+    leader, *others = several(3, work)
+    assert leader == 0
+    assert min(others) >= 1
+
+
+def test_what_the_leader_refuses_is_heard_after_the_other_work():
+    def refuse() -> None:
+        raise DataError("class B has no image", expected="one at least", do="add some")
+
+    def work(ranks: Ranks) -> bool:
+        done = []
+        with pytest.raises(DataError):
+            ranks.lead(refuse, lambda called: done.append(called()))
+        return bool(done)
+
+    assert several(2, work) == [False, True]
 
 
 def test_each_piece_of_a_queue_is_done_once_and_all_wait_for_its_end():
