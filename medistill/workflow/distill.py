@@ -135,10 +135,11 @@ def _divided(recipe: Recipe, ranks: Ranks, progress: Progress, *, waiting: bool)
     if ranks.size == 1:
         return pieces
     if pieces == 1:
-        others = "wait for it" if waiting else "train networks on originals, to compare its set with"
+        others, s = ("rank 1", "s") if ranks.size == 2 else (f"the other {ranks.size - 1}", "")
+        meanwhile = f"wait{s} for it" if waiting else f"train{s} networks on originals to compare its set with"
         progress.say(
-            f"A step of {method.display_name} under this recipe is one piece of work: rank 0 distils, and the other "
-            f"{ranks.size - 1} {others}. They share what networks are trained before and after."
+            f"A step of {method.display_name} under this recipe is one piece of work: rank 0 distils, and {others} "
+            f"{meanwhile}. They share what networks are trained before and after."
         )
     elif pieces < ranks.size:
         progress.say(

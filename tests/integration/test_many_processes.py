@@ -113,7 +113,7 @@ def test_a_rank_that_would_wait_trains_what_the_set_is_compared_with(folder: Pat
     with started(command, folder / "by-two.log", MEDISTILL_CACHE=str(folder / "cache-by-two"), **QUICK) as two:
         assert two.end() == 0, two.said
     same(out, folder / "one-segment")
-    assert "train networks on originals" in two.said
+    assert "rank 1 trains networks on originals" in two.said
     assert "While rank 0 distils" in (out / "ranks" / "1.jsonl").read_text()
     chosen_by = [
         json.loads((run / "evaluation" / "evaluation.json").read_text())["schedules"]
