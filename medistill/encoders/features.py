@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -75,10 +75,8 @@ def carry_features(whole: Corpus, part: Corpus, encoder: Encoder, device: torch.
                 expected="images of the whole alone",
                 do="run `medistill purge`, then the same command again",
             )
-        stored = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=(len(rows), known.shape[1]))
-        for start in range(0, len(rows), PIECE):
-            stored[start : start + PIECE] = known[rows[start : start + PIECE]]
-        stored.flush()
+        pieces = (known[rows[start : start + PIECE]] for start in range(0, len(rows), PIECE))
+        _stream(file, (len(rows), known.shape[1]), pieces)
 
     _made(part, encoder, progress, write)
 
@@ -138,10 +136,8 @@ def _write(file: Path, corpus: Corpus, encoder: Encoder, device: torch.device, p
     keep_freed_memory()
     encoder.check_fits(corpus.images.shape[1], corpus.images.shape[-1])
     count, batch = len(corpus.images), min(PIECE, encoder.batch(device))
-    with file.open("wb") as stream:
-        np.lib.format.write_array_header_2_0(
-            stream, {"descr": "<f2", "fortran_order": False, "shape": (count, encoder.dimension)}
-        )
+
+    def pieces() -> Iterator[np.ndarray]:
         with progress.task("Encoding the images", count) as task:
             for start in range(0, count, PIECE):
                 some = np.asarray(corpus.images[start : start + PIECE])
@@ -156,24 +152,35 @@ def _write(file: Path, corpus: Corpus, encoder: Encoder, device: torch.device, p
                         expected="numbers that float16 holds",
                         do="use another encoder (medistill encoder list)",
                     )
-                stream.write(seen.cpu().numpy().tobytes())
+                yield seen.cpu().numpy()
                 task.advance(len(some))
+
+    _stream(file, (count, encoder.dimension), pieces())
 
 
 def _write_projected(file: Path, whole: np.ndarray, encoder: Encoder) -> None:
     """Write what the projection of an encoder makes of features (N, D)."""
     assert encoder.projection is not None  # noqa: S101  (else there would be no features to project)
-    size = math.sqrt(encoder.dimension)
-    with file.open("wb") as stream:
-        np.lib.format.write_array_header_2_0(
-            stream, {"descr": "<f2", "fortran_order": False, "shape": (len(whole), encoder.dimension)}
-        )
+    projection, size = encoder.projection, math.sqrt(encoder.dimension)
+
+    def pieces() -> Iterator[np.ndarray]:
         for start in range(0, len(whole), PIECE):
-            some = (size * encoder.projection.apply(whole[start : start + PIECE])).astype(np.float16)
+            some = (size * projection.apply(whole[start : start + PIECE])).astype(np.float16)
             if not np.isfinite(some).all():
                 raise DivergedError(
-                    f"the projection {encoder.projection.digest[:12]} gives numbers that are not finite",
+                    f"the projection {projection.digest[:12]} gives numbers that are not finite",
                     expected="numbers that float16 holds",
                     do="fit it again (--public)",
                 )
-            stream.write(some.tobytes())
+            yield some
+
+    _stream(file, (len(whole), encoder.dimension), pieces())
+
+
+def _stream(file: Path, shape: tuple[int, int], pieces: Iterable[np.ndarray]) -> None:
+    """Write float16 features of this shape, in pieces, by the file's own writes: a map would find a full disk only when
+    its pages go there, which ends the process."""
+    with file.open("wb") as stream:
+        np.lib.format.write_array_header_2_0(stream, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        for piece in pieces:
+            stream.write(piece.tobytes())
