@@ -160,12 +160,15 @@ class OneRunSignals:
 
 @dataclass(frozen=True)
 class Population:
-    """Those about whom is asked: members, and people of whom no image is in the training split.
+    """Those about whom is asked: members, and people like them of whom no image is in the training split.
+
+    Whoever takes no part in the corpus, as the patients of other sites where one site's set is asked about, is neither:
+    such people are told from members by where they come from.
 
     Attributes:
         corpus: all of their images.
         members: int64, rows of the training split.
-        others: int64, rows of everybody else's images.
+        others: int64, rows of the validation and test splits whose people have no image there.
     """
 
     corpus: Corpus
@@ -180,8 +183,9 @@ class Population:
             corpus: the whole one, none of whose training patients counts among the others.
             seen: as the method saw it, whose training images alone are members.
         """
-        train = corpus.rows("train")
-        return cls(corpus, seen.rows("train"), np.flatnonzero(~np.isin(corpus.groups, corpus.groups[train])))
+        held_out = np.concatenate([corpus.rows("val"), corpus.rows("test")])
+        apart = ~np.isin(corpus.groups[held_out], corpus.groups[corpus.rows("train")])
+        return cls(corpus, seen.rows("train"), np.sort(held_out[apart]))
 
 
 class Signals(Protocol):
