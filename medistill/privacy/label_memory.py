@@ -14,8 +14,8 @@ from medistill.privacy.exact import heads_of, sum_at_least
 
 LEAST = float(np.finfo(np.float32).eps)
 """Probabilities below count as this: so far from 1 the other one cannot be told from it in float32."""
-FINEST = 63
-"""Largest weight of a guess. Among more shadows than one more, neighbours in rank weigh alike."""
+FINEST = 15
+"""Largest weight of a guess. Among more than 16 shadows neighbours in rank weigh alike, so that sums stay short."""
 
 
 def nearness(squared: np.ndarray, made_for: np.ndarray) -> np.ndarray:

@@ -63,7 +63,8 @@ class SoftLabelAttack(MembershipFamily):
 def label_test(answers: LabelAnswers) -> LabelTest:
     """How well what is said of the canaries tells which shadows hold them."""
     scores, held = answers.scores, answers.inserted
-    return LabelTest(answers.source, *scores.shape, told_apart(scores, held), chance_of_following(scores, held))
+    shadows, canaries = scores.shape
+    return LabelTest(answers.source, shadows, canaries, told_apart(scores, held), chance_of_following(scores, held))
 
 
 ATTACKS = (SoftLabelAttack(),)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from medistill.artifacts.atomic import private_folder
 from medistill.errors import DataError
-from medistill.privacy.membership import SOURCES
+from medistill.privacy.membership import SOURCES, Source
 from medistill.privacy.signals import CanaryAnswers, LabelAnswers, NetworkAnswers, ShadowSignals, cells_of
 from medistill.studies.audit.context import AuditContext
 from medistill.studies.audit.network_answers import digest_of, what_decides
@@ -58,7 +60,5 @@ def _of_labels(plan: ShadowPlan, told: ShadowAnswers) -> tuple[LabelAnswers, ...
     is no canary, or no soft label."""
     if told.labels is None:
         return ()
-    return tuple(
-        LabelAnswers(source, scores, told.member[source][:, plan.canaries])
-        for source, scores in (("distilled", told.labels), ("raw", told.confidence["raw"][:, plan.canaries]))
-    )
+    said: dict[Source, np.ndarray] = {"distilled": told.labels, "raw": told.confidence["raw"][:, plan.canaries]}
+    return tuple(LabelAnswers(source, scores, told.member[source][:, plan.canaries]) for source, scores in said.items())
