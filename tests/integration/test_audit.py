@@ -48,8 +48,11 @@ def verdict_of(found: Audit, name: str) -> str:
     return verdict
 
 
-def test_a_quick_audit_says_that_the_set_is_not_made_once_more(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_quick_audit_says_that_the_set_is_not_made_once_more(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines: list[str] = []
+    monkeypatch.setattr("medistill.studies.audit.audit.run_attacks", lambda *_: {})  # which take long, and say nothing
 
     class Heard(Silent):
         def say(self, message: str) -> None:
@@ -60,8 +63,7 @@ def test_a_quick_audit_says_that_the_set_is_not_made_once_more(corpus: Corpus, t
         found = audit(
             audited.from_noise(corpus), corpus, recipe, out=tmp_path, device="cpu", quick=True, progress=Heard()
         )
-        assert found.membership is not None
-        assert found.membership.one_run is None
+        assert found.membership is None
         told = [line for line in lines if "audit.one_run_canaries" in line]
         assert [line.count("audit.one_run_canaries, 7,") for line in told] == [1] * (canaries > 0)
 
