@@ -24,6 +24,7 @@ from medistill.privacy.membership import (
     SOURCES,
     AttackCell,
     CanaryTest,
+    LabelTest,
     Detection,
     Membership,
     MembershipAttack,
@@ -267,6 +268,9 @@ def audited() -> Audit:
             confidence=0.95,
             seconds=600.0,
             one_run=one_run(),
+            soft_labels=SoftLabels(
+                (LabelTest("distilled", 16, 20, 0.543, 0.0907), LabelTest("raw", 16, 20, 0.968, 1e-12))
+            ),
         ),
         guarantee="The set was made without differential privacy: nothing is guaranteed formally.",
         not_tested=("Reconstruction was not tried.",),
