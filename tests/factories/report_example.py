@@ -24,12 +24,13 @@ from medistill.privacy.membership import (
     SOURCES,
     AttackCell,
     CanaryTest,
-    LabelTest,
     Detection,
+    LabelTest,
     Membership,
     MembershipAttack,
     OneRun,
     OneRunBound,
+    SoftLabels,
 )
 from medistill.privacy.score_attack import FOUND
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
