@@ -2,7 +2,7 @@
 
     python -m tests.bench.soft_labels [--runs 2000]
     python -m tests.bench.soft_labels --data FOLDER --labels FILE [--recipe covid-xray-ddoq] [--sites SITE ...]
-        [--set SETTING=VALUE ...]
+        [--set SETTING=VALUE ...] [--out FOLDER]
 
 Without ``--data``: scores of every canary are normal over shadows, with a shift where it is held. A row is a number of
 shadows and of canaries: the shift in standard deviations that is found in 80 % of the runs at a chance of 1 in 100, by
@@ -59,7 +59,7 @@ def power(runs: int) -> None:
             low, high = 0.0, 4.0
             for _ in range(HALVINGS):
                 middle = (low + high) / 2
-                seen = np.mean(chances(shadows, canaries, middle, runs // 4) <= CHANCE)
+                seen = np.mean(chances(shadows, canaries, middle, runs) <= CHANCE)
                 low, high = (low, middle) if seen >= POWER else (middle, high)
             seen, none = chances(shadows, canaries, high, runs), chances(shadows, canaries, 0.0, runs)
             say(
@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="covid-xray-ddoq")
     parser.add_argument("--sites", nargs="*", default=[])
     parser.add_argument("--set", nargs="*", default=[], dest="settings")
+    parser.add_argument("--out", type=Path, help="where what shadows say is kept, so that a call goes on")
     told = parser.parse_args()
     if told.data is None:
         power(told.runs)
@@ -106,7 +107,7 @@ def main() -> None:
     recipe = load_recipe(told.recipe, [*sites, *told.settings])
     corpus = prepare(told.data, recipe, labels=told.labels)
     with tempfile.TemporaryDirectory() as scratch:
-        real(corpus, recipe, private_folder(Path(scratch) / "kept"))
+        real(corpus, recipe, private_folder(told.out or Path(scratch) / "kept"))
 
 
 if __name__ == "__main__":
