@@ -61,10 +61,10 @@ def power(runs: int) -> None:
                 middle = (low + high) / 2
                 seen = np.mean(chances(shadows, canaries, middle, runs) <= CHANCE)
                 low, high = (low, middle) if seen >= POWER else (middle, high)
-            seen, none = chances(shadows, canaries, high, runs), chances(shadows, canaries, 0.0, runs)
+            shifted, none = chances(shadows, canaries, high, runs), chances(shadows, canaries, 0.0, runs)
             say(
                 f"{shadows:3} shadows, {canaries} canaries: a shift of {high:.2f} is seen in "
-                f"{100 * np.mean(seen <= CHANCE):.1f} % of {runs} runs; none at all in "
+                f"{100 * np.mean(shifted <= CHANCE):.1f} % of {runs} runs; none at all in "
                 f"{100 * np.mean(none <= 0.01):.1f} % at 1 in 100, {100 * np.mean(none <= 0.05):.1f} % at 1 in 20"
             )
 
