@@ -9,7 +9,7 @@ import pytest
 from medistill.privacy.attacks.soft_labels import HARD
 from medistill.privacy.membership import LabelTest, SoftLabels
 from medistill.report.blocks import Prose
-from medistill.report.report_page import markdown
+from medistill.report.report_page import render_html
 from medistill.report.soft_label_statements import LABELLERS, soft_label_blocks
 from medistill.report.table import Table
 from medistill.report.text import Missing
@@ -37,9 +37,9 @@ def test_the_report_has_it_where_the_audit_has(found: SoftLabels | None, words: 
     whole = report_example.whole()
     assert whole.audit is not None
     assert whole.audit.membership is not None
-    text = markdown(
+    text = render_html(
         replace(whole, audit=replace(whole.audit, membership=replace(whole.audit.membership, soft_labels=found)))
     )
     assert ("Whether the soft labels repeat wrong ones" in text) == bool(words)
     assert LABELLERS["raw"] not in text
-    assert LABELLERS["raw"] in markdown(whole)
+    assert LABELLERS["raw"] in render_html(whole)
