@@ -92,6 +92,11 @@ class DistilledSet:
         return self.soft_labels is not None and self.label_kind == "targets"
 
     @property
+    def by_class(self) -> bool:
+        """Whether its soft labels say something of every class."""
+        return self.soft_labels is not None and self.label_kind != "targets"
+
+    @property
     def shown(self) -> int:
         """Images that networks are trained on: those that are stored, or all their tiles."""
         return len(self.labels) * self.tiles**2

@@ -19,7 +19,7 @@ from medistill.evaluate.intervals import Estimate
 from medistill.privacy.audit import CopyFigures, CopyRule, LeakageFigures
 from medistill.privacy.criterion import Asked, Criterion
 from medistill.privacy.letters import TextFigures
-from medistill.privacy.membership import CanaryTest, MembershipAttack, OneRun
+from medistill.privacy.membership import CanaryTest, MembershipAttack, OneRun, SoftLabels
 from medistill.recipe import AuditRecipe
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Evidence:
         membership: scores of people, one record a source.
         canaries: tests of wrong labels, likewise.
         one_run: what the set that was made once more says.
+        soft_labels: whether these follow wrong labels.
         text: what was looked for of text.
         reason: why there is nothing, or not all of it; else empty.
     """
@@ -67,11 +68,12 @@ class Evidence:
     membership: tuple[MembershipAttack, ...] = ()
     canaries: tuple[CanaryTest, ...] = ()
     one_run: OneRun | None = None
+    soft_labels: SoftLabels | None = None
     text: TextFigures | None = None
     reason: str = ""
 
     def __add__(self, other: Evidence) -> Evidence:
-        """Both; of one run, text and reason the first that is there."""
+        """Both; of one run, soft labels, text and reason the first that is there."""
         mine = {one.name: getattr(self, one.name) for one in fields(self)}
         theirs = {name: getattr(other, name) for name in mine}
         joined = {n: mine[n] + theirs[n] if isinstance(mine[n], tuple) else mine[n] or theirs[n] for n in mine}

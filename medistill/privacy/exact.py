@@ -1,4 +1,4 @@
-"""Exact statements about counts: the binomial interval, and tails of the hypergeometric distribution."""
+"""Exact statements about counts: the binomial interval, tails of the hypergeometric distribution, sums of counts."""
 
 from __future__ import annotations
 
@@ -58,6 +58,11 @@ def drawn_of(marked: int, others: int, drawn: int) -> np.ndarray:
     logs = np.full(drawn + 1, -np.inf)
     logs[possible] = of_marked[counts[possible]] + of_others[drawn - counts[possible]]
     return np.asarray(np.exp(logs - _log_choose(marked + others)[drawn]))
+
+
+def heads_of(coins: int) -> np.ndarray:
+    """Probabilities (coins + 1,) of 0, 1, ... heads of so many fair coins."""
+    return np.asarray(np.exp(_log_choose(coins) - coins * math.log(2)))
 
 
 def sum_at_least(found: int, distributions: Sequence[np.ndarray]) -> float:

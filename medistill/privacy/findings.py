@@ -107,6 +107,7 @@ def evidence_of(audit: Audit) -> Evidence:
         membership=() if tried is None else tried.attacks,
         canaries=() if tried is None else tried.canaries,
         one_run=None if tried is None else tried.one_run,
+        soft_labels=None if tried is None else tried.soft_labels,
         text=audit.text,
     )
 

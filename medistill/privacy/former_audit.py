@@ -64,7 +64,7 @@ def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
         criteria = [_with_attack(one) for one in criteria]
         known = {**known, "criteria": criteria}
     if isinstance(tried := known.get("membership"), Mapping):
-        known = {**known, "membership": {"one_run": None, **tried}}
+        known = {**known, "membership": {"one_run": None, "soft_labels": None, **tried}}
     if isinstance(rules, list | tuple):
         known = {**known, "rules": [_with_false_alarms(one) for one in rules]}
     if schema not in (WITHOUT_TEXT, BY_NAME) or isinstance(schema, bool) or not isinstance(criteria, list | tuple):

@@ -96,6 +96,44 @@ class CanaryTest:
 
 
 @dataclass(frozen=True)
+class LabelTest:
+    """Whether what is said of canaries tells which shadows hold their wrong labels.
+
+    Attributes:
+        source: "distilled" for the soft labels of the shadows' sets, "raw" for what networks on all originals say.
+        shadows: that were asked.
+        canaries: images with a wrong label.
+        told_apart: share of the pairs of a shadow that holds a canary and one that does not in which the former says
+            the wrong class more; None where there is no pair.
+        chance: exact probability of agreeing as well with coins, if insertion did nothing; None where it cannot be
+            told.
+    """
+
+    source: Source
+    shadows: int
+    canaries: int
+    told_apart: float | None
+    chance: float | None
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """What was asked of soft labels.
+
+    Attributes:
+        tests: one a source; empty where nothing was asked.
+        reason: why there is none; else empty.
+    """
+
+    tests: tuple[LabelTest, ...]
+    reason: str = ""
+
+    def of(self, source: Source) -> LabelTest | None:
+        """The test of one source."""
+        return next((test for test in self.tests if test.source == source), None)
+
+
+@dataclass(frozen=True)
 class OneRunBound:
     """What the best of several ways to guess coins says of epsilon, on one source.
 
@@ -166,6 +204,7 @@ class Membership:
         confidence: level of every interval.
         seconds: the time it took, of all calls together.
         one_run: what the set that was made once more says; None where none was asked for.
+        soft_labels: what was asked of these; None in records of earlier versions.
     """
 
     attacks: tuple[MembershipAttack, ...]
@@ -178,6 +217,7 @@ class Membership:
     confidence: float
     seconds: float
     one_run: OneRun | None = None
+    soft_labels: SoftLabels | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is missing."""

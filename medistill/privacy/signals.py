@@ -37,6 +37,7 @@ class SetFacts:
         smallest_cluster: patients of the smallest cell of a quantised set; None where it does not say.
         for_encoder: its images were made for what a frozen encoder sees in them.
         by_targets: its labels are target vectors, learned from a frozen teacher's features.
+        soft_labels: its labels are probabilities or values of the classes.
     """
 
     unit: Unit
@@ -44,6 +45,7 @@ class SetFacts:
     smallest_cluster: int | None
     for_encoder: bool = False
     by_targets: bool = False
+    soft_labels: bool = False
 
     @classmethod
     def of(cls, distilled: DistilledSet, corpus: Corpus, spec: NetworkSpec) -> SetFacts:
@@ -51,7 +53,7 @@ class SetFacts:
         known = distilled.provenance
         smallest = None if known.quantisation is None else known.quantisation.smallest_cluster
         began, encoded = known.starts_from or "", spec.encoder is not None
-        return cls(corpus.split_unit, began, smallest, encoded, distilled.by_targets)
+        return cls(corpus.split_unit, began, smallest, encoded, distilled.by_targets, distilled.by_class)
 
 
 @dataclass(frozen=True)
@@ -102,18 +104,35 @@ class CanaryAnswers:
 
 
 @dataclass(frozen=True)
+class LabelAnswers:
+    """What labels, or networks, say of C canaries in K shadows.
+
+    Attributes:
+        source: "distilled" for the soft labels of the shadows' sets; else what networks learnt from.
+        scores: (K, C), how much more they say the canary's wrong class.
+        inserted: (K, C) bool, the source of shadow k held it.
+    """
+
+    source: Source
+    scores: np.ndarray
+    inserted: np.ndarray
+
+
+@dataclass(frozen=True)
 class ShadowSignals:
     """The answers of shadow distillations, or why there are none.
 
     Attributes:
         answers: one record a source.
         canaries: likewise; empty where there is no canary.
+        labels: of the set and of all originals; empty where there is no canary, or the shadows have no soft labels.
         reason: why no shadow could be made, as the end of "cannot be made, because ..."; else empty.
         seconds: what all of it took.
     """
 
     answers: tuple[NetworkAnswers, ...] = ()
     canaries: tuple[CanaryAnswers, ...] = ()
+    labels: tuple[LabelAnswers, ...] = ()
     reason: str = ""
     seconds: float = 0.0
 

@@ -31,6 +31,7 @@ COUNTED: Mapping[str, str] = {
     "found": "people found",
     "auc": "pairs told apart",
     "repeated canaries": "chance that it is luck",
+    "followed labels": "chance that it is luck",
     "one run epsilon": "epsilon, at the least",
     "originals read": "originals checked",
     "letters": "images with letters",

@@ -32,11 +32,13 @@ from medistill.training.randomness import derive_seed
 from medistill.workflow.attacked_networks import SAID, attack_jobs, confidences
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts
+from medistill.workflow.label_answers import label_answers
 
 LEAST_SHADOWS = 4
 """Fewer shadows cannot tell how an answer varies where an image is not held."""
 CANARY_PATIENTS = 20
 """One training patient in so many may become a canary, so that the shadows stay like the set."""
+_LABELS = "labels"
 
 
 @dataclass(frozen=True)
@@ -169,11 +171,14 @@ class ShadowAnswers:
         confidence: source -> float32 (K, N), of the label in the plan, mean over the networks.
         member: source -> bool (K, N), the source held the image.
         seconds: what all of it took.
+        labels: float32 (K, C), how much more the soft labels of each say the wrong class of each canary; None where
+            there is no canary, or one of them has no soft labels of classes.
     """
 
     confidence: Mapping[Source, np.ndarray]
     member: Mapping[Source, np.ndarray]
     seconds: float
+    labels: np.ndarray | None = None
 
 
 def ask_shadows(plan: ShadowPlan, context: Context, *, key: str, network: NetworkFactory | None) -> ShadowAnswers:
@@ -222,6 +227,7 @@ def ask_shadows(plan: ShadowPlan, context: Context, *, key: str, network: Networ
         {source: np.stack([one.arrays[f"{source}_confidence"] for one in made]) for source in SOURCES},
         {source: np.stack([one.arrays[f"{source}_member"] > 0 for one in made]) for source in SOURCES},
         sum(one.seconds for one in made),
+        np.stack([one.arrays[_LABELS] for one in made]) if all(_LABELS in one.arrays for one in made) else None,
     )
 
 
@@ -277,6 +283,9 @@ def _asked(plan: ShadowPlan, shadow: int, whole: Context, network: NetworkFactor
         told = np.mean(confidences(runner.of(source)), axis=0)
         member = np.isin(plan.rows, subset) if source == "random" else plan.held[shadow]
         arrays |= {f"{source}_confidence": told.astype(np.float32), f"{source}_member": member.astype(np.uint8)}
+    if len(plan.canaries) and made.by_class:
+        asked, beside, wrong = plan.rows[plan.canaries], plan.rows[plan.ordinary], plan.labels[plan.canaries]
+        arrays[_LABELS] = label_answers(made, whole.corpus, asked, wrong, beside, device).astype(np.float32)
     if trajectories is not None:
         shutil.rmtree(trajectories.path)
     forget_autoencoder(corpus, recipe)

@@ -22,6 +22,7 @@ from medistill.privacy.audit import Audit, CopyFigures, Subject, load_audit
 from medistill.privacy.gate import MAKING_NAME
 from medistill.privacy.initialisation import initial_rows
 from medistill.privacy.membership import MembershipAttack
+from medistill.progress import Silent
 from medistill.recipe import load_recipe, override_recipe
 from medistill.studies.audit.audit import audit
 from tests.factories import audited
@@ -45,6 +46,26 @@ def figures(found: Audit, subject: Subject, space: str) -> CopyFigures:
 def verdict_of(found: Audit, name: str) -> str:
     (verdict,) = {criterion.verdict for criterion in found.criteria if name in criterion.name}
     return verdict
+
+
+def test_a_quick_audit_says_that_the_set_is_not_made_once_more(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr("medistill.studies.audit.audit.run_attacks", lambda *_: {})  # which take long, and say nothing
+
+    class Heard(Silent):
+        def say(self, message: str) -> None:
+            lines.append(message)
+
+    for canaries in (0, 7):
+        recipe = override_recipe(audited.RECIPE, [f"audit.one_run_canaries={canaries}"], "test")
+        found = audit(
+            audited.from_noise(corpus), corpus, recipe, out=tmp_path, device="cpu", quick=True, progress=Heard()
+        )
+        assert found.membership is None
+        told = [line for line in lines if "audit.one_run_canaries" in line]
+        assert [line.count("audit.one_run_canaries, 7,") for line in told] == [1] * (canaries > 0)
 
 
 TAMPER: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {

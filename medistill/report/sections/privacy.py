@@ -32,6 +32,7 @@ from medistill.report.one_run_statements import one_run_sentences, one_run_table
 from medistill.report.record import Report
 from medistill.report.section import Section
 from medistill.report.selection_statements import not_attacked
+from medistill.report.soft_label_statements import soft_label_blocks
 from medistill.report.table import Cell, Column, Row, Span, Table, table
 from medistill.report.text import Absent, Code, Missing, Small, Strong, Text
 from medistill.report.text_statements import text_sentences
@@ -203,6 +204,8 @@ def _membership(audit: Audit, report: Report) -> Iterator[Block]:
         yield Fold("Attacks on the distilled images, by class and site", (table_of_groups,))
     if tried.canaries:
         yield _canaries(tried)
+    if tried.soft_labels is not None:
+        yield from soft_label_blocks(tried.soft_labels)
     if tried.one_run is not None:
         yield Prose(sentences(*one_run_sentences(tried.one_run, audit.split_unit)))
         yield one_run_table(tried.one_run)

@@ -36,6 +36,11 @@ from medistill.workflow.encoder_here import require_encoder, require_teacher
 from medistill.workflow.environment import versions
 from medistill.workflow.retrace import making_flaw
 
+NOT_ONCE_MORE = (
+    "The set is not made once more, since a quick audit leaves out what is made for attacks: "
+    "audit.one_run_canaries, {canaries}, does nothing here."
+)
+
 
 def audit(
     distilled: DistilledSet,
@@ -91,6 +96,8 @@ def audit(
     seen = ranks.first(lambda: signals.seen)
     if ranks.leads:
         say_obstacles(seen, recipe, progress, "This audit will not be able to pass the set.", quick=quick)
+        if quick and recipe.audit.one_run_canaries:
+            progress.say(NOT_ONCE_MORE.format(canaries=recipe.audit.one_run_canaries))
     attacks = applicable(signals.facts)
     tried = [one for one in attacks if not (quick and _takes_long(one))]
     if ranks.size > 1:

@@ -30,6 +30,7 @@ def membership_record(evidence: Mapping[str, Evidence], signals: AuditSignals) -
         attacks=found.membership,
         canaries=found.canaries,
         one_run=found.one_run,
+        soft_labels=found.soft_labels,
         networks=signals.networks_trained,
         shadows=signals.shadows_made,
         shadow_networks=budget.shadow_networks,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from medistill.artifacts.atomic import private_folder
 from medistill.errors import DataError
-from medistill.privacy.membership import SOURCES
-from medistill.privacy.signals import CanaryAnswers, NetworkAnswers, ShadowSignals, cells_of
+from medistill.privacy.membership import SOURCES, Source
+from medistill.privacy.signals import CanaryAnswers, LabelAnswers, NetworkAnswers, ShadowSignals, cells_of
 from medistill.studies.audit.context import AuditContext
 from medistill.studies.audit.network_answers import digest_of, what_decides
 from medistill.workflow.shadows import ShadowAnswers, ShadowPlan, ask_shadows, no_shadows, plan_shadows
@@ -21,13 +23,16 @@ def shadow_signals(context: AuditContext) -> ShadowSignals:
     except DataError as error:  # half of the patients can be too few to quantise, where all of them are enough
         return ShadowSignals(reason=f"a set of half of the patients is impossible ({error.seen})")
     context.progress.say("Working out the likelihood ratios.")
-    return ShadowSignals(_of_ordinary(plan, told, context), _of_canaries(plan, told), seconds=told.seconds)
+    return ShadowSignals(
+        _of_ordinary(plan, told, context), _of_canaries(plan, told), _of_labels(plan, told), seconds=told.seconds
+    )
 
 
 def ask(plan: ShadowPlan, context: AuditContext) -> ShadowAnswers:
     """Ask the shadows of a plan, after making those that are not there yet (see `ask_shadows`)."""
     private_folder(context.out)
-    return ask_shadows(plan, context, key=digest_of(*what_decides(context)), network=context.network)
+    of_labels = ("soft labels",) if context.distilled.by_class else ()  # shadows of before were not asked
+    return ask_shadows(plan, context, key=digest_of(*what_decides(context), *of_labels), network=context.network)
 
 
 def _of_ordinary(plan: ShadowPlan, told: ShadowAnswers, context: AuditContext) -> tuple[NetworkAnswers, ...]:
@@ -48,3 +53,12 @@ def _of_canaries(plan: ShadowPlan, told: ShadowAnswers) -> tuple[CanaryAnswers, 
         CanaryAnswers(source, told.confidence[source][:, plan.canaries] > 0, told.member[source][:, plan.canaries])
         for source in SOURCES
     )
+
+
+def _of_labels(plan: ShadowPlan, told: ShadowAnswers) -> tuple[LabelAnswers, ...]:
+    """What the shadows' soft labels say of each canary, beside what networks on their originals do; empty where there
+    is no canary, or no soft label."""
+    if told.labels is None:
+        return ()
+    said: dict[Source, np.ndarray] = {"distilled": told.labels, "raw": told.confidence["raw"][:, plan.canaries]}
+    return tuple(LabelAnswers(source, scores, told.member[source][:, plan.canaries]) for source, scores in said.items())

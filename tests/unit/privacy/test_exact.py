@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medistill.privacy.exact import chance_of_as_many, drawn_of, exact_proportion, sum_at_least
+from medistill.privacy.exact import chance_of_as_many, drawn_of, exact_proportion, heads_of, sum_at_least
 
 
 @pytest.mark.parametrize(("found", "units"), [(0, 1), (1, 1), (0, 10), (3, 10), (10, 10), (50, 600), (7000, 10_000)])
@@ -50,3 +50,9 @@ def test_a_sum_of_counts_is_what_drawing_gives():
     parts = [drawn_of(*shape) for shape in shapes]
     for many in range(8):
         assert sum_at_least(many, parts) == pytest.approx(np.mean(drawn >= many), abs=0.005)
+
+
+def test_heads_of_fair_coins_are_scipys() -> None:
+    for coins in (0, 1, 7, 400):
+        wanted = stats.binom.pmf(np.arange(coins + 1), coins, 0.5)
+        assert heads_of(coins) == pytest.approx(wanted, rel=1e-9, abs=1e-300)

@@ -17,10 +17,10 @@ from medistill.privacy.findings import contradicted
 from medistill.privacy.former_audit import AUDIT_SCHEMA, brought_up
 from medistill.privacy.gate import decide, declared
 from medistill.privacy.score_attack import ScoreAttack
-from medistill.sharing.audit_file import audit_bytes
+from medistill.sharing.audit_file import audit_bytes, audit_of_bytes
 from medistill.sharing.bundle import Bundle
 from medistill.sharing.pages import report_of_bytes, unconfirmed_pages
-from tests.factories import report_example
+from tests.factories import full_audit, report_example
 
 FORMER = Path(__file__).resolve().parents[2] / "former" / "former.tar.xz"
 AT_LEAST = ("Held-out ", "Fewest ", "Images whose making", "Share of the originals", "Chance ")
@@ -103,3 +103,14 @@ def test_what_this_version_writes_is_left_as_it_is_and_what_none_wrote_is_refuse
     for schema in (True, 0, AUDIT_SCHEMA + 1, None):
         with pytest.raises(ArtifactError, match="schema"):
             audit_from_json({**now, "schema": schema}, "it")
+
+
+@pytest.mark.parametrize("field", ["soft_labels", "one_run"])
+def test_an_audit_from_before_something_was_asked_comes_out_of_a_bundle(field: str) -> None:
+    known = full_audit.full_audit().as_json()
+    assert known["membership"].pop(field) is not None
+    known["criteria"] = [one for one in known["criteria"] if one["attack"] != field.replace("_", " ")]
+    audit = audit_of_bytes(json.dumps(known).encode())
+    assert audit.membership is not None
+    assert getattr(audit.membership, field) is None
+    assert [one.name for one in audit.criteria] == [one["name"] for one in known["criteria"]]
