@@ -353,7 +353,13 @@ def difference_on(
 ) -> tuple[Estimate, Estimate]:
     """Return ``mine`` minus ``other`` in macro AUC and accuracy on the test images ``rows`` (int64), paired."""
     there = Truth(test.labels[rows], test.groups[rows], {})
-    sides = [replace(entry.as_arm(), test=entry.test[:, rows]) for entry in (mine, other)]
+    first, second = (replace(entry.as_arm(), test=entry.test[:, rows]) for entry in (mine, other))
     return paired_difference(
-        *sides, there, class_names, replicates=recipe.bootstrap, confidence=recipe.confidence, seed=seed
+        first,
+        second,
+        there,
+        class_names,
+        replicates=recipe.bootstrap,
+        confidence=recipe.confidence,
+        seed=seed,
     )

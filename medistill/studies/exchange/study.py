@@ -31,7 +31,7 @@ from medistill.studies.exchange.choice import offered_weights
 from medistill.studies.exchange.giving import sets_of, studied_sites
 from medistill.studies.exchange.invented import invented_hospitals, with_invented
 from medistill.studies.exchange.networks import source_predictions
-from medistill.studies.exchange.received import Senders, at_home
+from medistill.studies.exchange.received import at_home, senders_of
 from medistill.studies.exchange.refusals import refuse_recipe
 from medistill.studies.exchange.sites import plan_exchange
 from medistill.studies.exchange.small_hospital import hospital_answers, refuse_hospital
@@ -112,8 +112,7 @@ def exchange_study(
         spec = network_spec(corpus, recipe, network)
         context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log, ranks=ranks)
         check_image_size(spec)
-        senders = ranks.first(lambda: Senders.of(received, trust, context))
-        ranks.agree(senders.digests, "give every rank the same files with --received")
+        senders = senders_of(received, trust, context, ranks, folder / ".received")
         ranks.first(lambda: encode_corpus(context))
         needed = max(recipe.method.ipc, recipe.fewest_images)
         fewest = 1 if senders.names else 2
