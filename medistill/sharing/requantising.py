@@ -112,8 +112,8 @@ def _refuse(united: DistilledSet) -> None:
         raise DataError(
             f"the images of the sets are {KINDS.get(known.encoder, KINDS[''])}",
             expected="centroids in principal components, of which a mean of images is the image of the mean",
-            do="leave out --ipc: the images are then united as they are, each with its mass; or have sets of fewer images "
-            "sent, which their makers alone can make (method.ipc)",
+            do="leave out --ipc: the images are then united as they are, each with its mass; or have sets of fewer "
+            "images sent, which their makers alone can make (method.ipc)",
         )
     if known.weights != "mass" or (united.weights == 0).any():
         raise DataError(
