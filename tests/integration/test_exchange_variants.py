@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
@@ -21,8 +22,10 @@ from medistill.studies.exchange import study as workflow
 from medistill.studies.exchange.study import exchange_study
 from medistill.studies.exchange.variants import OWN, variants_of
 from medistill_cli.commands import exchange_study as command
+from medistill_cli.main import app
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus
 from tests.factories.tiny_encoder import stored_tiny, tiny_architecture
+from tests.settings_restored import settings_restored
 
 SETTINGS = (
     f"data.classes={json.dumps(CLASSES)}", "data.image_size=16", "evaluate.bootstrap=100", "evaluate.smallest_cell=1",
@@ -127,6 +130,34 @@ def test_a_way_that_cannot_be_gone_is_named_and_the_others_go_on(corpus: Corpus,
         assert row.reason
     assert found.variants[2].rows[0].over_own.everywhere.macro_auc.value is not None
     assert study.row("own_and_others", "east").reason == ""
+
+
+def test_one_space_is_drawn_for_all_ways_where_one_of_them_wants_it(
+    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the command asks for, and what it hands over; the work is tested above."""
+    asked, seen = list[str](), list[Recipe]()
+
+    def drawn(recipe: Recipe, *_: object) -> str:
+        asked.append(recipe.method.name)
+        return "c" * 64
+
+    def stop(_: object, recipe: Recipe, **__: object) -> None:
+        seen.append(recipe)
+        raise UsageError("stopped", expected="no work", do="nothing")
+
+    monkeypatch.setattr(command, "drawn_space", drawn)
+    monkeypatch.setattr("medistill.studies.exchange.study.exchange_study", stop)
+    path = tmp_path / "recipe.toml"
+    whitened = way("epsilon 3", "method.name=private-means,privacy.mode=dp")
+    for n, settings in enumerate(((FEWER, whitened), (FEWER,))):
+        path.write_text(recipe_toml(recipe_of(encoder, *settings)), encoding="utf-8")
+        words = ["exchange-study", "--data", str(tmp_path), "--recipe", str(path), "--out", str(tmp_path / str(n))]
+        with settings_restored():
+            CliRunner().invoke(app, words)
+    assert asked == ["private-means", "encoded-ddoq"]
+    for one in variants_of(seen[0]):
+        assert one.recipe.network.projection == "c" * 64  # so networks of all ways learn in it
 
 
 @pytest.mark.parametrize(

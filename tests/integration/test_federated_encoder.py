@@ -1,4 +1,4 @@
-"""An exchange by a recipe with a frozen encoder, and by one under differential privacy: the sites' work, the server's."""
+"""An exchange with a frozen encoder, and one under differential privacy: every site's work and the server's."""
 
 from __future__ import annotations
 
