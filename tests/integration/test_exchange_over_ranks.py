@@ -102,9 +102,9 @@ def test_one_rank_and_two_write_the_same_record(
     assert [bool(one.reason) for one in alone.variants.variants] == [False, False, True]
     made, do = list[str](), giving._studied
 
-    def counted(site, auditor):
+    def counted(site, auditor, left_out):
         made.append(site.name)
-        return do(site, auditor)
+        return do(site, auditor, left_out)
 
     monkeypatch.setattr(giving, "_studied", counted)
     out, heard = tmp_path / "two", [Heard(), Heard()]
