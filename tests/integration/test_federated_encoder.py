@@ -18,19 +18,19 @@ from medistill.federation.round import Round, exchange
 from medistill.federation.site import answer_to
 from medistill.federation.site_file import VARIABLE
 from medistill.privacy.ledger import ledger_root, read_ledger
-from medistill.recipe import Recipe, load_recipe
-from tests.factories.hospitals import make_keys, site_values, write_images, write_site_file
+from medistill.recipe import Recipe
+from tests.factories.hospitals import (
+    encoded_recipe,
+    make_keys,
+    private_recipe,
+    site_values,
+    write_images,
+    write_site_file,
+)
 from tests.factories.tiny_encoder import stored_tiny, tiny_architecture
 
 SITES = ("east", "west")
 RISK = {"acknowledge_risk": "Invented images."}
-SMALL = (
-    'data.classes=["COVID", "Normal"]', "data.image_size=16", "data.test_fraction=0.4", "method.iterations=3",
-    "method.levels=2", "evaluate.networks=1", 'evaluate.arms=["raw"]', "evaluate.bootstrap=100",
-    "evaluate.smallest_cell=1", "audit.shadows=0", "audit.canaries=0",
-)  # fmt: skip
-QUANTISED = ("method.ipc=2", "method.quantise.min_cluster_size=2")
-PRIVATE = ("method.space=encoder", "privacy.epsilon=4", "privacy.units=50", "privacy.delta=0.001")
 
 
 @pytest.fixture
@@ -57,8 +57,7 @@ def held(recipe: Recipe, folder: Path) -> FederatedRound:
 
 
 def test_sets_of_an_encoder_are_united_and_a_probe_goes_home(encoder: Encoder, tmp_path: Path) -> None:
-    recipe = load_recipe("exchange-encoded", [f"network.encoder={encoder.sha256}", *SMALL, *QUANTISED])
-    found = held(recipe, tmp_path)
+    found = held(encoded_recipe(encoder.sha256), tmp_path)
     assert [(site.name, site.reason, site.figures_reason) for site in found.sites] == [(one, "", "") for one in SITES]
     for site in found.sites:
         assert site.figures is not None
@@ -73,8 +72,7 @@ def test_sets_of_an_encoder_are_united_and_a_probe_goes_home(encoder: Encoder, t
 
 
 def test_releases_under_differential_privacy_add_up_at_the_server(encoder: Encoder, tmp_path: Path) -> None:
-    recipe = load_recipe("covid-xray-private", [f"network.encoder={encoder.sha256}", *SMALL, *PRIVATE])
-    found = held(recipe, tmp_path)
+    found = held(private_recipe(encoder.sha256), tmp_path)
     assert [(site.name, site.reason, site.figures_reason) for site in found.sites] == [(one, "", "") for one in SITES]
     assert all("epsilon = 4" in site.guarantee for site in found.sites)
     united = DistilledSet.load(tmp_path / "server" / "united").statistics
