@@ -63,6 +63,7 @@ class SourcePredictions:
         not_chosen: why the site's own patients could not choose these; empty where they did, or need not.
         guard: what the guard for home saw; None where it had no part.
         without: the other site whose set is left out; "" where none is.
+        variant: the way in which the sets were made, where it is not that of the study's own; else "".
     """
 
     source: ExchangeSource
@@ -75,6 +76,7 @@ class SourcePredictions:
     not_chosen: str = ""
     guard: HomeGuard | None = None
     without: str = ""
+    variant: str = ""
 
     def as_arm(self) -> ArmPredictions:
         """The same as an arm of an evaluation."""
@@ -93,6 +95,17 @@ class SiteCell:
 
     macro_auc: Estimate
     accuracy: Estimate
+
+    @classmethod
+    def of(cls, group: Subgroup) -> SiteCell:
+        """The figures of a group of test images, which one arm has."""
+        [arm] = group.arms
+        return cls(arm.macro_auc, arm.accuracy)
+
+    @classmethod
+    def impossible(cls, reason: str) -> SiteCell:
+        """No figures, and why."""
+        return cls(Estimate.impossible(reason), Estimate.impossible(reason))
 
 
 @dataclass(frozen=True)
@@ -219,7 +232,7 @@ def site_matrix(
         whole = next(entry for entry in found if entry.source == "all_sets")
         columns, pooled = _figures(whole, of_site, class_names, recipe, seed)
         tested = tuple(_tested(site, columns.get(site), of_site, class_names) for site in sites)
-        rows = tuple(_row(entry, tested, of_site, class_names, recipe, seed) for entry in found)
+        rows = tuple(matrix_row(entry, tested, of_site, class_names, recipe, seed) for entry in found)
         pairs = [(whole, other, site) for site in (*tested, None) for other in found if _comparable(other, site)]
         pairs += [
             (mine, other, site)
@@ -259,7 +272,7 @@ def _rows(test: Truth, site: str) -> np.ndarray:
     return np.flatnonzero(np.array(test.traits["site"]) == site)
 
 
-def _row(
+def matrix_row(
     predictions: SourcePredictions,
     tested: Sequence[TestedSite],
     test: Truth,
@@ -267,23 +280,18 @@ def _row(
     recipe: EvaluateRecipe,
     seed: int,
 ) -> MatrixRow:
+    """Return the figures of one source at the sites ``tested``, the other arguments being as for `site_matrix`; the
+    test images have no trait but their site."""
     row = (predictions.source, predictions.site, predictions.images, len(predictions.test), predictions.reason)
     way = (predictions.weight, predictions.penalty, predictions.not_chosen, predictions.guard, predictions.without)
     if predictions.reason:
-        nothing = _nothing(predictions.reason)
+        nothing = SiteCell.impossible(predictions.reason)
         return MatrixRow(*row, tuple(nothing for _ in tested), nothing, *way)
     groups, pooled = _figures(predictions, test, class_names, recipe, seed)
-    cells = tuple(_nothing(site.reason) if site.reason else _cell(groups[site.name]) for site in tested)
-    return MatrixRow(*row, cells, _cell(pooled), *way)
-
-
-def _cell(group: Subgroup) -> SiteCell:
-    [arm] = group.arms
-    return SiteCell(arm.macro_auc, arm.accuracy)
-
-
-def _nothing(reason: str) -> SiteCell:
-    return SiteCell(Estimate.impossible(reason), Estimate.impossible(reason))
+    cells = tuple(
+        SiteCell.impossible(site.reason) if site.reason else SiteCell.of(groups[site.name]) for site in tested
+    )
+    return MatrixRow(*row, cells, SiteCell.of(pooled), *way)
 
 
 def _unseen(
@@ -331,15 +339,27 @@ def _difference(
     if reason := reason or mine.reason or other.reason:
         return MatrixDifference(*pair, Estimate.impossible(reason), Estimate.impossible(reason))
     rows = _rows(test, name) if site is not None else np.arange(len(test.labels))
+    return MatrixDifference(*pair, *difference_on(rows, mine, other, test, class_names, recipe, seed))
+
+
+def difference_on(
+    rows: np.ndarray,
+    mine: SourcePredictions,
+    other: SourcePredictions,
+    test: Truth,
+    class_names: Sequence[str],
+    recipe: EvaluateRecipe,
+    seed: int,
+) -> tuple[Estimate, Estimate]:
+    """Return ``mine`` minus ``other`` in macro AUC and accuracy on the test images ``rows`` (int64), paired."""
     there = Truth(test.labels[rows], test.groups[rows], {})
-    sides = [replace(entry.as_arm(), test=entry.test[:, rows]) for entry in (mine, other)]
-    found = paired_difference(
-        sides[0],
-        sides[1],
+    first, second = (replace(entry.as_arm(), test=entry.test[:, rows]) for entry in (mine, other))
+    return paired_difference(
+        first,
+        second,
         there,
         class_names,
         replicates=recipe.bootstrap,
         confidence=recipe.confidence,
         seed=seed,
     )
-    return MatrixDifference(*pair, *found)

@@ -21,6 +21,8 @@ from medistill.evaluate.subgroup import Subgroup, SubgroupArm
 from medistill.recipe import EvaluateRecipe
 from medistill.recipe.arms import ArmName
 
+FOLLOWS = "the count of a smaller group would follow from it"
+"""Why a cell that is large enough is not shown."""
 FEW_HERE = "a class has few patients in this subgroup"
 """Why a figure of a subgroup has no interval: which class, and how many, could point at somebody."""
 
@@ -77,7 +79,7 @@ def hidden_cells(cells: Mapping[str, np.ndarray], groups: np.ndarray, smallest: 
     hidden = dict.fromkeys(small, f"fewer than {smallest} patients, who might be recognised")
     beside = sorted((name for name in cells if name not in small), key=lambda name: patients[name])
     while small and beside and (len(hidden) == 1 or _together(hidden, cells, groups) < smallest):
-        hidden[beside.pop(0)] = "the count of a smaller group would follow from it"
+        hidden[beside.pop(0)] = FOLLOWS
     return hidden
 
 

@@ -101,7 +101,7 @@ def _checked_recipe(recipe: Recipe) -> Recipe:
     """The recipe with its encoder and teacher named.
 
     Raises:
-        UsageError: it leaves open what must be the same at every site.
+        UsageError: it leaves open what must be the same at every site, or wants a space that no job carries.
         RecipeError: it asks for more than a received one may.
     """
     recipe = with_teacher(with_encoder(recipe))
@@ -116,6 +116,14 @@ def _checked_recipe(recipe: Recipe) -> Recipe:
             "the recipe whitens the images (data.zca)",
             expected="data.zca = false, since sets with a whitening of each site's own cannot be united",
             do="add --set data.zca=false",
+        )
+    if recipe.method.wants_space and not recipe.network.projection:
+        raise UsageError(
+            f"method {recipe.method.name} wants a whitened space, and a job carries none",
+            expected="a space that every site and the server have, since two images show nothing of means in all of an "
+            "encoder's features after few steps",
+            do="add --set method.space=encoder --set method.iterations=1000; or --set network.projection=DIGEST, of a "
+            "space that each has brought before (--public BUNDLE)",
         )
     refuse_large(recipe.model_dump(mode="json"), "the recipe", "refuse")
     return recipe

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from medistill.recipe.section import MOST_NUMBER, AtMost, Positive, Section, Text
+from medistill.recipe.variants import Variants
 
 Weights = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, max_length=20)]
 Sizes = Annotated[tuple[Annotated[int, Field(ge=4, le=MOST_NUMBER)], ...], Field(min_length=2, max_length=20)]
@@ -36,6 +37,11 @@ class ExchangeRecipe(Section):
     audit: Literal["copies", "full", "off"] = "copies"
     """What is run of `medistill audit` on the set of each site: `copies` is that of ``--quick``, every attack for which
     no network is trained to tell who was among the patients; `full` all of it, which takes longest; `off` nothing."""
+    variants: Variants = Field(default={})
+    """Other ways of making the sets, each with a column of its own beside the recipe's:
+    `{ "epsilon 3" = ["method.name=private-means", "privacy.mode=dp", "privacy.epsilon=3"] }`. Settings of `method`,
+    `privacy` and `prune` may differ; none names the recipe's own. Under differential privacy each is one release more.
+    In `--set`: `exchange.variants.fewer=method.ipc=5`."""
     hospital: Text = ""
     """Site that is made small: few of its patients are taken, alone and together with the sets of the other sites.
     Empty: none is."""

@@ -9,11 +9,13 @@ from typing import Any
 from medistill.evaluate.hospital_curve import HospitalCurve
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
+from medistill.evaluate.variant_figures import AtPlaces, VariantRow
 from medistill.recipe.arms import ArmName
 from medistill.report.estimates import with_interval
 from medistill.report.exchange_invented import InventedHospital, invented_sentence
 from medistill.report.exchange_learning import learning_statements
 from medistill.report.exchange_received import SentSet, received_sentences
+from medistill.report.studied_site import StudiedSite
 from medistill.report.wording import class_label, counted, listed, plural_of
 
 EXCHANGE_SCHEMA = 2
@@ -51,27 +53,6 @@ SOURCE_LOOKS: dict[ExchangeSource, tuple[ArmName, bool]] = {
 
 
 @dataclass(frozen=True)
-class SetAudit:
-    """What an audit says of a set.
-
-    Attributes:
-        verdict: of its gate; "not audited" where there was none.
-        failed: what the gate asked for and did not find.
-        open: what it asked for and could not see.
-        reason: why there is no audit; else empty.
-        searched: where copies were looked for, as "pixels".
-        copies: most images that are copies in any of these; None where nothing was searched.
-    """
-
-    verdict: str
-    failed: tuple[str, ...]
-    open: tuple[str, ...]
-    reason: str
-    searched: tuple[str, ...] = ()
-    copies: int | None = None
-
-
-@dataclass(frozen=True)
 class SmallHospital:
     """A site with few of its patients, alone and beside the sets of the others.
 
@@ -91,42 +72,46 @@ class SmallHospital:
 
 
 @dataclass(frozen=True)
-class StudiedSite:
-    """A site as a place where a set is made.
+class StudiedVariant:
+    """One way of making the sets, and what they are worth beside own originals.
 
     Attributes:
-        name: its name.
-        classes: classes that its set holds.
-        originals: its training images of these classes.
-        set_images: images of its set; 0 where it has none.
-        recovered: those of them that, of all training images of their class, are most like the one that they began as;
-            None where the set is missing or they did not begin as real images.
-        reason: why it has no set; else empty.
-        note: which of its classes take no part; else empty.
-        audit: of its set; None where it has none.
-        guarantee: what its set promises formally, in a sentence; empty where it promises nothing.
+        name: of the way.
+        settings: in which its recipe differs from the study's, as ``section.key=value``.
+        method: by which its sets were made.
+        recipe_digest: SHA-256 of its settings.
+        sites: one entry a site.
+        rows: likewise.
+        reason: why nothing could be exchanged in this way; else empty.
     """
 
     name: str
-    classes: tuple[str, ...]
-    originals: int
-    set_images: int
-    recovered: int | None
-    reason: str
-    note: str
-    audit: SetAudit | None = None
-    guarantee: str = ""
+    settings: tuple[str, ...]
+    method: str
+    recipe_digest: str
+    sites: tuple[StudiedSite, ...]
+    rows: tuple[VariantRow, ...]
+    reason: str = ""
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> StudiedSite:
-        """Read what `dataclasses.asdict` made of one, before or after JSON."""
-        audit = value["audit"]
-        return cls(**{**_tuples(value), "audit": None if audit is None else SetAudit(**_tuples(audit))})
+    @property
+    def epsilon(self) -> float | None:
+        """The largest that any of its sets promises; None where one promises nothing, or there is none."""
+        found = [site.epsilon for site in self.sites if not site.reason]
+        known = [epsilon for epsilon in found if epsilon is not None]
+        return max(known) if known and len(known) == len(found) else None
 
 
-def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields with tuples in the place of lists."""
-    return {name: tuple(field) if isinstance(field, list) else field for name, field in value.items()}
+@dataclass(frozen=True)
+class ComparedVariants:
+    """Ways of making the sets, side by side.
+
+    Attributes:
+        alone: what own originals are worth alone, one a site.
+        variants: the ways, that of the study's own recipe first.
+    """
+
+    alone: tuple[AtPlaces, ...]
+    variants: tuple[StudiedVariant, ...]
 
 
 @dataclass(frozen=True)
@@ -158,6 +143,7 @@ class ExchangeStudy:
         hospital: a site with few of its patients; None where none was asked for.
         received: sets that other hospitals really sent, those that were left out too.
         invented: the sites, where these are no hospitals but parts of one with other grey curves.
+        variants: other ways of making the sets; None where none was asked for.
     """
 
     class_names: tuple[str, ...]
@@ -183,6 +169,7 @@ class ExchangeStudy:
     hospital: SmallHospital | None = None
     received: tuple[SentSet, ...] = ()
     invented: tuple[InventedHospital, ...] = ()
+    variants: ComparedVariants | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""

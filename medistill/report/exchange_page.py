@@ -31,6 +31,7 @@ from medistill.report.exchange_differences import differences_table, unseen_sect
 from medistill.report.exchange_hospital import hospital_headline, hospital_section
 from medistill.report.exchange_received import received_section
 from medistill.report.exchange_sites import sites_section
+from medistill.report.exchange_variants import variants_section
 from medistill.report.interval_plots import PlotRow, arm_mark, plot
 from medistill.report.page import Masthead, Page
 from medistill.report.render.html import html_page
@@ -65,6 +66,7 @@ def exchange_page(study: ExchangeStudy) -> Page:
         _matrix(study),
         _figures(study),
         _beside(study),
+        variants_section(study),
         unseen_section(study),
         hospital_section(study),
         _gains(study),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from medistill.report.blocks import Heading, Prose
-from medistill.report.exchange import ExchangeStudy, SetAudit, StudiedSite
+from medistill.report.exchange import ExchangeStudy
 from medistill.report.section import Section
+from medistill.report.studied_site import SetAudit, StudiedSite
 from medistill.report.table import Column, Row, Table, table
 from medistill.report.text import Absent, Below, Inline, Missing, Text
 from medistill.report.wording import class_label, listed

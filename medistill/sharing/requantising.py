@@ -26,7 +26,8 @@ SEED = 0
 KINDS = {
     "autoencoder": "decoded by an autoencoder of each hospital's own, so that a mean of images is the image of no mean",
     "brought": "decoded by an autoencoder, so that a mean of images is the image of no mean of codes",
-    "features": "rendered from an encoder's features, so that a mean of images has not the mean of their features",
+    "features": "rendered from an encoder's features: the sets carry images and masses and not the centroids, which an "
+    "image shows only roughly, so that a mean of what images show is no mean of patients",
     "": "in a space that the sets do not all state alike",
 }
 """Why images of a space cannot be united by their masses."""
@@ -111,7 +112,8 @@ def _refuse(united: DistilledSet) -> None:
         raise DataError(
             f"the images of the sets are {KINDS.get(known.encoder, KINDS[''])}",
             expected="centroids in principal components, of which a mean of images is the image of the mean",
-            do="leave out --ipc: the images are then united as they are",
+            do="leave out --ipc: the images are then united as they are, each with its mass; or have sets of fewer "
+            "images sent, which their makers alone can make (method.ipc)",
         )
     if known.weights != "mass" or (united.weights == 0).any():
         raise DataError(

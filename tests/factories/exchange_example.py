@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,8 +11,10 @@ from medistill.evaluate.home_guard import HomeGuard
 from medistill.evaluate.hospital_curve import HospitalAnswers, hospital_curve
 from medistill.evaluate.predictions import Truth
 from medistill.evaluate.site_matrix import OF_ONE_SITE, SOURCES, SourcePredictions, site_matrix
+from medistill.evaluate.variant_figures import variant_figures
 from medistill.recipe import EvaluateRecipe
-from medistill.report.exchange import ExchangeStudy, SetAudit, SmallHospital, StudiedSite
+from medistill.report.exchange import ComparedVariants, ExchangeStudy, SmallHospital, StudiedVariant
+from medistill.report.studied_site import SetAudit, StudiedSite
 
 CLASSES = ("COVID", "Normal")
 SITES = ("north_clinic", "south", "<b>west</b>", "tiny")
@@ -53,6 +56,42 @@ def predictions() -> tuple[SourcePredictions, ...]:
         answers = np.stack([first, 1 - first], axis=2).astype(np.float32)
         found.append(SourcePredictions("own_and_unseen", site, 30, answers, weight=0.1, without=without))
     return tuple(found)
+
+
+@cache
+def of_variants() -> tuple[SourcePredictions, ...]:
+    """What was learnt beside sets that were made in two other ways: under a guarantee, and in one that failed."""
+    test, found, numbers = truth(), [], np.random.default_rng(7)
+    for site in SITES:
+        first = 1 / (1 + np.exp(-numbers.normal(0.4 * (test.labels == 0), 1, (2, len(test.labels)))))
+        answers = np.stack([first, 1 - first], axis=2).astype(np.float32)
+        found.append(SourcePredictions("own_and_others", site, 40, answers, weight=0.3, variant="epsilon 3"))
+        nothing = np.empty((0, len(test.labels), 2), np.float32)
+        found.append(SourcePredictions("own_and_others", site, 0, nothing, "no budget", variant="epsilon 1"))
+    return tuple(found)
+
+
+def compared() -> ComparedVariants:
+    """The example's own way, and these two."""
+    found, tested = (*predictions(), *of_variants()), study().matrix.sites
+    figures = variant_figures(found, truth(), tested, CLASSES, SETTINGS, seed=3)
+    promise = "The images are differentially private: epsilon = 3, delta = 1e-05 for one patient."
+    private = tuple(
+        site if site.reason else replace(site, guarantee=promise, epsilon=2.9961, set_images=2)
+        for site in study().sites
+    )
+    settings = ("method.name=private-means", "privacy.mode=dp", "privacy.epsilon=3")
+    failed = tuple(replace(site, set_images=0, audit=None, reason="no budget") for site in study().sites)
+    return ComparedVariants(
+        figures.alone,
+        (
+            StudiedVariant("centroids", (), "IADD", "0" * 64, study().sites, figures.rows[""]),
+            StudiedVariant("epsilon 3", settings, "private-means", "2" * 64, private, figures.rows["epsilon 3"]),
+            StudiedVariant(
+                "epsilon 1", settings, "private-means", "3" * 64, failed, figures.rows["epsilon 1"], "no budget"
+            ),
+        ),
+    )
 
 
 def few_answers() -> HospitalAnswers:

@@ -24,6 +24,26 @@ SMALL = (
 """What makes the whole of a site's work take seconds. No audit passes on so few patients."""
 
 
+SEEN = (
+    'data.classes=["COVID", "Normal"]', "data.image_size=16", "data.test_fraction=0.4", "method.iterations=3",
+    "method.levels=2", "evaluate.networks=1", 'evaluate.arms=["raw"]', "evaluate.bootstrap=100",
+    "evaluate.smallest_cell=1", "audit.shadows=0", "audit.canaries=0",
+)  # fmt: skip
+"""The same where an encoder sees the images."""
+
+
+def encoded_recipe(encoder: str, *more: str) -> Recipe:
+    """The recipe of an exchange of centroids in an encoder's features."""
+    cells = ("method.ipc=2", "method.quantise.min_cluster_size=2")
+    return load_recipe("exchange-encoded", [f"network.encoder={encoder}", *SEEN, *cells, *more])
+
+
+def private_recipe(encoder: str, *more: str) -> Recipe:
+    """The recipe of an exchange of class means under differential privacy."""
+    budget = ("method.space=encoder", "privacy.epsilon=4", "privacy.units=50", "privacy.delta=0.001")
+    return load_recipe("covid-xray-private", [f"network.encoder={encoder}", *SEEN, *budget, *more])
+
+
 def small_recipe(*more: str) -> Recipe:
     """The recipe of the exchange."""
     return load_recipe("demo-ddoq", [*SMALL, *more])

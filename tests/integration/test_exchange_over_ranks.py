@@ -47,6 +47,8 @@ SETTINGS = (
     "exchange.patients=[6, 10]",
     "exchange.draws=2",
     "exchange.weights=[0.3, 1.0]",
+    "exchange.variants.one=method.ipc=1",
+    "exchange.variants.too many=method.ipc=1000",
 )
 
 
@@ -96,11 +98,13 @@ def test_one_rank_and_two_write_the_same_record(
 ) -> None:
     alone = studied(recipe, tmp_path / "alone", ALONE)
     assert alone.hospital is not None
+    assert alone.variants is not None
+    assert [bool(one.reason) for one in alone.variants.variants] == [False, False, True]
     made, do = list[str](), giving._studied
 
-    def counted(site, auditor):
+    def counted(site, auditor, left_out):
         made.append(site.name)
-        return do(site, auditor)
+        return do(site, auditor, left_out)
 
     monkeypatch.setattr(giving, "_studied", counted)
     out, heard = tmp_path / "two", [Heard(), Heard()]
@@ -108,7 +112,7 @@ def test_one_rank_and_two_write_the_same_record(
     assert found == [alone] * 2
     assert (out / "exchange.json").read_bytes() == (tmp_path / "alone" / "exchange.json").read_bytes()
     same_answers(out, tmp_path / "alone")
-    assert sorted(made) == ["east", "north", "west"]
+    assert sorted(made) == ["east", "east", "north", "north", "west", "west"]
     of = [*(f"site {site.name}" for site in alone.sites), "all sites together"]
     told = [line for line in heard[0].said if line.startswith("Networks of ")]
     assert told == [f"Networks of {which} are trained, {n} of 4." for n, which in enumerate(of, start=1)]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,17 +17,21 @@ from medistill.artifacts.corpus import NOT_STATED, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import UsageError
 from medistill.progress import Silent
+from medistill.ranks.ranks import Ranks
 from medistill.recipe import Recipe, load_recipe
 from medistill.report.exchange import ExchangeStudy
 from medistill.sharing.archive import write_archive
 from medistill.sharing.bundle import pack
 from medistill.sharing.keys import keys_root
 from medistill.sharing.statement import Statement
+from medistill.studies.exchange import received as received_sets
 from medistill.studies.exchange import study as workflow
 from medistill.studies.exchange.study import exchange_study
+from medistill.workflow.received import ReceivedSet
 from medistill_cli.main import app
 from tests.factories import sent_bundle
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus
+from tests.factories.several_ranks import several
 from tests.factories.tiny_encoder import stored_tiny, tiny_architecture
 from tests.settings_restored import settings_restored
 
@@ -131,6 +136,43 @@ def test_a_received_bundle_teaches_what_the_site_s_own_set_did_and_what_was_alte
         assert str(tmp_path) not in text
     again, _ = study_of(alone, recipe, tmp_path / "alone", altered, bundle, trust=(KEY,))
     assert again == study
+
+
+def test_of_several_ranks_the_leading_one_opens_what_came_and_the_others_read_it(
+    corpus: Corpus, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_of(corpus, recipe, tmp_path / "both")
+    bundle = sent_by_west(tmp_path / "both", tmp_path / "west.zip")
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(b"PK")
+    alone = replace(corpus, site_names=("east", NOT_STATED))
+    told, said = study_of(alone, recipe, tmp_path / "one", broken, bundle, trust=(KEY,))
+    opened, do = list[Path](), received_sets.receive
+
+    def counted(path: Path, **options: Any) -> ReceivedSet:
+        opened.append(path)
+        return do(path, **options)
+
+    monkeypatch.setattr(received_sets, "receive", counted)
+    monkeypatch.setattr(workflow, "prepare", lambda *_, **__: alone)
+    out, heard = tmp_path / "two", [Heard(), Heard()]
+
+    def work(ranks: Ranks) -> ExchangeStudy:
+        came, mine = (broken, bundle), heard[ranks.rank]
+        return exchange_study(
+            tmp_path, recipe, out=out, received=came, trust=(KEY,), device="cpu", ranks=ranks, progress=mine
+        )
+
+    assert several(2, work, patience=600) == [told] * 2
+    assert opened == [broken, bundle]
+    assert (out / "exchange.json").read_bytes() == (tmp_path / "one" / "exchange.json").read_bytes()
+    assert not (out / ".received").exists()
+    left_out = [[line for line in one.said if "left out" in line] for one in heard]
+    assert left_out == [[line for line in said if "left out" in line], []]
+    assert len(left_out[0]) == 1
+    bundle.write_bytes(b"PK")
+    with pytest.raises(UsageError, match=r"none of 2 received sets can be taken; broken\.zip: .*; west\.zip: "):
+        several(2, work, patience=600)
 
 
 def test_a_hospital_that_states_no_site_and_makes_no_set_is_tested_with_what_came(

@@ -11,10 +11,23 @@ from pathlib import Path
 
 import pytest
 
+from medistill.artifacts.distilled_set import DistilledSet
+from medistill.encoders.conversion import convert_encoder
+from medistill.encoders.store import add_encoder
 from medistill.federation.job import ALLOWED, WrittenJob, write_job
 from medistill.federation.messages import MAKE, TEST
 from medistill.federation.site_file import VARIABLE
-from tests.factories.hospitals import make_keys, site_values, small_recipe, write_images, write_site_file
+from medistill.recipe import override_recipe
+from tests.factories.hospitals import (
+    encoded_recipe,
+    make_keys,
+    private_recipe,
+    site_values,
+    small_recipe,
+    write_images,
+    write_site_file,
+)
+from tests.factories.published_weights import save_published
 
 pytest.importorskip("nvflare", reason="NVIDIA FLARE is not installed (the extra medistill[flare])")
 SITES = ("east", "west", "north", "south")
@@ -79,6 +92,41 @@ def test_four_sites_of_which_one_fails_its_gate_and_one_breaks(tmp_path: Path, m
     assert logs
     for words in ("doe_john", str(tmp_path / "north" / "xray"), str(tmp_path / "east" / "table.csv")):
         assert not any(words in log for log in (*logs, done.stdout, done.stderr))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("private", [False, True])
+def test_sites_with_an_encoder_send_centroids_or_a_private_release(
+    private: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights are random: sites and server are processes that know no encoder but of a real architecture."""
+    monkeypatch.setenv("MEDISTILL_KEYS", str(tmp_path / "keys"))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "sites.toml"))
+    published = save_published(tmp_path / "weights.pth")
+    said = {"licence": "CC0-1.0", "trained_on": "nothing", "source": "tests"}
+    convert_encoder("efficientnet_lite0", published, tmp_path / "encoder", **said)
+    encoder, sites = add_encoder(tmp_path / "encoder").sha256, SITES[:2]
+    recipe = private_recipe(encoder) if private else encoded_recipe(encoder)
+    job = write_job(override_recipe(recipe, ["data.image_size=32"], "test"), sites, out=tmp_path / "job", hours=0.06)
+    make_keys(*sites)
+    for seed, site in enumerate(sites):
+        write_images(tmp_path / site, seed)
+    risk = {"acknowledge_risk": "Invented images."}
+    tables = [(site, site_values(tmp_path / site, job.sha256, site, **risk)) for site in sites]
+    write_site_file(tmp_path / "sites.toml", tables)
+    done = simulated(job.folder, tmp_path / "space", sites, ALLOWED)
+    results = tmp_path / "space" / "server" / "simulate_job" / "medistill"
+    assert (results / "exchange.json").is_file(), done.stdout[-4000:] + done.stderr[-4000:]
+    told = json.loads((results / "exchange.json").read_text())
+    assert [(site["name"], site["reason"], site["figures_reason"]) for site in told["sites"]] == [
+        (site, "", "") for site in sites
+    ]
+    assert [bool(site["guarantee"]) for site in told["sites"]] == [private] * 2
+    united = DistilledSet.load(results / "united")
+    assert (united.statistics is not None) == private
+    assert united.provenance.encoder is not None
+    assert united.provenance.encoder.sha256 == encoder
+    assert (results / "classifier" / "weights.safetensors").is_file()
 
 
 @pytest.mark.slow

@@ -78,6 +78,7 @@ def exchange_study(
     with sharing("repeat", processes, rank_timeout) as (progress, ranks):
         from medistill.artifacts.new_folder import refuse_unwritable
         from medistill.studies.exchange.study import exchange_study as study_exchange
+        from medistill.studies.exchange.variants import variants_of
 
         name = recipe or ("demo" if data is None else "exchange-xray")
         seen_by = ranks.first(lambda: named_encoder(encoder))
@@ -94,7 +95,9 @@ def exchange_study(
         )
         chosen = choose_recipe(name, overrides, data=data, device=device, progress=progress, encoder=seen_by)
         refuse_unwritable(out)
-        space = ranks.told(lambda: drawn_space(chosen, device, progress))  # one for all sites
+        # One for all sites and all ways of making sets, so that their networks learn in the same.
+        wanting = next((one.recipe for one in variants_of(chosen) if one.recipe.method.wants_space), chosen)
+        space = ranks.told(lambda: drawn_space(wanting, device, progress))
         chosen = with_space(chosen, space)
         folder, table = ranks.first(lambda: on_disk(data, labels, progress))
         study = study_exchange(
@@ -127,6 +130,7 @@ def _print(study: ExchangeStudy) -> None:
     from medistill.report.exchange import audit_sentence, headline, row_name, statements
     from medistill.report.exchange_differences import unseen_sentences
     from medistill.report.exchange_hospital import hospital_headline, hospital_tables
+    from medistill.report.exchange_variants import variants_gains, variants_statements, variants_table
 
     title = f"Macro AUC ({study.confidence:.0%} interval); accuracy in percent where a site has one class"
     table = Table(title=title, title_justify="left", title_style="bold")
@@ -146,6 +150,15 @@ def _print(study: ExchangeStudy) -> None:
     console.print(headline(study), soft_wrap=True)
     for sentence in unseen_sentences(study):
         console.print(sentence, soft_wrap=True)
+    if study.variants is not None:
+        headings, lines = variants_table(study.variants)
+        of_ways = Table(*headings, title="Own originals and the sets of the others, by the way of making these sets")
+        of_ways.title_justify, of_ways.title_style = "left", "bold"
+        for cells in lines:
+            of_ways.add_row(*cells)
+        console.print(of_ways)
+        for sentence in (*variants_gains(study.variants), *variants_statements(study.variants)):
+            console.print(sentence, soft_wrap=True)
     if study.hospital is not None:
         for title, headings, rows in hospital_tables(study.hospital):
             of_few = Table(*headings, title=title, title_justify="left", title_style="bold")

@@ -8,7 +8,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, MedistillError, RankError, SaidElsewhere
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.audit import Audit, load_audit
-from medistill.report.exchange import SetAudit
+from medistill.report.studied_site import SetAudit
 from medistill.studies.audit.audit import audit
 from medistill.studies.exchange.sites import ExchangeSite
 from medistill.training.context import Context

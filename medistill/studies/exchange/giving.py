@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from medistill.artifacts.atomic import private_folder
+from medistill.artifacts.atomic import private_folder, sha256_file
 from medistill.artifacts.distilled_set import DistilledSet
-from medistill.errors import ArtifactError, DataError, DivergedError
+from medistill.errors import ArtifactError, DataError, DivergedError, MedistillError, UsageError
 from medistill.evaluate.network_keys import STATISTICS
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.accounting import Guarantee
@@ -20,7 +20,8 @@ from medistill.privacy.initialisation import initial_rows
 from medistill.progress import time_left
 from medistill.ranks.ranks import Ranks
 from medistill.recipe import refuse_another_recipe
-from medistill.report.exchange import StudiedSite
+from medistill.report.studied_site import StudiedSite
+from medistill.sharing.merge_source import MergeSource
 from medistill.studies.exchange.audited import Auditor, without_exchange
 from medistill.studies.exchange.sites import ExchangeSite
 from medistill.training.context import Context
@@ -30,8 +31,14 @@ from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.pruning import pruned
 
+Errors = tuple[type[MedistillError], ...]
+LEFT_OUT: Errors = (ArtifactError, DataError, DivergedError)
+"""Errors for which a site sends nothing, and the others go on."""
 
-def studied_sites(sites: Sequence[ExchangeSite], auditor: Auditor, ranks: Ranks) -> list[StudiedSite]:
+
+def studied_sites(
+    sites: Sequence[ExchangeSite], auditor: Auditor, ranks: Ranks, *, left_out: Errors = LEFT_OUT
+) -> list[StudiedSite]:
     """Have every site make its set, and audit it, and return what each gave. Of several ranks each takes a site at a
     time.
 
@@ -39,18 +46,49 @@ def studied_sites(sites: Sequence[ExchangeSite], auditor: Auditor, ranks: Ranks)
         sites: what each site can give.
         auditor: with the corpus of all sites, and the folder in which each site's set lies.
         ranks: that share the sites.
+        left_out: errors for which a site sends nothing; another one ends the study.
     """
     giving, log = [site for site in sites if not site.reason], auditor.context.progress
     started, queue = time.monotonic(), ranks.queue(len(giving))
     for n in queue:
         site, left = giving[n], time_left(started, n, len(giving))
         log.say(f"Set of site {site.name}, {n + 1} of {len(giving)} sites{left}." + f" {site.note}".rstrip())
-        queue.report(n, asdict(_studied(site, auditor)))
+        queue.report(n, asdict(_studied(site, auditor, left_out)))
     found = {site.name: StudiedSite.from_json(queue.reports[n]) for n, site in enumerate(giving)}
     return [found.get(site.name) or _without_set(site) for site in sites]
 
 
-def _studied(site: ExchangeSite, auditor: Auditor) -> StudiedSite:
+def sets_of(
+    sites: Sequence[ExchangeSite], studied: Sequence[StudiedSite], folder: Path, *, fewest: int
+) -> tuple[dict[str, MergeSource], dict[str, str]]:
+    """Return the set of each site, by its name, and why the others have none.
+
+    Args:
+        sites: what each site can give.
+        studied: what each gave.
+        folder: in which their sets lie.
+        fewest: sites that must have one.
+
+    Raises:
+        UsageError: fewer have one.
+    """
+    reasons = {site.name: site.reason for site in studied if site.reason}
+    sets: dict[str, MergeSource] = {}
+    for site in (one for one in sites if one.name not in reasons):
+        place = folder / site.folder / "set"
+        digest = sha256_file(place / "images.safetensors")
+        sets[site.name] = MergeSource(site.name, DistilledSet.load(place), digest, sender=site.name)
+    if len(sets) < fewest:
+        raise UsageError(
+            f"{len(sets)} of {len(sites)} sites made a set; {'; '.join(f'{k}: {why}' for k, why in reasons.items())}",
+            expected="two at least, or nothing can be exchanged",
+            do="see to what is said of each, and repeat the command; where a training diverged, lower "
+            "method.experts.lr or method.student_lr_lr",
+        )
+    return sets, reasons
+
+
+def _studied(site: ExchangeSite, auditor: Auditor, left_out: Errors) -> StudiedSite:
     """Make the set of a site, unless an earlier call did, and audit it; or say why there is none."""
     context, log = without_exchange(auditor.context), auditor.context.progress
     folder = private_folder(context.out / site.folder)
@@ -58,7 +96,7 @@ def _studied(site: ExchangeSite, auditor: Auditor) -> StudiedSite:
         distilled = _finished(folder, site, context)
         if distilled is None:
             distilled = _distilled(folder, site, context, auditor.network)
-    except (ArtifactError, DataError, DivergedError) as error:
+    except left_out as error:
         log.say(f"Site {site.name} sends nothing. {error}")
         return replace(_without_set(site), reason=error.seen)
     if auditor.context.recipe.exchange.audit != "off":
@@ -70,6 +108,7 @@ def _studied(site: ExchangeSite, auditor: Auditor) -> StudiedSite:
         recovered=_recovered(site, distilled, context),
         audit=auditor.of(site, distilled),
         guarantee="" if promised is None else promised.sentence,
+        epsilon=None if promised is None else promised.epsilon,
     )
 
 

@@ -85,6 +85,7 @@ def source_predictions(sources: Sequence[SourceData], rows: np.ndarray, context:
                 not_chosen="" if way is None else way.reason,
                 guard=None if way is None else way.guard,
                 without=source.without,
+                variant=source.variant,
             )
         )
     return predicted

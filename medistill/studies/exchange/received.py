@@ -7,13 +7,17 @@ reads of it.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from medistill.artifacts.atomic import private_folder, read_json, write_json
 from medistill.artifacts.corpus import NOT_STATED, Corpus
+from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import MedistillError, UsageError
 from medistill.privacy.accounting import Guarantee
+from medistill.ranks.ranks import Ranks
 from medistill.recipe.limits import refuse_large
 from medistill.report.exchange_received import SentSet
 from medistill.sharing.lineage import source_parts
@@ -26,6 +30,8 @@ from medistill.training.context import Context
 from medistill.visible import MOST_NAME, visible
 from medistill.workflow.received import ReceivedSet, receive
 
+LIST = "senders.json"
+"""Beside the sets that the leading rank took: who sent them."""
 HOME = "this hospital"
 """Name of the site of a corpus that states none, where sets were received."""
 
@@ -92,6 +98,35 @@ class Senders:
             sets[name] = source
         return cls(tuple(told), sets).enough(context.corpus)
 
+    def keep(self, folder: Path) -> Senders:
+        """Write what was taken into a folder, from which other ranks read it; return the senders.
+
+        Args:
+            folder: anything in it goes.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        private_folder(folder)
+        listed = []
+        for n, source in enumerate((self.sets or {}).values()):
+            source.distilled.save(private_folder(folder / str(n)))
+            listed.append([source.name, source.set_digest, source.sender, source.signer])
+        write_json(folder / LIST, {"told": [asdict(one) for one in self.told], "sets": listed}, private=True)
+        return self
+
+    @classmethod
+    def kept(cls, folder: Path) -> Senders:
+        """Read what `keep` wrote, which the leading rank has checked.
+
+        Raises:
+            ArtifactError: it cannot be read.
+        """
+        written = read_json(folder / LIST, "sets that the leading rank took")
+        sets = {
+            name: MergeSource(name, DistilledSet.load(folder / str(n)), digest, sender, signer)
+            for n, (name, digest, sender, signer) in enumerate(written["sets"])
+        }
+        return cls(tuple(SentSet(**one) for one in written["told"]), sets)
+
     def beside(self, own: Mapping[str, MergeSource], context: Context) -> Senders:
         """Return the senders whose sets fit those that were made here.
 
@@ -126,6 +161,25 @@ class Senders:
                 do=" ".join(dict.fromkeys(f"{one.do.rstrip('.')}." for one in self.told)),
             )
         return self
+
+
+def senders_of(
+    paths: Sequence[str | Path], trust: Sequence[str], context: Context, ranks: Ranks, folder: Path
+) -> Senders:
+    """Open sets and check them (see `Senders.of`): of several ranks the leading one does, and the others read what it
+    took. So all have the same, and a bundle need lie where the leading one is alone.
+
+    Args:
+        paths: as for `Senders.of`, and so are ``trust`` and ``context``.
+        ranks: of the study.
+        folder: that all of them see; nothing stays in it.
+    """
+    if ranks.size == 1 or not (paths or trust):
+        return Senders.of(paths, trust, context)
+    found = ranks.first(lambda: Senders.of(paths, trust, context).keep(folder), lambda: Senders.kept(folder))
+    ranks.agree(found.digests, "let all ranks see the same folder with --out")
+    ranks.lead(lambda: shutil.rmtree(folder, ignore_errors=True))
+    return found
 
 
 def at_home(corpus: Corpus) -> Corpus:

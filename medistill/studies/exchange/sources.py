@@ -71,6 +71,7 @@ class SourceData:
         data: the images; None where nothing can be learnt.
         reason: why nothing can be learnt; else empty.
         without: as in `SourcePredictions`.
+        variant: likewise.
     """
 
     source: ExchangeSource
@@ -79,16 +80,18 @@ class SourceData:
     data: TrainingData | None
     reason: str = ""
     without: str = ""
+    variant: str = ""
 
     @property
     def display_name(self) -> str:
         """What the terminal calls it."""
         without = f" without {self.without}" if self.without else ""
-        return f"{self.source.replace('_', ' ')}{f' of {self.site}' if self.site else ''}{without}"
+        variant = f" ({self.variant})" if self.variant else ""
+        return f"{self.source.replace('_', ' ')}{f' of {self.site}' if self.site else ''}{without}{variant}"
 
     @property
     def random_names(self) -> tuple[str, ...]:
-        """Names of its random numbers."""
+        """Names of its random numbers; all variants have the same."""
         return (self.source, self.site, *((self.without,) if self.without else ()))
 
 
@@ -125,6 +128,12 @@ class Sources:
     def all(self) -> list[SourceData]:
         """Return the data of every source, by source and then by site; last those without one site's set."""
         return [data for source in SOURCES for data in self._of(source)] + self._unseen()
+
+    def beside(self, variant: str, mark: str) -> list[SourceData]:
+        """Return own originals beside the sets of the others, site by site, as of a variant; ``mark`` tells its
+        networks' files from those of others."""
+        found = self._of("own_and_others")
+        return [replace(one, name=f"{one.name}_{mark}", variant=variant) for one in found]
 
     def others_of(self, site: str, without: str = "") -> DistilledSet | None:
         """The sets of all other sites, without that of one of them, united; None where none has one."""

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medistill.artifacts.atomic import private_folder, sha256_file, write_json, write_text
+from medistill.artifacts.atomic import private_folder, write_json, write_text
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.corpus import NOT_STATED, Corpus
-from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.lock import exclusive_lock
 from medistill.errors import UsageError
 from medistill.evaluate.hospital_curve import hospital_curve
@@ -24,19 +23,20 @@ from medistill.networks.registry import check_image_size, network_spec
 from medistill.progress import Progress, Silent
 from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe
-from medistill.report.exchange import ExchangeStudy, SmallHospital, StudiedSite
+from medistill.report.exchange import ExchangeStudy, SmallHospital
 from medistill.report.exchange_page import exchange_markdown, render_exchange
-from medistill.sharing.merge_source import MergeSource
+from medistill.report.studied_site import StudiedSite
 from medistill.studies.exchange.audited import Auditor
 from medistill.studies.exchange.choice import offered_weights
-from medistill.studies.exchange.giving import studied_sites
+from medistill.studies.exchange.giving import sets_of, studied_sites
 from medistill.studies.exchange.invented import invented_hospitals, with_invented
 from medistill.studies.exchange.networks import source_predictions
-from medistill.studies.exchange.received import Senders, at_home
+from medistill.studies.exchange.received import at_home, senders_of
 from medistill.studies.exchange.refusals import refuse_recipe
-from medistill.studies.exchange.sites import ExchangeSite, plan_exchange
+from medistill.studies.exchange.sites import plan_exchange
 from medistill.studies.exchange.small_hospital import hospital_answers, refuse_hospital
 from medistill.studies.exchange.sources import Sources
+from medistill.studies.exchange.variants import compared_variants, made_variant, variants_of
 from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.training.encoded import encode_corpus
@@ -65,7 +65,8 @@ def exchange_study(
     """Find out what the sites of a corpus would gain by exchanging distilled sets.
 
     Every site trains experts on its own images and distils them; its set holds the classes of which it has enough. The
-    sets are audited, as far as the recipe says, and united. Networks are trained on each source of `SOURCES` and tested
+    sets are audited, as far as the recipe says, and united. ``exchange.variants`` makes them in other ways too, which
+    are told of beside own originals. Networks are trained on each source of `SOURCES` and tested
     on every site's test patients. Where ``exchange.hospital`` names a site, it is tried with few of its patients too.
     Sets and networks are kept in ``out``: a call that was interrupted goes on where it was when it is repeated, and a
     site that makes no set, or whose set was damaged, is named and left out. Sets that other hospitals really sent stand
@@ -93,6 +94,7 @@ def exchange_study(
     """
     refuse_recipe(recipe)
     recipe = with_encoder(recipe, network)
+    variants = variants_of(recipe)
     refuse_unlike(ranks, recipe)
     folder = private_folder(Path(out))
     if ranks.size > 1:
@@ -110,8 +112,7 @@ def exchange_study(
         spec = network_spec(corpus, recipe, network)
         context = Context(corpus, recipe, spec, choose_device(device), folder / "networks", log, ranks=ranks)
         check_image_size(spec)
-        senders = ranks.first(lambda: Senders.of(received, trust, context))
-        ranks.agree(senders.digests, "give every rank the same files with --received")
+        senders = senders_of(received, trust, context, ranks, folder / ".received")
         ranks.first(lambda: encode_corpus(context))
         needed = max(recipe.method.ipc, recipe.fewest_images)
         fewest = 1 if senders.names else 2
@@ -120,16 +121,26 @@ def exchange_study(
             refuse_hospital(recipe.exchange.hospital, sites)
         rows = _tested(corpus)
         inside = replace(context, out=folder / "sites", ranks=ALONE)
-        studied = studied_sites(sites, Auditor(inside, network, built_in=data is None), ranks)
-        sets, reasons = _sets(sites, studied, folder / "sites", fewest=0 if senders.names else 2)
+        auditor = Auditor(inside, network, built_in=data is None)
+        studied = studied_sites(sites, auditor, ranks)
+        sets, reasons = sets_of(sites, studied, folder / "sites", fewest=0 if senders.names else 2)
         senders = ranks.first(lambda: senders.beside(sets, context))
         sources = Sources(sites, {**sets, **(senders.sets or {})}, reasons, context)
         ranks.lead(lambda: sources.united.save(private_folder(folder / "united")))
-        predicted = source_predictions(sources.all(), rows, context)
+        made = []
+        for n, variant in enumerate(variants[1:], start=2):
+            log.say(f"Way of making the sets: {variant.name}, {n} of {len(variants)}.")
+            made.append(made_variant(variant, sites, senders.sets or {}, auditor, ranks, folder / "variants"))
+        predicted = source_predictions([*sources.all(), *(one for way in made for one in way.sources)], rows, context)
         hospital = _small_hospital(sources, rows, context)
         log.say("Comparing the sources at every site.")
+        told = _study([one for one in predicted if not one.variant], rows, studied, context)
+        if variants:
+            test, tested = _truth(corpus, rows), told.matrix.sites
+            compared = compared_variants(variants[0], studied, made, predicted, test, tested, context)
+            told = replace(told, variants=compared)
         study = replace(
-            _study(predicted, rows, studied, context),
+            told,
             hospital=hospital,
             received=senders.told,
             invented=invented_hospitals(recipe.exchange),
@@ -142,36 +153,6 @@ def _write(study: ExchangeStudy, folder: Path) -> None:
     write_json(folder / "exchange.json", study.as_json())
     write_text(folder / "exchange.md", exchange_markdown(study))
     write_text(folder / "exchange.html", render_exchange(study))
-
-
-def _sets(
-    sites: Sequence[ExchangeSite], studied: Sequence[StudiedSite], folder: Path, *, fewest: int
-) -> tuple[dict[str, MergeSource], dict[str, str]]:
-    """Return the set of each site, by its name, and why the others have none.
-
-    Args:
-        sites: what each site can give.
-        studied: what each gave.
-        folder: in which their sets lie.
-        fewest: sites that must have one.
-
-    Raises:
-        UsageError: fewer have one.
-    """
-    reasons = {site.name: site.reason for site in studied if site.reason}
-    sets: dict[str, MergeSource] = {}
-    for site in (one for one in sites if one.name not in reasons):
-        place = folder / site.folder / "set"
-        digest = sha256_file(place / "images.safetensors")
-        sets[site.name] = MergeSource(site.name, DistilledSet.load(place), digest, sender=site.name)
-    if len(sets) < fewest:
-        raise UsageError(
-            f"{len(sets)} of {len(sites)} sites made a set; {'; '.join(f'{k}: {why}' for k, why in reasons.items())}",
-            expected="two at least, or nothing can be exchanged",
-            do="see to what is said of each, and repeat the command; where a training diverged, lower "
-            "method.experts.lr or method.student_lr_lr",
-        )
-    return sets, reasons
 
 
 def _tested(corpus: Corpus) -> np.ndarray:
@@ -188,6 +169,12 @@ def _tested(corpus: Corpus) -> np.ndarray:
     return rows
 
 
+def _truth(corpus: Corpus, rows: np.ndarray) -> Truth:
+    """What is true of test images, with the site of each."""
+    names = tuple(corpus.site_names[number] for number in corpus.sites[rows])
+    return Truth(corpus.labels[rows], corpus.groups[rows], {"site": names})
+
+
 def _small_hospital(sources: Sources, rows: np.ndarray, context: Context) -> SmallHospital | None:
     """Return what the site of ``exchange.hospital`` is with few of its patients; None where none is named."""
     recipe, corpus = context.recipe, context.corpus
@@ -197,8 +184,7 @@ def _small_hospital(sources: Sources, rows: np.ndarray, context: Context) -> Sma
         return None
     site = next(one for one in sources.sites if one.name == name)
     answers = hospital_answers(site, others, rows, replace(context, out=context.out / "few"))
-    names = tuple(corpus.site_names[number] for number in corpus.sites[rows])
-    test = Truth(corpus.labels[rows], corpus.groups[rows], {"site": names})
+    test = _truth(corpus, rows)
     curves = tuple(
         hospital_curve(answers, test, place, corpus.class_names, recipe.evaluate, seed=recipe.seed)
         for place in (name, "")
@@ -210,8 +196,7 @@ def _study(
     predicted: Sequence[SourcePredictions], rows: np.ndarray, sites: Sequence[StudiedSite], context: Context
 ) -> ExchangeStudy:
     corpus, recipe = context.corpus, context.recipe
-    names = tuple(corpus.site_names[site] for site in corpus.sites[rows])
-    test = Truth(corpus.labels[rows], corpus.groups[rows], {"site": names})
+    test = _truth(corpus, rows)
     matrix = site_matrix(
         predicted, test, [site.name for site in sites], corpus.class_names, recipe.evaluate, seed=recipe.seed
     )

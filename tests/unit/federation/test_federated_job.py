@@ -75,6 +75,16 @@ def test_what_no_site_could_work_by_is_refused(
     assert not (tmp_path / "job").exists()
 
 
+def test_a_recipe_whose_method_wants_a_space_that_no_job_carries_is_refused(tmp_path: Path) -> None:
+    encoder = f"network.encoder={'a' * 64}"
+    with pytest.raises(MedistillError, match=r"private-means wants a whitened space.*method\.space=encoder"):
+        write_job(load_recipe("covid-xray-private", [encoder]), ["east", "west"], out=tmp_path / "job")
+    assert not (tmp_path / "job").exists()
+    for n, setting in enumerate(("method.space=encoder", f"network.projection={'b' * 64}")):
+        job = write_job(load_recipe("covid-xray-private", [encoder, setting]), ["east", "west"], out=tmp_path / str(n))
+        assert job.recipe.is_file()
+
+
 def test_the_command_writes_it_and_tells_the_digest(tmp_path: Path) -> None:
     out = tmp_path / "job"
     words = ["flare", "job", str(out), "--recipe", "demo-ddoq", "--sites", "east, west", "--classes", "COVID,Normal"]

@@ -147,6 +147,20 @@ def test_what_masses_cannot_unite_is_refused(changes: dict[str, object], why: st
         requantised(united_of(centroids(1), plain), 2)
 
 
+def test_images_of_features_are_united_with_their_masses_and_not_into_fewer() -> None:
+    """Within each set the measures are kept; the error says what would be lost, and what to do."""
+    sets = [stating(centroids(seed, count), encoder="features") for seed, count in ((1, 5), (2, 7))]
+    united, first = united_of(*sets), 0
+    for one in sets:
+        here = slice(first, first := first + len(one.labels))
+        masses = united.weights[here].astype(np.float64)
+        np.testing.assert_allclose(masses / masses.sum(), one.weights / one.weights.sum(dtype=np.float64), rtol=1e-6)
+        grey, own = united.normalisation.grey(united.images[here]), one.normalisation.grey(one.images)
+        np.testing.assert_allclose(masses @ grey.reshape(len(masses), -1), masses @ own.reshape(len(masses), -1), 1e-4)
+    with pytest.raises(DataError, match=r"images and masses and not the centroids.*method\.ipc"):
+        requantised(united, 3)
+
+
 def test_the_lineage_and_the_data_card_say_of_how_many_sets_and_how(tmp_path: Path) -> None:
     sets = [centroids(1), centroids(2, 7)]
     found = requantised(united_of(*sets), 3)

@@ -1,0 +1,89 @@
+"""Figures of ways of making sets: at home, elsewhere and everywhere against counting, and what may not be shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from medistill.evaluate.predictions import Truth
+from medistill.evaluate.site_matrix import site_matrix
+from medistill.evaluate.subgroups import FOLLOWS
+from medistill.evaluate.variant_figures import NOBODY, VariantFigures, variant_figures
+from tests.factories.exchange_example import CLASSES, SETTINGS, SITES, of_variants, predictions, study, truth
+
+
+def figures(test: Truth | None = None) -> VariantFigures:
+    found, tested = (*predictions(), *of_variants()), study().matrix.sites
+    return variant_figures(found, test or truth(), tested, CLASSES, SETTINGS, seed=3)
+
+
+def area(source: str, variant: str, rows: np.ndarray) -> float:
+    """Of the first site's networks."""
+    found = (*predictions(), *of_variants())
+    told = next(one for one in found if (one.source, one.site, one.variant) == (source, SITES[0], variant))
+    return float(np.mean([roc_auc_score(truth().labels[rows] == 0, one[rows, 0]) for one in told.test]))
+
+
+def test_every_place_has_what_counting_gives_and_differences_are_of_the_same_patients() -> None:
+    found = figures()
+    assert list(found.rows) == ["", "epsilon 3", "epsilon 1"]
+    assert [row.site for row in found.rows["epsilon 3"]] == list(SITES)
+    names = np.array(truth().traits["site"])
+    places = {"home": names == SITES[0], "elsewhere": names != SITES[0], "everywhere": names != ""}
+    mine, base, alone = found.rows["epsilon 3"][0], found.rows[""][0], found.alone[0]
+    assert mine.over_recipe is not None
+    assert base.over_recipe is None
+    for place, there in places.items():
+        rows = np.flatnonzero(there)
+        own, recipe = area("own_raw", "", rows), area("own_and_others", "", rows)
+        private = area("own_and_others", "epsilon 3", rows)
+        for at, expected in (
+            (alone, own),
+            (base.figures, recipe),
+            (mine.figures, private),
+            (mine.over_own, private - own),
+            (mine.over_recipe, private - recipe),
+        ):
+            told = getattr(at, place).macro_auc
+            assert told.value == pytest.approx(expected, abs=1e-6)
+            assert told.low < told.value < told.high
+    row = study().row("own_and_others", SITES[0])
+    assert (base.figures.home, base.figures.everywhere) == (row.cells[0], row.pooled)
+
+
+def test_a_way_in_which_nothing_was_exchanged_has_its_reason_everywhere() -> None:
+    for row in figures().rows["epsilon 1"]:
+        for at in (row.figures, row.over_own, row.over_recipe):
+            assert at is not None
+            assert at.everywhere.macro_auc.reason == "no budget"
+
+
+def test_what_is_hidden_at_home_does_not_follow_from_elsewhere() -> None:
+    """The third and fourth site are hidden in the matrix, so their complements are."""
+    rows = figures().rows["epsilon 3"]
+    assert [row.figures.elsewhere.macro_auc.reason for row in rows] == ["", "", FOLLOWS, FOLLOWS]
+    assert [row.over_recipe.elsewhere.accuracy.value is None for row in rows if row.over_recipe] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"), [(0, NOBODY), (2, "fewer than 5 patients")], ids=["one site", "few patients elsewhere"]
+)
+def test_one_site_has_no_elsewhere_and_few_patients_there_are_hidden(more: int, reason: str) -> None:
+    names = truth().traits["site"]
+    kept = names.count(SITES[0]) + more
+    test = Truth(truth().labels[:kept], truth().groups[:kept], {"site": names[:kept]})
+    short = [replace(one, test=one.test[:, :kept]) for one in (*predictions(), *of_variants()) if not one.without]
+    tested = site_matrix([one for one in short if not one.variant], test, SITES[:2], CLASSES, SETTINGS, seed=3).sites
+    told = variant_figures(short, test, tested, CLASSES, SETTINGS, seed=3).rows["epsilon 3"][0]
+    for at in (told.figures, told.over_own):
+        assert at.elsewhere.macro_auc.reason.startswith(reason)
+        assert (at.home.macro_auc.value is None) == bool(more)  # else how many there are elsewhere would follow
+        assert at.everywhere.macro_auc.value is not None
