@@ -198,7 +198,7 @@ def test_a_private_set_is_asked_in_features_and_held_to_its_promise(
         signals = AuditSignals(context)
         evidence = OneRunAttack().run(signals)
         found, scored = evidence.one_run, {one.attack for one in signals.one_run.scores}
-    assert scored >= {"distance", "distance in features", "whitened distance in features", "loss"}
+    assert scored >= {"distance", "distance in features", "whitened distance in features", "loss", "tracing"}
     assert (found.canaries, found.delta, found.stated_reason) == (30, 0.001, "")
     assert found.stated_epsilon == pytest.approx(4, abs=0.01)
     assert {one.source for one in found.bounds} == {"distilled", "random", "raw"}

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from medistill.privacy.attack import Knowledge
 from medistill.privacy.membership import Source
 from medistill.privacy.score_attack import ScoreAttack, Scores
 from medistill.privacy.signals import Released, SetFacts, Signals, cells_of
+
+if TYPE_CHECKING:
+    from medistill.artifacts.class_statistics import ClassStatistics
 
 FOLDS = 5
 """Parts of the people; of each part the strangers are of the other parts, or a stranger's score would know of them."""
@@ -68,6 +71,11 @@ class Sums:
     sums: np.ndarray
     sizes: np.ndarray
     noise: np.ndarray
+
+    @classmethod
+    def of(cls, statistics: ClassStatistics) -> Sums:
+        """Those that were released."""
+        return cls(statistics.sums, statistics.sizes, np.array(statistics.record.sums_noise))
 
     @classmethod
     def without_noise(cls, parts: Iterable[Added], classes: int, numbers: int) -> Sums:
@@ -211,7 +219,7 @@ class Tracing(ScoreAttack):
             return Sums.without_noise(added_by(rows, groups, released), *carried.sums.shape)
 
         attacked: Mapping[Source, Sums] = {
-            "distilled": Sums(carried.sums, carried.sizes, np.array(carried.record.sums_noise)),
+            "distilled": Sums.of(carried),
             "random": without_noise(of_few),
             "raw": without_noise(members),
         }
@@ -250,10 +258,11 @@ def traced(attacked: Mapping[Source, Sums], asked: np.ndarray, signals: Signals)
             for source, sums in attacked.items():
                 with np.errstate(all="ignore"):  # what is not finite is no score
                     terms = strangers.scores(few, sums)
-                known = np.isfinite(terms)
-                found = np.bincount(where[known], weights=terms[known], minlength=len(of))
-                found[np.bincount(where[known], minlength=len(of)) == 0] = np.nan
-                told[source][rows] = found[np.searchsorted(of, groups[rows])]
+                known, found = np.isfinite(terms), np.zeros((2, len(of)))
+                np.add.at(found, (0, where[known]), terms[known])
+                np.add.at(found, (1, where[known]), 1)
+                scores = np.where(found[1] > 0, found[0], np.nan)
+                told[source][rows] = scores[np.searchsorted(of, groups[rows])]
     return told
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 from medistill.artifacts.projection import Projection, ProjectionRecord
 from medistill.privacy.attacks.tracing import NO_STRANGERS, NOT_FINITE, Tracing
 from medistill.privacy.membership import MembershipAttack
-from medistill.privacy.signals import Population, Released
+from medistill.privacy.signals import Population, Released, SetFacts
 from medistill.recipe import Unit
 from medistill.statistics.contributions import Blocks
 from medistill.statistics.release import release
+from medistill.training.exact_normal import BITS
 
 NUMBERS, CLIP, QUIET = 40, 8.0, 1e-3
 SPACE = Projection(
@@ -48,8 +50,10 @@ def people(
 def signals_of(
     of: SimpleNamespace, *, sigma: float, made_of: np.ndarray | None = None, seed: int = 1, unit: Unit = "patient"
 ) -> Any:
-    """Signals of what is released of the rows ``made_of``: where none are named, of the members."""
-    rows = np.flatnonzero(of.train if made_of is None else made_of)
+    """Signals of what is released of the rows ``made_of``: where none are named, of the members. Whoever is in it and
+    no member is asked about by nobody."""
+    made_of = of.train if made_of is None else made_of
+    rows, others = np.flatnonzero(made_of), np.flatnonzero(~of.train & ~made_of)
     units = np.arange(len(of.groups)) if unit == "image" else of.groups
     rng = np.random.default_rng(seed)
     statistics = release(
@@ -61,13 +65,13 @@ def signals_of(
         blocks=Blocks(2, NUMBERS, CLIP, counts=0.05, second=0.0),
         sigma=sigma,
         unit=unit,
-        noise=lambda count: np.rint(2**20 * rng.normal(size=count)).astype(np.int64),
+        noise=lambda count: np.rint(2**BITS * rng.normal(size=count)).astype(np.int64),
     )
     members = np.flatnonzero(of.train)
     return SimpleNamespace(
         released=Released(statistics, of.labels, units, lambda some: SPACE.apply(of.features[some])),
-        population=Population(of, members, np.flatnonzero(~of.train)),
-        search=SimpleNamespace(subjects=(None, SimpleNamespace(rows=members[:4])), held_out=np.flatnonzero(~of.train)),
+        population=Population(of, members, others),
+        search=SimpleNamespace(subjects=(None, SimpleNamespace(rows=members[:4])), held_out=others),
         rng=lambda *names: np.random.default_rng(5),
         level=0.95,
         smallest_cell=10,
@@ -149,12 +153,66 @@ def test_in_statistics_of_strangers_nobody_is_found() -> None:
     """Members and strangers are of one kind, and the statistics are of third people: the area is .5 over draws."""
     found = []
     for seed in range(30):
-        of = people(seed, members=120, strangers=120)
-        third = of.train & np.isin(of.groups, np.unique(of.groups[of.train])[:60])
-        without = SimpleNamespace(**{**vars(of), "train": of.train & ~third})
-        signals = signals_of(without, sigma=QUIET, made_of=third)
-        keep = ~third
-        assert not np.isin(of.groups[third], of.groups[keep]).any()
-        found.append(areas(signals)["distilled"].cells[0].auc.value)
+        of = people(seed, members=120, strangers=180)
+        third = np.isin(of.groups, np.unique(of.groups[~of.train])[:60])
+        found.append(areas(signals_of(of, sigma=QUIET, made_of=third))["distilled"].cells[0].auc.value)
     assert abs(np.mean(found) - 0.5) < 3 * np.std(found) / np.sqrt(len(found))
     assert np.std(found) < 0.1
+
+
+def test_who_is_a_member_decides_no_score() -> None:
+    """As an audit by one run needs it: of people who are all no strangers, coins may show through the sums alone."""
+    of, told = people(), []
+    signals = signals_of(of, sigma=2.0)
+    for seed in range(2):
+        people_in = np.random.default_rng(seed).permutation(np.unique(of.groups[of.train]))[:20]
+        inside = of.train & np.isin(of.groups, people_in)
+        signals.population = Population(of, np.flatnonzero(inside), np.flatnonzero(of.train & ~inside))
+        (distilled, _, _) = Tracing().scores(signals)
+        order = np.concatenate([signals.population.members, signals.population.others])
+        told.append(distilled.trials.scores[0][np.argsort(order)])
+    assert np.isfinite(told[0]).all()
+    assert np.array_equal(*told)
+
+
+@pytest.mark.parametrize("what", ["huge", "tiny", "without noise", "no class of the corpus"])
+def test_what_statistics_say_of_themselves_breaks_nothing(what: str) -> None:
+    of = people(members=20, strangers=40)
+    signals = signals_of(of, sigma=2.0)
+    given = signals.released
+    if what == "no class of the corpus":
+        signals.released = replace(given, classes=np.full(len(of.labels), -1))
+    else:
+        size = {"huge": 1e15, "tiny": 1e-300}.get(what, 1.0)
+        carried = given.statistics
+        record = carried.record.replaced(clip=max(size, 1e-300), sums_noise=(0.0, size))
+        lying = replace(carried, sums=carried.sums * 0 + size, counts=np.array([0.0, size]), record=record)
+        project = (lambda some: 1e38 * of.features[some]) if what == "huge" else given.project
+        signals.released = replace(given, statistics=lying, project=project)
+    told = Tracing().scores(signals)
+    assert {one.source for one in told} == {"distilled", "random", "raw"}
+    for one in told:
+        assert one.trials is None or np.isfinite(one.trials.scores).any()
+        assert (one.trials is None) == (one.reason in {NO_STRANGERS, NOT_FINITE})
+    assert len(Tracing().run(signals).membership) == 3
+
+
+def test_without_strangers_of_a_class_there_is_no_score() -> None:
+    of = people(members=20, strangers=40)
+    signals = signals_of(of, sigma=2.0)
+    signals.search.held_out = np.zeros(0, int)
+    assert {one.reason for one in Tracing().scores(signals)} == {NO_STRANGERS}
+    signals.search.held_out = np.flatnonzero(~of.train & (of.labels == 0))
+    both = of.groups[(of.labels == 0) & of.train]
+    (distilled, _, _) = Tracing().scores(signals)
+    scored = np.isfinite(distilled.trials.scores[0])
+    assert scored.any()
+    assert np.array_equal(scored[: of.train.sum()], np.isin(of.groups[of.train], both))
+    assert [one.reason for one in Tracing().run(signals).membership] == ["", "", ""]
+
+
+def test_it_is_asked_of_sets_that_carry_statistics_alone() -> None:
+    bare = SetFacts("patient", "noise", None, for_encoder=True)
+    assert not Tracing().applies(bare)
+    assert Tracing().applies(replace(bare, with_statistics=True))
+    assert Tracing().scores_one_run(replace(bare, with_statistics=True))
