@@ -29,6 +29,7 @@ from medistill.encoders.projecting import encoder_projection
 from medistill.encoders.store import stored_encoder
 from medistill.privacy.attacks.one_run import best_bound
 from medistill.privacy.attacks.tracing import Sums, traced
+from medistill.privacy.membership import Source
 from medistill.privacy.signals import CoinScores, Population, Released
 from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
@@ -103,7 +104,7 @@ def by_tracing(
         search=SimpleNamespace(held_out=np.sort(np.concatenate([corpus.rows("val"), corpus.rows("test")]))),
         rng=lambda *names: np.random.default_rng(0),
     )
-    sums = {"distilled": Sums.of(drawn), "raw": Sums.of(before)}
+    sums: dict[Source, Sums] = {"distilled": Sums.of(drawn), "raw": Sums.of(before)}
     told = traced(sums, plan.rows, signals)
     if isinstance(told, str):
         return []

@@ -108,7 +108,11 @@ def added_by(rows: np.ndarray, groups: np.ndarray, released: Released) -> Iterat
         whose = np.searchsorted(known[few], groups[own[first]])
         sums = np.zeros((len(few), blocks.classes, numbers))
         shares, start = np.zeros(sums.shape[:2]), 0
-        for piece in contributions(lambda at, own=own: released.project(own[at]), labels, unit, blocks):
+
+        def projected(at: np.ndarray, own: np.ndarray = own) -> np.ndarray:
+            return released.project(own[at])
+
+        for piece in contributions(projected, labels, unit, blocks):
             of, start = whose[start : start + len(piece)], start + len(piece)
             np.add.at(sums, of, piece.reshape(len(piece), *sums.shape[1:]) / blocks.scales[0])
         np.add.at(shares, (whose[unit], labels), 1 / images[unit])
