@@ -16,6 +16,7 @@ from medistill.errors import ArtifactError, UsageError
 from medistill.privacy.attacks.tracing import Sums, added_by
 from medistill.privacy.findings import findings
 from medistill.recipe import Recipe, load_recipe
+from medistill.sharing.privacy_statement import PrivacyStatement, privacy_statement
 from medistill.studies.audit.audit import audit
 from medistill.studies.audit.signals import AuditSignals
 from medistill.workflow.distill import distill
@@ -77,6 +78,9 @@ def test_it_stands_on_the_page_beside_its_controls(made: Made, tmp_path: Path) -
     assert area.control.value == pytest.approx(1, abs=0.05)
     assert area.originals.value is not None
     assert "In the released averages" in (tmp_path / "audit.html").read_text()
+    for_programs = PrivacyStatement.from_bytes(privacy_statement(found, made.distilled.digest(), None).to_bytes())
+    (stated,) = (one for one in for_programs.attacks if one.attack == "tracing")
+    assert {one.counts for one in stated.findings} == {"found", "auc"}
 
 
 def test_a_set_without_statistics_is_not_asked(made: Made, tmp_path: Path) -> None:
