@@ -132,11 +132,14 @@ class Corpus:
         return {trait: texts for trait, texts in told.items() if any(texts)}
 
     def units(self, split: Split, unit: Unit) -> np.ndarray:
-        """Int64: the unit of each image of a split, as a number; -1 where it is not known.
+        """Int64: the unit of each image of a split (see `units_of`)."""
+        return self.units_of(self.rows(split), unit)
+
+    def units_of(self, rows: np.ndarray, unit: Unit) -> np.ndarray:
+        """Int64: the unit of each of some images, as a number; -1 where it is not known.
 
         Patients are not divided into studies where all groups are patients: then no study is known.
         """
-        rows = self.rows(split)
         if unit == "image":
             return rows
         if unit == "study" and self.studies:

@@ -17,6 +17,7 @@ from medistill.recipe import Unit
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from medistill.artifacts.class_statistics import ClassStatistics
     from medistill.networks.registry import NetworkSpec
     from medistill.privacy.copy_search import CopySignals, FeatureSpace
     from medistill.privacy.encoder_space import EncoderSpace
@@ -38,6 +39,7 @@ class SetFacts:
         for_encoder: its images were made for what a frozen encoder sees in them.
         by_targets: its labels are target vectors, learned from a frozen teacher's features.
         soft_labels: its labels are probabilities or values of the classes.
+        with_statistics: class statistics of the originals travel with it.
     """
 
     unit: Unit
@@ -46,6 +48,7 @@ class SetFacts:
     for_encoder: bool = False
     by_targets: bool = False
     soft_labels: bool = False
+    with_statistics: bool = False
 
     @classmethod
     def of(cls, distilled: DistilledSet, corpus: Corpus, spec: NetworkSpec) -> SetFacts:
@@ -53,7 +56,16 @@ class SetFacts:
         known = distilled.provenance
         smallest = None if known.quantisation is None else known.quantisation.smallest_cluster
         began, encoded = known.starts_from or "", spec.encoder is not None
-        return cls(corpus.split_unit, began, smallest, encoded, distilled.by_targets, distilled.by_class)
+        carried = distilled.statistics is not None
+        return cls(
+            corpus.split_unit,
+            began,
+            smallest,
+            encoded,
+            distilled.by_targets,
+            distilled.by_class,
+            with_statistics=carried,
+        )
 
 
 @dataclass(frozen=True)
@@ -207,6 +219,24 @@ class Population:
         return cls(corpus, seen.rows("train"), np.sort(held_out[apart]))
 
 
+@dataclass(frozen=True)
+class Released:
+    """Class statistics that travel with the set, and what each image of the corpus is in them.
+
+    Attributes:
+        statistics: as they are.
+        classes: int64 (N,), by row of the corpus, which of their classes it is of; -1 is none.
+        units: int64 (N,), likewise, the unit whose part in them is bounded; an image of unknown unit is of its
+            patient's.
+        project: rows -> float64 (B, K), what was added up of these, each not yet shortened to the clip.
+    """
+
+    statistics: ClassStatistics
+    classes: np.ndarray
+    units: np.ndarray
+    project: Callable[[np.ndarray], np.ndarray]
+
+
 class Signals(Protocol):
     """What an attack may ask for; what needs training is trained then, once."""
 
@@ -241,6 +271,10 @@ class Signals(Protocol):
     @property
     def target_space(self) -> EncoderSpace:
         """The set's target vectors, and what its teacher sees in everything else."""
+
+    @property
+    def released(self) -> Released:
+        """The class statistics that travel with the set."""
 
     @property
     def initialisation(self) -> Initialisation:

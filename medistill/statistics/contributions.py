@@ -47,7 +47,7 @@ class Blocks:
     def scales(self) -> tuple[float, float, float]:
         """What sums, counts and second moments are multiplied by before they are stacked."""
         sums = math.sqrt(1 - self.counts - self.second) / self.clip
-        return sums, math.sqrt(self.counts), math.sqrt(self.second) / self.clip**2
+        return sums, math.sqrt(self.counts), math.sqrt(self.second) / self.clip**2 if self.second else 0.0
 
     @property
     def length(self) -> int:

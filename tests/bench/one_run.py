@@ -1,12 +1,13 @@
 """What a set that is made once more says of epsilon, beside what it promises.
 
     python -m tests.bench.one_run --data FOLDER --labels TABLE [--recipe NAME] [--sites SITE] [--set SETTING=VALUE ...]
-        [--epsilons 1 3 100] [--canaries 100 700] [--seeds 0 1]
+        [--epsilons 1 3 100] [--canaries 100 700] [--seeds 0 1] [--attacks NAME ...]
 
 A set is made, and then once more for each number of canaries, as an audit does with ``audit.one_run_canaries``; nothing
 else of the audit is made. A row is a source: what was made once more; as many random originals (a control that leaks);
 all originals (another). Each has the best way to guess, its right guesses, and the lower bound with which the making is
-refuted to be private. ``--epsilons`` takes a recipe with a budget, and leaves it as it is where none is named. Neither
+refuted to be private. ``--attacks`` names attacks that are made on the first set too, as any audit makes them, whose
+areas are told. ``--epsilons`` takes a recipe with a budget, and leaves it as it is where none is named. Neither
 set is a release: both are made as shadows are, and entered in no ledger. Seconds are the processor's.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.networks.registry import network_spec
+from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.attacks.one_run import OneRunAttack
 from medistill.privacy.membership import OneRun
 from medistill.progress import Silent
@@ -39,8 +41,8 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def bounded(corpus: Corpus, recipe: Recipe, canaries: list[int], folder: Path) -> None:
-    """Make a set, and bound epsilon with each number of canaries."""
+def bounded(corpus: Corpus, recipe: Recipe, canaries: list[int], attacks: list[str], folder: Path) -> None:
+    """Make a set, make some attacks on it, and bound epsilon with each number of canaries."""
     started = time.process_time()
     experts = followed_experts(corpus, recipe, use="shadow", device="cpu")
     made = distill(corpus, experts, recipe, out=folder / "set", device="cpu", use="shadow")
@@ -51,7 +53,11 @@ def bounded(corpus: Corpus, recipe: Recipe, canaries: list[int], folder: Path) -
         out = private_folder(folder / f"audit-{count}")
         spec, device = network_spec(corpus, asked), choose_device("cpu")
         context = AuditContext(corpus, asked, spec, device, out, Silent(), made, None, built_in=False)
-        found = OneRunAttack().run(AuditSignals(context)).one_run
+        signals = AuditSignals(context)
+        for attack in (one for one in all_attacks() if one.name in attacks and count == canaries[0]):
+            for told in attack.run(signals).membership:
+                say(f"    {attack.name}, {told.source}: {told.cells[0].auc if told.cells else told.reason}")
+        found = OneRunAttack().run(signals).one_run
         if found is not None:
             tell(found, time.process_time() - started)
 
@@ -81,6 +87,7 @@ def main() -> None:
     parser.add_argument("--epsilons", nargs="*", type=float, default=[])
     parser.add_argument("--canaries", nargs="+", type=int, default=[100])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--attacks", nargs="*", default=[])
     told = parser.parse_args()
     sites = [f"data.sites={list(told.sites)}".replace("'", '"')] if told.sites else []
     recipe = load_recipe(told.recipe, [*sites, *told.settings])
@@ -91,9 +98,8 @@ def main() -> None:
             budget = [] if epsilon is None else [f"privacy.epsilon={epsilon:g}"]
             say(f"seed {seed}{''.join(f', {one}' for one in budget)}")
             with tempfile.TemporaryDirectory() as scratch:
-                bounded(
-                    corpus, override_recipe(recipe, [f"seed={seed}", *budget], "bench"), told.canaries, Path(scratch)
-                )
+                asked = override_recipe(recipe, [f"seed={seed}", *budget], "bench")
+                bounded(corpus, asked, told.canaries, told.attacks, Path(scratch))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""What one private release of class means says of epsilon, by an auditor who knows everybody but the coins.
+"""What one private release of class means says of epsilon: to an auditor who knows all but the coins, and to an audit.
 
     python -m tests.bench.one_run_release --data FOLDER --labels TABLE --set network.encoder=SHA256 [--sites SITE]
         [--epsilons 1 3 100] [--canaries 100 700] [--seeds 0 1 2]
 
 No image is rendered: the release itself, of which a private set is made, is drawn with each canary in or out by a coin.
 The auditor holds the features of all patients, takes those without a coin off the sums, and decodes the coins by ridge
-regression, with the ridge that the noise asks for. That is more than a recipient knows. A row is a draw: right guesses
-of the best rule, the bound, and what was promised. Nothing is released: what is drawn is forgotten.
+regression, with the ridge that the noise asks for. That is more than a recipient knows. The audit's own attack on such
+statistics, `tracing`, knows held-out patients in place of those; it is asked as an audit asks it, of the release alone
+and beside another one of everybody. A row is a draw: right guesses of the best rule, the bound, and what was promised,
+of both. Nothing is released: what is drawn is forgotten.
 """
 
 from __future__ import annotations
@@ -14,16 +16,21 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
+from medistill.artifacts.class_statistics import ClassStatistics
 from medistill.artifacts.corpus import Corpus
 from medistill.encoders.encoder import Encoder
 from medistill.encoders.features import features_of
 from medistill.encoders.projecting import encoder_projection
 from medistill.encoders.store import stored_encoder
 from medistill.privacy.attacks.one_run import best_bound
-from medistill.privacy.signals import CoinScores
+from medistill.privacy.attacks.tracing import Sums, traced
+from medistill.privacy.membership import Source
+from medistill.privacy.signals import CoinScores, Population, Released
 from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.statistics.contributions import Blocks
@@ -60,31 +67,65 @@ def decoded(sums: np.ndarray, own: np.ndarray, others: np.ndarray, noise: float)
     return np.asarray(np.linalg.solve(own @ own.T + 4 * noise**2 * np.eye(len(own)), own @ left))
 
 
-def draw(corpus: Corpus, recipe: Recipe, encoder: Encoder, features: np.ndarray, plan: OneRunPlan) -> tuple[float, str]:
-    """One release, and what follows from it; epsilon at least, and the right guesses in words."""
+def drawn_of(
+    rows: np.ndarray, corpus: Corpus, recipe: Recipe, encoder: Encoder, features: np.ndarray
+) -> ClassStatistics:
+    """One release of some images."""
     privacy, projection = recipe.privacy, encoder_projection(encoder)
-    seen, train = projection.apply(features), corpus.rows("train")
-    blocks = Blocks(len(corpus.class_names), projection.dimension, privacy.clip, counts=0.05, second=0.0)
-    sigma, made_of = sigma_for(privacy.epsilon, privacy.delta), plan.corpus(corpus).rows("train")
-    drawn = release(
-        lambda some: features[made_of[some]],
-        corpus.labels[made_of],
-        corpus.groups[made_of],
+    return release(
+        lambda some: features[rows[some]],
+        corpus.labels[rows],
+        corpus.groups[rows],
         class_names=corpus.class_names,
         projection=projection,
-        blocks=blocks,
-        sigma=sigma,
+        blocks=Blocks(len(corpus.class_names), projection.dimension, privacy.clip, counts=0.05, second=0.0),
+        sigma=sigma_for(privacy.epsilon, privacy.delta),
         unit=privacy.unit,
     )
-    own = contributions(seen, corpus, plan.rows, plan.patients, privacy.clip)
+
+
+def by_decoding(drawn: ClassStatistics, corpus: Corpus, seen: np.ndarray, plan: OneRunPlan) -> list[CoinScores]:
+    """What the auditor who knows everybody says of the coins."""
+    train, clip = corpus.rows("train"), drawn.record.clip
+    own = contributions(seen, corpus, plan.rows, plan.patients, clip)
     rest = train[~np.isin(train, plan.rows)]
-    others = contributions(seen, corpus, rest, np.unique(corpus.groups[rest]), privacy.clip).sum(axis=0)
-    guesses = decoded(drawn.sums.ravel(), own, others, sigma / blocks.scales[0])
-    scores = [CoinScores("decoded", "distilled", False, guesses)]
-    found = best_bound(scores, plan.inside, delta=privacy.delta, confidence=0.95)
+    others = contributions(seen, corpus, rest, np.unique(corpus.groups[rest]), clip).sum(axis=0)
+    guesses = decoded(drawn.sums.ravel(), own, others, drawn.record.sums_noise[0])
+    return [CoinScores("decoded", "distilled", False, guesses)]
+
+
+def by_tracing(
+    drawn: ClassStatistics, before: ClassStatistics, corpus: Corpus, seen: np.ndarray, plan: OneRunPlan
+) -> list[CoinScores]:
+    """What the attack of an audit says of them: alone, and less what it says of a release of everybody."""
+    signals: Any = SimpleNamespace(
+        released=Released(drawn, corpus.labels, corpus.groups, lambda rows: seen[rows]),
+        population=Population(corpus, plan.rows, plan.rows[:0]),
+        search=SimpleNamespace(held_out=np.sort(np.concatenate([corpus.rows("val"), corpus.rows("test")]))),
+        rng=lambda *names: np.random.default_rng(0),
+    )
+    sums: dict[Source, Sums] = {"distilled": Sums.of(drawn), "raw": Sums.of(before)}
+    told = traced(sums, plan.rows, signals)
+    if isinstance(told, str):
+        return []
+    first = [int(np.flatnonzero(corpus.groups == patient)[0]) for patient in plan.patients]
+    alone, yardstick = told["distilled"][first], told["raw"][first]
+    return [
+        CoinScores("tracing", "distilled", False, alone),
+        CoinScores("tracing", "distilled", True, alone - yardstick),
+    ]
+
+
+def in_words(scores: list[CoinScores], plan: OneRunPlan, delta: float) -> str:
+    """What follows from scores, in words."""
+    found = best_bound(scores, plan.inside, delta=delta, confidence=0.95)
     if found is None:
-        return 0.0, "nothing guessed"
-    return found.epsilon, f"{found.right} of {found.guesses} right ({found.rule}; best of {found.tests})"
+        return "nothing guessed"
+    beside = ", beside the set" if found.beside else ""
+    return (
+        f"{found.attack} {found.epsilon:.2f}, {found.right} of {found.guesses} right "
+        f"({found.rule}{beside}; best of {found.tests})"
+    )
 
 
 def main() -> None:
@@ -102,6 +143,7 @@ def main() -> None:
     recipe = load_recipe("covid-xray-private", [*sites, "method.space=encoder", *told.settings])
     corpus, encoder = prepare(told.data, recipe, labels=told.labels), stored_encoder(recipe.network.encoder)
     features = np.asarray(features_of(corpus, encoder, choose_device("cpu"), Silent()))
+    seen = encoder_projection(encoder).apply(features)
     patients = len(np.unique(corpus.groups[corpus.rows("train")]))
     say(f"{len(corpus.rows('train'))} training images of {patients} patients")
     for epsilon in told.epsilons:
@@ -111,10 +153,16 @@ def main() -> None:
                 settings = [f"privacy.epsilon={epsilon:g}", f"audit.one_run_canaries={count}", f"seed={seed}"]
                 asked = override_recipe(recipe, settings, "bench")
                 plan = plan_one_run(corpus, asked)
-                bound, words = draw(corpus, asked, encoder, features, plan)
+                drawn, before = (
+                    drawn_of(one.rows("train"), corpus, asked, encoder, features)
+                    for one in (plan.corpus(corpus), corpus)
+                )
+                delta = asked.privacy.delta
                 say(
-                    f"promised {epsilon:g}, {len(plan.patients)} canaries, seed {seed}: epsilon at least {bound:.2f}, "
-                    f"{words}; {time.process_time() - started:.1f} s"
+                    f"promised {epsilon:g}, {len(plan.patients)} canaries, seed {seed}: epsilon at least "
+                    f"{in_words(by_decoding(drawn, corpus, seen, plan), plan, delta)}; "
+                    f"{in_words(by_tracing(drawn, before, corpus, seen, plan), plan, delta)}; "
+                    f"{time.process_time() - started:.1f} s"
                 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from medistill.artifacts.corpus import LEFT_OUT, Corpus
+from medistill.errors import DataError
 from medistill.networks.registry import network_spec
+from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.attacks.one_run import OneRunAttack
 from medistill.privacy.signals import OneRunSignals
 from medistill.progress import Silent
@@ -151,6 +154,23 @@ def test_what_was_scored_is_kept_and_nothing_is_made_anew(
     ]
 
 
+def test_an_attack_that_is_new_is_asked_anew(
+    asked: tuple[AuditSignals, OneRunSignals], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was kept knows nothing of it."""
+    context = replace(asked[0].context, out=tmp_path / "membership")
+    shutil.copytree(asked[0].context.out, context.out)
+
+    def refused(*_: object) -> None:
+        raise DataError("making once more", expected="nothing", do="nothing")
+
+    monkeypatch.setattr("medistill.studies.audit.one_run.make_once_more", refused)
+    assert AuditSignals(context).one_run.reason == ""
+    others = tuple(one for one in all_attacks() if one.name != "distance")
+    monkeypatch.setattr("medistill.studies.audit.one_run.all_attacks", lambda: others)
+    assert "making once more" in AuditSignals(context).one_run.reason
+
+
 def test_coins_are_fair_independent_and_a_patients_images_go_together(tmp_path: Path) -> None:
     corpus = noise(tmp_path)
     plans = [plan_one_run(corpus, quantised(f"seed={seed}")) for seed in range(200)]
@@ -198,7 +218,7 @@ def test_a_private_set_is_asked_in_features_and_held_to_its_promise(
         signals = AuditSignals(context)
         evidence = OneRunAttack().run(signals)
         found, scored = evidence.one_run, {one.attack for one in signals.one_run.scores}
-    assert scored >= {"distance", "distance in features", "whitened distance in features", "loss"}
+    assert scored >= {"distance", "distance in features", "whitened distance in features", "loss", "tracing"}
     assert (found.canaries, found.delta, found.stated_reason) == (30, 0.001, "")
     assert found.stated_epsilon == pytest.approx(4, abs=0.01)
     assert {one.source for one in found.bounds} == {"distilled", "random", "raw"}

@@ -63,7 +63,7 @@ def one_run_signals(signals: AuditSignals) -> OneRunSignals | None:
     nothing = OneRunSignals(plan.inside, (), delta, stated, why)
     if reason := no_one_run(plan, context.corpus, context.recipe):
         return replace(nothing, reason=reason)
-    key = _key(context)
+    key = _key(context, [attack.name for attack in _by_one_run(signals)])
     store = OutputsFile(private_folder(context.out) / "one_run.safetensors", key, SAID)
     kept = store.load(context.progress.say)
     if kept is None:
@@ -75,11 +75,16 @@ def one_run_signals(signals: AuditSignals) -> OneRunSignals | None:
     return replace(nothing, scores=_scores(kept), seconds=kept.seconds)
 
 
-def _key(context: AuditContext) -> str:
-    """Of all that decides the scores."""
+def _key(context: AuditContext, attacks: list[str]) -> str:
+    """Of all that decides the scores, and of the names of the attacks, since one that is new has none yet."""
     settings = context.recipe.audit
     return digest_of(
-        context.distilled.digest(), *what_decides(context), settings.one_run_canaries, settings.networks, "one run"
+        context.distilled.digest(),
+        *what_decides(context),
+        settings.one_run_canaries,
+        settings.networks,
+        attacks,
+        "one run",
     )
 
 

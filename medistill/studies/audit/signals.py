@@ -18,6 +18,7 @@ from medistill.privacy.signals import (
     NetworkAnswers,
     OneRunSignals,
     Population,
+    Released,
     SetFacts,
     ShadowSignals,
 )
@@ -25,7 +26,14 @@ from medistill.studies.audit.context import AuditContext
 from medistill.studies.audit.network_answers import network_answers
 from medistill.studies.audit.one_run import one_run_signals
 from medistill.studies.audit.shadow_answers import shadow_signals
-from medistill.studies.audit.subjects import copy_signals, encoder_space, feature_space, held_out_rows, target_space
+from medistill.studies.audit.subjects import (
+    copy_signals,
+    encoder_space,
+    feature_space,
+    held_out_rows,
+    released,
+    target_space,
+)
 from medistill.studies.audit.text import text_figures
 from medistill.training.randomness import derive_seed
 from medistill.workflow.pruning import pruned
@@ -87,6 +95,11 @@ class AuditSignals:
     def target_space(self) -> EncoderSpace:
         """The set's target vectors, and what its teacher sees in everything else."""
         return target_space(self.search, self.context)
+
+    @cached_property
+    def released(self) -> Released:
+        """The class statistics that travel with the set."""
+        return released(self.context)
 
     @cached_property
     def initialisation(self) -> Initialisation:

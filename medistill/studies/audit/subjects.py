@@ -18,6 +18,7 @@ from medistill.privacy.audit import Subject
 from medistill.privacy.copy_search import AuditSubject, CopySignals, FeatureSpace
 from medistill.privacy.encoder_space import EncoderSpace
 from medistill.privacy.features import Features
+from medistill.privacy.signals import Released
 from medistill.studies.audit.context import AuditContext
 from medistill.studies.audit.looked_at import looked_at
 from medistill.training.device import precision
@@ -161,6 +162,32 @@ def target_space(search: CopySignals, context: AuditContext) -> EncoderSpace:
             do="have the set sent again, with the teacher that it was made with",
         )
     return _space(torch.from_numpy(vectors).to(context.device).half().float(), teacher, search, context)
+
+
+def released(context: AuditContext) -> Released:
+    """The class statistics that travel with the set, beside what its encoder sees in the originals.
+
+    Raises:
+        UsageError: there are none, or the set was made for no encoder.
+        ArtifactError: they are of another encoder than the set.
+    """
+    statistics, encoder, corpus = context.distilled.statistics, context.spec.encoder, context.corpus
+    if statistics is None or encoder is None:
+        raise UsageError(
+            "a set without class statistics, or one that was made for no encoder",
+            expected="a set with both",
+            do="audit it as its maker sent it",
+        )
+    projection, names = statistics.projection, statistics.record.class_names
+    projection.refuse_other_encoder(encoder.sha256, len(encoder.centre))
+    features = features_of(corpus, encoder.whole, context.device, context.progress)
+    units = corpus.units_of(np.arange(len(corpus.labels)), statistics.record.unit)
+    return Released(
+        statistics=statistics,
+        classes=np.array([names.index(name) if name in names else -1 for name in corpus.class_names])[corpus.labels],
+        units=np.where(units < 0, -1 - corpus.groups, units),
+        project=lambda rows: projection.apply(features[rows]),
+    )
 
 
 def _space(of_set: Tensor, encoder: Encoder, search: CopySignals, context: AuditContext) -> EncoderSpace:
