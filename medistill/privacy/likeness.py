@@ -92,6 +92,17 @@ def one_channel(images: Tensor) -> Tensor:
     return images.mean(dim=1, keepdim=True)
 
 
+def blurred(images: Tensor, share: float) -> Tensor:
+    """The mean channel of images (N, C, H, W) under a Gaussian of this share of the side, (N, 1, H, W)."""
+    deviation = share * images.shape[-1]
+    reach = min(round(3 * deviation), min(images.shape[2:]) - 1)
+    offsets = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
+    kernel = torch.softmax(-offsets.square() / (2 * deviation**2), dim=0)
+    wide = torch.nn.functional.pad(one_channel(images), (reach,) * 4, mode="reflect")
+    along = torch.nn.functional.conv2d(wide, kernel[None, None, None])
+    return torch.nn.functional.conv2d(along, kernel[None, None, :, None])
+
+
 @dataclass(frozen=True)
 class Likenesses:
     """What is known of Q images in W ways.

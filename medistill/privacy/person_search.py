@@ -7,6 +7,7 @@ is, and the evidence (`medistill.privacy.exchange`) how sure that is. A copy is 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,8 +44,8 @@ class PersonSearch(CopyAttack):
     """A search for people; what derives from it says how alike images are to them, and all else follows."""
 
     @abstractmethod
-    def likenesses(self, subject: AuditSubject, search: CopySignals) -> Likenesses:
-        """How alike the images of a subject are to every patient of both splits."""
+    def likenesses(self, subjects: Sequence[AuditSubject], search: CopySignals) -> list[Likenesses]:
+        """How alike the images of each subject are to every patient of both splits."""
 
     def limit(self, copy_ratio: float) -> float:
         """Ratio of distances of a copy at most: half of what sets an image apart from strangers is one person's."""
@@ -60,7 +61,7 @@ class PersonSearch(CopyAttack):
         if not search.originals.enough:
             return Evidence()
         subjects = (search.subjects[0], *(one.first(CONTROLS) for one in search.subjects[1:]))
-        found = [self.likenesses(subject, search) for subject in subjects]
+        found = self.likenesses(subjects, search)
         by_chance = exchanged(found[0].held_out, level, signals.rng("audit", "exchange", self.name))
         asked, limit = thresholds(by_chance, level), self.limit(search.copy_ratio)
         figures = tuple(
@@ -78,8 +79,9 @@ class WaysSearch(PersonSearch):
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """The ways: images (q, C, H, W) at the working size -> (q, N)."""
 
-    def likenesses(self, subject: AuditSubject, search: CopySignals) -> Likenesses:
+    def likenesses(self, subjects: Sequence[AuditSubject], search: CopySignals) -> list[Likenesses]:
         """The likeness of each image to each original in each of the ways."""
         from medistill.privacy.likeness import likenesses
 
-        return likenesses(subject, search.originals, self.ways(search.originals))
+        ways = self.ways(search.originals)
+        return [likenesses(subject, search.originals, ways) for subject in subjects]

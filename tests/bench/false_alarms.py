@@ -58,7 +58,7 @@ def found_by(search: PersonSearch, images: torch.Tensor, like: np.ndarray | None
     if like is not None:
         return likenesses_of(like.copy(), nobody, originals)
     subject, signals = SimpleNamespace(grey=images, own=nobody), SimpleNamespace(originals=originals)
-    return search.likenesses(cast(AuditSubject, subject), cast(CopySignals, signals))
+    return search.likenesses([cast(AuditSubject, subject)], cast(CopySignals, signals))[0]
 
 
 def judged(search: PersonSearch, found: Likenesses, rng: np.random.Generator) -> tuple[bool, bool]:

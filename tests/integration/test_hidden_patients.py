@@ -36,6 +36,7 @@ FOUND_BY = {
     "shifted by 3": "copies in other poses",
     "rotated by 8": "copies in other poses",
     "zoomed by 1.3": "copies in other poses",
+    "small in the corner": "copies in other poses",
     "halves of two": "copies in parts",
     "thirds of three": "copies in parts",
     "quadrants of four": "copies in parts",

@@ -20,21 +20,6 @@ EDGE = 1 / 8
 """Share of the side that is cut off each edge, where what lay beyond the image would take part."""
 
 
-def blurred(images: Tensor, share: float) -> Tensor:
-    """The mean channel of images (N, C, H, W) under a Gaussian of this share of the side, (N, 1, H, W)."""
-    import torch
-    from torch.nn.functional import conv2d, pad
-
-    from medistill.privacy.likeness import one_channel
-
-    deviation = share * images.shape[-1]
-    reach = min(round(3 * deviation), min(images.shape[2:]) - 1)
-    offsets = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
-    kernel = torch.softmax(-offsets.square() / (2 * deviation**2), dim=0)
-    wide = pad(one_channel(images), (reach,) * 4, mode="reflect")
-    return conv2d(conv2d(wide, kernel[None, None, None]), kernel[None, None, :, None])
-
-
 def inner(images: Tensor) -> Tensor:
     """Images (N, 1, H, W) without their edges, (N, D)."""
     top, left = (round(EDGE * side) for side in images.shape[2:])
@@ -49,7 +34,7 @@ class CopiesInBlur(WaysSearch):
 
     def ways(self, originals: Originals) -> tuple[Way, ...]:
         """One a degree of blur."""
-        from medistill.privacy.likeness import one_channel
+        from medistill.privacy.likeness import blurred, one_channel
         from medistill.privacy.own_detail import OwnDetail, best_products
 
         def space(share: float) -> OwnDetail:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -41,27 +42,30 @@ class CopiesInMixtures(PersonSearch):
 
         return OwnDetail(originals.seen(lambda grey: crops(one_channel(grey)).flatten(1)))
 
-    def likenesses(self, subject: AuditSubject, search: CopySignals) -> Likenesses:
+    def likenesses(self, subjects: Sequence[AuditSubject], search: CopySignals) -> list[Likenesses]:
         """One way for each original that is taken from the image before the rest is compared."""
-        import torch
+        detail = self.detail(search.originals)
+        return [_likenesses(subject, detail, search.originals) for subject in subjects]
 
-        from medistill.privacy.copies import crops
-        from medistill.privacy.likeness import at_working_size, likenesses_of, one_channel
-        from medistill.privacy.mixtures import stages
 
-        originals = search.originals
-        detail = self.detail(originals)
-        images = detail(crops(one_channel(at_working_size(subject.grey))).flatten(1))
-        own = torch.from_numpy(subject.own[:, None] == originals.groups[originals.people][None]).to(images.device)
-        left = stages(images, detail.units, own)
-        found = likenesses_of((left @ detail.units.T).cpu().numpy(), subject.own, originals)
-        distances, rows = _distances(images, detail.units, own, originals)
-        each = (2, len(left), len(images))
-        return replace(
-            found,
-            distances=np.broadcast_to(distances[:, None], each),
-            rows=np.broadcast_to(rows[:, None], each),
-        )
+def _likenesses(subject: AuditSubject, detail: OwnDetail, originals: Originals) -> Likenesses:
+    import torch
+
+    from medistill.privacy.copies import crops
+    from medistill.privacy.likeness import at_working_size, likenesses_of, one_channel
+    from medistill.privacy.mixtures import stages
+
+    images = detail(crops(one_channel(at_working_size(subject.grey))).flatten(1))
+    own = torch.from_numpy(subject.own[:, None] == originals.groups[originals.people][None]).to(images.device)
+    left = stages(images, detail.units, own)
+    found = likenesses_of((left @ detail.units.T).cpu().numpy(), subject.own, originals)
+    distances, rows = _distances(images, detail.units, own, originals)
+    each = (2, len(left), len(images))
+    return replace(
+        found,
+        distances=np.broadcast_to(distances[:, None], each),
+        rows=np.broadcast_to(rows[:, None], each),
+    )
 
 
 def _distances(images: Tensor, units: Tensor, own: Tensor, originals: Originals) -> tuple[np.ndarray, np.ndarray]:

@@ -8,11 +8,12 @@ import torch
 from scipy.ndimage import gaussian_filter, shift
 
 from medistill.privacy import own_detail
-from medistill.privacy.attacks.copies_in_blur import blurred
 from medistill.privacy.attacks.copies_in_grey_curves import ranked
+from medistill.privacy.likeness import blurred
 from medistill.privacy.mixtures import ATOMS, left_unexplained, stages
-from medistill.privacy.moved import middle, moved, poses_of
+from medistill.privacy.moved import Poses, middle, moved, poses_of
 from medistill.privacy.own_detail import FLOOR, OwnDetail, best_products
+from medistill.privacy.reduced import reduced, sizes_of, windows
 
 RNG = np.random.default_rng(0)
 
@@ -53,7 +54,7 @@ def test_what_has_nothing_of_its_own_is_like_nobody() -> None:
 
 def test_turned_poses_undo_every_symmetry_and_shift_exactly() -> None:
     image = smooth(1)
-    expected = middle(torch.from_numpy(image))[0].numpy()
+    expected = middle(torch.from_numpy(image), "turned")[0].numpy()
     for transpose in (False, True):
         for flips in ((), (2,), (3,), (2, 3)):
             turned = np.flip(image.transpose(0, 1, 3, 2) if transpose else image, flips).copy()
@@ -69,26 +70,55 @@ def test_the_shift_that_is_found_is_that_of_phase_correlation() -> None:
     spectrum = np.fft.fft2(copy) * np.conj(np.fft.fft2(image))
     peak = np.unravel_index(np.fft.ifft2(spectrum / np.abs(spectrum)).real.argmax(), image.shape)
     by = [int(p) if p < 16 else int(p) - 32 for p in peak]
-    expected = middle(torch.from_numpy(image[None, None]))[0]
+    expected = middle(torch.from_numpy(image[None, None]), "turned")[0]
     found = moved(torch.from_numpy(copy[None, None]), "turned")[0]
     best = int((found - expected).square().sum(dim=1).argmin())
     _, read_at = poses_of("turned")[best]
     np.testing.assert_allclose(16 * read_at, by[::-1])
 
 
-@pytest.mark.parametrize(("kind", "zoom"), [("resized", 1.27), ("small", 0.5)])
-def test_other_sizes_are_read_where_they_lie(kind: str, zoom: float) -> None:
-    """A picture given by a formula, so that any size of it can be drawn without resampling."""
+@pytest.mark.parametrize(
+    ("kind", "zoom", "degrees", "mirrored", "most"),
+    [
+        ("resized", 1.27, 0, False, 0.04),
+        ("resized", 0.77, 9, False, 0.04),
+        ("tilted", 1, 222, False, 0.04),
+        ("tilted", 1, 32, True, 0.04),
+        ("tilted", 1, 35, False, 0.08),
+    ],
+)
+def test_other_sizes_and_angles_are_read_where_they_lie(
+    kind: Poses, zoom: float, degrees: float, mirrored: bool, most: float
+) -> None:
+    """A picture given by a formula, so that it can be drawn in any size and at any angle without resampling."""
+    angle, places = np.deg2rad(degrees), (np.arange(32) + 0.5) / 16 - 1
+    y, x = np.meshgrid(places, places, indexing="ij")
 
-    def drawn(zoom: float, at: float) -> torch.Tensor:
-        places = ((torch.arange(32) + 0.5) / 16 - 1 - at) / zoom
-        y, x = torch.meshgrid(places, places, indexing="ij")
-        return (torch.sin(2 * x + 1) * torch.cos(3 * y - 0.5 * x))[None, None]
+    def drawn(x: np.ndarray, y: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.sin(2 * x + 1) * np.cos(3 * y - 0.5 * x)).float()[None, None]
 
-    at = 0.0 if kind == "resized" else zoom - 1
-    expected = middle(drawn(1, 0))[0]
-    found = moved(drawn(zoom, at), kind)[0]  # type: ignore[arg-type]
-    assert float((found - expected).abs().amax(dim=1).min()) < 0.04
+    back_x, back_y = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    copy = drawn((-1 if mirrored else 1) * back_x / zoom, back_y / zoom)
+    expected, found = middle(drawn(x, y), kind)[0], moved(copy, kind)[0]
+    assert float((found - expected).abs().amax(dim=1).min()) < most
+
+
+def test_reduced_images_are_averages_over_areas() -> None:
+    image = RNG.random((2, 3, 8, 6)).astype(np.float32)
+    fine = image.mean(axis=1).repeat(5, axis=1).repeat(4, axis=2)
+    expected = fine.reshape(2, 5, 8, 4, 6).mean(axis=(2, 4)).reshape(2, -1)
+    np.testing.assert_allclose(reduced(torch.from_numpy(image), (5, 4)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [28, 32])
+def test_a_small_copy_is_one_of_the_windows_wherever_it_lies(side: int) -> None:
+    original = torch.from_numpy(smooth(1, side))
+    for size in sizes_of(side, side):
+        copy = torch.zeros(1, 1, side, side)
+        small = reduced(original, size)
+        copy[:, :, side - size[0] :, 1 : 1 + size[1]] = small.view(1, 1, *size)
+        assert float((windows(copy, size)[0] - small).abs().amax(dim=1).min()) == 0
+    assert len(sizes_of(side, side)) >= 14
 
 
 def test_a_blur_is_scipy_s_and_ranks_do_not_depend_on_the_curve() -> None:
