@@ -113,7 +113,6 @@ def _average_pool(
         not halves
         or divisor_override is not None
         or x.device.type != "cpu"
-        or x.dtype not in (torch.float32, torch.float64)
         or x.dim() != 4
         or x.shape[2] % 2
         or x.shape[3] % 2
@@ -345,9 +344,12 @@ class _Spread(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, y: Tensor) -> Tensor:
-        quarter = y.reshape(-1, y.shape[3]) * 0.25
-        twice = torch.view_as_real(torch.complex(quarter, quarter)).flatten(1)  # each beside itself, the quickest way
-        return torch.cat([twice, twice], dim=1).view(*y.shape[:2], 2 * y.shape[2], 2 * y.shape[3])
+        width = y.shape[3]
+        quarter = y.reshape(-1, width) * 0.25
+        spread = y.new_empty(len(quarter), 2, width, 2)  # two rows, of each number beside itself
+        spread[:, 0, :, 0] = spread[:, 0, :, 1] = quarter
+        spread[:, 1] = spread[:, 0]
+        return spread.view(*y.shape[:2], 2 * y.shape[2], 2 * width)
 
     @staticmethod
     def backward(ctx: Any, of_x: Tensor) -> Tensor:
