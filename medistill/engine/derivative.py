@@ -11,7 +11,7 @@ reverse mode, either way:
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,7 @@ from torch.func import grad, grad_and_value
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.cache import cache_root
 from medistill.engine.student import Student, cross_entropy
-from medistill.networks.second_order import SecondOrderKernels
+from medistill.networks.second_order import First, FirstOrderKernels, SecondOrderKernels
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def gradient(student: Student, parts: Sequence[Tensor], batch: Batch) -> Sequenc
 
 def loss_and_gradient(student: Student, parts: Sequence[Tensor], batch: Batch) -> tuple[Tensor, Sequence[Tensor]]:
     """Return the student's loss and its gradient in the parameter tensors that ask for one, uncompiled."""
-    with SecondOrderKernels():
+    with FirstOrderKernels():
         loss = student.loss(parts, batch.images, batch.labels, batch.weights)
     return loss.detach(), torch.autograd.grad(loss, [part for part in parts if part.requires_grad])
 
@@ -108,9 +108,7 @@ class StepGraph:
     grad_logits: Float[Tensor, "B C"]
 
     @classmethod
-    def of(
-        cls, student: Student, parts: Sequence[Tensor], batch: Batch, first: Literal["value", "graph"]
-    ) -> "StepGraph":
+    def of(cls, student: Student, parts: Sequence[Tensor], batch: Batch, first: First) -> "StepGraph":
         """Take g by layers in closed form; ``first`` as of `SecondOrderKernels`."""
         images, labels = batch.images.detach().requires_grad_(), batch.labels.detach().requires_grad_()
         with SecondOrderKernels(first):
@@ -147,9 +145,7 @@ class GradientGraph:
     labels: Float[Tensor, "B C"]
 
     @classmethod
-    def of(
-        cls, student: Student, parts: Sequence[Tensor], batch: Batch, first: Literal["value", "graph"]
-    ) -> "GradientGraph":
+    def of(cls, student: Student, parts: Sequence[Tensor], batch: Batch, first: First) -> "GradientGraph":
         """Take g in those of the parameter tensors that ask for a gradient; ``first`` as of `SecondOrderKernels`."""
         images, labels = batch.images.detach().requires_grad_(), batch.labels.detach().requires_grad_()
         with SecondOrderKernels(first, last="images"):

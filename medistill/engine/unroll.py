@@ -258,7 +258,7 @@ def _kept(
     """Return a student with the graph of its next step, and g_t, as `step_gradient` gives it."""
     leaf = images.pixels[steps.batches[step]].detach().requires_grad_()
     batch, total = step_batch(images, steps, step, leaf), torch.zeros_like(state.theta)
-    graph = StepGraph.of(student, student.parts(state.theta), batch, "value")
+    graph = StepGraph.of(student, student.parts(state.theta), batch, "weights")
     for into, g in zip(split(total, student.shapes), graph.gradients, strict=True):
         into.add_(g.detach())
     return KeptState(state.theta, state.moments, leaf=leaf, batch=batch, graph=graph), total

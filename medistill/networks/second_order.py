@@ -18,37 +18,51 @@ from torch.overrides import TorchFunctionMode
 
 IMAGE_CHANNELS = 4
 """Channels that an image has at most."""
+First = Literal["value", "weights", "graph"]
+"""What of a first pass is computed by value, see `SecondOrderKernels`."""
 Form = tuple[list[int], list[int], list[int], int]
 """Stride, padding, dilation and groups of a convolution."""
 
 
-class SecondOrderKernels(TorchFunctionMode):
-    """A block in which convolution, instance norm and halving carry the derivatives below.
-
-    Args:
-        first: what is computed in a pass of which a graph is made. "value" computes everything. "graph" leaves out the
-            gradients that a convolution ends in, of weights and of images that nothing came before, which are NaN then:
-            for a caller that wants their derivatives alone.
-        last: what the pass ends in of which no graph is made. "all" is everything. "images" is for a second derivative
-            in the images alone, which it makes cheaper: it leaves out convolutions' weights and biases, and the
-            gradient of images in the pass before, which is NaN then.
-    """
-
-    def __init__(self, first: Literal["value", "graph"] = "value", last: Literal["all", "images"] = "all") -> None:
-        super().__init__()
-        self.valued, self.inert = first == "value", last == "images"
+class FirstOrderKernels(TorchFunctionMode):
+    """A block in which halving carries the derivative below: for a caller that takes no second one, to whom PyTorch's
+    other layers are as fast."""
 
     def __torch_function__(
         self, called: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Take over the three functions where their closed form holds, and leave everything else as it is."""
+        """Take over functions where their closed form holds, and leave everything else as it is."""
         kwargs = kwargs or {}
-        own = _OWN.get(called)
+        own = self._own(called)
         if own is not None and not torch.is_autocast_enabled(args[0].device.type):
             made = own(self, *args, **kwargs)
             if made is not None:
                 return made
         return called(*args, **kwargs)
+
+    def _own(self, called: Callable) -> Callable[..., Tensor | None] | None:
+        return _average_pool if called is F.avg_pool2d else None
+
+
+class SecondOrderKernels(FirstOrderKernels):
+    """A block in which convolution, instance norm, rectifying and halving carry the derivatives below.
+
+    Args:
+        first: what is computed in a pass of which a graph is made. "value" computes everything. "weights" leaves out
+            the gradient of images that nothing came before, which is NaN then, and "graph" those of weights of
+            convolutions too: for a caller that wants their derivatives alone.
+        last: what the pass ends in of which no graph is made. "all" is everything. "images" is for a second derivative
+            in the images alone, which it makes cheaper: it leaves out convolutions' weights and biases, and the
+            gradient of images in the pass before, which is NaN then.
+    """
+
+    def __init__(self, first: First = "value", last: Literal["all", "images"] = "all") -> None:
+        super().__init__()
+        self.inert = last == "images"
+        self.valued = (first == "value" and not self.inert, first != "graph")
+
+    def _own(self, called: Callable) -> Callable[..., Tensor | None] | None:
+        return _OWN.get(called)
 
 
 def _convolution(
@@ -80,8 +94,12 @@ def _group_norm(
     return _InstanceNorm.apply(x.contiguous(), weight, bias, eps)
 
 
+def _rectifier(mode: SecondOrderKernels, x: Tensor, inplace: bool = False) -> Tensor | None:
+    return None if inplace else _Rectify.apply(x)
+
+
 def _average_pool(
-    mode: SecondOrderKernels,
+    mode: FirstOrderKernels,
     x: Tensor,
     kernel_size: Any,
     stride: Any = None,
@@ -106,6 +124,7 @@ def _average_pool(
 _OWN: dict[Callable, Callable[..., Tensor | None]] = {
     torch.conv2d: _convolution,
     F.group_norm: _group_norm,
+    F.relu: _rectifier,
     F.avg_pool2d: _average_pool,
 }
 
@@ -119,7 +138,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, form: Form, valued: bool, inert: bool
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, form: Form, valued: tuple[bool, bool], inert: bool
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.form, ctx.valued, ctx.inert = form, valued, inert
@@ -131,7 +150,7 @@ class _Convolution(torch.autograd.Function):
         last = not torch.is_grad_enabled()  # the pass of which no graph is made wants values
         of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
         wanted = (of_x, False, False) if last and ctx.inert else (of_x, of_weight, of_bias)
-        valued = (last or (ctx.valued and not ctx.inert), last or ctx.valued)
+        valued = (last or ctx.valued[0], last or ctx.valued[1])
         return *_ConvolutionGradient.apply(of_y, x, weight, ctx.form, wanted, valued, ctx.inert), None, None, None
 
 
@@ -278,6 +297,33 @@ def _combine(terms: Sequence[tuple[Tensor, Tensor]], constant: Tensor) -> Tensor
     return total.add_(constant[..., None])
 
 
+class _Rectify(torch.autograd.Function):
+    """y = max(x, 0)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = torch.relu(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, of_y: Tensor) -> tuple[Tensor | None, ...]:
+        return _Passed.apply(of_y, *ctx.saved_tensors)
+
+
+class _Passed(torch.autograd.Function):
+    """of_y where y is above 0, and 0 elsewhere. It does not change with y: PyTorch's own adds zeros for that."""
+
+    @staticmethod
+    def forward(ctx: Any, of_y: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(y)
+        return torch.ops.aten.threshold_backward(of_y, y, 0)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
+        return _Passed.apply(v, *ctx.saved_tensors), None
+
+
 class _Halve(torch.autograd.Function):
     """Mean of every two by two values."""
 
@@ -299,9 +345,11 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor) -> Tensor:
         width = y.shape[3]
-        place = torch.arange(4 * width, device=y.device) % (2 * width) // 2
-        spread = 0.25 * (place == torch.arange(width, device=y.device)[:, None]).to(y.dtype)
-        return (y.reshape(-1, width) @ spread).view(*y.shape[:2], 2 * y.shape[2], 2 * width)
+        quarter = y.reshape(-1, width) * 0.25
+        spread = y.new_empty(len(quarter), 2, width, 2)  # two rows, of each number beside itself
+        spread[:, 0, :, 0] = spread[:, 0, :, 1] = quarter
+        spread[:, 1] = spread[:, 0]
+        return spread.view(*y.shape[:2], 2 * y.shape[2], 2 * width)
 
     @staticmethod
     def backward(ctx: Any, of_x: Tensor) -> Tensor:

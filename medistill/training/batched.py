@@ -2,7 +2,8 @@
 
 Each network keeps its own order of images, its own augmentation and its own parameters, as it would alone; only the
 forward and the backward pass are one batched computation (`torch.func.vmap` over the parameters). The results are those
-of `train` but for rounding. On a CPU this is no faster than one network after another.
+of `train` but for rounding. On a CPU this is no faster than one network after another, nor are grouped convolutions by
+more than a fifth (docs/decisions/0093-where-a-step-s-time-goes.md).
 """
 
 from __future__ import annotations

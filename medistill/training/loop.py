@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medistill.allocator import keep_freed_memory
 from medistill.networks.flat import FlatParameters
-from medistill.networks.second_order import SecondOrderKernels
+from medistill.networks.second_order import FirstOrderKernels
 from medistill.recipe import AugmentationRecipe
 from medistill.training.augmentation import Draw, augment, draw
 from medistill.training.device import sent
@@ -144,7 +144,7 @@ def _gradient(
     for start in range(0, len(rows), micro_batch):
         piece = slice(start, start + micro_batch)
         some = rows[piece]
-        with SecondOrderKernels():
+        with FirstOrderKernels():
             logits = network(augment(data.batch(some), drawn[piece]))
         (data.losses(logits, some) @ data.weights[some] / len(rows)).backward()
 
