@@ -180,7 +180,7 @@ class Joined(Ranks):
         """
         key = self._key("led")
         if meanwhile is not None:
-            meanwhile(lambda: self.has([key]))
+            meanwhile(lambda: self.has([key]) or self.life.watched(0, lambda: self.has([key])))
         self.life.wait({0: [key]}, self.has)
         answer = json.loads(self.get(key))
         if "error" in answer:

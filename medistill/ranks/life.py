@@ -41,7 +41,7 @@ class Life:
         self, store: Store, rank: int, size: int, patience: float, check: Callable[[], None] = lambda: None
     ) -> None:
         self._store, self.rank, self.size, self.patience, self._check = store, rank, size, patience, check
-        self._count, self._last = 0, 0.0
+        self._count, self._last, self._watched = 0, 0.0, 0.0
         self._heard: dict[int, tuple[str, float]] = {}
         self.doing = "starting"
         self.beat()
@@ -115,6 +115,27 @@ class Life:
             for rank, of_rank in keys.items():
                 if rank != self.rank and not (of_rank and has(of_rank)):
                     self._look(rank, lambda: has(everything))
+
+    def watched(self, rank: int, there: Callable[[], bool]) -> bool:
+        """Look at the last sign of a rank that will be awaited, not more than once in `BEAT` seconds.
+
+        Args:
+            rank: whose sign is looked at.
+            there: whether it has brought what it is to bring.
+
+        Returns:
+            Whether it has, as far as was looked.
+
+        Raises:
+            RankError: it gave no sign for too long.
+            SaidElsewhere: it failed.
+            KeyboardInterrupt: it stopped.
+        """
+        if time.monotonic() - self._watched < BEAT:
+            return False
+        self._watched = time.monotonic()
+        self._look(rank, there)
+        return there()
 
     def _look(self, rank: int, there: Callable[[], bool]) -> None:
         """Look at the last sign of a rank that is awaited."""

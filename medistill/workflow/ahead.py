@@ -11,7 +11,7 @@ import numpy as np
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
-from medistill.errors import DivergedError
+from medistill.errors import RankError, SaidElsewhere
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.network_keys import arm_stores
 from medistill.evaluate.protocol import held_out
@@ -21,7 +21,7 @@ from medistill.progress import Progress, Silent
 from medistill.ranks.in_step import CalledError, UntilCalled
 from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe
-from medistill.recipe.arms import CONTROLS
+from medistill.recipe.arms import CONTROLS, ArmName
 from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.training.ensemble import JobRunner
@@ -30,6 +30,14 @@ from medistill.workflow.choose_schedules import choose_schedule
 from medistill.workflow.evaluate import arm_job
 from medistill.workflow.pruning import pruned
 from medistill.workflow.tested import trainable
+
+
+def arms_ahead(corpus: Corpus, recipe: Recipe, network: NetworkFactory | None = None) -> tuple[ArmName, ...]:
+    """Return the arms whose networks can be trained before there is a set: those of originals, but for probes of an
+    encoder, all of which take no time worth saving."""
+    if network_spec(corpus, recipe, network).encoder is not None:
+        return ()
+    return tuple(arm for arm in CONTROLS if arm in trainable(corpus, recipe, Silent()).evaluate.arms)
 
 
 def train_ahead(
@@ -48,7 +56,7 @@ def train_ahead(
     What is made lies in the cache under all that decides it (see `arm_stores`), where the evaluation looks first. It is
     made beside a set that does not exist yet, whose images are as many a class as the recipe says: where the method
     makes fewer, the arms with as many originals are trained again. The arms are dealt out to the ranks but the first.
-    An encoder's probes take no time worth saving, and a network that diverges will be met again.
+    Whatever goes wrong here is said, and met again by the evaluation where it is no accident: nobody waits for this.
 
     Args:
         out: folder of the run.
@@ -56,25 +64,28 @@ def train_ahead(
         called: whether it is done.
         progress: told of it.
     """
-    spec, place = network_spec(corpus, recipe, network), choose_device(device)
-    if spec.encoder is not None:
+    mine = arms_ahead(corpus, recipe, network)[ranks.rank - 1 :: ranks.size - 1]
+    if not mine:
         return
-    progress = UntilCalled(progress, called)
-    context = Context(corpus, trainable(corpus, recipe, Silent()), spec, place, out, progress, ranks=ALONE)
-    seen = fitted_normalisation(pruned(corpus, recipe, spec, place), recipe, Silent())
-    arms = Arms(_stand_in(corpus, recipe, seen), corpus, context.recipe, place)
-    shown, stores = cache(lambda: held_out(corpus, seen, place)), arm_stores(context, arms)
-    mine = [arm for arm in arms.names if arm in CONTROLS][ranks.rank - 1 :: ranks.size - 1]
-    if mine:
-        progress.say("While rank 0 distils, networks on originals are trained, to compare with.")
+    progress.say("While rank 0 distils, networks on originals are trained, to compare with.")
+    spec, place = network_spec(corpus, recipe, network), choose_device(device)
+    until = UntilCalled(progress, called)
     try:
+        context = Context(corpus, trainable(corpus, recipe, Silent()), spec, place, out, until, ranks=ALONE)
+        seen = fitted_normalisation(pruned(corpus, recipe, spec, place), recipe, Silent())
+        arms = Arms(_stand_in(corpus, recipe, seen), corpus, context.recipe, place)
+        shown, stores = cache(lambda: held_out(corpus, seen, place)), arm_stores(context, arms)
         for arm in mine:
             if context.recipe.schedule.choose == "validation":
                 arms.schedules = {arm: choose_schedule(arm, arms, stores[arm], context).chosen}
             jobs = [arm_job(arm, n, arms, stores[arm], shown, context) for n in range(arms.networks(arm))]
-            JobRunner(jobs, progress.say).run(context, f"Training ahead on {spec.name}")
-    except (CalledError, DivergedError):
+            JobRunner(jobs, until.say).run(context, f"Training ahead on {spec.name}")
+    except CalledError:
         return
+    except (RankError, SaidElsewhere):
+        raise
+    except Exception as error:  # noqa: BLE001  # memory, a full disk, a damaged cache: the set must not be lost by it
+        progress.say(f"Networks are trained ahead no further ({type(error).__name__}); the evaluation trains them.")
 
 
 def _stand_in(corpus: Corpus, recipe: Recipe, seen: Normalisation) -> DistilledSet:

@@ -136,7 +136,8 @@ def _divided(recipe: Recipe, ranks: Ranks, progress: Progress, *, waiting: bool)
         return pieces
     if pieces == 1:
         others, s = ("rank 1", "s") if ranks.size == 2 else (f"the other {ranks.size - 1}", "")
-        meanwhile = f"wait{s} for it" if waiting else f"train{s} networks on originals to compare its set with"
+        each = "" if ranks.size == 2 else ", one kind each"
+        meanwhile = f"wait{s} for it" if waiting else f"train{s} networks on originals to compare its set with{each}"
         progress.say(
             f"A step of {method.display_name} under this recipe is one piece of work: rank 0 distils, and {others} "
             f"{meanwhile}. They share what networks are trained before and after."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from medistill.report.record import Report
 from medistill.training.context import Context
 from medistill.training.device import choose_device
 from medistill.workflow.across import check_across, evaluate_across
-from medistill.workflow.ahead import train_ahead
+from medistill.workflow.ahead import arms_ahead, train_ahead
 from medistill.workflow.audit_outlook import say_obstacles
 from medistill.workflow.built_in_corpus import built_in_corpus
 from medistill.workflow.distill import DISTILLING, distill, refuse_second
@@ -131,6 +132,12 @@ def run(
                 "experts",
                 lambda: train_experts(corpus, recipe, network=network, device=device, ranks=ranks, progress=log),
             )
+
+        def ahead(called: Callable[[], bool]) -> None:
+            train_ahead(
+                corpus, recipe, out=out, ranks=ranks, called=called, network=network, device=device, progress=log
+            )
+
         distilled = record.timed(  # resumed in any case: `_claim` has refused the folder of another run
             "distill",
             lambda: distill(
@@ -142,9 +149,7 @@ def run(
                 device=device,
                 resume=True,
                 ranks=ranks,
-                meanwhile=lambda called: train_ahead(
-                    corpus, recipe, out=out, ranks=ranks, called=called, network=network, device=device, progress=log
-                ),
+                meanwhile=ahead if ranks.size > 1 and arms_ahead(corpus, recipe, network) else None,
                 progress=log,
             ),
         )

@@ -13,7 +13,8 @@ from medistill.artifacts.corpus import Corpus
 from medistill.progress import Silent
 from medistill.ranks.ranks import Ranks
 from medistill.recipe import Recipe, override_recipe
-from medistill.workflow.ahead import train_ahead
+from medistill.recipe.arms import CONTROLS
+from medistill.workflow.ahead import arms_ahead, train_ahead
 from medistill.workflow.run import run
 
 
@@ -85,6 +86,25 @@ def test_it_stops_when_it_is_called(
     kept = [json.loads(path.read_text()) for path in private_cache.rglob("schedules/*.json")]
     assert all(trial["scores"] for one in kept for trial in one["trials"])
     assert not list(private_cache.rglob("networks/*.safetensors"))
+
+
+def test_what_goes_wrong_is_said_and_ends_nothing(
+    recipe: Recipe, phantom_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("medistill.workflow.ahead.choose_schedule", full)
+    heard = Heard()
+    train_ahead(
+        phantom_corpus, recipe, out=tmp_path, ranks=Waiting(1, 2), called=lambda: False, device="cpu", progress=heard
+    )
+    assert heard.lines[1:] == ["Networks are trained ahead no further (OSError); the evaluation trains them."]
+
+
+def test_arms_are_dealt_out_and_none_is_of_the_set(recipe: Recipe, phantom_corpus: Corpus) -> None:
+    assert arms_ahead(phantom_corpus, recipe) == tuple(arm for arm in CONTROLS if arm in recipe.evaluate.arms)
+    assert arms_ahead(phantom_corpus, override_recipe(recipe, ["evaluate.arms=[]"], "test")) == ()
 
 
 def test_without_arms_of_originals_nothing_is_done(

@@ -102,6 +102,13 @@ def test_a_small_hospital_is_tried_and_the_study_goes_on_where_it_was(place: Pla
     after = {path: path.stat().st_mtime_ns for path in (place.folder / "study").rglob("*.safetensors")}
     assert {path for path in before if before[path] != after[path] and "united" not in path.parts} == {lost}
 
+    audits = {site: place.folder / "study" / "sites" / site / "audit" for site in ("01", "02")}
+    written = {site: (folder / "audit.json").stat().st_mtime_ns for site, folder in audits.items()}
+    (audits["01"] / "asked.json").unlink()  # as a version before wrote it
+    place.study(encoded(place))
+    anew = {site for site, folder in audits.items() if (folder / "audit.json").stat().st_mtime_ns != written[site]}
+    assert anew == {"01"}
+
 
 def test_a_set_that_was_altered_is_named_and_the_others_go_on(place: Place) -> None:
     numbers = np.arange(len(place.corpus.labels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,19 @@ def test_attacked_probes_are_asked_once_each(
     told, _ = network_answers(context, Population.of(corpus, corpus))
     assert [one.confidence.shape[0] for one in told] == [1] * len(told), "three networks would be one and the same"
     assert all(np.isfinite(one.confidence).all() for one in told)
+
+
+def test_what_was_said_of_other_people_is_not_taken_for_these(
+    corpus: Corpus, made: DistilledSet, recipe: Recipe, tmp_path: Path
+) -> None:
+    spec, device = network_spec(corpus, recipe), choose_device("cpu")
+    everybody = Population.of(corpus, corpus)
+    fewer = replace(everybody, others=everybody.others[1:])
+
+    def told(people: Population, folder: str) -> list[np.ndarray]:
+        context = AuditContext(corpus, recipe, spec, device, tmp_path / folder, Silent(), made, None, built_in=False)
+        return [one.confidence for one in network_answers(context, people)[0]]
+
+    told(everybody, "kept")
+    for again, fresh in zip(told(fewer, "kept"), told(fewer, "fresh"), strict=True):
+        np.testing.assert_array_equal(again, fresh)

@@ -24,11 +24,12 @@ from medistill.workflow.attacked_networks import SAID, attack_jobs, confidences
 def network_answers(context: AuditContext, people: Population) -> tuple[tuple[NetworkAnswers, ...], float]:
     """Return what the networks of every source say, and the seconds that these took to train, of all calls together.
 
-    What a network says is kept in ``context.out``; one that is there is not trained again.
+    What a network says is kept in ``context.out``, for these people; one that is there is not trained again.
     """
     distilled, corpus = context.distilled, context.corpus
     rows = np.concatenate([people.members, people.others])
-    key = digest_of(hashlib.sha256(distilled.training_bytes()).hexdigest(), *what_decides(context))
+    asked = hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()
+    key = digest_of(hashlib.sha256(distilled.training_bytes()).hexdigest(), asked, *what_decides(context))
     folder = private_folder(context.out)
     context.ranks.first(lambda: encode_corpus(context))
     jobs = attack_jobs(

@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.kept import keep_json, read_checked_json
 from medistill.errors import ArtifactError, MedistillError, RankError, SaidElsewhere
 from medistill.networks.own import NetworkFactory
+from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.audit import Audit, load_audit
 from medistill.report.studied_site import SetAudit
 from medistill.studies.audit.audit import audit
 from medistill.studies.exchange.sites import ExchangeSite
 from medistill.training.context import Context
+
+ASKED = "asked.json"
+"""Beside an audit: what it asked."""
+ASKING = 2
+"""Raised when audits of sites come to ask about other people; at first strangers were patients of other sites too."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class Auditor:
                     command="medistill exchange-study",
                     progress=context.progress,
                 )
+                keep_json(run / "audit" / ASKED, _asked(), private=True)
         except (RankError, SaidElsewhere):
             raise  # it is not of this set
         except MedistillError as error:
@@ -61,16 +69,23 @@ class Auditor:
         return _told(found)
 
     def _kept(self, site: ExchangeSite, distilled: DistilledSet) -> Audit | None:
-        path = self.context.out / site.folder / "audit" / "audit.json"
-        if not path.is_file():
+        folder = self.context.out / site.folder / "audit"
+        if not (folder / "audit.json").is_file() or not (folder / ASKED).is_file():
             return None
         try:
-            found = load_audit(path)
+            found = load_audit(folder / "audit.json")
+            if read_checked_json(folder / ASKED, "what an audit asked") != _asked():
+                return None
         except ArtifactError:
             return None
         asked = self.context.recipe.exchange.audit == "full"
         same = found.set_digest == distilled.digest() and found.thresholds == self.context.recipe.strictness
         return found if same and asked == found.trained else None
+
+
+def _asked() -> dict[str, object]:
+    """What an audit asks that is made now; an earlier one that asked otherwise, or less, is made again."""
+    return {"asking": ASKING, "attacks": [attack.name for attack in all_attacks()]}
 
 
 def _told(found: Audit) -> SetAudit:

@@ -14,8 +14,9 @@ from torch.distributed import HashStore
 from medistill.errors import DataError, RankError, SaidElsewhere, UsageError
 from medistill.progress import Silent, Task
 from medistill.ranks.in_step import CalledError, UntilCalled
+from medistill.ranks.joined import Joined
 from medistill.ranks.launch import launched
-from medistill.ranks.life import FAILED, RanksStopped
+from medistill.ranks.life import FAILED, STOPPED, RanksStopped
 from medistill.ranks.local import _prepare_environment
 from medistill.ranks.outcome import OUTCOMES, exit_code_of, outcome_kept
 from medistill.ranks.ranks import ALONE, Ranks
@@ -73,6 +74,55 @@ def test_others_do_something_else_until_the_leader_is_done():
     leader, *others = several(3, work)
     assert leader == 0
     assert min(others) >= 1
+
+
+def test_other_work_ends_soon_after_the_leader_was_stopped():
+    begun, stopped = threading.Event(), threading.Event()
+
+    def stop(ranks: Joined) -> None:
+        begun.wait()
+        ranks.life.end(STOPPED)
+        stopped.set()
+        raise KeyboardInterrupt
+
+    def work(ranks: Joined) -> float:
+        def otherwise(called: Callable[[], bool]) -> None:
+            task = UntilCalled(Silent(), called).task("other work", 10**5)
+            begun.set()
+            stopped.wait()
+            for _ in range(10**3):
+                time.sleep(0.01)
+                task.advance()
+
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            ranks.lead(lambda: stop(ranks), otherwise)
+        return time.monotonic() - started
+
+    assert max(several(2, work)) < 5
+
+
+def test_other_work_ends_where_the_leader_hangs():
+    begun, over = threading.Event(), threading.Event()
+
+    def work(ranks: Joined) -> str:
+        def otherwise(called: Callable[[], bool]) -> None:
+            task = UntilCalled(Silent(), called).task("other work", 10**5)
+            begun.set()
+            for _ in range(10**3):
+                time.sleep(0.01)
+                task.advance()
+
+        if ranks.leads:
+            ranks.life.beat("distilling")
+            ranks.lead(lambda: over.wait(8))
+            return ""
+        with pytest.raises(RankError, match="rank 0 gave no sign") as caught:
+            ranks.lead(begun.wait, otherwise)
+        over.set()
+        return str(caught.value)
+
+    assert "its last words were: distilling" in several(2, work, patience=2.0)[1]
 
 
 def test_what_the_leader_refuses_is_heard_after_the_other_work():
