@@ -31,7 +31,8 @@ def refusal(error: ValidationError, settings: Mapping[str, Any], origin: str) ->
     message = first["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
     message = message.replace("Input should be a valid", "a valid").replace("Input should be", "a value that is")
     if first["type"] == "dict_type":
-        message = f"names with a list each, as in --set {field}.Abnormal=COVID,Viral_Pneumonia"
+        name = "Abnormal=COVID,Viral_Pneumonia" if field == "data.class_map" else "NAME=method.ipc=5"
+        message = f"names with a list each, as in --set {field}.{name}"
     if first["type"] == "model_type":
         near = next(name for name in _fields(settings) if name.startswith(field))
         message = f"settings in that section, as in {near}"

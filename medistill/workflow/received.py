@@ -180,7 +180,7 @@ def set_folder(source: Path) -> Path:
                 )
             return folder
     raise ArtifactError(
-        f"{source} holds no distilled set",
+        f"{source} holds no distilled set" if source.exists() else f"there is no file or folder {source}",
         expected="a bundle, the folder of a set, or of a run whose set is finished",
         do="check the path; a run that was stopped goes on with `medistill distill` and --resume",
     )

@@ -15,6 +15,7 @@ from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.evaluate.protocol import random_rows
+from medistill.privacy.audit import Audit
 from medistill.recipe import Recipe
 from medistill.workflow.report import read_report, write_report
 from medistill_cli.main import app
@@ -78,6 +79,18 @@ def test_json_is_the_record_and_no_failure_ends_with_exit_code_0(drawn: Path, tm
     assert known.pop("checksum")
     assert known["verdict"] == "not enough evidence"
     assert json.loads(told) == {"out": str(out), **known}
+
+
+def test_a_quick_audit_takes_no_whole_ones_place(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "elsewhere"
+    for _ in range(2):  # one quick audit after another is none of less
+        assert invoke(drawn, "--data", tmp_path, "--out", out)[0] == 0
+    before = (out / "audit.json").read_bytes()
+    monkeypatch.setattr(Audit, "trained", property(lambda _: True))
+    code, _, err = invoke(drawn, "--data", tmp_path, "--out", out)
+    assert code == 2
+    assert "holds a whole audit of this set, which says: not enough evidence" in " ".join(err.split())
+    assert (out / "audit.json").read_bytes() == before
 
 
 def test_a_set_of_real_images_needs_its_data(drawn: Path) -> None:

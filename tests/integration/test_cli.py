@@ -190,7 +190,7 @@ def test_the_report_of_a_folder_that_is_not_there_says_so(program: Program) -> N
 def test_a_folder_without_a_set_is_told_to_evaluate_in_plain_words(program: Program) -> None:
     code, _, err = program.run("evaluate", "nowhere")
     assert code == 3
-    assert "nowhere holds no distilled set" in err
+    assert "there is no file or folder nowhere" in err
     assert "--resume" in err
 
 

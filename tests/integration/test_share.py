@@ -375,7 +375,7 @@ def test_nothing_is_written_over_and_a_bundle_is_no_run(bare: Path, tmp_path: Pa
     share(bare, out=tmp_path / "a.zip", **TEXTS)
     with pytest.raises(UsageError, match="is a bundle already"):
         share(tmp_path / "a.zip", out=tmp_path / "b.zip", **TEXTS)
-    with pytest.raises(ArtifactError, match="holds no distilled set"):
+    with pytest.raises(ArtifactError, match="there is no file or folder"):
         share(tmp_path / "nowhere", out=tmp_path / "b.zip", **TEXTS)
 
 

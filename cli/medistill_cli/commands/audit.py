@@ -97,6 +97,8 @@ def audit(
         refuse_unwritable(folder)
         if out is not None or run is None:
             _refuse_audit_of_another_set(folder, distilled)
+        if quick:
+            _refuse_less(folder, distilled)
         chosen = recipe_of_set(distilled, source, None, overrides_of(settings), allow_large=allow_large_recipe)
         ranks.lead(lambda: bring_again(decoder, chosen))
         ranks.lead(lambda: bring_denoiser_again(denoiser, chosen))
@@ -143,6 +145,25 @@ def audit(
 
 def _shows_overlays(found: Audit) -> bool:
     return found.text is not None and any(one.likeness is not None for one in found.text.overlays)
+
+
+def _refuse_less(folder: Path, distilled: DistilledSet) -> None:
+    """Refuse to put a quick audit in the place of a whole one of the same set, which asked more."""
+    from medistill.errors import ArtifactError, UsageError
+    from medistill.privacy.audit import load_audit
+
+    if not (folder / "audit.json").is_file():
+        return
+    try:
+        known = load_audit(folder / "audit.json")
+    except ArtifactError:
+        return
+    if known.set_digest == distilled.digest() and known.trained:
+        raise UsageError(
+            f"{folder} holds a whole audit of this set, which says: {known.verdict}",
+            expected="no answer in its place that asks less",
+            do=f"read {folder / 'audit.html'}, or repeat the whole audit; a quick one may be written elsewhere (--out)",
+        )
 
 
 def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:

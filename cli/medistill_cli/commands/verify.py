@@ -68,6 +68,9 @@ def verify(
     console.print("\nThis does not show", style="bold")
     for one in NOT_SHOWN:
         console.print(f"  {one}.")
+    figures = [one for attack in found.findings for one in attack.findings]
+    if failed := sum(one.verdict == "fail" for one in figures):
+        console.print(f"\nThe sender's own audit fails this set: {failed} of {len(figures)} figures.", style="bold red")
 
 
 def _attacks(found: tuple[AttackFindings, ...]) -> Table:

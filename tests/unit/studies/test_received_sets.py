@@ -143,7 +143,7 @@ BAD: list[tuple[str, Make, str, str]] = [
     ("swapped", swapped, "its SHA-256 is not the one in the manifest", "have it sent again"),
     ("version", of_another_version, "has the schema '2'", "version of medistill that wrote it"),
     ("stranger", by_a_stranger, "signed by a key that is not known here", "ask the sender for the file of the key"),
-    ("missing", lambda path, _: path, "holds no distilled set", "check the path"),
+    ("missing", lambda path, _: path, "there is no file or folder", "check the path"),
     ("classes", bundle, "has the classes Covid-19, Normal and Pneumonia, the study", r"data\.class_map"),
     ("fewer", bundle, "has the classes COVID and Normal, the study", "set of these classes"),
     ("one class", bundle, "holds images of one class, COVID", "set of every class"),
