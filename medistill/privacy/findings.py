@@ -43,6 +43,14 @@ class Finding:
     verdict: Verdict
     reason: str
 
+    @property
+    def control_unseen(self) -> bool:
+        """Whether the set passes, and what the attack must find would pass likewise: then a pass says little."""
+        control = self.figures.control.value
+        if self.verdict != "pass" or self.figures.of_set.value is None or control is None:
+            return False
+        return control >= self.threshold if self.asked.bound == "at least" else control <= self.threshold
+
 
 @dataclass(frozen=True)
 class AttackFindings:

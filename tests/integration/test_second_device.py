@@ -106,7 +106,7 @@ WAITS = {
     "training.probe.Probe._walk": FITTED,
     "training.probe.Probe._curvature": FITTED,
     "training.probe._refuse_useless": FITTED,
-    "encoders.features._write": PIECE,
+    "encoders.features._write.pieces": PIECE,
     "quantisation.codes._check": PIECE,
     "quantisation.codes.decoded": PIECE,
     "quantisation.codes.encode.of": PIECE,
@@ -297,7 +297,7 @@ def test_an_encoding_waits_for_each_piece_alone(
     with Watched(WAITS) as watched:
         seen = features.features_of(corpus, encoder, META, Silent())
     assert seen.shape == (len(corpus.images), encoder.dimension)
-    assert watched.waits == {"encoders.features._write": 2 * len(corpus.images) / 24}
+    assert watched.waits == {"encoders.features._write.pieces": 2 * len(corpus.images) / 24}
 
 
 @pytest.mark.parametrize("soft", [False, True])

@@ -44,6 +44,8 @@ NOT_SHOWN = (
     "That the set is free of personal data, which is a legal judgement and not a measurement.",
 )
 """What no audit shows."""
+CONTROL_UNSEEN = "real pictures of patients pass here too, so that a pass says little of the set"
+"""Why a row that passes is no reassurance."""
 
 
 def section(view: ReportView) -> Section | None:
@@ -96,6 +98,8 @@ def _row(attack: AttackFindings, finding: Finding) -> Row:
     if finding.verdict != "pass":
         said = Strong(verdict_text(finding))
         verdict = (said, Note(finding.reason)) if finding.reason else said
+    elif finding.control_unseen:
+        verdict = (verdict_text(finding), Note(CONTROL_UNSEEN))
     return (
         attack.plain_words,
         counted_words(finding.asked),

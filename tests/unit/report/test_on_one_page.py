@@ -70,6 +70,22 @@ def test_a_new_attack_has_its_row_without_a_word_here() -> None:
     assert "&lt;b&gt;of tomorrow" in page
 
 
+def test_a_pass_that_real_pictures_share_says_that_it_says_little() -> None:
+    loss = next(one for one in one_findings() if one.name == "loss")
+    for finding in loss.findings:
+        blind = replace(finding, figures=replace(finding.figures, control=finding.figures.of_set))
+        assert finding.verdict == "pass"
+        assert blind.control_unseen
+        assert not replace(blind, verdict="fail").control_unseen
+        assert not replace(blind, figures=replace(blind.figures, control=Estimate(None, reason="none"))).control_unseen
+        seen = finding.figures.control.value
+        assert seen is not None
+        assert finding.control_unseen == (seen <= finding.threshold)
+    page = render_audit(AUDIT)
+    unseen = sum(finding.control_unseen for one in one_findings() for finding in one.findings)
+    assert ("real pictures of patients pass here too" in page) == (unseen > 0)
+
+
 def test_what_was_not_judged_leads_to_its_reason() -> None:
     criteria = tuple(
         replace(one, verdict="not enough evidence", reason="too few <people>") if one.attack == "loss" else one
