@@ -23,7 +23,7 @@ from medistill.progress import Silent
 from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe, load_recipe
 from medistill.report.exchange import ExchangeStudy
-from medistill.studies.exchange import giving, study, variants
+from medistill.studies.exchange import giving, study
 from medistill.training import ensemble
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus
@@ -147,7 +147,7 @@ def test_ranks_that_find_other_sets_of_a_way_do_not_go_on(
     corpus: Corpus, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One would train without what the others train with, and who is first decide what is written."""
-    read, turn, lock = variants.sets_of, list[str](), Lock()
+    read, turn, lock = giving.sets_of, list[str](), Lock()
 
     def damaged(sites, given, folder, *, fewest):
         with lock:
@@ -157,7 +157,7 @@ def test_ranks_that_find_other_sets_of_a_way_do_not_go_on(
             raise ArtifactError("images.safetensors is damaged", expected="a set", do="make it again")
         return read(sites, given, folder, fewest=fewest)
 
-    monkeypatch.setattr(variants, "sets_of", damaged)
+    monkeypatch.setattr("medistill.studies.exchange.variants.sets_of", damaged)
     out, ended = tmp_path / "two", list[str]()
 
     def studied_or_refused(ranks: Ranks) -> None:
