@@ -45,6 +45,10 @@ class RecipeError(UsageError):
     """A recipe cannot be read, has an unknown key, or a value outside its range."""
 
 
+class BudgetError(UsageError):
+    """A total of the ledger of privacy would be exceeded; nothing was spent."""
+
+
 class DataError(MedistillError):
     """The corpus cannot be used as it is."""
 

@@ -27,10 +27,14 @@ def paired_difference(
     replicates: int,
     confidence: float,
     seed: int,
+    lacking: str = "",
 ) -> tuple[Estimate, Estimate]:
     """``mine`` minus ``other`` in macro AUC and in accuracy, both tested on the images of ``test``.
 
     Each is a mean over its run's networks. Both see the same resamples of the patients.
+
+    Args:
+        lacking: what is said where many resamples lack a class; empty names it, with its patients.
 
     Raises:
         DataError: predictions of another number of images or classes.
@@ -57,7 +61,7 @@ def paired_difference(
     drawn = [gains(counts) for counts in resamples(patients, replicates, np.random.default_rng(seed))]
     macro_auc, accuracy = ((float(once[k][0]), np.concatenate([part[k] for part in drawn])) for k in range(len(once)))
     reason = next((ranking.no_macro for ranking in rankings if ranking.no_macro), "")
-    lacking = often_absent(class_names, patients_with(cases, groups), patients)
+    lacking = lacking or often_absent(class_names, patients_with(cases, groups), patients)
     return (
         percentile_estimate(*macro_auc, patients=patients, confidence=confidence, reason=reason, lacking=lacking),
         percentile_estimate(*accuracy, patients=patients, confidence=confidence),

@@ -14,7 +14,7 @@ from medistill.evaluate.home_guard import HomeGuard
 from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.predictions import TRAITS, ArmPredictions, Truth
 from medistill.evaluate.subgroup import Subgroup
-from medistill.evaluate.subgroups import shown, subgroups
+from medistill.evaluate.subgroups import FEW_HERE, shown, subgroups
 from medistill.recipe import EvaluateRecipe
 from medistill.recipe.arms import ArmName
 
@@ -351,7 +351,10 @@ def difference_on(
     recipe: EvaluateRecipe,
     seed: int,
 ) -> tuple[Estimate, Estimate]:
-    """Return ``mine`` minus ``other`` in macro AUC and accuracy on the test images ``rows`` (int64), paired."""
+    """Return ``mine`` minus ``other`` in macro AUC and accuracy on the test images ``rows`` (int64), paired.
+
+    Where these are not all, no class is named as rare, nor its patients counted, as in a subgroup.
+    """
     there = Truth(test.labels[rows], test.groups[rows], {})
     first, second = (replace(entry.as_arm(), test=entry.test[:, rows]) for entry in (mine, other))
     return paired_difference(
@@ -362,4 +365,5 @@ def difference_on(
         replicates=recipe.bootstrap,
         confidence=recipe.confidence,
         seed=seed,
+        lacking="" if len(rows) == len(test.labels) else FEW_HERE,
     )

@@ -80,8 +80,8 @@ class StudiedVariant:
         settings: in which its recipe differs from the study's, as ``section.key=value``.
         method: by which its sets were made.
         recipe_digest: SHA-256 of its settings.
-        sites: one entry a site.
-        rows: likewise.
+        sites: one entry a site; how many originals it has is told of the study's own way alone.
+        rows: likewise one a site.
         reason: why nothing could be exchanged in this way; else empty.
     """
 

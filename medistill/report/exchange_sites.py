@@ -36,10 +36,11 @@ def sites_section(study: ExchangeStudy) -> Section:
 def _site_row(site: StudiedSite) -> Row:
     classes: Inline = Absent(site.reason) if site.reason else listed([class_label(name) for name in site.classes])
     given: Text = (classes, Below(site.note, wraps=True)) if site.note else classes
+    originals = "–" if site.originals is None else site.originals
     recovered = "–" if site.recovered is None else site.recovered
     found = site.audit
     copies = "–" if found is None or found.copies is None else found.copies
-    return (class_label(site.name), given, site.originals, site.set_images, recovered, copies, _gate(found))
+    return (class_label(site.name), given, originals, site.set_images, recovered, copies, _gate(found))
 
 
 def _brief_sites(study: ExchangeStudy) -> Table:
@@ -49,7 +50,8 @@ def _brief_sites(study: ExchangeStudy) -> Table:
         found = site.audit
         copies = "-" if found is None or found.copies is None else str(found.copies)
         classes = site.reason or listed(list(site.classes))
-        return (site.name, classes, str(site.originals), str(site.set_images), copies, found.verdict if found else "-")
+        originals = "-" if site.originals is None else str(site.originals)
+        return (site.name, classes, originals, str(site.set_images), copies, found.verdict if found else "-")
 
     return table("", tuple(Column(heading) for heading in headings), tuple(map(row, study.sites)))
 

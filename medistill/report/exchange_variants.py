@@ -78,10 +78,10 @@ def variants_statements(compared: ComparedVariants) -> Iterator[str]:
         if one.settings:
             yield f"{one.name}: the recipe with {listed([*one.settings])}."
         if one.reason:
-            yield f"{one.name}: nothing could be exchanged, because {one.reason}."
+            yield f"{one.name}: nothing could be exchanged, because {one.reason.rstrip('.')}."
         for site in one.sites:
             if site.reason and not one.reason:
-                yield f"{one.name}: {site.name} has no set, because {site.reason}."
+                yield f"{one.name}: {site.name} has no set, because {site.reason.rstrip('.')}."
         if promise := next((site.guarantee for site in one.sites if site.guarantee), ""):
             yield f"{one.name}: {promise}"
     private = [one for one in compared.variants if any(site.guarantee for site in one.sites)]

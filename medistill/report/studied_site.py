@@ -35,7 +35,8 @@ class StudiedSite:
     Attributes:
         name: its name.
         classes: classes that its set holds.
-        originals: its training images of these classes.
+        originals: its training images of these classes; None of all ways of making sets but the study's own, since two
+            counts, of other classes, would tell that of one class.
         set_images: images of its set; 0 where it has none.
         recovered: those of them that, of all training images of their class, are most like the one that they began as;
             None where the set is missing or they did not begin as real images.
@@ -48,7 +49,7 @@ class StudiedSite:
 
     name: str
     classes: tuple[str, ...]
-    originals: int
+    originals: int | None
     set_images: int
     recovered: int | None
     reason: str

@@ -18,7 +18,7 @@ from medistill.data.decoded import Decoded
 from medistill.data.grouping import within_sites
 from medistill.data.listing import FileEntry
 from medistill.encoders.projection_store import public_people
-from medistill.errors import ArtifactError, UsageError
+from medistill.errors import ArtifactError, BudgetError, UsageError
 from medistill.privacy.accounting import Guarantee, rounded_up
 from medistill.privacy.ledger import HASH_BYTES, Ledger, ledger_root, new_entry, open_ledger
 from medistill.privacy.spent import Release, Spent
@@ -96,8 +96,8 @@ def spend(
         What is spent in all; None without differential privacy, and of a shadow.
 
     Raises:
-        UsageError: more would be spent than the recipe's total, or the space of the probe is of images that were
-            declared public and are of the same people.
+        BudgetError: more would be spent than the recipe's total.
+        UsageError: the space of the probe is of images that were declared public and are of the same people.
         ArtifactError: the ledger is damaged or cannot be written.
     """
     again = sum(1 for expert in waiting if (trajectories.path / TRAINED / str(expert)).is_file())
@@ -120,7 +120,8 @@ def spend_release(
         As for `spend`.
 
     Raises:
-        UsageError: as for `spend`.
+        BudgetError: as for `spend`, and so is the next one.
+        UsageError: likewise.
         ArtifactError: the ledger is damaged or cannot be written.
     """
 
@@ -287,7 +288,7 @@ def _refuse_beyond(spent: Spent, recipe: Recipe) -> None:
                 if spent.releases == 1
                 else f"earlier releases from the same people ({spent.releases - 1}) spent {before}"
             )
-            raise UsageError(
+            raise BudgetError(
                 f"privacy.{name} = {most:g} would be exceeded: {earlier}, and with this run it would be "
                 f"{_amount(spent.epsilon, spent.delta)}; nothing was trained",
                 expected="a run that stays within the total",

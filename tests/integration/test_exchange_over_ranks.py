@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from medistill.artifacts.corpus import Corpus
-from medistill.errors import DivergedError
+from medistill.errors import ArtifactError, DivergedError, UsageError
 from medistill.progress import Silent
 from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe, load_recipe
@@ -140,6 +141,36 @@ def test_what_fails_or_diverges_on_some_rank_is_named_on_all_and_the_others_go_o
     assert alone.row("own_raw", "west").reason == "parameters left the finite numbers"
     found = several(2, lambda ranks: studied(recipe, tmp_path / "two", ranks), patience=600)
     assert found == [alone] * 2
+
+
+def test_ranks_that_find_other_sets_of_a_way_do_not_go_on(
+    corpus: Corpus, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One would train without what the others train with, and who is first decide what is written."""
+    read, turn, lock = giving.sets_of, list[str](), Lock()
+
+    def damaged(sites, given, folder, *, fewest):
+        with lock:
+            turn.append("")
+            second = len(turn) == 2
+        if second:
+            raise ArtifactError("images.safetensors is damaged", expected="a set", do="make it again")
+        return read(sites, given, folder, fewest=fewest)
+
+    monkeypatch.setattr("medistill.studies.exchange.variants.sets_of", damaged)
+    out, ended = tmp_path / "two", list[str]()
+
+    def studied_or_refused(ranks: Ranks) -> None:
+        try:
+            studied(recipe, out, ranks)
+        except UsageError as error:
+            ended.append(error.seen)
+
+    several(2, studied_or_refused, patience=600)
+    assert len(ended) == 2
+    assert all("another outcome of exchange.variants, one" in seen for seen in ended)
+    assert any("is damaged" in seen for seen in ended)
+    assert not (out / "exchange.json").exists()
 
 
 pixels = pytest.mark.skipif(sys.platform != "linux", reason="ranks are found in /proc")

@@ -18,9 +18,13 @@ from medistill.privacy.ledger import ledger_root, read_ledger
 from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, recipe_toml
 from medistill.report.exchange import ComparedVariants, ExchangeStudy
+from medistill.report.exchange_variants import ALONE
+from medistill.studies.exchange import giving
 from medistill.studies.exchange import study as workflow
+from medistill.studies.exchange.refusals import refuse_recipe
 from medistill.studies.exchange.study import exchange_study
 from medistill.studies.exchange.variants import OWN, variants_of
+from medistill.training.context import Context
 from medistill_cli.commands import exchange_study as command
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus
@@ -106,8 +110,12 @@ def test_every_way_has_its_sets_gate_and_figures_and_is_resumed_cell_by_cell(
     assert {path for path in before if before[path] != after[path] and "united" not in path.parts} == {lost}
     assert len(read_ledger(ledger_root()).entries) == 4  # type: ignore[union-attr]
 
-    written = json.loads((out / "exchange.json").read_text(encoding="utf-8"))["variants"]
+    record = json.loads((out / "exchange.json").read_text(encoding="utf-8"))
+    written = record["variants"]
     assert [one["name"] for one in written["variants"]] == ["centroids", "epsilon 8", "epsilon 3"]
+    assert written["variants"][0]["sites"] == record["sites"]
+    assert all(site["originals"] > 0 for site in record["sites"])
+    assert all(site["originals"] is None for one in written["variants"][1:] for site in one["sites"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "out_console", lambda: Console(width=200))
         command._print(again)
@@ -130,6 +138,53 @@ def test_a_way_that_cannot_be_gone_is_named_and_the_others_go_on(corpus: Corpus,
         assert row.reason
     assert found.variants[2].rows[0].over_own.everywhere.macro_auc.value is not None
     assert study.row("own_and_others", "east").reason == ""
+    told = [site.originals for one in found.variants[1:] for site in one.sites]
+    assert told == [None] * 6  # two counts, one of them with a class more, would tell how many images that has
+
+
+def test_statistics_of_the_test_change_without_another_release(corpus: Corpus, encoder: str, tmp_path: Path) -> None:
+    """Nor is a network trained again; a figure is what it would have been from the start."""
+    out, ways = tmp_path / "study", ("exchange.audit=off", EPSILON_3)
+    _, before = studied(recipe_of(encoder, *ways), out)
+    assert len(read_ledger(ledger_root()).entries) == 2  # type: ignore[union-attr]
+    networks = {path: path.stat().st_mtime_ns for path in (out / "networks").rglob("*.safetensors")}
+    other = ("evaluate.bootstrap=150", "evaluate.margin=0.3", "evaluate.smallest_cell=2")
+    _, after = studied(recipe_of(encoder, *ways, *other), out)
+    assert len(read_ledger(ledger_root()).entries) == 2  # type: ignore[union-attr]
+    assert networks == {path: path.stat().st_mtime_ns for path in (out / "networks").rglob("*.safetensors")}
+    areas = [one.variants[1].rows[0].figures.everywhere.macro_auc for one in (before, after)]
+    assert areas[0].value == areas[1].value
+    assert areas[0].low != areas[1].low
+    marks = {
+        variants_of(recipe_of(encoder, EPSILON_3, one))[1].mark
+        for one in ("evaluate.networks=3", "evaluate.confidence=0.9", "audit.shadows=8", "seed=0")
+    }
+    assert len(marks) == 1
+    assert variants_of(recipe_of(encoder, EPSILON_3, "seed=1"))[1].mark not in marks
+
+
+def test_what_is_wrong_with_a_study_is_no_reason_of_a_site(
+    corpus: Corpus, encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may name a folder of this machine, and the page leaves it; a total that is exceeded alone is a finding."""
+    make = giving._distilled
+
+    def stop(folder: Path, site: object, context: Context, network: None) -> DistilledSet:
+        if context.recipe.privacy.mode == "dp":
+            raise UsageError(f"the release in {folder} was drawn meanwhile", expected="one run", do="wait")
+        return make(folder, site, context, network)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(giving, "_distilled", stop)
+    with pytest.raises(UsageError, match="was drawn meanwhile"):
+        studied(recipe_of(encoder, "exchange.audit=off", EPSILON_3), tmp_path / "study")
+    assert not (tmp_path / "study" / "exchange.json").exists()
+
+
+def test_ways_stand_beside_no_few_patients_and_may_have_labels_that_cannot() -> None:
+    recipe = load_recipe("demo", ["exchange.hospital=east", way("values", "method.name=frepo")])
+    assert variants_of(recipe)[1].recipe.method.name == "frepo"
+    with pytest.raises(UsageError, match=r"exchange\.hospital"):
+        refuse_recipe(variants_of(recipe)[1].recipe)
 
 
 def test_one_space_is_drawn_for_all_ways_where_one_of_them_wants_it(
@@ -167,6 +222,8 @@ def test_one_space_is_drawn_for_all_ways_where_one_of_them_wants_it(
         ((FEWER, way("less", "method.ipc=1")), "less makes sets just as fewer does"),
         ((NAMED, way("also", "")), "also makes sets just as centroids does"),
         ((way(OWN, "method.ipc=1"),), "a variant is called the recipe"),
+        ((way(ALONE, "method.ipc=1"),), f"a variant is called {ALONE}"),
+        ((way(f"{ALONE.lower()} ", ""),), f"a variant is called {ALONE.lower()}"),
         ((way("none", "method.ipc=x"),), r"exchange\.variants, none: .*method\.ipc"),
         ((way("experts", "method.name=iadd,privacy.mode=dp"),), r"exchange\.variants, experts: .*"),
     ],

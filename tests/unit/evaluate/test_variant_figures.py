@@ -9,8 +9,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from medistill.evaluate.predictions import Truth
+from medistill.evaluate.rare import few_patients
 from medistill.evaluate.site_matrix import site_matrix
-from medistill.evaluate.subgroups import FOLLOWS
+from medistill.evaluate.subgroups import FEW_HERE, FOLLOWS
 from medistill.evaluate.variant_figures import NOBODY, VariantFigures, variant_figures
 from tests.factories.exchange_example import CLASSES, SETTINGS, SITES, of_variants, predictions, study, truth
 
@@ -52,6 +53,30 @@ def test_every_place_has_what_counting_gives_and_differences_are_of_the_same_pat
             assert told.low < told.value < told.high
     row = study().row("own_and_others", SITES[0])
     assert (base.figures.home, base.figures.everywhere) == (row.cells[0], row.pooled)
+
+
+def test_no_difference_names_a_rare_class_unless_it_is_of_all_test_images() -> None:
+    """One patient of the first class at home, one elsewhere: who is at which site is not to be counted."""
+    labels, names = np.array(truth().labels), np.array(truth().traits["site"])
+    labels[:] = 1
+    for place in (names == SITES[0], names != SITES[0]):
+        labels[np.isin(truth().groups, np.unique(truth().groups[place])[:1])] = 0
+    test = replace(truth(), labels=labels)
+    tested = site_matrix(predictions(), test, SITES, CLASSES, SETTINGS, seed=3).sites
+    found = (*predictions(), *of_variants())
+    mine = variant_figures(found, test, tested, CLASSES, SETTINGS, seed=3).rows["epsilon 3"][0]
+    assert mine.figures.home.macro_auc.reason == FEW_HERE
+    assert mine.over_recipe is not None
+    for at in (mine.over_own, mine.over_recipe):
+        assert at.home.macro_auc.value is not None
+        assert [at.home.macro_auc.reason, at.elsewhere.macro_auc.reason] == [FEW_HERE] * 2
+    one = np.isin(truth().groups, np.unique(truth().groups[labels == 0])[:1])
+    alone = replace(test, labels=np.where(one, 0, 1))
+    matrix = site_matrix(predictions(), alone, SITES, CLASSES, SETTINGS, seed=3)
+    reasons = {(difference.site == "", difference.macro_auc.reason) for difference in matrix.differences}
+    assert (True, few_patients(CLASSES[0], 1)) in reasons  # all test images: as in any evaluation
+    assert (False, FEW_HERE) in reasons
+    assert not any("test patient" in reason for everywhere, reason in reasons if not everywhere)
 
 
 def test_a_way_in_which_nothing_was_exchanged_has_its_reason_everywhere() -> None:

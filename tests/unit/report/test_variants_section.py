@@ -70,6 +70,11 @@ def test_what_must_be_read_names_settings_promises_and_what_failed() -> None:
     assert "centroids: tiny has no set, because the site has no training images." in text
     assert "epsilon = 3, delta = 1e-05" in text
     assert "each a release by itself" not in text  # one way alone is
+    whole, some = compared().variants[2], compared().variants[0]
+    ended = replace(whole, reason="no budget."), replace(some, sites=(replace(some.sites[3], reason="lost."),))
+    said = [*variants_statements(replace(compared(), variants=ended))]
+    assert "epsilon 1: nothing could be exchanged, because no budget." in said
+    assert f"centroids: {SITES[3]} has no set, because lost." in said
     assert "whoever takes the best column has chosen by them" in text
     twice = replace(compared(), variants=(*compared().variants, replace(compared().variants[1], name="epsilon 10")))
     said = " ".join(variants_statements(twice)).replace(NO_BREAK, " ")
