@@ -10,6 +10,11 @@ import numpy as np
 
 from medistill.evaluate.intervals import Estimate
 
+LONG = 2**14
+"""Numbers up to which a distribution is kept whole."""
+SLIGHT = 1e-24
+"""Probability of a tail, at most, that is cut of a longer one."""
+
 
 def exact_proportion(share: float, units: int, confidence: float) -> Estimate:
     """A proportion with the exact binomial interval (Clopper and Pearson 1934).
@@ -66,11 +71,29 @@ def heads_of(coins: int) -> np.ndarray:
 
 
 def sum_at_least(found: int, distributions: Sequence[np.ndarray]) -> float:
-    """Probability that independent counts, each with its probabilities of 0, 1, ..., add up to ``found`` or more."""
-    total = np.ones(1)
+    """Probability that independent counts, each with its probabilities of 0, 1, ..., add up to ``found`` or more.
+
+    Of distributions longer than `LONG` the tails are cut, or the time would grow with the cube of the number of counts:
+    the lower one counts as the least number that is kept, the upper one as ``found`` or more whatever the others are.
+    So the probability is never too small, and too large by `SLIGHT` at most for each tail.
+    """
+    total, first, cut = np.ones(1), 0, 0.0
     for probabilities in distributions:
-        total = np.convolve(total, probabilities)
-    return float(min(1.0, total[found:].sum()))
+        part, first_of_part, cut_of_part = _without_tails(probabilities)
+        total, first_of_sum, cut_of_sum = _without_tails(np.convolve(total, part))
+        first, cut = first + first_of_part + first_of_sum, cut + cut_of_part + cut_of_sum
+    return float(min(1.0, total[max(0, found - first) :].sum() + cut))
+
+
+def _without_tails(probabilities: np.ndarray) -> tuple[np.ndarray, int, float]:
+    """Probabilities of the numbers from a first one on, that number, and the upper tail that was cut."""
+    if len(probabilities) <= LONG:
+        return probabilities, 0, 0.0
+    below, above = np.cumsum(probabilities), np.cumsum(probabilities[::-1])
+    first, most = (int(np.searchsorted(tail, SLIGHT, side="right")) for tail in (below, above))
+    kept = probabilities[first : len(probabilities) - most].copy()
+    kept[:1] += below[first - 1] if first else 0.0
+    return kept, first, float(above[most - 1]) if most else 0.0
 
 
 @lru_cache(maxsize=8)

@@ -80,7 +80,12 @@ def guesses(scores: np.ndarray) -> np.ndarray:
 
     Args:
         scores: (K, M), finite.
+
+    Raises:
+        ValueError: a score is not finite.
     """
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{np.sum(~np.isfinite(scores))} of {scores.size} scores of canaries are not finite")
     ranks = np.stack([np.sign(one[:, None] - one[None]).sum(axis=1) for one in scores.T], axis=1)
     most = len(scores) - 1
     return np.asarray(np.rint(ranks * min(1.0, FINEST / max(1, most))).astype(np.int64))

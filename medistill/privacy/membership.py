@@ -107,6 +107,7 @@ class LabelTest:
             the wrong class more; None where there is no pair.
         chance: exact probability of agreeing as well with coins, if insertion did nothing; None where it cannot be
             told.
+        guesses: how many were made; None in records of earlier versions.
     """
 
     source: Source
@@ -114,6 +115,7 @@ class LabelTest:
     canaries: int
     told_apart: float | None
     chance: float | None
+    guesses: int | None = None
 
 
 @dataclass(frozen=True)

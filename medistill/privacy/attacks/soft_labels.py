@@ -6,11 +6,13 @@ shadows, and trains nothing.
 
 from __future__ import annotations
 
+import numpy as np
+
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.attack import NOT_MADE, Evidence, Figures
 from medistill.privacy.attacks.canaries import NO_CANARY, NO_INTERVAL
 from medistill.privacy.criterion import Asked, Criterion, Verdict
-from medistill.privacy.label_memory import chance_of_following, told_apart
+from medistill.privacy.label_memory import chance_of_following, guesses, told_apart
 from medistill.privacy.membership import SOURCES, LabelTest, SoftLabels
 from medistill.privacy.score_attack import MembershipFamily
 from medistill.privacy.signals import LabelAnswers, SetFacts, Signals
@@ -23,6 +25,7 @@ HARD = "the set has classes for labels, and these cannot say more of one class a
 VECTORS = "its labels are target vectors, which are of no class; attacks in the teacher's features ask about them"
 NOT_SOFT = "the labels of the shadows are classes"
 ALL_EQUAL = "the shadows' labels say the same, whoever is held"
+NOT_FINITE = "what the shadows' labels say of the canaries is no finite number"
 
 
 class SoftLabelAttack(MembershipFamily):
@@ -39,7 +42,10 @@ class SoftLabelAttack(MembershipFamily):
             return Evidence(soft_labels=SoftLabels((), VECTORS if facts.by_targets else HARD))
         shadows = signals.shadows
         reason = shadows.reason or ("" if shadows.canaries else NO_CANARY) or ("" if shadows.labels else NOT_SOFT)
-        return Evidence(soft_labels=SoftLabels(tuple(map(label_test, shadows.labels)), reason))
+        told = [one for one in shadows.labels if np.isfinite(one.scores).all()]
+        if not any(one.source == "distilled" for one in told):
+            reason = reason or NOT_FINITE
+        return Evidence(soft_labels=SoftLabels(tuple(map(label_test, told)), reason))
 
     def judge(self, evidence: Evidence, facts: SetFacts, settings: AuditRecipe) -> tuple[Criterion, ...]:
         """Whether they follow wrong labels better than by accident; nothing is asked of a set without soft labels."""
@@ -50,7 +56,10 @@ class SoftLabelAttack(MembershipFamily):
         if test is None or test.chance is None:
             return (Criterion(NAME, None, least, "not enough evidence", found.reason or ALL_EQUAL, FOLLOWED),)
         verdict: Verdict = "pass" if test.chance >= least else "fail"
-        return (Criterion(NAME, test.chance, least, verdict, "", FOLLOWED),)
+        reason = ""
+        if test.guesses is not None and 0.5**test.guesses > least:
+            verdict, reason = "not enough evidence", _too_few(test.guesses)
+        return (Criterion(NAME, test.chance, least, verdict, reason, FOLLOWED),)
 
     def figures(self, evidence: Evidence, asked: Asked) -> Figures:
         """The chance; of networks that learnt wrong labels by heart it is next to nothing."""
@@ -64,7 +73,12 @@ def label_test(answers: LabelAnswers) -> LabelTest:
     """How well what is said of the canaries tells which shadows hold them."""
     scores, held = answers.scores, answers.inserted
     shadows, canaries = scores.shape
-    return LabelTest(answers.source, shadows, canaries, told_apart(scores, held), chance_of_following(scores, held))
+    chance, made = chance_of_following(scores, held), int(np.count_nonzero(guesses(scores)))
+    return LabelTest(answers.source, shadows, canaries, told_apart(scores, held), chance, made)
+
+
+def _too_few(made: int) -> str:
+    return f"if all {made} guesses were right, coins would still agree as well with a chance of {0.5**made:.2g}"
 
 
 ATTACKS = (SoftLabelAttack(),)

@@ -122,7 +122,8 @@ def added_by(rows: np.ndarray, groups: np.ndarray, released: Released) -> Iterat
 
 @dataclass(frozen=True)
 class Strangers:
-    """What people add who are in no sum that is attacked.
+    """What held-out people add, who say what is usual. They are in no sum that is attacked, unless they have training
+    images too, as where images were drawn singly.
 
     Attributes:
         means: float64 (C, K), for a share of one; zeros for a class of which there is nobody.
@@ -237,6 +238,8 @@ def traced(attacked: Mapping[Source, Sums], asked: np.ndarray, signals: Signals)
     """Return the scores of people by each of several sums, NaN where there is none; or why there are no scores at all.
 
     Who the strangers are hangs on nothing that could tell members: held-out people, of other parts than who is asked.
+    Scores hang on how many these are. So held-out people and everybody else are dealt out apart, class by class,
+    and of a class as many are strangers to each part: one is left out where otherwise there would be one more.
 
     Args:
         attacked: the sums.
@@ -248,11 +251,9 @@ def traced(attacked: Mapping[Source, Sums], asked: np.ndarray, signals: Signals)
     """
     groups, released, held_out = signals.population.corpus.groups, signals.released, signals.search.held_out
     classes, drawn = len(released.statistics.record.class_names), signals.rng("strangers")
-    everybody = drawn.permutation(np.unique(groups[np.concatenate([asked, held_out])]))
+    everybody = np.concatenate([asked, held_out])
     told: dict[Source, np.ndarray] = {source: np.full(len(groups), np.nan) for source in attacked}
-    for part in np.array_split(everybody, FOLDS):
-        others = np.setdiff1d(groups[held_out], part)
-        others = drawn.permutation(others)[:MOST_STRANGERS]
+    for part, others in _dealt(everybody, held_out, groups, released.classes, drawn):
         strangers = Strangers.of(added_by(held_out[np.isin(groups[held_out], others)], groups, released), classes)
         if strangers is None:
             return NO_STRANGERS
@@ -268,6 +269,21 @@ def traced(attacked: Mapping[Source, Sums], asked: np.ndarray, signals: Signals)
                 scores = np.where(found[1] > 0, found[0], np.nan)
                 told[source][rows] = scores[np.searchsorted(of, groups[rows])]
     return told
+
+
+def _dealt(
+    rows: np.ndarray, held_out: np.ndarray, groups: np.ndarray, classes: np.ndarray, drawn: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give `FOLDS` parts of the people of rows, each with its strangers; a person is of the class of the first row."""
+    people, first = np.unique(groups[rows], return_index=True)
+    order = drawn.permutation(len(people))
+    people, kinds = people[order], 2 * classes[rows[first[order]]] + np.isin(people[order], groups[held_out])
+    by_kind = [people[kinds == kind] for kind in np.unique(kinds)]
+    usual = [people[kinds == kind] for kind in np.unique(kinds[kinds % 2 == 1])]
+    for k in range(FOLDS):
+        part = np.concatenate(by_kind)[k::FOLDS]
+        strangers = [of[~np.isin(of, part)][: len(of) - -(-len(of) // FOLDS)] for of in usual]
+        yield part, drawn.permutation(np.concatenate([*strangers, people[:0]]))[:MOST_STRANGERS]
 
 
 def _scores(source: Source, members: np.ndarray, told: np.ndarray, signals: Signals) -> Scores:

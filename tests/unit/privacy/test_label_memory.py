@@ -88,6 +88,13 @@ def test_guesses_are_centred_ranks_and_of_many_shadows_coarser_ones() -> None:
     assert (guesses(np.ones((5, 2))) == 0).all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_no_guess_follows_from_what_is_no_number(bad: float) -> None:
+    scores = np.array([[0.0, 1.0], [bad, 2.0], [1.0, bad]])
+    with pytest.raises(ValueError, match="2 of 6 scores of canaries are not finite"):
+        guesses(scores)
+
+
 def test_the_chance_is_that_of_all_ways_to_toss_the_coins() -> None:
     rng = np.random.default_rng(1)
     for shadows, people in [(4, 2), (3, 3), (5, 2)]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medistill.privacy.attack import Evidence
-from medistill.privacy.attacks.soft_labels import FOLLOWED, HARD, NOT_SOFT, VECTORS, SoftLabelAttack
+from medistill.privacy.attacks.soft_labels import FOLLOWED, HARD, NOT_FINITE, NOT_SOFT, VECTORS, SoftLabelAttack
 from medistill.privacy.gate import declared
 from medistill.privacy.membership import Membership, SoftLabels
 from medistill.privacy.signals import CanaryAnswers, LabelAnswers, SetFacts, ShadowSignals
@@ -92,6 +92,50 @@ def test_what_cannot_be_told_is_not_enough_evidence() -> None:
         criterion = judged(Told(shadows=shadows))
         assert (criterion.figure, criterion.verdict) == (None, "not enough evidence")
         assert why in criterion.reason
+
+
+@pytest.mark.parametrize("shadows", [4, 5, 6, 7])
+def test_too_few_guesses_to_fail_are_not_enough_evidence(shadows: int) -> None:
+    """Of one canary, wherever the coins fell: six guesses cannot bring the chance below 1 in 100, eight can."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        said, held = rng.normal(size=(shadows, 1)), rng.random((shadows, 1)) < 0.5
+        labels = (LabelAnswers("distilled", said, held),)
+        told = ShadowSignals(canaries=(CanaryAnswers("distilled", said > 0, held),), labels=labels)
+        criterion = judged(Told(shadows=told))
+        assert criterion.verdict == "not enough evidence"
+        assert criterion.figure is not None
+        assert f"all {2 * (shadows // 2)} guesses were right" in criterion.reason
+
+
+def test_with_eight_guesses_it_passes_or_fails() -> None:
+    said, held = np.arange(8.0)[:, None], np.arange(8)[:, None] > 3
+    for inserted, verdict in ((held, "fail"), (~held, "pass")):
+        told = ShadowSignals(
+            canaries=(CanaryAnswers("distilled", said > 0, held),), labels=(LabelAnswers("distilled", said, inserted),)
+        )
+        assert judged(Told(shadows=told)).verdict == verdict
+
+
+def test_ties_leave_fewer_guesses() -> None:
+    """Sixteen shadows and ten canaries, and only two shadows say anything of one."""
+    said, held = np.zeros((16, 10)), np.random.default_rng(0).random((16, 10)) < 0.5
+    said[0, 0], said[1, 0] = 1.0, -1.0
+    told = ShadowSignals(
+        canaries=(CanaryAnswers("distilled", said > 0, held),), labels=(LabelAnswers("distilled", said, held),)
+    )
+    criterion = judged(Told(shadows=told))
+    assert (criterion.verdict, "all 2 guesses" in criterion.reason) == ("not enough evidence", True)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_labels_that_say_no_number_are_not_enough_evidence(bad: float) -> None:
+    told = shadows_that_follow(0.0)
+    said = told.labels[0].scores.copy()
+    said[3, 2] = bad
+    told = replace(told, labels=(replace(told.labels[0], scores=said), told.labels[1]))
+    criterion = judged(Told(shadows=told))
+    assert (criterion.figure, criterion.verdict, criterion.reason) == (None, "not enough evidence", NOT_FINITE)
 
 
 def test_an_audit_that_left_it_out_says_so_once_for_all_attacks_on_people() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from medistill.artifacts.projection import Projection, ProjectionRecord
-from medistill.privacy.attacks.tracing import NO_STRANGERS, NOT_FINITE, Tracing
+from medistill.privacy.attacks.tracing import NO_STRANGERS, NOT_FINITE, Sums, Tracing, traced
 from medistill.privacy.membership import MembershipAttack
 from medistill.privacy.signals import Population, Released, SetFacts
 from medistill.recipe import Unit
@@ -19,6 +20,7 @@ from medistill.statistics.release import release
 from medistill.training.exact_normal import BITS
 
 NUMBERS, CLIP, QUIET = 40, 8.0, 1e-3
+REPEATED = 400
 SPACE = Projection(
     np.zeros(NUMBERS, np.float32), np.ones(NUMBERS, np.float32), ProjectionRecord(kind="encoder", encoder="0" * 64)
 )
@@ -97,9 +99,19 @@ def naive(of: SimpleNamespace, sums: np.ndarray, sizes: np.ndarray, noise: np.nd
             shares[person][of.labels[row]] += weight
     held_out, rng = np.unique(of.groups[~of.train]), np.random.default_rng(5)
     told = np.full(len(of.groups), np.nan)
-    for part in np.array_split(rng.permutation(np.unique(of.groups)), 5):
-        others = [person for person in held_out if person not in part]
-        rng.permutation(others)  # the attack may leave some out, and here takes all
+    asked = np.concatenate([np.flatnonzero(of.train), np.flatnonzero(~of.train)])
+    drawn = [int(person) for person in rng.permutation(np.unique(of.groups))]
+    kind = {
+        person: (of.labels[next(row for row in asked if of.groups[row] == person)], person in held_out)
+        for person in drawn
+    }
+    dealt = [person for c in range(2) for held in (False, True) for person in drawn if kind[person] == (c, held)]
+    for part in (dealt[k::5] for k in range(5)):
+        others = []
+        for c in range(2):
+            of_class = [person for person in dealt if kind[person] == (c, True)]
+            left = [person for person in of_class if person not in part]
+            others += left[: len(of_class) - math.ceil(len(of_class) / 5)]
         mean = [
             sum(vectors[one][c] for one in others) / sum(shares[one][c] for one in others) for c in range(2)
         ]  # fmt: skip
@@ -158,6 +170,22 @@ def test_in_statistics_of_strangers_nobody_is_found() -> None:
         found.append(areas(signals_of(of, sigma=QUIET, made_of=third))["distilled"].cells[0].auc.value)
     assert abs(np.mean(found) - 0.5) < 3 * np.std(found) / np.sqrt(len(found))
     assert np.std(found) < 0.1
+
+
+def test_few_held_out_people_are_found_no_oftener_than_others_who_are_in_no_sum() -> None:
+    """As many strangers are left in each part: else those of whom more are in a part score otherwise than the rest."""
+    found = []
+    for seed in range(REPEATED):
+        of = people(seed, members=60, strangers=75, images=1)
+        third = np.random.default_rng(seed).permutation(np.unique(of.groups[~of.train]))[:60]
+        signals = signals_of(of, sigma=QUIET, made_of=np.isin(of.groups, third))
+        rows = np.concatenate([signals.population.members, signals.population.others])
+        told = traced({"distilled": Sums.of(signals.released.statistics)}, rows, signals)
+        scores = told["distilled"]  # type: ignore[index]
+        above = np.sign(scores[of.train][:, None] - scores[signals.population.others][None])
+        found.append((np.mean(above) + 1) / 2)
+    assert len(found) == REPEATED
+    assert abs(np.mean(found) - 0.5) < 3 * np.std(found) / np.sqrt(len(found))
 
 
 def test_who_is_a_member_decides_no_score() -> None:
