@@ -26,6 +26,10 @@ FORMS: dict[Kind, Form] = {"estimate": "number", "difference": "difference", "sh
 """Kind of a value -> how it is written in plain text."""
 
 
+FEW = 2
+"""Criteria of an audit that a column tells by name, where there are more."""
+
+
 @dataclass(frozen=True)
 class _Part:
     """Rows of the table under one title: each a label and a value for every column."""
@@ -175,9 +179,15 @@ def _set(site: StudiedSite) -> Text:
         return ("none", Below(site.reason, wraps=True))
     found = site.audit
     verdict = found.verdict if found is not None else "not audited"
-    why = "" if found is None else found.reason or listed([*(found.failed or found.open)])
+    why = "" if found is None else found.reason or _few(found.failed or found.open)
     told = f"{counted(site.set_images, 'image')}; {verdict}"
     return (told, Below(why, wraps=True)) if why else told
+
+
+def _few(criteria: tuple[str, ...]) -> str:
+    """What a column has room for of the criteria that a set does not pass; the record has them all."""
+    more = len(criteria) - FEW
+    return listed([*criteria[:FEW], f"{more} more"] if more > 1 else [*criteria])
 
 
 def _weight(row: VariantRow) -> str:

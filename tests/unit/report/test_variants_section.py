@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from medistill.report.estimates import with_interval
 from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.report.exchange_variants import TITLE, variants_gains, variants_statements, variants_table
+from medistill.report.studied_site import SetAudit
 from medistill.report.wording import NO_BREAK, difference, number
 from tests.factories.exchange_example import SITES, compared, study
 
@@ -101,3 +102,17 @@ def test_the_record_has_the_ways_and_none_where_none_was_tried() -> None:
     assert private["sites"][0]["epsilon"] == 2.9961
     assert set(private["rows"][0]["over_recipe"]) == {"home", "elsewhere", "everywhere"}
     assert told["variants"][0]["rows"][0]["over_recipe"] is None
+
+
+def test_a_column_names_a_few_of_many_criteria() -> None:
+    first = compared().variants[0]
+    audit = SetAudit("fail", ("A", "B", "C", "D"), (), "")
+    sites = (replace(first.sites[0], audit=audit), *first.sites[1:])
+    several = replace(compared(), variants=(replace(first, sites=sites), *compared().variants[1:]))
+    page = render_exchange(replace(study(), variants=several))
+    assert "A, B and 2 more" in page
+    one_over = replace(audit, failed=("A", "B", "C"))
+    sites = (replace(first.sites[0], audit=one_over), *first.sites[1:])
+    assert "A, B and C" in render_exchange(
+        replace(study(), variants=replace(compared(), variants=(replace(first, sites=sites),)))
+    )
