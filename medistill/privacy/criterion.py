@@ -36,6 +36,10 @@ class Asked:
         value: float = getattr(settings, self.setting)
         return value
 
+    def holds(self, figure: float, threshold: float) -> bool:
+        """Whether a figure is on the good side of a threshold."""
+        return figure >= threshold if self.bound == "at least" else figure <= threshold
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -64,8 +68,7 @@ class Criterion:
         """Whether the figure is on the good side of the threshold; a reason may say why another one passes."""
         if self.figure is None:
             return False
-        good = self.figure >= self.threshold if self.asked.bound == "at least" else self.figure <= self.threshold
-        return good or bool(self.reason)
+        return self.asked.holds(self.figure, self.threshold) or bool(self.reason)
 
     @property
     def not_looked_for(self) -> bool:

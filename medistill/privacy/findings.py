@@ -49,7 +49,7 @@ class Finding:
         control = self.figures.control.value
         if self.verdict != "pass" or self.figures.of_set.value is None or control is None:
             return False
-        return control >= self.threshold if self.asked.bound == "at least" else control <= self.threshold
+        return self.asked.holds(control, self.threshold)
 
 
 @dataclass(frozen=True)

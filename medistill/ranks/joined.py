@@ -179,8 +179,13 @@ class Joined(Ranks):
             MedistillError: what it raised.
         """
         key = self._key("led")
+
+        def called() -> bool:
+            self.life.watch(0, lambda: self.has([key]))
+            return self.has([key])
+
         if meanwhile is not None:
-            meanwhile(lambda: self.has([key]) or self.life.watched(0, lambda: self.has([key])))
+            meanwhile(called)
         self.life.wait({0: [key]}, self.has)
         answer = json.loads(self.get(key))
         if "error" in answer:

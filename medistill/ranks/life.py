@@ -116,26 +116,21 @@ class Life:
                 if rank != self.rank and not (of_rank and has(of_rank)):
                     self._look(rank, lambda: has(everything))
 
-    def watched(self, rank: int, there: Callable[[], bool]) -> bool:
+    def watch(self, rank: int, there: Callable[[], bool]) -> None:
         """Look at the last sign of a rank that will be awaited, not more than once in `BEAT` seconds.
 
         Args:
             rank: whose sign is looked at.
             there: whether it has brought what it is to bring.
 
-        Returns:
-            Whether it has, as far as was looked.
-
         Raises:
             RankError: it gave no sign for too long.
             SaidElsewhere: it failed.
             KeyboardInterrupt: it stopped.
         """
-        if time.monotonic() - self._watched < BEAT:
-            return False
-        self._watched = time.monotonic()
-        self._look(rank, there)
-        return there()
+        if time.monotonic() - self._watched >= BEAT:
+            self._watched = time.monotonic()
+            self._look(rank, there)
 
     def _look(self, rank: int, there: Callable[[], bool]) -> None:
         """Look at the last sign of a rank that is awaited."""

@@ -95,10 +95,7 @@ def audit(
         distilled, run = load_set(source, trust).distilled, run_of(source)
         folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
         refuse_unwritable(folder)
-        if out is not None or run is None:
-            _refuse_audit_of_another_set(folder, distilled)
-        if quick:
-            _refuse_less(folder, distilled)
+        _refuse_what_lies_there(folder, distilled, named=out is not None or run is None, quick=quick)
         chosen = recipe_of_set(distilled, source, None, overrides_of(settings), allow_large=allow_large_recipe)
         ranks.lead(lambda: bring_again(decoder, chosen))
         ranks.lead(lambda: bring_denoiser_again(denoiser, chosen))
@@ -147,8 +144,15 @@ def _shows_overlays(found: Audit) -> bool:
     return found.text is not None and any(one.likeness is not None for one in found.text.overlays)
 
 
-def _refuse_less(folder: Path, distilled: DistilledSet) -> None:
-    """Refuse to put a quick audit in the place of a whole one of the same set, which asked more."""
+def _refuse_what_lies_there(folder: Path, distilled: DistilledSet, *, named: bool, quick: bool) -> None:
+    """Refuse to write over an audit that this one cannot stand for.
+
+    Args:
+        folder: where it would lie.
+        distilled: the set.
+        named: the folder is not that of the set's own run, and may hold what was found about another.
+        quick: this one asks less than a whole one of the same set.
+    """
     from medistill.errors import ArtifactError, UsageError
     from medistill.privacy.audit import load_audit
 
@@ -157,31 +161,19 @@ def _refuse_less(folder: Path, distilled: DistilledSet) -> None:
     try:
         known = load_audit(folder / "audit.json")
     except ArtifactError:
-        return
-    if known.set_digest == distilled.digest() and known.trained:
-        raise UsageError(
-            f"{folder} holds a whole audit of this set, which says: {known.verdict}",
-            expected="no answer in its place that asks less",
-            do=f"read {folder / 'audit.html'}, or repeat the whole audit; a quick one may be written elsewhere (--out)",
-        )
-
-
-def _refuse_audit_of_another_set(folder: Path, distilled: DistilledSet) -> None:
-    """Refuse to write over what was found about another set."""
-    from medistill.errors import ArtifactError, UsageError
-    from medistill.privacy.audit import load_audit
-
-    if not (folder / "audit.json").is_file():
-        return
-    try:
-        known = load_audit(folder / "audit.json").set_digest
-    except ArtifactError:
-        known = "unreadable"
-    if distilled.digest() != known:
+        known = None
+    same = known is not None and known.set_digest == distilled.digest()
+    if named and not same:
         raise UsageError(
             f"{folder} holds the audit of another set, or one that cannot be read",
             expected="a new folder, or that of an earlier audit of this set",
             do="name another folder with --out",
+        )
+    if quick and same and known is not None and known.trained:
+        raise UsageError(
+            f"{folder} holds a whole audit of this set, which says: {known.verdict}",
+            expected="no answer in its place that asks less",
+            do=f"read {folder / 'audit.html'}, or repeat the whole audit; a quick one may be written elsewhere (--out)",
         )
 
 
