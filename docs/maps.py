@@ -32,6 +32,7 @@ STYLE = (
     "svg.map .private{stroke-dasharray:5 3}"
     "svg.map .way{fill:none;stroke:currentColor;stroke-width:1.5}"
     "svg.map .head{fill:currentColor}"
+    "svg.map .dotted{stroke-dasharray:2 3}svg.map .faint{stroke-opacity:.2}"
 )
 
 
@@ -119,12 +120,12 @@ def draw_layers() -> str:
         words = purpose_of(module)
         lines = textwrap.wrap(words, LINE)
         height = 26 + 15 * len(lines)
-        parts += [_box(30, top, WIDTH - 32, height), _text(40, top + 18, module, "name")]
-        parts += [_text(40, top + 35 + 15 * k, line) for k, line in enumerate(lines)]
+        parts += [_box(30, top, WIDTH - 32, height), text(40, top + 18, module, "name")]
+        parts += [text(40, top + 35 + 15 * k, line) for k, line in enumerate(lines)]
         said.append(f"{module}: {words.rstrip('.')}")
         top += height + 6
     parts += _arrow([(14, 8), (14, top - 10)])
-    return _svg(
+    return svg(
         "layers",
         top,
         "The layers of the source, and which way imports point",
@@ -139,18 +140,18 @@ def draw_artifacts() -> str:
     tops = {artifact.name: 36 + step * k for k, artifact in enumerate(CHAIN)}
     bottom = tops[CHAIN[-1].name] + height
     beside = [*textwrap.wrap(RECIPE.words, 11), "", *_folded(owner_of(RECIPE.name))]
-    parts = [_box(1, 36, 76, bottom - 36), _text(8, 55, RECIPE.name, "name")]
-    parts += [_text(8, 72 + 15 * k, line) for k, line in enumerate(beside)]
-    parts += [_text(left + 16, 12, "a folder of images", "verb")]
+    parts = [_box(1, 36, 76, bottom - 36), text(8, 55, RECIPE.name, "name")]
+    parts += [text(8, 72 + 15 * k, line) for k, line in enumerate(beside)]
+    parts += [text(left + 16, 12, "a folder of images", "verb")]
     said = [f"{RECIPE.name}, {RECIPE.words}, owned by {owner_of(RECIPE.name)}, is read by every command"]
     for artifact in CHAIN:
         top, owner = tops[artifact.name], owner_of(artifact.name)
         parts += _arrow([(left + 8, max(top - 41, 2)), (left + 8, top - 1)])
-        parts += [_text(left + 16, top - (9 if top == 36 else 17), f"medistill {artifact.made_by}", "verb")]
+        parts += [text(left + 16, top - (9 if top == 36 else 17), f"medistill {artifact.made_by}", "verb")]
         parts += [_box(left, top, right - left, height, "box private" if artifact.private else "box")]
-        parts += [_text(left + 8, top + 19, artifact.name, "name")]
+        parts += [text(left + 8, top + 19, artifact.name, "name")]
         lines = [artifact.words, artifact.lies, owner]
-        parts += [_text(left + 8, top + 35 + 14 * k, line) for k, line in enumerate(lines)]
+        parts += [text(left + 8, top + 35 + 14 * k, line) for k, line in enumerate(lines)]
         parts += _arrow([(77, top + height / 2), (left - 1, top + height / 2)])
         secret = ", private" if artifact.private else ""
         said.append(f"{artifact.name}{secret}: {', in '.join(lines[:2])}, by {artifact.made_by}, owned by {owner}")
@@ -160,7 +161,7 @@ def draw_artifacts() -> str:
         parts += [_upright(away + 15, (begin + end) / 2, words)]
         said.append(f"from {first} to {last}: {words}")
     title = "The five artifacts, and the commands that make them"
-    return _svg("artifacts", bottom + 2, title, "; ".join(said) + ".", parts)
+    return svg("artifacts", bottom + 2, title, "; ".join(said) + ".", parts)
 
 
 def _folded(path: str) -> list[str]:
@@ -169,7 +170,7 @@ def _folded(path: str) -> list[str]:
     return [*(f"{folder}/" for folder in folders), name]
 
 
-def _svg(name: str, height: float, title: str, description: str, parts: Sequence[str]) -> str:
+def svg(name: str, height: float, title: str, description: str, parts: Sequence[str]) -> str:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="map" role="img" viewBox="0 0 {WIDTH} {height:g}" '
         f'aria-labelledby="{name}-title {name}-description">',
@@ -186,7 +187,7 @@ def _box(x: float, y: float, width: float, height: float, kind: str = "box") -> 
     return f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="4"/>'
 
 
-def _text(x: float, y: float, words: str, kind: str = "") -> str:
+def text(x: float, y: float, words: str, kind: str = "") -> str:
     return f'<text x="{x:g}" y="{y:g}"{f" class={kind!r}" if kind else ""}>{escape(words)}</text>'.replace("'", '"')
 
 
