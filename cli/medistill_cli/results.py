@@ -35,10 +35,10 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), *, unit: str = "patient") -> None:
     """The arms side by side, what they cost, how the distilled one compares, and the same on other networks."""
+    from medistill.pace import duration
     from medistill.report.arm_style import arm_name
     from medistill.report.verdict import verdict
     from medistill.report.wording import plural_of
-    from medistill_cli.lines import duration
 
     level = f"{evaluation.confidence:.0%}"
     units = f"{evaluation.test_images} test images"

@@ -192,6 +192,7 @@ def _print(found: Audit) -> None:
     """What was asked, the search for copies and the attacks beside their controls, the time, and the verdict."""
     from rich.table import Table
 
+    from medistill.pace import duration
     from medistill.privacy.attack_registry import space_name
     from medistill.privacy.gate import LAXER
     from medistill.report.audit_statements import (
@@ -202,7 +203,6 @@ def _print(found: Audit) -> None:
     )
     from medistill.report.one_run_statements import one_run_sentences
     from medistill.report.text_statements import text_sentences
-    from medistill_cli.lines import duration
 
     console = out_console()
     asked = Table(title="What the gate asks", title_justify="left", title_style="bold")

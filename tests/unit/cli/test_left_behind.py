@@ -76,12 +76,16 @@ def test_so_does_every_other(words: list[str], tmp_path: Path, monkeypatch: pyte
 
 def refused(error: BaseException, out: Path, *files: str) -> None:
     """Begin a run at ``out`` and end it by an error."""
-    with pytest.raises(type(error)), nothing_left_behind(out):
+
+    def begin() -> None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "ranks").mkdir(exist_ok=True)
         for name in ("recipe.toml", "run.json", "log.jsonl", *files):
             (out / name).write_text("{}")
         raise error
+
+    with pytest.raises(type(error)), nothing_left_behind(out):
+        begin()
 
 
 def error(kind: type[MedistillError] = DataError) -> MedistillError:
