@@ -59,7 +59,15 @@ def merge(
         refuse_large(one.distilled.provenance.recipe, f"the recipe inside {one.name}", large_recipe)
     united = merge_sets(
         [
-            MergeSource(one.name, one.distilled, one.set_digest, one.sender, one.signer, maps.get(one.name, {}))
+            MergeSource(
+                one.name,
+                one.distilled,
+                one.set_digest,
+                one.sender,
+                one.signer,
+                maps.get(one.name, {}),
+                one.verdict or "none",
+            )
             for one in received
         ],
         image_size=image_size,
