@@ -111,5 +111,5 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.rich.stop_task(self.number)
-        full = {"completed": self.pace.total} if error is None and self.pace.done else {}  # of an estimated length, too
-        self.bars.rich.update(self.number, **full, figures="")
+        done = self.pace.total if error is None and self.pace.done else self.pace.done  # the length can be an estimate
+        self.bars.rich.update(self.number, completed=done, figures="")
