@@ -288,7 +288,7 @@ def _declared(manifest: BundleManifest, audit: Audit | None, key: PublicKey | No
             Check(
                 "United from",
                 "declared",
-                f"{source.images} images of {_sender(source, key)}: {_audited(source)}{source.privacy}",
+                f"{source.images} images of {_sender(source, key)}: {_promised(source)}",
             )
             for source in manifest.provenance.sources or ()
         ),
