@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from medistill.evaluate.evaluation import Evaluation
     from medistill.evaluate.intervals import Estimate
 
+ALIGNED = 60
+"""Letters of a command up to which what it does stands in one column."""
 NOT_NON_INFERIOR = 5
 """Exit code where non-inferiority was demanded and is not shown."""
 
@@ -169,7 +171,7 @@ def print_next(commands: Iterable[tuple[Sequence[str], str]]) -> None:
     console = out_console()
     console.print("\nNext:", style="bold")
     told = [(shlex.join(words), what) for words, what in commands]
-    width = max(len(command) for command, _ in told)
+    width = max((len(command) for command, _ in told if len(command) <= ALIGNED), default=0)
     for command, what in told:
         console.print(f"  {command:{width}}  # {what}", soft_wrap=True)
 
