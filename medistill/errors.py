@@ -28,7 +28,7 @@ class MedistillError(ValueError):
     def __init__(self, seen: str, *, expected: str, do: str) -> None:
         seen, expected, do = (visible(part, keep="\n", most=MOST_WORDS) for part in (seen, expected, do))
         self.seen, self.expected, self.do = seen, expected, do
-        super().__init__(f"{seen.rstrip('.')}. Expected: {expected.rstrip('.')}. What to do: {do.rstrip('.')}.")
+        super().__init__(f"{_ended(seen)} Expected: {_ended(expected)} What to do: {_ended(do)}")
 
     def __reduce__(self) -> tuple[Callable[[], MedistillError], tuple[()]]:
         """Let a worker process hand the error to the one that asked; the keywords would be lost otherwise."""
@@ -83,6 +83,10 @@ class RankError(MedistillError):
 
 class SaidElsewhere(MedistillError):
     """A rank ends because of what another one tells the user: this one need not tell it too."""
+
+
+def _ended(part: str) -> str:
+    return part if part.endswith("?") else f"{part.rstrip('.')}."
 
 
 class FormerFile(UserWarning):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
@@ -38,18 +37,19 @@ def every_epoch_but_last(task: Task, epochs: int, steps: int, figures: str) -> C
     return after_epoch
 
 
-def time_left(started: float, done: int, total: int) -> str:
-    """Return the end of a sentence on the time left; empty before anything is done.
+def by_pass(task: Task, images: int, most: int | None = None) -> Callable[[int], None]:
+    """What work in passes over so many images calls after each batch: its task, of one step, then tells of the pass.
 
-    Args:
-        started: `time.monotonic` when the work began.
-        done: pieces of it that are done.
-        total: pieces in all, each of about the same length.
+    How many passes there will be is not known before the last, so that no share of them can be told.
     """
-    if not done:
-        return ""
-    seconds = (time.monotonic() - started) / done * (total - done)
-    return f"; about {max(1, round(seconds / 60))} min left"
+    seen, bound = 0, "" if most is None else f" of at most {most}"
+
+    def tick(batch: int) -> None:
+        nonlocal seen
+        seen += batch
+        task.advance(0, figures=f"pass {-(-seen // images)}{bound}")
+
+    return tick
 
 
 class Progress(Protocol):

@@ -18,11 +18,9 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from medistill_cli.lines import duration
+from medistill.pace import Pace, duration
 from medistill_cli.stop import Stop
 
-PACE_SECONDS = 120.0
-"""How far back the pace is measured that the time left is told from."""
 NARROW = 100
 """Columns of a terminal below which bars are short and the time spent is left out."""
 COUNTED = 100_000
@@ -35,14 +33,12 @@ class TimeLeft(ProgressColumn):
     max_refresh = 0.5
 
     def render(self, task: Task) -> Text:
-        """``3 min 5 s left``, or nothing; where steps take longer than the pace goes back, by the pace of them all."""
-        left = task.time_remaining
-        stepped = task.completed - task.fields["first"]
-        if left is None and task.elapsed and stepped > 0 and task.remaining is not None:
-            left = task.elapsed / stepped * task.remaining
-        if task.finished or left is None:
+        """``3 min 5 s left``; ``? left`` where that cannot be known; nothing once it is finished."""
+        pace: Pace = task.fields["pace"]
+        if task.finished or task.stop_time is not None:
             return Text("")
-        return Text(f"{duration(left)} left", style="progress.remaining")
+        left = pace.left(task.get_time())
+        return Text("? left" if left is None else f"{duration(left)} left", style="progress.remaining")
 
 
 class Done(ProgressColumn):
@@ -75,12 +71,12 @@ class Bars:
             console=console,
             expand=True,
             redirect_stdout=False,
-            speed_estimate_period=PACE_SECONDS,
         )
 
     def task(self, title: str, total: int, *, done: int = 0) -> Bar:
         """Start a bar."""
-        return Bar(self, self.rich.add_task(title, total=total, completed=done, figures="", first=done), total, done)
+        pace = Pace(total, done, self.rich.get_time())
+        return Bar(self, self.rich.add_task(title, total=total, completed=done, figures="", pace=pace), pace)
 
     def say(self, message: str) -> None:
         """Print a line above the bars."""
@@ -99,14 +95,13 @@ class Bars:
 class Bar:
     """One bar."""
 
-    def __init__(self, bars: Bars, number: TaskID, total: int, done: int) -> None:
-        self.bars, self.number, self.total, self.done = bars, number, total, done
+    def __init__(self, bars: Bars, number: TaskID, pace: Pace) -> None:
+        self.bars, self.number, self.pace = bars, number, pace
 
     def advance(self, steps: int = 1, *, figures: str = "") -> None:
         """Move on; a safe point."""
-        self.done += steps
-        self.total = max(self.total, self.done)  # which can be an estimate
-        self.bars.rich.update(self.number, advance=steps, total=self.total, figures=figures)
+        self.pace.advance(steps, self.bars.rich.get_time())
+        self.bars.rich.update(self.number, completed=self.pace.done, total=self.pace.total, figures=figures)
         self.bars.stop.check()
 
     def __enter__(self) -> Self:
@@ -116,6 +111,5 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.rich.stop_task(self.number)
-        if error is None and self.done:
-            self.total = self.done
-        self.bars.rich.update(self.number, total=self.total, figures="")
+        done = self.pace.total if error is None and self.pace.done else self.pace.done  # the length can be an estimate
+        self.bars.rich.update(self.number, completed=done, figures="")

@@ -9,12 +9,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec
 
 import typer
 
 from medistill.errors import FormerFile, MedistillError, SaidElsewhere, UsageError
 from medistill.ranks.launch import launched
+from medistill_cli.left_behind import nothing_left_behind
 from medistill_cli.terminal import error_console, write_error
 
 P = ParamSpec("P")
@@ -67,7 +69,9 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
         quieten(debug=debug)
         try:
             _refuse_ranks(command.__name__)
-            command(*args, **kwargs)
+            out = kwargs.get("out")
+            with nothing_left_behind(out if isinstance(out, Path) else None):
+                command(*args, **kwargs)
             sys.stdout.flush()
         except typer.Exit:
             raise

@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 from typing import Self
 
+from medistill.pace import Pace, duration
 from medistill.visible import visible
 from medistill_cli.stderr import Stderr
 from medistill_cli.stop import Stop
@@ -50,9 +51,9 @@ class LineTask:
 
     def __init__(self, lines: Lines, title: str, total: int, done: int, *, loud: bool) -> None:
         self.lines, self.title, self.total, self.loud = lines, title, total, loud
-        self.done = self.first = done
-        self.figures = ""
+        self.done, self.figures = done, ""
         self.started = self.last = time.monotonic()
+        self.pace = Pace(total, done, self.started)
         if loud:
             lines.say(f"{title}: {done} of {total}")
 
@@ -62,10 +63,11 @@ class LineTask:
         self.total = max(self.total, self.done)  # which can be an estimate
         self.figures = figures
         now = time.monotonic()
+        self.pace.advance(steps, now)
         if now - self.last >= SECONDS_BETWEEN:
             self.last, self.loud = now, True
-            left = (now - self.started) / max(self.done - self.first, 1) * (self.total - self.done)
-            self._tell(f"about {duration(left)} left" if left > 0 else "")
+            left = self.pace.left(now)
+            self._tell("time left not known yet" if left is None else f"about {duration(left)} left" if left else "")
         self.lines.stop.check()
 
     def __enter__(self) -> Self:
@@ -74,22 +76,11 @@ class LineTask:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self.done:
-            self.total = self.done
         if self.loud or error is not None:
-            self._tell(f"{'done' if error is None else 'stopped'} after {duration(time.monotonic() - self.started)}")
+            early = error is None and self.done < self.total  # of an estimated length: a count would look unfinished
+            took = f"{'done' if error is None else 'stopped'} after {duration(time.monotonic() - self.started)}"
+            self._tell(took, count="" if early else f"{self.done} of {self.total}")
 
-    def _tell(self, end: str) -> None:
-        self.lines.say(
-            ", ".join(part for part in (f"{self.title}: {self.done} of {self.total}", self.figures, end) if part)
-        )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person would say them: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    def _tell(self, end: str, *, count: str | None = None) -> None:
+        count = f"{self.done} of {self.total}" if count is None else count
+        self.lines.say(f"{self.title}: {', '.join(part for part in (count, self.figures, end) if part)}")

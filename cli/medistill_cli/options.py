@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,15 +41,27 @@ RecipeName = Annotated[
         show_default=False,
     ),
 ]
-if TYPE_CHECKING:
-    MethodName = str
-else:
-    MethodName = Literal[method_names()]
+
+
+def _known_method(name: str | None) -> str | None:
+    """The name, if there is such a method."""
+    if name is None or name in method_names():
+        return name
+    from medistill.nearest_names import did_you_mean
+
+    raise typer.BadParameter(
+        f"there is no method '{name}'{did_you_mean(name, method_names()) or '.'} There are {', '.join(method_names())}."
+    )
+
+
 _METHODS = "\n".join(f"{name}: {method_summary(name)}" for name in method_names())
 Method = Annotated[
-    MethodName | None,
+    str | None,
     typer.Option(
         "--method",
+        metavar="NAME",
+        callback=_known_method,
+        autocompletion=method_names,
         help=f"Method, applied to the recipe before --set; left out, the recipe's own.\n\n\b\n{_METHODS}",
         show_default=False,
     ),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from medistill.evaluate.evaluation import Evaluation
     from medistill.evaluate.intervals import Estimate
 
+ALIGNED = 60
+"""Letters of a command up to which what it does stands in one column."""
 NOT_NON_INFERIOR = 5
 """Exit code where non-inferiority was demanded and is not shown."""
 
@@ -35,10 +37,10 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def print_evaluation(evaluation: Evaluation, across: Sequence[Evaluation] = (), *, unit: str = "patient") -> None:
     """The arms side by side, what they cost, how the distilled one compares, and the same on other networks."""
+    from medistill.pace import duration
     from medistill.report.arm_style import arm_name
     from medistill.report.verdict import verdict
     from medistill.report.wording import plural_of
-    from medistill_cli.lines import duration
 
     level = f"{evaluation.confidence:.0%}"
     units = f"{evaluation.test_images} test images"
@@ -169,7 +171,7 @@ def print_next(commands: Iterable[tuple[Sequence[str], str]]) -> None:
     console = out_console()
     console.print("\nNext:", style="bold")
     told = [(shlex.join(words), what) for words, what in commands]
-    width = max(len(command) for command, _ in told)
+    width = max((len(command) for command, _ in told if len(command) <= ALIGNED), default=0)
     for command, what in told:
         console.print(f"  {command:{width}}  # {what}", soft_wrap=True)
 

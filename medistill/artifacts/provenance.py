@@ -21,6 +21,7 @@ from medistill.artifacts.record import Record
 from medistill.artifacts.text_check import TextCheck
 from medistill.errors import ArtifactError, first_complaint
 from medistill.recipe import Recipe, Unit, validate_recipe
+from medistill.recipe.former import askable
 
 Importance = Literal["leverage", "distance"]
 """How originals were drawn that images began as, where not at random."""
@@ -50,10 +51,13 @@ class MergedPart(Record):
     """Share of each class that was left out for its loss before it was made; left out where nothing was."""
     thinned: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the others of each class that was left out for its effect; likewise."""
+    audit: Literal["pass", "fail", "not enough evidence", "none"] | None = None
+    """How the audit ended that came with it, or that none did; left out where that was not looked at."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values; a signer, statistics and a selection that there were not do not appear."""
-        told, optional = super().as_json(), ("signer", "statistics", "drawn", "pruned", "thinned")
+        """Return plain values; a signer, statistics, a selection and an audit that there were not do not
+        appear."""
+        told, optional = super().as_json(), ("signer", "statistics", "drawn", "pruned", "thinned", "audit")
         return {name: told[name] for name in told if name not in optional or told[name] is not None}
 
 
@@ -230,7 +234,7 @@ class Provenance(SharedProvenance):
                 expected="a set that medistill distilled",
                 do="distil it again, or have it sent again",
             )
-        return validate_recipe(self.recipe, f"the recipe inside {where}")
+        return validate_recipe(askable(self.recipe), f"the recipe inside {where}")
 
     def states(self, name: str) -> bool:
         """Return whether the set says anything under this name, in whatever kind of value."""

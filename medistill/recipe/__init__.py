@@ -39,6 +39,8 @@ from medistill.recipe.quantise import Weighting as Weighting
 from medistill.recipe.recipe import Recipe as Recipe
 from medistill.recipe.recipe import audit_deviations as audit_deviations
 from medistill.recipe.rendering import RenderingRecipe as RenderingRecipe
+from medistill.recipe.sections import LEAST_COINS as LEAST_COINS
+from medistill.recipe.sections import LEAST_SHADOWS as LEAST_SHADOWS
 from medistill.recipe.sections import AuditRecipe as AuditRecipe
 from medistill.recipe.sections import AugmentationRecipe as AugmentationRecipe
 from medistill.recipe.sections import ComputeRecipe as ComputeRecipe

@@ -13,6 +13,7 @@ from typing import Any
 from medistill.errors import FormerFile, RecipeError
 from medistill.method_names import DEFAULT_METHOD, method_names
 from medistill.recipe.method import field_of, methods_with, settings_kind
+from medistill.recipe.sections import LEAST_COINS, LEAST_SHADOWS
 
 SECTIONS = {
     "distill": "",
@@ -123,6 +124,17 @@ def upgraded(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
         said = f"{note} It is read as it would be written now; `medistill recipes upgrade` writes a file anew."
         warnings.warn(said, FormerFile, stacklevel=2)
     return now
+
+
+def askable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with 0 for a number of shadows or of coins that was too small to tell anything: it did what 0 does, and
+    is refused now where somebody asks for it, which does not take a set from whoever has it."""
+    audit = settings.get("audit")
+    if not isinstance(audit, Mapping):
+        return dict(settings)
+    least = {"shadows": LEAST_SHADOWS, "one_run_canaries": LEAST_COINS}
+    few = {key: 0 for key, count in least.items() if isinstance(audit.get(key), int) and 0 < audit[key] < count}
+    return {**settings, "audit": {**audit, **few}}
 
 
 def _settings(settings: Mapping[str, Any], origin: str) -> Iterator[tuple[str, str, Any]]:

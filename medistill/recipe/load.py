@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
@@ -12,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from medistill.errors import RecipeError, UsageError
+from medistill.nearest_names import did_you_mean
 from medistill.recipe.former import upgraded
 from medistill.recipe.override import apply_override
 from medistill.recipe.recipe import Recipe
@@ -132,11 +132,10 @@ def read_text(name_or_path: str | Path) -> tuple[str, str]:
     if not path.is_file():
         if text.endswith(".toml"):
             raise RecipeError(f"there is no file '{text}'", expected="a recipe in TOML", do="check the path")
-        near = difflib.get_close_matches(text, recipe_names(), n=1)
         raise RecipeError(
-            f"there is no recipe '{text}'",
+            f"there is no recipe '{text}'{did_you_mean(text, recipe_names())}",
             expected=f"one of {', '.join(recipe_names())}, or a path to a .toml file",
-            do=f"take '{near[0]}'" if near else "run `medistill recipes list`",
+            do="correct the name; `medistill recipes list` tells what each is for",
         )
     try:
         return path.read_text(encoding="utf-8"), str(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from medistill.errors import RecipeError
 from medistill.method_names import DEFAULT_METHOD, method_names
+from medistill.nearest_names import did_you_mean, nearest_names, proposed
 from medistill.recipe.method import MethodSettings, is_section, methods_with, settings_kind
 from medistill.recipe.recipe import Recipe
 from medistill.recipe.section import Section
@@ -46,10 +47,11 @@ def refusal(error: ValidationError, settings: Mapping[str, Any], origin: str) ->
 
 def _seen(first: ErrorDetails, field: str) -> str:
     """The setting and its value; of a method's section its name, which was refused."""
-    value = first["input"]
+    value, names = first["input"], re.findall(r"'([^']*)'", str(first.get("ctx", {}).get("expected", "")))
     if field == "method" and isinstance(value, Mapping):
-        field, value = "method.name", value.get("name")
-    return f"{field} = {visible(repr(value), most=MOST_NAME)}"
+        field, value, names = "method.name", value.get("name"), [*method_names()]
+    near = did_you_mean(value, names) if isinstance(value, str) else ""
+    return f"{field} = {visible(repr(value), most=MOST_NAME)}{near}"
 
 
 def _unknown(field: str, value: object, settings: Mapping[str, Any], origin: str) -> RecipeError:
@@ -66,14 +68,14 @@ def _unknown(field: str, value: object, settings: Mapping[str, Any], origin: str
         )
     key, known = field.rpartition(".")[2], [*_fields(settings)]  # its section may be wrong or left out
     of_others = [*dict.fromkeys(path for other in method_names() for path in _names(settings_kind(other), "method."))]
-    near = [path for path in known if path.endswith(f".{key}")] or difflib.get_close_matches(
-        field, [*dict.fromkeys([*known, *of_others])], n=1
-    )
+    elsewhere = [path for path in known if path.endswith(f".{key}")]
+    near = elsewhere or nearest_names(field, [*dict.fromkeys([*known, *of_others])])
     having = methods_with(near[0].removeprefix("method.")) if near and near[0] not in known else []
-    expected = f"a setting such as '{near[0]}'" if near else "one that `medistill recipes show` prints"
     return RecipeError(
-        f"{origin}: there is no setting '{field}'",
-        expected=f"{expected} of {', '.join(having)}" if having else expected,
+        f"{origin}: there is no setting '{field}'{proposed(near)}",
+        expected=f"a setting of {name}; '{near[0]}' is one of {', '.join(having)}"
+        if having
+        else "one that `medistill recipes show` prints",
         do="correct the name or leave it out",
     )
 

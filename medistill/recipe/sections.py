@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from medistill.recipe.arms import ControlArm
 from medistill.recipe.section import MOST_NUMBER, AtMost, Count, CountOrNone, Fraction, Positive, Section
 from medistill.recipe.strictness import Laxer
 
+LEAST_SHADOWS = 4
+"""Fewer shadows cannot tell how an answer varies where an image is not held."""
+LEAST_COINS = 20
+"""Fewer coins say too little: all of 20 guessed rightly, in one way that was fixed before, show an epsilon of 1.8."""
 Operation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 NetworkName = Literal["convnet", "resnet18", "vgg11", "alexnet", "densenet121", "probe"]
 
@@ -120,7 +124,8 @@ class AuditRecipe(Section):
     networks: Annotated[int, Field(ge=1, le=100), Laxer("below"), AtMost(100)] = 5
     """Networks that the loss attack trains on the set, and on each control."""
     shadows: Annotated[CountOrNone, Laxer("below"), AtMost(1000)] = 16
-    """Shadow distillations, each of a random half of the training patients; fewer than 4 leave the attack out."""
+    """Shadow distillations, each of a random half of the training patients: 4 at least, or 0, which leaves the attacks
+    out that need them."""
     shadow_networks: Annotated[int, Field(ge=1, le=100), Laxer("below"), AtMost(100)] = 1
     """Networks trained on each shadow, and on each control."""
     shadow_experts: Annotated[Count, Laxer("below"), AtMost(100)] = 2
@@ -132,7 +137,17 @@ class AuditRecipe(Section):
     """Training images that get a wrong label in about half of the shadows; never more than one patient in 20."""
     one_run_canaries: Annotated[CountOrNone, Laxer("below", later=True), AtMost(10_000)] = 0
     """Training patients for each of whom a coin decides whether they are in the one set that is made once more, to
-    bound epsilon from below; all of them where there are fewer. 0 makes none: it takes as long as the set itself."""
+    bound epsilon from below: 20 at least, and all of them where there are fewer. 0 makes none: it takes as long as the
+    set itself."""
+
+    @field_validator("shadows", "one_run_canaries")
+    @classmethod
+    def _enough_to_tell(cls, count: int, info: ValidationInfo) -> int:
+        """Refuse what could be made and would say nothing, before hours are spent on it."""
+        least = LEAST_SHADOWS if info.field_name == "shadows" else LEAST_COINS
+        if 0 < count < least:
+            raise ValueError(f"{least} or more, since fewer can tell nothing; or 0 for none")
+        return count
 
 
 class ComputeRecipe(Section):

@@ -13,6 +13,7 @@ from medistill.report.record import Report
 from medistill.report.render.markdown import escaped
 from medistill.report.selection_statements import DRAWN_BY, UNUSUAL
 from medistill.report.target_statements import taught_by
+from medistill.report.united_audits import united_audits
 from medistill.sharing.selection import drawn_by, pruned_share, thinned_share
 from medistill.sharing.statement import sender_words
 
@@ -49,7 +50,8 @@ def origin_text(distilled: DistilledSet, provenance: SharedProvenance, report: R
             for k, source in enumerate(provenance.sources, 1)
         ]
         head = ["| | Sender | Images | Epsilon | SHA-256 begins |", "|---|---|---|---|---|"]
-        told = [] if provenance.united_images is None else [_by_mass(distilled, provenance.united_images)]
+        told = [f"**{escaped(said)}**"] if (said := united_audits(provenance.sources)) else []
+        told += [] if provenance.united_images is None else [_by_mass(distilled, provenance.united_images)]
         told += [sentence for source in provenance.sources for sentence in _selected(source)]
         table = "\n".join([f"Sets of {len(rows)} sources, united:", "", *head, *rows])
         return f"{table}\n\n{' '.join(told)}" if told else table

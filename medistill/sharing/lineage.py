@@ -157,6 +157,7 @@ def _itself(source: MergeSource) -> MergedPart:
         drawn=drawn_by(known.recipe),
         pruned=pruned_share(known.recipe),
         thinned=thinned_share(known.recipe),
+        audit=source.audit,  # type: ignore[arg-type]  # checked by the record
     )
 
 

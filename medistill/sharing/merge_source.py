@@ -20,6 +20,7 @@ class MergeSource:
         signer: fingerprint of the trusted key that signed it; None where no signature vouches for it.
         label_map: class as it is named there -> as it is to be named; a class mapped to itself is kept as one that not
             every set has.
+        audit: how the audit ended that came with it, "none" where none did; None where that was not looked at.
     """
 
     name: str
@@ -28,6 +29,7 @@ class MergeSource:
     sender: str = ""
     signer: str | None = None
     label_map: Mapping[str, str] = field(default_factory=dict)
+    audit: str | None = None
 
     @property
     def renamed(self) -> tuple[str, ...]:

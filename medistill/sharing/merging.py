@@ -16,6 +16,7 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.normalisation import Normalisation
 from medistill.data.selection import letters
 from medistill.errors import DataError
+from medistill.nearest_names import did_you_mean
 from medistill.sharing.lineage import source_parts, united_provenance
 from medistill.sharing.merge_source import MergeSource
 from medistill.statistics.adding import added
@@ -125,8 +126,8 @@ def _united_classes(sources: Sequence[MergeSource]) -> tuple[str, ...]:
         unknown = [name for name in source.label_map if name not in source.distilled.class_names]
         if unknown:
             raise DataError(
-                f"{source.name} has no class '{unknown[0]}'; it has {', '.join(source.distilled.class_names)}",
-                expected="a label map from a class of that set",
+                f"{source.name} has no class '{unknown[0]}'{did_you_mean(unknown[0], source.distilled.class_names)}",
+                expected=f"a label map from a class of that set: {', '.join(source.distilled.class_names)}",
                 do="correct --label-map",
             )
     united = tuple(dict.fromkeys(name for source in sources for name in source.renamed))

@@ -12,6 +12,7 @@ from medistill.artifacts.atomic import unwritable
 from medistill.data.listing import files_of, list_by_folders, refuse_unusable_names, without_table
 from medistill.data.table import list_by_table
 from medistill.errors import UsageError
+from medistill.nearest_names import did_you_mean
 from medistill.recipe import DataRecipe, OuterLoopRecipe, Recipe, load_recipe
 from medistill.recipe.commented import commented_toml
 
@@ -74,7 +75,7 @@ def refuse_absent(classes: Sequence[str], found: Mapping[str, int]) -> None:
     absent = [name for name in classes if found and name not in found]
     if absent:
         raise UsageError(
-            f"there is no class {' or '.join(absent)}",
+            f"there is no class {' or '.join(absent)}{did_you_mean(absent[0], found)}",
             expected=f"some of {', '.join(found)}",
             do="correct the name, or take all",
         )

@@ -9,6 +9,7 @@ from typing import Literal
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import new_folder, refuse_taken
 from medistill.errors import UsageError
+from medistill.nearest_names import did_you_mean
 from medistill.recipe.limits import LargeRecipe, refuse_large
 from medistill.sharing.merge_source import MergeSource
 from medistill.sharing.merging import merge_sets
@@ -50,7 +51,7 @@ def merge(
     stray = [name for name in maps if name not in names]
     if stray:
         raise UsageError(
-            f"there is a label map for {stray[0]}, which is not among the sets",
+            f"there is a label map for {stray[0]}, which is not among the sets{did_you_mean(stray[0], names)}",
             expected=f"one of {', '.join(names)}",
             do="write the set as it stands in the command",
         )
@@ -58,7 +59,15 @@ def merge(
         refuse_large(one.distilled.provenance.recipe, f"the recipe inside {one.name}", large_recipe)
     united = merge_sets(
         [
-            MergeSource(one.name, one.distilled, one.set_digest, one.sender, one.signer, maps.get(one.name, {}))
+            MergeSource(
+                one.name,
+                one.distilled,
+                one.set_digest,
+                one.sender,
+                one.signer,
+                maps.get(one.name, {}),
+                one.verdict or "none",
+            )
             for one in received
         ],
         image_size=image_size,

@@ -15,15 +15,12 @@ from medistill.denoising.denoisers import forget_denoiser
 from medistill.errors import DataError
 from medistill.networks.own import NetworkFactory
 from medistill.quantisation.decoders import forget_autoencoder
-from medistill.recipe import UNITS, AuditRecipe, PruneRecipe, Recipe
+from medistill.recipe import LEAST_COINS, UNITS, AuditRecipe, PruneRecipe, Recipe
 from medistill.training.context import Context
 from medistill.training.randomness import derive_seed
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.shadows import unchoosable
-
-LEAST_CANARIES = 20
-"""Fewer coins say too little: all of 20 guessed rightly, in one way that was fixed before, show an epsilon of 1.8."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,9 @@ def plan_one_run(corpus: Corpus, recipe: Recipe) -> OneRunPlan:
 
 def no_one_run(plan: OneRunPlan, corpus: Corpus, recipe: Recipe) -> str:
     """Why the set cannot be made once more, as the end of "cannot be made, because ..."; else empty."""
-    if len(plan.patients) < LEAST_CANARIES:
+    if len(plan.patients) < LEAST_COINS:
         unit = UNITS[corpus.split_unit]
-        return f"coins were tossed for {len(plan.patients)} {unit}, and {LEAST_CANARIES} are needed"
+        return f"coins were tossed for {len(plan.patients)} {unit}, and {LEAST_COINS} are needed"
     return unchoosable(corpus, recipe)
 
 

@@ -18,6 +18,7 @@ from medistill.encoders.projection_store import store_projection
 from medistill.errors import ArtifactError
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.schedule_choice import Way
+from medistill.privacy.audit import load_audit
 from medistill.recipe.limits import limits
 from medistill.recipe.schedule import LEAST_PENALTY, MOST_PENALTY
 from medistill.sharing.bundle import Bundle, evaluations_of
@@ -43,7 +44,7 @@ class ReceivedSet:
         bundled: it came as a bundle, which is whole; a folder says nothing of its way.
         schedules: network in words -> the training on the set that did best on its maker's validation patients, as the
             report beside it says; empty where none was chosen, or the report is of another version.
-        verdict: of the audit that the sender declares; "" where the bundle tells of none.
+        verdict: of the audit that the sender declares, or that lies in the run; "" where there is none of this set.
         risk: why it was sent without an audit that passes, in the sender's words; "" where that is not told.
     """
 
@@ -130,12 +131,22 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
     check_promise(distilled.provenance, distilled)
     check_statistics(distilled.provenance, distilled)
     _keep_space(distilled)
-    return ReceivedSet(str(source), distilled, digest, schedules=_schedules(of_set))
+    return ReceivedSet(
+        str(source), distilled, digest, schedules=_schedules(of_set), verdict=_verdict_in(folder.parent, digest)
+    )
 
 
 def _keep_space(distilled: DistilledSet) -> None:
     if distilled.statistics is not None and distilled.statistics.projection.record.fitted:
         store_projection(distilled.statistics.projection)
+
+
+def _verdict_in(run: Path, digest: str) -> str:
+    """How the audit in the folder of a run ended; "" where there is none, of this set, that can be read."""
+    with suppress(ArtifactError):
+        found = load_audit(run / "audit" / "audit.json")
+        return found.verdict if found.set_digest == digest else ""
+    return ""
 
 
 def _evaluations_in(run: Path) -> list[Evaluation]:

@@ -207,7 +207,7 @@ def _claim(out: Path, recipe: Recipe, ranks: Ranks, *, resume: bool) -> bool:
     stored, launch = out / "recipe.toml", out / RANKS / "launch.json"
     if launch.is_file():
         resume = resume or ranks.goes_on(read_result(launch, "name of a launcher").get("launch"))
-    taken = out.exists() and (not out.is_dir() or any(not _early(entry.name) for entry in out.iterdir()))
+    taken = out.exists() and (not out.is_dir() or any(not is_early(entry.name) for entry in out.iterdir()))
     if taken and not stored.is_file():
         raise UsageError(
             f"{out} holds something already, and no run",
@@ -232,6 +232,6 @@ def _claim(out: Path, recipe: Recipe, ranks: Ranks, *, resume: bool) -> bool:
     return resume
 
 
-def _early(name: str) -> bool:
+def is_early(name: str) -> bool:
     """Whether a file or folder of that name may lie in a run's folder before its first result."""
     return name in RECORDS or name.startswith(SEEN_BY_ALL)

@@ -34,8 +34,6 @@ from medistill.workflow.distill import distill
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.label_answers import label_answers
 
-LEAST_SHADOWS = 4
-"""Fewer shadows cannot tell how an answer varies where an image is not held."""
 CANARY_PATIENTS = 20
 """One training patient in so many may become a canary, so that the shadows stay like the set."""
 _LABELS = "labels"
@@ -133,8 +131,8 @@ def no_shadows(plan: ShadowPlan, corpus: Corpus, recipe: Recipe) -> str:
     """Why no shadow can be made of this corpus under this recipe, likewise; else empty."""
     if reason := unchoosable(corpus, recipe):
         return reason
-    if recipe.audit.shadows < LEAST_SHADOWS:
-        return f"audit.shadows is {recipe.audit.shadows}, and {LEAST_SHADOWS} are needed"
+    if not recipe.audit.shadows:
+        return "audit.shadows is 0"
     return shadow_obstacle(plan, corpus, recipe)
 
 

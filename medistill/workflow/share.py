@@ -8,11 +8,13 @@ from pydantic import ValidationError
 
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import refuse_taken_file
-from medistill.errors import GateError, UsageError, first_complaint
+from medistill.errors import GateError, MedistillError, RecipeError, UsageError, first_complaint
 from medistill.privacy.attacks import letters
 from medistill.privacy.audit import Audit, load_audit
 from medistill.privacy.criterion import Criterion
+from medistill.privacy.gate import LAXER
 from medistill.progress import Progress, Silent
+from medistill.recipe import Recipe, override_recipe
 from medistill.report.audit_statements import verdict_sentence
 from medistill.report.record import Report
 from medistill.sharing.archive import write_archive
@@ -64,7 +66,7 @@ def share(
     by_itself = audit is not None and audit.passed
     passed = by_itself and sealed_here(distilled, folder / "audit")
     if not passed and acknowledged_risk is None:
-        raise _not_sealed(folder) if by_itself else _kept_back(folder, audit)
+        raise _not_sealed(folder) if by_itself else _kept_back(folder, audit, distilled)
     try:
         statement = Statement(
             licence=licence,
@@ -130,15 +132,14 @@ def _audit_of(folder: Path, set_digest: str) -> Audit | None:
     return audit if audit.set_digest == set_digest else None
 
 
-def _kept_back(folder: Path, audit: Audit | None) -> GateError:
+def _kept_back(folder: Path, audit: Audit | None, distilled: DistilledSet) -> GateError:
     there = (folder / "audit" / "audit.json").is_file()
     missing = "the audit in it is of another set" if there else "it has not been audited"
     first = f"run `medistill audit {folder}` with the data of the run"
     if audit is not None and audit.verdict == "fail":
-        first = (
-            "make another set, for instance with --set method.init=noise, --set method.init=quantised (each image "
-            "then begins as the mean of several patients') or --dp-epsilon 8, and audit that"
-        )
+        first = f"make another set{_otherwise(distilled)}, and audit that"
+    elif audit is not None:
+        first = _what_it_lacks(folder, audit)
     if audit is not None and any(one.asked in letters.LettersAttack.asks for one in _open(audit)):
         first = (
             "look at every image, make the set anew with --set data.burnt_in_text=mask, which needs the extra "
@@ -149,6 +150,54 @@ def _kept_back(folder: Path, audit: Audit | None) -> GateError:
         expected="an audit of this set that passes, by nothing laxer than the shipped thresholds (medistill audit)",
         do=f"{first}; or take it upon yourself with --acknowledge-risk and the reason, which recipients will read",
     )
+
+
+def _otherwise(distilled: DistilledSet) -> str:
+    """By which settings another set may hold less of anybody: those alone that its recipe takes."""
+    try:
+        recipe = distilled.provenance.made_with("it")
+    except MedistillError:
+        return ""
+    cells, ipc = recipe.method.quantisation, recipe.method.ipc
+    epsilon = recipe.privacy.epsilon / 2 if recipe.privacy.mode == "dp" else 8.0
+    ways = {
+        "--set method.init=noise": ["method.init=noise"],
+        "--set method.init=quantised (each image then begins as the mean of several patients')": [
+            "method.init=quantised"
+        ],
+        **(
+            {}
+            if cells is None
+            else {
+                f"--set method.quantise.min_cluster_size={2 * cells.min_cluster_size} (each image is then the mean of "
+                "so many patients' or more)": [f"method.quantise.min_cluster_size={2 * cells.min_cluster_size}"]
+            }
+        ),
+        **({f"--ipc {ipc // 2}": [f"method.ipc={ipc // 2}"]} if ipc > 1 else {}),
+        **({"--set method.labels=hard": ["method.labels=hard"]} if distilled.by_class else {}),
+        f"--dp-epsilon {epsilon:g}": ["privacy.mode=dp", f"privacy.epsilon={epsilon}"],
+    }
+    taken = [words for words, overrides in ways.items() if _takes(recipe, overrides)]
+    return f", for instance with {', '.join(taken[:-1])}{' or ' if taken[1:] else ''}{taken[-1]}" if taken else ""
+
+
+def _takes(recipe: Recipe, overrides: list[str]) -> bool:
+    """Whether a recipe may have these settings, and has others."""
+    try:
+        return override_recipe(recipe, overrides, "it").digest != recipe.digest
+    except RecipeError:
+        return False
+
+
+def _what_it_lacks(folder: Path, audit: Audit) -> str:
+    """What to do where an audit could not judge."""
+    page, again = folder / "audit" / "audit.html", f"repeat `medistill audit {folder}` with the data of the run"
+    if any(one.asked == LAXER for one in _open(audit)):
+        shipped = [f"--set {one.setting}={one.shipped:g}" for one in audit.deviations if one.laxer]
+        return f"{again} and {' '.join(shipped)}, as these settings are shipped"
+    if not audit.trained:
+        return f"{again} and without --quick"
+    return f"see in {page} what could not be judged, and what would help"
 
 
 def _not_sealed(folder: Path) -> GateError:

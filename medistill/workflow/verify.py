@@ -285,7 +285,11 @@ def _declared(manifest: BundleManifest, audit: Audit | None, key: PublicKey | No
         *_spent_check(manifest),
         _text_check(manifest, None if audit is None else audit.text),
         *(
-            Check("United from", "declared", f"{source.images} images of {_sender(source, key)}: {source.privacy}")
+            Check(
+                "United from",
+                "declared",
+                f"{source.images} images of {_sender(source, key)}: {_promised(source)}",
+            )
             for source in manifest.provenance.sources or ()
         ),
         *(() if risk is None else (Check("Acknowledged risk", "declared", risk),)),
@@ -295,6 +299,11 @@ def _declared(manifest: BundleManifest, audit: Audit | None, key: PublicKey | No
         Check("Intended use", "declared", manifest.intended_use),
         Check("Licence", "declared", manifest.licence),
     )
+
+
+def _promised(source: MergedPart) -> str:
+    """How the audit ended that came with it, and what its sender promised."""
+    return source.privacy if source.audit is None else f"audit: {source.audit}; {source.privacy}"
 
 
 def _sender(source: MergedPart, key: PublicKey | None) -> str:

@@ -58,14 +58,14 @@ def test_a_quick_audit_says_that_the_set_is_not_made_once_more(
         def say(self, message: str) -> None:
             lines.append(message)
 
-    for canaries in (0, 7):
+    for canaries in (0, 27):
         recipe = override_recipe(audited.RECIPE, [f"audit.one_run_canaries={canaries}"], "test")
         found = audit(
             audited.from_noise(corpus), corpus, recipe, out=tmp_path, device="cpu", quick=True, progress=Heard()
         )
         assert found.membership is None
         told = [line for line in lines if "audit.one_run_canaries" in line]
-        assert [line.count("audit.one_run_canaries, 7,") for line in told] == [1] * (canaries > 0)
+        assert [line.count("audit.one_run_canaries, 27,") for line in told] == [1] * (canaries > 0)
 
 
 TAMPER: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {

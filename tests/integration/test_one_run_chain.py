@@ -185,13 +185,17 @@ def test_coins_are_fair_independent_and_a_patients_images_go_together(tmp_path: 
     assert np.array_equal(splits[others], corpus.splits[others])
 
 
-def test_none_is_made_unasked_and_too_few_canaries_are_told(
+def test_none_is_made_unasked_and_too_few_patients_are_told(
     asked: tuple[AuditSignals, OneRunSignals],
 ) -> None:
     context = asked[0].context
     unasked = quantised("audit.one_run_canaries=0")
     assert OneRunAttack().run(AuditSignals(replace(context, recipe=unasked))).one_run is None
-    found = OneRunAttack().run(AuditSignals(replace(context, recipe=quantised("audit.one_run_canaries=12")))).one_run
+    rows, splits = context.corpus.rows("train"), context.corpus.splits.copy()
+    twelve = np.unique(context.corpus.groups[rows])[:12]
+    splits[rows[~np.isin(context.corpus.groups[rows], twelve)]] = LEFT_OUT
+    few = replace(context, corpus=replace(context.corpus, splits=splits), recipe=quantised("audit.one_run_canaries=20"))
+    found = OneRunAttack().run(AuditSignals(few)).one_run
     assert found is not None
     assert found.bounds == ()
     assert found.reason == "coins were tossed for 12 patients, and 20 are needed"

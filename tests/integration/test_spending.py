@@ -109,14 +109,14 @@ def test_the_shadows_of_an_audit_are_no_releases(corpus: Corpus, recipe: Recipe,
     """They are removed when they were asked; were they counted, no set with a total could ever be audited."""
     guarantee = Guarantee.of(recipe)
     assert guarantee is not None
-    quick = ["audit.shadows=2", "audit.shadow_networks=1", "audit.shadow_iterations=2", "method.ipc=1"]
+    quick = ["audit.shadows=4", "audit.shadow_networks=1", "audit.shadow_iterations=2", "method.ipc=1"]
     chosen = override_recipe(recipe, [*quick, f"privacy.total_epsilon={guarantee.epsilon}"], "test")
     train_experts(corpus, chosen)
     before = entries()
     folder, spec = private_folder(tmp_path / "shadows"), network_spec(corpus, chosen)
     context = Context(corpus, chosen, spec, torch.device("cpu"), folder, Silent())
     asked = ask_shadows(plan_shadows(corpus, chosen), context, key="key", network=None)
-    assert len(asked.confidence["distilled"]) == 2
+    assert len(asked.confidence["distilled"]) == 4
     assert entries() == before
 
 

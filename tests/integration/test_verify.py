@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from medistill.errors import ArtifactError
 from medistill.privacy.accounting import ACCOUNTANT, MECHANISM, Guarantee, spent_epsilon
+from medistill.privacy.findings import findings
 from medistill.privacy.spent import Spent
 from medistill.recipe import load_recipe
 from medistill.sharing.archive import write_archive
@@ -437,3 +438,29 @@ def test_weights_that_are_said_to_be_uniform_must_be(tmp_path: Path, ours: Path)
         else:
             with pytest.raises(ArtifactError, match="uniform, and differ"):
                 verify(path, today=sent_bundle.TODAY)
+
+
+def test_the_summary_fits_two_screens_and_names_what_is_not_passed_and_details_hold_the_rest(
+    tmp_path: Path, ours: Path
+) -> None:
+    made = sent_bundle.small_set()
+    audit = sent_bundle.audit_of(made.digest(), "fail")
+    said = Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="lengthy " * 200)
+    write_archive(tmp_path / "b.zip", pack(made, said, audit=audit))
+    code, short, _ = typed(tmp_path / "b.zip")
+    whole = typed(tmp_path / "b.zip", "--details")[1]
+    assert code == 0
+    assert len(short.splitlines()) <= 60
+    figures = [one for attack in findings(audit) for one in attack.findings]
+    failed = sum(one.verdict == "fail" for one in figures)
+    assert f"{len(figures)} figures: {sum(one.verdict == 'pass' for one in figures)} pass, {failed} fail" in short
+    assert failed > 0
+    assert f"fails this set: {failed} of {len(figures)} figures" in short
+    assert "fail: " in short
+    assert "Acknowledged risk" in short
+    assert short.count("lengthy") < 40 < whole.count("lengthy")
+    assert "Checked here, and right: Archive, Files, Distilled set" in short
+    assert f"medistill verify {tmp_path / 'b.zip'} --details" in short
+    for check in verify(tmp_path / "b.zip", today=sent_bundle.TODAY).checks:
+        assert check.name in short
+        assert check.name in whole

@@ -11,6 +11,7 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import bring_again, bring_denoiser_again, bring_encoder_again
 from medistill_cli.corpus import read_corpus
+from medistill_cli.left_behind import nothing_left_behind
 from medistill_cli.ranks import sharing
 from medistill_cli.recipe_choice import overrides_of
 from medistill_cli.results import estimate, print_json, print_next, print_written
@@ -106,20 +107,21 @@ def audit(
         if data is None:
             refuse_built_in(distilled, source, "compare with")
         corpus = ranks.first(lambda: read_corpus(data, labels, chosen, progress))
-        found = audit_set(
-            distilled,
-            corpus,
-            chosen,
-            out=folder,
-            run=run,
-            quick=quick,
-            show_real=show_real,
-            built_in=data is None,
-            device=device,
-            command=_command(source, data, labels, settings, quick=quick),
-            ranks=ranks,
-            progress=progress,
-        )
+        with nothing_left_behind(folder):
+            found = audit_set(
+                distilled,
+                corpus,
+                chosen,
+                out=folder,
+                run=run,
+                quick=quick,
+                show_real=show_real,
+                built_in=data is None,
+                device=device,
+                command=_command(source, data, labels, settings, quick=quick),
+                ranks=ranks,
+                progress=progress,
+            )
     if not ranks.leads:
         return
     if json:
@@ -190,6 +192,7 @@ def _print(found: Audit) -> None:
     """What was asked, the search for copies and the attacks beside their controls, the time, and the verdict."""
     from rich.table import Table
 
+    from medistill.pace import duration
     from medistill.privacy.attack_registry import space_name
     from medistill.privacy.gate import LAXER
     from medistill.report.audit_statements import (
@@ -200,7 +203,6 @@ def _print(found: Audit) -> None:
     )
     from medistill.report.one_run_statements import one_run_sentences
     from medistill.report.text_statements import text_sentences
-    from medistill_cli.lines import duration
 
     console = out_console()
     asked = Table(title="What the gate asks", title_justify="left", title_style="bold")

@@ -117,7 +117,7 @@ def evaluate(
             print_json({"out": str(out), "evaluation": evaluation.as_json()})
             return
         print_classifier(evaluation)
-        _print_more(out)
+        _print_more(out, [])
         return
     with working("repeat") as progress:
         received = load_set(source, trust)
@@ -169,14 +169,14 @@ def evaluate(
         print_json({"out": str(out), **told})
     else:
         print_evaluation(evaluation, others, unit=corpus.split_unit)
-        _print_more(out)
+        _print_more(out, [(["medistill", "train", str(source), "--out", "model"], "train a classifier on the set")])
     if require_non_inferior:
         demand_non_inferiority(evaluation)
 
 
-def _print_more(out: Path) -> None:
+def _print_more(out: Path, more: list[tuple[list[str], str]]) -> None:
     print_written({"results": out / "evaluation" / "evaluation.json"})
-    print_next([(["medistill", "report", str(out)], "write the report of it")])
+    print_next([(["medistill", "report", str(out)], "write the report of it"), *more])
 
 
 def _evaluate_classifier(

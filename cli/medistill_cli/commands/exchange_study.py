@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,8 +119,14 @@ def exchange_study(
         return
     _print(study)
     print_written({"report": out / "exchange.html", "figures": out / "exchange.json", "united set": out / "united"})
+    again = ["medistill", *sys.argv[1:], "--set", "exchange.audit=full"]
+    whole = [(again, "audit each site's set whole, by membership too; all else is kept")]
     print_next(
-        [(["medistill", "train", str(out / "united"), "--out", "model"], "train a classifier on the united set")]
+        [
+            *(whole if study.audited != "full" and any(site.audit for site in study.sites) else []),
+            (["medistill", "train", str(out / "united"), "--out", "model"], "train a classifier on the united set"),
+            (["medistill", "evaluate", str(out / "united"), "--data", "OTHER/"], "try it where no site is from"),
+        ]
     )
 
 

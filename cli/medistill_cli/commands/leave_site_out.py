@@ -11,6 +11,7 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import bring_again, bring_denoiser_again, bring_encoder_again
 from medistill_cli.corpus import on_disk
+from medistill_cli.left_behind import nothing_left_behind
 from medistill_cli.ranks import sharing
 from medistill_cli.results import estimate, print_json, print_next, print_written
 from medistill_cli.source_set import load_set, recipe_of_set
@@ -57,15 +58,16 @@ def leave_site_out(
             ranks.lead(lambda: bring_denoiser_again(denoiser, given))
             ranks.lead(lambda: bring_encoder_again(encoder, given))
         folder, table = ranks.first(lambda: on_disk(data, labels, progress))
-        sites = leave_out(
-            run,
-            data=folder,
-            labels=table,
-            large_recipe="allow" if allow_large_recipe else "refuse",
-            device=device,
-            ranks=ranks,
-            progress=progress,
-        )
+        with nothing_left_behind(run / "sites"):
+            sites = leave_out(
+                run,
+                data=folder,
+                labels=table,
+                large_recipe="allow" if allow_large_recipe else "refuse",
+                device=device,
+                ranks=ranks,
+                progress=progress,
+            )
     if not ranks.leads:
         return
     if json:

@@ -10,7 +10,7 @@ import typer
 
 from medistill_cli import options
 from medistill_cli.results import print_json, print_next, print_written
-from medistill_cli.source_set import load_set
+from medistill_cli.source_set import load_set, run_of
 from medistill_cli.terminal import out_console
 
 if TYPE_CHECKING:
@@ -101,7 +101,14 @@ def merge(
         return
     _print(united, sources)
     print_written({"united set": out})
-    print_next([(["medistill", "train", str(out), "--out", "model"], "train a classifier on it")])
+    unaudited = [one.name for one in received if not one.verdict and not one.bundled and run_of(Path(one.name))]
+    print_next(
+        [
+            *((["medistill", "audit", name, "--data", "ITS/"], "audit this set of yours first") for name in unaudited),
+            (["medistill", "train", str(out), "--out", "model"], "train a classifier on it"),
+            (["medistill", "evaluate", str(out), "--data", "OWN/"], "what it is worth for your patients"),
+        ]
+    )
 
 
 def _label_maps(given: Sequence[str], sources: Sequence[ReceivedSet]) -> dict[str, dict[str, str]]:
@@ -133,6 +140,7 @@ def _print(united: DistilledSet, sources: Sequence[Path]) -> None:
     import numpy as np
     from rich.table import Table
 
+    from medistill.report.united_audits import united_audits
     from medistill.sharing.statement import sender_words
 
     console, before = out_console(), united.provenance.united_images
@@ -140,12 +148,20 @@ def _print(united: DistilledSet, sources: Sequence[Path]) -> None:
     title, class_names = f"{len(united.labels)} images of {len(sources)} sets{made}", united.class_names
     class_names = class_names if before is None else ()
     table = Table(title=title, title_justify="left", title_style="bold")
-    for heading in ("Images", "Sender", "Epsilon", *class_names):
-        table.add_column(heading, justify="left" if heading in ("Images", "Sender") else "right")
+    for heading in ("Images", "Sender", "Audit", "Epsilon", *class_names):
+        table.add_column(heading, justify="left" if heading in ("Images", "Sender", "Audit") else "right")
     for part in united.provenance.sources or ():
         first, last = part.first, part.first + part.images - 1
         counts = [np.sum(united.labels[first : last + 1] == label) for label in range(len(class_names))]
         epsilon = "none" if part.epsilon is None else f"{part.epsilon:.3g}"
-        table.add_row(f"{first} to {last}", sender_words(part.sender, part.signer), epsilon, *map(str, counts))
+        table.add_row(
+            f"{first} to {last}",
+            sender_words(part.sender, part.signer),
+            part.audit or "not told",
+            epsilon,
+            *map(str, counts),
+        )
+    if said := united_audits(united.provenance.sources or ()):
+        console.print(said, soft_wrap=True, style="bold")
     console.print(table)
     console.print(united.provenance.privacy, soft_wrap=True)

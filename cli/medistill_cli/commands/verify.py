@@ -9,15 +9,20 @@ import typer
 
 from medistill_cli import options
 from medistill_cli.clock import today
-from medistill_cli.results import print_json
+from medistill_cli.results import print_json, print_next
 from medistill_cli.terminal import out_console
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from medistill.privacy.findings import AttackFindings
+    from medistill.workflow.verify import Check, Verification
 
 STYLES = {"passed": "green", "declared": "", "missing": "yellow"}
+MOST_TOLD = 240
+"""Letters of a check in the summary; whoever made the bundle chose some of them."""
+MOST_OPEN = 6
+"""Figures of an audit in the summary that it does not pass."""
 HEADINGS = ("Whoever", "What was tried", "Counted", "In the set", "Limit", "In real ones", "In all", "Verdict")
 
 
@@ -32,6 +37,9 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Print every check, and every figure of the sender's audit.")
+    ] = False,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -43,6 +51,7 @@ def verify(
     \b
     Examples:
       medistill verify bundle.zip
+      medistill verify bundle.zip --details
       medistill verify bundle.zip --trust st-example
       medistill verify bundle.zip --trust st-example.key.json --json
     """
@@ -53,24 +62,89 @@ def verify(
     if json:
         print_json({"bundle": str(bundle), **found.as_json()})
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=str(bundle), title_justify="left", title_style="bold")
-    for heading in ("Check", "Result", "Found"):
-        table.add_column(heading)
-    for check in found.checks:
-        table.add_row(check.name, Text(check.state, STYLES[check.state]), Text(check.told))
     console = out_console()
-    console.print(table)
-    if found.findings:
-        console.print(_attacks(found.findings))
+    if details:
+        console.print(_checks(str(bundle), found.checks))
+        if found.findings:
+            console.print(_attacks(found.findings))
+    else:
+        _print_summary(str(bundle), found)
     console.print("\nThis does not show", style="bold")
     for one in NOT_SHOWN:
         console.print(f"  {one}.")
     figures = [one for attack in found.findings for one in attack.findings]
     if failed := sum(one.verdict == "fail" for one in figures):
         console.print(f"\nThe sender's own audit fails this set: {failed} of {len(figures)} figures.", style="bold red")
+    trusted = [] if trust is None else ["--trust", trust]
+    print_next(
+        [
+            *(
+                []
+                if details
+                else [(["medistill", "verify", str(bundle), *trusted, "--details"], "every check, every figure")]
+            ),
+            (["medistill", "evaluate", str(bundle), *trusted, "--data", "OWN/"], "what it is worth for your patients"),
+            (["medistill", "train", str(bundle), *trusted, "--out", "model"], "train a classifier on it"),
+        ]
+    )
+
+
+def _print_summary(name: str, found: Verification) -> None:
+    """What was checked here in a line, what is declared or missing in one each, and the audit by its verdicts."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from medistill.visible import visible
+
+    console = out_console()
+    console.print(visible(name), style="bold")
+    right = [check.name for check in found.checks if check.state == "passed"]
+    console.print(f"Checked here, and right: {', '.join(right)}.")
+    console.print("\nWhat nothing here can tell the truth of, and what is missing", style="bold")
+    table = Table.grid(padding=(0, 2))
+    for check in found.checks:
+        told = visible(check.told)
+        if check.state != "passed":
+            cut = told if len(told) <= MOST_TOLD else f"{told[:MOST_TOLD].rstrip()} ... (--details)"
+            table.add_row(Text(check.name), Text(check.state, STYLES[check.state]), Text(cut))
+    console.print(table)
+    if found.findings:
+        _print_audit(found.findings)
+
+
+def _print_audit(found: tuple[AttackFindings, ...]) -> None:
+    """How many figures of the declared audit passed, and the first of those that did not."""
+    from medistill.report.attack_words import counted_words, figure_text, limit_text, verdict_text
+    from medistill.visible import visible
+
+    console, figures = out_console(), [(attack, one) for attack in found for one in attack.findings]
+    verdicts = [one.verdict for _, one in figures]
+    count = f"{verdicts.count('pass')} pass, {verdicts.count('fail')} fail"
+    console.print("\nWhat the sender's audit says", style="bold")
+    console.print(
+        f"{len(found)} attacks with {len(figures)} figures: {count}, "
+        f"{verdicts.count('not enough evidence')} could not be judged."
+    )
+    open_ = sorted((one for one in figures if one[1].verdict != "pass"), key=lambda one: one[1].verdict != "fail")
+    for attack, one in open_[:MOST_OPEN]:
+        value = one.figures.of_set.value
+        seen = "no figure" if value is None else figure_text(value, one.asked.reads_as)
+        words = f"{attack.plain_words}: {counted_words(one.asked)} {seen}, {limit_text(one.asked, one.threshold)}"
+        console.print(visible(f"  {verdict_text(one)}: {words}."))
+    if len(open_) > MOST_OPEN:
+        console.print(f"  and {len(open_) - MOST_OPEN} more (--details)")
+
+
+def _checks(name: str, checks: tuple[Check, ...]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=name, title_justify="left", title_style="bold")
+    for heading in ("Check", "Result", "Found"):
+        table.add_column(heading)
+    for check in checks:
+        table.add_row(check.name, Text(check.state, STYLES[check.state]), Text(check.told))
+    return table
 
 
 def _attacks(found: tuple[AttackFindings, ...]) -> Table:

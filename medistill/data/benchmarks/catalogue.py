@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
 
 from medistill.errors import UsageError
+from medistill.nearest_names import did_you_mean
 
 BenchmarkName = Literal["cifar10", "cifar100", "tiny-imagenet", "pneumoniamnist"]
 
@@ -185,10 +185,9 @@ def find_benchmark(name: str) -> Benchmark:
         UsageError: there is none.
     """
     if name not in BENCHMARKS:
-        near = difflib.get_close_matches(name.lower().replace("_", "-"), BENCHMARKS, n=1)
         raise UsageError(
-            f"there is no benchmark '{name}'",
+            f"there is no benchmark '{name}'{did_you_mean(name, BENCHMARKS)}",
             expected=f"one of {', '.join(BENCHMARKS)}",
-            do=f"take '{near[0]}'" if near else "take one of these",
+            do="take one of these",
         )
     return BENCHMARKS[name]

@@ -19,7 +19,7 @@ from medistill.artifacts.normalisation import Normalisation
 from medistill.errors import MedistillError
 from medistill.evaluate.representatives import rows_by_class
 from medistill.methods.quantising.spaces import Space, space_of
-from medistill.progress import Progress
+from medistill.progress import Progress, by_pass
 from medistill.quantisation.cells import Cells
 from medistill.quantisation.cells import quantise as quantise_codes
 from medistill.quantisation.record import ClassQuantisation, Quantisation, RatePoint
@@ -179,7 +179,7 @@ def _quantised(
     seed, path = derive_seed(recipe.seed, "quantise", c), context.out / "state" / f"codes_{c}.npy"
     codes = space.codes(context, rows, name, path)
     path.unlink()  # what is mapped stays readable here, and a run that fails or is killed leaves no codes behind
-    with progress.task(f"Quantising class {name}", (settings.passes + settings.refine + 1) * len(rows)) as task:
+    with progress.task(f"Quantising class {name}", 1) as task:
         cells = quantise_codes(
             codes,
             groups,
@@ -191,8 +191,9 @@ def _quantised(
             batch=batch,
             seed=seed,
             name=name,
-            tick=task.advance,
+            tick=by_pass(task, len(rows)),
         )
+        task.advance()
     grey, reconstruction, error = space.shown(context, rows, name, codes, cells)
     _say_what_is_missing(cells, name, recipe, progress)
     return (

@@ -13,6 +13,7 @@ from medistill.encoders.features import features_of
 from medistill.encoders.layers import layer_spread
 from medistill.errors import DataError
 from medistill.methods.rendering.encoder import encoder_of
+from medistill.progress import by_pass
 from medistill.quantisation.autoencoder import check_fits
 from medistill.quantisation.cells import Cells
 from medistill.quantisation.codes import decoded, encode, errors, keep_codes
@@ -205,7 +206,7 @@ def code_space(context: Context, settings: QuantiseRecipe) -> CodeSpace:
     corpus, recipe, device, progress = context.corpus, context.recipe, context.device, context.progress
     rows = corpus.rows("train")
     if settings.encoder == "pca":
-        with progress.task("Fitting principal components", (MOST_PASSES + 1) * len(rows)) as task:
+        with progress.task("Fitting principal components", 1) as task:
             components = fit_pca(
                 corpus.images,
                 rows,
@@ -213,8 +214,9 @@ def code_space(context: Context, settings: QuantiseRecipe) -> CodeSpace:
                 batch=settings.batch_size,
                 seed=derive_seed(recipe.seed, "components"),
                 device=device,
-                tick=task.advance,
+                tick=by_pass(task, len(rows), MOST_PASSES + 1),
             )
+            task.advance()
         return CodeSpace(components, components.explained, "")
     if settings.encoder == "autoencoder":
         space = CodeSpace(own_autoencoder(corpus, recipe, device, progress), None, "")

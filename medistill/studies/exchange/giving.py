@@ -14,10 +14,10 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import ArtifactError, DataError, DivergedError, MedistillError, UsageError
 from medistill.evaluate.network_keys import STATISTICS
 from medistill.networks.own import NetworkFactory
+from medistill.pace import Pace
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.attacks.initialisation_leakage import leakage
 from medistill.privacy.initialisation import initial_rows
-from medistill.progress import time_left
 from medistill.ranks.ranks import Ranks
 from medistill.recipe import refuse_another_recipe
 from medistill.report.studied_site import StudiedSite
@@ -49,9 +49,10 @@ def studied_sites(
         left_out: errors for which a site sends nothing; another one ends the study.
     """
     giving, log = [site for site in sites if not site.reason], auditor.context.progress
-    started, queue = time.monotonic(), ranks.queue(len(giving))
+    pace, queue = Pace(len(giving), 0, time.monotonic()), ranks.queue(len(giving))
     for n in queue:
-        site, left = giving[n], time_left(started, n, len(giving))
+        pace.advance(n - pace.done, time.monotonic())  # those of other ranks too
+        site, left = giving[n], pace.words(time.monotonic())
         log.say(f"Set of site {site.name}, {n + 1} of {len(giving)} sites{left}." + f" {site.note}".rstrip())
         queue.report(n, asdict(_studied(site, auditor, left_out)))
     found = {site.name: StudiedSite.from_json(queue.reports[n]) for n, site in enumerate(giving)}

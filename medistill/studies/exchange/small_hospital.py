@@ -18,6 +18,7 @@ from medistill.errors import UsageError
 from medistill.evaluate.hospital_curve import HospitalAnswers
 from medistill.evaluate.network_keys import what_decides
 from medistill.evaluate.protocol import small_schedule
+from medistill.nearest_names import did_you_mean
 from medistill.recipe import EvaluateRecipe
 from medistill.studies.exchange.blend import Sent, blended, unblendable
 from medistill.studies.exchange.choice import (
@@ -119,9 +120,10 @@ def refuse_hospital(name: str, sites: Sequence[ExchangeSite]) -> ExchangeSite:
     """
     site = next((one for one in sites if one.name == name), None)
     if site is None:
+        names = [one.name for one in sites]
         raise UsageError(
-            f"exchange.hospital = {name} is no site of the corpus; it has {', '.join(one.name for one in sites)}",
-            expected="one of its sites",
+            f"exchange.hospital = {name} is no site of the corpus{did_you_mean(name, names)}",
+            expected=f"one of its sites: {', '.join(names)}",
             do="correct exchange.hospital",
         )
     if len(site.classes) < LEAST:

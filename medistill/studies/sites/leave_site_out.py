@@ -16,7 +16,8 @@ from medistill.encoders.features import carry_features
 from medistill.errors import ArtifactError, DataError, DivergedError, UsageError
 from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import network_spec
-from medistill.progress import Progress, Silent, time_left
+from medistill.pace import Pace
+from medistill.progress import Progress, Silent
 from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe
 from medistill.recipe.limits import LargeRecipe, refuse_large
@@ -104,11 +105,12 @@ def _work(
     their sets and networks are kept all the same, and found again."""
     if context.spec.encoder is not None:
         ranks.first(lambda: encode_corpus(context))
-    started, queue = time.monotonic(), ranks.queue(len(plans))
+    pace, queue = Pace(len(plans), 0, time.monotonic()), ranks.queue(len(plans))
     for n in queue:
+        pace.advance(n - pace.done, time.monotonic())  # those of other ranks too
         plan = plans[n]
         context.progress.say(
-            f"Without site {plan.site}, {n + 1} of {len(plans)} sites to do{time_left(started, n, len(plans))}."
+            f"Without site {plan.site}, {n + 1} of {len(plans)} sites to do{pace.words(time.monotonic())}."
             + (f" {plan.note}" if plan.note else "")
         )
         done = _done(plan, context, network)

@@ -11,14 +11,12 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
-from medistill.method_names import method_names
+from medistill.method_names import method_names, method_summary
 from medistill.recipe import load_recipe, recipe_names, validate_recipe
-from medistill_cli import options
 from medistill_cli.main import app
 from tests.settings_restored import settings_restored
 
@@ -152,8 +150,11 @@ def test_a_method_is_named_explained_and_applied(method: str) -> None:
 
 
 def test_the_options_methods_are_those_of_recipes() -> None:
-    choices, _ = get_args(get_args(options.Method)[0])
-    assert get_args(choices) == method_names()
+    said = " ".join(CliRunner().invoke(app, ["distill", "--help"]).output.split())
+    assert all(f" {name}: {method_summary(name)}"[:40] in said for name in method_names())
+    for name in (*method_names(), "none-such"):
+        refused = CliRunner().invoke(app, ["recipes", "show", "none-such-either", "--method", name]).output
+        assert ("there is no recipe" in refused) == (name in method_names())
 
 
 def test_a_former_recipe_is_taken_with_a_note_on_stderr(tmp_path: Path) -> None:

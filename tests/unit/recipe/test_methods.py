@@ -265,7 +265,8 @@ def test_what_a_method_does_not_have_is_refused_with_those_that_do(key: str) -> 
 
 def test_a_misspelt_setting_of_another_method_is_named_with_that_method() -> None:
     with pytest.raises(
-        RecipeError, match=r"no setting 'method\.stage'.*such as 'method\.stages' of at-bptt, bptt, pdd,"
+        RecipeError,
+        match=r"no setting 'method\.stage': did you mean 'method\.stages'.*stages' is one of at-bptt, bptt, pdd,",
     ):
         load_recipe("demo", ["method.stage=2"])
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from medistill.recipe import AuditRecipe, EvaluateRecipe, audit_deviations, load_recipe, recipe_names
+from medistill.errors import RecipeError
+from medistill.recipe import AuditRecipe, EvaluateRecipe, audit_deviations, load_recipe, recipe_names, validate_recipe
+from medistill.recipe.former import askable
 from medistill.recipe.strictness import declared
 
 SHIPPED = load_recipe("demo").strictness
@@ -52,3 +54,21 @@ def test_a_setting_that_is_not_told_counts_as_laxer() -> None:
 
 def test_longer_training_than_the_least_that_is_shipped_differs_in_nothing() -> None:
     assert audit_deviations({**SHIPPED, "evaluate.epochs": 5000, "evaluate.raw_epochs": 50}) == ()
+
+
+@pytest.mark.parametrize(("setting", "least"), [("shadows", 4), ("one_run_canaries", 20)])
+def test_what_would_be_made_and_tell_nothing_is_refused_when_the_recipe_is_read(setting: str, least: int) -> None:
+    for count in (1, least - 1):
+        with pytest.raises(RecipeError, match=f"{setting} = {count}.*{least} or more"):
+            load_recipe("demo", [f"audit.{setting}={count}"])
+    for count in (0, least):
+        assert getattr(load_recipe("demo", [f"audit.{setting}={count}"]).audit, setting) == count
+
+
+def test_a_set_that_was_made_when_they_were_taken_can_still_be_used() -> None:
+    plain = load_recipe("demo").model_dump(mode="json")
+    plain["audit"] |= {"shadows": 2, "one_run_canaries": 7}
+    with pytest.raises(RecipeError):
+        validate_recipe(plain, "a recipe")
+    read = validate_recipe(askable(plain), "the recipe inside a set")
+    assert (read.audit.shadows, read.audit.one_run_canaries) == (0, 0)
