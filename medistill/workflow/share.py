@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import refuse_taken_file
 from medistill.errors import GateError, UsageError, first_complaint
+from medistill.privacy import gate
 from medistill.privacy.attacks import letters
-from medistill.privacy.audit import Audit, load_audit
+from medistill.privacy.audit import MAKING, Audit, load_audit
 from medistill.privacy.criterion import Criterion
 from medistill.progress import Progress, Silent
 from medistill.report.audit_statements import verdict_sentence
@@ -25,6 +26,12 @@ from medistill.workflow.audit_seal import sealed_here
 from medistill.workflow.received import receive
 from medistill.workflow.report import read_report
 
+LACKING = {
+    gate.LAXER.key: "audit it by no setting that is laxer than the shipped one",
+    MAKING.key: "audit the folder of the run that made it, on the machine that made it, as it was made",
+    gate.HELD_OUT.key: gate.MORE_HELD_OUT,
+}
+"""Key of what an audit asks of itself -> what to do where it lacks that."""
 
 def share(
     run: str | Path,
@@ -133,22 +140,30 @@ def _audit_of(folder: Path, set_digest: str) -> Audit | None:
 def _kept_back(folder: Path, audit: Audit | None) -> GateError:
     there = (folder / "audit" / "audit.json").is_file()
     missing = "the audit in it is of another set" if there else "it has not been audited"
-    first = f"run `medistill audit {folder}` with the data of the run"
-    if audit is not None and audit.verdict == "fail":
-        first = (
-            "make another set, for instance with --set method.init=noise, --set method.init=quantised (each image "
-            "then begins as the mean of several patients') or --dp-epsilon 8, and audit that"
-        )
-    if audit is not None and any(one.asked in letters.LettersAttack.asks for one in _open(audit)):
-        first = (
-            "look at every image, make the set anew with --set data.burnt_in_text=mask, which needs the extra "
-            "medistill[ocr], and audit that"
-        )
+    first = f"run `medistill audit {folder}` with the data of the run" if audit is None else remedy(audit)
     return GateError(
         f"the set of {folder} is not shared: {missing if audit is None else verdict_sentence(audit)}",
         expected="an audit of this set that passes, by nothing laxer than the shipped thresholds (medistill audit)",
         do=f"{first}; or take it upon yourself with --acknowledge-risk and the reason, which recipients will read",
     )
+
+
+def remedy(audit: Audit) -> str:
+    """What would help a set that its audit does not pass: another set, or what the audit lacked."""
+    if any(one.asked in letters.LettersAttack.asks for one in _open(audit)):
+        return (
+            "look at every image, make the set anew with --set data.burnt_in_text=mask, which needs the extra "
+            "medistill[ocr], and audit that"
+        )
+    if audit.verdict == "fail":
+        return (
+            "make another set, for instance with --set method.init=noise, --set method.init=quantised (each image "
+            "then begins as the mean of several patients') or --dp-epsilon 8, and audit that"
+        )
+    told = [LACKING[one.asked.key] for one in _open(audit) if one.asked.key in LACKING]
+    if not audit.trained:
+        told.append("audit it without --quick")
+    return "; ".join(told) or "audit it anew with more to judge by: the reasons stand beside what was not judged"
 
 
 def _not_sealed(folder: Path) -> GateError:

@@ -46,6 +46,8 @@ def verify(
       medistill verify bundle.zip --trust st-example
       medistill verify bundle.zip --trust st-example.key.json --json
     """
+    from medistill.report.attack_words import counted_words, verdict_text
+    from medistill.visible import visible
     from medistill.workflow.verify import NOT_SHOWN
     from medistill.workflow.verify import verify as verify_bundle
 
@@ -65,6 +67,11 @@ def verify(
     console.print(table)
     if found.findings:
         console.print(_attacks(found.findings))
+        for attack in found.findings:
+            for one in attack.findings:
+                if one.not_looked_for:
+                    asked = f"{attack.plain_words}, {counted_words(one.asked)}: {verdict_text(one)}, {one.reason}."
+                    console.print(Text(visible(asked)), soft_wrap=True)
     console.print("\nThis does not show", style="bold")
     for one in NOT_SHOWN:
         console.print(f"  {one}.")
