@@ -20,8 +20,8 @@ WORDS = (
 )  # fmt: skip
 """Terms of the glossary that the page needs."""
 SIGNED_FOR = (
-    "Compare the SHA-256 above with that of images.safetensors in the manifest.json of the set or of its bundle: if they "
-    "differ, this page is about another set."
+    "Compare the SHA-256 above with that of images.safetensors in the manifest.json of the set or of its bundle: if "
+    "they differ, this page is about another set."
 )
 """What ties a signature to a set."""
 SIGNED = (("Name", ""), ("Role", ""), ("Date", ""), ("Signature", ""))

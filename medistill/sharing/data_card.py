@@ -228,9 +228,7 @@ def _privacy(
 ) -> list[str]:
     formal = escaped(provenance.privacy or "The set does not say what was done for its privacy.")
     tried = f"**Audit:** {escaped(verdict_sentence(audit))}" if audit is not None else "**Audit:** none was made."
-    figures = (
-        [] if audit is None else [f"- {escaped(name_of(one))}: {_criterion(one)}" for one in audit.criteria]
-    )
+    figures = [] if audit is None else [f"- {escaped(name_of(one))}: {_criterion(one)}" for one in audit.criteria]
     risk = statement.acknowledged_risk
     covered = provenance.differential_privacy is not None and (audit is not None or report is not None)
     return [

@@ -31,8 +31,8 @@ from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import verdict
 from medistill.report.worded import worded
 from medistill.report.wording import count, counted
-from medistill.workflow.corpus_record import tested_corpus
 from medistill.visible import json_text
+from medistill.workflow.corpus_record import tested_corpus
 from medistill.workflow.run_summaries import corpus_summary, making_of, set_summary
 
 RECORD = "report.json"

@@ -33,6 +33,7 @@ LACKING = {
 }
 """Key of what an audit asks of itself -> what to do where it lacks that."""
 
+
 def share(
     run: str | Path,
     *,

@@ -20,12 +20,11 @@ from medistill_cli.terminal import out_console
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from medistill.privacy.audit import Audit
     from medistill.privacy.criterion import Verdict
 
-    from medistill.privacy.audit import Audit
-
-EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 4, "not enough evidence": 6}
-"""Verdict -> exit code; 1, 2, 3 and 130 are those of errors, and 5 is what `--require-non-inferior` ends with."""
+EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 4, "not enough evidence": 7}
+"""Verdict -> exit code; 1, 2, 3, 6 and 130 are those of errors, and 5 is what `--require-non-inferior` ends with."""
 
 
 def audit(
@@ -77,7 +76,7 @@ def audit(
     trained on the set to tell who was in the training split. Random originals and held-out patients stand beside it.
     The corpus must be the one that the set was made from, and the set the one that its run made here: of a set alone
     the audit tells what its method gives away, and none passes. Ends in pass (exit code 0), fail (4) or not enough
-    evidence (6), by the thresholds in the recipe (section audit); none passes by laxer ones than those that are
+    evidence (7), by the thresholds in the recipe (section audit); none passes by laxer ones than those that are
     shipped. A report that lies in the run is written again, with the audit in it.
 
     \b

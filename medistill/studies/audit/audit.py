@@ -63,8 +63,8 @@ def audit(
 ) -> Audit:
     """Make every attack of `medistill.privacy.attacks` on the set and on its controls; write ``out/audit.json``.
 
-    ``out/audit.html`` is the same on a sheet of paper. Where ``out`` is the folder ``audit`` of the run, and the run has
-    a report, this is written again, with the audit in it.
+    ``out/audit.html`` is the same on a sheet of paper. Where ``out`` is the folder ``audit`` of the run, and the run
+    has a report, this is written again, with the audit in it.
 
     The search for copies runs on as many random training images too, in which it must find copies, and on held-out
     images of other patients, in which it should find none; other attacks have controls of their own. What networks say
