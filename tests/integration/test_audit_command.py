@@ -152,4 +152,4 @@ def test_the_attacks_stand_beside_their_controls_and_stdout_has_the_verdict(
         assert row.count(shown) == 3
     assert "It took 1 min 15 s" in told.stdout
     assert "What failed: Remains of the picture an image began as: images that give it away" in told.stdout
-    assert "Membership inference: too few <shadows>." in told.stdout
+    assert "Membership inference (not judged): too few <shadows>." in told.stdout

@@ -68,10 +68,10 @@ def verify(
     if found.findings:
         console.print(_attacks(found.findings))
         for attack in found.findings:
-            for one in attack.findings:
-                if one.not_looked_for:
-                    asked = f"{attack.plain_words}, {counted_words(one.asked)}: {verdict_text(one)}, {one.reason}."
-                    console.print(Text(visible(asked)), soft_wrap=True)
+            for finding in attack.findings:
+                if finding.not_looked_for:
+                    asked = f"{attack.plain_words}: {counted_words(finding.asked)} ({verdict_text(finding)})"
+                    console.print(Text(visible(f"{asked}: {finding.reason}.")), soft_wrap=True)
     console.print("\nThis does not show", style="bold")
     for one in NOT_SHOWN:
         console.print(f"  {one}.")
