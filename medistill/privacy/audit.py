@@ -136,6 +136,11 @@ class Audit:
         command: what to type to make it again; empty where it was not made by a command.
         seconds: what it took.
         text: what of burnt-in text was looked for, and found; None where the audit is of a version that did not look.
+        date: on which it was made (UTC), as "2026-12-01"; empty in a bundle, which holds no date, and where an
+            earlier version made it, which told neither this nor the next three.
+        recipe: name of the recipe of the set.
+        method: by which the set was made.
+        images: of the set; 0 where not told.
     """
 
     verdict: Verdict
@@ -161,6 +166,10 @@ class Audit:
     command: str
     seconds: float
     text: TextFigures | None = None
+    date: str = ""
+    recipe: str = ""
+    method: str = ""
+    images: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""

@@ -33,6 +33,7 @@ class Finding:
         groups: classes and sites in which the set fails it too.
         verdict: of it, on everybody and in these.
         reason: why nothing follows, or what to know of it; else empty.
+        not_looked_for: it passes without a look, for that reason: no page may show it as a pass.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Finding:
     groups: int
     verdict: Verdict
     reason: str
+    not_looked_for: bool = False
 
     @property
     def control_unseen(self) -> bool:
@@ -142,7 +144,8 @@ def _finding(criteria: list[Criterion], attack: Attack | None, evidence: Evidenc
     if first.not_looked_for:
         figures = Figures(Estimate.impossible(first.reason), figures.control, figures.originals)
     verdict = decide(criteria)
-    return Finding(first.name, first.asked, first.threshold, figures, len(groups), verdict, first.reason)
+    unseen = first.not_looked_for and verdict == "pass"
+    return Finding(first.name, first.asked, first.threshold, figures, len(groups), verdict, first.reason, unseen)
 
 
 def _alike(one: float | None, other: float) -> bool:

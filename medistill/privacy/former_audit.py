@@ -54,6 +54,8 @@ _ATTACKS = {
 _OF_PEOPLE = re.compile(r"(?:Patients found|AUC) \((.+?) attack[,)]")
 """How it names one on membership."""
 _FIELDS = ("key", "bound", "reads_as", "setting", "passes_unseen")
+UNTOLD = {"date": "", "recipe": "", "method": "", "images": 0}
+"""What earlier versions did not say of the set and the day."""
 _UNKNOWN = ("other", "at most", "share", "", False)
 
 
@@ -62,7 +64,7 @@ def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
     schema, criteria, rules = known.get("schema"), known.get("criteria"), known.get("rules")
     if isinstance(criteria, list | tuple):
         criteria = [_with_attack(one) for one in criteria]
-        known = {**known, "criteria": criteria}
+        known = {**UNTOLD, **known, "criteria": criteria}
     if isinstance(tried := known.get("membership"), Mapping):
         known = {**known, "membership": {"one_run": None, "soft_labels": None, **tried}}
     if isinstance(rules, list | tuple):

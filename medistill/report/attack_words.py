@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.attack import NOT_MADE, Knowledge
+from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.copy_search import ITSELF
 from medistill.privacy.criterion import Asked, Criterion, Reading
 from medistill.privacy.findings import Finding
@@ -23,6 +24,9 @@ KNOWLEDGE: Mapping[Knowledge, str] = {
 }
 """What an attacker has -> its name in a sentence."""
 COUNTED: Mapping[str, str] = {
+    "making": "how many",
+    "laxer settings": "how many",
+    "held out": "how many",
     "copies": "images that are copies",
     "pasted": "images made of them",
     "recovered": "images that give it away",
@@ -40,6 +44,10 @@ COUNTED: Mapping[str, str] = {
 """Key of a criterion -> what its figure is a share or number of."""
 NOT_ASKED = (NOT_MADE.reason, ITSELF.reason)
 """Why a control has no figure, where that is no fault."""
+UNASKED = "not asked"
+"""In place of a verdict, where there was nothing to look for, and of the figure of a control that there cannot be."""
+NOT_LOOKED_FOR = "not looked for"
+"""In place of a figure, likewise."""
 
 
 def who(knows: Sequence[Knowledge]) -> str:
@@ -73,15 +81,37 @@ def limit_text(asked: Asked, threshold: float) -> str:
     return f"{asked.bound}{NO_BREAK}{value}"
 
 
+def verdict_word(told: Criterion | Finding) -> str:
+    """The verdict as every table and list shows it. What passes without a look is not shown as a pass."""
+    if told.not_looked_for:
+        return UNASKED
+    return "not judged" if told.verdict == "not enough evidence" else told.verdict
+
+
 def verdict_text(finding: Finding) -> str:
     """The verdict of a row, with the classes and sites that fail it too."""
-    word = "not judged" if finding.verdict == "not enough evidence" else finding.verdict
     if not finding.groups:
-        return word
-    return f"{word}, with {counted(finding.groups, 'class or site', 'classes or sites')}"
+        return verdict_word(finding)
+    return f"{verdict_word(finding)}, with {counted(finding.groups, 'class or site', 'classes or sites')}"
 
 
-def self_asked_text(criterion: Criterion) -> str:
-    """Something that the audit asks of itself, in a sentence's part."""
-    found = "not known" if criterion.figure is None else figure_text(criterion.figure, criterion.asked.reads_as)
-    return f"{criterion.name}: {found}, {limit_text(criterion.asked, criterion.threshold)} ({criterion.verdict})"
+def name_of(criterion: Criterion) -> str:
+    """What a criterion asks, in the words of the page: "The same picture, point by point: images that are copies"."""
+    attack = next((one for one in all_attacks() if one.name == criterion.attack), None)
+    if attack is None:
+        return criterion.name
+    group = criterion.name.partition(" attack, ")[2].removesuffix(")")  # as a score attack ends the name of a cell
+    what = counted_words(criterion.asked)
+    return f"{attack.plain_words or attack.display_name}: {what}{f', {group}' if group else ''}"
+
+
+def found_text(criterion: Criterion) -> str:
+    """What was found, as the page has it."""
+    if criterion.not_looked_for:
+        return NOT_LOOKED_FOR
+    return "not known" if criterion.figure is None else figure_text(criterion.figure, criterion.asked.reads_as)
+
+
+def asked_text(criterion: Criterion) -> str:
+    """What was asked for: "at most 5 %"."""
+    return limit_text(criterion.asked, criterion.threshold)

@@ -13,7 +13,8 @@ from medistill.privacy.criterion import Criterion, Verdict
 from medistill.privacy.gate import LAXER
 from medistill.privacy.membership import AttackCell, MembershipAttack, Source
 from medistill.privacy.score_attack import ATTACKED_AT
-from medistill.report.wording import count, number, short
+from medistill.report.attack_words import asked_text, found_text, name_of
+from medistill.report.wording import count
 
 SUBJECT_NAMES: dict[Subject, str] = {
     "distilled": "Distilled images",
@@ -117,11 +118,11 @@ def _consequence(audit: Audit) -> str:
             "nothing can be found."
         )
     failed = [
-        f"{one.name}, {found_text(one)} where {asked_text(one)} was asked"
+        f"{name_of(one)}, {found_text(one)} where {asked_text(one)} was asked"
         for one in audit.criteria
         if one.verdict == "fail"
     ]
-    untold = [one.name for one in audit.criteria if one.verdict == "not enough evidence"]
+    untold = [name_of(one) for one in audit.criteria if one.verdict == "not enough evidence"]
     return " ".join(
         [
             "It should not leave the house." if failed else "It should not leave the house on this evidence.",
@@ -135,20 +136,6 @@ def _first(entries: Sequence[str]) -> str:
     """The first of several, and how many more there are."""
     more = len(entries) - MOST_NAMED
     return "; ".join([*entries[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])
-
-
-def found_text(criterion: Criterion) -> str:
-    """What was found, as a person would write it."""
-    if criterion.not_looked_for:
-        return "not looked for"
-    if criterion.figure is None:
-        return "not known"
-    return f"{criterion.figure:.0f}" if criterion.asked.reads_as == "count" else number(criterion.figure)
-
-
-def asked_text(criterion: Criterion) -> str:
-    """What was asked for: "at most 0.05"."""
-    return f"{criterion.asked.bound} {short(criterion.threshold)}"
 
 
 def attack_remarks(audit: Audit) -> tuple[str, ...]:

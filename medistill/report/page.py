@@ -41,6 +41,7 @@ class Masthead:
         heading: its one first heading.
         lede: what it is about.
         callout: the result, where there is one.
+        facts: what the page is of, a term and what it is each.
     """
 
     template: ClassVar[str] = "masthead.j2"
@@ -48,6 +49,7 @@ class Masthead:
     heading: str
     lede: str
     callout: Callout | None = None
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

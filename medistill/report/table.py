@@ -90,6 +90,11 @@ class Table:
     style: Style = ""
 
     @property
+    def stacks(self) -> bool:
+        """On a narrow screen its cells stand below each other, each with its heading."""
+        return self.style in ("sheet", "gate")
+
+    @property
     def rows(self) -> tuple[Row, ...]:
         """Those of all groups."""
         return tuple(row for group in self.groups for row in group.rows)

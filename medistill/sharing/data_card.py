@@ -20,6 +20,7 @@ from medistill.recipe.arms import HEADLINE
 from medistill.recipe.class_map import ClassMap
 from medistill.report import wording
 from medistill.report.arm_style import arm_name
+from medistill.report.attack_words import asked_text, found_text, name_of, verdict_word
 from medistill.report.audit_statements import verdict_sentence
 from medistill.report.encoder_statements import NOT_EXPECTED, from_scratch_learns
 from medistill.report.estimates import with_interval
@@ -227,9 +228,7 @@ def _privacy(
 ) -> list[str]:
     formal = escaped(provenance.privacy or "The set does not say what was done for its privacy.")
     tried = f"**Audit:** {escaped(verdict_sentence(audit))}" if audit is not None else "**Audit:** none was made."
-    figures = (
-        [] if audit is None else [f"- {escaped(one.name)}: {_criterion(one)} ({one.verdict})" for one in audit.criteria]
-    )
+    figures = [] if audit is None else [f"- {escaped(name_of(one))}: {_criterion(one)}" for one in audit.criteria]
     risk = statement.acknowledged_risk
     covered = provenance.differential_privacy is not None and (audit is not None or report is not None)
     return [
@@ -248,9 +247,8 @@ def _privacy(
 
 
 def _criterion(one: Criterion) -> str:
-    if one.not_looked_for:
-        return "not looked for"
-    return "could not be judged" if one.figure is None else f"{one.figure:.3g}"
+    why = f": {escaped(one.reason)}" if one.not_looked_for else ""
+    return f"{found_text(one)}, {asked_text(one)} ({verdict_word(one)}{why})"
 
 
 def _use(distilled: DistilledSet, provenance: SharedProvenance) -> list[str]:

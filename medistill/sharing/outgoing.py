@@ -94,7 +94,9 @@ def outgoing_audit(audit: Audit, sites: Mapping[str, str]) -> Audit:
     text = audit.text
     if text is not None:
         text = replace(text, overlays=tuple(replace(one, site=sites[one.site]) for one in text.overlays))
-    return replace(audit, criteria=criteria, copies=copies, membership=membership, text=text, corpus="", command="")
+    return replace(
+        audit, criteria=criteria, copies=copies, membership=membership, text=text, corpus="", command="", date=""
+    )
 
 
 def _without_site(name: str, sites: Mapping[str, str]) -> str:

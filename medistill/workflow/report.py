@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from medistill.artifacts.atomic import write_json, write_text
+from medistill.artifacts.atomic import read_json, write_json, write_text
 from medistill.artifacts.cache import cache_root
 from medistill.artifacts.classifier import TESTED
 from medistill.artifacts.corpus import load_corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.kept import read_result
+from medistill.artifacts.record import plain
 from medistill.errors import ArtifactError, MedistillError
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.published import load_benchmark
 from medistill.privacy.audit import Audit, load_audit
+from medistill.progress import Progress
 from medistill.quantisation.record import Quantisation
 from medistill.report.held_out_sites import load_sites
 from medistill.report.pictures import ClassPictures, class_pictures
@@ -28,9 +31,11 @@ from medistill.report.summaries import CorpusSummary, SetSummary
 from medistill.report.verdict import verdict
 from medistill.report.worded import worded
 from medistill.report.wording import count, counted
+from medistill.visible import json_text
 from medistill.workflow.corpus_record import tested_corpus
 from medistill.workflow.run_summaries import corpus_summary, making_of, set_summary
 
+RECORD = "report.json"
 SOURCES = {True: "phantoms", False: "real ones", None: "originals"}
 """What the source images are called, by whether they are synthetic."""
 
@@ -55,10 +60,34 @@ def write_report(run: str | Path, *, show_real: bool = False) -> Report:
         class_pictures(distilled.viewable(), distilled.labels, distilled.class_names) if distilled is not None else ()
     )
     page = render_html(report, pictures, real)
-    write_json(folder / "report.json", report.as_json())
+    write_json(folder / RECORD, report.as_json())
     write_text(folder / "report.md", markdown(report))
     write_text(folder / "report.html", page, private=show_real)
     return report
+
+
+def renew_report(run: Path, progress: Progress) -> None:
+    """Write the report of a run again, as openly as it lies there; a run without one stays without.
+
+    What was found before stands by itself: where the report cannot be written, this is said, and nothing is raised.
+    """
+    if not (run / RECORD).is_file():
+        return
+    try:
+        write_report(run, show_real=read_json(run / RECORD, "report").get("shows_real") is True)
+    except MedistillError as error:
+        progress.say(f"The report of {run} could not be written again: {error.seen}.")
+
+
+def tells_of(run: Path, audit: Audit) -> bool:
+    """Whether the report that lies in a run has this very audit in it."""
+    if not (run / RECORD).is_file():
+        return False
+    try:
+        told = read_json(run / RECORD, "report").get("audit")
+    except ArtifactError:
+        return False
+    return bool(told == json.loads(json_text(plain(audit.as_json()))))
 
 
 def read_report(run: str | Path) -> Report:

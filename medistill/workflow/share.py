@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import refuse_taken_file
 from medistill.errors import GateError, MedistillError, RecipeError, UsageError, first_complaint
+from medistill.privacy import gate
 from medistill.privacy.attacks import letters
-from medistill.privacy.audit import Audit, load_audit
+from medistill.privacy.audit import MAKING, Audit, load_audit
 from medistill.privacy.criterion import Criterion
-from medistill.privacy.gate import LAXER
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, override_recipe
 from medistill.report.audit_statements import verdict_sentence
@@ -26,6 +26,12 @@ from medistill.sharing.statement import Statement
 from medistill.workflow.audit_seal import sealed_here
 from medistill.workflow.received import receive
 from medistill.workflow.report import read_report
+
+LACKING = {
+    MAKING.key: "audit the folder of the run that made it, on the machine that made it, as it was made",
+    gate.HELD_OUT.key: gate.MORE_HELD_OUT,
+}
+"""Key of what an audit asks of itself -> what to do where it lacks that."""
 
 
 def share(
@@ -135,21 +141,30 @@ def _audit_of(folder: Path, set_digest: str) -> Audit | None:
 def _kept_back(folder: Path, audit: Audit | None, distilled: DistilledSet) -> GateError:
     there = (folder / "audit" / "audit.json").is_file()
     missing = "the audit in it is of another set" if there else "it has not been audited"
-    first = f"run `medistill audit {folder}` with the data of the run"
-    if audit is not None and audit.verdict == "fail":
-        first = f"make another set{_otherwise(distilled)}, and audit that"
-    elif audit is not None:
-        first = _what_it_lacks(folder, audit)
-    if audit is not None and any(one.asked in letters.LettersAttack.asks for one in _open(audit)):
-        first = (
-            "look at every image, make the set anew with --set data.burnt_in_text=mask, which needs the extra "
-            "medistill[ocr], and audit that"
-        )
+    again = f"run `medistill audit {folder}` with the data of the run"
+    first = again if audit is None else remedy(audit, distilled)
     return GateError(
         f"the set of {folder} is not shared: {missing if audit is None else verdict_sentence(audit)}",
         expected="an audit of this set that passes, by nothing laxer than the shipped thresholds (medistill audit)",
         do=f"{first}; or take it upon yourself with --acknowledge-risk and the reason, which recipients will read",
     )
+
+
+def remedy(audit: Audit, distilled: DistilledSet) -> str:
+    """What would help a set that its audit does not pass: another set, or what the audit lacked."""
+    if any(one.asked in letters.LettersAttack.asks for one in _open(audit)):
+        return (
+            "look at every image, make the set anew with --set data.burnt_in_text=mask, which needs the extra "
+            "medistill[ocr], and audit that"
+        )
+    if audit.verdict == "fail":
+        return f"make another set{_otherwise(distilled)}, and audit that"
+    told = [LACKING[one.asked.key] for one in _open(audit) if one.asked.key in LACKING]
+    if laxer := [f"--set {one.setting}={one.shipped:g}" for one in audit.deviations if one.laxer]:
+        told.append(f"audit it with {' '.join(laxer)}, as these settings are shipped")
+    if not audit.trained:
+        told.append("audit it without --quick")
+    return "; ".join(told) or "audit it anew with more to judge by: the reasons stand beside what was not judged"
 
 
 def _otherwise(distilled: DistilledSet) -> str:
@@ -187,17 +202,6 @@ def _takes(recipe: Recipe, overrides: list[str]) -> bool:
         return override_recipe(recipe, overrides, "it").digest != recipe.digest
     except RecipeError:
         return False
-
-
-def _what_it_lacks(folder: Path, audit: Audit) -> str:
-    """What to do where an audit could not judge."""
-    page, again = folder / "audit" / "audit.html", f"repeat `medistill audit {folder}` with the data of the run"
-    if any(one.asked == LAXER for one in _open(audit)):
-        shipped = [f"--set {one.setting}={one.shipped:g}" for one in audit.deviations if one.laxer]
-        return f"{again} and {' '.join(shipped)}, as these settings are shipped"
-    if not audit.trained:
-        return f"{again} and without --quick"
-    return f"see in {page} what could not be judged, and what would help"
 
 
 def _not_sealed(folder: Path) -> GateError:

@@ -18,6 +18,7 @@ from medistill.privacy.findings import AttackFindings, findings
 from medistill.privacy.letters import TextFigures
 from medistill.privacy.spent import Spent
 from medistill.recipe import UNITS
+from medistill.report.attack_words import UNASKED, verdict_word
 from medistill.report.audit_statements import deviations_sentence
 from medistill.report.text_statements import originals_text, text_sentences
 from medistill.report.tile_statements import tile_sentence
@@ -101,6 +102,7 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
     manifest = opened.manifest
     count, *shape = manifest.set.shape
     held = sum(map(len, opened.files.values()))
+    found = () if opened.audit is None else findings(opened.audit)
     checks = (
         Check("Archive", "passed", f"{len(opened.files)} files, {held} bytes, laid out as medistill writes them"),
         Check("Files", "passed", "none missing, none added; the SHA-256 of each is the one in the manifest"),
@@ -119,25 +121,26 @@ def verify(bundle: str | Path, *, trust: str | None = None, today: date) -> Veri
         _pages_check(unconfirmed_pages(opened)),
         _signature_check(key),
         *_declared(manifest, opened.audit, key),
-        _statement_check(opened.statement),
+        _statement_check(opened.statement, found),
     )
     return Verification(
         checks,
         signer=None if key is None else key.name,
         fingerprint=None if key is None else key.fingerprint,
         manifest=manifest,
-        findings=() if opened.audit is None else findings(opened.audit),
+        findings=found,
         statement=opened.statement,
     )
 
 
-def _statement_check(statement: PrivacyStatement | None) -> Check:
+def _statement_check(statement: PrivacyStatement | None, found: tuple[AttackFindings, ...]) -> Check:
     """What the bundle says of its privacy for programs, which `Bundle.open` has held to audit and guarantee."""
     name = "Privacy statement"
     if statement is None:
         return Check(name, "missing", "none: the version that wrote the bundle did not write any")
-    found = [finding.verdict for attack in statement.attacks for finding in attack.findings]
-    tried = f"{len(statement.attacks)} attacks, {found.count('fail')} of {len(found)} figures fail" if found else "none"
+    told = [verdict_word(finding) for attack in found for finding in attack.findings]
+    unasked = f", {told.count(UNASKED)} not asked" if UNASKED in told else ""
+    tried = f"{len(found)} attacks, {told.count('fail')} of {len(told)} figures fail{unasked}" if told else "none"
     return Check(name, "declared", f"attacks: {tried}; figure by figure what audit and guarantee beside it say")
 
 

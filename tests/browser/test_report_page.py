@@ -197,6 +197,18 @@ def test_print_has_every_fold_and_fits_the_paper(browser: Any, pages: dict[str, 
 
 
 @pytest.mark.parametrize("name", ["audit", "every attack", "report"])
+def test_on_a_phone_the_rows_of_an_audit_stack_and_nothing_lies_beside_the_screen(
+    browser: Any, pages: dict[str, Path], name: str
+) -> None:
+    page = opened(browser, pages[name], width=390)
+    tables = "[...document.querySelectorAll('table.sheet, table.gate')]"
+    over = page.evaluate(f"{tables}.map(table => table.scrollWidth - table.parentNode.clientWidth)")
+    assert over
+    assert max(over) <= 0
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["audit", "every attack", "report"])
 def test_the_table_of_attacks_is_printed_on_one_sheet_and_nothing_of_it_is_cut(
     browser: Any, pages: dict[str, Path], name: str
 ) -> None:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from medistill.errors import ArtifactError
 from medistill.privacy.accounting import ACCOUNTANT, MECHANISM, Guarantee, spent_epsilon
+from medistill.privacy.attacks.letters import no_text
 from medistill.privacy.findings import findings
 from medistill.privacy.spent import Spent
 from medistill.recipe import load_recipe
@@ -102,6 +103,22 @@ def test_whether_text_was_looked_for_is_told(
     write_archive(tmp_path / "read.zip", files)
     found, told = state_of(tmp_path / "read.zip", "Burnt-in text")
     assert (found, words in told) == (state, True)
+
+
+def test_what_the_sender_did_not_look_for_is_shown_as_no_pass(tmp_path: Path, ours: Path) -> None:
+    made = sent_bundle.small_set()
+    audit = sent_bundle.audit_of(made.digest(), "pass")
+    text = replace(report_example.text_figures(), side=32, legible=False, originals="", reader="", images=0)
+    unread = tuple(replace(one, attack="letters") for one in no_text(text))
+    others = tuple(one for one in audit.criteria if one.attack != "letters")
+    audit = replace(audit, criteria=(*others, *unread), text=text)
+    write_archive(
+        tmp_path / "unread.zip", pack(made, Statement(licence="CC-BY-4.0", intended_use="Tests"), audit=audit)
+    )
+    state, told = state_of(tmp_path / "unread.zip", "Privacy statement")
+    assert (state, "2 not asked" in told) == ("declared", True)
+    said = " ".join(typed(tmp_path / "unread.zip")[1].split())
+    assert said.count("(not asked): images of 32 pixels are too small for letters") == 2
 
 
 def test_the_signature_of_a_trusted_key_passes(signed: Path, theirs: Path, ours: Path) -> None:

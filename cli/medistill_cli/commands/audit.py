@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from medistill.artifacts.distilled_set import DistilledSet
     from medistill.privacy.audit import Audit
+    from medistill.privacy.criterion import Verdict
 
-GATE_FAILED = 4
-"""Exit code where the set fails the audit."""
+EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 4, "not enough evidence": 7}
+"""Verdict -> exit code; 1, 2, 3, 6 and 130 are those of errors, and 5 is what `--require-non-inferior` ends with."""
 
 
 def audit(
@@ -76,8 +77,9 @@ def audit(
     Looks for copies of training images and for remains of the images that the set began as, and attacks networks
     trained on the set to tell who was in the training split. Random originals and held-out patients stand beside it.
     The corpus must be the one that the set was made from, and the set the one that its run made here: of a set alone
-    the audit tells what its method gives away, and none passes. Ends in pass, fail (exit code 4) or not enough
-    evidence, by the thresholds in the recipe (section audit); none passes by laxer ones than those that are shipped.
+    the audit tells what its method gives away, and none passes. Ends in pass (exit code 0), fail (4) or not enough
+    evidence (7), by the thresholds in the recipe (section audit); none passes by laxer ones than those that are
+    shipped. A report that lies in the run is written again, with the audit in it.
 
     \b
     Examples:
@@ -90,13 +92,16 @@ def audit(
     with sharing("repeat", processes, rank_timeout) as (progress, ranks):
         from medistill.artifacts.cache import cache_root
         from medistill.artifacts.new_folder import refuse_unwritable
+        from medistill.report.audit_statements import standing
         from medistill.studies.audit.audit import audit as audit_set
+        from medistill.studies.audit.former import is_of_run, refuse_what_lies_there
+        from medistill.workflow.report import tells_of
         from medistill.workflow.shared_places import refuse_unlike, refuse_unshared
 
         distilled, run = load_set(source, trust).distilled, run_of(source)
         folder = out or (run / "audit" if run is not None else Path("medistill-audit"))
         refuse_unwritable(folder)
-        _refuse_what_lies_there(folder, distilled, named=out is not None or run is None, quick=quick)
+        refuse_what_lies_there(folder, distilled, run=run, quick=quick)  # before anything is read
         chosen = recipe_of_set(distilled, source, None, overrides_of(settings), allow_large=allow_large_recipe)
         ranks.lead(lambda: bring_again(decoder, chosen))
         ranks.lead(lambda: bring_denoiser_again(denoiser, chosen))
@@ -128,55 +133,46 @@ def audit(
         print_json({"out": str(folder), **found.as_json()})
     else:
         _print(found)
+        told = run is not None and is_of_run(folder, run) and tells_of(run, found)
         print_written(
             {
                 "audit": folder / "audit.json",
                 "the same to read, print and sign by": folder / "audit.html",
                 **({"closest pairs: DO NOT SHARE": folder / "pairs.html"} if show_real else {}),
+                **({"the report, with the audit in it": run / "report.html"} if run is not None and told else {}),
                 **({"what sites share: DO NOT SHARE": folder / "overlays.html"} if _shows_overlays(found) else {}),
             }
         )
-        if run is not None and out is None:
-            print_next([(["medistill", "report", str(run)], "write the report again, with the audit in it")])
-    if found.verdict == "fail":
-        raise typer.Exit(GATE_FAILED)
+        if run is not None and is_of_run(folder, run):
+            _print_next(found, distilled, run)
+    if code := EXIT_CODES[standing(found)]:
+        raise typer.Exit(code)
+
+
+def _print_next(found: Audit, distilled: DistilledSet, run: Path) -> None:
+    """What to do next: share the set, or what would help; and the report, where it could not be written again."""
+    from medistill.report.audit_statements import standing
+    from medistill.workflow.report import tells_of
+    from medistill.workflow.share import remedy
+
+    commands = []
+    if standing(found) == "pass":
+        wanted = ["--licence", "LICENCE", "--intended-use", "WHAT FOR"]
+        commands.append((["medistill", "share", str(run), *wanted], "put the set into a bundle that may leave"))
+    if not tells_of(run, found) and (run / "evaluation" / "evaluation.json").is_file():
+        commands.append((["medistill", "report", str(run)], "write the report, with the audit in it"))
+    if standing(found) == "pass":
+        print_next(commands)
+        return
+    console = out_console()
+    console.print("\nNext:", style="bold")
+    console.print(f"  {remedy(found, distilled)}.", soft_wrap=True)
+    for words, what in commands:
+        console.print(f"  {shlex.join(words)}  # {what}", soft_wrap=True)
 
 
 def _shows_overlays(found: Audit) -> bool:
     return found.text is not None and any(one.likeness is not None for one in found.text.overlays)
-
-
-def _refuse_what_lies_there(folder: Path, distilled: DistilledSet, *, named: bool, quick: bool) -> None:
-    """Refuse to write over an audit that this one cannot stand for.
-
-    Args:
-        folder: where it would lie.
-        distilled: the set.
-        named: the folder is not that of the set's own run, and may hold what was found about another.
-        quick: this one asks less than a whole one of the same set.
-    """
-    from medistill.errors import ArtifactError, UsageError
-    from medistill.privacy.audit import load_audit
-
-    if not (folder / "audit.json").is_file():
-        return
-    try:
-        known = load_audit(folder / "audit.json")
-    except ArtifactError:
-        known = None
-    same = known is not None and known.set_digest == distilled.digest()
-    if named and not same:
-        raise UsageError(
-            f"{folder} holds the audit of another set, or one that cannot be read",
-            expected="a new folder, or that of an earlier audit of this set",
-            do="name another folder with --out",
-        )
-    if quick and same and known is not None and known.trained:
-        raise UsageError(
-            f"{folder} holds a whole audit of this set, which says: {known.verdict}",
-            expected="no answer in its place that asks less",
-            do=f"read {folder / 'audit.html'}, or repeat the whole audit; a quick one may be written elsewhere (--out)",
-        )
 
 
 def _command(source: Path, data: Path | None, labels: Path | None, settings: list[str] | None, *, quick: bool) -> str:
@@ -195,12 +191,8 @@ def _print(found: Audit) -> None:
     from medistill.pace import duration
     from medistill.privacy.attack_registry import space_name
     from medistill.privacy.gate import LAXER
-    from medistill.report.audit_statements import (
-        SUBJECT_NAMES,
-        asked_text,
-        found_text,
-        verdict_sentence,
-    )
+    from medistill.report.attack_words import asked_text, found_text, name_of, verdict_word
+    from medistill.report.audit_statements import SUBJECT_NAMES, verdict_sentence
     from medistill.report.one_run_statements import one_run_sentences
     from medistill.report.text_statements import text_sentences
 
@@ -209,7 +201,7 @@ def _print(found: Audit) -> None:
     for heading in ("Criterion", "Found", "Asked for", "Verdict"):
         asked.add_column(heading, justify="left" if heading in ("Criterion", "Verdict") else "right")
     for one in found.criteria:
-        asked.add_row(one.name, found_text(one), asked_text(one), one.verdict)
+        asked.add_row(name_of(one), found_text(one), asked_text(one), verdict_word(one))
     copies = Table(title="Search for copies", title_justify="left", title_style="bold")
     copies.add_column("Compared in")
     for subject in SUBJECT_NAMES.values():
@@ -227,8 +219,8 @@ def _print(found: Audit) -> None:
             for said in one_run_sentences(found.membership.one_run, found.split_unit):
                 console.print(said, soft_wrap=True)
     for one in found.criteria:
-        if one.reason and one.asked != LAXER and not one.not_looked_for:  # the sentences below tell these
-            console.print(f"{one.name}: {one.reason}.", soft_wrap=True)
+        if one.reason and one.asked != LAXER:  # the last sentence tells these
+            console.print(f"{name_of(one)} ({verdict_word(one)}): {one.reason}.", soft_wrap=True)
     for said in text_sentences(found.text):
         if said:
             console.print(said, soft_wrap=True)

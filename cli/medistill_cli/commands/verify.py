@@ -55,6 +55,10 @@ def verify(
       medistill verify bundle.zip --trust st-example
       medistill verify bundle.zip --trust st-example.key.json --json
     """
+    from rich.text import Text
+
+    from medistill.report.attack_words import counted_words, verdict_text
+    from medistill.visible import visible
     from medistill.workflow.verify import NOT_SHOWN
     from medistill.workflow.verify import verify as verify_bundle
 
@@ -67,6 +71,11 @@ def verify(
         console.print(_checks(str(bundle), found.checks))
         if found.findings:
             console.print(_attacks(found.findings))
+        for attack in found.findings:
+            for finding in attack.findings:
+                if finding.not_looked_for:
+                    asked = f"{attack.plain_words}: {counted_words(finding.asked)} ({verdict_text(finding)})"
+                    console.print(Text(visible(f"{asked}: {finding.reason}.")), soft_wrap=True)
     else:
         _print_summary(str(bundle), found)
     console.print("\nThis does not show", style="bold")
@@ -118,12 +127,13 @@ def _print_audit(found: tuple[AttackFindings, ...]) -> None:
     from medistill.visible import visible
 
     console, figures = out_console(), [(attack, one) for attack in found for one in attack.findings]
-    verdicts = [one.verdict for _, one in figures]
-    count = f"{verdicts.count('pass')} pass, {verdicts.count('fail')} fail"
+    asked = [one.verdict for _, one in figures if not one.not_looked_for]
+    count = f"{asked.count('pass')} pass, {asked.count('fail')} fail"
     console.print("\nWhat the sender's audit says", style="bold")
     console.print(
         f"{len(found)} attacks with {len(figures)} figures: {count}, "
-        f"{verdicts.count('not enough evidence')} could not be judged."
+        f"{asked.count('not enough evidence')} could not be judged"
+        f"{f', {len(figures) - len(asked)} not asked' if len(asked) < len(figures) else ''}."
     )
     open_ = sorted((one for one in figures if one[1].verdict != "pass"), key=lambda one: one[1].verdict != "fail")
     for attack, one in open_[:MOST_OPEN]:

@@ -60,7 +60,7 @@ def _body(table: Table, group: Group, writer: Writer) -> Markup:
         )
     following = (*group.rows[1:], None)
     rows = Markup("").join(
-        _row(table.columns, row, writer, remarked=after is not None and _is_remark(after))
+        _row(table.columns, row, writer, remarked=after is not None and _is_remark(after), stacks=table.stacks)
         for row, after in zip(group.rows, following, strict=False)
     )
     return Markup("<tbody{}>\n{}{}</tbody>\n").format(Markup(' class="group"') if group.title else "", heading, rows)
@@ -71,19 +71,19 @@ def _is_remark(row: Row) -> bool:
     return len(row) == 1 and isinstance(row[0], Span)
 
 
-def _row(columns: tuple[Column, ...], row: Row, writer: Writer, *, remarked: bool) -> Markup:
+def _row(columns: tuple[Column, ...], row: Row, writer: Writer, *, remarked: bool, stacks: bool) -> Markup:
     opening = Markup('<tr class="told">') if remarked else Markup("<tr>")
     if _is_remark(row):
         return Markup("{}{}</tr>\n").format(opening, _cell(columns[0], row[0], writer))
     first = Markup('<th scope="row">{}</th>').format(writer.value(columns[0].kind, row[0], columns[0].digits))
     cells, place = [first], 1
     for cell in row[1:]:
-        cells.append(_cell(columns[place], cell, writer))
+        cells.append(_cell(columns[place], cell, writer, stacks=stacks))
         place += cell.width if isinstance(cell, Span) else 1
     return Markup("{}{}</tr>\n").format(opening, Markup("").join(cells))
 
 
-def _cell(column: Column, cell: Cell, writer: Writer) -> Markup:
+def _cell(column: Column, cell: Cell, writer: Writer, *, stacks: bool = False) -> Markup:
     right = " n" if column.right else ""
     if isinstance(cell, Span):
         words = "small why" if cell.small else "why"
@@ -93,4 +93,5 @@ def _cell(column: Column, cell: Cell, writer: Writer) -> Markup:
         ground = Markup('<i style="opacity: {:.2f}" aria-hidden="true"></i>').format(cell.depth)
         return Markup('<td class="{}">{}<span>{}</span></td>').format(classes, ground, writer.text(cell.text))
     written = Markup("") if cell is None else writer.value(column.kind, cell, column.digits)
-    return Markup("<td{}>{}</td>").format(Markup(' class="n"') if right else "", written)
+    label = Markup(' data-label="{}"').format(column.heading) if stacks and isinstance(column.heading, str) else ""
+    return Markup("<td{}{}>{}</td>").format(Markup(' class="n"') if right else "", label, written)

@@ -7,25 +7,29 @@ from collections.abc import Iterator
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.attack import Knowledge
 from medistill.privacy.audit import Audit
-from medistill.privacy.criterion import Reading
+from medistill.privacy.criterion import Criterion, Reading
 from medistill.privacy.findings import AttackFindings, Finding, asked_of_audit, findings
 from medistill.report.attack_words import (
     NOT_ASKED,
+    NOT_LOOKED_FOR,
+    UNASKED,
+    asked_text,
     counted_words,
     figure_text,
+    found_text,
     limit_text,
     limits_text,
-    self_asked_text,
     verdict_text,
+    verdict_word,
     who,
 )
-from medistill.report.audit_statements import deviations_sentence
+from medistill.report.audit_statements import reason_text
 from medistill.report.blocks import Block, Bullets, Heading, Prose
 from medistill.report.section import Section
 from medistill.report.table import Cell, Column, Group, Row, Table
 from medistill.report.text import Link, Missing, Note, Small, Strong, Unavailable
 from medistill.report.view import ReportView
-from medistill.report.wording import level, sentences
+from medistill.report.wording import level
 
 READ = (
     "Each row is something that was tried on the set. What it found stands beside its limit, and beside what the same "
@@ -33,10 +37,10 @@ READ = (
     "it does not, that it finds none in the set says little."
 )
 RULE = (
-    "The set passes only if every row passes and the audit itself was sound. One row that fails fails the set; one "
-    "that could not be judged keeps it from passing. A figure that is an estimate fails only if its whole interval "
-    "lies beyond the limit; if the figure alone does, the row is not judged. The limits are in the recipe. No standard "
-    "gives any."
+    "The set passes only if every row passes. One row that fails fails the set; one that could not be judged keeps it "
+    "from passing. “Not asked” stands where there was nothing to look for, with the reason: it is no pass, and keeps "
+    "no set from one. A figure that is an estimate fails only if its whole interval lies beyond the limit; if the "
+    "figure alone does, the row is not judged. The limits are in the recipe. No standard gives any."
 )
 """The gate's rule (`medistill.privacy.gate`), for those who sign by it."""
 NOT_SHOWN = (
@@ -44,6 +48,8 @@ NOT_SHOWN = (
     "That the set is free of personal data, which is a legal judgement and not a measurement.",
 )
 """What no audit shows."""
+OF_ITSELF = "The audit itself"
+"""Above what the audit asks of itself."""
 CONTROL_UNSEEN = "real pictures of patients pass here too, so that a pass says little of the set"
 """Why a row that passes is no reassurance."""
 
@@ -69,6 +75,7 @@ def _table(audit: Audit) -> Table:
     groups: dict[tuple[Knowledge, ...], list[Row]] = {}
     for attack in findings(audit):
         groups.setdefault(attack.knows, []).extend(_row(attack, one) for one in attack.findings)
+    of_itself = tuple(map(_own_row, asked_of_audit(audit)))
     told = () if audit.membership is None else (f"In brackets: {level(audit.membership.confidence)}.",)
     caption = (
         *told,
@@ -86,7 +93,10 @@ def _table(audit: Audit) -> Table:
             Column("In all originals"),
             Column("Verdict"),
         ),
-        tuple(Group(tuple(rows), who(knows)) for knows, rows in groups.items()),
+        (
+            *((Group(of_itself, OF_ITSELF),) if of_itself else ()),
+            *(Group(tuple(rows), who(knows)) for knows, rows in groups.items()),
+        ),
         caption=" ".join(caption),
         style="sheet",
     )
@@ -94,26 +104,40 @@ def _table(audit: Audit) -> Table:
 
 def _row(attack: AttackFindings, finding: Finding) -> Row:
     figures, reads_as = finding.figures, finding.asked.reads_as
-    verdict: Cell = verdict_text(finding)
-    if finding.verdict != "pass":
-        said = Strong(verdict_text(finding))
-        verdict = (said, Note(finding.reason)) if finding.reason else said
-    elif finding.control_unseen:
-        verdict = (verdict_text(finding), Note(CONTROL_UNSEEN))
+    known = finding.reason or (CONTROL_UNSEEN if finding.control_unseen else "")
     return (
         attack.plain_words,
         counted_words(finding.asked),
-        _cell(figures.of_set, reads_as),
+        Unavailable(NOT_LOOKED_FOR) if finding.not_looked_for else _cell(figures.of_set, reads_as),
         limit_text(finding.asked, finding.threshold),
         _cell(figures.control, reads_as),
         _cell(figures.originals, reads_as),
-        verdict,
+        _verdict(verdict_text(finding), known, passed=finding.verdict == "pass"),
     )
+
+
+def _own_row(one: Criterion) -> Row:
+    """Something that the audit asks of itself, for which there is no control."""
+    return (
+        one.name,
+        counted_words(one.asked),
+        found_text(one),
+        asked_text(one),
+        Unavailable(UNASKED),
+        Unavailable(UNASKED),
+        _verdict(verdict_word(one), "" if one.verdict == "pass" else reason_text(one), passed=one.verdict == "pass"),
+    )
+
+
+def _verdict(word: str, reason: str, *, passed: bool) -> Cell:
+    """In letters that stand out where it is no pass; the reason stands among the notes."""
+    said = word if passed else Strong(word)
+    return (said, Note(reason)) if reason else said
 
 
 def _cell(estimate: Estimate, reads_as: Reading) -> Cell:
     if estimate.value is None:
-        return Unavailable("not asked") if estimate.reason in NOT_ASKED else Missing(estimate.reason)
+        return Unavailable(UNASKED) if estimate.reason in NOT_ASKED else Missing(estimate.reason)
     limits = limits_text(estimate, reads_as)
     figure = figure_text(estimate.value, reads_as)
     return (f"{figure} ", Small(limits)) if limits else figure
@@ -121,9 +145,7 @@ def _cell(estimate: Estimate, reads_as: Reading) -> Cell:
 
 def _rule(audit: Audit) -> Iterator[Block]:
     yield Heading("The rule")
-    asked = "; ".join(map(self_asked_text, asked_of_audit(audit)))
-    of_itself = f"Of itself the audit asks: {asked}." if asked else ""
-    yield Prose(sentences(RULE, of_itself, deviations_sentence(audit)))
+    yield Prose(RULE)
     yield Prose(("Formal guarantee: ", audit.guarantee))
 
 

@@ -13,16 +13,15 @@ from medistill.privacy.criterion import Criterion
 from medistill.privacy.membership import Membership, Source
 from medistill.privacy.score_attack import ONE_IN
 from medistill.report import attack_plots
+from medistill.report.attack_words import asked_text, found_text, name_of, verdict_word
 from medistill.report.audit_statements import (
     ADVERSARY,
     SOURCE_NAMES,
     SUBJECT_NAMES,
     AttackRow,
-    asked_text,
     attack_remarks,
     attack_rows,
     consequence,
-    found_text,
     heading,
     reason_text,
 )
@@ -82,7 +81,7 @@ def _gate(audit: Audit, report: Report) -> Iterator[Block]:
 
 
 def _criterion(one: Criterion) -> Iterator[Row]:
-    yield (one.name, found_text(one), asked_text(one), one.verdict)
+    yield (name_of(one), found_text(one), asked_text(one), verdict_word(one))
     if said := reason_text(one):
         yield (Span(4, said),)
 

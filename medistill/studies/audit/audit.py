@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from medistill.artifacts.atomic import private_folder
@@ -22,6 +23,7 @@ from medistill.progress import Progress, Silent
 from medistill.ranks.ranks import ALONE, Ranks
 from medistill.recipe import Recipe, audit_deviations
 from medistill.studies.audit.context import AuditContext
+from medistill.studies.audit.former import is_of_run, refuse_what_lies_there
 from medistill.studies.audit.loop import applicable, run_attacks
 from medistill.studies.audit.membership import membership_record
 from medistill.studies.audit.pages import write_pages
@@ -34,6 +36,7 @@ from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.encoder_choice import with_encoder
 from medistill.workflow.encoder_here import require_encoder, require_teacher
 from medistill.workflow.environment import versions
+from medistill.workflow.report import renew_report
 from medistill.workflow.retrace import making_flaw
 
 NOT_ONCE_MORE = (
@@ -60,7 +63,8 @@ def audit(
 ) -> Audit:
     """Make every attack of `medistill.privacy.attacks` on the set and on its controls; write ``out/audit.json``.
 
-    ``out/audit.html`` is the same on a sheet of paper.
+    ``out/audit.html`` is the same on a sheet of paper. Where ``out`` is the folder ``audit`` of the run, and the run
+    has a report, this is written again, with the audit in it.
 
     The search for copies runs on as many random training images too, in which it must find copies, and on held-out
     images of other patients, in which it should find none; other attacks have controls of their own. What networks say
@@ -80,11 +84,14 @@ def audit(
 
     Raises:
         DataError: the set was made from another corpus, or has other classes or shapes.
-        UsageError: it was made with another network, or its encoder or teacher is not on this machine.
+        UsageError: it was made with another network, or its encoder or teacher is not on this machine; or ``out``
+            holds an audit that this one cannot stand for.
         DivergedError: a network, an expert or a distillation of the attacks left the finite numbers.
     """
     require_encoder(distilled.provenance, recipe)
     require_teacher(distilled.provenance)
+    made_in = None if run is None else Path(run)
+    refuse_what_lies_there(Path(out), distilled, run=made_in, quick=quick)
     started, folder = time.perf_counter(), private_folder(Path(out))
     recipe = with_encoder(recipe, network)
     spec, kept_in = network_spec(corpus, recipe, network), folder / "membership"
@@ -105,12 +112,14 @@ def audit(
 
     def conclude() -> Audit:
         evidence = run_attacks(tried, signals)
-        making = _making(signals.context, None if run is None else Path(run), folder)
+        making = _making(signals.context, made_in, folder)
         criteria = _criteria(signals, attacks, evidence, making)
         result = _record(signals, attacks, evidence, criteria, command, started)
         keep_json(folder / "audit.json", result.as_json(), private=True)
         seal_audit(distilled, folder)
         write_pages(folder, result, signals, show_real=show_real)
+        if made_in is not None and is_of_run(folder, made_in):
+            renew_report(made_in, progress)
         return result
 
     return ranks.first(conclude, lambda: load_audit(folder / "audit.json"))
@@ -191,6 +200,10 @@ def _record(
         command=command,
         seconds=round(time.perf_counter() - started, 2),
         text=found.text,
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        recipe=recipe.name,
+        method=distilled.provenance.method or "",
+        images=len(distilled.labels),
     )
 
 

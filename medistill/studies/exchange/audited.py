@@ -47,6 +47,7 @@ class Auditor:
         found = self._kept(site, distilled)
         try:
             if found is None:
+                (run / "audit" / "audit.json").unlink(missing_ok=True)  # it asked otherwise, and is made again
                 found = audit(
                     distilled,
                     site.share(context.corpus, tested=True),

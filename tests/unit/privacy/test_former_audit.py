@@ -81,7 +81,7 @@ def test_an_audit_that_did_not_look_for_text_is_read_and_does_not_pass(former: d
     assert not audit.passed
 
 
-def test_bundles_of_former_versions_are_opened_and_of_their_pages_the_report_alone_is_drawn_otherwise_now(
+def test_bundles_of_former_versions_are_opened_and_of_their_pages_report_and_card_are_worded_otherwise_now(
     tmp_path: Path,
 ) -> None:
     with tarfile.open(FORMER) as archive:
@@ -93,7 +93,7 @@ def test_bundles_of_former_versions_are_opened_and_of_their_pages_the_report_alo
         assert bundle.audit is not None
         assert json.loads(bundle.files["audit.json"])["schema"] == 2
         assert report_of_bytes(bundle.files["report.json"]).title
-        assert unconfirmed_pages(bundle) == ("report.html",)
+        assert unconfirmed_pages(bundle) == ("report.html", "README.md")
 
 
 def test_what_this_version_writes_is_left_as_it_is_and_what_none_wrote_is_refused() -> None:

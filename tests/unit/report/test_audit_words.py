@@ -19,15 +19,8 @@ from medistill.privacy.membership import AttackCell, CanaryTest, Detection, Memb
 from medistill.privacy.signals import SetFacts
 from medistill.recipe.sections import AuditRecipe
 from medistill.report import attack_plots
-from medistill.report.audit_statements import (
-    HEADINGS,
-    asked_text,
-    consequence,
-    figures_by_attack,
-    found_text,
-    heading,
-    standing,
-)
+from medistill.report.attack_words import asked_text, found_text, verdict_word
+from medistill.report.audit_statements import HEADINGS, consequence, figures_by_attack, heading, standing
 from medistill.report.caveats import caveats
 from medistill.report.record import Report
 from medistill.report.report_page import markdown, render_html
@@ -66,8 +59,10 @@ def test_what_is_asked_for_points_to_the_side_on_which_the_gate_passes() -> None
         assert one.figure is not None
         larger_is_better = (one.figure > one.threshold) == (one.verdict == "pass")
         assert asked_text(one).startswith("at least" if larger_is_better else "at most"), one
-        assert float(found_text(one)) == pytest.approx(one.figure)
-        assert ("." in found_text(one)) == (not one.name.startswith("Held-out"))
+        share, said = one.asked.reads_as == "share", found_text(one)
+        told = float(said.removesuffix("\u202f%"))
+        assert told == pytest.approx(100 * one.figure if share else one.figure, abs=0.05)
+        assert said.endswith("%") == share
 
 
 def test_an_attack_that_gives_no_figure_is_not_told_as_one_that_found_nobody() -> None:
@@ -81,19 +76,22 @@ def test_what_passes_without_a_look_has_no_figure() -> None:
     unread = no_text(small)
     assert {one.verdict for one in unread} == {"pass"}
     assert {found_text(one) for one in unread} == {"not looked for"}
-    assert "not looked for" not in {found_text(one) for one in no_text(report_example.text_figures())}
+    assert {verdict_word(one) for one in unread} == {"not asked"}, "nobody may read it as a pass"
+    looked = no_text(report_example.text_figures())
+    assert "not looked for" not in {found_text(one) for one in looked}
+    assert "not asked" not in {verdict_word(one) for one in looked}
 
 
 def test_what_failed_and_what_could_not_be_judged_are_told_with_figures() -> None:
     audit = report_example.audited()
     said = consequence(audit)
     assert said == (
-        "It should not leave the house. What failed: Images that single out the real one they began as, 0.300 where at "
-        "most 0.05 was asked. What could not be judged: Membership inference."
+        "It should not leave the house. What failed: Remains of the picture an image began as: images that give it "
+        "away, 30.0\u202f% where at most\u00a05\u202f% was asked. What could not be judged: Membership inference."
     )
     untold = replace(audit, verdict="not enough evidence", criteria=(audit.criteria[0], audit.criteria[-1]))
     assert consequence(untold).startswith("It should not leave the house on this evidence. What could not be judged")
-    many = replace(audit, criteria=tuple(replace(audit.criteria[4], name=f"Thing {k}") for k in range(9)))
+    many = replace(audit, criteria=tuple(replace(audit.criteria[4], name=f"Thing {k}", attack="") for k in range(9)))
     assert "Thing 3, " in consequence(many)
     assert "Thing 4" not in consequence(many)
     assert "and 5 more" in consequence(many)

@@ -6,8 +6,20 @@ import re
 from dataclasses import replace
 
 from medistill.evaluate.intervals import Estimate
+from medistill.privacy.attacks.letters import no_text
+from medistill.privacy.audit import Audit
 from medistill.privacy.criterion import Asked, Criterion
-from medistill.report.attack_words import COUNTED, figure_text, limit_text, limits_text, who
+from medistill.privacy.findings import asked_of_audit, findings
+from medistill.report.attack_words import (
+    COUNTED,
+    asked_text,
+    figure_text,
+    found_text,
+    limit_text,
+    limits_text,
+    name_of,
+    who,
+)
 from medistill.report.audit_page import WORDS, render_audit
 from medistill.report.notes import Notes
 from medistill.report.render.html_table import table_html
@@ -18,6 +30,7 @@ from medistill.report.sections.glossary import GLOSSARY
 from medistill.report.sections.on_one_page import RULE, one_page
 from medistill.report.table import Table
 from medistill.report.view import ReportView
+from medistill.sharing.data_card import _criterion
 from tests.factories import full_audit, report_example
 
 AUDIT = full_audit.full_audit()
@@ -35,12 +48,12 @@ def test_rows_stand_under_what_the_attacker_has() -> None:
     assert groups["Whoever has the set, its recipe and a picture of the person"] == 2 * [
         "Recognised by a program trained on the set"
     ]
+    of_itself = groups.pop("The audit itself")
+    assert of_itself == [one.name for one in asked_of_audit(AUDIT)]
     assert sum(map(len, groups.values())) == sum(len(one.findings) for one in one_findings())
 
 
 def one_findings() -> tuple:  # type: ignore[type-arg]
-    from medistill.privacy.findings import findings
-
     return findings(AUDIT)
 
 
@@ -127,3 +140,62 @@ def test_figures_are_percentages_and_whole_numbers() -> None:
     )
     assert limits_text(Estimate(3.0, reason="counted"), "count") == ""
     assert COUNTED[asked.key] == "images that are copies"
+
+
+def too_small() -> Audit:
+    """An audit of a set whose images are too small for letters, so that none were looked for."""
+    text = replace(report_example.text_figures(), side=32, legible=False, originals="", reader="", images=0, found=())
+    others = tuple(one for one in AUDIT.criteria if one.attack != "letters")
+    unread = tuple(replace(one, attack="letters") for one in no_text(text))
+    return replace(AUDIT, criteria=(*others, *unread), text=text)
+
+
+def test_what_was_not_looked_for_is_no_pass_on_any_page() -> None:
+    audit = too_small()
+    page, report = render_audit(audit), render_html(replace(report_example.whole(), audit=audit))
+    card = "\n".join(_privacy_rows(audit))
+    for text, rows in ((page, 2), (report, 4)):
+        shown = [re.sub(r"<[^>]+>", " ", row) for row in text.split("<tr") if "Names and other writing" in row]
+        assert len(shown) == rows
+        assert all("not asked" in row and "not looked for" in row and not re.search(r"\bpass\b", row) for row in shown)
+        assert "too small for letters" in text
+    assert "(pass)" not in card
+    assert card.count("not asked: images of 32 pixels are too small for letters") == 2
+
+
+def _privacy_rows(audit: Audit) -> list[str]:
+    return [f"{name_of(one)}: {_criterion(one)}" for one in audit.criteria if one.attack == "letters"]
+
+
+def test_the_verdict_names_what_fails_in_the_words_of_its_row() -> None:
+    loss = next(one for one in AUDIT.criteria if one.attack == "loss" and one.asked.key == "auc")
+    bad = replace(loss, verdict="fail")
+    page = render_audit(
+        replace(AUDIT, verdict="fail", criteria=tuple(bad if one is loss else one for one in AUDIT.criteria))
+    )
+    box, _, table = page.partition("</header>")
+    words = f"{the_loss()}: pairs told apart, {found_text(bad)} where {asked_text(bad)} was asked"
+    assert words in box
+    for said in (the_loss(), "pairs told apart", found_text(bad), asked_text(bad)):
+        assert said in table
+
+
+def test_the_page_says_of_what_it_is_and_has_room_to_sign() -> None:
+    audit = replace(
+        AUDIT, date="2026-12-01", recipe="a <recipe>", method="IADD", images=40, command="medistill audit x"
+    )
+    page = render_audit(audit)
+    top = page.split("<main>")[0].replace("\u00a0", " ")
+    for said in ("2026-12-01", "a &lt;recipe&gt;", "IADD", "40 images", audit.set_digest, "medistill audit x"):
+        assert said in top
+    signed = page.split('id="signature"')[1].split("</section>")[0]
+    assert re.findall(r"<dt>(.*?)</dt>", signed) == ["Name", "Role", "Date", "Signature"]
+    untold = render_audit(replace(audit, date="", recipe="", method="", images=0, command=""))
+    assert "Audited on" not in untold
+    assert audit.set_digest in untold
+
+
+def test_cells_that_stack_on_a_phone_name_their_column() -> None:
+    row = next(row for row in render_audit(AUDIT).split("<tr") if "point by point" in row)
+    labels = re.findall(r'data-label="(.*?)"', row)
+    assert labels == [column.heading for column in the_table().columns[1:]]
