@@ -123,7 +123,7 @@ class Audit:
         guarantee: what is guaranteed formally, in a sentence.
         not_tested: what was not tried, a sentence each.
         train_images: training images that the set was compared with.
-        held_out_images: images of the validation and the test split.
+        held_out_images: images of the validation and the test split with which the set was compared.
         held_out_patients: patients of these; studies or images where no patient is known.
         split_unit: "patient", "study" or "image", at whose level the splits are apart.
         network: whose features were compared.
@@ -136,6 +136,8 @@ class Audit:
         command: what to type to make it again; empty where it was not made by a command.
         seconds: what it took.
         text: what of burnt-in text was looked for, and found; None where the audit is of a version that did not look.
+        held_out_left_out: patients of those splits with whom nothing was compared, since an image of each is nearly a
+            training image of another; None where the audit is of a version that left none out.
     """
 
     verdict: Verdict
@@ -161,6 +163,7 @@ class Audit:
     command: str
     seconds: float
     text: TextFigures | None = None
+    held_out_left_out: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""
