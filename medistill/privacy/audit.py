@@ -77,12 +77,14 @@ class CopyRule:
         reference_images: real held-out images that this was held against; of a search for people held-out patients.
         false_alarms: rate at which a search for people is meant to find any in a set that holds nobody
             (`medistill.privacy.exchange`); None of other searches.
+        blind: nothing could have been called a copy by it: no original is, or no image that is as like one as can be.
     """
 
     space: str
     ratio: float
     reference_images: int
     false_alarms: float | None = None
+    blind: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class LeakageFigures:
         recovered: share of the images that, of all training images of the class, are most like their own.
         chance: that share where nothing is left.
         traced: share whose permutation p-value is at most 0.05, which chance alone gives to one in twenty.
+        recovered_if_all: lower end of the interval if all were most like their own; None in earlier versions' records.
+        traced_if_all: likewise, if all had the smallest p-value that their class allows.
     """
 
     subject: Subject
@@ -106,6 +110,8 @@ class LeakageFigures:
     recovered: Estimate
     chance: float
     traced: Estimate
+    recovered_if_all: float | None = None
+    traced_if_all: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class Audit:
         guarantee: what is guaranteed formally, in a sentence.
         not_tested: what was not tried, a sentence each.
         train_images: training images that the set was compared with.
-        held_out_images: images of the validation and the test split.
+        held_out_images: images of the validation and the test split with which the set was compared.
         held_out_patients: patients of these; studies or images where no patient is known.
         split_unit: "patient", "study" or "image", at whose level the splits are apart.
         network: whose features were compared.
@@ -141,6 +147,8 @@ class Audit:
         recipe: name of the recipe of the set.
         method: by which the set was made.
         images: of the set; 0 where not told.
+        held_out_left_out: patients of those splits with whom nothing was compared, since an image of each is nearly a
+            training image of another; None where the audit is of a version that left none out.
     """
 
     verdict: Verdict
@@ -170,6 +178,7 @@ class Audit:
     recipe: str = ""
     method: str = ""
     images: int = 0
+    held_out_left_out: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null for what is not available."""

@@ -164,12 +164,14 @@ class CopyAttack(Attack):
 
     Attributes:
         space: by which records know it.
+        why_blind: why nothing could have been called a copy, as the end of a sentence.
     """
 
     family: ClassVar[Family] = "copies"
     needs: ClassVar[Needs] = "set"
     asks: ClassVar[tuple[Asked, ...]] = (COPIES,)
     space: ClassVar[str]
+    why_blind: ClassVar[str] = "it does not find originals themselves"
 
     def judge(self, evidence: Evidence, facts: SetFacts, settings: AuditRecipe) -> tuple[Criterion, ...]:
         """Whether the share of copies is small enough, where a copy can be told from other images at all."""
@@ -181,7 +183,8 @@ class CopyAttack(Attack):
             reason = ""
             if verdict == "pass" and rule.ratio < LEAST_LIMIT * settings.copy_ratio:
                 verdict, reason = "not enough evidence", ALIKE
-            told.append(Criterion(f"Copies in {self.display_name}", share, most, verdict, reason, COPIES))
+            found = Criterion(f"Copies in {self.display_name}", share, most, verdict, reason, COPIES)
+            told.append(found.unless_sure_to_pass(self.why_blind if rule.blind else ""))
         return tuple(told)
 
     def figures(self, evidence: Evidence, asked: Asked) -> Figures:
@@ -211,11 +214,13 @@ class CopySearch(CopyAttack):
 
         parts = search.of_each(self.compare(signals))
         limit = copy_limit(parts[-1].ratio, search.copy_ratio)
-        figures = (
+        figures = tuple(
             copy_figures(subject, self.space, part, part.ratio <= limit.ratio, search)
             for subject, part in zip(search.subjects, parts, strict=True)
         )
-        return Evidence(rules=(CopyRule(self.space, limit.ratio, limit.reference_images),), copies=tuple(figures))
+        blind = not any(one.copies for one in figures if one.subject == "random")
+        rule = CopyRule(self.space, limit.ratio, limit.reference_images, blind=blind)
+        return Evidence(rules=(rule,), copies=figures)
 
 
 def copy_figures(

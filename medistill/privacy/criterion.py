@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from medistill.recipe import AuditRecipe
@@ -74,6 +74,16 @@ class Criterion:
     def not_looked_for(self) -> bool:
         """Whether it passes without a look, for the reason that it gives: its figure then says nothing."""
         return self.asked.passes_unseen and self.verdict == "pass" and bool(self.reason)
+
+    def unless_sure_to_pass(self, why: str) -> Criterion:
+        """The same, but for a pass that the worst finding would have been too, which is not enough evidence.
+
+        Args:
+            why: what the worst finding would have come to; empty where it would have failed.
+        """
+        if self.verdict != "pass" or not why:
+            return self
+        return replace(self, verdict="not enough evidence", reason=f"it could not have failed: {why}")
 
     def contradicted(self, thresholds: Mapping[str, float], declared: Mapping[str, Asked]) -> bool:
         """Whether it was held against another threshold, or in another direction, than is told.

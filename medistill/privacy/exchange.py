@@ -62,16 +62,21 @@ def evidence(train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
         train: (..., N) likeness to each training patient, -1 to 1.
         held_out: (..., M), likewise; M is above `LEAST_TAIL`.
     """
-    return _evidence(_transformed(train), _transformed(held_out))
+    return _evidence(_transformed(train.max(axis=-1)), train.shape[-1], _transformed(held_out))
 
 
-def _evidence(train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    people, patients = held_out.shape[-1], train.shape[-1]
+def evidence_of_copies(held_out: np.ndarray, patients: int) -> np.ndarray:
+    """T of each image, (...), if it were as like as can be to one of so many training patients."""
+    return _evidence(_transformed(np.ones(held_out.shape[:-1])), patients, _transformed(held_out))
+
+
+def _evidence(nearest: np.ndarray, patients: int, held_out: np.ndarray) -> np.ndarray:
+    people = held_out.shape[-1]
     tail = min(people - 1, max(LEAST_TAIL, people // TAIL))
     top = -np.partition(-held_out, tail, axis=-1)[..., : tail + 1]
     level = top[..., tail]
     excess = np.maximum((top[..., :tail] - level[..., None]).mean(axis=-1), LEAST_EXCESS)
-    farther = np.maximum((train.max(axis=-1) - level) / excess, 0)
+    farther = np.maximum((nearest - level) / excess, 0)
     return np.asarray(tail * np.log1p(farther / tail) - np.log(patients * (tail + 1) / (people + 1)))
 
 
@@ -98,7 +103,7 @@ def exchanged(held_out: np.ndarray, level: float, rng: np.random.Generator) -> n
     pieces = min(len(drawn), -(-drawn.size * len(flat) // AT_ONCE))
     for some in np.array_split(drawn, pieces):
         here = flat[:, some]
-        told = _evidence(here[..., :half], here[..., half:])
+        told = _evidence(here[..., :half].max(axis=-1), half, here[..., half:])
         found.append(reached(told.reshape(ways, images, len(some)).transpose(2, 0, 1)))
     return np.concatenate(found)
 

@@ -53,31 +53,43 @@ _ATTACKS = {
 """How the name of a criterion began -> the attack that asks for it."""
 _OF_PEOPLE = re.compile(r"(?:Patients found|AUC) \((.+?) attack[,)]")
 """How it names one on membership."""
+_SINCE: Mapping[tuple[str, ...], Mapping[str, Any]] = {
+    (): {"held_out_left_out": None, "date": "", "recipe": "", "method": "", "images": 0},
+    ("rules",): {"false_alarms": None, "blind": False},
+    ("residue",): {"recovered_if_all": None, "traced_if_all": None},
+    ("membership",): {"one_run": None, "soft_labels": None},
+    ("membership", "attacks", "cells", "detections"): {"if_all": None},
+    ("membership", "canaries"): {"smallest": None},
+    ("membership", "soft_labels", "tests"): {"guesses": None},
+}
+"""Where records lie -> what schema 3 did not say of them at first."""
 _FIELDS = ("key", "bound", "reads_as", "setting", "passes_unseen")
-UNTOLD = {"date": "", "recipe": "", "method": "", "images": 0}
-"""What earlier versions did not say of the set and the day."""
 _UNKNOWN = ("other", "at most", "share", "", False)
 
 
 def brought_up(known: Mapping[str, Any]) -> Mapping[str, Any]:
     """A record of an earlier schema as this version would write it; any other as it is."""
-    schema, criteria, rules = known.get("schema"), known.get("criteria"), known.get("rules")
+    schema, criteria = known.get("schema"), known.get("criteria")
     if isinstance(criteria, list | tuple):
         criteria = [_with_attack(one) for one in criteria]
-        known = {**UNTOLD, **known, "criteria": criteria}
-    if isinstance(tried := known.get("membership"), Mapping):
-        known = {**known, "membership": {"one_run": None, "soft_labels": None, **tried}}
-    if isinstance(rules, list | tuple):
-        known = {**known, "rules": [_with_false_alarms(one) for one in rules]}
+        known = {**known, "criteria": criteria}
+    for path, since in _SINCE.items():
+        known = _with(known, path, since)
     if schema not in (WITHOUT_TEXT, BY_NAME) or isinstance(schema, bool) or not isinstance(criteria, list | tuple):
         return known
     text = {"text": None} if schema == WITHOUT_TEXT else {}
     return {**known, **text, "schema": AUDIT_SCHEMA, "criteria": [_with_asked(one) for one in criteria]}
 
 
-def _with_false_alarms(rule: Any) -> Any:
-    """The rule of a search for copies, with the rate that those of earlier versions did not state."""
-    return {"false_alarms": None, **rule} if isinstance(rule, Mapping) else rule
+def _with(value: Any, path: tuple[str, ...], since: Mapping[str, Any]) -> Any:
+    """A record, or a list of them, with fields that those of earlier versions did not have where a path leads."""
+    if isinstance(value, list | tuple):
+        return [_with(one, path, since) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    if not path:
+        return {**since, **value}
+    return {**value, path[0]: _with(value[path[0]], path[1:], since)} if path[0] in value else value
 
 
 def asks_otherwise(name: str, bound: str, setting: str) -> bool:

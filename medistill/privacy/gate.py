@@ -44,8 +44,16 @@ def as_shipped(deviations: Sequence[Deviation]) -> Criterion:
     return Criterion("Settings laxer than the shipped ones", len(laxer), 0, verdict, "; ".join(laxer), LAXER)
 
 
-def enough_held_out(images: int, patients: int, unit: Unit, settings: AuditRecipe) -> Criterion:
-    """Whether there are enough people who had no part in the set to compare with."""
+def enough_held_out(images: int, patients: int, unit: Unit, settings: AuditRecipe, *, left_out: int = 0) -> Criterion:
+    """Whether there are enough people who had no part in the set to compare with.
+
+    Args:
+        images: held-out ones with which the set was compared.
+        patients: of these.
+        unit: whom the corpus tells apart.
+        settings: the thresholds.
+        left_out: further held-out people, of whom an image is nearly a training image of another.
+    """
     least, reason = HELD_OUT.threshold(settings), ""
     if not images:
         reason = "the corpus has no held-out image: nothing can be compared with the training images"
@@ -58,7 +66,21 @@ def enough_held_out(images: int, patients: int, unit: Unit, settings: AuditRecip
         )
     verdict: Verdict = "not enough evidence" if reason else "pass"
     reason = f"{reason}; {MORE_HELD_OUT}" if reason else ""
+    reason = "; ".join(filter(None, (reason, left_out_words(left_out, unit))))
     return Criterion(f"Held-out {UNITS[unit]}", min(images, patients), least, verdict, reason, HELD_OUT)
+
+
+def left_out_words(left_out: int, unit: Unit) -> str:
+    """How many held-out people are compared with nobody, and why; empty where that is nobody."""
+    if not left_out:
+        return ""
+    who, each = f"{left_out} more {UNITS[unit]} are", "an image of each"
+    if left_out == 1:
+        who, each = f"1 more {unit} is", "an image"
+    return (
+        f"{who} held out, and left out of everything that is compared: {each} is nearly a training image of another, "
+        "so that probably one person has two names"
+    )
 
 
 def judge(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from medistill.privacy.copies import NOTHING, Compared
 from medistill.privacy.copy_search import AuditSubject, CopySignals
 from medistill.privacy.encoder_space import PIECE, pieces
-from medistill.privacy.exchange import LEAST_PEOPLE, beyond_chance, beyond_tail, evidence
+from medistill.privacy.exchange import LEAST_PEOPLE, beyond_chance, beyond_tail, evidence, evidence_of_copies
 from medistill.privacy.gathered import gathered
 
 Way = Callable[[Tensor], Tensor]
@@ -124,6 +124,11 @@ class Likenesses:
     def sure(self, asked: np.ndarray, level: float) -> np.ndarray:
         """Which images are surer in which way than chance makes them, bool (W, Q); arguments as in `judged`."""
         return beyond_chance(self.evidence, asked) & beyond_tail(self.evidence, self.nearest, level)
+
+    def of_copies(self, patients: int) -> Likenesses:
+        """The same if each image were as like as can be to another one of so many training patients."""
+        images = np.broadcast_to(np.arange(self.evidence.shape[1]), self.evidence.shape)
+        return replace(self, evidence=evidence_of_copies(self.held_out, patients), nearest=images)
 
     def judged(self, asked: np.ndarray, level: float, limit: float) -> tuple[Compared, np.ndarray]:
         """Each image in the way in which it is most of a copy, and whether it is one: bool (Q,).

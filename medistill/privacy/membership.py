@@ -26,11 +26,14 @@ class Detection:
         rate: share of the members above the threshold, with the exact binomial interval for these members.
         chance: probability that scores which know nothing find as many, the threshold's own chance included; None where
             it is not worked out.
+        if_all: lower end of the interval if all members were found; None where nobody can be, and in records of earlier
+            versions.
     """
 
     one_in: int
     rate: Estimate
     chance: float | None
+    if_all: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class CanaryTest:
         absent: the same where it did not.
         chance: exact probability of as many wrong labels for inserted canaries, if insertion did nothing; None where
             it cannot be told.
+        smallest: the chance if all of these shadows repeated all that they hold and no other did; None likewise, and in
+            records of earlier versions.
     """
 
     source: str
@@ -93,6 +98,7 @@ class CanaryTest:
     inserted: Estimate
     absent: Estimate
     chance: float | None
+    smallest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ class LabelTest:
             the wrong class more; None where there is no pair.
         chance: exact probability of agreeing as well with coins, if insertion did nothing; None where it cannot be
             told.
-        guesses: how many were made; None in records of earlier versions.
+        guesses: how many were made of canaries that some hold and some do not; None in records of earlier versions.
     """
 
     source: Source

@@ -14,9 +14,11 @@ import numpy as np
 
 from medistill.privacy.attack import Evidence
 from medistill.privacy.audit import CopyRule
-from medistill.privacy.copy_search import CopyAttack, copy_figures
+from medistill.privacy.copy_search import COPIES, CopyAttack, copy_figures
+from medistill.privacy.criterion import Criterion
 from medistill.privacy.exchange import LEAST_PEOPLE, exchanged, thresholds
-from medistill.privacy.signals import Signals
+from medistill.privacy.signals import SetFacts, Signals
+from medistill.recipe import AuditRecipe
 
 if TYPE_CHECKING:
     from medistill.privacy.copy_search import AuditSubject, CopySignals
@@ -26,9 +28,10 @@ FALSE_ALARMS = 0.05
 """Rate at which all searches of this kind together call an image a copy where the set holds nobody."""
 CONTROLS = 10
 """Images of each control that are searched at most."""
+TOO_FEW = f"chance is told by {LEAST_PEOPLE} held-out patients or more, none of whom has a training image"
 NOT_SEARCHED = (
     f"Copies that are turned, shifted, zoomed, blurred, cut into parts, mixed or bent by a grey curve were not looked "
-    f"for: chance is told by {LEAST_PEOPLE} held-out patients or more, none of whom has a training image."
+    f"for: {TOO_FEW}."
 )
 """What an audit says in place of these searches."""
 
@@ -43,6 +46,8 @@ def rate_of_each() -> float:
 class PersonSearch(CopyAttack):
     """A search for people; what derives from it says how alike images are to them, and all else follows."""
 
+    why_blind = "with so few held-out patients no image is sure enough, however like a training image it is"
+
     @abstractmethod
     def likenesses(self, subjects: Sequence[AuditSubject], search: CopySignals) -> list[Likenesses]:
         """How alike the images of each subject are to every patient of both splits."""
@@ -50,6 +55,13 @@ class PersonSearch(CopyAttack):
     def limit(self, copy_ratio: float) -> float:
         """Ratio of distances of a copy at most: half of what sets an image apart from strangers is one person's."""
         return float(np.sqrt(copy_ratio))
+
+    def judge(self, evidence: Evidence, facts: SetFacts, settings: AuditRecipe) -> tuple[Criterion, ...]:
+        """That it was not made is no pass."""
+        if evidence.rules:
+            return super().judge(evidence, facts, settings)
+        name, most = f"Copies in {self.display_name}", COPIES.threshold(settings)
+        return (Criterion(name, None, most, "not enough evidence", TOO_FEW, COPIES),)
 
     def leaves_open(self, evidence: Evidence | None) -> str:
         """That it was not made, where there were too few people to tell chance by."""
@@ -68,7 +80,8 @@ class PersonSearch(CopyAttack):
             copy_figures(subject, self.space, *one.judged(asked, level, limit), search)
             for subject, one in zip(subjects, found, strict=True)
         )
-        rule = CopyRule(self.space, limit, search.originals.strangers, level)
+        blind = not found[0].of_copies(int(search.originals.of_train.sum())).sure(asked, level).any()
+        rule = CopyRule(self.space, limit, search.originals.strangers, level, blind)
         return Evidence(rules=(rule,), copies=figures)
 
 

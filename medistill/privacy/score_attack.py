@@ -149,7 +149,9 @@ class ScoreAttack(MembershipFamily):
         of = f"({self.display_name} attack{end}"
         found = [
             *(
-                _limited(f"Patients found {of}", one.rate, FOUND, settings)
+                _limited(f"Patients found {of}", one.rate, FOUND, settings).unless_sure_to_pass(
+                    _too_few(one.if_all, FOUND.threshold(settings))
+                )
                 for one in cell.detections
                 if one.one_in == ATTACKED_AT
             ),
@@ -168,6 +170,12 @@ def _of_cell_words(cell: AttackCell) -> str:
     if cell.trait == "site":
         return of_site(cell.name)
     return f", {cell.trait} {cell.name})" if cell.name else ")"
+
+
+def _too_few(if_all: float | None, most: float) -> str:
+    if if_all is None or if_all > most:
+        return ""
+    return f"if all members were found, they would be so few that the interval began at {if_all:.2g}"
 
 
 def _of_everybody(attack: MembershipAttack | None, asked: Asked) -> Estimate:
@@ -308,7 +316,8 @@ def _detection(
             ),
             None,
         )
-    return Detection(one_in, exact_proportion(_share_found(values, belongs, one_in), members, level), None)
+    if_all = exact_proportion(1.0, members, level).low
+    return Detection(one_in, exact_proportion(_share_found(values, belongs, one_in), members, level), None, if_all)
 
 
 def _share_found(values: np.ndarray, belongs: np.ndarray, one_in: int) -> float:

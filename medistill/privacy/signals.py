@@ -199,7 +199,7 @@ class Population:
     Attributes:
         corpus: all of their images.
         members: int64, rows of the training split.
-        others: int64, rows of the validation and test splits whose people have no image there.
+        others: int64, held-out rows whose people have no image there.
     """
 
     corpus: Corpus
@@ -207,14 +207,14 @@ class Population:
     others: np.ndarray
 
     @classmethod
-    def of(cls, corpus: Corpus, seen: Corpus) -> Population:
+    def of(cls, corpus: Corpus, seen: Corpus, held_out: np.ndarray) -> Population:
         """From the splits of a corpus.
 
         Args:
             corpus: the whole one, none of whose training patients counts among the others.
             seen: as the method saw it, whose training images alone are members.
+            held_out: int64, rows of the validation and test splits with which the audit compares.
         """
-        held_out = np.concatenate([corpus.rows("val"), corpus.rows("test")])
         apart = ~np.isin(corpus.groups[held_out], corpus.groups[corpus.rows("train")])
         return cls(corpus, seen.rows("train"), np.sort(held_out[apart]))
 

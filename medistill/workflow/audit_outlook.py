@@ -12,43 +12,40 @@ from medistill.privacy.person_search import NOT_SEARCHED
 from medistill.privacy.score_attack import ATTACKED_AT
 from medistill.progress import Progress
 from medistill.recipe import UNITS, Recipe
-from medistill.workflow.near_duplicates import near_duplicates
+from medistill.workflow.near_duplicates import HeldOut
 from medistill.workflow.shadows import plan_shadows, shadow_obstacle
 
+LEFT_OUT = (
+    "An audit leaves out {count} of {people} {unit} of the validation and test splits, with all images: an image is "
+    "nearly a training image of another of the {unit}, so that probably one person has two names. What would help: one "
+    "copy of every image, and a table that gives all images of a person one name."
+)
 FEWER_IMAGES = (
     "more patients of that class, its union with another class, or a smaller method.ipc (or "
     "method.quantise.min_cluster_size)"
 )
 
 
-def audit_obstacles(corpus: Corpus, recipe: Recipe, *, quick: bool = False) -> tuple[str, ...]:
+def audit_obstacles(corpus: Corpus, held_out: HeldOut, recipe: Recipe, *, quick: bool = False) -> tuple[str, ...]:
     """What an audit will lack, a sentence each with what would help; empty where it can judge.
 
     Args:
         corpus: without what is pruned.
+        held_out: with whom the audit compares.
         recipe: of the set, and of its audit.
         quick: no attack is to be made for which networks are trained.
     """
-    held_out = np.concatenate([corpus.rows("val"), corpus.rows("test")])
-    people, unit = len(np.unique(corpus.groups[held_out])), UNITS[corpus.split_unit]
+    people, unit = held_out.patients, UNITS[corpus.split_unit]
     least, found = recipe.audit.least_held_out, []
-    if min(people, len(held_out)) < least:
+    if min(people, len(held_out.rows)) < least:
         share = people / max(1, len(np.unique(corpus.groups)))
         in_all = f", about {math.ceil(least / share)} in all as they are split now" if share else ""
         found.append(
-            f"The validation and test splits have {people} {unit}, and an audit asks for {least}. What would help: "
-            f"more {unit}{in_all}, or larger data.val_fraction and data.test_fraction."
+            f"The validation and test splits have {people} {unit} to compare with, and an audit asks for {least}. What "
+            f"would help: more {unit}{in_all}, or larger data.val_fraction and data.test_fraction."
         )
-    if len(set(corpus.groups[held_out]) - set(corpus.groups[corpus.rows("train")])) < LEAST_PEOPLE:
+    if len(set(corpus.groups[held_out.rows]) - set(corpus.groups[corpus.rows("train")])) < LEAST_PEOPLE:
         found.append(NOT_SEARCHED)
-    near = near_duplicates(corpus)
-    if count := near.found:
-        found.append(
-            f"{count} of {near.images} validation and test images that were looked at {'is' if count == 1 else 'are'} "
-            f"nearly a training image of another of the {unit}: nothing is a copy beside "
-            f"{'it' if count == 1 else 'them'}, and whoever is held out was used. What would help: one copy of every "
-            "image, and a table that gives all images of a person one name."
-        )
     found += [
         f"Class {name} has training images of one of the {unit} alone, so that whatever a set shows of the class it "
         f"shows of that one. What would help: {FEWER_IMAGES}."
@@ -75,7 +72,12 @@ def classes_of_one(corpus: Corpus) -> tuple[str, ...]:
     return tuple(name for name, count in zip(corpus.class_names, people, strict=True) if count == 1)
 
 
-def say_obstacles(corpus: Corpus, recipe: Recipe, progress: Progress, opening: str, *, quick: bool = False) -> None:
-    """Tell what an audit will lack (see `audit_obstacles`), after ``opening``; nothing where it can judge."""
-    if obstacles := audit_obstacles(corpus, recipe, quick=quick):
+def say_obstacles(
+    corpus: Corpus, held_out: HeldOut, recipe: Recipe, progress: Progress, opening: str, *, quick: bool = False
+) -> None:
+    """Tell what an audit will lack (see `audit_obstacles`), after ``opening``, and whom it leaves out; nothing where it
+    can judge and leaves out nobody."""
+    if count := held_out.left_out:
+        progress.say(LEFT_OUT.format(count=count, people=held_out.patients + count, unit=UNITS[corpus.split_unit]))
+    if obstacles := audit_obstacles(corpus, held_out, recipe, quick=quick):
         progress.say(" ".join([opening, *obstacles]))

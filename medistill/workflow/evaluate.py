@@ -27,7 +27,7 @@ from medistill.networks.own import NetworkFactory
 from medistill.networks.registry import build_network, network_spec
 from medistill.progress import Progress, Silent
 from medistill.ranks.ranks import ALONE, Ranks
-from medistill.recipe import Recipe
+from medistill.recipe import UNITS, Recipe
 from medistill.recipe.arms import OF_THE_SET, ArmName
 from medistill.training.context import Context
 from medistill.training.device import choose_device
@@ -40,12 +40,18 @@ from medistill.workflow.compatibility import MadeOf, refuse_misfit
 from medistill.workflow.corpus_record import keep_tested_corpus
 from medistill.workflow.encoder_choice import with_encoder
 from medistill.workflow.encoder_here import require_encoder
+from medistill.workflow.near_duplicates import nearly_training
 from medistill.workflow.originals import READ_UNMASKED, Originals, Tested, apart_from_originals, read_unmasked
 from medistill.workflow.tested import tested_whole, trainable
 
 OTHER_CORPUS = (
     "The set was made from another corpus or another split of this one, or does not say from which, and whether test "
     "images were among its originals is not known here. Where they were, its figures are too good."
+)
+KNOWN_BEFORE = (
+    "Nearly a training image of another of the {unit}: {count} of {images} test images. Networks can know those by "
+    "heart, and what is measured on the test split is a little too good. What would help: one copy of every image, and "
+    "a table that gives all images of a person one name."
 )
 
 
@@ -88,7 +94,8 @@ def evaluate(
     recipe = with_encoder(recipe, network)
     require_encoder(distilled.provenance, recipe)
     apart = apart_from_originals(distilled.provenance.corpus, corpus, recipe, originals)
-    _tell(apart, progress)
+    if ranks.leads:
+        _tell(apart, progress)
     context = Context(
         corpus=apart.corpus,
         recipe=trainable(apart.corpus, recipe, progress),
@@ -122,7 +129,7 @@ def evaluate(
 
 
 def _tell(apart: Tested, progress: Progress) -> None:
-    """Say whether test images may have been among the originals, where that is not plain."""
+    """Say whether test images may have been among the originals, where that is not plain, or nearly are."""
     if apart.originals == "not known":
         progress.say(OTHER_CORPUS)
     elif apart.originals == "left out":
@@ -130,6 +137,9 @@ def _tell(apart: Tested, progress: Progress) -> None:
             f"This is not the corpus, split as it was, that the set was made from. {apart.left_out} test and "
             "validation images that were among its originals, or are of a patient who was, are left out."
         )
+    rows = apart.corpus.rows("test")
+    if count := int(nearly_training(apart.corpus, rows, progress).sum()):
+        progress.say(KNOWN_BEFORE.format(count=count, images=len(rows), unit=UNITS[apart.corpus.split_unit]))
 
 
 def write_evaluation(

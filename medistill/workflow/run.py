@@ -32,6 +32,7 @@ from medistill.workflow.distill import DISTILLING, distill, refuse_second
 from medistill.workflow.encoder_choice import with_encoder, with_teacher
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import train_experts
+from medistill.workflow.near_duplicates import HeldOut
 from medistill.workflow.prepare import prepare
 from medistill.workflow.pruning import pruned, refuse_too_few
 from medistill.workflow.report import read_report, write_report
@@ -122,7 +123,8 @@ def run(
             spec = network_spec(corpus, recipe, network)
             seen = record.timed("distill", lambda: ranks.first(lambda: pruned(corpus, recipe, spec, place, log)))
             if ranks.leads:
-                say_obstacles(seen, recipe, log, "No audit could pass a set of this corpus, which can be made anyway.")
+                opening = "No audit could pass a set of this corpus, which can be made anyway."
+                say_obstacles(seen, HeldOut.of(corpus, log), recipe, log, opening)
         trajectories = None
         if method_of(recipe).needs == "experts":
             if recipe.method.quantisation is not None and not (out / "set").is_dir():  # before hours are spent, too

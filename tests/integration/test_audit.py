@@ -18,6 +18,7 @@ from medistill.artifacts.kept import keep_json, read_result
 from medistill.errors import ArtifactError, DataError, UsageError
 from medistill.networks import registry
 from medistill.networks.own import factory_name
+from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.audit import Audit, CopyFigures, Subject, load_audit
 from medistill.privacy.gate import MAKING_NAME
 from medistill.privacy.initialisation import initial_rows
@@ -25,8 +26,10 @@ from medistill.privacy.membership import MembershipAttack
 from medistill.progress import Silent
 from medistill.recipe import load_recipe, override_recipe
 from medistill.studies.audit.audit import audit
+from medistill.studies.audit.signals import AuditSignals
+from medistill.workflow.near_duplicates import HeldOut
 from tests.factories import audited
-from tests.factories.attacked import attack_membership, membership_hidden
+from tests.factories.attacked import attack_membership, audit_context, membership_hidden
 from tests.factories.on_cpu import on_cpu
 
 
@@ -100,13 +103,39 @@ def test_a_few_extreme_pixels_do_not_hide_real_images(corpus: Corpus, tmp_path: 
 
 
 def test_a_corpus_full_of_duplicates_under_other_numbers_lets_nothing_pass(corpus: Corpus, tmp_path: Path) -> None:
+    """Under so much noise that they are not left out."""
     images, held_out = np.array(corpus.images), np.flatnonzero(corpus.splits > 0)
-    images[held_out[::10]] = images[corpus.rows("train")[: len(held_out[::10])]]
+    copies = images[corpus.rows("train")[: len(held_out[::10])]]
+    noise = np.random.default_rng(3).normal(0, 14, copies.shape)
+    images[held_out[::10]] = np.clip(copies + noise, 0, 255).astype(np.uint8)
     found = audit_of(audited.from_noise(corpus), replace(corpus, images=images), tmp_path)
-    assert found.rules[0].ratio == 0
+    assert found.held_out_left_out == 0
+    assert found.rules[0].ratio < 0.25
     told = {one.name: (one.verdict, one.reason) for one in found.criteria}
     assert told["Copies in pixels"][0] == "not enough evidence"
     assert "duplicates" in told["Copies in pixels"][1]
+
+
+def test_whoever_is_held_out_and_nearly_a_training_image_hides_nobody(corpus: Corpus, tmp_path: Path) -> None:
+    """A training patient is once more among the held-out, and an image of the set is as near to either name."""
+    images, row, held_out = np.array(corpus.images), corpus.rows("train")[10], np.flatnonzero(corpus.splits > 0)
+    images[held_out[20]] = np.clip(images[row] + np.random.default_rng(3).normal(0, 4, images[row].shape), 0, 255)
+    corpus, made = replace(corpus, images=images), audited.from_noise(corpus)
+    made.images[7] = audited.normalisation(corpus).apply(images[[row, held_out[20]]].mean(axis=0, keepdims=True))[0]
+    signals = AuditSignals(audit_context(made, corpus, audited.RECIPE))
+    everybody = HeldOut(held_out, len(held_out), 0)
+    before = AuditSignals(signals.context, held_out=everybody)
+    for search in all_attacks():
+        if search.name in ("copies in pixels", "copies in structure", "copies in own detail", "copies in blur"):
+            assert [search.run(one).copies[0].copies for one in (before, signals)] == [0, 1], search.name
+    assert held_out[20] not in signals.population.others
+    found = audit_of(made, corpus, tmp_path)
+    assert verdict_of(found, "Copies in pixels") == "fail"
+    assert (found.held_out_left_out, found.held_out_patients) == (1, len(held_out) - 1)
+    (asked,) = (one for one in found.criteria if one.name == "Held-out patients")
+    assert (asked.verdict, asked.figure) == ("pass", len(held_out) - 1)
+    assert "1 more patient is held out, and left out" in asked.reason
+    assert load_audit(tmp_path / "audit.json").held_out_left_out == 1
 
 
 def test_one_copy_among_many_is_caught_and_its_class_is_named(corpus: Corpus, tmp_path: Path) -> None:

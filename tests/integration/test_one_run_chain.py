@@ -226,5 +226,6 @@ def test_a_private_set_is_asked_in_features_and_held_to_its_promise(
     assert (found.canaries, found.delta, found.stated_reason) == (30, 0.001, "")
     assert found.stated_epsilon == pytest.approx(4, abs=0.01)
     assert {one.source for one in found.bounds} == {"distilled", "random", "raw"}
-    (asked,) = OneRunAttack().judge(evidence, signals.facts, AuditRecipe())
-    assert (asked.verdict, asked.figure) == ("pass", found.of("distilled").epsilon)
+    assert found.of("distilled").epsilon <= 4
+    assert OneRunAttack().judge(evidence, signals.facts, AuditRecipe()) == (), "30 right guesses would show less than 4"
+    assert "was not tested: had every guess about 30 people been right" in OneRunAttack().leaves_open(evidence)

@@ -23,6 +23,7 @@ from medistill.studies.exchange.study import exchange_study
 from medistill.studies.sites.leave_site_out import leave_site_out
 from medistill.training.device import choose_device
 from medistill.workflow.distill import distill
+from medistill.workflow.near_duplicates import HeldOut
 from medistill.workflow.prepare import prepare
 from tests.factories.sited_corpus import write_sites
 from tests.factories.tiny import TINY_QUANTISED
@@ -90,12 +91,16 @@ def test_every_site_is_left_out_without_encoding_anything_again(
     assert sum(encoded) in (0, len(corpus.images))
 
 
+def everybody_of(corpus: Corpus) -> Population:
+    return Population.of(corpus, corpus, HeldOut.of(corpus).rows)
+
+
 def test_attacked_probes_are_asked_once_each(
     corpus: Corpus, made: DistilledSet, recipe: Recipe, tmp_path: Path
 ) -> None:
     spec, device = network_spec(corpus, recipe), choose_device("cpu")
     context = AuditContext(corpus, recipe, spec, device, tmp_path / "membership", Silent(), made, None, built_in=False)
-    told, _ = network_answers(context, Population.of(corpus, corpus))
+    told, _ = network_answers(context, everybody_of(corpus))
     assert [one.confidence.shape[0] for one in told] == [1] * len(told), "three networks would be one and the same"
     assert all(np.isfinite(one.confidence).all() for one in told)
 
@@ -104,7 +109,7 @@ def test_what_was_said_of_other_people_is_not_taken_for_these(
     corpus: Corpus, made: DistilledSet, recipe: Recipe, tmp_path: Path
 ) -> None:
     spec, device = network_spec(corpus, recipe), choose_device("cpu")
-    everybody = Population.of(corpus, corpus)
+    everybody = everybody_of(corpus)
     fewer = replace(everybody, others=everybody.others[1:])
 
     def told(people: Population, folder: str) -> list[np.ndarray]:

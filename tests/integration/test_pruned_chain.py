@@ -31,6 +31,7 @@ from medistill.training.randomness import generator
 from medistill.workflow.distill import distill
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.experts import followed_experts
+from medistill.workflow.near_duplicates import HeldOut
 from medistill.workflow.pruning import SCORES, pruned
 from medistill.workflow.retrace import OTHERS_PRUNED, making_flaw
 from medistill.workflow.run import run
@@ -184,7 +185,7 @@ def test_a_set_is_that_of_the_corpus_without_what_was_pruned(
     start, labels, _ = starting_images(context, range(len(seen.class_names)), made.normalisation)
     np.testing.assert_allclose(start.numpy(), made.normalisation.apply(seen.images[began]), atol=1e-5)
     np.testing.assert_array_equal(seen.labels[began], labels.numpy())
-    people = Population.of(phantom_corpus, seen)
+    people = Population.of(phantom_corpus, seen, HeldOut.of(phantom_corpus).rows)
     assert not np.isin(gone, np.concatenate([people.members, people.others])).any()
 
 

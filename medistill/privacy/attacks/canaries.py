@@ -28,7 +28,8 @@ def canary_test(repeats: np.ndarray, inserted: np.ndarray, source: str, *, level
 
     Which shadows hold canary i is drawn by fair coins, independent of all else. If it does not matter, then given that
     Y_i of the K shadows repeat its label and M_i hold it, the number that do both is hypergeometric (Fisher 1935), and
-    independent of the other canaries. The chance is the tail of the sum of these numbers.
+    independent of the other canaries. The chance is the tail of the sum of these numbers. None is smaller than where
+    Y_i = M_i and all of these do both, product of 1 / C(K, M_i): with fewer repeats, or more, more ways are as extreme.
 
     Args:
         repeats: (K, C) bool, shadow k gives canary i its wrong label.
@@ -37,8 +38,10 @@ def canary_test(repeats: np.ndarray, inserted: np.ndarray, source: str, *, level
         level: of both intervals, which count a canary once, however many shadows answer (see `exact_proportion`).
     """
     shares = [_share(repeats, taken, level) for taken in (inserted, ~inserted)]
-    chance = None
+    chance = smallest = None
     if inserted.any() and not inserted.all():
+        held_by = inserted.sum(axis=0)
+        smallest = float(np.prod([drawn_of(k, len(inserted) - k, k)[-1] for k in held_by.tolist()]))
         both = int(np.sum(repeats & inserted))
         chance = sum_at_least(
             both,
@@ -47,13 +50,19 @@ def canary_test(repeats: np.ndarray, inserted: np.ndarray, source: str, *, level
                 for says, held in zip(repeats.T, inserted.T, strict=True)
             ],
         )
-    return CanaryTest(source, repeats.shape[1], shares[0], shares[1], chance)
+    return CanaryTest(source, repeats.shape[1], shares[0], shares[1], chance, smallest)
 
 
 def _share(repeats: np.ndarray, taken: np.ndarray, level: float) -> Estimate:
     if not taken.any():
         return Estimate.impossible("there is no such pair of a canary and a shadow")
     return exact_proportion(float(repeats[taken].mean()), int(taken.any(axis=0).sum()), level)
+
+
+def _too_few(smallest: float | None, least: float) -> str:
+    if smallest is None or smallest < least:
+        return ""
+    return f"the smallest chance that so few canaries and shadows can show is {smallest:.2g}"
 
 
 def _chance(chance: float | None) -> Estimate:
@@ -85,7 +94,8 @@ class Canaries(MembershipFamily):
             reason = ""
             if test.chance is None:
                 verdict, reason = "not enough evidence", "every shadow held every canary, or none did"
-            told.append(Criterion(name, test.chance, least, verdict, reason, CHANCE))
+            found = Criterion(name, test.chance, least, verdict, reason, CHANCE)
+            told.append(found.unless_sure_to_pass(_too_few(test.smallest, least)))
         return tuple(told)
 
     def figures(self, evidence: Evidence, asked: Asked) -> Figures:

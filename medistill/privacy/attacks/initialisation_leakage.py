@@ -143,6 +143,7 @@ def _figures(subject: AuditSubject, initial_rows: np.ndarray, signals: Signals) 
         lambda some: search.read(some).flatten(1),
     )
     traced = float(np.mean(found.p_values <= TRACED_BY_CHANCE))
+    traceable = float(np.mean(1 / found.candidates <= TRACED_BY_CHANCE))
     return LeakageFigures(
         subject=subject.name,
         images=len(initial_rows),
@@ -151,6 +152,8 @@ def _figures(subject: AuditSubject, initial_rows: np.ndarray, signals: Signals) 
         recovered=exact_proportion(float(found.recovered.mean()), len(initial_rows), signals.level),
         chance=float((1 / found.candidates).mean()),
         traced=exact_proportion(traced, len(initial_rows), signals.level),
+        recovered_if_all=exact_proportion(1.0, len(initial_rows), signals.level).low,
+        traced_if_all=exact_proportion(traceable, len(initial_rows), signals.level).low,
     )
 
 
@@ -173,8 +176,11 @@ def _no_remains(
     if recovered > most and (figures.recovered.low or 0.0) > figures.chance:
         singled = "fail"
     clear = figures.traced.low is not None and figures.traced.low > TRACED_BY_CHANCE
+    within = WITHIN if singled == "not enough evidence" else ""
     return (
-        Criterion(SINGLED_OUT, recovered, most, singled, WITHIN if singled == "not enough evidence" else "", RECOVERED),
+        Criterion(SINGLED_OUT, recovered, most, singled, within, RECOVERED).unless_sure_to_pass(
+            _too_few(figures.recovered_if_all, figures.chance)
+        ),
         Criterion(
             "Images traceable to it (p of 0.05 at most)",
             traced,
@@ -182,7 +188,15 @@ def _no_remains(
             "fail" if clear else "pass",
             "" if clear or not traced else WITHIN,
             TRACED,
-        ),
+        ).unless_sure_to_pass(_too_few(figures.traced_if_all, TRACED_BY_CHANCE)),
+    )
+
+
+def _too_few(if_all: float | None, chance: float) -> str:
+    if if_all is None or if_all > chance:
+        return ""
+    return (
+        f"of so few images, or classes so small, the interval holds what chance gives, {chance:.2g}, whatever is found"
     )
 
 

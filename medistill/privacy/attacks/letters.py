@@ -28,6 +28,7 @@ UNSEEN = (
     "that it finds nothing says nothing"
 )
 DRAWN_HERE = "medistill drew the originals itself, and writes no text into them"
+TOO_SMALL_SITES = "no site has patients enough for what its images share to be looked at"
 OVERLOOKED = (
     "Letters that the reader of text does not see, such as handwriting or mirrored ones, are not looked for in the set."
 )
@@ -93,7 +94,9 @@ def no_text(text: TextFigures) -> tuple[Criterion, ...]:
         unseen = UNSEEN.format(contrast=contrast)
         letters = Criterion(LETTERS_NAME, 0, 0, "not enough evidence", unseen, LETTERS)
     shown = sum(map(legible_in_set, text.overlays))
-    return (originals, letters, Criterion(OVERLAYS_NAME, shown, 0, "fail" if shown else "pass", "", OVERLAYS))
+    shared = Criterion(OVERLAYS_NAME, shown, 0, "fail" if shown else "pass", "", OVERLAYS)
+    blind = bool(text.overlays) and all(one.images is None for one in text.overlays)
+    return (originals, letters, shared.unless_sure_to_pass(TOO_SMALL_SITES if blind else ""))
 
 
 def _where(text: TextFigures) -> str:

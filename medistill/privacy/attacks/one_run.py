@@ -25,6 +25,10 @@ from medistill.recipe import AuditRecipe
 WITHIN_PROMISE = Asked("one run epsilon", "at most", "number")
 """What the set promises, where it promises something; else nothing is asked."""
 FROM_BELOW = "it is a bound from below"
+UNSHOWN = (
+    "Whether the set keeps its epsilon of {promised:g} was not tested: had every guess about {people} people been "
+    "right, one run would have shown {shown:.2f} to be exceeded."
+)
 NAME = "Epsilon that one run shows to be exceeded"
 
 
@@ -96,6 +100,14 @@ def best_bound(
     return max(bounds, key=lambda one: (one.epsilon, one.right / max(1, one.guesses)), default=None)
 
 
+def most_shown(found: OneRun, bound: OneRunBound) -> float:
+    """The epsilon that would be exceeded if every guess were right, by the rule that then shows most."""
+    level, people = (1 - found.confidence) / max(1, bound.tests), found.canaries
+    guesses = {int(rule.highest * people) + int(rule.lowest * people) for rule in RULES}
+    shown = (epsilon_at_least(n, n, people, delta=found.delta, confidence=1 - level) for n in guesses if n)
+    return _down(max(shown, default=0.0))
+
+
 def _down(epsilon: float) -> float:
     """To four decimals; a larger number would claim too much."""
     return math.floor(1e4 * epsilon) / 1e4
@@ -126,8 +138,21 @@ class OneRunAttack(MembershipFamily):
         if bound is None:
             reason = found.reason or "no attack gives a score"
             return (Criterion(NAME, None, most, "not enough evidence", reason, WITHIN_PROMISE),)
+        if bound.epsilon <= most and most_shown(found, bound) <= most:
+            return ()  # to ask it would be to ask nothing; see `leaves_open`
         verdict: Verdict = "fail" if bound.epsilon > most else "pass"
         return (Criterion(NAME, bound.epsilon, most, verdict, "", WITHIN_PROMISE),)
+
+    def leaves_open(self, evidence: Evidence | None) -> str:
+        """That so few people could not have shown the promise to be broken, where they could not."""
+        found = None if evidence is None else evidence.one_run
+        bound = None if found is None else found.of("distilled")
+        if found is None or bound is None or found.stated_epsilon is None:
+            return super().leaves_open(evidence)
+        shown, most = most_shown(found, bound), found.stated_epsilon
+        if bound.epsilon > most or shown > most:
+            return ""
+        return UNSHOWN.format(shown=shown, people=found.canaries, promised=most)
 
     def figures(self, evidence: Evidence, asked: Asked) -> Figures:
         """The bound on each source; of originals, which promise nothing, it shows what there is to find."""

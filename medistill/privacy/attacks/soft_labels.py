@@ -56,10 +56,8 @@ class SoftLabelAttack(MembershipFamily):
         if test is None or test.chance is None:
             return (Criterion(NAME, None, least, "not enough evidence", found.reason or ALL_EQUAL, FOLLOWED),)
         verdict: Verdict = "pass" if test.chance >= least else "fail"
-        reason = ""
-        if test.guesses is not None and 0.5**test.guesses > least:
-            verdict, reason = "not enough evidence", _too_few(test.guesses)
-        return (Criterion(NAME, test.chance, least, verdict, reason, FOLLOWED),)
+        too_few = "" if test.guesses is None or 0.5**test.guesses < least else _too_few(test.guesses)
+        return (Criterion(NAME, test.chance, least, verdict, "", FOLLOWED).unless_sure_to_pass(too_few),)
 
     def figures(self, evidence: Evidence, asked: Asked) -> Figures:
         """The chance; of networks that learnt wrong labels by heart it is next to nothing."""
@@ -73,7 +71,8 @@ def label_test(answers: LabelAnswers) -> LabelTest:
     """How well what is said of the canaries tells which shadows hold them."""
     scores, held = answers.scores, answers.inserted
     shadows, canaries = scores.shape
-    chance, made = chance_of_following(scores, held), int(np.count_nonzero(guesses(scores)))
+    some = held.any(axis=0) & ~held.all(axis=0)
+    chance, made = chance_of_following(scores, held), int(np.count_nonzero(guesses(scores)[:, some]))
     return LabelTest(answers.source, shadows, canaries, told_apart(scores, held), chance, made)
 
 

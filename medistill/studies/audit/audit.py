@@ -102,7 +102,8 @@ def audit(
     )
     seen = ranks.first(lambda: signals.seen)
     if ranks.leads:
-        say_obstacles(seen, recipe, progress, "This audit will not be able to pass the set.", quick=quick)
+        opening = "This audit will not be able to pass the set."
+        say_obstacles(seen, signals.held_out, recipe, progress, opening, quick=quick)
         if quick and recipe.audit.one_run_canaries:
             progress.say(NOT_ONCE_MORE.format(canaries=recipe.audit.one_run_canaries))
     attacks = applicable(signals.facts)
@@ -146,11 +147,13 @@ def _criteria(
         evidence: name -> what an attack found.
         making: why the making of the set is not known, and what was made again to see that it is.
     """
-    context, recipe = signals.context, signals.context.recipe
+    context, recipe, held_out = signals.context, signals.context.recipe, signals.held_out
     return (
         gate.making_known(len(context.distilled.labels), *making),
         gate.as_shipped(audit_deviations(recipe.strictness)),
-        gate.enough_held_out(*signals.held_out, context.corpus.split_unit, recipe.audit),
+        gate.enough_held_out(
+            len(held_out.rows), held_out.patients, context.corpus.split_unit, recipe.audit, left_out=held_out.left_out
+        ),
         *gate.judge(attacks, evidence, signals.facts, recipe.audit),
     )
 
@@ -187,8 +190,8 @@ def _record(
         guarantee=_guarantee(distilled),
         not_tested=gate.not_tested(attacks, evidence),
         train_images=len(corpus.rows("train")),
-        held_out_images=signals.held_out[0],
-        held_out_patients=signals.held_out[1],
+        held_out_images=len(signals.held_out.rows),
+        held_out_patients=signals.held_out.patients,
         split_unit=corpus.split_unit,
         network=context.spec.words,
         set_digest=distilled.digest(),
@@ -204,6 +207,7 @@ def _record(
         recipe=recipe.name,
         method=distilled.provenance.method or "",
         images=len(distilled.labels),
+        held_out_left_out=signals.held_out.left_out,
     )
 
 

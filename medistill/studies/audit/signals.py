@@ -30,12 +30,12 @@ from medistill.studies.audit.subjects import (
     copy_signals,
     encoder_space,
     feature_space,
-    held_out_rows,
     released,
     target_space,
 )
 from medistill.studies.audit.text import text_figures
 from medistill.training.randomness import derive_seed
+from medistill.workflow.near_duplicates import HeldOut
 from medistill.workflow.pruning import pruned
 
 
@@ -49,17 +49,18 @@ class AuditSignals:
         shadows_made: how many shadows were asked.
     """
 
-    def __init__(self, context: AuditContext, population: Population | None = None) -> None:
+    def __init__(
+        self, context: AuditContext, population: Population | None = None, held_out: HeldOut | None = None
+    ) -> None:
         self.context, self.seconds, self.networks_trained, self.shadows_made = context, 0.0, 0, 0
-        self._population = population
+        self._population, self._held_out = population, held_out
         self.facts = SetFacts.of(context.distilled, context.corpus, context.spec)
         self.level, self.smallest_cell = context.recipe.evaluate.confidence, context.recipe.evaluate.smallest_cell
 
     @cached_property
-    def held_out(self) -> tuple[int, int]:
-        """Held-out images, and patients of these."""
-        rows = held_out_rows(self.context.corpus)
-        return len(rows), len(np.unique(self.context.corpus.groups[rows]))
+    def held_out(self) -> HeldOut:
+        """Whom everything is compared with."""
+        return self._held_out or HeldOut.of(self.context.corpus, self.context.progress)
 
     @cached_property
     def seen(self) -> Corpus:
@@ -70,16 +71,16 @@ class AuditSignals:
     @cached_property
     def population(self) -> Population:
         """Those about whom is asked: everybody, where nobody was named."""
-        return self._population or Population.of(self.context.corpus, self.seen)
+        return self._population or Population.of(self.context.corpus, self.seen, self.held_out.rows)
 
     def on(self, context: AuditContext, population: Population) -> AuditSignals:
         """The same of another set, or of some people."""
-        return AuditSignals(context, population)
+        return AuditSignals(context, population, self.held_out)
 
     @cached_property
     def search(self) -> CopySignals:
         """The set, its controls, and both splits of the corpus, as grey values."""
-        return copy_signals(self.context)
+        return copy_signals(self.context, self.held_out.rows)
 
     @cached_property
     def features(self) -> FeatureSpace:

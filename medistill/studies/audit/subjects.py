@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medistill.artifacts.corpus import Corpus
 from medistill.encoders.encoder import Encoder
 from medistill.encoders.features import features_of
 from medistill.encoders.store import stored_encoder
@@ -36,11 +35,10 @@ RANGE = (-0.5, 1.5)
 pixels, white or black to the eye, would else hide what the others show."""
 
 
-def copy_signals(context: AuditContext) -> CopySignals:
+def copy_signals(context: AuditContext, held_out: np.ndarray) -> CopySignals:
     """The distilled images, with tiles these and the stored ones; as many random training images of each class as are
-    stored; and held-out images of other patients."""
+    stored; and images of ``held_out``, rows of the corpus, of other patients."""
     corpus, recipe = context.corpus, context.recipe
-    held_out = held_out_rows(corpus)
     drawn = np.random.default_rng(derive_seed(recipe.seed, "audit", "reference")).permutation(held_out)[:REFERENCE]
     random = random_beside(context.distilled, corpus, recipe.seed, 0)
     return CopySignals(
@@ -55,11 +53,6 @@ def copy_signals(context: AuditContext) -> CopySignals:
         copy_ratio=recipe.audit.copy_ratio,
         smallest_cell=recipe.evaluate.smallest_cell,
     )
-
-
-def held_out_rows(corpus: Corpus) -> np.ndarray:
-    """Rows of the validation and the test split."""
-    return np.sort(np.concatenate([corpus.rows("val"), corpus.rows("test")]))
 
 
 def _distilled(context: AuditContext) -> AuditSubject:
