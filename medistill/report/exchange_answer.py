@@ -40,12 +40,12 @@ def sets_callout(study: ExchangeStudy) -> Callout:
     if not set(by) - {"no set"}:
         return Callout("not-shown", "No set was made here.", "There is nothing that could be sent.")
     meant = {
-        "fail": "The set of {} fails its audit and should not be sent.",
-        "not enough evidence": "The audit of the set of {} had not enough evidence: it should not be sent before a "
-        "whole audit (“medistill audit”) passes it.",
-        "not audited": "The set of {} was not audited: it should not be sent before “medistill audit” passes it.",
-        "pass": "The set of {} passes its audit.",
-        "no set": "No set of {} was made.",
+        "fail": "Audit failed, should not be sent: {}.",
+        "not enough evidence": "Audit had not enough evidence, should not be sent before a whole one (“medistill "
+        "audit”) passes it: {}.",
+        "not audited": "Not audited, should not be sent before “medistill audit” passes it: {}.",
+        "pass": "Audit passed: {}.",
+        "no set": "No set was made: {}.",
     }
     said = [text.format(listed(by[state])) for state, text in meant.items() if state in by]
     held = [site.name for site in study.sites if standing(site) not in ("pass", "no set")]
@@ -79,11 +79,11 @@ def answer_section(study: ExchangeStudy) -> Section:
 
 def answer_lines(study: ExchangeStudy) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and rows of plain text, for a terminal."""
-    headings = ("Hospital", "Gain at home", "Gain over all", "Test patients", "Its set")
+    headings = ("Hospital", "Its set", "Gain at home", "Gain over all", "Test patients")
     rows = []
     for site in study.sites:
         told = [_plain(gain(study, site.name, at)) for at in (site.name, "")]
-        rows.append((site.name, *told, _patients(study, site.name), standing(site)))
+        rows.append((site.name, standing(site), *told, _patients(study, site.name)))
     return headings, rows
 
 
@@ -94,10 +94,10 @@ def _table(study: ExchangeStudy) -> Table:
     rows: tuple[Row, ...] = tuple(
         (
             class_label(site.name),
+            standing(site),
             cell(gain(study, site.name, site.name)),
             cell(gain(study, site.name, "")),
             _patients(study, site.name),
-            standing(site),
         )
         for site in study.sites
     )
@@ -111,10 +111,10 @@ def _brief(study: ExchangeStudy) -> Table:
 def _columns() -> tuple[Column, ...]:
     return (
         Column("Hospital"),
+        Column("Audit of its set"),
         Column("Gain at home"),
         Column("Gain over all sites"),
         Column("Own test patients"),
-        Column("Audit of its set"),
     )
 
 

@@ -48,8 +48,8 @@ def test_the_first_screen_says_for_each_hospital_what_it_gains_and_whether_its_s
     headings, rows = answer_lines(study())
     assert len(headings) == len(rows[0]) == 5
     assert [row[0] for row in rows] == list(SITES)
-    assert [row[4] for row in rows] == ["not enough evidence", "not audited", "not audited", "no set"]
-    for column, place in ((1, SITES[0]), (2, "")):
+    assert [row[1] for row in rows] == ["not enough evidence", "not audited", "not audited", "no set"]
+    for column, place in ((2, SITES[0]), (3, "")):
         one = next(
             one.macro_auc
             for one in study().matrix.differences
@@ -57,8 +57,8 @@ def test_the_first_screen_says_for_each_hospital_what_it_gains_and_whether_its_s
         )
         assert one.value is not None
         assert rows[0][column].startswith(difference(one.value))
-    assert rows[1][1] == "not available"
-    assert rows[0][3] == "20"
+    assert rows[1][2] == "not available"
+    assert rows[0][4] == "20"
     page = render_exchange(study())
     assert page.index("What each hospital would gain") < page.index("Read this with the figures")
     assert page.index("should not be sent") < page.index("What each hospital would gain")
@@ -77,10 +77,10 @@ def test_sets_that_did_not_pass_are_named_with_what_that_means() -> None:
     failed = told("fail", "pass", "not enough evidence")
     assert failed.standing == "fail"
     assert failed.word == "Not to be sent as it is: north_clinic and <b>west</b>."
-    assert "The set of north_clinic fails its audit and should not be sent." in failed.text
-    assert "The set of south passes its audit." in failed.text
+    assert "Audit failed, should not be sent: north_clinic." in failed.text
+    assert "Audit passed: south." in failed.text
     assert told("fail", "").word == "No set should be sent as it is."
-    assert "The set of south was not audited: it should not be sent" in told("fail", "").text
+    assert "Not audited, should not be sent before “medistill audit” passes it: south." in told("fail", "").text
     assert told("pass", "").standing == "not-shown"
 
 
