@@ -155,6 +155,11 @@ class _Figures:
         rows, reason = self.elsewhere(mine.site)
         if reason := mine.reason or reason:
             return AtPlaces(row.cells[number], SiteCell.impossible(reason), row.pooled)
+        others = {self.test.traits["site"][one] for one in rows}
+        if len(others) == 1:  # one figure, one interval: that of the matrix
+            there = next((n for n, site in enumerate(self.tested) if site.name in others), None)
+            if there is not None:
+                return AtPlaces(row.cells[number], row.cells[there], row.pooled)
         rng = np.random.default_rng([self.seed, len(TRAITS), number])
         group = shown("site", "", rows, [mine.as_arm()], self.test, self.class_names, self.recipe, rng)
         return AtPlaces(row.cells[number], SiteCell.of(group), row.pooled)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from medistill.evaluate.hospital_curve import HospitalCurve
-from medistill.evaluate.intervals import Estimate
 from medistill.evaluate.site_matrix import OF_ONE_SITE, ExchangeSource, MatrixRow, SiteMatrix
 from medistill.evaluate.variant_figures import AtPlaces, VariantRow
 from medistill.recipe.arms import ArmName
-from medistill.report.estimates import with_interval
-from medistill.report.exchange_invented import InventedHospital, invented_sentence
+from medistill.report.exchange_invented import InventedHospital
 from medistill.report.exchange_learning import learning_statements
 from medistill.report.exchange_received import SentSet, received_sentences
 from medistill.report.studied_site import StudiedSite
@@ -195,53 +193,9 @@ def row_site(row: MatrixRow, name: str, without: str = "") -> str:
     return f"{left_out}{name}{f', without {without or row.without}' if row.without else ''}"
 
 
-def audit_sentence(site: StudiedSite) -> str:
-    """What an audit says of a site's set, as "The set of north: not enough evidence; 0 of 20 images are copies"."""
-    found = site.audit
-    if found is None:
-        return f"The set of {site.name}: not audited."
-    copies = "" if found.copies is None else f"; {found.copies} of {counted(site.set_images, 'image')} are copies"
-    why = found.reason or listed(list(found.failed))
-    return f"The set of {site.name}: {found.verdict}{f' ({why})' if why else ''}{copies}."
-
-
-def headline(study: ExchangeStudy) -> str:
-    """Macro AUC of own originals, alone and beside the others' sets, of the sets of all sites and of all originals
-    pooled, where there is one."""
-    sources: list[ExchangeSource] = ["own_raw", "own_and_others", "all_sets"]
-    sources += ["pooled_raw"] if any(not row.reason for row in study.rows("pooled_raw")) else []
-    parts = []
-    for column, site in enumerate(study.matrix.sites):
-        cells = [(source, study.row(source, site.name).cells[column].macro_auc) for source in sources]
-        parts += [f"at {site.name} {_stated(cells)}"] if any(area.value is not None for _, area in cells) else []
-    pooled = [(row.source, row.pooled.macro_auc) for row in study.matrix.rows if not row.site and not row.reason]
-    parts.append(f"over the test images of all sites together {_stated(pooled)}")
-    return " ".join(filter(None, (f"Macro AUC {'; '.join(parts)}.", _gained(study))))
-
-
-def _gained(study: ExchangeStudy) -> str:
-    """What the others' sets add to own originals, at home and over all sites; empty where nowhere both are known."""
-    found = {
-        (one.of, one.site): one.macro_auc
-        for one in study.matrix.differences
-        if (one.plus, one.minus) == ("own_and_others", "own_raw") and one.macro_auc.value is not None
-    }
-    parts = [
-        f"{site.name} {with_interval(found[site.name, site.name], 'difference')} at home and "
-        f"{with_interval(found[site.name, ''], 'difference')} over all sites"
-        for site in study.matrix.sites
-        if (site.name, site.name) in found and (site.name, "") in found
-    ]
-    return f"Beside own originals the sets of the others add: {'; '.join(parts)}." if parts else ""
-
-
-def _stated(cells: Sequence[tuple[ExchangeSource, Estimate]]) -> str:
-    return listed([f"{with_interval(area)} from {SOURCE_NAMES[source].lower()}" for source, area in cells])
-
-
 def statements(study: ExchangeStudy) -> tuple[str, ...]:
     """What must be read beside the figures, a sentence or two each."""
-    found = list(filter(None, (invented_sentence(study.invented),)))
+    found = []
     single = [site for site in study.matrix.sites if site.only_class]
     if single:
         where = listed([f"{site.name} (every test image {class_label(site.only_class)})" for site in single])
@@ -294,8 +248,6 @@ def statements(study: ExchangeStudy) -> tuple[str, ...]:
     found += learning_statements(study.matrix.rows, study.weights, study.guard)
     found += _on_privacy(study)
     found.append("The figures are research results, not clinical evidence.")
-    if study.synthetic:
-        found.append("The images are of invented patients: the figures show that the program works, and nothing else.")
     return tuple(found)
 
 

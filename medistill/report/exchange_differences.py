@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 
 from medistill.evaluate.site_matrix import OF_ONE_SITE, MatrixDifference
 from medistill.report.blocks import Heading, Prose
-from medistill.report.estimates import with_interval
 from medistill.report.exchange import SOURCE_NAMES, ExchangeStudy
 from medistill.report.section import Section
 from medistill.report.table import Column, Row, Table, table
-from medistill.report.wording import class_label, count, level, listed
+from medistill.report.wording import class_label, count, level
 
 
 def unseen_section(study: ExchangeStudy) -> Section:
@@ -58,32 +57,6 @@ def _without_originals(study: ExchangeStudy) -> tuple[Prose, Table, Table] | Non
 
 def _both(name: str, study: ExchangeStudy, shown: Sequence[MatrixDifference]) -> tuple[Table, Table]:
     return differences_table(name, study, shown, brief=False), differences_table("", study, shown, brief=True)
-
-
-def unseen_sentences(study: ExchangeStudy) -> tuple[str, ...]:
-    """For each site that is left out: what the sets of the others are worth there, alone and beside originals."""
-    alone: dict[str, list[str]] = {}
-    beside: dict[str, list[str]] = {}
-    for one in study.matrix.differences:
-        if one.of == one.site or one.macro_auc.value is None:
-            continue
-        told = f"{one.of} {with_interval(one.macro_auc, 'difference')}"
-        if one.plus == "others_sets":
-            alone.setdefault(one.site, []).append(told)
-        if (one.plus, one.minus) == ("own_and_unseen", "own_raw"):
-            beside.setdefault(one.site, []).append(told)
-    return (
-        *(
-            f"At {site}, had it sent nothing: macro AUC of the sets of the others minus that of the originals of "
-            f"{listed(minus)}."
-            for site, minus in alone.items()
-        ),
-        *(
-            f"At {site}, had it sent nothing: the sets of the rest add to the macro AUC of the originals of "
-            f"{listed(added)}."
-            for site, added in beside.items()
-        ),
-    )
 
 
 def differences_table(name: str, study: ExchangeStudy, shown: Sequence[MatrixDifference], *, brief: bool) -> Table:

@@ -22,13 +22,13 @@ from medistill.report.exchange import (
     SOURCE_MEANING,
     SOURCE_NAMES,
     ExchangeStudy,
-    headline,
     row_name,
     row_site,
     statements,
 )
+from medistill.report.exchange_answer import answer_section, opening, sets_callout
 from medistill.report.exchange_differences import differences_table, unseen_section
-from medistill.report.exchange_hospital import hospital_headline, hospital_section
+from medistill.report.exchange_hospital import hospital_section
 from medistill.report.exchange_received import received_section
 from medistill.report.exchange_sites import sites_section
 from medistill.report.exchange_variants import variants_section
@@ -62,6 +62,7 @@ def exchange_page(study: ExchangeStudy) -> Page:
     """The study: what must be read with it, its figures, its making."""
     title = "Sites that exchange distilled sets"
     sections = (
+        answer_section(study),
         _read(study),
         _matrix(study),
         _figures(study),
@@ -74,19 +75,20 @@ def exchange_page(study: ExchangeStudy) -> Page:
         received_section(study.received),
         _making(study),
     )
-    said = statements(study)
+    said, told = statements(study), sets_callout(study)
     return Page(
         title=f"{title} · medistill",
         header=Masthead(
             "medistill exchange study",
             _who(study),
-            _headline(study),
+            opening(study),
+            told,
         ),
         sections=(*sections, Section("statements", "", brief=(Heading("Read with the figures"), Bullets(said)))),
         footer="Written by medistill",
         record="exchange.json",
         brief_title=title,
-        brief=(Prose(_headline(study)),),
+        brief=(Prose(opening(study)), Prose(f"{told.word} {told.text}")),
     )
 
 
@@ -96,10 +98,6 @@ def _who(study: ExchangeStudy) -> str:
     if taken:
         return f"{counted(len(study.sites), kind)} and {counted(taken, 'received set')}"
     return f"{counted(len(study.sites), kind)} that exchange distilled sets"
-
-
-def _headline(study: ExchangeStudy) -> str:
-    return " ".join(filter(None, (headline(study), hospital_headline(study.hospital) if study.hospital else "")))
 
 
 def _read(study: ExchangeStudy) -> Section:

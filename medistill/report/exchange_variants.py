@@ -48,7 +48,8 @@ def variants_section(study: ExchangeStudy) -> Section:
         "making these sets; weight and penalty were chosen anew for each by the site's own patients. “Elsewhere” is "
         f"all other sites together. Macro AUC, with its {level(study.confidence)}; where every test image is of one "
         f"class, the share that is put in it. Differences are paired: the same patients in each of "
-        f"{count(study.replicates)} draws."
+        f"{count(study.replicates)} draws. All columns, and own originals alone, learn in one space: where one way "
+        "wants a whitened space, every column is in it, and can have other figures than a study of that way by itself."
     )
     said = tuple(variants_statements(compared))
     whole = Table(TITLE, _columns(compared), tuple(_groups(compared)), style="wide")

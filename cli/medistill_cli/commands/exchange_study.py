@@ -13,11 +13,10 @@ from medistill_cli.brought import drawn_space, named_encoder, with_space
 from medistill_cli.corpus import on_disk
 from medistill_cli.ranks import sharing
 from medistill_cli.recipe_choice import choose_recipe, method_for, overrides_of
-from medistill_cli.results import estimate, print_json, print_next, print_written
+from medistill_cli.results import print_json, print_next, print_written
 from medistill_cli.terminal import out_console
 
 if TYPE_CHECKING:
-    from medistill.evaluate.site_matrix import SiteCell
     from medistill.report.exchange import ExchangeStudy
 
 
@@ -131,55 +130,25 @@ def exchange_study(
 
 
 def _print(study: ExchangeStudy) -> None:
-    """The matrix, and what must be read with it."""
+    """What each hospital would gain, and whether its set may be sent; all else is on the page."""
     from rich.table import Table
 
-    from medistill.report.exchange import audit_sentence, headline, row_name, statements
-    from medistill.report.exchange_differences import unseen_sentences
-    from medistill.report.exchange_hospital import hospital_headline, hospital_tables
-    from medistill.report.exchange_variants import variants_gains, variants_statements, variants_table
+    from medistill.report.exchange_answer import answer_lines, opening, sets_callout
+    from medistill.report.exchange_hospital import hospital_headline
+    from medistill.report.exchange_variants import variants_gains
 
-    title = f"Macro AUC ({study.confidence:.0%} interval); accuracy in percent where a site has one class"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("Learnt from")
-    table.add_column("Images", justify="right")
-    for name in (*(site.name for site in study.matrix.sites), "All sites"):
-        table.add_column(name, justify="right")
-    for row in (row for row in study.matrix.rows if not row.reason):
-        style = "bold" if row.source == "all_sets" else ""
-        table.add_row(row_name(row), str(row.images or "-"), *map(_cell, (*row.cells, row.pooled)), style=style)
-    console = out_console()
+    console, told = out_console(), sets_callout(study)
+    console.print(opening(study))
+    console.print(told.word, style="bold")
+    console.print(told.text)
+    headings, rows = answer_lines(study)
+    table = Table(*headings)
+    for cells in rows:
+        table.add_row(*cells)
     console.print(table)
-    reasons = dict.fromkeys(row.reason for row in study.matrix.rows if row.reason)
-    for reason in reasons:
-        lost = "; ".join(row_name(row) for row in study.matrix.rows if row.reason == reason)
-        console.print(f"Cannot be estimated, because {reason}: {lost}.", soft_wrap=True)
-    console.print(headline(study), soft_wrap=True)
-    for sentence in unseen_sentences(study):
-        console.print(sentence, soft_wrap=True)
     if study.variants is not None:
-        headings, lines = variants_table(study.variants)
-        of_ways = Table(*headings, title="Own originals and the sets of the others, by the way of making these sets")
-        of_ways.title_justify, of_ways.title_style = "left", "bold"
-        for cells in lines:
-            of_ways.add_row(*cells)
-        console.print(of_ways)
-        for sentence in (*variants_gains(study.variants), *variants_statements(study.variants)):
-            console.print(sentence, soft_wrap=True)
+        for sentence in variants_gains(study.variants):
+            console.print(sentence)
     if study.hospital is not None:
-        for title, headings, rows in hospital_tables(study.hospital):
-            of_few = Table(*headings, title=title, title_justify="left", title_style="bold")
-            for cells in rows:
-                of_few.add_row(*cells)
-            console.print(of_few)
-        console.print(hospital_headline(study.hospital), soft_wrap=True)
-    for site in (site for site in study.sites if site.audit is not None):
-        console.print(audit_sentence(site), soft_wrap=True)
-    for sentence in statements(study):
-        console.print(f"- {sentence}", soft_wrap=True)
-
-
-def _cell(cell: SiteCell) -> str:
-    if cell.macro_auc.value is None and cell.accuracy.value is not None:
-        return f"{cell.accuracy.value:.1%}"
-    return estimate(cell.macro_auc) if cell.macro_auc.value is not None else "-"
+        console.print(hospital_headline(study.hospital))
+    console.print("Every other figure, and what must be read with it, is in the report.")

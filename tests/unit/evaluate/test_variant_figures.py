@@ -55,6 +55,19 @@ def test_every_place_has_what_counting_gives_and_differences_are_of_the_same_pat
     assert (base.figures.home, base.figures.everywhere) == (row.cells[0], row.pooled)
 
 
+def test_elsewhere_of_two_sites_is_the_matrix_cell_of_the_other_with_its_very_interval() -> None:
+    both = np.array([name if name == SITES[0] else "south" for name in truth().traits["site"]])
+    test = replace(truth(), traits={"site": tuple(both)})
+    pair = (SITES[0], "south")
+    found = tuple(one for one in predictions() if one.site in ("", *pair) and not one.without)
+    matrix = site_matrix(found, test, pair, CLASSES, SETTINGS, seed=3)
+    told = variant_figures(found, test, matrix.sites, CLASSES, SETTINGS, seed=3)
+    row = next(row for row in matrix.rows if (row.source, row.site) == ("own_and_others", SITES[0]))
+    assert row.cells[1].macro_auc.low is not None
+    assert told.rows[""][0].figures.elsewhere == row.cells[1]
+    assert told.alone[0].elsewhere == matrix.rows[0].cells[1]
+
+
 def test_no_difference_names_a_rare_class_unless_it_is_of_all_test_images() -> None:
     """One patient of the first class at home, one elsewhere: who is at which site is not to be counted."""
     labels, names = np.array(truth().labels), np.array(truth().traits["site"])

@@ -10,14 +10,14 @@ from markdown_it import MarkdownIt
 
 from medistill.evaluate.home_guard import HomeGuard
 from medistill.evaluate.hospital_curve import AsGoodAs
-from medistill.report.exchange import headline, statements
-from medistill.report.exchange_differences import unseen_sentences
+from medistill.report.exchange import statements
+from medistill.report.exchange_answer import PHANTOMS, answer_lines, opening, sets_callout
 from medistill.report.exchange_learning import guard_words
 from medistill.report.exchange_page import exchange_markdown, render_exchange
+from medistill.report.page import Callout
+from medistill.report.studied_site import SetAudit
 from medistill.report.wording import difference, number, percent
 from tests.factories.exchange_example import SITES, study
-
-HEADLINE = ("own_raw", "own_and_others", "all_sets", "pooled_raw")
 
 
 def test_what_must_be_read_is_said_where_it_is_true() -> None:
@@ -42,30 +42,58 @@ def test_what_must_be_read_is_said_where_it_is_true() -> None:
     assert "confounded" not in text
     assert "real images" not in text
     assert "Not every patient is known: images count as patients" in text
-    assert "invented patients" in text
 
 
-def test_the_headline_has_the_figures_of_all_sites() -> None:
-    pooled = {row.source: row.pooled.macro_auc.value for row in study().matrix.rows if not row.site}
-    here = [study().row(source, SITES[0]).cells[0].macro_auc.value for source in HEADLINE]
-    assert len(pooled) == 3
-    for value in (*pooled.values(), *here):
-        assert value is not None
-        assert number(value) in headline(study())
-    assert f"at {SITES[1]}" not in headline(study())
-    for place in (SITES[0], ""):
-        gain = next(
-            one.macro_auc.value
+def test_the_first_screen_says_for_each_hospital_what_it_gains_and_whether_its_set_may_go() -> None:
+    headings, rows = answer_lines(study())
+    assert len(headings) == len(rows[0]) == 5
+    assert [row[0] for row in rows] == list(SITES)
+    assert [row[1] for row in rows] == ["not enough evidence", "not audited", "not audited", "no set"]
+    for column, place in ((2, SITES[0]), (3, "")):
+        one = next(
+            one.macro_auc
             for one in study().matrix.differences
-            if (one.of, one.site, one.minus) == (SITES[0], place, "own_raw")
+            if (one.plus, one.of, one.site, one.minus) == ("own_and_others", SITES[0], place, "own_raw")
         )
-        assert gain is not None
-        assert difference(gain) in headline(study()).partition("Beside own originals")[2]
+        assert one.value is not None
+        assert rows[0][column].startswith(difference(one.value))
+    assert rows[1][2] == "not available"
+    assert rows[0][4] == "20"
+    page = render_exchange(study())
+    assert page.index("What each hospital would gain") < page.index("Read this with the figures")
+    assert page.index("should not be sent") < page.index("What each hospital would gain")
+
+
+def test_sets_that_did_not_pass_are_named_with_what_that_means() -> None:
+    def told(*verdicts: str) -> Callout:
+        of = zip(study().sites, verdicts, strict=False)
+        sites = tuple(
+            replace(site, reason="", audit=SetAudit(verdict, (), (), "") if verdict else None) for site, verdict in of
+        )
+        return sets_callout(replace(study(), sites=sites))
+
+    assert told("pass", "pass").standing == "pass"
+    assert told("pass", "pass").word == "Every set that was made here passes its audit."
+    failed = told("fail", "pass", "not enough evidence")
+    assert failed.standing == "fail"
+    assert failed.word == "Not to be sent as it is: north_clinic and <b>west</b>."
+    assert "Audit failed, should not be sent: north_clinic." in failed.text
+    assert "Audit passed: south." in failed.text
+    assert told("fail", "").word == "No set should be sent as it is."
+    assert "Not audited, should not be sent before “medistill audit” passes it: south." in told("fail", "").text
+    assert told("pass", "").standing == "not-shown"
+
+
+def test_phantoms_are_said_to_be_such_first() -> None:
+    assert PHANTOMS not in render_exchange(study())
+    drawn = replace(study(), synthetic=True)
+    assert opening(drawn).startswith(PHANTOMS)
+    assert render_exchange(drawn).index(PHANTOMS) < render_exchange(drawn).index("<main")
 
 
 def test_the_markdown_is_a_table_of_every_row_without_markup_of_a_site() -> None:
     shown = MarkdownIt("commonmark").enable("table").render(exchange_markdown(study()))
-    first, second = shown.split("</table>")[:2]
+    first, second = shown.split("</table>")[1:3]
     assert first.count("<tr>") == 1 + len(study().matrix.rows)
     beside = [one for one in study().matrix.differences if one.plus == "own_and_others"]
     assert second.count("<tr>") == 1 + len(beside)
@@ -81,23 +109,12 @@ def test_a_hospital_that_sent_nothing_has_a_section_with_every_difference() -> N
     assert "chose that of the sets" in tables[1]
     assert "chosen anew for each" in tables[0]
     assert "At a hospital that sent nothing" in render_exchange(study())
-    said = unseen_sentences(study())
-    for table, source, words, minus in (
-        (tables[0], "own_and_unseen", "the sets of the rest add to the macro AUC of", "own_raw"),
-        (tables[1], "others_sets", "macro AUC of the sets of the others minus that of", "own_raw"),
-    ):
+    for table, source in ((tables[0], "own_and_unseen"), (tables[1], "others_sets")):
         unseen = [one for one in study().matrix.differences if one.plus == source]
         assert table.count("<tr>") == 1 + len(unseen)
         for one in unseen:
             if one.macro_auc.value is not None:
                 assert difference(one.macro_auc.value) in table
-        told = [one for one in unseen if one.of != one.site and one.minus == minus and one.macro_auc.value is not None]
-        assert told
-        for one in told:
-            assert one.macro_auc.value is not None
-            [line] = [line for line in said if line.startswith(f"At {one.site}, ") and words in line]
-            assert f"{one.of} {difference(one.macro_auc.value)}" in line
-            assert f"{one.site} " not in line.partition("originals of")[2]
     assert "Own originals and the sets of the others but one, north_clinic, without south" in shown
 
 

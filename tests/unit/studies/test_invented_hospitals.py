@@ -15,7 +15,7 @@ from medistill.errors import UsageError
 from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe
 from medistill.recipe.exchange import ExchangeRecipe
-from medistill.report.exchange import headline, statements
+from medistill.report.exchange_answer import opening
 from medistill.report.exchange_page import exchange_markdown, render_exchange
 from medistill.studies.exchange.invented import divided, grey_curve, invented_hospitals, with_invented
 from medistill.studies.exchange.study import exchange_study
@@ -120,8 +120,8 @@ def test_every_place_where_they_are_named_says_that_they_are_invented(tmp_path: 
     assert "The hospitals are invented: " in found.notes[1]
     hospitals = invented_hospitals(recipe.exchange)
     study = replace(exchange_example.study(), invented=hospitals)
-    said = statements(study)[0]
-    assert said == found.notes[1]
+    said = opening(study)
+    assert said.startswith(found.notes[1])
     assert "invented hospital 1 (grey to the power 0.50, then +0.10 of full scale)" in said
     assert "invented hospital 3 (every histogram equalised)" in said
     page, brief = render_exchange(study), exchange_markdown(study)
@@ -129,7 +129,7 @@ def test_every_place_where_they_are_named_says_that_they_are_invented(tmp_path: 
     assert "invented hospitals that exchange distilled sets" in page
     assert "The hospitals are invented: " in brief
     assert [one["name"] for one in study.as_json()["invented"]] == list(found.site_names)
-    assert "invented" not in headline(exchange_example.study())
+    assert "invented" not in opening(exchange_example.study())
 
 
 @pytest.mark.parametrize(
