@@ -18,7 +18,6 @@ OWN_ARMS: tuple[tuple[LearntFrom, ArmName], ...] = (("own_originals", "raw"), ("
 Share = Annotated[float, Field(ge=0, le=1)]
 Patients = Annotated[int, Field(ge=0, lt=2**31)]
 NOT_GIVEN = "the site gives none"
-FEW = "a class has fewer than {} test patients there, who might be recognised"
 
 
 class Figure(Record):

@@ -54,16 +54,10 @@ def noise(folder: Path, classes: int, each: int, size: int) -> Corpus:
         images=rng.integers(0, 256, (count, 1, size, size), np.uint8),
         labels=np.arange(count) % classes,
         groups=range(count),
-        sites=np.zeros(count, np.int64),
         splits=np.zeros(count, np.int64),
         views=["PA"] * count,
         class_names=tuple(f"class {c}" for c in range(classes)),
         site_names=("here",),
-        split_unit="patient",
-        split_source="drawn",
-        synthetic=True,
-        notes=(),
-        manifest=(),
     )
 
 

@@ -89,16 +89,9 @@ def write_corpus(folder: Path, count: int, size: int) -> Path:
         images=images,
         labels=(patients % PHANTOMS % len(FINDINGS)).tolist(),
         groups=patients.tolist(),
-        sites=[0] * count,
         splits=[0] * count,
-        views=[""] * count,
         class_names=FINDINGS,
         site_names=[NOT_STATED],
-        split_unit="patient",
-        split_source="drawn",
-        synthetic=True,
-        notes=[],
-        manifest=[],
     )
     (folder / "drawn.npy").unlink()
     return corpus.path

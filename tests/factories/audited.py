@@ -48,13 +48,9 @@ def corpus(
         groups=[k // per_patient for k in range(count)],
         sites=[2 if k < at_third_site else int(k % 3 == 0) for k in range(count)],
         splits=[0] * train + [1] * val + [2] * (held_out - val),
-        views=[""] * count,
         class_names=NAMES,
         site_names=["Site_A", "Site_B", "Site_C"],
-        split_unit="patient",
-        split_source="drawn",
         synthetic=False,
-        notes=[],
         manifest=[ManifestRow(f"doe_john_{k}.dcm", k) for k in range(count)],
     )
 

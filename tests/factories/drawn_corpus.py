@@ -32,11 +32,6 @@ def drawn_corpus(folder: Path, *, size: int = 16, each: int = 24, seed: int = 0)
         views=["PA"] * count,
         class_names=CLASSES,
         site_names=("east", "west"),
-        split_unit="patient",
-        split_source="drawn",
-        synthetic=True,
-        notes=(),
-        manifest=(),
     )
 
 

@@ -28,14 +28,8 @@ def planted_corpus(folder: Path, *, each: int = 60, size: int = 16) -> tuple[Cor
         images=images.astype(np.uint8),
         labels=labels,
         groups=range(count),
-        sites=[0] * count,
         splits=np.repeat([0, 1, 2], [count // 2, count // 4, count - count // 2 - count // 4]),
-        views=[""] * count,
         class_names=("lying", "standing"),
         site_names=("here",),
-        split_unit="patient",
-        split_source="drawn",
-        synthetic=True,
-        notes=(),
     )
     return corpus, places

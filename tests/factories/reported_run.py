@@ -112,13 +112,10 @@ def corpus_record(folder: Path, *, synthetic: bool, split_unit: str = "patient")
         images=numbers.integers(0, 256, (36, 1, SIZE, SIZE), dtype=np.uint8),
         labels=list(np.arange(36) % 3),
         groups=list(range(36)),
-        sites=[0] * 36,
         splits=list(splits),
-        views=[""] * 36,
         class_names=NAMES,
         site_names=["Site_A", "Site & B"],
         split_unit=split_unit,  # type: ignore[arg-type]
-        split_source="drawn",
         synthetic=synthetic,
         notes=["Two files had no <window>."],
         manifest=[*(ManifestRow(f"doe_john_{k}.dcm", k) for k in range(36)), ManifestRow("x.dcm", -1, "truncated", "")],

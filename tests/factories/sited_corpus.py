@@ -29,13 +29,9 @@ def corpus_of(
         groups=list(range(len(rows))),
         sites=[sites.index(row[0]) for row in rows],
         splits=[splits.index(row[2]) for row in rows],
-        views=[""] * len(rows),
         class_names=classes,
         site_names=sites,
-        split_unit="patient",
         split_source="given",
-        synthetic=True,
-        notes=[],
         manifest=[ManifestRow(f"{k}.png", k) for k in range(len(rows))],
     )
 

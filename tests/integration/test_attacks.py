@@ -44,11 +44,6 @@ def noise_corpus(folder: Path, *, train: int = 160, held_out: int = 310, sites: 
         views=["PA"] * count,
         class_names=("a", "b"),
         site_names=("east", "west")[:sites],
-        split_unit="patient",
-        split_source="drawn",
-        synthetic=True,
-        notes=(),
-        manifest=(),
     )
 
 

@@ -58,16 +58,10 @@ def people(folder: Path, channels: int) -> Corpus:
         images=np.clip(90 + body + detail, 0, 255).astype(np.uint8),
         labels=np.arange(count) % 2,
         groups=range(count),
-        sites=np.zeros(count, int),
         splits=np.repeat([0, 1, 2], [160, 40, 70]),
-        views=[""] * count,
         class_names=("Normal", "Pneumonia"),
         site_names=["Site_A"],
-        split_unit="patient",
-        split_source="drawn",
         synthetic=False,
-        notes=[],
-        manifest=[],
     )
 
 

@@ -38,16 +38,10 @@ def noise(folder: Path) -> Corpus:
         images=rng.integers(0, 256, (2 * people, 1, 8, 8)).astype(np.uint8),
         labels=np.repeat(np.arange(people) % 2, 2),
         groups=np.repeat(rng.permutation(1000)[:people], 2),
-        sites=np.zeros(2 * people, int),
         splits=np.repeat([0, 1, 2], [2 * PATIENTS, 20, 20]),
         views=["PA"] * (2 * people),
         class_names=("a", "b"),
         site_names=("east",),
-        split_unit="patient",
-        split_source="drawn",
-        synthetic=True,
-        notes=(),
-        manifest=(),
     )
 
 

@@ -52,13 +52,9 @@ def saved(folder: Path, of: Corpus, rows: Sequence[int], splits: np.ndarray, **c
         groups=of.groups[rows].tolist(),
         sites=of.sites[rows].tolist(),
         splits=splits[rows].tolist(),
-        views=[""] * len(rows),
         class_names=of.class_names,
         site_names=of.site_names,
-        split_unit="patient",
-        split_source="drawn",
         synthetic=False,
-        notes=[],
         manifest=[replace(manifest[row], row=k) for k, row in enumerate(rows)],
     )
 

@@ -41,16 +41,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
         images=rng.integers(0, 256, (count, 1, 12, 12)).astype(np.uint8),
         labels=rng.permutation(count) % 2,
         groups=range(count),
-        sites=np.zeros(count, int),
         splits=np.repeat([0, 1, 2], [160, 20, 50]),
         views=["PA"] * count,
         class_names=("a", "b"),
         site_names=("east",),
-        split_unit="patient",
-        split_source="drawn",
-        synthetic=True,
-        notes=(),
-        manifest=(),
     )
 
 

@@ -16,7 +16,6 @@ together. It is taken anew in every step, and no gradient goes through it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -29,21 +28,9 @@ SCALES = (-2, -1, 0, 1, 2)
 """Powers of 2 by which the Gaussians are wider than the mean squared distance."""
 
 
-class Kernel(Protocol):
-    """A kernel of two images' features, by their squared distance."""
-
-    def value(self, squared: Float[Tensor, "A B"], width: Float[Tensor, ""]) -> Float[Tensor, "A B"]:
-        """Return k at squared distances; ``width`` is the mean of those between two images of the class."""
-        ...
-
-    def slope(self, squared: Float[Tensor, "A B"], width: Float[Tensor, ""]) -> Float[Tensor, "A B"]:
-        """Return the derivative of k in the squared distance."""
-        ...
-
-
 @dataclass(frozen=True)
 class GaussianMixture:
-    """A sum of Gaussians, each twice as wide as the one before.
+    """A sum of Gaussians of two images' features, each twice as wide as the one before, by their squared distance.
 
     Attributes:
         scales: j, by the powers of 2 of which they are wider than the mean squared distance.
@@ -52,27 +39,13 @@ class GaussianMixture:
     scales: tuple[int, ...] = SCALES
 
     def value(self, squared: Float[Tensor, "A B"], width: Float[Tensor, ""]) -> Float[Tensor, "A B"]:
-        """Return the sum of exp(-d / (2^j w))."""
+        """Return the sum of exp(-d / (2^j w)); ``width`` is w."""
         return torch.stack([torch.exp(squared / (-(2.0**j) * width)) for j in self.scales]).sum(dim=0)
 
     def slope(self, squared: Float[Tensor, "A B"], width: Float[Tensor, ""]) -> Float[Tensor, "A B"]:
         """Return -sum of exp(-d / (2^j w)) / (2^j w)."""
         parts = [torch.exp(squared / (-(2.0**j) * width)) / (-(2.0**j) * width) for j in self.scales]
         return torch.stack(parts).sum(dim=0)
-
-
-@dataclass(frozen=True)
-class Linear:
-    """The kernel with which L is that of mean features: -d / 2 is <a, b> but for terms of one image alone, which
-    cancel."""
-
-    def value(self, squared: Float[Tensor, "A B"], width: Float[Tensor, ""]) -> Float[Tensor, "A B"]:
-        """Return -d / 2."""
-        return -squared / 2
-
-    def slope(self, squared: Float[Tensor, "A B"], width: Float[Tensor, ""]) -> Float[Tensor, "A B"]:
-        """Return -1 / 2."""
-        return torch.full_like(squared, -0.5)
 
 
 @dataclass(frozen=True)
@@ -83,7 +56,7 @@ class Mmd(ComparedFeatures):
         kernel: by which images are compared.
     """
 
-    kernel: Kernel = GaussianMixture()
+    kernel: GaussianMixture = GaussianMixture()
 
     def distance(self, made: Shared, real: Shared, drawn: DrawnFeatures, micro_batch: int) -> Distance:
         """Take the features, and compare them class by class."""

@@ -69,8 +69,11 @@ def test_a_former_recipe_is_held_to_the_same_limits(section: str, key: str) -> N
 
 
 @pytest.mark.parametrize("odd", [None, 3, {"network": 5}, {"network": {"width": "x"}}, {"evaluate": None}])
-def test_what_is_no_recipe_asks_for_nothing(odd: object) -> None:
+def test_what_is_no_recipe_asks_for_nothing_and_hides_nothing(odd: object) -> None:
     refuse_large(odd, "x", "refuse")
+    large = _asked("method.ipc", 10**9)
+    with pytest.raises(RecipeError, match=r"asks for method\.ipc"):
+        refuse_large(large | odd if isinstance(odd, dict) else large, "x", "refuse", used=large)
 
 
 @pytest.mark.parametrize(

@@ -36,16 +36,13 @@ def one_site(folder: Path) -> Corpus:
         images=images,
         labels=groups % 2,
         groups=groups,
-        sites=np.zeros_like(groups),
         splits=groups // 2 % 4 % 3,
         views=["PA"] * len(groups),
         class_names=("COVID", "Normal"),
         site_names=("raddb",),
-        split_unit="patient",
         split_source="given",
         synthetic=False,
         notes=("Read once.",),
-        manifest=(),
     )
 
 

@@ -60,11 +60,6 @@ def two_sites(folder: Path) -> Corpus:
         views=["PA"] * len(rows),
         class_names=("A", "B"),
         site_names=("home", "away"),
-        split_unit="patient",
-        split_source="drawn",
-        synthetic=True,
-        notes=(),
-        manifest=(),
     )
 
 

@@ -29,16 +29,20 @@ def fitting(corpus: Corpus) -> MadeOf:
     return MadeOf("the set", corpus.class_names, corpus.images.shape[1:], corpus.content, spec.name)
 
 
-@pytest.mark.parametrize("use", sorted({use for use, _ in MISFITS}))
-def test_what_fits_is_used(corpus: Corpus, use: str) -> None:
-    refuse_misfit(fitting(corpus), corpus, use, spec=network_spec(corpus, RECIPE), where="run")  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(("use", "aspect"), sorted(MISFITS))
-def test_what_does_not_is_refused_with_both_and_a_way_out(corpus: Corpus, use: str, aspect: str) -> None:
-    made_of = replace(fitting(corpus), **{FIELD[aspect]: OTHER[aspect]})
+def test_what_fits_is_used_and_what_does_not_refused_with_both_and_a_way_out(
+    corpus: Corpus, use: str, aspect: str
+) -> None:
+    made_of, spec = fitting(corpus), network_spec(corpus, RECIPE)
+    refuse_misfit(made_of, corpus, use, spec=spec, where="run")  # type: ignore[arg-type]
     with pytest.raises(MedistillError) as raised:
-        refuse_misfit(made_of, corpus, use, spec=network_spec(corpus, RECIPE), where="run")  # type: ignore[arg-type]
+        refuse_misfit(
+            replace(made_of, **{FIELD[aspect]: OTHER[aspect]}),
+            corpus,
+            use,
+            spec=spec,
+            where="run",  # type: ignore[arg-type]
+        )
     error = raised.value
     assert isinstance(error, DataError if use in ("evaluate", "audit") and aspect != "network" else UsageError)
     assert all((error.seen, error.expected, error.do))
@@ -46,9 +50,11 @@ def test_what_does_not_is_refused_with_both_and_a_way_out(corpus: Corpus, use: s
 
 
 def test_a_use_compares_what_it_has_a_line_for_and_nothing_else(corpus: Corpus) -> None:
-    made_of = replace(fitting(corpus), corpus="0" * 64, network="alexnet")
-    refuse_misfit(made_of, corpus, "evaluate", spec=network_spec(corpus, RECIPE))
-    refuse_misfit(replace(fitting(corpus), network="alexnet"), corpus, "resume", where="run")
+    of_another, spec = replace(fitting(corpus), network="alexnet"), network_spec(corpus, RECIPE)
+    refuse_misfit(replace(of_another, corpus="0" * 64), corpus, "evaluate", spec=spec)
+    refuse_misfit(of_another, corpus, "resume", where="run")
+    with pytest.raises(UsageError, match="alexnet"):
+        refuse_misfit(of_another, corpus, "resume", spec=spec, where="run")
 
 
 def test_what_is_not_stated_passes_where_a_use_allows_it(corpus: Corpus) -> None:
