@@ -144,7 +144,7 @@ class Audit:
         text: what of burnt-in text was looked for, and found; None where the audit is of a version that did not look.
         date: on which it was made (UTC), as "2026-12-01"; empty in a bundle, which holds no date, and where an
             earlier version made it, which told neither this nor the next three.
-        recipe: name of the recipe of the set.
+        recipe: name of the recipe of the set; empty in a bundle, since a name is free words.
         method: by which the set was made.
         images: of the set; 0 where not told.
         held_out_left_out: patients of those splits with whom nothing was compared, since an image of each is nearly a

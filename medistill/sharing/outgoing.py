@@ -95,7 +95,15 @@ def outgoing_audit(audit: Audit, sites: Mapping[str, str]) -> Audit:
     if text is not None:
         text = replace(text, overlays=tuple(replace(one, site=sites[one.site]) for one in text.overlays))
     return replace(
-        audit, criteria=criteria, copies=copies, membership=membership, text=text, corpus="", command="", date=""
+        audit,
+        criteria=criteria,
+        copies=copies,
+        membership=membership,
+        text=text,
+        corpus="",
+        command="",
+        date="",
+        recipe="",
     )
 
 

@@ -164,7 +164,10 @@ def remedy(audit: Audit, distilled: DistilledSet) -> str:
         told.append(f"audit it with {' '.join(laxer)}, as these settings are shipped")
     if not audit.trained:
         told.append("audit it without --quick")
-    return "; ".join(told) or "audit it anew with more to judge by: the reasons stand beside what was not judged"
+    return (
+        "; ".join(told)
+        or "run `medistill audit RUN` anew with more to judge by: the reasons stand beside what was not judged"
+    )
 
 
 def _otherwise(distilled: DistilledSet) -> str:
