@@ -9,7 +9,7 @@ from medistill.evaluate.site_matrix import SiteCell
 from medistill.evaluate.variant_figures import AtPlaces, VariantRow
 from medistill.privacy.accounting import rounded_up
 from medistill.report.blocks import Bullets, Heading, Prose
-from medistill.report.estimates import Form, with_interval
+from medistill.report.estimates import with_interval
 from medistill.report.exchange import ComparedVariants, ExchangeStudy, StudiedVariant
 from medistill.report.kinds import Kind
 from medistill.report.section import Section
@@ -22,9 +22,6 @@ TITLE = "What each way of making the sets brings"
 ALONE = "Own originals alone"
 PLACES = (("at home", "home"), ("elsewhere", "elsewhere"), ("all sites", "everywhere"))
 """What a place is called, and its field."""
-FORMS: dict[Kind, Form] = {"estimate": "number", "difference": "difference", "share": "share", "points": "points"}
-"""Kind of a value -> how it is written in plain text."""
-
 
 FEW = 2
 """Criteria of an audit that a column tells by name, where there are more."""
@@ -64,17 +61,6 @@ def variants_section(study: ExchangeStudy) -> Section:
         (Prose(lede), whole, Bullets(said)),
         brief=(Heading(TITLE), Prose(lede), table("", _columns(compared), rows), Bullets(said)),
     )
-
-
-def variants_table(compared: ComparedVariants) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and rows of plain text, for a terminal."""
-    headings = ("", ALONE, *(one.name for one in compared.variants))
-    rows = [
-        (f"{label}{_beneath(part.title)}", *map(_plain, values))
-        for part in _parts(compared, str)
-        for label, values in part.rows
-    ]
-    return headings, rows
 
 
 def variants_statements(compared: ComparedVariants) -> Iterator[str]:
@@ -205,10 +191,3 @@ def _beneath(title: str) -> str:
 def _short(value: Text) -> Text:
     """What a brief table takes: the words without what stands beneath them."""
     return value[0] if isinstance(value, tuple) else value
-
-
-def _plain(value: Text) -> str:
-    first = _short(value)
-    if not isinstance(first, Value):
-        return str(first)
-    return with_interval(first.value, FORMS[first.kind])

@@ -120,8 +120,8 @@ def test_every_way_has_its_sets_gate_and_figures_and_is_resumed_cell_by_cell(
         patch.setattr(command, "out_console", lambda: Console(width=200))
         command._print(again)
     said = capsys.readouterr().out
-    assert "by the way of making these sets" in said
-    assert "epsilon 8" in said
+    assert "To the originals of east the sets of the others add over all sites" in said
+    assert "by epsilon 8" in said
 
 
 def test_a_way_that_cannot_be_gone_is_named_and_the_others_go_on(corpus: Corpus, encoder: str, tmp_path: Path) -> None:
