@@ -23,7 +23,7 @@ from medistill.privacy.audit import CopyRule
 from medistill.privacy.copy_search import AuditSubject, CopySearch, CopySignals
 from medistill.privacy.letters import Overlay, PlantedWord, TextFigures
 from medistill.privacy.likeness import Likenesses, Originals, likenesses_of
-from medistill.privacy.membership import SoftLabels
+from medistill.privacy.membership import SoftLabels, Source
 from medistill.privacy.person_search import PersonSearch
 from medistill.privacy.score_attack import ScoreAttack, Scores, measure
 from medistill.privacy.signals import CoinScores, LabelAnswers, OneRunSignals, SetFacts, Signals
@@ -104,6 +104,29 @@ def test_attacks_on_membership_need_members_and_others_enough(attack: ScoreAttac
 
             met |= same_sizes(attack, found(inside + 0.0), found(1.0 - inside))
     assert {("not enough evidence", "not enough evidence"), ("fail", "pass")} <= met
+
+
+@pytest.mark.parametrize(
+    "attack", [one for one in all_attacks() if isinstance(one, ScoreAttack)], ids=lambda one: one.name
+)
+def test_an_attack_that_finds_nobody_on_its_controls_passes_nothing(attack: ScoreAttack) -> None:
+    inside, numbers = np.arange(250) < 120, np.random.default_rng(0)
+    blind, seeing, guesses = 0.0 * inside, inside + 0.0, numbers.random(250)
+
+    def found(of_set: np.ndarray, **controls: np.ndarray) -> Evidence:
+        scores = {"distilled": of_set, **controls}
+        told = (Scores.asked_once(cast(Source, of), one, inside, np.arange(250), {}) for of, one in scores.items())
+        return Evidence(membership=tuple(measure(attack.name, one, 0.95, 10) for one in told))
+
+    assert set(verdicts(attack, found(guesses, raw=blind, random=blind)).values()) == {"not enough evidence"}
+    assert set(verdicts(attack, found(guesses, raw=guesses)).values()) == {"not enough evidence"}
+    assert set(verdicts(attack, found(guesses, raw=blind, random=seeing)).values()) == {"pass"}
+    assert set(verdicts(attack, found(guesses)).values()) == {"pass"}  # no control was measured: others say so
+    assert set(verdicts(attack, found(seeing, raw=blind, random=blind)).values()) == {"fail"}
+    (area,) = (one for one in attack.judge(found(guesses, raw=blind), FACTS, SETTINGS) if one.asked.key == "auc")
+    assert area.reason == (
+        "it could not have failed: on its controls it tells nobody from strangers either (area 0.500 on all originals)"
+    )
 
 
 def test_remains_need_images_and_candidates_enough() -> None:
