@@ -101,7 +101,7 @@ def _table(study: ExchangeStudy) -> Table:
         )
         for site in study.sites
     )
-    return table("Gain in macro AUC", _columns(), rows)
+    return table("Gain in macro AUC", _columns(), rows, style="gate")
 
 
 def _brief(study: ExchangeStudy) -> Table:

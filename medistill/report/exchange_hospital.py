@@ -54,40 +54,25 @@ def hospital_section(study: ExchangeStudy) -> Section:
 
 
 def hospital_headline(hospital: SmallHospital) -> str:
-    """What the others' sets are worth at the smallest number of patients, in a sentence for each place."""
-    parts = [
-        f"{_place(curve)} as good as {_patients(point.as_good_as, curve)} of its own patients alone"
-        for curve in hospital.curves
-        for point in curve.points[:1]
-    ]
+    """What the others' sets bring or cost at the smallest number of patients at each place, and how many own patients
+    alone would be as good where that is more."""
     size = next((curve.points[0].patients for curve in hospital.curves if curve.points), None)
     if size is None:
         return ""
-    return f"With {size} patients of {class_label(hospital.site)}, the sets of the others make it {'; '.join(parts)}."
+    parts = [_at_first(curve) for curve in hospital.curves if curve.points]
+    return (
+        f"With {size} patients of {class_label(hospital.site)}, the sets of the others change the macro AUC of its own "
+        f"originals by {'; '.join(parts)}."
+    )
 
 
-def hospital_tables(hospital: SmallHospital) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
-    """Title, headings and rows of plain text, for a terminal."""
-    headings = ("Own patients", "Alone", "With the others' sets", "Difference", "As good as so many alone", "Weight")
-    return [
-        (
-            f"Macro AUC of {hospital.site} with few patients, {_place(curve)}",
-            headings,
-            [
-                (
-                    str(point.patients),
-                    with_interval(point.alone),
-                    with_interval(point.together),
-                    with_interval(point.gain, "difference"),
-                    _patients(point.as_good_as, curve),
-                    _weight(point, hospital),
-                )
-                for point in curve.points
-            ],
-        )
-        for curve in hospital.curves
-        if curve.points
-    ]
+def _at_first(curve: HospitalCurve) -> str:
+    """Such as "+0.081 (+0.038 to +0.128) tested at all sites, as good as >200 of its own patients alone"."""
+    point = curve.points[0]
+    told = f"{with_interval(point.gain, 'difference')} {_place(curve)}"
+    if point.as_good_as.patients is not None and point.as_good_as.patients <= point.patients:
+        return told
+    return f"{told}, as good as {_patients(point.as_good_as, curve)} of its own patients alone"
 
 
 def _place(curve: HospitalCurve) -> str:
