@@ -11,7 +11,9 @@ from medistill.artifacts.corpus import LEFT_OUT, Corpus
 from medistill.privacy.exchange import LEAST_PEOPLE
 from medistill.privacy.person_search import NOT_SEARCHED
 from medistill.recipe import Recipe
+from medistill.workflow import originals
 from medistill.workflow.audit_outlook import audit_obstacles, say_obstacles
+from medistill.workflow.evaluate import _tell
 from medistill.workflow.near_duplicates import HeldOut, nearly_training
 from tests.factories import audited
 
@@ -124,3 +126,13 @@ def test_people_whose_images_were_used_are_left_out_with_all_images_and_counted(
     assert said.startswith(f"An audit leaves out 3 of {people} patients of the validation and test splits, ")
     fewer = replace(held_out, patients=99)
     assert "have 99 patients to compare with" in audit_obstacles(corpus, fewer, recipe, quick=True)[0]
+
+
+def test_an_evaluation_says_how_many_test_images_are_nearly_training_images(tmp_path: Path) -> None:
+    corpus, heard = audited.corpus(tmp_path), Heard()
+    _tell(originals.Tested(corpus, "apart"), heard)  # type: ignore[arg-type]
+    assert heard.lines == []
+    _tell(originals.Tested(with_copies(corpus), "apart"), heard)  # type: ignore[arg-type]
+    (said,) = heard.lines
+    count = len(corpus.rows("test"))
+    assert said.startswith(f"Nearly a training image of another of the patients: 3 of {count} test images.")
