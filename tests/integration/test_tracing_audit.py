@@ -75,7 +75,7 @@ def test_it_stands_on_the_page_beside_its_controls(made: Made, tmp_path: Path) -
     assert told.knows == ("set", "person", "others", "encoder")
     area = next(one.figures for one in told.findings if one.asked.key == "auc")
     assert area.of_set.value is not None
-    assert area.control.value == pytest.approx(1, abs=0.05)
+    assert area.control.value == pytest.approx(1, abs=0.1)
     assert area.originals.value is not None
     assert "In the released averages" in (tmp_path / "audit.html").read_text()
     for_programs = PrivacyStatement.from_bytes(privacy_statement(found, made.distilled.digest(), None).to_bytes())
