@@ -378,9 +378,11 @@ def test_a_set_of_means_is_asked_of_how_many(corpus: Corpus, tmp_path: Path) -> 
     assert sane.residue == ()
     assert "none" not in sane.residue_reason
     assert "mean of several" in sane.residue_reason
-    alone = audit_of(of_means(corpus, 1, 1), corpus, tmp_path)
+    alone = audit_of(of_means(corpus, 1, 1), corpus, tmp_path / "alone")
     assert (verdict_of(alone, name), verdict_of(alone, "Copies in pixels")) == ("fail", "fail")
-    assert [one.name for one in load_audit(tmp_path / "audit.json").criteria if one.asked.bound == "at least"] == [
+    assert [
+        one.name for one in load_audit(tmp_path / "alone" / "audit.json").criteria if one.asked.bound == "at least"
+    ] == [
         MAKING_NAME,
         "Held-out patients",
         "Fewest patients whose mean an image began as",

@@ -117,7 +117,9 @@ def test_what_the_sender_did_not_look_for_is_shown_as_no_pass(tmp_path: Path, ou
     )
     state, told = state_of(tmp_path / "unread.zip", "Privacy statement")
     assert (state, "2 not asked" in told) == ("declared", True)
-    said = " ".join(typed(tmp_path / "unread.zip")[1].split())
+    briefly = " ".join(typed(tmp_path / "unread.zip")[1].split())
+    assert briefly.count("not asked: images of 32 pixels are too small for letters") == 1
+    said = " ".join(typed(tmp_path / "unread.zip", "--details")[1].split())
     assert said.count("(not asked): images of 32 pixels are too small for letters") == 2
 
 

@@ -143,6 +143,8 @@ def _print_audit(found: tuple[AttackFindings, ...]) -> None:
         console.print(visible(f"  {verdict_text(one)}: {words}."))
     if len(open_) > MOST_OPEN:
         console.print(f"  and {len(open_) - MOST_OPEN} more (--details)")
+    for reason in dict.fromkeys(one.reason for _, one in figures if one.not_looked_for):
+        console.print(visible(f"  not asked: {reason}."), soft_wrap=True)
 
 
 def _checks(name: str, checks: tuple[Check, ...]) -> Table:

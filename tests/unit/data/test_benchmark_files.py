@@ -462,5 +462,5 @@ def test_where_nothing_is_nothing_is_found(benchmark: Benchmark, tmp_path: Path)
 
 
 def test_a_misspelt_benchmark_gets_the_nearest_name() -> None:
-    with pytest.raises(UsageError, match=r"take 'tiny-imagenet'"):
+    with pytest.raises(UsageError, match=r"did you mean 'tiny-imagenet'\?"):
         find_benchmark("tiny_imagenet")

@@ -261,16 +261,16 @@ def test_sites_and_classes_of_the_recipe():
     assert chosen(DataRecipe(), *pairs)[0] == [""] * 4
     assert chosen(DataRecipe(sites=("n",)), *pairs)[0] == ["", "", "site not chosen", "site not chosen"]
     assert chosen(DataRecipe(classes=("B", "A")), *pairs)[0] == ["", "", "", "class not chosen"]
-    with pytest.raises(DataError, match="no site x; this corpus has n, s"):
+    with pytest.raises(DataError, match=r"no site x.*this corpus has n, s"):
         chosen(DataRecipe(sites=("n", "x")), *pairs)
-    with pytest.raises(DataError, match="no class D; this corpus has A, B, C"):
+    with pytest.raises(DataError, match=r"no class D.*this corpus has A, B, C"):
         chosen(DataRecipe(classes=("A", "D")), *pairs)
     with pytest.raises(DataError, match="no class C; this corpus has A, B"):
         chosen(DataRecipe(classes=("A", "C"), sites=("n",)), *pairs)
 
 
 def test_a_long_list_of_names_is_not_repeated():
-    with pytest.raises(DataError, match="there is no class Z; this corpus has 30 others") as error:
+    with pytest.raises(DataError, match=r"there is no class Z.*this corpus has 30 others") as error:
         chosen(DataRecipe(classes=("Z",)), *[("", f"Meier_{n}") for n in range(30)])
     assert "Meier" not in str(error.value)
 

@@ -42,4 +42,5 @@ def test_a_quantised_set_is_not_told_to_begin_as_means_which_it_is() -> None:
 
 def test_an_audit_that_could_not_judge_says_what_it_lacked() -> None:
     told = advised(verdict="not enough evidence", thresholds={**load_recipe("demo").strictness, "shadows": 4})
-    assert "see in run/audit/audit.html" in told or "--quick" in told
+    assert "audit it with --set audit.shadows=16, as these settings are shipped" in told
+    assert "--dp-epsilon" not in told
