@@ -62,7 +62,7 @@ def read_kept(path: Path, key: str, what: str, say: Callable[[str], None]) -> di
         arrays, metadata = read_checked(path, what)
     except ArtifactError as error:
         say(f"{error.seen}: made again.")
-        _remove(path)
+        remove_kept(path)
         return None
     return arrays if metadata.get("key") == key else None
 
@@ -125,7 +125,12 @@ def _compare(path: Path, what: str, stored: object, seen: str) -> None:
     )
 
 
-def _remove(path: Path) -> None:
+def remove_kept(path: Path) -> None:
+    """Remove a file of which what was kept is to be made again.
+
+    Raises:
+        ArtifactError: it cannot be removed.
+    """
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
