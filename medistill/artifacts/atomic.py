@@ -150,14 +150,19 @@ def write_json(path: Path, value: Mapping[str, Any], *, private: bool = False) -
 
 
 def read_json(path: Path, what: str, *, most: int | None = None) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object; arguments and errors are those of `read_bytes`, and it may be damaged."""
+    return parse_json(read_bytes(path, what, most=most), path, what)
+
+
+def read_bytes(path: Path, what: str, *, most: int | None = None) -> bytes:
+    """Read a file of JSON, for whoever needs its bytes as well.
 
     Args:
         what: names the thing in messages.
         most: bytes that it may have, where it comes from outside; None sets no limit.
 
     Raises:
-        ArtifactError: missing, damaged or too long.
+        ArtifactError: missing, unreadable or too long.
     """
     try:
         with path.open("rb") as file:
@@ -170,7 +175,7 @@ def read_json(path: Path, what: str, *, most: int | None = None) -> dict[str, An
         raise ArtifactError(
             f"{what}: {path} is longer than {most // 2**20} MiB", expected="a record of a few kB", do="do not use it"
         )
-    return parse_json(data, path, what)
+    return data
 
 
 def parse_json(data: bytes, name: str | Path, what: str) -> dict[str, Any]:

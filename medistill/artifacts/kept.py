@@ -14,7 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from medistill.artifacts.atomic import read_json, read_tensors, unwritable, write_json, write_tensors
+from medistill.artifacts.atomic import (
+    parse_json,
+    read_bytes,
+    read_json,
+    read_tensors,
+    unwritable,
+    write_json,
+    write_tensors,
+)
 from medistill.errors import ArtifactError
 
 CHECKSUM = "checksum"
@@ -62,7 +70,7 @@ def read_kept(path: Path, key: str, what: str, say: Callable[[str], None]) -> di
         arrays, metadata = read_checked(path, what)
     except ArtifactError as error:
         say(f"{error.seen}: made again.")
-        _remove(path)
+        remove_kept(path)
         return None
     return arrays if metadata.get("key") == key else None
 
@@ -82,7 +90,12 @@ def read_result(path: Path, what: str) -> dict[str, Any]:
     Raises:
         ArtifactError: missing, no JSON object, damaged, or another file under this name.
     """
-    value = read_json(path, what)
+    return parse_result(read_bytes(path, what), path, what)
+
+
+def parse_result(data: bytes, path: Path, what: str) -> dict[str, Any]:
+    """The same of the bytes of the file ``path``, for whoever asks more of these very bytes."""
+    value = parse_json(data, path, what)
     if CHECKSUM in value:
         _compare(path, what, value.pop(CHECKSUM), _of_json(path.name, value))
     return value
@@ -125,7 +138,12 @@ def _compare(path: Path, what: str, stored: object, seen: str) -> None:
     )
 
 
-def _remove(path: Path) -> None:
+def remove_kept(path: Path) -> None:
+    """Remove a file of which what was kept is to be made again.
+
+    Raises:
+        ArtifactError: it cannot be removed.
+    """
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

@@ -49,8 +49,11 @@ def serve() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1):
         os.dup2(nowhere, stream)
-    answers.write(READY)
-    answers.flush()
+    try:
+        answers.write(READY)
+        answers.flush()
+    except BrokenPipeError:  # whoever asked was killed while this process began
+        os._exit(0)
     sys.stderr.flush()
     os.dup2(nowhere, 2)
     waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from medistill.artifacts.atomic import private_folder, write_bytes
+from medistill.artifacts.atomic import private_folder, read_bytes, write_bytes
 from medistill.artifacts.classifier import PREPROCESSING as PREPROCESSING_FILE
 from medistill.artifacts.classifier import WEIGHTS as WEIGHTS_FILE
 from medistill.artifacts.classifier import Classifier
@@ -39,14 +39,14 @@ from medistill.federation.messages import (
     own_version,
 )
 from medistill.federation.site_file import SiteFile, read_site_file
-from medistill.privacy.audit import Audit, load_audit
+from medistill.privacy.audit import Audit, parse_audit
 from medistill.progress import Silent
 from medistill.recipe import Recipe, validate_recipe
 from medistill.recipe.limits import refuse_large
 from medistill.recipe.load import parse_toml
 from medistill.sharing.keys import keys_root, load_private
 from medistill.studies.audit.audit import audit
-from medistill.workflow.audit_seal import sealed_here
+from medistill.workflow.audit_seal import RECORD, sealed_here
 from medistill.workflow.evaluate_classifier import evaluate_classifier
 from medistill.workflow.prepare import prepare
 from medistill.workflow.run import run
@@ -164,8 +164,10 @@ def _audited(here: Site, out: Path, corpus: Corpus) -> Audit:
     """The audit of the run's set: an earlier one that passed, where this installation made it of this very set."""
     with ends_as("audit", here.log):
         distilled, folder = DistilledSet.load(out / "set"), out / "audit"
-        if sealed_here(distilled, folder):
-            kept = load_audit(folder / "audit.json")
+        record = folder / RECORD
+        data = read_bytes(record, "audit") if record.is_file() else b""
+        if data and sealed_here(distilled, folder, data):
+            kept = parse_audit(data, record)
             if kept.passed and kept.set_digest == distilled.digest() and kept.thresholds == here.recipe.strictness:
                 return kept
         return audit(

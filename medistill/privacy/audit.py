@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from medistill.artifacts.kept import read_result
+from medistill.artifacts.atomic import read_bytes
+from medistill.artifacts.kept import parse_result
 from medistill.errors import ArtifactError, first_complaint
 from medistill.evaluate.intervals import Estimate
 from medistill.privacy.criterion import Asked, Criterion, Verdict
@@ -218,7 +219,12 @@ def load_audit(path: Path) -> Audit:
     Raises:
         ArtifactError: missing, damaged, or of another schema.
     """
-    return audit_from_json(read_result(path, "audit"), str(path))
+    return parse_audit(read_bytes(path, "audit"), path)
+
+
+def parse_audit(data: bytes, path: Path) -> Audit:
+    """The same of the bytes of ``audit.json``, for whoever asks for its seal too: a file can change in between."""
+    return audit_from_json(parse_result(data, path, "audit"), str(path))
 
 
 def audit_from_json(known: Mapping[str, Any], origin: str) -> Audit:

@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,9 @@ class Ledger:
         entries: in the order in which they were written.
         drawn: of those that are one release of class statistics, the ids of which the noise was drawn: each covers one
             draw, wherever copies of its run lie.
+        trainings: of those that are experts, by id, how many trainings were begun: an entry of n experts covers n,
+            wherever copies of their store lie. One that is not in it was written by an earlier version, and covers no
+            more.
     """
 
     root: Path
@@ -85,6 +88,7 @@ class Ledger:
     began: str
     entries: tuple[Entry, ...]
     drawn: frozenset[str] = frozenset()
+    trainings: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -101,15 +105,21 @@ class Ledger:
         """The releases from any of these people."""
         return [entry for entry in self.entries if not entry.people.isdisjoint(people)]
 
-    def added(self, entries: Sequence[Entry]) -> Ledger:
-        """The same with more entries, written to disk."""
-        ledger = replace(self, entries=(*self.entries, *entries))
+    def added(self, entries: Sequence[Entry], trainings: Mapping[str, int]) -> Ledger:
+        """The same with more entries, of some of which trainings were begun already, written to disk."""
+        ledger = replace(self, entries=(*self.entries, *entries), trainings={**self.trainings, **trainings})
         _write(ledger)
         return ledger
 
     def marked(self, name: str) -> Ledger:
         """The same with the noise of one entry drawn, written to disk."""
         ledger = replace(self, drawn=self.drawn | {name})
+        _write(ledger)
+        return ledger
+
+    def begun(self, name: str) -> Ledger:
+        """The same with one more training of an entry begun, written to disk."""
+        ledger = replace(self, trainings={**self.trainings, name: self.trainings[name] + 1})
         _write(ledger)
         return ledger
 
@@ -167,7 +177,8 @@ def _parsed(root: Path) -> Ledger | None:
     if not hmac.compare_digest(stored.pop("seal"), _seal(secret, stored)):
         raise ValueError("its seal is broken")
     entries, drawn = tuple(Entry.from_json(entry) for entry in stored["entries"]), frozenset(stored.get("drawn", ()))
-    return Ledger(root, secret, stored["began"], entries, drawn)
+    trainings = {str(name): int(count) for name, count in stored.get("trainings", {}).items()}
+    return Ledger(root, secret, stored["began"], entries, drawn, trainings)
 
 
 def new_entry(name: str, recipe: str, release: Release, people: frozenset[bytes]) -> Entry:
@@ -189,6 +200,7 @@ def _write(ledger: Ledger) -> None:
         "began": ledger.began,
         "entries": [entry.as_json() for entry in ledger.entries],
         "drawn": sorted(ledger.drawn),
+        "trainings": dict(ledger.trainings),
     }
     _put(ledger.root / LEDGER, {**stored, "seal": _seal(ledger.secret, stored)})
 

@@ -48,7 +48,7 @@ class AugmentationRecipe(Section):
     """`single` draws one operation a batch, `all` applies every one (`aug_mode` S, M)."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of a horizontal flip (`prob_flip`)."""
-    scale: Annotated[float, Field(ge=1)] = 1.2
+    scale: Annotated[float, Field(ge=1, le=100)] = 1.2
     """Largest zoom of an axis, and the inverse of the smallest (`ratio_scale`)."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 15.0
     """Largest rotation either way, in degrees (`ratio_rotate`)."""
@@ -56,11 +56,11 @@ class AugmentationRecipe(Section):
     """Largest shift as a share of the image's side (`ratio_crop_pad`)."""
     cutout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Side of the square set to the mean, as a share of the image's side (`ratio_cutout`)."""
-    brightness: Annotated[float, Field(ge=0)] = 1.0
+    brightness: Annotated[float, Field(ge=0, le=100)] = 1.0
     """Width of the uniform shift of brightness, in standard deviations."""
-    saturation: Annotated[float, Field(ge=0)] = 2.0
+    saturation: Annotated[float, Field(ge=0, le=100)] = 2.0
     """Largest factor of the distance to grey; nothing happens to one-channel images."""
-    contrast: Annotated[float, Field(ge=0)] = 0.5
+    contrast: Annotated[float, Field(ge=0, le=100)] = 0.5
     """Smallest factor of the distance to the image's mean; the largest is one more."""
 
 

@@ -26,7 +26,7 @@ from medistill.report.report_page import render_html
 from medistill.sharing import previews
 from medistill.sharing.archive import read_archive
 from medistill.sharing.audit_file import audit_bytes, audit_of_bytes, audit_record, json_bytes
-from medistill.sharing.claims import check_claims
+from medistill.sharing.claims import check_claims, check_recipe_is_one
 from medistill.sharing.croissant import TENSORS, croissant
 from medistill.sharing.data_card import CARD, data_card
 from medistill.sharing.guarantee import check_guarantee, privacy_record
@@ -112,6 +112,7 @@ class Bundle:
         audit = _read_audit(manifest, files)
         statement = read_statement(files, audit, manifest.files[TENSORS].sha256, manifest.privacy)
         check_claims(manifest, distilled)
+        check_recipe_is_one(manifest.provenance)
         return cls(manifest, distilled, files, audit, statement, viewable)
 
 

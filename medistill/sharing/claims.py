@@ -10,15 +10,16 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.encoder_summary import SHORT
 from medistill.artifacts.provenance import SharedProvenance
 from medistill.artifacts.quantised_summary import QuantisedSummary
-from medistill.errors import ArtifactError
+from medistill.errors import ArtifactError, RecipeError
 from medistill.method_names import method_names
 from medistill.privacy.accounting import Guarantee
 from medistill.privacy.spent import Spent
 from medistill.recipe import PatchesRecipe
-from medistill.recipe.former import as_written_now
+from medistill.recipe.former import as_written_now, upgrade
 from medistill.recipe.method import settings_kind
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.manifest import BundleManifest
+from medistill.sharing.outgoing import DATA, SECTIONS, outgoing_recipe
 from medistill.sharing.promise import check_promise, check_recipe_keeps
 from medistill.sharing.statistics_claims import check_statistics
 
@@ -65,6 +66,35 @@ def check_claims(manifest: BundleManifest, distilled: DistilledSet) -> None:
             expected="a set as medistill quantises it",
             do="do not rely on it; ask the sender for the set as it was made",
         )
+
+
+def check_recipe_is_one(provenance: SharedProvenance) -> None:
+    """Refuse a recipe that this version does not read, or with settings that stay at home when a set is shared.
+
+    Settings of any kind could hold a patient's name. What stands there is not quoted.
+
+    Raises:
+        ArtifactError: one of these.
+    """
+    stated = provenance.recipe
+    if stated is None:
+        return
+    try:
+        now, _ = upgrade(stated, "the recipe inside the bundle")
+        read = outgoing_recipe(now) is not None
+    except RecipeError:
+        read = False
+    if not read:
+        seen = "is none that this version of medistill reads"
+    elif not set(now) <= {"seed", "data", *SECTIONS} or not set(now.get("data", {})) <= set(DATA):
+        seen = "holds settings that medistill does not share, such as names, descriptions or columns of a table"
+    else:
+        return
+    raise ArtifactError(
+        f"the recipe inside the bundle (manifest.json, provenance.recipe) {seen}; words in it could name somebody",
+        expected="a recipe as `medistill share` writes it",
+        do="if a newer medistill made the bundle, use that one; else ask the sender for the set as it was made",
+    )
 
 
 def _check_encoder(provenance: SharedProvenance) -> None:

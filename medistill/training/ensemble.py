@@ -19,15 +19,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from medistill.artifacts.kept import keep_tensors, read_kept
+from medistill.artifacts.kept import keep_tensors, read_kept, remove_kept
+from medistill.artifacts.local_key import find_local_key, local_key, seal
+from medistill.artifacts.making import array_digest
 from medistill.errors import ArtifactError, DivergedError
 from medistill.progress import Task, every_epoch_but_last
 from medistill.training.context import Context
 from medistill.training.fresh_network import TrainingSet, diverged, probabilities, train_network
 from medistill.training.images import LabelledImages
 
-SECONDS = "seconds"
-"""Under which a file has the time that the training took."""
+SECONDS, SEAL = "seconds", "seal"
+"""Under which a file has the time that the training took, and the seal of the installation that trained."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,10 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class OutputsFile:
-    """A private file for the outputs of one network.
+    """A private file for the outputs of one network, sealed by the installation that made them.
+
+    Whoever can write to the folder of a run could put invented answers there, with a checksum and the right key; an
+    audit would judge them. What this installation did not seal is made again.
 
     Attributes:
         path: of the file.
@@ -68,16 +73,33 @@ class OutputsFile:
     what: str = "stored predictions"
 
     def load(self, say: Callable[[str], None]) -> Outputs | None:
-        """Return what is there under the key; a damaged file is removed and told of."""
+        """Return what is there under the key; a file that is damaged, or not sealed here, is removed and told of."""
         arrays = read_kept(self.path, self.key, self.what, say)
         if arrays is None:
             return None
+        if not self._sealed_here(arrays):
+            say(f"{self.what}: {self.path} was not sealed by this installation: made again.")
+            remove_kept(self.path)
+            return None
+        del arrays[SEAL]
         seconds = arrays.pop(SECONDS, np.zeros(1))
         return Outputs(arrays, float(seconds[0]))
 
     def save(self, outputs: Outputs) -> None:
-        """Write the file."""
-        keep_tensors(self.path, {**outputs.arrays, SECONDS: np.array([outputs.seconds])}, {"key": self.key})
+        """Seal them and write the file."""
+        arrays = {**outputs.arrays, SECONDS: np.array([outputs.seconds])}
+        sealed = np.frombuffer(bytes.fromhex(self._seal(local_key(), arrays)), np.uint8)
+        keep_tensors(self.path, {**arrays, SEAL: sealed}, {"key": self.key})
+
+    def _sealed_here(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        key, stored = find_local_key(), arrays.get(SEAL)
+        unsealed = {name: array for name, array in arrays.items() if name != SEAL}
+        return key is not None and stored is not None and stored.tobytes().hex() == self._seal(key, unsealed)
+
+    def _seal(self, key: bytes, arrays: Mapping[str, np.ndarray]) -> str:
+        """Of the file's name, all that decides the arrays, and the arrays."""
+        told = self.path.name, self.key, array_digest(arrays)
+        return seal(key, "outputs of a network", *(word.encode() for word in told))
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +263,7 @@ class JobRunner:
             if job.group not in self.diverged and not self._there(job):
                 raise ArtifactError(
                     f"what another rank made of {job.display_name} cannot be read",
-                    expected="outputs on a disk that all ranks share",
+                    expected="outputs on a disk that all ranks share, sealed with one secret key (MEDISTILL_KEYS)",
                     do="repeat the command with --resume",
                 )
 

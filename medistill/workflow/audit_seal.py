@@ -26,19 +26,24 @@ def seal_audit(distilled: DistilledSet, folder: Path) -> None:
     if key is None:
         (folder / FILE).unlink(missing_ok=True)
     else:
-        write_text(folder / FILE, _seal(key, distilled, folder) + "\n", private=True)
+        write_text(folder / FILE, _seal(key, distilled, (folder / RECORD).read_bytes()) + "\n", private=True)
 
 
-def sealed_here(distilled: DistilledSet, folder: Path) -> bool:
-    """Whether this installation made the audit in the folder, and neither it nor the set's own words changed since."""
+def sealed_here(distilled: DistilledSet, folder: Path, data: bytes) -> bool:
+    """Whether this installation made an audit of the set, and neither it nor the set's own words changed since.
+
+    Args:
+        folder: of the audit.
+        data: what ``audit.json`` in it holds, as it was read for the verdict: read once more it could be another.
+    """
     key, path = find_local_key(), folder / FILE
     if key is None or not path.is_file():
         return False
     with path.open("rb") as file:
         stored = file.read(256).strip()
-    return hmac.compare_digest(stored, _seal(key, distilled, folder).encode())
+    return hmac.compare_digest(stored, _seal(key, distilled, data).encode())
 
 
-def _seal(key: bytes, distilled: DistilledSet, folder: Path) -> str:
+def _seal(key: bytes, distilled: DistilledSet, data: bytes) -> str:
     """The record names the digest of the set's tensors, which does not cover the set's classes and provenance."""
-    return seal(key, "audit", (folder / RECORD).read_bytes(), provenance_digest(distilled).encode())
+    return seal(key, "audit", data, provenance_digest(distilled).encode())

@@ -11,8 +11,9 @@ from pathlib import Path
 from medistill.artifacts.atomic import private_folder
 from medistill.artifacts.corpus import Corpus
 from medistill.artifacts.distilled_set import DistilledSet
+from medistill.artifacts.local_key import find_local_key
 from medistill.artifacts.lock import exclusive_lock
-from medistill.artifacts.making import making
+from medistill.artifacts.making import load_making, making
 from medistill.artifacts.trajectories import Trajectories
 from medistill.errors import UsageError
 from medistill.methods.base import Distilled
@@ -35,6 +36,7 @@ from medistill.workflow.spending import Use, mark_drawn, spend, spend_release
 
 DISTILLING = ".distilling.lock"
 """In a run's folder while one process distils there."""
+NOT_FROM_HERE = "What was begun for this audit is not all of this installation's making: it is made from its beginning."
 
 
 def distill(
@@ -166,7 +168,11 @@ def _finished(made_with: _MadeWith, *, resume: bool) -> bool:
         refuse_misfit(MadeOf.of_set(done), corpus, "resume", spec=context.spec, where=out)
         if state.is_dir():  # its removal was cut short
             shutil.rmtree(state)
-        return True
+        if made_with.use == "release" or _made_here(out, done):
+            return True
+        context.progress.say(NOT_FROM_HERE)
+        shutil.rmtree(out / "set")
+        return False
     if (state.is_dir() or finished.is_file()) and not resume:
         raise UsageError(
             f"{out} holds a run already",
@@ -185,7 +191,18 @@ def _distil(made_with: _MadeWith) -> Distilled:
         refuse_unknown_units(corpus, recipe)
         method_of(recipe).begin(context, class_ids)  # what it refuses, it refuses before anything is spent
         spend_release(corpus, recipe, context.out / "state", progress=progress, use=made_with.use)
-    return method_of(recipe).distil(context, class_ids, made_with.trajectories, origin)
+    made = method_of(recipe).distil(context, class_ids, made_with.trajectories, origin)
+    if made_with.use == "release" or made.chain.whole:
+        return made
+    progress.say(NOT_FROM_HERE)  # an audit would judge what others put into its folder
+    shutil.rmtree(context.out / "state")
+    return _distil(made_with)
+
+
+def _made_here(out: Path, done: DistilledSet) -> bool:
+    """Whether this installation made the set in the folder, from its beginning."""
+    known = load_making(out)
+    return known is not None and known.whole and known.sealed_by(find_local_key()) and known.is_of(done)
 
 
 def _keep(made_with: _MadeWith, made: Distilled) -> DistilledSet:

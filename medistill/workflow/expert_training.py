@@ -31,7 +31,7 @@ from medistill.training.fresh_network import augmentation_of
 from medistill.training.images import LabelledImages
 from medistill.training.loop import predict_logits, train
 from medistill.training.randomness import generator
-from medistill.workflow.spending import mark_trained
+from medistill.workflow.spending import Use, mark_training
 
 TOGETHER = 8
 """Experts that a GPU trains side by side, where they fit."""
@@ -52,6 +52,7 @@ class ExpertTraining:
         units: int64 (N,) the unit of each training image, on the host.
         guarantee: what each unit has; None where nothing is promised.
         curriculum: which images an epoch trains on; None takes all.
+        use: what they are for; a training for a release is marked in the ledger.
     """
 
     context: Context
@@ -62,9 +63,10 @@ class ExpertTraining:
     units: Tensor
     guarantee: Guarantee | None
     curriculum: Curriculum | None
+    use: Use
 
     @classmethod
-    def of(cls, context: Context, trajectories: Trajectories) -> ExpertTraining:
+    def of(cls, context: Context, trajectories: Trajectories, use: Use) -> ExpertTraining:
         """Move the training images, or their features, to the device, and choose how many pass a network at once."""
         keep_freed_memory()
         corpus, recipe, spec, device = context.corpus, context.recipe, context.spec, context.device
@@ -86,6 +88,7 @@ class ExpertTraining:
             units=torch.from_numpy(_units(corpus, recipe)),
             guarantee=guarantee,
             curriculum=curriculum,
+            use=use,
         )
 
     def run(self, waiting: list[int], task: Task) -> None:
@@ -135,6 +138,8 @@ class ExpertTraining:
 
         if self.guarantee is not None:
             private = _private_schedule(recipe, self.guarantee)
+            if self.use == "release":
+                mark_training(self.trajectories.path)
             train_privately(networks[0], self.data, self.units, private, drawn, micro_batch=size, after_epoch=keep_one)
         elif len(group) == 1:
             schedule = replace(expert_schedule(experts_of(recipe.method)), curriculum=self.curriculum)
@@ -175,8 +180,6 @@ class ExpertTraining:
         for expert, walk in zip(group, snapshots, strict=True):
             if not self.trajectories.has(expert):  # another process may have read its own already
                 self.trajectories.save_expert(expert, walk, self._made_on(len(group)))
-            if self.guarantee is not None:
-                mark_trained(self.trajectories, expert)
 
     def _made_on(self, side_by_side: int) -> dict[str, Any]:
         """What may differ from machine to machine, and changes an expert by rounding alone."""

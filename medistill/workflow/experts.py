@@ -72,7 +72,7 @@ def train_experts(
             progress.say(f"{path.name} cannot be used and is trained again: {trajectories.flaw(expert)}.")
     if waiting:
         context = Context(corpus, recipe, spec, place, trajectories.path, progress, ranks=ranks)
-        training, epochs = ExpertTraining.of(context, trajectories), trajectories.epochs
+        training, epochs = ExpertTraining.of(context, trajectories, use), trajectories.epochs
         with (
             progress.task("Training experts", len(mine) * epochs, done=(len(mine) - len(waiting)) * epochs) as task,
             precision(recipe.compute.precision, context.device),

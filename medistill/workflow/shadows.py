@@ -235,7 +235,7 @@ def _kept(store: OutputsFile, progress: Progress) -> Outputs:
     if kept is None:
         raise ArtifactError(
             f"what was made of {store.path.name} cannot be read",
-            expected="the answers of a shadow, on a disk that all ranks share",
+            expected="answers on a disk that all ranks share, sealed with one secret key (MEDISTILL_KEYS)",
             do="repeat the command",
         )
     return kept

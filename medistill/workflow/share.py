@@ -6,12 +6,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from medistill.artifacts.atomic import read_bytes
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.artifacts.new_folder import refuse_taken_file
 from medistill.errors import GateError, MedistillError, RecipeError, UsageError, first_complaint
 from medistill.privacy import gate
 from medistill.privacy.attacks import letters
-from medistill.privacy.audit import MAKING, Audit, load_audit
+from medistill.privacy.audit import MAKING, Audit, parse_audit
 from medistill.privacy.criterion import Criterion
 from medistill.progress import Progress, Silent
 from medistill.recipe import Recipe, override_recipe
@@ -23,8 +24,8 @@ from medistill.sharing.keys import SigningKey
 from medistill.sharing.manifest import MANIFEST, SIGNATURE
 from medistill.sharing.signature import sign
 from medistill.sharing.statement import Statement
-from medistill.workflow.audit_seal import sealed_here
-from medistill.workflow.received import receive
+from medistill.workflow.audit_seal import RECORD, sealed_here
+from medistill.workflow.received import ReceivedSet, receive
 from medistill.workflow.report import read_report
 
 LACKING = {
@@ -68,9 +69,9 @@ def share(
     folder, target = Path(run), Path(out)
     _refuse_unsaid(folder, target, licence, intended_use, acknowledged_risk)
     received = receive(folder)
-    distilled, audit = received.distilled, _audit_of(folder, received.set_digest)
+    distilled, (audit, sealed) = received.distilled, _audit_of(folder, received)
     by_itself = audit is not None and audit.passed
-    passed = by_itself and sealed_here(distilled, folder / "audit")
+    passed = by_itself and sealed
     if not passed and acknowledged_risk is None:
         raise _not_sealed(folder) if by_itself else _kept_back(folder, audit, distilled)
     try:
@@ -129,13 +130,16 @@ def _refuse_unsaid(run: Path, out: Path, licence: str, intended_use: str, acknow
         )
 
 
-def _audit_of(folder: Path, set_digest: str) -> Audit | None:
-    """The audit of this very set; None where there is none."""
-    path = folder / "audit" / "audit.json"
+def _audit_of(folder: Path, received: ReceivedSet) -> tuple[Audit | None, bool]:
+    """The audit of this very set, and whether these very bytes of it were sealed here; None where there is none."""
+    path = folder / "audit" / RECORD
     if not path.is_file():
-        return None
-    audit = load_audit(path)
-    return audit if audit.set_digest == set_digest else None
+        return None, False
+    data = read_bytes(path, "audit")
+    audit = parse_audit(data, path)
+    if audit.set_digest != received.set_digest:
+        return None, False
+    return audit, sealed_here(received.distilled, path.parent, data)
 
 
 def _kept_back(folder: Path, audit: Audit | None, distilled: DistilledSet) -> GateError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,9 +28,9 @@ from medistill.statistics.kept_release import is_kept
 
 Use = Literal["release", "shadow"]
 """What experts are trained for. Those of an audit's shadows are removed when they were asked, and no release."""
-PEOPLE, OWN, SITES, RELEASES, TRAINED = "people.json", "own", "sites", "releases.json", "trained"
+PEOPLE, OWN, SITES, RELEASES = "people.json", "own", "sites", "releases.json"
 """In a corpus: who is in it, and there what nobody else shares, and the same site by site. In a store of experts: their
-entries in the ledger, and which were ever trained."""
+entries in the ledger."""
 
 
 def keep_people(corpus: Corpus, folder: Path, accepted: Sequence[tuple[FileEntry, Decoded]], ids: PatientIds) -> None:
@@ -84,8 +84,8 @@ def spend(
 ) -> Spent | None:
     """Enter experts into the ledger, if they are not there yet, and say what is spent in all.
 
-    Experts that are in the cache, or that an interrupted run goes on with, are in it already. One that is trained again
-    is another one, and spends again.
+    Experts that are in the cache are in it already. One whose training was begun before, here or in a copy of the
+    store, and that is not there, is trained from its beginning with other noise: it is another one, and spends again.
 
     Args:
         trajectories: their store.
@@ -100,8 +100,16 @@ def spend(
         UsageError: the space of the probe is of images that were declared public and are of the same people.
         ArtifactError: the ledger is damaged or cannot be written.
     """
-    again = sum(1 for expert in waiting if (trajectories.path / TRAINED / str(expert)).is_file())
-    return _enter(corpus, recipe, trajectories.path, trajectories.count, lambda _: again, progress, use)
+    there = sum(trajectories.has(expert) for expert in range(trajectories.count))
+
+    def again(ledger: Ledger) -> int:
+        listed = _releases(trajectories.path)
+        entered = {entry.id for entry in ledger.entries}
+        covered = sum(count - ledger.trainings.get(name, count) for name, count in listed if name in entered)
+        new = sum(count for name, count in listed if name not in entered)
+        return max(0, len(waiting) - covered - max(0, new - there)) if listed else 0
+
+    return _enter(corpus, recipe, trajectories.path, trajectories.count, again, progress, use, there=there)
 
 
 def spend_release(
@@ -158,8 +166,11 @@ def _enter(
     again: Callable[[Ledger], int],
     progress: Progress,
     use: Use,
+    *,
+    there: int = 0,
 ) -> Spent | None:
-    """Enter what a store is to hold, ``count`` of it and ``again`` more that are made a second time."""
+    """Enter what a store is to hold, ``count`` of it and ``again`` more that are made a second time; of what is entered
+    now ``there`` were made already."""
     guarantee = Guarantee.of(recipe)
     if guarantee is None or use == "shadow":
         return None
@@ -177,9 +188,11 @@ def _enter(
         if missing:
             _refuse_public_patients(corpus, recipe, ledger)
             _refuse_beyond(spent, recipe)
+            trainings = _begun_already(store, {name: experts for name, experts in wanted if name in missing}, there)
             listed = [{"id": name, "experts": experts} for name, experts in wanted]
             write_json(private_folder(store) / RELEASES, {"releases": listed}, private=True)
-            ledger.added([new_entry(name, recipe.name, release, people) for name, release in missing.items()])
+            entered_now = [new_entry(name, recipe.name, release, people) for name, release in missing.items()]
+            ledger.added(entered_now, trainings)
             if not kept:
                 progress.say(
                     "Who is in this corpus is known to the ledger of privacy by its images alone, since it was not "
@@ -189,9 +202,36 @@ def _enter(
     return spent
 
 
-def mark_trained(trajectories: Trajectories, expert: int) -> None:
-    """Remember that an expert was trained, also where its file is lost later."""
-    (private_folder(trajectories.path / TRAINED) / str(expert)).touch()
+def _begun_already(store: Path, missing: Mapping[str, int], there: int) -> dict[str, int]:
+    """How many trainings of each entry were begun that this ledger does not have yet: those of experts that are there,
+    where the store has had the entry before, as in another ledger."""
+    known, found = dict(_releases(store)), {}
+    for name, experts in missing.items():
+        found[name] = min(there, experts) if name in known else 0
+        there -= found[name]
+    return found
+
+
+def mark_training(store: Path) -> None:
+    """Mark the training of an expert in the ledger, right before its first update: no other training can go by it.
+
+    Args:
+        store: of the experts.
+
+    Raises:
+        UsageError: as many as were entered were begun since `spend` looked, as by a copy of the store.
+        ArtifactError: the ledger is damaged or cannot be written.
+    """
+    with open_ledger(ledger_root()) as ledger:
+        begun = ledger.trainings  # of entries of this version; one of an earlier version covers no more
+        name = next((name for name, count in _releases(store) if name in begun and begun[name] < count), None)
+        if name is None:
+            raise UsageError(
+                f"the experts in {store} were trained meanwhile, as by another process or from a copy of the folder",
+                expected="one training for each expert in the ledger of privacy (MEDISTILL_LEDGER), which ranks share",
+                do="use the experts of the other one; or repeat the command, which spends anew",
+            )
+        ledger.begun(name)
 
 
 def _releases(store: Path) -> list[tuple[str, int]]:

@@ -24,7 +24,7 @@ from medistill.progress import Silent, SilentTask
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.studies.audit.audit import audit
 from medistill.training.device import choose_device
-from medistill.workflow.distill import distill
+from medistill.workflow.distill import NOT_FROM_HERE, distill
 from medistill.workflow.experts import followed_experts
 from medistill.workflow.retrace import making_flaw
 from medistill_cli.source_set import load_set
@@ -231,3 +231,47 @@ def test_centroids_that_others_put_there_are_made_again(corpus: Corpus, tmp_path
     save_file(arrays, kept, known)
     again = quantise(on_cpu(corpus, recipe, tmp_path), [0, 1])
     np.testing.assert_array_equal(again.grey, honest.grey)
+
+
+@pytest.mark.parametrize("far", ["begun", "finished"])
+def test_what_others_put_into_the_folder_of_an_audit_is_made_from_its_beginning(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far: str
+) -> None:
+    """Another installation's state, or set: a run goes on from it and says so, a shadow is made again."""
+    shadow = tmp_path / "shadow"
+    with monkeypatch.context() as patch:
+        patch.setenv("MEDISTILL_KEYS", str(tmp_path / "other keys"))
+        if far == "begun":
+            patch.setattr("medistill.workflow.distill._keep", killed)
+            with pytest.raises(KeyboardInterrupt):
+                made("noise", corpus, shadow, use="shadow")
+        else:
+            made("noise", corpus, shadow, use="shadow")
+    run, told = Path(shutil.copytree(shadow, tmp_path / "run")), Told()
+    made("noise", corpus, run, resume=True)
+    known = load_making(run)
+    assert known is not None
+    assert not (known.whole and known.sealed_by(local_key()))
+
+    made("noise", corpus, shadow, use="shadow", resume=True, progress=told)
+    assert NOT_FROM_HERE in told.said
+    known = load_making(shadow)
+    assert known is not None
+    assert known.whole
+    assert known.sealed_by(local_key())
+
+    told.said.clear()
+    made("noise", corpus, shadow, use="shadow", resume=True, progress=told)
+    assert NOT_FROM_HERE not in told.said
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)

@@ -311,6 +311,32 @@ def test_an_audit_that_did_not_ask_for_the_making_does_not_pass(bare: Path, tmp_
     assert checks["Making of the set"].state == "missing"
 
 
+def test_the_verdict_and_its_seal_are_of_the_same_bytes(
+    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second process changes the record between any two looks at it; what leaves is what was sealed."""
+    put_audit(bare, "pass")
+    record = bare / "audit" / "audit.json"
+    genuine = record.read_bytes()
+    forged = json.dumps({**json.loads(genuine), "not_tested": ["FORGED: everything was tested"]}).encode()
+    opened, looks = Path.open, list[bytes]()
+
+    def swapping(path: Path, *args, **more):
+        if path == record:
+            held = genuine if looks else forged
+            looks.append(held)
+            record.unlink()
+            with opened(record, "wb") as file:
+                file.write(held)
+        return opened(path, *args, **more)
+
+    monkeypatch.setattr(Path, "open", swapping)
+    with pytest.raises(GateError, match="was not made by this installation"):
+        share(bare, out=tmp_path / "forged.zip", **TEXTS)
+    assert looks == [forged]
+    assert not (tmp_path / "forged.zip").exists()
+
+
 def test_what_a_hand_changed_after_the_audit_does_not_pass(bare: Path, tmp_path: Path) -> None:
     """A record without its checksum is read as an older version's, and the set's digest leaves out its words."""
     put_audit(bare, "fail")

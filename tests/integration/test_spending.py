@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +21,17 @@ from medistill.artifacts.purge import purge
 from medistill.errors import ArtifactError, UsageError
 from medistill.networks.registry import network_spec
 from medistill.privacy.accounting import Guarantee
-from medistill.privacy.ledger import Entry, ledger_root, read_ledger
+from medistill.privacy.ledger import Entry, ledger_root, open_ledger, read_ledger
 from medistill.privacy.spent import Spent
 from medistill.progress import Silent
 from medistill.recipe import Recipe, override_recipe
 from medistill.training.context import Context
+from medistill.workflow import expert_training
 from medistill.workflow.distill import distill
 from medistill.workflow.experts import train_experts
 from medistill.workflow.prepare import prepare
 from medistill.workflow.shadows import ask_shadows, plan_shadows
+from medistill.workflow.spending import mark_training
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus
 from tests.integration.test_private_run import PRIVATE
@@ -139,10 +143,71 @@ def test_it_is_entered_before_anything_is_trained(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("medistill.workflow.expert_training.train_privately", crash)
-    for _ in range(2):  # it is resumed: the same experts, which nobody has seen
+    with pytest.raises(KeyboardInterrupt):
+        train_experts(corpus, recipe)
+    assert len(entries()) == 1
+
+
+def test_an_expert_whose_training_was_begun_and_is_not_there_is_counted_again(
+    corpus: Corpus, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its noise is drawn anew when the run goes on, since nothing of it is kept before it is whole."""
+    train = expert_training.train_privately
+
+    def killed(network: torch.nn.Module, *rest: object, after_epoch: Callable, **more: object) -> None:
+        def end(epoch: int, flat: object) -> None:
+            raise KeyboardInterrupt
+
+        train(network, *rest, after_epoch=end, **more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(expert_training, "train_privately", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_experts(corpus, recipe)
+    train_experts(corpus, recipe)
+    steps = [entry.release.steps for entry in entries()]
+    assert steps == [steps[0], steps[0] // 2], "the one that was begun; the other never was"
+    train_experts(corpus, recipe)
+    assert len(entries()) == 2
+
+
+def test_a_copy_of_the_store_does_not_train_by_the_same_entry(
+    corpus: Corpus, recipe: Recipe, private_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache is copied after the entry is written and before anything is trained; both go on."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(expert_training, "mark_training", killed)
         with pytest.raises(KeyboardInterrupt):
             train_experts(corpus, recipe)
     assert len(entries()) == 1
+    copy = Path(shutil.copytree(private_cache, tmp_path / "copy"))
+    one = train_experts(corpus, recipe)
+    assert len(entries()) == 1
+    monkeypatch.setenv("MEDISTILL_CACHE", str(copy))
+    other = train_experts(corpus, recipe)
+    assert one.expert_path(0).read_bytes() != other.expert_path(0).read_bytes(), "two trainings"
+    assert [entry.release.steps for entry in entries()] == [entries()[0].release.steps] * 2
+
+    with pytest.raises(UsageError, match="trained meanwhile"):
+        mark_training(other.path)
+
+
+def test_a_new_ledger_and_one_of_an_earlier_version_cover_no_other_training(corpus: Corpus, recipe: Recipe) -> None:
+    store = train_experts(corpus, recipe)
+    shutil.rmtree(ledger_root())
+    train_experts(corpus, recipe)
+    store.expert_path(1).unlink()
+    train_experts(corpus, recipe)
+    assert len(entries()) == 2
+    with open_ledger(ledger_root()) as ledger:
+        replace(ledger, trainings={}).added([], {})  # as it was written before trainings were in it
+    store.expert_path(1).unlink()
+    train_experts(corpus, recipe)
+    assert len(entries()) == 3
 
 
 def test_a_run_beyond_the_total_is_refused_before_it_trains(corpus: Corpus, recipe: Recipe) -> None:

@@ -21,11 +21,13 @@ from medistill.privacy.attacks.letters import no_text
 from medistill.privacy.findings import findings
 from medistill.privacy.spent import Spent
 from medistill.recipe import load_recipe
-from medistill.sharing.archive import write_archive
+from medistill.sharing.archive import read_archive, write_archive
 from medistill.sharing.bundle import Bundle, pack
 from medistill.sharing.claimed_epsilon import least_epsilon
 from medistill.sharing.keys import forget_key
+from medistill.sharing.manifest import BundleManifest
 from medistill.sharing.statement import Statement
+from medistill.workflow.received import receive
 from medistill.workflow.verify import verify
 from medistill_cli.main import app
 from tests.factories import report_example, sent_bundle
@@ -392,6 +394,37 @@ def quantised_bundle(
         pack(made, Statement(licence="CC-BY-4.0", intended_use="Tests", acknowledged_risk="A test.")),
     )
     return folder / "quantised.zip"
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "why"),
+    [
+        ("evaluate", "epochs", "DOE^JOHN", "none that this version"),
+        ("augmentation", "scale", 1e308, "none that this version"),
+        ("DOE^JOHN", "", 1, "none that this version"),
+        ("name", "", "DOE^JOHN", "does not share"),
+        ("data", "patient_column", "DOE^JOHN", "does not share"),
+    ],
+)
+def test_a_recipe_that_could_name_somebody_is_refused_and_not_quoted(
+    tmp_path: Path, section: str, key: str, value: object, why: str
+) -> None:
+    """By `verify`, and by whatever else opens a bundle, as `export` does."""
+    files = read_archive(quantised_bundle(tmp_path))
+    manifest = BundleManifest.from_bytes(files["manifest.json"])
+    recipe = json.loads(files["manifest.json"])["provenance"]["recipe"]
+    if key:
+        recipe[section][key] = value
+    else:
+        recipe[section] = value
+    bundle = tmp_path / "worded.zip"
+    changed = manifest.replaced(provenance=manifest.provenance.replaced(recipe=recipe))
+    write_archive(bundle, {**files, "manifest.json": changed.to_bytes()})
+    with pytest.raises(ArtifactError, match=why) as refused:
+        verify(bundle, today=sent_bundle.TODAY)
+    assert "DOE" not in str(refused.value)
+    with pytest.raises(ArtifactError, match=why):
+        receive(bundle, today=sent_bundle.TODAY)
 
 
 def test_what_is_said_of_means_is_told_where_the_set_agrees(tmp_path: Path, ours: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from medistill_cli import options
 from medistill_cli.brought import brought, named_encoder, refuse_unused
 from medistill_cli.recipe_choice import method_for, overrides_of
-from medistill_cli.results import print_evaluation, print_json, print_next, print_written
+from medistill_cli.results import print_evaluation, print_json, print_written
 from medistill_cli.terminal import out_console
 from medistill_cli.working import working
 
@@ -131,7 +131,6 @@ def benchmark(
     print_evaluation(report.evaluation)
     _print_benchmark(result, chosen)
     print_written(files)
-    print_next([(["medistill", "report", str(out)], "write the report again from what lies in the run")])
 
 
 def _recipe(

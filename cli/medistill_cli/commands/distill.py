@@ -151,7 +151,6 @@ def distill(
         print_next(
             [
                 (["medistill", "audit", str(out), *given], "measure what the set gives away, before it leaves"),
-                (["medistill", "report", str(out)], "write the report again from what lies in the run"),
                 (["medistill", "evaluate", str(out), "--data", "OTHER/"], "try the set on another corpus"),
                 (["medistill", "purge"], "remove decoded images, experts and encoder-decoders from the private cache"),
             ]

@@ -202,6 +202,22 @@ def scans_without_end(side: int, scans: int) -> bytes:
     return start + first + scans * empty + b"\xff\xd9"
 
 
+def test_a_worker_whose_parent_is_gone_before_it_is_ready_ends_quietly():
+    """Its parent is killed while it loads what it needs: nobody is there to be told, and its words would hold paths."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    worker = subprocess.run(
+        [sys.executable, "-c", workers._START, *map(str, sys.path)],
+        stdin=subprocess.DEVNULL,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=120,
+        check=False,
+    )
+    os.close(writing)
+    assert (worker.returncode, worker.stderr) == (0, b"")
+
+
 def test_a_script_without_a_guard_reads_in_workers_too(tmp_path):
     """Its own code is not run anew in them, as `multiprocessing` would; what it prints stands there once."""
     files, _ = pictures(tmp_path / "a", 3)

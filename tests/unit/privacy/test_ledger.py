@@ -18,7 +18,7 @@ RELEASE = Release(epsilon=1.2, delta=1e-5, unit="patient", sigma=5.0, sample_rat
 
 def add(root: Path, name: str, *people: str) -> None:
     with open_ledger(root) as ledger:
-        ledger.added([new_entry(name, "demo", RELEASE, ledger.known(("patient", one) for one in people))])
+        ledger.added([new_entry(name, "demo", RELEASE, ledger.known(("patient", one) for one in people))], {name: 0})
 
 
 def names(root: Path, *people: str) -> list[str]:

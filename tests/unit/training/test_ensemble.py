@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from medistill.artifacts.corpus import Corpus
+from medistill.artifacts.kept import keep_tensors, read_checked
+from medistill.artifacts.local_key import local_key
 from medistill.errors import DivergedError
 from medistill.networks.flat import FlatParameters
 from medistill.networks.registry import build_network, network_spec
@@ -20,7 +22,7 @@ from medistill.ranks.joined import Joined
 from medistill.recipe import load_recipe
 from medistill.training import ensemble
 from medistill.training.context import Context
-from medistill.training.ensemble import JobRunner, OutputsFile, TrainingJob, predicting
+from medistill.training.ensemble import JobRunner, Outputs, OutputsFile, TrainingJob, predicting
 from medistill.training.fresh_network import TrainingSet
 from medistill.training.images import LabelledImages
 from medistill.training.loop import Schedule, train
@@ -135,6 +137,54 @@ def test_only_what_is_missing_damaged_or_of_another_key_is_made_again(context: C
     for group in "ab":
         np.testing.assert_array_equal(arrays(runner, group), arrays(before, group))
     assert len(JobRunner(jobs(context, {"a": 0.05}, key="other"), context.progress.say).missing) == 2
+
+
+def test_answers_that_this_installation_did_not_seal_are_made_again(context: Context, tmp_path: Path) -> None:
+    """Each has a right checksum and the right key, which anybody can work out who can write to the folder."""
+    store = OutputsFile(context.out / "raw_000.safetensors", "k", "answers")
+    genuine, said = Outputs({"confidence": np.arange(4, dtype=np.float32)}, 2.5), list[str]()
+    store.save(genuine)
+    written, _ = read_checked(store.path, "answers")
+    kept = store.load(said.append)
+    assert not said
+    assert kept is not None
+    assert kept.seconds == 2.5
+    np.testing.assert_array_equal(kept.arrays["confidence"], genuine.arrays["confidence"])
+
+    unsealed = {name: array for name, array in written.items() if name != "seal"}
+    forged = {
+        "as earlier versions wrote it": (store.path, unsealed, "k"),
+        "other numbers": (store.path, {**written, "confidence": -written["confidence"]}, "k"),
+        "another time": (store.path, {**written, "seconds": np.array([1.0])}, "k"),
+        "one more array": (store.path, {**written, "labels": written["confidence"]}, "k"),
+        "no seal but zeros": (store.path, {**written, "seal": np.zeros(32, np.uint8)}, "k"),
+        "of another network": (context.out / "raw_001.safetensors", written, "k"),
+        "of another set": (store.path, written, "other"),
+    }
+    for path, arrays, key in forged.values():
+        said.clear()
+        keep_tensors(path, arrays, {"key": key})
+        assert OutputsFile(path, key, "answers").load(said.append) is None
+        assert said == [f"answers: {path} was not sealed by this installation: made again."]
+        assert not path.exists()
+
+
+def test_on_another_machine_what_was_kept_is_made_again(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a key, and with another one; nothing is refused, and the networks say the same."""
+    before = run(context, jobs(context, {"a": 0.05}))
+    monkeypatch.setenv("MEDISTILL_KEYS", str(tmp_path / "other keys"))
+    again = JobRunner(jobs(context, {"a": 0.05}), context.progress.say)
+    assert len(again.missing) == 2
+    assert again.damaged == {"a"}
+    assert not (tmp_path / "other keys").exists(), "nothing was sealed yet"
+    again.run(context, "Training")
+    np.testing.assert_array_equal(arrays(again, "a"), arrays(before, "a"))
+    assert not JobRunner(jobs(context, {"a": 0.05}), context.progress.say).missing
+    monkeypatch.setenv("MEDISTILL_KEYS", str(tmp_path / "a third"))
+    local_key()
+    assert len(JobRunner(jobs(context, {"a": 0.05}), context.progress.say).missing) == 2
 
 
 def test_neither_order_nor_company_changes_a_network(context: Context) -> None:
