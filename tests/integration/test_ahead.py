@@ -10,22 +10,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from medistill.artifacts.corpus import Corpus
-from medistill.progress import Silent
 from medistill.ranks.ranks import Ranks
 from medistill.recipe import Recipe, override_recipe
 from medistill.recipe.arms import CONTROLS
 from medistill.workflow.ahead import arms_ahead, train_ahead
 from medistill.workflow.run import run
-
-
-class Heard(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines = list[str]()
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
+from tests.factories.heard import Heard
 
 
 class Waiting(Ranks):
@@ -50,16 +40,16 @@ def test_the_evaluation_finds_what_was_trained_ahead(
             phantom_corpus, recipe, out=tmp_path, ranks=Waiting(rank, 3), called=lambda: False, device="cpu",
             progress=ahead,
         )  # fmt: skip
-        assert ahead.lines[0].startswith("While rank 0 distils")
+        assert ahead.said[0].startswith("While rank 0 distils")
     heard = Heard()
     run(recipe, out=tmp_path / "after", data=phantom_folder, device="cpu", progress=heard)
-    found = next(line for line in heard.lines if line.startswith("Networks trained already"))
+    found = next(line for line in heard.said if line.startswith("Networks trained already"))
     controls = len(recipe.evaluate.arms)
     assert found.startswith(f"Networks trained already: {2 * controls};")
     monkeypatch.setenv("MEDISTILL_CACHE", str(tmp_path / "another-cache"))
     alone = Heard()
     run(recipe, out=tmp_path / "alone", data=phantom_folder, device="cpu", progress=alone)
-    assert not any(line.startswith("Networks trained already") for line in alone.lines)
+    assert not any(line.startswith("Networks trained already") for line in alone.said)
     for arm in (*recipe.evaluate.arms, "distilled"):
         one, other = (load_file(tmp_path / out / "evaluation" / f"{arm}.safetensors") for out in ("after", "alone"))
         for split in ("validation", "test"):
@@ -99,7 +89,7 @@ def test_what_goes_wrong_is_said_and_ends_nothing(
     train_ahead(
         phantom_corpus, recipe, out=tmp_path, ranks=Waiting(1, 2), called=lambda: False, device="cpu", progress=heard
     )
-    assert heard.lines[1:] == ["Networks are trained ahead no further (OSError); the evaluation trains them."]
+    assert heard.said[1:] == ["Networks are trained ahead no further (OSError); the evaluation trains them."]
 
 
 def test_arms_are_dealt_out_and_none_is_of_the_set(recipe: Recipe, phantom_corpus: Corpus) -> None:
@@ -115,5 +105,5 @@ def test_without_arms_of_originals_nothing_is_done(
     train_ahead(
         phantom_corpus, bare, out=tmp_path, ranks=Waiting(1, 2), called=lambda: False, device="cpu", progress=heard
     )
-    assert heard.lines == []
+    assert heard.said == []
     assert not (private_cache / "yardsticks").exists()

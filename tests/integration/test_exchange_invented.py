@@ -15,6 +15,7 @@ from medistill.recipe import load_recipe
 from medistill.studies.exchange import study as workflow
 from medistill.studies.exchange.study import exchange_study
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus
+from tests.factories.heard import Heard
 from tests.factories.tiny_encoder import stored_tiny, tiny_architecture
 
 SETTINGS = (
@@ -23,14 +24,6 @@ SETTINGS = (
     "method.quantise.min_cluster_size=2", "exchange.audit=off", "exchange.weights=[1.0]", "exchange.invented=2",
 )  # fmt: skip
 NAMES = ["invented hospital 1", "invented hospital 2"]
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 def test_every_invented_hospital_makes_a_set_of_its_own_patients_and_is_tested(

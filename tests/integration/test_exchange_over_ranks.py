@@ -27,6 +27,7 @@ from medistill.studies.exchange import giving, study
 from medistill.training import ensemble
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus
+from tests.factories.heard import Heard
 from tests.factories.several_ranks import several
 from tests.factories.sited_corpus import write_sites
 from tests.factories.started import started
@@ -51,16 +52,6 @@ SETTINGS = (
     "exchange.variants.one=method.ipc=1",
     "exchange.variants.too many=method.ipc=1000",
 )
-
-
-class Heard(Silent):
-    """Lines that were said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture

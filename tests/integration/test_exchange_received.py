@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from medistill.artifacts.corpus import NOT_STATED, Corpus
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import UsageError
-from medistill.progress import Silent
 from medistill.ranks.ranks import Ranks
 from medistill.recipe import Recipe, load_recipe
 from medistill.report.exchange import ExchangeStudy
@@ -31,6 +30,7 @@ from medistill.workflow.received import ReceivedSet
 from medistill_cli.main import app
 from tests.factories import sent_bundle
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus
+from tests.factories.heard import Heard
 from tests.factories.several_ranks import several
 from tests.factories.tiny_encoder import stored_tiny, tiny_architecture
 from tests.settings_restored import settings_restored
@@ -42,14 +42,6 @@ SETTINGS = (
 )  # fmt: skip
 STATEMENT = Statement(licence="CC0-1.0", intended_use="Tests.", sender="Dr West", acknowledged_risk="A test.")
 KEY = "st-of-west"
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture(autouse=True)

@@ -16,25 +16,17 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.encoders.encoder import Encoder
 from medistill.errors import UsageError
 from medistill.privacy.ledger import ledger_root, read_ledger
-from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.exchange import ExchangeStudy
 from medistill.studies.exchange import study as workflow
 from medistill.studies.exchange.study import exchange_study
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus
+from tests.factories.heard import Heard
 from tests.factories.tiny_encoder import stored_tiny, tiny_architecture
 
 CLASSES_TOLD = f"data.classes={json.dumps(CLASSES)}"
 SMALL = ["data.image_size=16", "evaluate.bootstrap=100", "evaluate.smallest_cell=1", "evaluate.networks=2"]
 FEW = ["exchange.hospital=east", "exchange.patients=[6, 12]", "exchange.draws=2", "exchange.weights=[0.3, 1.0]"]
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from medistill.workflow.experts import followed_experts
 from medistill.workflow.retrace import making_flaw
 from medistill_cli.source_set import load_set
 from tests.factories import audited
+from tests.factories.heard import Heard
 from tests.factories.on_cpu import on_cpu
 from tests.factories.tiny import TINY
 
@@ -247,7 +248,7 @@ def test_what_others_put_into_the_folder_of_an_audit_is_made_from_its_beginning(
                 made("noise", corpus, shadow, use="shadow")
         else:
             made("noise", corpus, shadow, use="shadow")
-    run, told = Path(shutil.copytree(shadow, tmp_path / "run")), Told()
+    run, told = Path(shutil.copytree(shadow, tmp_path / "run")), Heard()
     made("noise", corpus, run, resume=True)
     known = load_making(run)
     assert known is not None
@@ -267,11 +268,3 @@ def test_what_others_put_into_the_folder_of_an_audit_is_made_from_its_beginning(
 
 def killed(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-class Told(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)

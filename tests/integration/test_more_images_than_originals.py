@@ -15,7 +15,6 @@ from medistill.artifacts.distilled_set import DistilledSet
 from medistill.errors import DataError
 from medistill.evaluate.arms import Arms
 from medistill.evaluate.evaluation import load_evaluation
-from medistill.progress import Silent
 from medistill.recipe import Recipe, load_recipe, override_recipe
 from medistill.report.caveats import caveats
 from medistill.report.verdict import verdict
@@ -24,6 +23,7 @@ from medistill.studies.sites.plan import plan_sites
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.run import run
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.heard import Heard
 from tests.factories.on_cpu import on_cpu
 from tests.factories.report_example import report_of
 
@@ -36,16 +36,6 @@ SETTINGS = [
     "audit.shadow_iterations=2",
     "audit.canaries=0",
 ]
-
-
-class Heard(Silent):
-    """Remembers what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 def from_noise(recipe: Recipe, *more: str) -> Recipe:

@@ -32,6 +32,7 @@ from medistill.workflow.across import check_across, evaluate_across
 from medistill.workflow.evaluate import evaluate
 from medistill.workflow.run_log import RunLog
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.heard import Heard
 
 CPU = torch.device("cpu")
 
@@ -178,14 +179,7 @@ def test_what_is_asked_for_later_is_trained_and_nothing_else(corpus, recipe, tra
 def test_answers_that_are_not_what_was_kept_are_told_and_made_again(corpus, recipe, trainings, tmp_path):
     """Halves that changed places within a file, and two files that did: both once changed an AUC unnoticed."""
 
-    class Hears(Silent):
-        def __init__(self):
-            self.said = []
-
-        def say(self, message):
-            self.said.append(message)
-
-    made, hears = drawn_set(corpus), Hears()
+    made, hears = drawn_set(corpus), Heard()
     first = evaluate(made, corpus, recipe, out=tmp_path, device="cpu").as_json()
     networks = tmp_path / "evaluation" / "networks"
     trainings.clear()
@@ -215,15 +209,8 @@ def test_answers_that_are_not_what_was_kept_are_told_and_made_again(corpus, reci
 
 
 def test_a_set_of_another_corpus_or_split_may_know_the_test_patients_and_that_is_said(corpus, recipe, tmp_path):
-    class Hears(Silent):
-        def __init__(self):
-            self.said = []
-
-        def say(self, message):
-            self.said.append(message)
-
     for known, warned in (({"corpus": corpus.content}, False), ({"corpus": "0" * 64}, True), ({}, True)):
-        heard, made = Hears(), replace(drawn_set(corpus), provenance=known)
+        heard, made = Heard(), replace(drawn_set(corpus), provenance=known)
         evaluate(made, corpus, recipe, out=tmp_path, device="cpu", progress=heard)
         assert (workflow.OTHER_CORPUS in heard.said) is warned
 

@@ -38,6 +38,7 @@ from medistill.workflow.received import receive
 from medistill.workflow.tested import as_tested
 from medistill.workflow.train_classifier import train_classifier
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.heard import Heard
 
 SETTINGS = (
     "data.image_size=16",
@@ -53,16 +54,6 @@ SETTINGS = (
     "schedule.most_updates=16",
     "schedule.networks=3",
 )
-
-
-class Heard(Silent):
-    """What was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture

@@ -34,17 +34,10 @@ from medistill.workflow.shadows import ask_shadows, plan_shadows
 from medistill.workflow.spending import mark_training
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus
+from tests.factories.heard import Heard
 from tests.integration.test_private_run import PRIVATE
 
 pytest.importorskip("opacus")
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture(scope="module")

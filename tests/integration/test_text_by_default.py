@@ -16,18 +16,9 @@ from medistill.workflow.built_in_corpus import built_in_corpus
 from medistill.workflow.prepare import prepare
 from tests.factories.burnt_in import needs_reader
 from tests.factories.burnt_in_corpus import BANNER, write_banner, write_names
+from tests.factories.heard import Heard
 
 SIZE = 128
-
-
-class Heard(Silent):
-    """Remembers what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 def few(write: Callable[..., list[Path]], folder: Path) -> Path:

@@ -38,19 +38,10 @@ from medistill.workflow.share import share
 from medistill.workflow.train_classifier import train_classifier
 from medistill_cli.main import app
 from tests.factories.drawn_corpus import drawn_corpus, drawn_set
+from tests.factories.heard import Heard
 from tests.settings_restored import settings_restored
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "using-a-set.md"
-
-
-class Heard(Silent):
-    """Remembers what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 class Impatient(Silent):

@@ -9,28 +9,17 @@ import pytest
 from typer.testing import CliRunner
 
 from medistill.errors import RecipeError
-from medistill.progress import Silent
 from medistill.recipe import load_recipe, recipe_toml
 from medistill_cli.main import app
 from medistill_cli.recipe_choice import choose_recipe, method_for, overrides_of, words_of
-
-
-class Told(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, message: str) -> None:
-        """Keep a line."""
-        self.lines.append(message)
+from tests.factories.heard import Heard
 
 
 def test_without_data_the_demo_recipe_is_taken_and_said() -> None:
-    told = Told()
+    told = Heard()
     assert choose_recipe(None, [], data=None, device="auto", progress=told) == load_recipe("demo")
-    assert len(told.lines) == 1
-    assert told.lines[0].startswith("Recipe demo,")
+    assert len(told.said) == 1
+    assert told.said[0].startswith("Recipe demo,")
 
 
 @pytest.mark.parametrize(
@@ -43,10 +32,10 @@ def test_with_data_the_machine_decides_and_it_is_said(
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    told = Told()
+    told = Heard()
     assert choose_recipe(None, [], data=Path("xray"), device=device, progress=told).name == name
-    assert told.lines[0].startswith(f"Recipe {name},")
-    assert "--recipe" in told.lines[0]
+    assert told.said[0].startswith(f"Recipe {name},")
+    assert "--recipe" in told.said[0]
 
 
 def test_prepare_takes_the_recipe_that_distill_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -59,17 +48,17 @@ def test_prepare_takes_the_recipe_that_distill_takes(monkeypatch: pytest.MonkeyP
 
 
 def test_a_recipe_that_was_asked_for_is_taken_without_words() -> None:
-    told = Told()
+    told = Heard()
     assert choose_recipe("cifar10-ipc1", [], data=Path("x"), device="auto", progress=told).name == "cifar10-ipc1"
-    assert told.lines == []
+    assert told.said == []
 
 
 def test_a_resumed_run_keeps_its_own_recipe(tmp_path: Path) -> None:
     mine = load_recipe("demo", ["method.ipc=3", "seed=9"])
     stored = tmp_path / "recipe.toml"
     stored.write_text(recipe_toml(mine))
-    assert choose_recipe(None, [], data=Path("x"), device="auto", progress=Told(), stored=stored) == mine
-    named = choose_recipe("demo", [], data=None, device="auto", progress=Told(), stored=stored)
+    assert choose_recipe(None, [], data=Path("x"), device="auto", progress=Heard(), stored=stored) == mine
+    named = choose_recipe("demo", [], data=None, device="auto", progress=Heard(), stored=stored)
     assert named == load_recipe("demo")
 
 
@@ -108,7 +97,7 @@ def test_a_resumed_run_keeps_its_method(tmp_path: Path) -> None:
     stored.write_text(recipe_toml(mine))
     for method in (None, "datm"):
         overrides = overrides_of(None, method=method)
-        assert choose_recipe(None, overrides, data=None, device="auto", progress=Told(), stored=stored) == mine
+        assert choose_recipe(None, overrides, data=None, device="auto", progress=Heard(), stored=stored) == mine
 
 
 def test_the_words_of_a_command_carry_its_method() -> None:
@@ -138,10 +127,10 @@ def test_images_for_an_encoder_are_not_small_unless_somebody_says_so(
     (tmp_path / "mine.toml").write_text("[data]\nimage_size = 48\n")
     (tmp_path / "plain.toml").write_text("[method]\nipc = 3\n")
     name = str(tmp_path / f"{recipe}.toml") if recipe in ("mine", "plain") else recipe
-    told, overrides = Told(), overrides_of(settings, encoder="2" * 64)
+    told, overrides = Heard(), overrides_of(settings, encoder="2" * 64)
     chosen = choose_recipe(name, overrides, data=None, device="cpu", progress=told, encoder="2" * 64)
     assert chosen.data.image_size == size
-    assert any("Images of 128 pixels" in line for line in told.lines) == (size == 128)
+    assert any("Images of 128 pixels" in line for line in told.said) == (size == 128)
 
 
 def test_an_encoder_takes_the_method_that_is_made_for_it_unless_one_is_named(

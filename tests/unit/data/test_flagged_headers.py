@@ -20,10 +20,10 @@ from pydicom.uid import (
 from medistill.artifacts.corpus import Corpus
 from medistill.data.decoding import decode
 from medistill.data.flagged_headers import flags_of
-from medistill.progress import Silent
 from medistill.recipe import DataRecipe, Recipe
 from medistill.workflow.prepare import prepare
 from tests.factories.burnt_in import SOMEBODY, ground, needs_reader, written
+from tests.factories.heard import Heard
 
 XRAY = DigitalXRayImageStorageForPresentation
 
@@ -118,14 +118,6 @@ def pictures(folder: Path) -> None:
             if n == 2:
                 pixels = written(pixels, SOMEBODY if label == "COVID" else "R", 20, (40, 120))
             Image.fromarray(pixels[0].astype(np.uint8)).save(folder / label / f"{n}.png")
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 def test_every_run_says_that_nobody_looked_for_text(tmp_path: Path) -> None:

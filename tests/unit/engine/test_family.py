@@ -24,6 +24,7 @@ from medistill.progress import Silent
 from medistill.training.augmentation import augment, draw
 from medistill.training.randomness import generator
 from medistill.training.stages import even_slice, image_stages, slice_of
+from tests.factories.heard import Heard
 from tests.factories.outer_problem import CPU, LABELS, bits, problem_of, recipe_of, restored, source, start
 from tests.factories.student_walk import walk as student_walk
 from tests.factories.student_walk import walk_back
@@ -329,14 +330,6 @@ def test_a_learning_rate_that_grew_is_to_blame_before_and_after_the_loss_overflo
     assert bits(state) == before
 
 
-class Hears(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-
 CPU_SHORT = RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried")
 SHORT = [CPU_SHORT, MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")]
 
@@ -357,7 +350,7 @@ def too_large(made, most: int, error: BaseException):
 
 @pytest.mark.parametrize("error", SHORT, ids=lambda error: type(error).__name__)
 def test_out_of_memory_halves_the_micro_batch_and_repeats_the_step(trajectories, error):
-    recipe, heard = recipe_of(), Hears()
+    recipe, heard = recipe_of(), Heard()
     made = too_large(problem_of(recipe, trajectories), 2, error)
     state = start(made, 2**31)
     optimise(state, made, heard)

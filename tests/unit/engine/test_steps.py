@@ -19,19 +19,12 @@ from medistill.errors import WrongDerivativeError
 from medistill.progress import Silent
 from medistill.recipe import AugmentationRecipe
 from medistill.training.augmentation import draw
+from tests.factories.heard import Heard
 from tests.factories.student_walk import walk, walk_back
 from tests.naive_unroll import naive_gradient, problem
 
 SMALL = {"width": 6, "channels": 3, "size": 12, "count": 7, "steps": 3, "depth": 2, "classes": 3}
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ here")
-
-
-class Listening(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 def relative(mine, reference):
@@ -114,7 +107,7 @@ def test_segments_side_by_side_equal_one_after_another():
 
 def test_the_plain_mode_is_not_compared_with_itself():
     network, segment, images = problem(torch.float32, **SMALL)
-    listening = Listening()
+    listening = Heard()
     check_derivatives(Student(network), images, segment, "fp32", 3, listening)
     assert listening.said == []
 
@@ -122,7 +115,7 @@ def test_the_plain_mode_is_not_compared_with_itself():
 @pytest.mark.usefixtures("uncompiled")
 def test_a_right_mode_passes_and_is_told():
     network, segment, images = problem(torch.float32, **SMALL)
-    listening = Listening()
+    listening = Heard()
     check_derivatives(Student(network, "compiled"), images, segment, "fp32", 3, listening)
     assert "compiled" in listening.said[0]
 
@@ -156,7 +149,7 @@ def test_a_wrong_mode_is_refused(wrong, monkeypatch):
 
 def test_lower_precision_is_told_with_its_figure_and_refused_where_it_is_too_coarse(monkeypatch):
     network, segment, images = problem(torch.float32, **SMALL)
-    listening = Listening()
+    listening = Heard()
     check_derivatives(Student(network), images, segment, "bf16", 3, listening)
     assert "bf16 against fp32" in listening.said[0]
     monkeypatch.setattr("medistill.engine.check.LOWER_PRECISION", 1e-5)

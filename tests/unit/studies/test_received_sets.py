@@ -17,7 +17,6 @@ from medistill.artifacts.encoder_summary import EncoderSummary
 from medistill.artifacts.whitening import Whitening
 from medistill.errors import UsageError
 from medistill.networks.registry import network_spec
-from medistill.progress import Silent
 from medistill.recipe import Recipe, override_recipe
 from medistill.sharing.archive import write_archive
 from medistill.sharing.bundle import pack
@@ -29,6 +28,7 @@ from medistill.studies.exchange.received import HOME, Senders, at_home
 from medistill.training.context import Context
 from tests.factories import sent_bundle
 from tests.factories.drawn_corpus import CLASSES, drawn_corpus, drawn_set
+from tests.factories.heard import Heard
 
 PLAIN = {"starts_from": "real", "privacy": "No formal privacy guarantee was sought in this mode."}
 STATEMENT = Statement(licence="CC0-1.0", intended_use="Tests.", sender="Dr East", acknowledged_risk="A test.")
@@ -40,14 +40,6 @@ OTHER = EncoderSummary(
     source="here",
     layers=("5",),
 )
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture
