@@ -62,7 +62,7 @@ class Assignment:
 
 def assign(codes: np.ndarray, centres: np.ndarray, *, batch: int, tick: Tick) -> Assignment:
     """Find the nearest of centroids (K, D) for codes (n, D), which may be a memory map, batch by batch."""
-    origin = centres.mean(axis=0)  # far from it, products in float32 would not tell centroids apart
+    origin = np.median(centres, axis=0)  # far from it, products in float32 would not tell centroids apart
     near = centres - origin
     halves, units = (near**2).sum(axis=1) / 2, np.eye(len(centres))
     cell, squared = np.empty(len(codes), np.int64), np.empty(len(codes))

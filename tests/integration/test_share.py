@@ -16,6 +16,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -311,30 +312,35 @@ def test_an_audit_that_did_not_ask_for_the_making_does_not_pass(bare: Path, tmp_
     assert checks["Making of the set"].state == "missing"
 
 
+@pytest.mark.parametrize("first", ["genuine", "forged"])
 def test_the_verdict_and_its_seal_are_of_the_same_bytes(
-    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     """A second process changes the record between any two looks at it; what leaves is what was sealed."""
     put_audit(bare, "pass")
     record = bare / "audit" / "audit.json"
     genuine = record.read_bytes()
     forged = json.dumps({**json.loads(genuine), "not_tested": ["FORGED: everything was tested"]}).encode()
+    turns = [genuine, forged] if first == "genuine" else [forged, genuine]
     opened, looks = Path.open, list[bytes]()
 
     def swapping(path: Path, *args, **more):
         if path == record:
-            held = genuine if looks else forged
-            looks.append(held)
+            looks.append(turns[len(looks) % 2])
             record.unlink()
             with opened(record, "wb") as file:
-                file.write(held)
+                file.write(looks[-1])
         return opened(path, *args, **more)
 
     monkeypatch.setattr(Path, "open", swapping)
-    with pytest.raises(GateError, match="was not made by this installation"):
-        share(bare, out=tmp_path / "forged.zip", **TEXTS)
-    assert looks == [forged]
-    assert not (tmp_path / "forged.zip").exists()
+    bundle = tmp_path / "bundle.zip"
+    judged = nullcontext() if first == "forged" else pytest.raises(GateError, match="was not made by this installation")
+    with judged:  # whose set it is is asked first, what is judged second, and nothing after that
+        share(bare, out=bundle, **TEXTS)
+    assert len(looks) == 2
+    assert bundle.exists() is (first == "forged")
+    if bundle.exists():
+        assert b"FORGED" not in b"".join(Bundle.open(bundle).files.values())
 
 
 def test_what_a_hand_changed_after_the_audit_does_not_pass(bare: Path, tmp_path: Path) -> None:

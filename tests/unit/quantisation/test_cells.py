@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
@@ -47,9 +47,10 @@ def check(cells: Cells, codes: np.ndarray, groups: np.ndarray, count: int, least
     """What must hold of any cells, by loops."""
     assert cells.centres.dtype == np.float32
     assert 1 <= len(cells.centres) == count - cells.given_up
+    middle = np.median(cells.centres, axis=0)
     for code, k in zip(codes.astype(np.float64), cells.cell, strict=True):
-        squared = ((cells.centres - code) ** 2).sum(axis=1)
-        assert squared[k] <= squared.min() + 1e-5 * (1 + squared.min())
+        squared, away = ((cells.centres - code) ** 2).sum(axis=1), ((code - middle) ** 2).sum()
+        assert squared[k] <= squared.min() + 1e-5 * (1 + squared.min()) + 1e-6 * away  # products are of float32
     for k in range(len(cells.centres)):
         assert cells.images[k] == np.sum(cells.cell == k)
         inside = len(np.unique(groups[cells.cell == k])) if cells.set_aside else patients(cells.cell, groups, k)
@@ -104,6 +105,17 @@ def test_one_centroid_is_the_mean_of_the_class():
     assert cells.images.tolist() == cells.patients.tolist() == [77]
 
 
+def test_a_centroid_far_away_does_not_blur_the_others():
+    """With the mean of the centroids as origin, the one at 8,000 put all products near 1e6, and codes went astray."""
+    rng = np.random.default_rng(0)
+    codes = np.concatenate([rng.uniform(-5, 5, 400), [8_000.0]])[:, None].astype(np.float32)
+    centres = np.array([-4, -3.97, 0, 0.02, 2, 4, 8_000], np.float32)[:, None]
+    found = assign(codes, centres, batch=64, tick=lambda done: None)
+    squared = ((codes[:, None].astype(np.float64) - centres[None]) ** 2).sum(axis=2)
+    np.testing.assert_allclose(found.squared, squared.min(axis=1), rtol=1e-4, atol=1e-5)
+
+
+@example(1, 106, 7, 1, 1, 1, 0, "heavy")
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 10_000),
