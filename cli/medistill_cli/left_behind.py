@@ -49,16 +49,34 @@ def _has_content(out: Path) -> bool:
 
 
 def _take_back(out: Path, missing: list[Path]) -> None:
-    """Empty ``out`` again and remove what was missing, where it holds nothing but the beginning of a run."""
-    from medistill.workflow.run import is_early
+    """Empty ``out`` again and remove what was missing, where it holds nothing but the beginning of a run.
 
-    if not out.is_dir() or not all(is_early(name) for _, _, files in os.walk(out) for name in files):
+    A lock is another command's, which works there: this one has let go of its own. What cannot be removed stays, since
+    the refusal is what is to be read.
+    """
+    from medistill.workflow.run import LOCK
+
+    if not out.is_dir() or os.path.lexists(out / LOCK):
         return
-    for entry in out.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+    entries = list(out.iterdir())
+    if not all(map(_is_beginning, entries)):
+        return
+    for entry in entries:
+        with suppress(OSError):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
     for place in missing:
         with suppress(OSError):  # another program put something into it
             place.rmdir()
+
+
+def _is_beginning(entry: Path) -> bool:
+    """Whether it is what a run has before its first result, or a folder of such runs."""
+    from medistill.workflow.run import is_early
+
+    if is_early(entry.name):
+        return True
+    folder = entry.is_dir() and not entry.is_symlink()
+    return folder and all(is_early(name) for _, _, files in os.walk(entry) for name in files)

@@ -21,7 +21,6 @@ from medistill.artifacts.record import Record
 from medistill.artifacts.text_check import TextCheck
 from medistill.errors import ArtifactError, first_complaint
 from medistill.recipe import Recipe, Unit, validate_recipe
-from medistill.recipe.former import askable
 
 Importance = Literal["leverage", "distance"]
 """How originals were drawn that images began as, where not at random."""
@@ -234,7 +233,7 @@ class Provenance(SharedProvenance):
                 expected="a set that medistill distilled",
                 do="distil it again, or have it sent again",
             )
-        return validate_recipe(askable(self.recipe), f"the recipe inside {where}")
+        return validate_recipe(self.recipe, f"the recipe inside {where}")
 
     def states(self, name: str) -> bool:
         """Return whether the set says anything under this name, in whatever kind of value."""

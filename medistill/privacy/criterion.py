@@ -81,9 +81,13 @@ class Criterion:
         Args:
             why: what the worst finding would have come to; empty where it would have failed.
         """
+        return self.unless(why and f"it could not have failed: {why}")
+
+    def unless(self, why: str) -> Criterion:
+        """The same, but for a pass to which ``why`` is an objection, which is not enough evidence; none where empty."""
         if self.verdict != "pass" or not why:
             return self
-        return replace(self, verdict="not enough evidence", reason=f"it could not have failed: {why}")
+        return replace(self, verdict="not enough evidence", reason=why)
 
     def contradicted(self, thresholds: Mapping[str, float], declared: Mapping[str, Asked]) -> bool:
         """Whether it was held against another threshold, or in another direction, than is told.

@@ -18,6 +18,7 @@ HELD_OUT = Asked("held out", "at least", "count", "least_held_out")
 """People to compare with."""
 MAKING_NAME = "Images whose making is known"
 MAKING_UNKNOWN = "the method was audited; this set's making is not known"
+ONE_COPY = "one copy of every image gives more; the set is then made anew"
 MORE_HELD_OUT = (
     "more patients, or larger data.val_fraction and data.test_fraction, give more; the set is then made anew"
 )
@@ -56,7 +57,8 @@ def enough_held_out(images: int, patients: int, unit: Unit, settings: AuditRecip
     """
     least, reason = HELD_OUT.threshold(settings), ""
     if not images:
-        reason = "the corpus has no held-out image: nothing can be compared with the training images"
+        nobody = "the corpus has no held-out image: nothing can be compared with the training images"
+        reason = "nobody who is held out can be compared with" if left_out else nobody
     elif images < least:
         reason = f"{images} held-out {'image is' if images == 1 else 'images are'} too few; {least} are asked for"
     elif unit != "image" and patients < least:
@@ -65,8 +67,8 @@ def enough_held_out(images: int, patients: int, unit: Unit, settings: AuditRecip
             f"{least} are asked for"
         )
     verdict: Verdict = "not enough evidence" if reason else "pass"
-    reason = f"{reason}; {MORE_HELD_OUT}" if reason else ""
-    reason = "; ".join(filter(None, (reason, left_out_words(left_out, unit))))
+    more = "" if not reason else ONE_COPY if left_out and min(images, patients) + left_out >= least else MORE_HELD_OUT
+    reason = "; ".join(filter(None, (reason, more, left_out_words(left_out, unit))))
     return Criterion(f"Held-out {UNITS[unit]}", min(images, patients), least, verdict, reason, HELD_OUT)
 
 
@@ -77,10 +79,10 @@ def left_out_words(left_out: int, unit: Unit) -> str:
     who, each = f"{left_out} more {UNITS[unit]} are", "an image of each"
     if left_out == 1:
         who, each = f"1 more {unit} is", "an image"
-    return (
-        f"{who} held out, and left out of everything that is compared: {each} is nearly a training image of another, "
-        "so that probably one person has two names"
-    )
+    why = f"{each} is nearly a training image of another, so that probably one person has two names"
+    if unit == "image":
+        why = f"{'it is' if left_out == 1 else 'each is'} nearly a training image, as if it were there twice"
+    return f"{who} held out, and left out of everything that is compared: {why}"
 
 
 def judge(

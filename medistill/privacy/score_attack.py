@@ -27,6 +27,7 @@ ATTACKED_AT = 100
 """The attacks are judged where they may be wrong about one non-member in so many."""
 ONE_IN = (ATTACKED_AT, 1000)
 """False positive rates that the attacks are allowed: one non-member in so many."""
+MORE_TO_SEE = "more held-out people, or networks that are trained for longer, would show it if it can"
 GUESS = 0.5
 """AUC of an attack that knows nothing."""
 GIVEN_AWAY: dict[Source, str] = {"random": "random originals", "raw": "all originals"}
@@ -132,12 +133,12 @@ class ScoreAttack(MembershipFamily):
         """How many patients it finds, and how well it ranks them all; then each class and site that fails by it.
 
         A class or site in which little is found is not told of here: few have enough patients to be judged by
-        themselves. An attack that tells nobody from strangers where originals are given away passes nothing.
+        themselves. An attack that its controls do not show to see passes nothing.
         """
         told: list[Criterion] = []
         blind = self._blind(evidence)
         for attack in (one for one in evidence.membership if one.source == "distilled"):
-            asked = [one.unless_sure_to_pass(blind) for cell in attack.cells for one in self._of_cell(cell, settings)]
+            asked = [one.unless(blind) for cell in attack.cells for one in self._of_cell(cell, settings)]
             if not asked:
                 threshold, name = FOUND.threshold(settings), f"Patients found ({self.display_name} attack)"
                 asked = [Criterion(name, None, threshold, "not enough evidence", attack.reason, FOUND)]
@@ -150,14 +151,17 @@ class ScoreAttack(MembershipFamily):
         return Figures(*(_of_everybody(found.get(source), asked) for source in SOURCES))
 
     def _blind(self, evidence: Evidence) -> str:
-        """Why it could not have found anybody, where its controls were measured and it found nobody there."""
+        """What its controls do not show, where they were measured and the interval of none lies above a guess."""
         controls = [one for one in evidence.membership if one.name == self.name and one.source != "distilled"]
         areas = {one.source: one.cells[0].auc for one in controls if one.cells}
         known = {source: (area.value, area.low) for source, area in areas.items() if area.value is not None}
         if not known or any((value if low is None else low) > GUESS for value, low in known.values()):
             return ""
-        seen = ", ".join(f"{value:.3f} on {GIVEN_AWAY[source]}" for source, (value, _) in known.items())
-        return f"on its controls it tells nobody from strangers either (area {seen})"
+        seen = ", ".join(
+            f"{value:.3f}{'' if low is None else f', from {low:.3f},'} on {GIVEN_AWAY[source]}"
+            for source, (value, low) in known.items()
+        )
+        return f"its controls do not show that it can tell anybody from strangers (area {seen}); {MORE_TO_SEE}"
 
     def _of_cell(self, cell: AttackCell, settings: AuditRecipe) -> list[Criterion]:
         end = _of_cell_words(cell)

@@ -118,22 +118,26 @@ def upgrade(settings: Mapping[str, Any], origin: str) -> tuple[dict[str, Any], s
 
 
 def upgraded(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """As `upgrade`, with the note as a warning that says how to be rid of it."""
+    """As `upgrade`, with the note as a warning that says how to be rid of it, and `askable`."""
     now, note = upgrade(settings, origin)
     if note:
         said = f"{note} It is read as it would be written now; `medistill recipes upgrade` writes a file anew."
         warnings.warn(said, FormerFile, stacklevel=2)
-    return now
+    return askable(now, origin)
 
 
-def askable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with 0 for a number of shadows or of coins that was too small to tell anything: it did what 0 does, and
-    is refused now where somebody asks for it, which does not take a set from whoever has it."""
+def askable(settings: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """The same with 0 for a number of shadows or of coins that was too small to tell anything, and a warning: it did
+    what 0 does, and is refused now where somebody asks for it (``--set``), which takes no run, set or file from whoever
+    has it."""
     audit = settings.get("audit")
     if not isinstance(audit, Mapping):
         return dict(settings)
     least = {"shadows": LEAST_SHADOWS, "one_run_canaries": LEAST_COINS}
-    few = {key: 0 for key, count in least.items() if isinstance(audit.get(key), int) and 0 < audit[key] < count}
+    few = {key: 0 for key, count in least.items() if type(audit.get(key)) is int and 0 < audit[key] < count}
+    for key in few:
+        said = f"{origin}: audit.{key} = {audit[key]} is too few to tell anything; it is read as 0, as it was taken."
+        warnings.warn(said, FormerFile, stacklevel=2)
     return {**settings, "audit": {**audit, **few}}
 
 

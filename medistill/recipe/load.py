@@ -59,7 +59,7 @@ def _override(settings: Mapping[str, Any], overrides: Sequence[str], origin: str
     changed = upgraded(settings, origin)
     for override in overrides:
         apply_override(changed, override)
-    return validate_recipe(changed, origin)
+    return _checked(changed, origin)
 
 
 def validate_recipe(settings: Mapping[str, Any], origin: str) -> Recipe:
@@ -68,11 +68,14 @@ def validate_recipe(settings: Mapping[str, Any], origin: str) -> Recipe:
     Raises:
         RecipeError: an unknown key, a setting of another method, or a value outside its range.
     """
-    now = upgraded(settings, origin)
+    return _checked(upgraded(settings, origin), origin)
+
+
+def _checked(settings: Mapping[str, Any], origin: str) -> Recipe:
     try:
-        return Recipe.model_validate(now)
+        return Recipe.model_validate(settings)
     except ValidationError as error:
-        raise refusal(error, now, origin) from None
+        raise refusal(error, settings, origin) from None
 
 
 def recipe_differences(mine: Recipe, other: Recipe) -> list[str]:

@@ -71,12 +71,12 @@ class EvaluateRecipe(Section):
     """Networks (seeds) an arm (`num_eval`)."""
     epochs: Annotated[Count, Laxer("below", than=300), AtMost(20_000)] = 1000
     """Epochs on the distilled and on the random real images (`epoch_eval_train`)."""
-    lr: Positive = 0.01
+    lr: Annotated[Positive, Laxer("below", than=0.001, later=True)] = 0.01
     """Learning rate on random real images (`lr_net`), on centroids, and on images whose method learns none; on
     images that were distilled with a learning rate it is that one, alpha."""
     raw_epochs: Annotated[Count, Laxer("below", than=20), AtMost(2000)] = 30
     """Epochs on the raw training split."""
-    raw_lr: Positive = 0.01
+    raw_lr: Annotated[Positive, Laxer("below", than=0.001, later=True)] = 0.01
     """Learning rate on the raw training split."""
     batch_size: Annotated[Count, AtMost(65_536)] = 256
     """Images an update, for every arm."""

@@ -17,8 +17,8 @@ from medistill.workflow.shadows import plan_shadows, shadow_obstacle
 
 LEFT_OUT = (
     "An audit leaves out {count} of {people} {unit} of the validation and test splits, with all images: an image is "
-    "nearly a training image of another of the {unit}, so that probably one person has two names. What would help: one "
-    "copy of every image, and a table that gives all images of a person one name."
+    "nearly a training image of another of the {unit}, as if one person had two names or a picture were there twice. "
+    "What would help: one copy of every image, and a table that gives all images of a person one name."
 )
 FEWER_IMAGES = (
     "more patients of that class, its union with another class, or a smaller method.ipc (or "

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from medistill.artifacts.atomic import read_json, sha256_file
+from medistill.artifacts.atomic import read_bytes, read_json, sha256_file
 from medistill.artifacts.distilled_set import DistilledSet
 from medistill.encoders.projection_store import store_projection
 from medistill.errors import ArtifactError
 from medistill.evaluate.evaluation import Evaluation, load_evaluation
 from medistill.evaluate.schedule_choice import Way
-from medistill.privacy.audit import load_audit
+from medistill.privacy.audit import parse_audit
 from medistill.recipe.limits import limits
 from medistill.recipe.schedule import LEAST_PENALTY, MOST_PENALTY
+from medistill.report.audit_statements import standing
 from medistill.sharing.bundle import Bundle, evaluations_of
 from medistill.sharing.croissant import TENSORS
 from medistill.sharing.promise import check_promise
@@ -29,6 +30,7 @@ from medistill.sharing.signer import demanded_keys, trusted_signer
 from medistill.sharing.statement import sender_words
 from medistill.sharing.statistics_claims import check_statistics
 from medistill.training.penalty import Penalty
+from medistill.workflow.audit_seal import RECORD, sealed_here
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,11 @@ def receive(source: str | Path, *, trust: Sequence[str] = (), today: date | None
     check_statistics(distilled.provenance, distilled)
     _keep_space(distilled)
     return ReceivedSet(
-        str(source), distilled, digest, schedules=_schedules(of_set), verdict=_verdict_in(folder.parent, digest)
+        str(source),
+        distilled,
+        digest,
+        schedules=_schedules(of_set),
+        verdict=_verdict_in(folder.parent, digest, distilled),
     )
 
 
@@ -141,11 +147,15 @@ def _keep_space(distilled: DistilledSet) -> None:
         store_projection(distilled.statistics.projection)
 
 
-def _verdict_in(run: Path, digest: str) -> str:
-    """How the audit in the folder of a run ended; "" where there is none, of this set, that can be read."""
+def _verdict_in(run: Path, digest: str, distilled: DistilledSet) -> str:
+    """How the audit in the folder of a run ended; "" where there is none of this set, or a pass that was not made
+    here."""
+    path = run / "audit" / RECORD
     with suppress(ArtifactError):
-        found = load_audit(run / "audit" / "audit.json")
-        return found.verdict if found.set_digest == digest else ""
+        data = read_bytes(path, "audit")
+        found = parse_audit(data, path)
+        if found.set_digest == digest and (standing(found) != "pass" or sealed_here(distilled, path.parent, data)):
+            return standing(found)
     return ""
 
 

@@ -10,6 +10,7 @@ from medistill.errors import ArtifactError, MedistillError, RankError, SaidElsew
 from medistill.networks.own import NetworkFactory
 from medistill.privacy.attack_registry import all_attacks
 from medistill.privacy.audit import Audit, load_audit
+from medistill.report.audit_statements import standing
 from medistill.report.studied_site import SetAudit
 from medistill.studies.audit.audit import audit
 from medistill.studies.exchange.sites import ExchangeSite
@@ -91,7 +92,7 @@ def _asked() -> dict[str, object]:
 
 def _told(found: Audit) -> SetAudit:
     return SetAudit(
-        verdict=found.verdict,
+        verdict=standing(found),
         failed=tuple(one.name for one in found.criteria if one.verdict == "fail"),
         open=tuple(one.name for one in found.criteria if one.verdict == "not enough evidence"),
         reason="",

@@ -80,6 +80,8 @@ def refused(error: BaseException, out: Path, *files: str) -> None:
     def begin() -> None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "ranks").mkdir(exist_ok=True)
+        for name in ("launch.json", "1.jsonl"):
+            (out / "ranks" / name).write_text("{}")
         for name in ("recipe.toml", "run.json", "log.jsonl", *files):
             (out / name).write_text("{}")
         raise error
@@ -121,6 +123,37 @@ def test_what_was_stopped_or_failed_stays_to_be_resumed(ended: BaseException, tm
 def test_a_result_stays(tmp_path: Path) -> None:
     refused(error(), tmp_path / "run", "set.safetensors")
     assert (tmp_path / "run" / "set.safetensors").is_file()
+
+
+def test_what_another_command_works_on_is_not_touched(tmp_path: Path) -> None:
+    """Two commands begin one run together: the one that the lock refuses must not take the other's folder."""
+    refused(error(), tmp_path / "run", ".lock")
+    assert (tmp_path / "run" / "recipe.toml").is_file()
+
+
+def test_what_cannot_be_removed_does_not_hide_the_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(place: object, *args: object, **more: object) -> None:
+        raise OSError(39, "Directory not empty", ".nfs0001")
+
+    monkeypatch.setattr("medistill_cli.left_behind.shutil.rmtree", busy)
+    refused(error(), tmp_path / "run")
+    assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["ranks"]
+
+
+def test_folders_and_links_that_others_made_meanwhile_keep_what_is_in_them(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "notes.txt").write_text("kept")
+
+    def begin() -> None:
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "link").symlink_to(theirs)
+        raise error()
+
+    with pytest.raises(DataError), nothing_left_behind(tmp_path / "run"):
+        begin()
+    assert (theirs / "notes.txt").read_text() == "kept"
+    assert (tmp_path / "run" / "link").is_symlink()
 
 
 def test_what_was_there_before_is_not_touched(tmp_path: Path) -> None:

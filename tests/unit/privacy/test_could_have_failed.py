@@ -124,9 +124,7 @@ def test_an_attack_that_finds_nobody_on_its_controls_passes_nothing(attack: Scor
     assert set(verdicts(attack, found(guesses)).values()) == {"pass"}  # no control was measured: others say so
     assert set(verdicts(attack, found(seeing, raw=blind, random=blind)).values()) == {"fail"}
     (area,) = (one for one in attack.judge(found(guesses, raw=blind), FACTS, SETTINGS) if one.asked.key == "auc")
-    assert area.reason == (
-        "it could not have failed: on its controls it tells nobody from strangers either (area 0.500 on all originals)"
-    )
+    assert area.reason.startswith("its controls do not show that it can tell anybody from strangers (area 0.500")
 
 
 def test_remains_need_images_and_candidates_enough() -> None:
