@@ -9,6 +9,7 @@ from medistill.privacy.attack import Knowledge
 from medistill.privacy.audit import Audit
 from medistill.privacy.criterion import Criterion, Reading
 from medistill.privacy.findings import AttackFindings, Finding, asked_of_audit, findings
+from medistill.privacy.gate import HELD_OUT
 from medistill.report.attack_words import (
     NOT_ASKED,
     NOT_LOOKED_FOR,
@@ -117,7 +118,8 @@ def _row(attack: AttackFindings, finding: Finding) -> Row:
 
 
 def _own_row(one: Criterion) -> Row:
-    """Something that the audit asks of itself, for which there is no control."""
+    """Something that the audit asks of itself, without a control; of a pass is told only who was left out."""
+    told = one.verdict != "pass" or one.asked == HELD_OUT
     return (
         one.name,
         counted_words(one.asked),
@@ -125,7 +127,7 @@ def _own_row(one: Criterion) -> Row:
         asked_text(one),
         Unavailable(UNASKED),
         Unavailable(UNASKED),
-        _verdict(verdict_word(one), "" if one.verdict == "pass" else reason_text(one), passed=one.verdict == "pass"),
+        _verdict(verdict_word(one), reason_text(one) if told else "", passed=one.verdict == "pass"),
     )
 
 

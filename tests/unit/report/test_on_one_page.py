@@ -6,10 +6,12 @@ import re
 from dataclasses import replace
 
 from medistill.evaluate.intervals import Estimate
+from medistill.privacy import gate
 from medistill.privacy.attacks.letters import no_text
 from medistill.privacy.audit import Audit
 from medistill.privacy.criterion import Asked, Criterion
 from medistill.privacy.findings import asked_of_audit, findings
+from medistill.recipe import AuditRecipe
 from medistill.report.attack_words import (
     COUNTED,
     asked_text,
@@ -199,3 +201,13 @@ def test_cells_that_stack_on_a_phone_name_their_column() -> None:
     row = next(row for row in render_audit(AUDIT).split("<tr") if "point by point" in row)
     labels = re.findall(r'data-label="(.*?)"', row)
     assert labels == [column.heading for column in the_table().columns[1:]]
+
+
+def test_who_was_left_out_is_a_note_beside_a_pass() -> None:
+    held_out = gate.enough_held_out(500, 299, "patient", AuditRecipe(), left_out=1)
+    assert held_out.verdict == "pass"
+    others = tuple(one for one in AUDIT.criteria if one.asked != gate.HELD_OUT)
+    page = render_audit(replace(AUDIT, criteria=(held_out, *others)))
+    assert "1 more patient is held out, and left out of everything that is compared" in page
+    alone = gate.enough_held_out(500, 299, "patient", AuditRecipe())
+    assert "left out of everything" not in render_audit(replace(AUDIT, criteria=(alone, *others)))
