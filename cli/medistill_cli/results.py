@@ -166,10 +166,12 @@ def print_written(paths: Mapping[str, Path]) -> None:
         console.print(f"  {name:{width}}  {path}", soft_wrap=True)
 
 
-def print_next(commands: Iterable[tuple[Sequence[str], str]]) -> None:
-    """Commands to type next, each with what it does."""
+def print_next(commands: Iterable[tuple[Sequence[str], str]], *, advice: str = "") -> None:
+    """What to do first, where that is no command, and commands to type next, each with what it does."""
     console = out_console()
     console.print("\nNext:", style="bold")
+    if advice:
+        console.print(f"  {advice}.", soft_wrap=True)
     told = [(shlex.join(words), what) for words, what in commands]
     width = max((len(command) for command, _ in told if len(command) <= ALIGNED), default=0)
     for command, what in told:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+from medistill.pace import duration
 
 MINUS = "\u2212"
 NO_BREAK = "\u00a0"
@@ -70,12 +73,7 @@ def seconds(value: float) -> str:
     """A duration: "4.2 s", "3 min 20 s", "2 h 5 min"."""
     if value < 10:
         return f"{value:.1f}{NARROW}s"
-    whole = round(value)
-    if whole < 60:
-        return f"{whole}{NARROW}s"
-    if whole < 3600:
-        return f"{whole // 60}{NARROW}min {whole % 60}{NARROW}s"
-    return f"{whole // 3600}{NARROW}h {whole % 3600 // 60}{NARROW}min"
+    return re.sub(r"(?<=\d) ", NARROW, duration(value))
 
 
 def size(value: int) -> str:

@@ -7,6 +7,7 @@ where and in which order they are done.
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -94,7 +95,9 @@ class OutputsFile:
     def _sealed_here(self, arrays: Mapping[str, np.ndarray]) -> bool:
         key, stored = find_local_key(), arrays.get(SEAL)
         unsealed = {name: array for name, array in arrays.items() if name != SEAL}
-        return key is not None and stored is not None and stored.tobytes().hex() == self._seal(key, unsealed)
+        if key is None or stored is None:
+            return False
+        return hmac.compare_digest(stored.tobytes(), bytes.fromhex(self._seal(key, unsealed)))
 
     def _seal(self, key: bytes, arrays: Mapping[str, np.ndarray]) -> str:
         """Of the file's name, all that decides the arrays, and the arrays."""

@@ -144,31 +144,23 @@ def audit(
             }
         )
         if run is not None and is_of_run(folder, run):
-            _print_next(found, distilled, run)
+            _print_next(found, distilled, run, told=told)
     if code := EXIT_CODES[standing(found)]:
         raise typer.Exit(code)
 
 
-def _print_next(found: Audit, distilled: DistilledSet, run: Path) -> None:
-    """What to do next: share the set, or what would help; and the report, where it could not be written again."""
+def _print_next(found: Audit, distilled: DistilledSet, run: Path, *, told: bool) -> None:
+    """What to do next: share the set, or what would help; and the report, unless it has ``told`` of the audit."""
     from medistill.report.audit_statements import standing
-    from medistill.workflow.report import tells_of
     from medistill.workflow.share import remedy
 
-    commands = []
-    if standing(found) == "pass":
+    commands, passed = [], standing(found) == "pass"
+    if passed:
         wanted = ["--licence", "LICENCE", "--intended-use", "WHAT FOR"]
         commands.append((["medistill", "share", str(run), *wanted], "put the set into a bundle that may leave"))
-    if not tells_of(run, found) and (run / "evaluation" / "evaluation.json").is_file():
+    if not told and (run / "evaluation" / "evaluation.json").is_file():
         commands.append((["medistill", "report", str(run)], "write the report, with the audit in it"))
-    if standing(found) == "pass":
-        print_next(commands)
-        return
-    console = out_console()
-    console.print("\nNext:", style="bold")
-    console.print(f"  {remedy(found, distilled)}.", soft_wrap=True)
-    for words, what in commands:
-        console.print(f"  {shlex.join(words)}  # {what}", soft_wrap=True)
+    print_next(commands, advice="" if passed else remedy(found, distilled))
 
 
 def _shows_overlays(found: Audit) -> bool:
